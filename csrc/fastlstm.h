@@ -1,0 +1,138 @@
+/* fastlstm.h - the C interface of fastlstm on one page.
+ *
+ * Everything here is plain C11, re-entrant, and knows nothing of Python: arrays come in as pointers, memory as a
+ * workspace that the caller owns, the thread count as a number. No function allocates, prints or keeps state
+ * between calls (but for the choice of the instruction set). The caller checks its arguments; these functions
+ * trust them.
+ *
+ * Types      dtype FL_F32 means that every `void *` array below holds float, FL_F64 that it holds double.
+ * Layouts    row-major; weights as in PyTorch: weight_ih (4*hidden, input), weight_hh (4*hidden, hidden), the
+ *            biases (4*hidden); gates in the order i, f, g, o.
+ * Same bits  a result depends neither on n_threads nor, row by row, on the other rows of the batch. It does depend
+ *            on the instruction set (a fused multiply-add rounds once).
+ */
+#ifndef FASTLSTM_H
+#define FASTLSTM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { FL_F32 = 0, FL_F64 = 1 } fl_dtype;
+
+/* ---------------------------------------------------------------- instruction sets and threads (dispatch.c, parallel.c) */
+
+/* Names of the instruction sets that this machine can run, best last: "portable", "avx2", "avx512", "neon". */
+int fl_isa_count(void);
+const char *fl_isa_name(int index);
+const char *fl_isa_active(void);
+/* Chooses one by name; 0 on success, -1 if the name is unknown or the machine lacks it. Not while kernels run. */
+int fl_isa_select(const char *name);
+int fl_isa_lanes(fl_dtype dtype); /* elements in one vector of the active instruction set */
+int fl_has_openmp(void);
+int fl_openmp_max_threads(void); /* omp_get_max_threads(): what OMP_NUM_THREADS and threadpoolctl allow; 1 without OpenMP */
+
+/* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm_*.h) */
+
+/* A pass over a batch. The same struct, with the same workspace and the same values, goes to fl_lstm_forward and then,
+ * if `training` was set, to fl_lstm_backward. */
+typedef struct {
+    ptrdiff_t batch, time, input, hidden; /* input, hidden >= 1; batch, time >= 0 */
+    const int64_t *lengths;               /* (batch), each in [0, time]; NULL: all rows are `time` long */
+    int reverse;                          /* 1: row b runs from its own last step, lengths[b]-1, down to 0 */
+    int training;                         /* 1: keep in the workspace what the backward pass needs */
+
+    const void *weight_ih, *weight_hh;
+    const void *bias_ih, *bias_hh; /* NULL: no bias */
+
+    const void *x; /* (batch, time, input): element (b, t, k) at b * x_batch + t * x_time + k; padding is never read */
+    ptrdiff_t x_batch, x_time;
+    const void *h0, *c0; /* (batch, hidden); NULL: zeros */
+
+    void *y; /* (batch, time, hidden), strides as for x; padding is set to zero; NULL: not wanted */
+    ptrdiff_t y_batch, y_time;
+    void *hn, *cn; /* (batch, hidden): the state after each row's last step; NULL: not wanted */
+
+    void *workspace; /* fl_lstm_workspace() bytes, aligned to 64 */
+    int n_threads;
+} fl_lstm_pass;
+
+/* Gradients. What comes in (dy, dhn, dcn) may be NULL for zeros, what goes out may be NULL for 'not wanted'. The weight
+ * gradients are added to what the arrays hold; dx is overwritten, or added to with `dx_add`; dh0 and dc0 are overwritten. */
+typedef struct {
+    const void *dy; /* (batch, time, hidden): strides dy_batch, dy_time; padding is never read */
+    ptrdiff_t dy_batch, dy_time;
+    const void *dhn, *dcn; /* (batch, hidden) */
+
+    void *dx; /* (batch, time, input): strides dx_batch, dx_time; padding is set to zero */
+    ptrdiff_t dx_batch, dx_time;
+    int dx_add;
+    void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
+    void *dh0, *dc0; /* (batch, hidden) */
+} fl_lstm_gradients;
+
+/* Bytes of workspace that the pass needs (pointers in it are not looked at, but for lengths); SIZE_MAX when the size
+ * does not fit in memory. */
+size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *pass);
+void fl_lstm_forward(fl_dtype dtype, const fl_lstm_pass *pass);
+void fl_lstm_backward(fl_dtype dtype, const fl_lstm_pass *pass, const fl_lstm_gradients *gradients);
+
+/* ---------------------------------------------------------------- Dense: y = x W' + b (kernels/dense.h) */
+
+typedef struct {
+    ptrdiff_t rows, input, output;
+    const void *weight, *bias; /* (output, input), (output) or NULL */
+    const void *x;             /* (rows, input) */
+    void *y;                   /* (rows, output) */
+    void *workspace;           /* fl_dense_workspace() bytes, aligned to 64 */
+    int n_threads;
+} fl_dense_pass;
+
+size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *pass);
+void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *pass);
+/* dweight and dbias are added to; dx (may be NULL) is overwritten. pass->y is not used. */
+void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias);
+
+/* ---------------------------------------------------------------- Embedding and dropout (kernels/elementwise.h) */
+
+/* out[n] = table[index[n]]; rows of `width` elements. */
+void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,
+                          void *out, int n_threads);
+/* dtable[index[n]] += dout[n], in the order of n. */
+void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
+                           void *dtable, int n_threads);
+/* y[n] = x[n] / (1 - p) where the generator's n-th draw keeps it, else 0. The draw depends on (seed, n) alone, so the
+ * backward pass calls the same function on the gradient. y may be x. */
+void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads);
+/* Four draws of Philox4x32-10 at a counter: the generator beneath fl_dropout. */
+void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4]);
+
+/* ---------------------------------------------------------------- Softmax and cross-entropy (kernels/softmax.h) */
+
+void fl_softmax(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads);
+/* losses[n] = -w[n] log softmax(logits[n])[label[n]] (float64); dlogits[n] = w[n] (softmax - onehot), if not NULL.
+ * weights NULL: ones. A negative label: loss and gradient 0, whatever the logits hold. */
+void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
+                              const int64_t *labels, const void *weights, void *dlogits, double *losses, int n_threads);
+
+/* ---------------------------------------------------------------- Optimizers over one flat vector (kernels/optimizers.h) */
+
+/* m may be NULL when momentum is 0. */
+void fl_sgd(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
+            double weight_decay, int n_threads);
+void fl_rmsprop(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha,
+                double eps, double momentum, double weight_decay, int n_threads);
+void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1,
+             double beta2, double eps, double weight_decay, int decoupled, int64_t step, int n_threads);
+double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x); /* 2-norm, summed in double in a fixed order */
+void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads);
+void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads); /* to [-limit, limit] */
+ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x);         /* -1: all are finite */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,180 @@
+/* kernels/dense.h - the fully connected layer.
+ *
+ *   y[n] = W x[n] + b        dx[n] = W' dy[n]        dW += sum_n dy[n] x[n]'        db += sum_n dy[n]
+ *
+ * x (rows, input), y (rows, output), W (output, input). Forward and dx share out the rows over threads; dW its own
+ * tiles: a tile is ROWS outputs by COLS vectors of inputs, whose x is first copied to a dense block, so that a width
+ * that fits no vector costs nothing inside the loops.
+ *
+ *   workspace  panels of W (forward) or W' (dx), whichever is larger; then per thread a block of x, (n)(COLS)(LANES);
+ *              the padded bias
+ */
+enum { DENSE_BLOCK = 256 }; /* rows of x copied at a time */
+
+typedef struct {
+    const fl_dense_pass *pass;
+    const real *dy;
+    real *dx, *dweight, *dbias;
+    real *panel, *bias, *blocks;
+} dense_context;
+
+static size_t dense_lay_out(const fl_dense_pass *pass, dense_context *context)
+{
+    const double input = (double)pass->input, output = (double)pass->output;
+    const double padded_input = ceil(input / LANES) * LANES, padded_output = ceil(output / LANES) * LANES;
+    char *base = pass->workspace;
+    size_t used = 0;
+    context->pass = pass;
+    context->panel = take(base, &used, fmax(input * padded_output, output * padded_input), sizeof(real));
+    context->bias = take(base, &used, padded_output, sizeof(real));
+    context->blocks = take(base, &used, (double)pass->n_threads * DENSE_BLOCK * COLS * LANES, sizeof(real));
+    return used;
+}
+
+static size_t dense_workspace(const fl_dense_pass *pass)
+{
+    fl_dense_pass sized = *pass;
+    dense_context context;
+    sized.workspace = NULL;
+    return dense_lay_out(&sized, &context);
+}
+
+/* to[n] = from[n] M (+ init) for a matrix M (k, columns) that stands in panels; rows [begin, end). */
+static void dense_rows(const real *panel, const real *init, ptrdiff_t k, ptrdiff_t columns, const real *from, real *to,
+                       ptrdiff_t begin, ptrdiff_t end)
+{
+    const ptrdiff_t tiles = tile_count(end - begin, ROWS);
+    for (ptrdiff_t first = 0; first < columns; first += COLS * LANES)
+        for (ptrdiff_t t = 0; t < tiles; ++t) {
+            const ptrdiff_t row = begin + tile_begin(end - begin, tiles, t);
+            const int rows = (int)(begin + tile_begin(end - begin, tiles, t + 1) - row);
+            real *to_rows[ROWS];
+            for (int r = 0; r < rows; ++r)
+                to_rows[r] = to + (row + r) * columns + first;
+            inner_job job = {
+                .a = from + row * k,
+                .lda = k,
+                .segments = 1,
+                .k = k,
+                .w = panel + first * k,
+                .init = init ? init + first : NULL,
+                .rows = to_rows,
+                .count = minimum(columns - first, COLS * LANES),
+            };
+            inner_product(&job, rows, (int)((job.count + LANES - 1) / LANES));
+        }
+}
+
+static void dense_forward_body(void *argument, int thread, int team)
+{
+    const dense_context *context = argument;
+    const fl_dense_pass *pass = context->pass;
+    ptrdiff_t begin, end;
+    fl_share(pass->rows, thread, team, &begin, &end);
+    if (begin < end)
+        dense_rows(context->panel, context->bias, pass->input, pass->output, pass->x, pass->y, begin, end);
+}
+
+static double dense_work(const fl_dense_pass *pass)
+{
+    return (double)pass->rows * (double)pass->input * (double)pass->output;
+}
+
+static void dense_forward(const fl_dense_pass *pass)
+{
+    dense_context context;
+    dense_lay_out(pass, &context);
+    pack_panels(pass->weight, pass->input, pass->output, 1, pass->input, context.panel);
+    memset(context.bias, 0, (size_t)round_up(pass->output, LANES) * sizeof(real));
+    if (pass->bias)
+        memcpy(context.bias, pass->bias, (size_t)pass->output * sizeof(real));
+    fl_parallel(fl_worthwhile_threads(pass->n_threads, dense_work(pass)), dense_forward_body, &context);
+}
+
+static void dense_dx_body(void *argument, int thread, int team)
+{
+    const dense_context *context = argument;
+    const fl_dense_pass *pass = context->pass;
+    ptrdiff_t begin, end;
+    fl_share(pass->rows, thread, team, &begin, &end);
+    if (begin < end)
+        dense_rows(context->panel, NULL, pass->output, pass->input, context->dy, context->dx, begin, end);
+}
+
+static void dense_dweight_body(void *argument, int thread, int team)
+{
+    const dense_context *context = argument;
+    const fl_dense_pass *pass = context->pass;
+    const ptrdiff_t input = pass->input, output = pass->output, width = COLS * LANES;
+    const ptrdiff_t across = tile_count(input, width), down = tile_count(output, ROWS);
+    real *copy = context->blocks + thread * DENSE_BLOCK * width;
+    ptrdiff_t begin, end;
+    fl_share(across * down, thread, team, &begin, &end);
+    for (ptrdiff_t n = 0; n < pass->rows; n += DENSE_BLOCK) {
+        const ptrdiff_t rows = minimum(DENSE_BLOCK, pass->rows - n);
+        ptrdiff_t copied = -1;
+        for (ptrdiff_t t = begin; t < end; ++t) {
+            const ptrdiff_t column = t / down * width, count = minimum(width, input - column);
+            const ptrdiff_t padded = round_up(count, LANES);
+            if (column != copied) {
+                for (ptrdiff_t r = 0; r < rows; ++r) {
+                    const real *x = (const real *)pass->x + (n + r) * input + column;
+                    for (ptrdiff_t c = 0; c < count; ++c)
+                        copy[r * padded + c] = x[c];
+                    for (ptrdiff_t c = count; c < padded; ++c)
+                        copy[r * padded + c] = 0;
+                }
+                copied = column;
+            }
+            const ptrdiff_t first = tile_begin(output, down, t % down), last = tile_begin(output, down, t % down + 1);
+            outer_job tile = {
+                .a = context->dy + n * output + first,
+                .lda = output,
+                .g = copy,
+                .ldg = padded,
+                .n = rows,
+                .d = context->dweight + first * input + column,
+                .ldd = input,
+                .count = count,
+            };
+            outer_product(&tile, (int)(last - first), (int)(padded / LANES));
+        }
+    }
+}
+
+static void dense_dbias_body(void *argument, int thread, int team)
+{
+    const dense_context *context = argument;
+    const ptrdiff_t rows = context->pass->rows, output = context->pass->output;
+    ptrdiff_t begin, end;
+    fl_share(output, thread, team, &begin, &end);
+    for (ptrdiff_t first = begin; first < end; first += 64) {
+        const ptrdiff_t count = minimum(64, end - first);
+        double sums[64] = {0};
+        for (ptrdiff_t n = 0; n < rows; ++n)
+            for (ptrdiff_t c = 0; c < count; ++c)
+                sums[c] += context->dy[n * output + first + c];
+        for (ptrdiff_t c = 0; c < count; ++c)
+            context->dbias[first + c] += (real)sums[c];
+    }
+}
+
+static void dense_backward(const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias)
+{
+    dense_context context;
+    dense_lay_out(pass, &context);
+    context.dy = dy;
+    context.dx = dx;
+    context.dweight = dweight;
+    context.dbias = dbias;
+    const int n_threads = fl_worthwhile_threads(pass->n_threads, dense_work(pass));
+    if (dx) {
+        pack_panels(pass->weight, pass->output, pass->input, pass->input, 1, context.panel);
+        fl_parallel(n_threads, dense_dx_body, &context);
+    }
+    if (dweight)
+        fl_parallel(n_threads, dense_dweight_body, &context);
+    if (dbias)
+        fl_parallel(fl_worthwhile_threads(pass->n_threads, (double)pass->rows * (double)pass->output),
+                    dense_dbias_body, &context);
+}

@@ -1,0 +1,90 @@
+/* kernels/elementwise.h - embedding and dropout.
+ *
+ * Embedding: out[n] = table[index[n]]; the gradient adds dout[n] to that row. Rows of the output are shared out over
+ * threads; in the gradient the columns are, so that two threads never add to one number and the order of n decides.
+ *
+ * Dropout (Srivastava et al. 2014), inverted: y = x / (1 - p) where kept. Element n draws the word n % 4 of
+ * Philox4x32-10 (Salmon et al. 2011) at counter n / 4, keyed by the seed, and is kept if word / 2^32 >= p. The draw is
+ * a function of (seed, n): no state, no stored mask, the same for every thread count.
+ */
+typedef struct {
+    ptrdiff_t rows, width;
+    const int64_t *index;
+    const real *from;
+    real *to;
+} embedding_context;
+
+static void embedding_forward_body(void *argument, int thread, int team)
+{
+    const embedding_context *job = argument;
+    ptrdiff_t begin, end;
+    fl_share(job->rows, thread, team, &begin, &end);
+    for (ptrdiff_t n = begin; n < end; ++n)
+        memcpy(job->to + n * job->width, job->from + job->index[n] * job->width,
+               (size_t)job->width * sizeof(real));
+}
+
+static void embedding_backward_body(void *argument, int thread, int team)
+{
+    const embedding_context *job = argument;
+    ptrdiff_t begin, end;
+    fl_share(job->width, thread, team, &begin, &end);
+    for (ptrdiff_t n = 0; n < job->rows; ++n) {
+        const real *from = job->from + n * job->width;
+        real *to = job->to + job->index[n] * job->width;
+        for (ptrdiff_t c = begin; c < end; ++c)
+            to[c] += from[c];
+    }
+}
+
+static void embedding_forward(ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table, void *out,
+                              int n_threads)
+{
+    embedding_context job = {rows, width, index, table, out};
+    fl_parallel(fl_worthwhile_threads(n_threads, (double)rows * (double)width), embedding_forward_body, &job);
+}
+
+static void embedding_backward(ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout, void *dtable,
+                               int n_threads)
+{
+    embedding_context job = {rows, width, index, dout, dtable};
+    fl_parallel(fl_worthwhile_threads(n_threads, (double)rows * (double)width), embedding_backward_body, &job);
+}
+
+typedef struct {
+    ptrdiff_t n;
+    const real *x;
+    real *y;
+    real scale;
+    uint64_t threshold; /* keep words >= threshold; 2^32 drops all */
+    uint64_t seed;
+} dropout_context;
+
+static void dropout_body(void *argument, int thread, int team)
+{
+    const dropout_context *job = argument;
+    enum { GROUP = 16 }; /* counters evaluated side by side, so that the rounds vectorize */
+    ptrdiff_t begin, end;
+    fl_share((job->n + 4 * GROUP - 1) / (4 * GROUP), thread, team, &begin, &end);
+    for (ptrdiff_t group = begin; group < end; ++group) {
+        uint32_t words[GROUP][4];
+        for (int k = 0; k < GROUP; ++k)
+            philox4x32(job->seed, (uint64_t)(group * GROUP + k), words[k]);
+        const ptrdiff_t first = group * 4 * GROUP, count = minimum(4 * GROUP, job->n - first);
+        for (ptrdiff_t k = 0; k < count; ++k)
+            job->y[first + k] = words[k / 4][k % 4] >= job->threshold ? job->x[first + k] * job->scale : 0;
+    }
+}
+
+static void dropout(ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads)
+{
+    dropout_context job = {
+        .n = n,
+        .x = x,
+        .y = y,
+        .scale = (real)(p < 1 ? 1 / (1 - p) : 0),
+        .threshold = (uint64_t)(p * 4294967296.0),
+        .seed = seed,
+    };
+    fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)n), dropout_body, &job);
+}

@@ -1,0 +1,74 @@
+/* kernels/instantiate.h - all kernels for one instruction set and one dtype.
+ *
+ * A wrapper in ../isa defines FL_ISA_<NAME>, FL_REAL_F32 or FL_REAL_F64, and FL_TABLE, then includes this file. The
+ * instruction set is switched on here for the functions that follow, not by compiler flags: every file of csrc compiles
+ * with the same flags, and nothing outside the wrappers can pick up instructions that the machine may lack.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../parallel.h"
+#include "../philox.h"
+#include "table.h"
+
+#if defined(FL_ISA_AVX2) || defined(FL_ISA_AVX512)
+#include <immintrin.h>
+#elif defined(FL_ISA_NEON)
+#include <arm_neon.h>
+#endif
+
+#if defined(FL_ISA_AVX2)
+#define FL_TARGET "avx2,fma"
+#elif defined(FL_ISA_AVX512)
+#define FL_TARGET "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl"
+#endif
+
+#define FL_PRAGMA(text) _Pragma(#text)
+#define FL_PRAGMA_TARGET(name) FL_PRAGMA(GCC target(name)) /* expands the macro, which a #pragma would not */
+#if defined(FL_TARGET) && defined(__clang__)
+#pragma clang attribute push(__attribute__((target(FL_TARGET))), apply_to = function)
+#elif defined(FL_TARGET)
+#pragma GCC push_options
+FL_PRAGMA_TARGET(FL_TARGET)
+#endif
+
+#include "simd.h"
+#include "vmath.h"
+#include "tile.h"
+#include "lstm.h"
+#include "lstm_forward.h"
+#include "lstm_backward.h"
+#include "dense.h"
+#include "elementwise.h"
+#include "softmax.h"
+#include "optimizers.h"
+
+const fl_table FL_TABLE = {
+    .lanes = LANES,
+    .lstm_workspace = lstm_workspace,
+    .lstm_forward = lstm_forward,
+    .lstm_backward = lstm_backward,
+    .dense_workspace = dense_workspace,
+    .dense_forward = dense_forward,
+    .dense_backward = dense_backward,
+    .embedding_forward = embedding_forward,
+    .embedding_backward = embedding_backward,
+    .dropout = dropout,
+    .softmax = softmax,
+    .softmax_cross_entropy = softmax_cross_entropy,
+    .sgd = sgd,
+    .rmsprop = rmsprop,
+    .adam = adam,
+    .norm = norm,
+    .scale = scale,
+    .clip = clip,
+    .first_nonfinite = first_nonfinite,
+};
+
+#if defined(FL_TARGET) && defined(__clang__)
+#pragma clang attribute pop
+#elif defined(FL_TARGET)
+#pragma GCC pop_options
+#endif

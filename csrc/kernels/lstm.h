@@ -1,0 +1,193 @@
+/* kernels/lstm.h - how a pass over one LSTM layer lies in memory; shared by lstm_forward.h and lstm_backward.h.
+ *
+ * The cell (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000), for step t:
+ *
+ *   z = W_ih x_t + b_ih + W_hh h_(t-1) + b_hh          z = (z_i, z_f, z_g, z_o)
+ *   i = sigmoid(z_i)   f = sigmoid(z_f)   g = tanh(z_g)   o = sigmoid(z_o)
+ *   c_t = f c_(t-1) + i g                              h_t = o tanh(c_t)
+ *
+ * Rows and steps. The rows of the batch are sorted by length, longest first, so that the rows alive at step s are a
+ * prefix of active[s] rows; a finished row costs nothing and its padding is never touched. Step s of a reversed row b is
+ * time lengths[b] - 1 - s. All live (row, step) pairs are numbered n = offset[s] + row, of which there are `steps`, the
+ * sum of the lengths. The backward pass then sees plain matrices of `steps` rows with no time structure: the weight
+ * gradient is one matrix product over n.
+ *
+ * Units. The hidden units go in blocks of LANES; the last block is padded with units whose weights are zero: their
+ * gates are 1/2, 1/2, 0, 1/2 and their c and h stay 0, as do all their gradients.
+ *
+ *   panel  (block)(pass)(k)(COLS)(LANES)   the weights, k over x then h; a pass does COLS of the four gates
+ *   bias   (block)(4)(LANES)               b_ih + b_hh
+ *   a      (n)(lda)                        rows [h_(t-1): padded | x_t: input | 1]; what the weights multiply. The 1 makes
+ *                                          the bias gradient a column of the weight gradient. Inference keeps two steps.
+ *   c0     (block)(batch)(LANES)           the initial cell state; in inference the running one
+ *   cells  (block)(ldn)(LANES)             c_t of every n            } training only
+ *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
+ *                                          of z_i, z_f, z_g, z_o, which is the layout that outer_product wants
+ *   final  (batch)(padded)                 h after each row's last step
+ *   dh     (batch)(padded)                 gradient of h_(t-1)       } backward only
+ *   dc     (block)(batch)(LANES)           gradient of c_(t-1)       }
+ *
+ * `panel` is dead once the forward pass is over; the backward pass packs the transposed weights there, and when it has
+ * walked back through time it sums the weight gradient there, (block)(column)(4)(LANES), columns h, x, 1.
+ *
+ * Strides between streams that are read together (lda, ldn) avoid multiples of 4096 bytes, which would send them all to
+ * the same few sets of the first-level cache.
+ */
+enum { GATES = 4, PASSES = GATES / COLS };
+
+typedef struct {
+    ptrdiff_t batch, time, input, hidden;
+    ptrdiff_t blocks, padded; /* of hidden units; padded = blocks * LANES */
+    ptrdiff_t steps, lda, ldn;
+    int64_t *order;  /* (batch): sorted row -> row of the batch */
+    int64_t *length; /* (batch), of sorted rows */
+    int64_t *active; /* (time + 1) */
+    int64_t *offset; /* (time + 2) */
+    real *panel, *bias, *a, *c0, *cells, *gates, *final, *dh, *dc;
+} lstm_work;
+
+/* Takes `count` elements of `size` bytes, aligned to a cache line, from a block that begins at `base` and of which *used
+ * bytes are taken. *used becomes SIZE_MAX when the sum does not fit; with base NULL only *used matters. */
+static void *take(char *base, size_t *used, double count, size_t size)
+{
+    double bytes = count * (double)size;
+    if (*used == SIZE_MAX || bytes >= (double)(SIZE_MAX / 4) || *used >= SIZE_MAX / 4) {
+        *used = SIZE_MAX;
+        return NULL;
+    }
+    char *at = base ? base + *used : NULL;
+    *used += ((size_t)bytes + 63) / 64 * 64;
+    return at;
+}
+
+/* Lays the work out in pass->workspace (may be NULL) and gives its size. Counts are doubles so that they cannot wrap. */
+static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
+{
+    const double batch = (double)pass->batch, time = (double)pass->time, input = (double)pass->input;
+    const double hidden = (double)pass->hidden, blocks = ceil(hidden / LANES), padded = blocks * LANES;
+    double steps = batch * time;
+    if (pass->lengths) {
+        steps = 0;
+        for (ptrdiff_t b = 0; b < pass->batch; ++b)
+            steps += (double)pass->lengths[b];
+    }
+    const double line = 64 / sizeof(real);
+    double lda = ceil((padded + input + 1) / line);
+    lda = (fmod(lda, 16) == 0 ? lda + 1 : lda) * line;
+    const double ldn = ceil(steps / 16) * 16 + 7;
+    const double a_rows = pass->training ? steps : 2 * batch;
+
+    char *base = pass->workspace;
+    size_t used = 0;
+    work->order = take(base, &used, batch, sizeof(int64_t));
+    work->length = take(base, &used, batch, sizeof(int64_t));
+    work->active = take(base, &used, time + 1, sizeof(int64_t));
+    work->offset = take(base, &used, time + 2, sizeof(int64_t));
+    work->bias = take(base, &used, padded * GATES, sizeof(real));
+    work->c0 = take(base, &used, batch * padded, sizeof(real));
+    work->final = take(base, &used, batch * padded, sizeof(real));
+    double panel = padded * GATES * (hidden + input);
+    if (pass->training) {
+        double transposed = padded * GATES * (padded + ceil(input / LANES) * LANES);
+        double gradient = padded * GATES * (hidden + input + 1);
+        panel = fmax(transposed, gradient);
+        work->dh = take(base, &used, batch * padded, sizeof(real));
+        work->dc = take(base, &used, batch * padded, sizeof(real));
+        work->cells = take(base, &used, padded * ldn, sizeof(real));
+        work->gates = take(base, &used, padded * ldn * GATES, sizeof(real));
+    } else {
+        work->dh = work->dc = work->cells = work->gates = NULL;
+    }
+    work->panel = take(base, &used, panel, sizeof(real));
+    work->a = take(base, &used, a_rows * lda, sizeof(real));
+    if (used == SIZE_MAX)
+        return used;
+    work->batch = pass->batch;
+    work->time = pass->time;
+    work->input = pass->input;
+    work->hidden = pass->hidden;
+    work->blocks = (ptrdiff_t)blocks;
+    work->padded = (ptrdiff_t)padded;
+    work->steps = (ptrdiff_t)steps;
+    work->lda = (ptrdiff_t)lda;
+    work->ldn = (ptrdiff_t)ldn;
+    return used;
+}
+
+static size_t lstm_workspace(const fl_lstm_pass *pass)
+{
+    fl_lstm_pass sized = *pass;
+    lstm_work work;
+    sized.workspace = NULL;
+    return lstm_lay_out(&sized, &work);
+}
+
+/* Fills order, length, active, offset: a counting sort by length, longest first, equal lengths in the batch's order. */
+static void lstm_sort_rows(const fl_lstm_pass *pass, const lstm_work *work)
+{
+    const ptrdiff_t time = work->time, batch = work->batch;
+    int64_t *active = work->active, *offset = work->offset;
+    for (ptrdiff_t s = 0; s <= time; ++s)
+        offset[s] = 0; /* for now: how many rows have length s */
+    for (ptrdiff_t b = 0; b < batch; ++b)
+        ++offset[pass->lengths ? pass->lengths[b] : time];
+    int64_t longer = 0;
+    for (ptrdiff_t s = time; s >= 0; --s) {
+        active[s] = longer;
+        longer += offset[s];
+    }
+    for (ptrdiff_t s = 0; s <= time; ++s)
+        offset[s] = active[s]; /* for now: where the next row of length s goes */
+    for (ptrdiff_t b = 0; b < batch; ++b) {
+        int64_t length = pass->lengths ? pass->lengths[b] : time;
+        int64_t row = offset[length]++;
+        work->order[row] = b;
+        work->length[row] = length;
+    }
+    offset[0] = 0;
+    for (ptrdiff_t s = 0; s <= time; ++s)
+        offset[s + 1] = offset[s] + active[s];
+}
+
+/* The sorted rows [*begin, *end) of one thread: contiguous, with about the same number of live steps for each thread. */
+static void lstm_share_rows(const lstm_work *work, int thread, int team, ptrdiff_t *begin, ptrdiff_t *end)
+{
+    const double each = (double)work->steps / team;
+    ptrdiff_t row = 0;
+    double done = 0;
+    for (; thread && row < work->batch && done < each * thread; ++row)
+        done += (double)work->length[row];
+    *begin = row;
+    for (; row < work->batch && (thread == team - 1 || done < each * (thread + 1)); ++row)
+        done += (double)work->length[row];
+    *end = row;
+}
+
+/* The time index of step s of a sorted row. */
+static inline ptrdiff_t lstm_time_of(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t row, ptrdiff_t s)
+{
+    return pass->reverse ? work->length[row] - 1 - s : s;
+}
+
+/* Between (batch, hidden) rows of the caller, which may be NULL for zeros, and (block)(batch)(LANES). */
+static void lstm_pack_state(const lstm_work *work, ptrdiff_t row, const real *from, real *to)
+{
+    for (ptrdiff_t unit = 0; unit < work->padded; unit += LANES) {
+        real *block = to + unit * work->batch + row * LANES;
+        V value = v_set(0);
+        if (from)
+            value = v_load_part(from + unit, minimum(LANES, work->hidden - unit));
+        v_store(block, value);
+    }
+}
+
+static void lstm_unpack_state(const lstm_work *work, const real *from, ptrdiff_t block_stride, real *to)
+{
+    for (ptrdiff_t unit = 0; unit < work->padded; unit += LANES)
+        v_store_part(to + unit, v_load(from + unit / LANES * block_stride), minimum(LANES, work->hidden - unit));
+}
+
+static inline const real *row_of(const void *array, ptrdiff_t row, ptrdiff_t width)
+{
+    return array ? (const real *)array + row * width : NULL;
+}

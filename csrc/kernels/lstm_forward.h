@@ -1,0 +1,224 @@
+/* kernels/lstm_forward.h - the forward pass. Equations and layouts: lstm.h.
+ *
+ * A thread owns its rows for all steps, so there is no barrier in time. At each step it takes the unit blocks one after
+ * the other (a block's weights then serve all its rows from the cache), and for each block tiles of up to ROWS rows:
+ * the four gates of LANES units are summed in registers over x_t, then h_(t-1), and the cell is computed right there.
+ * Inference stores no gates at all.
+ */
+
+/* What is the same for all tiles of a step. */
+typedef struct {
+    const lstm_work *work;
+    const real *a;             /* (row)(lda) of this step */
+    real *a_next;              /* of the next step: rows below next_active write their h there, the others to final */
+    ptrdiff_t next_active;
+    const real *c_before;      /* (row)(LANES) in blocks c_before_block apart */
+    real *c_after;
+    ptrdiff_t c_before_block, c_after_block;
+    real *gates;               /* (row)(4)(LANES), or NULL in inference */
+} forward_step;
+
+INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const int rows)
+{
+    const lstm_work *work = step->work;
+    const ptrdiff_t lda = work->lda, k = work->input + work->hidden;
+    const real *a = step->a + row * lda;
+    V z[ROWS][GATES];
+    for (int pass = 0; pass < PASSES; ++pass) {
+        const real *w = work->panel + (block * PASSES + pass) * k * COLS * LANES;
+        V acc[ROWS][COLS];
+        UNROLL
+        for (int c = 0; c < COLS; ++c) {
+            V bias = v_load(work->bias + (block * GATES + pass * COLS + c) * LANES);
+            UNROLL
+            for (int r = 0; r < rows; ++r)
+                acc[r][c] = bias;
+        }
+        accumulate(acc, rows, COLS, a + work->padded, lda, w, work->input);
+        accumulate(acc, rows, COLS, a, lda, w + work->input * COLS * LANES, work->hidden);
+        UNROLL
+        for (int r = 0; r < rows; ++r) {
+            UNROLL
+            for (int c = 0; c < COLS; ++c)
+                z[r][pass * COLS + c] = acc[r][c];
+        }
+    }
+    for (int r = 0; r < rows; ++r) {
+        const ptrdiff_t at = row + r;
+        V i = v_sigmoid(z[r][0]), f = v_sigmoid(z[r][1]), g = v_tanh(z[r][2]), o = v_sigmoid(z[r][3]);
+        V c = v_fma(f, v_load(step->c_before + block * step->c_before_block + at * LANES), i * g);
+        V h = o * v_tanh(c);
+        v_store(step->c_after + block * step->c_after_block + at * LANES, c);
+        real *to = at < step->next_active ? step->a_next + at * lda : work->final + at * work->padded;
+        v_store(to + block * LANES, h);
+        if (step->gates) {
+            real *gates = step->gates + (block * work->ldn + at) * GATES * LANES;
+            v_store(gates, i);
+            v_store(gates + LANES, f);
+            v_store(gates + 2 * LANES, g);
+            v_store(gates + 3 * LANES, o);
+        }
+    }
+}
+
+static void forward_rows(const forward_step *step, ptrdiff_t block, ptrdiff_t row, ptrdiff_t rows)
+{
+    switch (rows) {
+    case 1: forward_tile(step, block, row, 1); break;
+    case 2: forward_tile(step, block, row, 2); break;
+    case 3: forward_tile(step, block, row, 3); break;
+    case 4: forward_tile(step, block, row, 4); break;
+    case 5: forward_tile(step, block, row, 5); break;
+    default: forward_tile(step, block, row, ROWS); break;
+    }
+}
+
+typedef struct {
+    const fl_lstm_pass *pass;
+    const lstm_work *work;
+} forward_context;
+
+/* One thread's share of the packing: unit blocks. Reads weights along their rows. */
+static void forward_pack(void *context, int thread, int team)
+{
+    const fl_lstm_pass *pass = ((forward_context *)context)->pass;
+    const lstm_work *work = ((forward_context *)context)->work;
+    const ptrdiff_t hidden = work->hidden, k = work->input + hidden, width = COLS * LANES;
+    const real *bias_ih = pass->bias_ih, *bias_hh = pass->bias_hh;
+    ptrdiff_t begin, end;
+    fl_share(work->blocks, thread, team, &begin, &end);
+    for (ptrdiff_t block = begin; block < end; ++block)
+        for (int gate = 0; gate < GATES; ++gate)
+            for (int lane = 0; lane < LANES; ++lane) {
+                ptrdiff_t unit = block * LANES + lane, row = gate * hidden + unit;
+                real *to = work->panel + ((block * PASSES + gate / COLS) * k * COLS + gate % COLS) * LANES + lane;
+                real *bias = work->bias + (block * GATES + gate) * LANES + lane;
+                if (unit < hidden) {
+                    const real *w_ih = row_of(pass->weight_ih, row, work->input);
+                    const real *w_hh = row_of(pass->weight_hh, row, hidden);
+                    for (ptrdiff_t p = 0; p < work->input; ++p)
+                        to[p * width] = w_ih[p];
+                    for (ptrdiff_t p = 0; p < hidden; ++p)
+                        to[(work->input + p) * width] = w_hh[p];
+                    *bias = (bias_ih ? bias_ih[row] : 0) + (bias_hh ? bias_hh[row] : 0);
+                } else {
+                    for (ptrdiff_t p = 0; p < k; ++p)
+                        to[p * width] = 0;
+                    *bias = 0;
+                }
+            }
+}
+
+static real *forward_a(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s)
+{
+    return work->a + (pass->training ? work->offset[s] : s % 2 * work->batch) * work->lda;
+}
+
+static real *forward_h(const lstm_work *work, real *a_next, ptrdiff_t next_active, ptrdiff_t row)
+{
+    return row < next_active ? a_next + row * work->lda : work->final + row * work->padded;
+}
+
+/* Puts the initial state of the rows in place. */
+static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t begin, ptrdiff_t end)
+{
+    for (ptrdiff_t row = begin; row < end; ++row) {
+        const ptrdiff_t b = work->order[row];
+        const real *h0 = row_of(pass->h0, b, work->hidden);
+        real *h = forward_h(work, work->a, work->active[0], row);
+        memset(h, 0, (size_t)work->padded * sizeof(real));
+        if (h0)
+            memcpy(h, h0, (size_t)work->hidden * sizeof(real));
+        lstm_pack_state(work, row, row_of(pass->c0, b, work->hidden), work->c0);
+    }
+}
+
+/* Hands out the final state of the rows and clears their padding in y. */
+static void forward_end(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t begin, ptrdiff_t end)
+{
+    const size_t bytes = (size_t)work->hidden * sizeof(real);
+    for (ptrdiff_t row = begin; row < end; ++row) {
+        const ptrdiff_t b = work->order[row], length = work->length[row];
+        if (pass->hn)
+            memcpy((real *)pass->hn + b * work->hidden, work->final + row * work->padded, bytes);
+        if (pass->cn && pass->training && length > 0)
+            lstm_unpack_state(work, work->cells + (work->offset[length - 1] + row) * LANES, work->ldn * LANES,
+                              (real *)pass->cn + b * work->hidden);
+        else if (pass->cn)
+            lstm_unpack_state(work, work->c0 + row * LANES, work->batch * LANES, (real *)pass->cn + b * work->hidden);
+        if (pass->y)
+            for (ptrdiff_t t = length; t < work->time; ++t)
+                memset((real *)pass->y + b * pass->y_batch + t * pass->y_time, 0, bytes);
+    }
+}
+
+static void forward_body(void *context, int thread, int team)
+{
+    const fl_lstm_pass *pass = ((forward_context *)context)->pass;
+    const lstm_work *work = ((forward_context *)context)->work;
+    ptrdiff_t begin, end;
+    lstm_share_rows(work, thread, team, &begin, &end);
+    forward_begin(pass, work, begin, end);
+    for (ptrdiff_t s = 0; s < work->time; ++s) {
+        const ptrdiff_t live = minimum(end, work->active[s]) - begin;
+        if (live <= 0)
+            break;
+        real *a = forward_a(pass, work, s);
+        forward_step step = {
+            .work = work,
+            .a = a,
+            .a_next = forward_a(pass, work, s + 1),
+            .next_active = work->active[s + 1],
+            .c_before = work->c0,
+            .c_before_block = work->batch * LANES,
+            .c_after = work->c0,
+            .c_after_block = work->batch * LANES,
+        };
+        if (pass->training) {
+            if (s > 0) {
+                step.c_before = work->cells + work->offset[s - 1] * LANES;
+                step.c_before_block = work->ldn * LANES;
+            }
+            step.c_after = work->cells + work->offset[s] * LANES;
+            step.c_after_block = work->ldn * LANES;
+            step.gates = work->gates + work->offset[s] * GATES * LANES;
+        }
+        for (ptrdiff_t row = begin; row < begin + live; ++row) {
+            const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
+                            lstm_time_of(pass, work, row, s) * pass->x_time;
+            real *to = a + row * work->lda + work->padded;
+            memcpy(to, x, (size_t)work->input * sizeof(real));
+            to[work->input] = 1;
+        }
+        const ptrdiff_t tiles = tile_count(live, ROWS);
+        for (ptrdiff_t block = 0; block < work->blocks; ++block)
+            for (ptrdiff_t t = 0; t < tiles; ++t) {
+                ptrdiff_t first = tile_begin(live, tiles, t);
+                forward_rows(&step, block, begin + first, tile_begin(live, tiles, t + 1) - first);
+            }
+        if (pass->y)
+            for (ptrdiff_t row = begin; row < begin + live; ++row)
+                memcpy((real *)pass->y + work->order[row] * pass->y_batch +
+                           lstm_time_of(pass, work, row, s) * pass->y_time,
+                       forward_h(work, step.a_next, step.next_active, row), (size_t)work->hidden * sizeof(real));
+    }
+    forward_end(pass, work, begin, end);
+}
+
+static int lstm_row_threads(const fl_lstm_pass *pass, const lstm_work *work)
+{
+    double weights = 4.0 * (double)work->hidden * (double)(work->hidden + work->input);
+    int n_threads = fl_worthwhile_threads(pass->n_threads, (double)work->steps * weights);
+    return n_threads < work->batch ? n_threads : work->batch < 1 ? 1 : (int)work->batch;
+}
+
+static void lstm_forward(const fl_lstm_pass *pass)
+{
+    lstm_work work;
+    lstm_lay_out(pass, &work);
+    lstm_sort_rows(pass, &work);
+    forward_context context = {pass, &work};
+    double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
+    fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), forward_pack, &context);
+    fl_parallel(lstm_row_threads(pass, &work), forward_body, &context);
+}

@@ -1,0 +1,207 @@
+/* kernels/optimizers.h - updates of the flat parameter vector, element by element.
+ *
+ *   SGD      g += wd p;  m = momentum m + g;  p -= lr m     (Nesterov: p -= lr (g + momentum m); Sutskever et al. 2013)
+ *   RMSprop  g += wd p;  v = alpha v + (1 - alpha) g^2;  d = g / (sqrt(v) + eps);  m = momentum m + d;  p -= lr m
+ *            (Tieleman & Hinton 2012)
+ *   Adam     g += wd p;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+ *            p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)          (Kingma & Ba 2015)
+ *   AdamW    p -= lr wd p before, and no wd in g                                  (Loshchilov & Hutter 2019)
+ *
+ * These loops are plain C: they are bound by memory and the compiler vectorizes them. No element depends on another, so
+ * the share of a thread does not matter to the bits; the norm is summed in blocks of a fixed size for the same reason.
+ */
+typedef struct {
+    ptrdiff_t n;
+    real *p;
+    const real *g;
+    real *m, *v;
+    real lr, momentum, weight_decay, alpha, eps, beta1, beta2, correction, shrink;
+    int nesterov;
+} update_context;
+
+static void sgd_body(void *argument, int thread, int team)
+{
+    const update_context u = *(const update_context *)argument;
+    real *restrict p = u.p, *restrict m = u.m;
+    const real *restrict g = u.g;
+    ptrdiff_t begin, end;
+    fl_share(u.n, thread, team, &begin, &end);
+    if (!m) {
+        for (ptrdiff_t k = begin; k < end; ++k)
+            p[k] -= u.lr * (g[k] + u.weight_decay * p[k]);
+    } else if (u.nesterov) {
+        for (ptrdiff_t k = begin; k < end; ++k) {
+            real gradient = g[k] + u.weight_decay * p[k];
+            m[k] = u.momentum * m[k] + gradient;
+            p[k] -= u.lr * (gradient + u.momentum * m[k]);
+        }
+    } else {
+        for (ptrdiff_t k = begin; k < end; ++k) {
+            m[k] = u.momentum * m[k] + (g[k] + u.weight_decay * p[k]);
+            p[k] -= u.lr * m[k];
+        }
+    }
+}
+
+static real square_root(real x)
+{
+#if REAL_IS_FLOAT
+    return sqrtf(x);
+#else
+    return sqrt(x);
+#endif
+}
+
+static void rmsprop_body(void *argument, int thread, int team)
+{
+    const update_context u = *(const update_context *)argument;
+    real *restrict p = u.p, *restrict m = u.m, *restrict v = u.v;
+    const real *restrict g = u.g;
+    const real rest = 1 - u.alpha;
+    ptrdiff_t begin, end;
+    fl_share(u.n, thread, team, &begin, &end);
+    if (!m) {
+        for (ptrdiff_t k = begin; k < end; ++k) {
+            real gradient = g[k] + u.weight_decay * p[k];
+            v[k] = u.alpha * v[k] + rest * gradient * gradient;
+            p[k] -= u.lr * (gradient / (square_root(v[k]) + u.eps));
+        }
+    } else {
+        for (ptrdiff_t k = begin; k < end; ++k) {
+            real gradient = g[k] + u.weight_decay * p[k];
+            v[k] = u.alpha * v[k] + rest * gradient * gradient;
+            m[k] = u.momentum * m[k] + gradient / (square_root(v[k]) + u.eps);
+            p[k] -= u.lr * m[k];
+        }
+    }
+}
+
+static void adam_body(void *argument, int thread, int team)
+{
+    const update_context u = *(const update_context *)argument;
+    real *restrict p = u.p, *restrict m = u.m, *restrict v = u.v;
+    const real *restrict g = u.g;
+    const real rest1 = 1 - u.beta1, rest2 = 1 - u.beta2;
+    ptrdiff_t begin, end;
+    fl_share(u.n, thread, team, &begin, &end);
+    for (ptrdiff_t k = begin; k < end; ++k) {
+        real parameter = p[k] * u.shrink, gradient = g[k] + u.weight_decay * p[k];
+        m[k] = u.beta1 * m[k] + rest1 * gradient;
+        v[k] = u.beta2 * v[k] + rest2 * gradient * gradient;
+        p[k] = parameter - u.lr * (m[k] / (square_root(v[k]) * u.correction + u.eps));
+    }
+}
+
+static int update_threads(ptrdiff_t n, int n_threads)
+{
+    return fl_worthwhile_threads(n_threads, 2.0 * (double)n);
+}
+
+static void sgd(ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
+                double weight_decay, int n_threads)
+{
+    update_context u = {.n = n, .p = p, .g = g, .m = m, .lr = (real)lr, .momentum = (real)momentum,
+                        .weight_decay = (real)weight_decay, .nesterov = nesterov};
+    fl_parallel(update_threads(n, n_threads), sgd_body, &u);
+}
+
+static void rmsprop(ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha, double eps,
+                    double momentum, double weight_decay, int n_threads)
+{
+    update_context u = {.n = n, .p = p, .g = g, .m = m, .v = v, .lr = (real)lr, .momentum = (real)momentum,
+                        .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)eps};
+    fl_parallel(update_threads(n, n_threads), rmsprop_body, &u);
+}
+
+static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1, double beta2,
+                 double eps, double weight_decay, int decoupled, int64_t step, int n_threads)
+{
+    const double correction1 = 1 - pow(beta1, (double)step), correction2 = 1 - pow(beta2, (double)step);
+    update_context u = {
+        .n = n,
+        .p = p,
+        .g = g,
+        .m = m,
+        .v = v,
+        .lr = (real)(lr / correction1),
+        .beta1 = (real)beta1,
+        .beta2 = (real)beta2,
+        .eps = (real)eps,
+        .correction = (real)(1 / sqrt(correction2)),
+        .weight_decay = (real)(decoupled ? 0 : weight_decay),
+        .shrink = (real)(decoupled ? 1 - lr * weight_decay : 1),
+    };
+    fl_parallel(update_threads(n, n_threads), adam_body, &u);
+}
+
+static double norm(ptrdiff_t n, const void *array)
+{
+    /* Sixteen partial sums let the compiler vectorize without reordering anything behind our back. */
+    const real *x = array;
+    double sums[16] = {0}, total = 0;
+    ptrdiff_t k = 0;
+    for (; k + 16 <= n; k += 16)
+        for (int lane = 0; lane < 16; ++lane)
+            sums[lane] += (double)x[k + lane] * (double)x[k + lane];
+    for (; k < n; ++k)
+        sums[k % 16] += (double)x[k] * (double)x[k];
+    for (int lane = 0; lane < 16; ++lane)
+        total += sums[lane];
+    return sqrt(total);
+}
+
+typedef struct {
+    ptrdiff_t n;
+    real *x;
+    real value;
+} rescale_context;
+
+static void scale_body(void *argument, int thread, int team)
+{
+    const rescale_context job = *(const rescale_context *)argument;
+    ptrdiff_t begin, end;
+    fl_share(job.n, thread, team, &begin, &end);
+    for (ptrdiff_t k = begin; k < end; ++k)
+        job.x[k] *= job.value;
+}
+
+static void clip_body(void *argument, int thread, int team)
+{
+    const rescale_context job = *(const rescale_context *)argument;
+    ptrdiff_t begin, end;
+    fl_share(job.n, thread, team, &begin, &end);
+    for (ptrdiff_t k = begin; k < end; ++k) {
+        real x = job.x[k];
+        x = x > job.value ? job.value : x;
+        job.x[k] = x < -job.value ? -job.value : x;
+    }
+}
+
+static void scale(ptrdiff_t n, void *x, double factor, int n_threads)
+{
+    rescale_context job = {n, x, (real)factor};
+    fl_parallel(update_threads(n, n_threads), scale_body, &job);
+}
+
+static void clip(ptrdiff_t n, void *x, double limit, int n_threads)
+{
+    rescale_context job = {n, x, (real)limit};
+    fl_parallel(update_threads(n, n_threads), clip_body, &job);
+}
+
+static ptrdiff_t first_nonfinite(ptrdiff_t n, const void *array)
+{
+    const real *x = array;
+    enum { BLOCK = 1024 };
+    for (ptrdiff_t first = 0; first < n; first += BLOCK) {
+        const ptrdiff_t end = minimum(first + BLOCK, n);
+        integer bad = 0; /* x - x is 0 for finite x only; an integer sum keeps the loop free of branches */
+        for (ptrdiff_t k = first; k < end; ++k)
+            bad |= x[k] - x[k] != 0;
+        if (bad)
+            for (ptrdiff_t k = first; k < end; ++k)
+                if (x[k] - x[k] != 0)
+                    return k;
+    }
+    return -1;
+}

@@ -1,0 +1,188 @@
+/* kernels/simd.h - the vector type V of `real` numbers, and the few operations that are not plain C on it.
+ *
+ * V is a GCC/Clang vector type (one `real` where the compiler has none), so + - * / and casts between V and the integer
+ * vector VI are the language's own. What is spelt out here is what must not be left to the compiler: the fused
+ * multiply-add (contraction is off, so that every copy of a kernel rounds the same way), and minimum and maximum with a
+ * defined answer for NaN.
+ *
+ *   LANES  elements of V      ROWS  batch rows of a register tile      COLS  vectors across a register tile
+ *
+ * ROWS x COLS accumulators, COLS weights and a broadcast must fit the registers: 32 of them hold 6 x 4, 16 hold 6 x 2.
+ * A vector type wider than the instruction set is split by the compiler and about ten times slower: never do that.
+ */
+#if defined(FL_REAL_F32)
+typedef float real;
+typedef int32_t integer;
+typedef uint32_t unsigned_integer;
+#define REAL_IS_FLOAT 1
+#else
+typedef double real;
+typedef int64_t integer;
+typedef uint64_t unsigned_integer;
+#define REAL_IS_FLOAT 0
+#endif
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+#define MAY_BE_UNUSED __attribute__((unused))
+#else
+#define INLINE static inline
+#define UNROLL
+#define MAY_BE_UNUSED
+#endif
+#if defined(__clang__)
+#undef UNROLL
+#define UNROLL _Pragma("clang loop unroll(full)")
+#endif
+
+#if defined(FL_ISA_AVX512)
+#define VECTOR_BYTES 64
+#define COLS 4
+#elif defined(FL_ISA_AVX2)
+#define VECTOR_BYTES 32
+#define COLS 2
+#elif defined(FL_ISA_NEON)
+#define VECTOR_BYTES 16
+#define COLS 4
+#elif defined(__GNUC__)
+#define VECTOR_BYTES 16
+#define COLS 2
+#else
+#define VECTOR_BYTES ((int)sizeof(real))
+#define COLS 2
+#endif
+#define ROWS 6
+
+#define LANES ((int)(VECTOR_BYTES / sizeof(real)))
+
+#if defined(__GNUC__)
+typedef real V __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef integer VI __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef real V_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+
+INLINE V v_load(const real *p)
+{
+    return (V) * (const V_unaligned *)p;
+}
+
+INLINE void v_store(real *p, V a)
+{
+    *(V_unaligned *)p = (V_unaligned)a;
+}
+
+INLINE V v_set(real a)
+{
+    return a - (V){0}; /* a broadcast: a - 0 is a for every a, -0 and NaN included */
+}
+
+INLINE VI v_bits(V a)
+{
+    return (VI)a;
+}
+
+INLINE V v_from_bits(VI a)
+{
+    return (V)a;
+}
+
+/* Lane by lane, `yes` where the mask is all ones, `no` where it is all zeros. */
+INLINE V v_select(VI mask, V yes, V no)
+{
+    return (V)((mask & (VI)yes) | (~mask & (VI)no));
+}
+#else
+typedef real V;
+typedef integer VI;
+
+INLINE V v_load(const real *p)
+{
+    return *p;
+}
+
+INLINE void v_store(real *p, V a)
+{
+    *p = a;
+}
+
+INLINE V v_set(real a)
+{
+    return a;
+}
+
+INLINE VI v_bits(V a)
+{
+    VI b;
+    memcpy(&b, &a, sizeof b);
+    return b;
+}
+
+INLINE V v_from_bits(VI a)
+{
+    V b;
+    memcpy(&b, &a, sizeof b);
+    return b;
+}
+
+INLINE V v_select(VI mask, V yes, V no)
+{
+    return mask ? yes : no;
+}
+#endif
+
+/* v_fma(a, b, c) = a * b + c, rounded once where the machine can, twice in the portable set.
+ * v_at_most(a, bound) and v_at_least(a, bound) give NaN where a is NaN. */
+#if defined(FL_ISA_AVX512) && REAL_IS_FLOAT
+INLINE V v_fma(V a, V b, V c) { return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+INLINE V v_at_most(V a, V bound) { return (V)_mm512_min_ps((__m512)bound, (__m512)a); }
+INLINE V v_at_least(V a, V bound) { return (V)_mm512_max_ps((__m512)bound, (__m512)a); }
+#elif defined(FL_ISA_AVX512)
+INLINE V v_fma(V a, V b, V c) { return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
+INLINE V v_at_most(V a, V bound) { return (V)_mm512_min_pd((__m512d)bound, (__m512d)a); }
+INLINE V v_at_least(V a, V bound) { return (V)_mm512_max_pd((__m512d)bound, (__m512d)a); }
+#elif defined(FL_ISA_AVX2) && REAL_IS_FLOAT
+INLINE V v_fma(V a, V b, V c) { return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+INLINE V v_at_most(V a, V bound) { return (V)_mm256_min_ps((__m256)bound, (__m256)a); }
+INLINE V v_at_least(V a, V bound) { return (V)_mm256_max_ps((__m256)bound, (__m256)a); }
+#elif defined(FL_ISA_AVX2)
+INLINE V v_fma(V a, V b, V c) { return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
+INLINE V v_at_most(V a, V bound) { return (V)_mm256_min_pd((__m256d)bound, (__m256d)a); }
+INLINE V v_at_least(V a, V bound) { return (V)_mm256_max_pd((__m256d)bound, (__m256d)a); }
+#else
+#if defined(FL_ISA_NEON) && REAL_IS_FLOAT
+INLINE V v_fma(V a, V b, V c) { return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#elif defined(FL_ISA_NEON)
+INLINE V v_fma(V a, V b, V c) { return (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+#else
+INLINE V v_fma(V a, V b, V c) { return a * b + c; }
+#endif
+INLINE V v_at_most(V a, V bound) { return v_select(a > bound, bound, a); }
+INLINE V v_at_least(V a, V bound) { return v_select(a < bound, bound, a); }
+#endif
+
+/* The first `count` (0 to LANES) elements at p; the other lanes are zero and nothing beyond is read. */
+INLINE V v_load_part(const real *p, ptrdiff_t count)
+{
+    real lanes[LANES] = {0};
+    for (ptrdiff_t lane = 0; lane < count; ++lane)
+        lanes[lane] = p[lane];
+    return v_load(lanes);
+}
+
+INLINE void v_store_part(real *p, V a, ptrdiff_t count)
+{
+    real lanes[LANES];
+    v_store(lanes, a);
+    for (ptrdiff_t lane = 0; lane < count; ++lane)
+        p[lane] = lanes[lane];
+}
+
+static inline ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+static inline ptrdiff_t minimum(ptrdiff_t a, ptrdiff_t b)
+{
+    return a < b ? a : b;
+}

@@ -1,0 +1,85 @@
+/* kernels/softmax.h - softmax and cross-entropy over rows of logits.
+ *
+ *   p[c] = exp(z[c] - m) / s,  s = sum_c exp(z[c] - m),  m = max_c z[c]
+ *   loss = w (m + log s - z[label])        dz[c] = w (p[c] - [c = label])
+ *
+ * A row is summed lane by lane and then across the lanes, in an order that depends on the number of classes alone.
+ */
+typedef struct {
+    ptrdiff_t rows, classes;
+    const real *logits;
+    const int64_t *labels; /* NULL: softmax only */
+    const real *weights;
+    real *out; /* probabilities, or gradients; may be NULL with labels */
+    double *losses;
+} softmax_context;
+
+/* Sum of exp(z - m); with `out` the terms are kept there. */
+static real softmax_sum(const real *z, ptrdiff_t classes, real most, real *out)
+{
+    V sums = v_set(0);
+    real lanes[LANES], sum = 0;
+    for (ptrdiff_t c = 0; c < classes; c += LANES) {
+        const ptrdiff_t count = minimum(LANES, classes - c);
+        V terms = v_exp((count == LANES ? v_load(z + c) : v_load_part(z + c, count)) - v_set(most));
+        if (count < LANES) {
+            v_store(lanes, terms);
+            terms = v_load_part(lanes, count);
+        }
+        sums = sums + terms;
+        if (out)
+            v_store_part(out + c, terms, count);
+    }
+    v_store(lanes, sums);
+    for (int lane = 0; lane < LANES; ++lane)
+        sum += lanes[lane];
+    return sum;
+}
+
+static void softmax_body(void *argument, int thread, int team)
+{
+    const softmax_context *job = argument;
+    const ptrdiff_t classes = job->classes;
+    ptrdiff_t begin, end;
+    fl_share(job->rows, thread, team, &begin, &end);
+    for (ptrdiff_t n = begin; n < end; ++n) {
+        const real *z = job->logits + n * classes;
+        real *out = job->out ? job->out + n * classes : NULL;
+        const int64_t label = job->labels ? job->labels[n] : 0;
+        if (label < 0) {
+            job->losses[n] = 0;
+            if (out)
+                memset(out, 0, (size_t)classes * sizeof(real));
+            continue;
+        }
+        real most = z[0];
+        for (ptrdiff_t c = 1; c < classes; ++c)
+            most = z[c] > most || z[c] != z[c] ? z[c] : most; /* a NaN stays: the loss must show it */
+        const real picked = z[label]; /* read before out, which may be the same array, is written */
+        const real sum = softmax_sum(z, classes, most, out);
+        const real weight = job->weights ? job->weights[n] : 1;
+        if (out) {
+            const real factor = job->labels ? weight / sum : 1 / sum;
+            for (ptrdiff_t c = 0; c < classes; ++c)
+                out[c] *= factor;
+        }
+        if (job->labels) {
+            if (out)
+                out[label] -= weight;
+            job->losses[n] = weight != 0 ? (double)weight * ((double)most - (double)picked + log((double)sum)) : 0;
+        }
+    }
+}
+
+static void softmax(ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads)
+{
+    softmax_context job = {.rows = rows, .classes = classes, .logits = logits, .out = out};
+    fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)rows * (double)classes), softmax_body, &job);
+}
+
+static void softmax_cross_entropy(ptrdiff_t rows, ptrdiff_t classes, const void *logits, const int64_t *labels,
+                                  const void *weights, void *dlogits, double *losses, int n_threads)
+{
+    softmax_context job = {rows, classes, logits, labels, weights, dlogits, losses};
+    fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)rows * (double)classes), softmax_body, &job);
+}

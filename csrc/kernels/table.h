@@ -1,0 +1,39 @@
+/* kernels/table.h - the functions that every instruction set provides, once per dtype.
+ *
+ * The entries mirror fastlstm.h without the dtype; dispatch.c forwards to the active table.
+ */
+#ifndef FASTLSTM_TABLE_H
+#define FASTLSTM_TABLE_H
+
+#include "../fastlstm.h"
+
+typedef struct {
+    int lanes;
+    size_t (*lstm_workspace)(const fl_lstm_pass *);
+    void (*lstm_forward)(const fl_lstm_pass *);
+    void (*lstm_backward)(const fl_lstm_pass *, const fl_lstm_gradients *);
+    size_t (*dense_workspace)(const fl_dense_pass *);
+    void (*dense_forward)(const fl_dense_pass *);
+    void (*dense_backward)(const fl_dense_pass *, const void *dy, void *dx, void *dweight, void *dbias);
+    void (*embedding_forward)(ptrdiff_t, ptrdiff_t, const int64_t *, const void *, void *, int);
+    void (*embedding_backward)(ptrdiff_t, ptrdiff_t, const int64_t *, const void *, void *, int);
+    void (*dropout)(ptrdiff_t, const void *, void *, double, uint64_t, int);
+    void (*softmax)(ptrdiff_t, ptrdiff_t, const void *, void *, int);
+    void (*softmax_cross_entropy)(ptrdiff_t, ptrdiff_t, const void *, const int64_t *, const void *, void *, double *,
+                                  int);
+    void (*sgd)(ptrdiff_t, void *, const void *, void *, double, double, int, double, int);
+    void (*rmsprop)(ptrdiff_t, void *, const void *, void *, void *, double, double, double, double, double, int);
+    void (*adam)(ptrdiff_t, void *, const void *, void *, void *, double, double, double, double, double, int, int64_t,
+                 int);
+    double (*norm)(ptrdiff_t, const void *);
+    void (*scale)(ptrdiff_t, void *, double, int);
+    void (*clip)(ptrdiff_t, void *, double, int);
+    ptrdiff_t (*first_nonfinite)(ptrdiff_t, const void *);
+} fl_table;
+
+extern const fl_table fl_table_portable_f32, fl_table_portable_f64;
+extern const fl_table fl_table_avx2_f32, fl_table_avx2_f64;
+extern const fl_table fl_table_avx512_f32, fl_table_avx512_f64;
+extern const fl_table fl_table_neon_f32, fl_table_neon_f64;
+
+#endif

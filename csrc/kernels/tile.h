@@ -1,0 +1,204 @@
+/* kernels/tile.h - the two register tiles that do all the matrix work of fastlstm.
+ *
+ *   inner product   c[r][col]  = init[col] + sum_k a[r][k] * w[k][col]      forward passes; gradients of inputs
+ *   outer product   d[r][col] += sum_n a[n][r] * g[n][col]                  gradients of weights
+ *
+ * Both keep up to ROWS x COLS vectors of sums in registers and add one term per step, in the order of k (of n), each by
+ * one v_fma. An element's sum is therefore the same whatever tile it falls into: this is what makes a row's result
+ * independent of its batch, and everything independent of the number of threads.
+ *
+ * The narrow operand w is packed in panels [k][cols of the tile], so that it streams; a is read by broadcast from rows
+ * `lda` apart. Both functions are written for constant (rows, cols) and instantiated by the switches below.
+ */
+
+/* acc += a w over k terms: `a` has rows lda apart, w is a panel of `cols` vectors. */
+INLINE void accumulate(V acc[ROWS][COLS], const int rows, const int cols, const real *a, ptrdiff_t lda, const real *w,
+                       ptrdiff_t k)
+{
+    for (ptrdiff_t p = 0; p < k; ++p) {
+        V panel[COLS];
+        UNROLL
+        for (int c = 0; c < cols; ++c)
+            panel[c] = v_load(w + (p * cols + c) * LANES);
+        UNROLL
+        for (int r = 0; r < rows; ++r) {
+            V broadcast = v_set(a[r * lda + p]);
+            UNROLL
+            for (int c = 0; c < cols; ++c)
+                acc[r][c] = v_fma(broadcast, panel[c], acc[r][c]);
+        }
+    }
+}
+
+/* Writes a tile's sums to memory, (rows)(cols * LANES): for the edges, where a tile is cut. */
+INLINE void tile_spill(V acc[ROWS][COLS], const int rows, const int cols, real *sums)
+{
+    UNROLL
+    for (int r = 0; r < rows; ++r) {
+        UNROLL
+        for (int c = 0; c < cols; ++c)
+            v_store(sums + (r * cols + c) * LANES, acc[r][c]);
+    }
+}
+
+/* An inner product over `a` in `segments` pieces: piece s starts at a + s * segment_stride and has k terms. */
+typedef struct {
+    const real *a;
+    ptrdiff_t lda, segments, segment_stride, k;
+    const real *w;     /* (segments * k, cols * LANES) */
+    const real *init;  /* (cols * LANES) or NULL */
+    real *const *rows; /* where each row goes */
+    ptrdiff_t count;   /* elements of a row to store, at most cols * LANES */
+    int add;           /* add to what stands there */
+} inner_job;
+
+INLINE void inner_tile(const inner_job *job, const int rows, const int cols)
+{
+    V acc[ROWS][COLS];
+    UNROLL
+    for (int r = 0; r < rows; ++r) {
+        UNROLL
+        for (int c = 0; c < cols; ++c)
+            acc[r][c] = v_set(0);
+    }
+    if (job->init) {
+        UNROLL
+        for (int r = 0; r < rows; ++r) {
+            UNROLL
+            for (int c = 0; c < cols; ++c)
+                acc[r][c] = v_load(job->init + c * LANES);
+        }
+    }
+    const real *w = job->w;
+    for (ptrdiff_t s = 0; s < job->segments; ++s, w += job->k * cols * LANES)
+        accumulate(acc, rows, cols, job->a + s * job->segment_stride, job->lda, w, job->k);
+    if (job->count == cols * LANES && !job->add) {
+        UNROLL
+        for (int r = 0; r < rows; ++r) {
+            UNROLL
+            for (int c = 0; c < cols; ++c)
+                v_store(job->rows[r] + c * LANES, acc[r][c]);
+        }
+    } else {
+        real sums[ROWS * COLS * LANES];
+        tile_spill(acc, rows, cols, sums);
+        for (int r = 0; r < rows; ++r)
+            for (ptrdiff_t n = 0; n < minimum(job->count, cols * LANES); ++n)
+                job->rows[r][n] = (job->add ? job->rows[r][n] : 0) + sums[r * cols * LANES + n];
+    }
+}
+
+typedef struct {
+    const real *a; /* (n, rows): rows lda apart */
+    ptrdiff_t lda;
+    const real *g; /* (n, cols * LANES): rows ldg apart */
+    ptrdiff_t ldg, n;
+    real *d; /* (rows, count): rows ldd apart, added to */
+    ptrdiff_t ldd, count;
+} outer_job;
+
+INLINE void outer_tile(const outer_job *job, const int rows, const int cols)
+{
+    V acc[ROWS][COLS];
+    UNROLL
+    for (int r = 0; r < rows; ++r) {
+        UNROLL
+        for (int c = 0; c < cols; ++c)
+            acc[r][c] = v_set(0);
+    }
+    const real *a = job->a, *g = job->g;
+    for (ptrdiff_t n = 0; n < job->n; ++n, a += job->lda, g += job->ldg) {
+        V panel[COLS];
+        UNROLL
+        for (int c = 0; c < cols; ++c)
+            panel[c] = v_load(g + c * LANES);
+        UNROLL
+        for (int r = 0; r < rows; ++r) {
+            V broadcast = v_set(a[r]);
+            UNROLL
+            for (int c = 0; c < cols; ++c)
+                acc[r][c] = v_fma(broadcast, panel[c], acc[r][c]);
+        }
+    }
+    if (job->count == cols * LANES) {
+        UNROLL
+        for (int r = 0; r < rows; ++r) {
+            UNROLL
+            for (int c = 0; c < cols; ++c) {
+                real *to = job->d + r * job->ldd + c * LANES;
+                v_store(to, v_load(to) + acc[r][c]);
+            }
+        }
+    } else {
+        real sums[ROWS * COLS * LANES];
+        tile_spill(acc, rows, cols, sums);
+        for (int r = 0; r < rows; ++r)
+            for (ptrdiff_t c = 0; c < minimum(job->count, cols * LANES); ++c)
+                job->d[r * job->ldd + c] += sums[r * cols * LANES + c];
+    }
+}
+
+/* One out-of-line copy of a tile for each height and width. */
+#define TILE_WIDTHS(tile, job, height)                                                                                 \
+    switch (cols) {                                                                                                    \
+    case 1: tile(job, height, 1); break;                                                                               \
+    case 2: tile(job, height, 2); break;                                                                               \
+    case 3: tile(job, height, COLS < 3 ? COLS : 3); break;                                                             \
+    default: tile(job, height, COLS); break;                                                                           \
+    }
+#define TILE_HEIGHTS(tile, job)                                                                                        \
+    switch (rows) {                                                                                                    \
+    case 1: TILE_WIDTHS(tile, job, 1) break;                                                                           \
+    case 2: TILE_WIDTHS(tile, job, 2) break;                                                                           \
+    case 3: TILE_WIDTHS(tile, job, 3) break;                                                                           \
+    case 4: TILE_WIDTHS(tile, job, 4) break;                                                                           \
+    case 5: TILE_WIDTHS(tile, job, 5) break;                                                                           \
+    default: TILE_WIDTHS(tile, job, ROWS) break;                                                                       \
+    }
+
+static void inner_product(const inner_job *job, int rows, int cols)
+{
+    TILE_HEIGHTS(inner_tile, job)
+}
+
+static void outer_product(const outer_job *job, int rows, int cols)
+{
+    TILE_HEIGHTS(outer_tile, job)
+}
+
+/* How many tiles of at most `most` rows cover `count` rows, and where tile t begins: heights differ by one at most,
+ * which wastes less than full tiles and a remainder (16 rows: 6 + 5 + 5 rather than 6 + 6 + 4). */
+static inline ptrdiff_t tile_count(ptrdiff_t count, ptrdiff_t most)
+{
+    return (count + most - 1) / most;
+}
+
+static inline ptrdiff_t tile_begin(ptrdiff_t count, ptrdiff_t tiles, ptrdiff_t t)
+{
+    return count * t / tiles;
+}
+
+/* Terms of an outer product that are summed before they are added to the result: it bounds the rounding error of long
+ * sums, and keeps `a` and g in the caches while all tiles pass over them. A function of the shape alone, so that the
+ * sums do not depend on the machine's state. */
+static inline ptrdiff_t outer_block(ptrdiff_t row_elements)
+{
+    ptrdiff_t block = (ptrdiff_t)(256 * 1024 / sizeof(real)) / row_elements;
+    return block < 32 ? 32 : block > 256 ? 256 : block;
+}
+
+/* Packs (k, n) numbers, element (p, c) at from[p * stride_k + c * stride_n], into panels for inner_product: blocks of
+ * COLS vectors, the last one narrower; columns beyond n are zero. Block b begins at b * k * COLS * LANES. */
+static void pack_panels(const real *from, ptrdiff_t k, ptrdiff_t n, ptrdiff_t stride_k, ptrdiff_t stride_n, real *to)
+{
+    for (ptrdiff_t first = 0; first < n; first += COLS * LANES) {
+        ptrdiff_t width = minimum(n - first, COLS * LANES), padded = round_up(width, LANES);
+        for (ptrdiff_t p = 0; p < k; ++p, to += padded) {
+            const real *row = from + p * stride_k + first * stride_n;
+            for (ptrdiff_t c = 0; c < width; ++c)
+                to[c] = row[c * stride_n];
+            for (ptrdiff_t c = width; c < padded; ++c)
+                to[c] = 0;
+        }
+    }
+}

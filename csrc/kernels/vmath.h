@@ -1,0 +1,76 @@
+/* kernels/vmath.h - exp, sigmoid and tanh on vectors.
+ *
+ *   expm1(y) = 2^n (expm1(r) + 1) - 1,   n = round(y / ln 2),  r = y - n ln 2,  |r| <= ln(2)/2
+ *   expm1(r) = r + r^2 q(r)              q: minimax polynomial, fitted for this file (Lawson's iteration, relative
+ *                                        error of expm1: 2.4e-10 for float, 2.6e-19 for double)
+ *   sigmoid(x) = 1 / (1 + exp(-x))       tanh(x) = sign(x) m / (m + 2),  m = expm1(2 |x|)
+ *
+ * Both keep their accuracy relative to the result: near 0, n = 0 and tanh is m / (m + 2) with no cancellation, where
+ * (1 - e) / (1 + e) would keep only absolute accuracy and drown small signals and their gradients. Both are exact at
+ * saturation (0, 1, -1) and give NaN for NaN. Sigmoids below the smallest normal number become 0.
+ */
+#if REAL_IS_FLOAT
+#define EXP_SHIFT 23
+#define EXP_BIAS 127
+#define ROUNDING 12582912.0f          /* 1.5 * 2^23: adding it leaves round(y) in the low bits */
+#define LN2_HIGH 0.693359375f         /* few bits: n * LN2_HIGH is exact */
+#define LN2_LOW (-2.12194440054690583e-4f)
+#define EXP_MOST 89.0f                /* n = 128 and 2^n = infinity, on purpose: 1 / (1 + inf) = 0 */
+#define EXP_LEAST (-87.0f)
+#define TANH_MOST 20.0f               /* m > 2^24: m / (m + 2) rounds to 1 */
+static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0.00833338935939f,
+                                        0.0416663597472f,   0.166666663697f,   0.500000004443f};
+#else
+#define EXP_SHIFT 52
+#define EXP_BIAS 1023
+#define ROUNDING 6755399441055744.0   /* 1.5 * 2^52 */
+#define LN2_HIGH 6.93145751953125e-1
+#define LN2_LOW 1.42860682030941723212e-6
+#define EXP_MOST 710.0
+#define EXP_LEAST (-708.0)
+#define TANH_MOST 40.0
+static const real exp_coefficients[] = {
+    2.087530592864308851118e-9,   2.510908293027161007918e-8,    2.755740301564458526611e-7,
+    2.755724409941159333581e-6,   2.480158717175176407131e-5,    1.984126988621319223356e-4,
+    1.38888888889629490039e-3,    8.333333333321605064496e-3,    4.166666666666650725143e-2,
+    1.666666666666667659998e-1,   5.00000000000000000858e-1};
+#endif
+
+/* Gives the two factors of exp(y) = scale * (1 + m), m = expm1(r). */
+INLINE V exp_parts(V y, V *scale)
+{
+    const int terms = (int)(sizeof exp_coefficients / sizeof exp_coefficients[0]);
+    V shifted = v_fma(y, v_set((real)1.44269504088896340736), v_set((real)ROUNDING));
+    V n = shifted - v_set((real)ROUNDING);
+    *scale = v_from_bits((v_bits(shifted) << EXP_SHIFT) + ((integer)EXP_BIAS << EXP_SHIFT));
+    V r = v_fma(n, v_set((real)-LN2_HIGH), y);
+    r = v_fma(n, v_set((real)-LN2_LOW), r);
+    V q = v_set(exp_coefficients[0]);
+    for (int k = 1; k < terms; ++k)
+        q = v_fma(q, r, v_set(exp_coefficients[k]));
+    return v_fma(r * r, q, r);
+}
+
+INLINE V v_exp(V y)
+{
+    V scale, m;
+    y = v_at_least(v_at_most(y, v_set((real)EXP_MOST)), v_set((real)EXP_LEAST));
+    m = exp_parts(y, &scale);
+    return v_fma(scale, m, scale);
+}
+
+INLINE V v_sigmoid(V x)
+{
+    V one = v_set(1);
+    return one / (one + v_exp(-x));
+}
+
+INLINE V v_tanh(V x)
+{
+    V one = v_set(1), two = v_set(2), scale;
+    VI sign = v_bits(x) & v_bits(v_set((real)-0.0));
+    V magnitude = v_from_bits(v_bits(x) & ~v_bits(v_set((real)-0.0)));
+    V m = exp_parts(v_at_most(magnitude + magnitude, v_set((real)TANH_MOST)), &scale);
+    m = v_fma(scale, m, scale - one);
+    return v_from_bits(v_bits(m / (m + two)) | sign);
+}

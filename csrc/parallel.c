@@ -1,0 +1,84 @@
+/* parallel.c - OpenMP behind one function, and what fork() does to it.
+ *
+ * libgomp keeps its worker threads between parallel regions. They do not exist in a child made by fork(), but libgomp's
+ * books say that they do, and the child's first parallel region waits for them for ever. So a process that was forked
+ * after its parent had used threads runs its kernels on one thread (results are the same bits: they never depend on the
+ * team). A parent that has not started a team leaves a clean library behind, and its children use all their threads.
+ */
+#include "parallel.h"
+#include "fastlstm.h"
+
+#include <stdatomic.h>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(_OPENMP) && !defined(_WIN32)
+#include <pthread.h>
+
+static atomic_int team_started;       /* a parallel region has run in this process */
+static atomic_int team_lost_in_fork;  /* ... and this process is a child of that one */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void in_child(void)
+{
+    if (atomic_load(&team_started))
+        atomic_store(&team_lost_in_fork, 1);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+#endif
+
+int fl_has_openmp(void)
+{
+#if defined(_OPENMP)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+int fl_openmp_max_threads(void)
+{
+#if defined(_OPENMP)
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+int fl_worthwhile_threads(int n_threads, double work)
+{
+    /* Waking a spinning team costs 1 to 2 microseconds, in which one core does about 50,000 multiply-adds. */
+    const double per_thread = 100e3;
+    double most = work / per_thread;
+    if (most < 2)
+        return 1;
+    return most < n_threads ? (int)most : n_threads;
+}
+
+void fl_parallel(int n_threads, fl_body body, void *context)
+{
+#if defined(_OPENMP)
+#if !defined(_WIN32)
+    if (n_threads > 1) {
+        pthread_once(&fork_once, watch_forks);
+        if (atomic_load(&team_lost_in_fork))
+            n_threads = 1;
+        else
+            atomic_store(&team_started, 1);
+    }
+#endif
+    if (n_threads > 1) {
+#pragma omp parallel num_threads(n_threads)
+        body(context, omp_get_thread_num(), omp_get_num_threads());
+        return;
+    }
+#else
+    (void)n_threads;
+#endif
+    body(context, 0, 1);
+}

@@ -1,0 +1,25 @@
+/* parallel.h - the one place where threads are started. */
+#ifndef FASTLSTM_PARALLEL_H
+#define FASTLSTM_PARALLEL_H
+
+#include <stddef.h>
+
+/* The work of one thread: `thread` of a team of `team`. The team may be smaller than what was asked for, so a body
+ * derives its share from `team`, and its results must not depend on it. */
+typedef void (*fl_body)(void *context, int thread, int team);
+
+/* Runs body on up to n_threads threads and waits for all of them. On one thread it is a plain call. */
+void fl_parallel(int n_threads, fl_body body, void *context);
+
+/* n_threads, or fewer if `work` (multiply-adds, or elements touched) is too little to be worth waking a thread. */
+int fl_worthwhile_threads(int n_threads, double work);
+
+/* The half-open share [*begin, *end) of `count` items for one thread: contiguous, and even within one item. */
+static inline void fl_share(ptrdiff_t count, int thread, int team, ptrdiff_t *begin, ptrdiff_t *end)
+{
+    ptrdiff_t base = count / team, extra = count % team;
+    *begin = base * thread + (thread < extra ? thread : extra);
+    *end = *begin + base + (thread < extra);
+}
+
+#endif

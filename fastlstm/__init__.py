@@ -1,0 +1,59 @@
+"""fastlstm: LSTM networks on CPUs - train, validate, save and reuse, with NumPy and a small C library."""
+
+from . import callbacks, data, datasets, losses, optimizers, reference, schedules
+from ._version import __version__
+from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from .config import get_num_threads, set_num_threads, show_config
+from .data import Standardizer, split, windows
+from .history import History
+from .layers import LSTM, Dense, Dropout, Embedding
+from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
+from .model import Model, load
+from .optimizers import SGD, Adam, AdamW, RMSprop
+from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
+from .training import TrainingDiverged
+
+__all__ = [
+    "LSTM",
+    "MAE",
+    "MSE",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "BinaryCrossEntropy",
+    "CSVLogger",
+    "Callback",
+    "ConstantLR",
+    "CosineLR",
+    "CrossEntropy",
+    "Dense",
+    "Dropout",
+    "EarlyStopping",
+    "Embedding",
+    "History",
+    "Huber",
+    "Model",
+    "ModelCheckpoint",
+    "OneCycleLR",
+    "Quantile",
+    "RMSprop",
+    "ReduceLROnPlateau",
+    "Standardizer",
+    "StepLR",
+    "TrainingDiverged",
+    "WarmupLR",
+    "__version__",
+    "callbacks",
+    "data",
+    "datasets",
+    "get_num_threads",
+    "load",
+    "losses",
+    "optimizers",
+    "reference",
+    "schedules",
+    "set_num_threads",
+    "show_config",
+    "split",
+    "windows",
+]

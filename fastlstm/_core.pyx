@@ -1,0 +1,647 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The C kernels as seen from Python: arrays are checked, the GIL is released, C is called. Nothing else.
+
+Every function takes the number of threads as an argument and works on arrays of one dtype, float32 or float64. A wrong
+array raises ValueError or TypeError here; past this file nothing is checked again. What the kernels compute stands in
+``csrc/fastlstm.h``.
+"""
+cimport cython
+from libc.stdint cimport SIZE_MAX, int64_t, uint32_t, uint64_t, uintptr_t
+cimport numpy as cnp
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from "fastlstm.h" nogil:
+    ctypedef enum fl_dtype:
+        FL_F32
+        FL_F64
+
+    int fl_isa_count()
+    const char *fl_isa_name(int index)
+    const char *fl_isa_active()
+    int fl_isa_select(const char *name)
+    int fl_isa_lanes(fl_dtype dtype)
+    int fl_has_openmp()
+    int fl_openmp_max_threads()
+
+    ctypedef struct fl_lstm_pass:
+        ptrdiff_t batch, time, input, hidden
+        const int64_t *lengths
+        int reverse, training
+        const void *weight_ih
+        const void *weight_hh
+        const void *bias_ih
+        const void *bias_hh
+        const void *x
+        ptrdiff_t x_batch, x_time
+        const void *h0
+        const void *c0
+        void *y
+        ptrdiff_t y_batch, y_time
+        void *hn
+        void *cn
+        void *workspace
+        int n_threads
+
+    ctypedef struct fl_lstm_gradients:
+        const void *dy
+        ptrdiff_t dy_batch, dy_time
+        const void *dhn
+        const void *dcn
+        void *dx
+        ptrdiff_t dx_batch, dx_time
+        int dx_add
+        void *dweight_ih
+        void *dweight_hh
+        void *dbias_ih
+        void *dbias_hh
+        void *dh0
+        void *dc0
+
+    size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *lstm)
+    void fl_lstm_forward(fl_dtype dtype, const fl_lstm_pass *lstm)
+    void fl_lstm_backward(fl_dtype dtype, const fl_lstm_pass *lstm, const fl_lstm_gradients *gradients)
+
+    ctypedef struct fl_dense_pass:
+        ptrdiff_t rows, input, output
+        const void *weight
+        const void *bias
+        const void *x
+        void *y
+        void *workspace
+        int n_threads
+
+    size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *dense)
+    void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *dense)
+    void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *dense, const void *dy, void *dx, void *dweight,
+                           void *dbias)
+
+    void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,
+                              void *out, int n_threads)
+    void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
+                               void *dtable, int n_threads)
+    void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads)
+    void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t *out)
+    void fl_softmax(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads)
+    void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
+                                  const int64_t *labels, const void *weights, void *dlogits, double *losses,
+                                  int n_threads)
+    void fl_sgd(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
+                double weight_decay, int n_threads)
+    void fl_rmsprop(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha,
+                    double eps, double momentum, double weight_decay, int n_threads)
+    void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1,
+                 double beta2, double eps, double weight_decay, int decoupled, int64_t step, int n_threads)
+    double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x)
+    void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads)
+    void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads)
+    ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x)
+
+cdef extern from *:
+    """
+    #if defined(__clang__)
+    #define FASTLSTM_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define FASTLSTM_COMPILER "gcc " __VERSION__
+    #elif defined(_MSC_VER)
+    #define FASTLSTM_COMPILER "MSVC"
+    #else
+    #define FASTLSTM_COMPILER "unknown"
+    #endif
+    """
+    const char *FASTLSTM_COMPILER
+
+
+# ------------------------------------------------------------------ instruction sets and build
+
+def isa():
+    """Name of the instruction set in use."""
+    return fl_isa_active().decode()
+
+
+def available_isas():
+    """Names of the instruction sets that this machine can run, best last."""
+    return [fl_isa_name(k).decode() for k in range(fl_isa_count())]
+
+
+def set_isa(str name not None):
+    """Chooses the instruction set; not while kernels run in other threads."""
+    if fl_isa_select(name.encode()) != 0:
+        raise ValueError(f"instruction set {name!r} is not available here; choose one of {available_isas()}")
+
+
+def lanes():
+    """Elements per vector of the instruction set in use, by dtype."""
+    return {"float32": fl_isa_lanes(FL_F32), "float64": fl_isa_lanes(FL_F64)}
+
+
+def openmp():
+    """Whether the kernels were built with OpenMP."""
+    return bool(fl_has_openmp())
+
+
+def openmp_max_threads():
+    """OpenMP's own limit (what threadpoolctl sets); 1 without OpenMP."""
+    return fl_openmp_max_threads()
+
+
+def compiler():
+    """The compiler that built the kernels."""
+    return FASTLSTM_COMPILER.decode()
+
+
+# ------------------------------------------------------------------ checks
+
+cdef fl_dtype _dtype(cnp.ndarray a, str name) except *:
+    cdef int kind = cnp.PyArray_TYPE(a)
+    if kind == cnp.NPY_FLOAT32:
+        return FL_F32
+    if kind == cnp.NPY_FLOAT64:
+        return FL_F64
+    raise TypeError(f"{name} has dtype {a.dtype}, expected float32 or float64: convert it with .astype")
+
+
+cdef int _threads(n_threads) except -1:
+    cdef int n = n_threads
+    if n < 1:
+        raise ValueError(f"n_threads is {n}, expected 1 or more")
+    return n
+
+
+cdef void *_array(cnp.ndarray a, str name, int kind, tuple shape, bint write) except? NULL:
+    """The data of a C-contiguous array of one dtype and shape."""
+    if cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_ISCARRAY_RO(a):
+        raise TypeError(f"{name} must be a C-contiguous, aligned array of dtype {np.dtype(_type_of(kind))}, "
+                        f"got {a.dtype} with strides {(<object>a).strides}: use np.ascontiguousarray(a, dtype)")
+    if write and not cnp.PyArray_ISWRITEABLE(a):
+        raise ValueError(f"{name} is read-only, but a result is written to it: pass a copy")
+    if not _has_shape(a, shape):
+        raise ValueError(f"{name} has shape {_shape(a)}, expected {shape}")
+    return cnp.PyArray_DATA(a)
+
+
+cdef _type_of(int kind):
+    return np.int64 if kind == cnp.NPY_INT64 else np.float32 if kind == cnp.NPY_FLOAT32 else np.float64
+
+
+cdef tuple _shape(cnp.ndarray a):
+    return tuple([a.shape[k] for k in range(a.ndim)])
+
+
+cdef bint _has_shape(cnp.ndarray a, tuple shape):
+    cdef int k
+    if cnp.PyArray_NDIM(a) != len(shape):
+        return False
+    for k in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, k) != shape[k]:
+            return False
+    return True
+
+
+cdef void *_optional(object a, str name, int kind, tuple shape, bint write) except? NULL:
+    return NULL if a is None else _array(a, name, kind, shape, write)
+
+
+cdef void *_series(cnp.ndarray a, str name, int kind, tuple shape, bint write, ptrdiff_t *batch_stride,
+                   ptrdiff_t *time_stride) except? NULL:
+    """The data of a (batch, time, features) array whose last axis is contiguous, with its strides in elements."""
+    cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(a)
+    if cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_ISALIGNED(a) or not cnp.PyArray_ISNOTSWAPPED(a):
+        raise TypeError(f"{name} must be an aligned array of dtype {np.dtype(_type_of(kind))}, got {a.dtype}: "
+                        "use np.ascontiguousarray(a, dtype)")
+    if write and not cnp.PyArray_ISWRITEABLE(a):
+        raise ValueError(f"{name} is read-only, but a result is written to it: pass a copy")
+    if not _has_shape(a, shape):
+        raise ValueError(f"{name} has shape {_shape(a)}, expected {shape}")
+    if (cnp.PyArray_DIM(a, 2) > 1 and cnp.PyArray_STRIDE(a, 2) != size) or cnp.PyArray_STRIDE(a, 0) % size \
+            or cnp.PyArray_STRIDE(a, 1) % size:
+        raise ValueError(f"the features of {name} are not contiguous (strides {(<object>a).strides} bytes): "
+                         "use np.ascontiguousarray")
+    batch_stride[0] = cnp.PyArray_STRIDE(a, 0) // size
+    time_stride[0] = cnp.PyArray_STRIDE(a, 1) // size
+    return cnp.PyArray_DATA(a)
+
+
+# ------------------------------------------------------------------ memory
+
+cdef class Workspace:
+    """Memory that grows to the largest request and is kept: the steady state of training allocates nothing."""
+    cdef object memory
+    cdef size_t size
+    cdef void *data
+
+    def __cinit__(self):
+        self.memory = None
+        self.size = 0
+        self.data = NULL
+
+    cdef void *reserve(self, size_t size) except? NULL:
+        if size == SIZE_MAX or size > <size_t>(SIZE_MAX // 8):
+            raise MemoryError("this batch needs more memory than can be addressed: use smaller batches or shorter series")
+        if size > self.size:
+            self.memory = None  # before the new one is made, so that the two never stand side by side
+            self.size = 0
+            self.memory = np.empty(size + 63, dtype=np.uint8)
+            self.data = <void *>((<uintptr_t>cnp.PyArray_DATA(self.memory) + 63) & ~<uintptr_t>63)
+            self.size = size
+        return self.data
+
+    @property
+    def nbytes(self):
+        """Bytes held."""
+        return self.size
+
+
+# ------------------------------------------------------------------ LSTM
+
+cdef class LSTMPass:
+    """One LSTM layer in one direction, over one batch after the other.
+
+    It owns the workspace in which a training forward pass leaves what the backward pass needs. One thread at a time may
+    use it; concurrent callers need one each.
+    """
+    cdef Workspace workspace
+    cdef fl_lstm_pass lstm
+    cdef fl_dtype dtype
+    cdef int kind
+    cdef const char *isa
+    cdef object held
+    cdef bint busy
+
+    def __cinit__(self):
+        self.workspace = Workspace()
+        self.lstm.training = 0
+        self.isa = NULL
+        self.held = None
+        self.busy = False
+
+    cdef int _enter(self) except -1:
+        if self.busy:
+            raise RuntimeError("this LSTMPass is in use by another thread: give each thread its own")
+        self.busy = True
+        return 0
+
+    def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
+                bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
+                bint reverse=False, bint training=False, n_threads=1):
+        """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given."""
+        self._enter()
+        try:
+            self._forward(x, weight_ih, weight_hh, bias_ih, bias_hh, lengths, h0, c0, y, hn, cn, reverse, training,
+                          _threads(n_threads))
+        finally:
+            self.busy = False
+
+    cdef int _forward(self, cnp.ndarray x, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, lengths, h0,
+                      c0, y, hn, cn, bint reverse, bint training, int n_threads) except -1:
+        cdef fl_lstm_pass *lstm = &self.lstm
+        cdef fl_dtype dtype = _dtype(x, "x")
+        cdef int kind = cnp.PyArray_TYPE(x)
+        cdef ptrdiff_t b
+        cdef tuple state
+        lstm.training = 0  # until this pass is complete there is nothing to go back through
+        if cnp.PyArray_NDIM(x) != 3 or cnp.PyArray_NDIM(weight_hh) != 2:
+            raise ValueError(f"x has {x.ndim} axes and weight_hh {weight_hh.ndim}, expected (batch, time, input) and "
+                             "(4 * hidden, hidden)")
+        lstm.batch = cnp.PyArray_DIM(x, 0)
+        lstm.time = cnp.PyArray_DIM(x, 1)
+        lstm.input = cnp.PyArray_DIM(x, 2)
+        lstm.hidden = cnp.PyArray_DIM(weight_hh, 1)
+        if lstm.input < 1 or lstm.hidden < 1:
+            raise ValueError(f"input size {lstm.input} and hidden size {lstm.hidden} must be 1 or more")
+        lstm.x = _series(x, "x", kind, (lstm.batch, lstm.time, lstm.input), False, &lstm.x_batch, &lstm.x_time)
+        lstm.weight_ih = _array(weight_ih, "weight_ih", kind, (4 * lstm.hidden, lstm.input), False)
+        lstm.weight_hh = _array(weight_hh, "weight_hh", kind, (4 * lstm.hidden, lstm.hidden), False)
+        lstm.bias_ih = _optional(bias_ih, "bias_ih", kind, (4 * lstm.hidden,), False)
+        lstm.bias_hh = _optional(bias_hh, "bias_hh", kind, (4 * lstm.hidden,), False)
+        lstm.lengths = NULL
+        if lengths is not None:
+            lengths = np.array(lengths, dtype=np.int64)  # a copy: the backward pass reads it again
+            lstm.lengths = <const int64_t *>_array(lengths, "lengths", cnp.NPY_INT64, (lstm.batch,), False)
+            for b in range(lstm.batch):
+                if lstm.lengths[b] < 0 or lstm.lengths[b] > lstm.time:
+                    raise ValueError(f"lengths[{b}] is {lstm.lengths[b]}, expected 0 to {lstm.time} (the time axis of x)")
+        state = (lstm.batch, lstm.hidden)
+        lstm.h0 = _optional(h0, "h0", kind, state, False)
+        lstm.c0 = _optional(c0, "c0", kind, state, False)
+        lstm.hn = _optional(hn, "hn", kind, state, True)
+        lstm.cn = _optional(cn, "cn", kind, state, True)
+        lstm.y = NULL
+        if y is not None:
+            lstm.y = _series(y, "y", kind, (lstm.batch, lstm.time, lstm.hidden), True, &lstm.y_batch, &lstm.y_time)
+        lstm.reverse = reverse
+        lstm.n_threads = n_threads
+        self.dtype = dtype
+        self.kind = kind
+        self.isa = fl_isa_active()
+        lstm.training = training
+        try:
+            lstm.workspace = self.workspace.reserve(fl_lstm_workspace(dtype, lstm))
+        except BaseException:
+            lstm.training = 0
+            raise
+        with nogil:
+            fl_lstm_forward(dtype, lstm)
+        self.held = (weight_ih, weight_hh, lengths) if training else None
+        return 0
+
+    def backward(self, *, dy=None, dhn=None, dcn=None, dx=None, bint dx_add=False, dweight_ih=None, dweight_hh=None,
+                 dbias_ih=None, dbias_hh=None, dh0=None, dc0=None, n_threads=1):
+        """Goes back through the last training pass, once; see ``fl_lstm_backward`` in csrc/fastlstm.h.
+
+        dy, dhn, dcn come in (None: zeros). dx, dh0, dc0 are overwritten (dx added to with ``dx_add``), the gradients of
+        the parameters are added to; None: not wanted.
+        """
+        self._enter()
+        try:
+            self._backward(dy, dhn, dcn, dx, dx_add, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dh0, dc0,
+                           _threads(n_threads))
+        finally:
+            self.busy = False
+
+    cdef int _backward(self, dy, dhn, dcn, dx, bint dx_add, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dh0, dc0,
+                       int n_threads) except -1:
+        cdef fl_lstm_pass *lstm = &self.lstm
+        cdef fl_lstm_gradients out
+        cdef int kind = self.kind
+        cdef fl_dtype dtype = self.dtype
+        cdef tuple state
+        if not lstm.training:
+            raise RuntimeError("backward() needs a forward(training=True) before it, once for each backward()")
+        if self.isa != fl_isa_active():
+            raise RuntimeError("the instruction set was changed between forward() and backward()")
+        state = (lstm.batch, lstm.hidden)
+        out.dy = NULL
+        out.dx = NULL
+        if dy is not None:
+            out.dy = _series(dy, "dy", kind, (lstm.batch, lstm.time, lstm.hidden), False, &out.dy_batch, &out.dy_time)
+        if dx is not None:
+            out.dx = _series(dx, "dx", kind, (lstm.batch, lstm.time, lstm.input), True, &out.dx_batch, &out.dx_time)
+        out.dx_add = dx_add
+        out.dhn = _optional(dhn, "dhn", kind, state, False)
+        out.dcn = _optional(dcn, "dcn", kind, state, False)
+        out.dh0 = _optional(dh0, "dh0", kind, state, True)
+        out.dc0 = _optional(dc0, "dc0", kind, state, True)
+        out.dweight_ih = _optional(dweight_ih, "dweight_ih", kind, (4 * lstm.hidden, lstm.input), True)
+        out.dweight_hh = _optional(dweight_hh, "dweight_hh", kind, (4 * lstm.hidden, lstm.hidden), True)
+        out.dbias_ih = _optional(dbias_ih, "dbias_ih", kind, (4 * lstm.hidden,), True)
+        out.dbias_hh = _optional(dbias_hh, "dbias_hh", kind, (4 * lstm.hidden,), True)
+        lstm.n_threads = n_threads
+        with nogil:
+            fl_lstm_backward(dtype, lstm, &out)
+        lstm.training = 0
+        self.held = None
+        return 0
+
+    @property
+    def nbytes(self):
+        """Bytes of workspace held."""
+        return self.workspace.nbytes
+
+
+# ------------------------------------------------------------------ Dense
+
+cdef int _dense(fl_dense_pass *dense, cnp.ndarray x, cnp.ndarray weight, Workspace workspace, int n_threads) except -1:
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef int kind = cnp.PyArray_TYPE(x)
+    if cnp.PyArray_NDIM(x) != 2 or cnp.PyArray_NDIM(weight) != 2:
+        raise ValueError(f"x has {x.ndim} axes and weight {weight.ndim}, expected (rows, input) and (output, input)")
+    dense.rows = cnp.PyArray_DIM(x, 0)
+    dense.input = cnp.PyArray_DIM(x, 1)
+    dense.output = cnp.PyArray_DIM(weight, 0)
+    if dense.input < 1 or dense.output < 1:
+        raise ValueError(f"input size {dense.input} and output size {dense.output} must be 1 or more")
+    dense.x = _array(x, "x", kind, (dense.rows, dense.input), False)
+    dense.weight = _array(weight, "weight", kind, (dense.output, dense.input), False)
+    dense.bias = NULL
+    dense.y = NULL
+    dense.n_threads = n_threads
+    dense.workspace = workspace.reserve(fl_dense_workspace(dtype, dense))
+    return 0
+
+
+def dense_forward(cnp.ndarray x not None, cnp.ndarray weight not None, bias, cnp.ndarray y not None,
+                  Workspace workspace not None, n_threads=1):
+    """y = x weight' + bias for x (rows, input), weight (output, input), y (rows, output)."""
+    cdef fl_dense_pass dense
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef int kind = cnp.PyArray_TYPE(x)
+    _dense(&dense, x, weight, workspace, _threads(n_threads))
+    dense.bias = _optional(bias, "bias", kind, (dense.output,), False)
+    dense.y = _array(y, "y", kind, (dense.rows, dense.output), True)
+    with nogil:
+        fl_dense_forward(dtype, &dense)
+
+
+def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray weight not None, dx, dweight, dbias,
+                   Workspace workspace not None, n_threads=1):
+    """dx = dy weight (overwritten); dweight += dy' x; dbias += the column sums of dy. None: not wanted."""
+    cdef fl_dense_pass dense
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef void *dy_data
+    cdef void *dx_data
+    cdef void *dweight_data
+    cdef void *dbias_data
+    _dense(&dense, x, weight, workspace, _threads(n_threads))
+    dy_data = _array(dy, "dy", kind, (dense.rows, dense.output), False)
+    dx_data = _optional(dx, "dx", kind, (dense.rows, dense.input), True)
+    dweight_data = _optional(dweight, "dweight", kind, (dense.output, dense.input), True)
+    dbias_data = _optional(dbias, "dbias", kind, (dense.output,), True)
+    with nogil:
+        fl_dense_backward(dtype, &dense, dy_data, dx_data, dweight_data, dbias_data)
+
+
+# ------------------------------------------------------------------ Embedding, dropout
+
+cdef int _check_indices(const int64_t *index, ptrdiff_t n, ptrdiff_t limit) except -1:
+    cdef ptrdiff_t k
+    for k in range(n):
+        if index[k] < 0 or index[k] >= limit:
+            raise ValueError(f"token {index[k]} at position {k} is outside the embedding table: expected 0 to {limit - 1}")
+    return 0
+
+
+def embedding_forward(cnp.ndarray index not None, cnp.ndarray table not None, cnp.ndarray out not None, n_threads=1):
+    """out[n] = table[index[n]] for index (n,) int64, table (size, width), out (n, width)."""
+    cdef fl_dtype dtype = _dtype(table, "table")
+    cdef int kind = cnp.PyArray_TYPE(table), threads = _threads(n_threads)
+    cdef ptrdiff_t n = index.size, size = table.shape[0], width = table.shape[1]
+    cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, (n,), False)
+    cdef void *from_data = _array(table, "table", kind, (size, width), False)
+    cdef void *to = _array(out, "out", kind, (n, width), True)
+    _check_indices(indices, n, size)
+    with nogil:
+        fl_embedding_forward(dtype, n, width, indices, from_data, to, threads)
+
+
+def embedding_backward(cnp.ndarray index not None, cnp.ndarray dout not None, cnp.ndarray dtable not None, n_threads=1):
+    """dtable[index[n]] += dout[n], in the order of n."""
+    cdef fl_dtype dtype = _dtype(dtable, "dtable")
+    cdef int kind = cnp.PyArray_TYPE(dtable), threads = _threads(n_threads)
+    cdef ptrdiff_t n = index.size, size = dtable.shape[0], width = dtable.shape[1]
+    cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, (n,), False)
+    cdef void *from_data = _array(dout, "dout", kind, (n, width), False)
+    cdef void *to = _array(dtable, "dtable", kind, (size, width), True)
+    _check_indices(indices, n, size)
+    with nogil:
+        fl_embedding_backward(dtype, n, width, indices, from_data, to, threads)
+
+
+def dropout(cnp.ndarray x not None, cnp.ndarray y not None, double p, uint64_t seed, n_threads=1):
+    """y = x / (1 - p) where kept, 0 elsewhere; the same (p, seed) gives the same mask. y may be x."""
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef int kind = cnp.PyArray_TYPE(x), threads = _threads(n_threads)
+    cdef tuple shape = _shape(x)
+    cdef ptrdiff_t n = x.size
+    cdef void *from_data = _array(x, "x", kind, shape, False)
+    cdef void *to = _array(y, "y", kind, shape, True)
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout p is {p}, expected 0 <= p < 1")
+    with nogil:
+        fl_dropout(dtype, n, from_data, to, p, seed, threads)
+
+
+def philox(uint64_t seed, uint64_t counter):
+    """The four 32-bit words of Philox4x32-10 at a counter."""
+    cdef uint32_t words[4]
+    fl_philox4x32(seed, counter, words)
+    return words[0], words[1], words[2], words[3]
+
+
+# ------------------------------------------------------------------ Softmax
+
+def softmax(cnp.ndarray logits not None, cnp.ndarray out not None, n_threads=1):
+    """Row-wise softmax of logits (rows, classes) into out; out may be logits."""
+    cdef fl_dtype dtype = _dtype(logits, "logits")
+    cdef int kind = cnp.PyArray_TYPE(logits), threads = _threads(n_threads)
+    cdef ptrdiff_t rows, classes
+    cdef void *from_data
+    cdef void *to
+    if cnp.PyArray_NDIM(logits) != 2 or cnp.PyArray_DIM(logits, 1) < 1:
+        raise ValueError(f"logits has shape {_shape(logits)}, expected (rows, classes)")
+    rows, classes = logits.shape[0], logits.shape[1]
+    from_data = _array(logits, "logits", kind, (rows, classes), False)
+    to = _array(out, "out", kind, (rows, classes), True)
+    with nogil:
+        fl_softmax(dtype, rows, classes, from_data, to, threads)
+
+
+def softmax_cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, weights, dlogits,
+                          cnp.ndarray losses not None, n_threads=1):
+    """losses[n] = w[n] * -log softmax(logits[n])[labels[n]]; dlogits its gradient. Negative labels count nothing."""
+    cdef fl_dtype dtype = _dtype(logits, "logits")
+    cdef int kind = cnp.PyArray_TYPE(logits), threads = _threads(n_threads)
+    cdef ptrdiff_t rows, classes, n
+    cdef void *logits_data
+    cdef void *weights_data
+    cdef void *gradients
+    cdef const int64_t *label
+    cdef double *loss
+    if cnp.PyArray_NDIM(logits) != 2 or cnp.PyArray_DIM(logits, 1) < 1:
+        raise ValueError(f"logits has shape {_shape(logits)}, expected (rows, classes)")
+    rows, classes = logits.shape[0], logits.shape[1]
+    logits_data = _array(logits, "logits", kind, (rows, classes), False)
+    label = <const int64_t *>_array(labels, "labels", cnp.NPY_INT64, (rows,), False)
+    weights_data = _optional(weights, "weights", kind, (rows,), False)
+    gradients = _optional(dlogits, "dlogits", kind, (rows, classes), True)
+    loss = <double *>_array(losses, "losses", cnp.NPY_FLOAT64, (rows,), True)
+    for n in range(rows):
+        if label[n] >= classes:
+            raise ValueError(f"label {label[n]} at position {n} is outside the {classes} classes of the logits")
+    with nogil:
+        fl_softmax_cross_entropy(dtype, rows, classes, logits_data, label, weights_data, gradients, loss, threads)
+
+
+# ------------------------------------------------------------------ the flat vector
+
+def sgd_step(cnp.ndarray p not None, cnp.ndarray g not None, m, double lr, double momentum, bint nesterov,
+             double weight_decay, n_threads=1):
+    """One step of SGD over the flat vector p with gradient g; m is None when momentum is 0."""
+    cdef fl_dtype dtype = _dtype(p, "p")
+    cdef int kind = cnp.PyArray_TYPE(p), threads = _threads(n_threads)
+    cdef ptrdiff_t n = p.size
+    cdef void *p_data = _array(p, "p", kind, (n,), True)
+    cdef void *g_data = _array(g, "g", kind, (n,), False)
+    cdef void *m_data = _optional(m, "m", kind, (n,), True)
+    if m is None and momentum != 0:
+        raise ValueError("momentum needs the array m")
+    with nogil:
+        fl_sgd(dtype, n, p_data, g_data, m_data, lr, momentum, nesterov, weight_decay, threads)
+
+
+def rmsprop_step(cnp.ndarray p not None, cnp.ndarray g not None, cnp.ndarray v not None, m, double lr, double alpha,
+                 double eps, double momentum, double weight_decay, n_threads=1):
+    """One step of RMSprop; m is None when momentum is 0."""
+    cdef fl_dtype dtype = _dtype(p, "p")
+    cdef int kind = cnp.PyArray_TYPE(p), threads = _threads(n_threads)
+    cdef ptrdiff_t n = p.size
+    cdef void *p_data = _array(p, "p", kind, (n,), True)
+    cdef void *g_data = _array(g, "g", kind, (n,), False)
+    cdef void *v_data = _array(v, "v", kind, (n,), True)
+    cdef void *m_data = _optional(m, "m", kind, (n,), True)
+    if m is None and momentum != 0:
+        raise ValueError("momentum needs the array m")
+    with nogil:
+        fl_rmsprop(dtype, n, p_data, g_data, v_data, m_data, lr, alpha, eps, momentum, weight_decay, threads)
+
+
+def adam_step(cnp.ndarray p not None, cnp.ndarray g not None, cnp.ndarray m not None, cnp.ndarray v not None, double lr,
+              double beta1, double beta2, double eps, double weight_decay, bint decoupled, int64_t step, n_threads=1):
+    """Step number ``step`` (from 1) of Adam, or of AdamW when ``decoupled``."""
+    cdef fl_dtype dtype = _dtype(p, "p")
+    cdef int kind = cnp.PyArray_TYPE(p), threads = _threads(n_threads)
+    cdef ptrdiff_t n = p.size
+    cdef void *p_data = _array(p, "p", kind, (n,), True)
+    cdef void *g_data = _array(g, "g", kind, (n,), False)
+    cdef void *m_data = _array(m, "m", kind, (n,), True)
+    cdef void *v_data = _array(v, "v", kind, (n,), True)
+    if step < 1:
+        raise ValueError(f"step is {step}, expected 1 or more")
+    with nogil:
+        fl_adam(dtype, n, p_data, g_data, m_data, v_data, lr, beta1, beta2, eps, weight_decay, decoupled, step, threads)
+
+
+def grad_norm(cnp.ndarray g not None, n_threads=1):
+    """The 2-norm of a flat vector, summed in float64 in a fixed order (``n_threads`` does not change it)."""
+    cdef fl_dtype dtype = _dtype(g, "g")
+    cdef ptrdiff_t n = g.size
+    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), (n,), False)
+    cdef double result
+    _threads(n_threads)
+    with nogil:
+        result = fl_norm(dtype, n, data)
+    return result
+
+
+def scale(cnp.ndarray g not None, double factor, n_threads=1):
+    """g *= factor."""
+    cdef fl_dtype dtype = _dtype(g, "g")
+    cdef int threads = _threads(n_threads)
+    cdef ptrdiff_t n = g.size
+    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), (n,), True)
+    with nogil:
+        fl_scale(dtype, n, data, factor, threads)
+
+
+def clip_value(cnp.ndarray g not None, double limit, n_threads=1):
+    """Limits every element of g to [-limit, limit]."""
+    cdef fl_dtype dtype = _dtype(g, "g")
+    cdef int threads = _threads(n_threads)
+    cdef ptrdiff_t n = g.size
+    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), (n,), True)
+    if not limit >= 0:
+        raise ValueError(f"limit is {limit}, expected 0 or more")
+    with nogil:
+        fl_clip(dtype, n, data, limit, threads)
+
+
+def first_nonfinite(cnp.ndarray x not None):
+    """Index of the first NaN or infinity of a flat vector, or -1."""
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef ptrdiff_t n = x.size, result
+    cdef void *data = _array(x, "x", cnp.PyArray_TYPE(x), (n,), False)
+    with nogil:
+        result = fl_first_nonfinite(dtype, n, data)
+    return result

@@ -1,0 +1,268 @@
+"""Which threads and which instruction set the kernels use, and a report of both.
+
+The number of threads is resolved in one place, :func:`resolve_threads`, in this order:
+
+1. the ``n_threads`` argument of a call,
+2. :func:`set_num_threads`,
+3. the environment variable ``FASTLSTM_NUM_THREADS``,
+4. the environment variable ``OMP_NUM_THREADS``,
+5. the CPUs this process may use: its affinity mask and its container's CPU quota (cgroup v1 and v2).
+
+A limit set with ``threadpoolctl`` lowers 2 to 5. The number never changes a result: the kernels give the
+same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TextIO
+
+import numpy as np
+
+from fastlstm import _core
+from fastlstm._version import __version__
+
+__all__ = ["config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
+
+# OpenMP ends the whole process when the system refuses a thread, so a slip like 100000 must stop here.
+_MAX_THREADS = 1024
+
+# threadpoolctl and omp_set_num_threads act on OpenMP's own limit: lower than at import, it is their wish.
+_OPENMP_THREADS_AT_IMPORT = _core.openmp_max_threads()
+
+_chosen: int | None = None  # what set_num_threads was given
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set the number of threads for every later call of this process that is not given its own ``n_threads``.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1. ``None`` goes back to the default (environment variables, then the CPUs of this process).
+
+    Raises
+    ------
+    TypeError
+        ``n`` is not an integer.
+    ValueError
+        ``n`` is below 1 or above 1024.
+    """
+    global _chosen
+    _chosen = None if n is None else _check_count(n, "n")
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that a call uses when it is not given ``n_threads``.
+
+    Raises
+    ------
+    ValueError
+        ``FASTLSTM_NUM_THREADS`` or ``OMP_NUM_THREADS`` holds something else than a number of threads.
+    """
+    return resolve_threads(None)
+
+
+def resolve_threads(n: int | None = None) -> int:
+    """Return the number of threads to use, at least 1; see the module's text for the order.
+
+    Parameters
+    ----------
+    n : int or None
+        The caller's explicit ``n_threads`` argument.
+
+    Raises
+    ------
+    TypeError
+        ``n`` is not an integer.
+    ValueError
+        ``n`` is below 1 or above 1024, or an environment variable that decides is malformed.
+    """
+    return _resolve(n)[0]
+
+
+def config() -> dict[str, object]:
+    """Return what :func:`show_config` prints, as a dict.
+
+    Returns
+    -------
+    dict
+        ``version``, ``isa`` (in use), ``available_isas``, ``lanes`` (vector width by dtype), ``openmp``,
+        ``threads``, ``threads_source`` (what decided the number), ``compiler``, ``numpy``, ``python``,
+        ``platform``.
+    """
+    threads, source = _resolve(None)
+    return {
+        "version": __version__,
+        "isa": _core.isa(),
+        "available_isas": _core.available_isas(),
+        "lanes": _core.lanes(),
+        "openmp": _core.openmp(),
+        "threads": threads,
+        "threads_source": source,
+        "compiler": _core.compiler(),
+        "numpy": np.__version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+def show_config(file: TextIO | None = None) -> None:
+    """Print version, instruction set, vector width, OpenMP, threads and where the package runs.
+
+    Parameters
+    ----------
+    file : text file, optional
+        Where to print; standard output by default.
+    """
+    c = config()
+    available = ", ".join(_core.available_isas())
+    width = ", ".join(f"{lanes} x {dtype}" for dtype, lanes in _core.lanes().items())
+    lines = {
+        "fastlstm": c["version"],
+        "instruction set": f"{c['isa']} (available: {available})",
+        "vector width": width,
+        "OpenMP": "yes" if c["openmp"] else "no",
+        "threads": f"{c['threads']} ({c['threads_source']})",
+        "compiler": c["compiler"],
+        "numpy": c["numpy"],
+        "python": c["python"],
+        "platform": c["platform"],
+    }
+    for name, value in lines.items():
+        print(f"{name:<16} {value}", file=file)
+
+
+def _resolve(n: int | None) -> tuple[int, str]:
+    """Return the number of threads and what decided it."""
+    if n is not None:
+        threads, source = _check_count(n, "n_threads"), "n_threads"
+    elif _chosen is not None:
+        threads, source = _limited(_chosen, "set_num_threads")
+    else:
+        threads, source = _limited(*_default_threads())
+    if not _core.openmp():
+        return 1, "built without OpenMP"
+    return threads, source
+
+
+def _limited(threads: int, source: str) -> tuple[int, str]:
+    limit = _core.openmp_max_threads()
+    if limit < min(threads, _OPENMP_THREADS_AT_IMPORT):
+        return limit, "OpenMP's limit set in this process, e.g. by threadpoolctl"
+    return threads, source
+
+
+@lru_cache(maxsize=1)
+def _default_threads() -> tuple[int, str]:
+    """Return the number of threads from the environment or the CPUs; read once, at the first use."""
+    for name in ("FASTLSTM_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(name, "").strip()
+        if text:
+            return _parse_count(name, text), name
+    return min(_usable_cpus(), _MAX_THREADS), "CPUs this process may use"
+
+
+def _parse_count(name: str, text: str) -> int:
+    # OMP_NUM_THREADS may hold one number for each level of nesting, "4,2"; ours is the outermost.
+    first = text.split(",")[0].strip() if name == "OMP_NUM_THREADS" else text
+    if not (first.isascii() and first.isdigit() and len(first) <= 9 and 1 <= int(first) <= _MAX_THREADS):
+        raise ValueError(
+            f"environment variable {name}={text!r}: expected a number of threads from 1 to {_MAX_THREADS}; "
+            f"correct it, or unset it to use every CPU this process may use"
+        )
+    return int(first)
+
+
+def _check_count(n: int, name: str) -> int:
+    expected = f"expected an integer from 1 to {_MAX_THREADS}, or None for the default"
+    try:
+        if isinstance(n, (bool, np.bool_)):  # integers to Python, slips here
+            raise TypeError
+        count = operator.index(n)
+    except TypeError:
+        raise TypeError(f"{name} is {n!r} of type {type(n).__name__}; {expected}") from None
+    if not 1 <= count <= _MAX_THREADS:
+        raise ValueError(f"{name} is {count}; {expected}")
+    return count
+
+
+def _usable_cpus(proc: Path = Path("/proc/self"), cgroup_root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many CPUs this process may keep busy: affinity mask, then the container's quota."""
+    if sys.platform == "linux":
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    quota = _cgroup_quota(proc, cgroup_root)
+    # Rounded up, as Java, Go and loky do: 1.5 CPUs are used fully by two threads only.
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def _cgroup_quota(proc: Path, cgroup_root: Path) -> float | None:
+    """Return the smallest quota, in CPUs, over this process's cgroups and their ancestors; None without one.
+
+    ``proc`` is ``/proc/self`` and ``cgroup_root`` ``/sys/fs/cgroup``, or a test's copies of them.
+    """
+    try:
+        lines = (proc / "cgroup").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):  # not Linux, or /proc is not mounted
+        return None
+    quotas = []
+    for line in lines:  # hierarchy-ID:controllers:path, see cgroups(7)
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if hierarchy == "0" and not controllers:  # v2; "unified" is its place on systems that also mount v1
+            for folder in _with_ancestors(cgroup_root, path):
+                quotas.append(_read_v2(folder))
+            for folder in _with_ancestors(cgroup_root / "unified", path):
+                quotas.append(_read_v2(folder))
+        elif "cpu" in controllers.split(","):
+            for mount in {controllers, "cpu"}:
+                for folder in _with_ancestors(cgroup_root / mount, path):
+                    quotas.append(_read_v1(folder))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _with_ancestors(root: Path, path: str) -> Iterator[Path]:
+    """Yield ``root/path`` and every folder above it down to ``root``.
+
+    Inside a container ``path`` may be the host's, not to be seen here; ``root`` is then the container's own.
+    """
+    parts = PurePosixPath(path.lstrip("/")).parts
+    if ".." in parts:  # the process was moved out of its cgroup namespace: only the root can be read
+        parts = ()
+    for depth in range(len(parts), -1, -1):
+        yield root.joinpath(*parts[:depth])
+
+
+def _read_v2(folder: Path) -> float | None:
+    words = _read_words(folder / "cpu.max")  # "max 100000" or "<quota> <period>", microseconds
+    return _ratio(words[0], words[1]) if len(words) == 2 else None
+
+
+def _read_v1(folder: Path) -> float | None:
+    quota = _read_words(folder / "cpu.cfs_quota_us")  # -1: no limit
+    period = _read_words(folder / "cpu.cfs_period_us")
+    return _ratio(quota[0], period[0]) if len(quota) == 1 and len(period) == 1 else None
+
+
+def _read_words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    try:
+        q, p = int(quota), int(period)
+    except ValueError:
+        return None
+    return q / p if q > 0 and p > 0 else None

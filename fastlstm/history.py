@@ -1,0 +1,112 @@
+"""The record of a training run: one number per quantity and epoch, and a plot of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class History:
+    """What `Model.fit` returns.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The quantities that the run will record, such as ``"loss"`` and ``"val_loss"``.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        The values of each quantity, one per completed epoch. ``"loss"`` and the metric (``"accuracy"`` or
+        ``"mae"``) are means over the training cases as the epoch went along, with dropout active and the
+        weights changing; the same with ``"val_"`` in front are measured on the validation data after the
+        epoch; ``"lr"`` is the learning rate of the epoch's last update.
+    interrupted : bool
+        Whether Ctrl-C ended the run. The epoch it fell into is not recorded.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.history: dict[str, list[float]] = {name: [] for name in names}
+        self.interrupted = False
+
+    @property
+    def epochs(self) -> int:
+        """Number of completed epochs."""
+        return max(map(len, self.history.values()), default=0)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch, counted from 1, of the smallest validation loss (training loss if there is no
+        validation).
+
+        None before the end of the first epoch.
+        """
+        losses = self.history.get("val_loss") or self.history.get("loss")
+        return None if not losses else losses.index(min(losses)) + 1
+
+    def append(self, logs: dict[str, float]) -> None:
+        """Record the values of one epoch."""
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Figure:
+        """Draw the loss and the metrics over the epochs, training and validation together.
+
+        Works without a display. Needs matplotlib: ``pip install 'fastlstm[plot]'``.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the plot; the ending (``.png``, ``.pdf``, ``.svg``) chooses the format.
+        title : str, optional
+            Title of the plot.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The figure, for changes or for display in a notebook.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If no epoch has been completed.
+        """
+        try:
+            # Not pyplot: it would pick a backend for the whole process and keep the figure alive.
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
+        except ImportError as error:
+            raise ImportError("History.plot needs matplotlib: pip install 'fastlstm[plot]'") from error
+        if self.epochs == 0:
+            raise ValueError("there is nothing to plot: no epoch has been completed")
+
+        drawn = {name: values for name, values in self.history.items() if values and name != "lr"}
+        panels = list(dict.fromkeys(name.removeprefix("val_") for name in drawn))
+        figure = Figure(figsize=(5.0 * len(panels), 3.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                if key in drawn:
+                    axes.plot(range(1, len(drawn[key]) + 1), drawn[key], label=label, marker=".")
+            axes.axvline(self.best_epoch or 1, color="0.7", linewidth=1.0, zorder=0, label="best epoch")
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(name)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.legend()
+        if title is not None:
+            figure.suptitle(title)
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items() if values)
+        interrupted = ", interrupted" if self.interrupted else ""
+        return f"History({self.epochs} epochs{': ' if last else ''}{last}{interrupted})"

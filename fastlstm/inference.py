@@ -1,0 +1,324 @@
+"""Prediction and evaluation: batches through a trained model, and the checked data that training shares with
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _checks
+from .data import Sequences, Standardizer, Targets, as_sequences, as_targets
+from .losses import BinaryCrossEntropy, Loss, get_loss
+from .sequences import Indices
+
+if TYPE_CHECKING:
+    from .model import Model
+
+Array = NDArray[Any]
+Metric = Callable[[Array, Array], float]
+Metrics = Sequence[Metric] | Mapping[str, Metric]
+
+
+def predict(
+    model: Model,
+    X: Sequences | ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    batch_size: int = 256,
+    n_threads: int | None = None,
+) -> Array | list[Array]:
+    """Outputs of a model, batch by batch.
+
+    Parameters
+    ----------
+    model : Model
+        A built model.
+    X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
+        Inputs, in the units of the training data: the model's scaler is applied here.
+    lengths : int array (n,), optional
+        Valid steps of each case of an array.
+    batch_size : int, default 256
+        Cases at a time; it bounds the memory and does not change the result.
+    n_threads : int, optional
+        Threads to use; by default as configured.
+
+    Returns
+    -------
+    ndarray or list of ndarray
+        (n, outputs); with one output per step (n, T, outputs), where steps beyond a length are zero, or for a
+        list of series a list of (T_i, outputs) arrays. The model's dtype. Class scores (logits), or values in
+        the original units if the model has a target scaler.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the input does not fit or holds NaN or infinity.
+    """
+    batch_size = _checks.count("batch_size", batch_size)
+    inputs = checked_inputs(model, X, lengths)
+    as_list = model.per_step and isinstance(X, (list, tuple))
+    parts: list[Array] = []
+    result: Array | None = None
+    for chosen in in_order(len(inputs), batch_size):
+        x, batch_lengths = read_inputs(model, inputs, chosen)
+        out = _original_units(model._forward(x, batch_lengths, False, n_threads), model.target_scaler)
+        if as_list:
+            ends = [out.shape[1]] * len(out) if batch_lengths is None else batch_lengths
+            parts.extend(row[:end].copy() for row, end in zip(out, ends, strict=True))
+            continue
+        if result is None:
+            shape = (
+                (len(inputs), inputs.time, out.shape[-1]) if model.per_step else (len(inputs), out.shape[-1])
+            )
+            result = np.zeros(shape, out.dtype)
+        if model.per_step:
+            if batch_lengths is not None:
+                out[np.arange(out.shape[1]) >= batch_lengths[:, None]] = 0.0
+            result[chosen, : out.shape[1]] = out
+        else:
+            result[chosen] = out
+    return parts if result is None else result
+
+
+def evaluate(
+    model: Model,
+    X: Sequences | ArrayLike,
+    y: ArrayLike,
+    *,
+    lengths: ArrayLike | None = None,
+    loss: Loss | str | None = None,
+    sample_weight: ArrayLike | None = None,
+    metrics: Metrics | None = None,
+    batch_size: int = 256,
+    n_threads: int | None = None,
+) -> dict[str, float]:
+    """Loss and metrics of a model on labelled data.
+
+    Parameters
+    ----------
+    model : Model
+        A built model.
+    X, y, lengths
+        Inputs and targets as in `Model.fit`.
+    loss : str or Loss, optional
+        By default the one that the model was trained with.
+    sample_weight : array (n,) or (n, T), optional
+        Weight of each case or step in the loss and in the loss's own metric.
+    metrics : list or dict of callables, optional
+        Functions ``metric(y_true, y_pred) -> float`` beside the loss's own metric; a list is named after the
+        functions. They are given every position that counts at once: `y_true` (N,) labels or (N, K) values,
+        and `y_pred` (N, outputs) as `predict` returns them. For a function of class labels, such as those of
+        scikit-learn, pass ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
+    batch_size : int, default 256
+        Cases at a time.
+    n_threads : int, optional
+        Threads to use; by default as configured.
+
+    Returns
+    -------
+    dict of str to float
+        ``"loss"``, then ``"accuracy"`` for the cross-entropies or ``"mae"`` for the regression losses, then
+        `metrics`. With a target scaler the loss is that of the scaled targets, as in training, and ``"mae"``
+        and `metrics` are in the original units.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If inputs, targets or weights do not fit the model or hold NaN or infinity.
+    """
+    loss = model.loss if loss is None else get_loss(loss)
+    if loss is None:
+        raise ValueError(
+            "this model has not been trained with fit, so evaluate needs to be told the loss, e.g. loss='mse'"
+        )
+    cases = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
+    batch_size = _checks.count("batch_size", batch_size)
+    return run_evaluation(model, cases, loss, named_metrics(metrics), batch_size, n_threads)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Inputs with their targets and weights, all checked."""
+
+    inputs: Sequences
+    targets: Targets
+    weight: Array | None
+    """(n,) or (n, T), float64; None if all are 1."""
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def subset(self, indices: Indices) -> Cases:
+        """Some of the cases; at least one of them must have weight."""
+        weight = None if self.weight is None else self.weight[indices]
+        if weight is not None and not weight.any():
+            raise ValueError(
+                "a part of the data has only sample weights of 0: give its cases weight, or drop them"
+            )
+        return Cases(self.inputs.subset(indices), self.targets.subset(indices), weight)
+
+    def read(self, model: Model, indices: Indices) -> tuple[Array, Array | None, Array, Array | None]:
+        """One batch: scaled inputs, lengths, targets as the user gave them, weights."""
+        x, lengths = read_inputs(model, self.inputs, indices)
+        y = self.targets.batch(indices, x.shape[1], model.dtype)
+        weight = None if self.weight is None else self.weight[indices]
+        if weight is not None and weight.ndim == 2:
+            weight = weight[:, : x.shape[1]]
+        return x, lengths, y, weight
+
+
+def checked_inputs(
+    model: Model, X: Sequences | ArrayLike, lengths: ArrayLike | None, name: str = "X"
+) -> Sequences:
+    """`X` as Sequences that fit the model; builds the model if it is not built yet."""
+    inputs = as_sequences(X, lengths, tokens=model.takes_tokens, name=name)
+    inputs.check_finite(model.dtype)
+    model._build_from(inputs)
+    return inputs
+
+
+def checked_cases(
+    model: Model,
+    inputs: Sequences,
+    y: ArrayLike,
+    loss: Loss,
+    *,
+    sample_weight: ArrayLike | None = None,
+    classes: list[str] | None = None,
+    name: str = "y",
+) -> Cases:
+    """Inputs and targets together, if targets and weights fit the model and the loss.
+
+    String labels are numbered by `classes`, by default those of the model, or else their sorted order.
+    """
+    targets = as_targets(y, inputs, model.per_step, loss.kind, classes or model.classes, name=name)
+    if loss.kind == "labels":
+        _check_label_outputs(targets, model.output_size)
+    else:
+        loss.check_outputs(model.output_size, targets.n_outputs)
+    if isinstance(loss, BinaryCrossEntropy) and any(((b < 0) | (b > 1)).any() for b in targets.blocks()):
+        raise ValueError(f"{name} must hold 0 and 1 for loss='binary_cross_entropy', got other values")
+    if model.target_scaler is not None and loss.metric_name == "accuracy":
+        raise ValueError(
+            f"a target_scaler is for regression; loss={loss.name!r} needs targets as they are: set it to None"
+        )
+    return Cases(inputs, targets, _checked_weight(sample_weight, inputs, model.per_step))
+
+
+def read_inputs(model: Model, inputs: Sequences, indices: Indices) -> tuple[Array, Array | None]:
+    """One batch of inputs, scaled, and its lengths."""
+    x, lengths = inputs.batch(indices, model.dtype)
+    if model.scaler is not None:
+        model.scaler.transform_batch_(x)
+    return x, lengths
+
+
+def run_evaluation(
+    model: Model,
+    cases: Cases,
+    loss: Loss,
+    metrics: Mapping[str, Metric],
+    batch_size: int,
+    n_threads: int | None,
+) -> dict[str, float]:
+    """Loss, its metric and `metrics` over all cases."""
+    scaler = model.target_scaler
+    scale = None if scaler is None else scaler.scale_
+    sums = np.zeros(4)  # loss, its weights, metric, its weights
+    seen: list[tuple[Array, Array]] = []
+    for chosen in in_order(len(cases), batch_size):
+        x, lengths, y, weight = cases.read(model, chosen)
+        out = model._forward(x, lengths, False, n_threads)
+        if metrics:
+            seen.append(_counted(y, _original_units(out, scaler), lengths, loss))
+        if scaler is not None:
+            scaler.transform_batch_(y)
+        sums[:2] += loss.value(out, y, lengths, weight, n_threads=n_threads)
+        if loss.metric_name is not None:
+            sums[2:] += loss.metric(out, y, lengths, weight, scale)
+    if sums[1] == 0:
+        raise ValueError("nothing to evaluate: every label is -100 or every weight is 0")
+    result = {"loss": float(sums[0] / sums[1])}
+    if loss.metric_name is not None:
+        result[loss.metric_name] = float(sums[2] / sums[3])
+    if metrics:
+        y_true, y_pred = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
+        result.update((name, float(metric(y_true, y_pred))) for name, metric in metrics.items())
+    return result
+
+
+def named_metrics(metrics: Metrics | None) -> dict[str, Metric]:
+    """`metrics` as a dict, named after the functions if it is a list."""
+    if metrics is None:
+        return {}
+    named = dict(metrics) if isinstance(metrics, Mapping) else {}
+    if not isinstance(metrics, Mapping):
+        for metric in metrics:
+            name = getattr(metric, "__name__", "<lambda>")
+            if not callable(metric) or name == "<lambda>" or name in named:
+                raise ValueError(
+                    f"metrics must be named functions of (y_true, y_pred), got {metric!r}: give a dict such "
+                    "as {'rmse': function} for others; accuracy or mae is always reported"
+                )
+            named[name] = metric
+    reserved = {"loss", "accuracy", "mae", "lr"} & named.keys()
+    if reserved:
+        raise ValueError(f"metrics must not be called {', '.join(sorted(reserved))}: these names are taken")
+    return named
+
+
+def in_order(n: int, batch_size: int) -> Iterator[slice]:
+    """The batches of n cases, one after the other."""
+    for start in range(0, n, batch_size):
+        yield slice(start, min(start + batch_size, n))
+
+
+def _original_units(out: Array, scaler: Standardizer | None) -> Array:
+    """A copy of the model's output; not scaled, if there is a target scaler.
+
+    Not Standardizer.inverse_transform: several quantiles of one target share its one scale.
+    """
+    if scaler is None:
+        return out.copy()
+    values: Array = out * scaler.scale_ + scaler.mean_
+    return values.astype(out.dtype)
+
+
+def _counted(y: Array, out: Array, lengths: Array | None, loss: Loss) -> tuple[Array, Array]:
+    """Targets (N,) or (N, K) and outputs (N, F) of the positions that count."""
+    counts = y >= 0 if loss.kind == "labels" else np.ones(out.shape[:-1], bool)
+    if out.ndim == 3 and lengths is not None:
+        counts &= np.arange(out.shape[1]) < lengths[:, None]
+    return y[counts], out[counts]
+
+
+def _check_label_outputs(targets: Targets, outputs: int) -> None:
+    if outputs < 2:
+        raise ValueError(
+            "loss='cross_entropy' needs one output per class and the model has 1: give the last layer an "
+            "output for each class, or use loss='binary_cross_entropy' with targets of 0 and 1"
+        )
+    if targets.n_outputs > outputs or (targets.classes is not None and targets.n_outputs != outputs):
+        raise ValueError(
+            f"y has {targets.n_outputs} classes and the model puts out {outputs}: the last layer must have "
+            f"{targets.n_outputs} outputs, for example fl.Dense({targets.n_outputs})"
+        )
+
+
+def _checked_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool) -> Array | None:
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, np.float64)
+    shapes = [(len(inputs),), (len(inputs), inputs.time)] if per_step else [(len(inputs),)]
+    if weight.shape not in shapes:
+        raise ValueError(f"sample_weight must have shape {' or '.join(map(str, shapes))}, got {weight.shape}")
+    valid = weight
+    if weight.ndim == 2 and inputs.lengths is not None:
+        valid = weight[np.arange(inputs.time) < inputs.lengths[:, None]]
+    if not np.isfinite(valid).all() or (valid < 0).any() or not valid.any():
+        raise ValueError("sample_weight must hold finite numbers >= 0, not all of them 0")
+    return weight

@@ -1,0 +1,39 @@
+"""The layers of which a model is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import Layer, LayerTape, ParameterSpec, Signal, Tape
+from .dense import Dense
+from .dropout import Dropout, dropout_seed
+from .embedding import Embedding
+from .lstm import LSTM
+
+__all__ = [
+    "LSTM",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Layer",
+    "LayerTape",
+    "ParameterSpec",
+    "Signal",
+    "Tape",
+    "dropout_seed",
+    "layer_from_config",
+]
+
+_LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, Dense, Dropout, Embedding)}
+
+
+def layer_from_config(config: dict[str, Any]) -> Layer:
+    """The layer that ``{"type": ..., **get_config()}`` describes; ValueError if it describes none."""
+    settings = dict(config)
+    name = settings.pop("type", None)
+    if name not in _LAYERS:
+        raise ValueError(f"unknown layer type {name!r}, expected one of {sorted(_LAYERS)}")
+    try:
+        return _LAYERS[name](**settings)
+    except TypeError as error:
+        raise ValueError(f"wrong settings for a {name} layer: {error}") from error

@@ -1,0 +1,96 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from .._checks import count
+from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+
+__all__ = ["Dense"]
+
+
+class Dense(Layer):
+    """y = x W' + b, for each case or for each step (``torch.nn.Linear``).
+
+    Parameters
+    ----------
+    output_size : int
+        Features of the output: classes, or values to predict.
+    bias : bool, default True
+        Whether there is a ``bias``.
+
+    Notes
+    -----
+    Parameters: ``weight`` (output_size, input), ``bias`` (output_size). They start uniform in +-1/sqrt(input).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If output_size is not an integer of at least 1.
+    """
+
+    def __init__(self, output_size: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.output_size = count("output_size", output_size)
+        self.bias = bool(bias)
+        self.input_size = 0
+
+    def build(self, signal: Signal) -> Signal:
+        if signal.tokens:
+            raise ValueError("a Dense layer reads numbers and gets token ids: put a fl.Embedding before it")
+        self.input_size = signal.features
+        return Signal(self.output_size, signal.per_step)
+
+    def parameter_specs(self) -> list[ParameterSpec]:
+        bound = 1 / math.sqrt(self.input_size)
+
+        def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+            return rng.uniform(-bound, bound, shape)
+
+        specs = [ParameterSpec("weight", (self.output_size, self.input_size), uniform)]
+        if self.bias:
+            specs.append(ParameterSpec("bias", (self.output_size,), uniform))
+        return specs
+
+    def _workspace(self, mine: LayerTape) -> _core.Workspace:
+        workspace: _core.Workspace | None = mine.saved.get("workspace")
+        if workspace is None:
+            workspace = mine.saved["workspace"] = _core.Workspace()
+        return workspace
+
+    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+        rows = x.reshape(-1, self.input_size)
+        y = mine.buffers.get("y", (*x.shape[:-1], self.output_size), tape.dtype)
+        _core.dense_forward(
+            rows,
+            self.parameters["weight"],
+            self.parameters.get("bias"),
+            y.reshape(-1, self.output_size),
+            self._workspace(mine),
+            tape.n_threads,
+        )
+        mine.saved["x"] = rows if tape.training else None
+        return y
+
+    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+        x = mine.saved["x"]
+        dx = mine.buffers.get("dx", (*dy.shape[:-1], self.input_size), tape.dtype) if need_dx else None
+        _core.dense_backward(
+            dy.reshape(-1, self.output_size),
+            x,
+            self.parameters["weight"],
+            None if dx is None else dx.reshape(-1, self.input_size),
+            self.gradients["weight"],
+            self.gradients.get("bias"),
+            self._workspace(mine),
+            tape.n_threads,
+        )
+        return dx
+
+    def get_config(self) -> dict[str, Any]:
+        return {"output_size": self.output_size, "bias": self.bias}

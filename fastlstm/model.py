@@ -1,0 +1,716 @@
+"""The model: layers over one flat parameter vector, and the verbs that users know."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from . import serialization, training
+from ._checks import count
+from .buffers import aligned_zeros
+from .callbacks import Callback
+from .config import resolve_threads
+from .data import Standardizer
+from .history import History
+from .inference import Metrics
+from .layers import LSTM, Dense, Embedding, Layer, LayerTape, Signal, Tape, dropout_seed, layer_from_config
+from .losses import BinaryCrossEntropy, Loss, get_loss
+from .optimizers import Optimizer
+from .reference import sigmoid, softmax
+from .sequences import Sequences, as_sequences
+
+__all__ = ["Model", "load"]
+
+Array = npt.NDArray[Any]
+State = tuple[Array, Array]
+
+
+class Model:
+    """A stack of layers that reads (batch, time, features) arrays.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        From the input to the output, e.g. ``[fl.LSTM(64), fl.Dense(9)]``.
+    input_size : int, optional
+        Features of a step. By default taken from the first data that the model sees; not for models that begin with an
+        `Embedding`.
+    dtype : {"float32", "float64"}, default "float32"
+        Of parameters and computation. Inputs are converted.
+    seed : int, default 0
+        Seed of the initial weights, of dropout, and (unless `fit` gets its own) of the order of the training cases.
+    scaler : Standardizer, optional
+        Scales the inputs of `fit`, `predict` and `evaluate`; fitted on the training data if it is not fitted yet, and
+        saved with the model.
+    target_scaler : Standardizer, optional
+        The same for the targets of a regression; predictions come back in the original units.
+    classes : sequence of str, optional
+        Names of the classes, for `predict_classes` and string labels. Learnt by `fit` from string labels.
+
+    Attributes
+    ----------
+    flat_parameters, flat_gradients : ndarray, shape (n_parameters,)
+        All parameters, and their gradients, one after the other.
+    output_size : int
+        Features of the output.
+    per_step : bool
+        Whether the output is (batch, time, features) rather than (batch, features).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the layers do not fit each other, or an argument is wrong.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> X, y = np.random.default_rng(0).standard_normal((8, 20, 3)), np.arange(8) % 2
+    >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], seed=0)
+    >>> history = model.fit(X, y, epochs=2, verbose=0)
+    >>> model.predict(X).shape
+    (8, 2)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        input_size: int | None = None,
+        dtype: npt.DTypeLike = "float32",
+        seed: int = 0,
+        scaler: Standardizer | None = None,
+        target_scaler: Standardizer | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        self.layers = list(layers)
+        if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
+            raise TypeError(f"layers must be a list of fastlstm layers such as [fl.LSTM(64), fl.Dense(2)], got {layers!r}")
+        if len({id(layer) for layer in self.layers}) < len(self.layers):
+            raise ValueError("the same layer object stands twice in the model: make one object for each place")
+        if any(layer.parameters for layer in self.layers):
+            raise ValueError("a layer belongs to another model already: make new layer objects")
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+        for name, value in (("scaler", scaler), ("target_scaler", target_scaler)):
+            if value is not None and not isinstance(value, Standardizer):
+                raise TypeError(f"{name} must be a fl.Standardizer or None, got {value!r}")
+        self.seed = count("seed", seed, least=0)
+        self.scaler = scaler
+        self.target_scaler = target_scaler
+        self.classes = None if classes is None else [str(name) for name in classes]
+        self.loss: Loss | None = None
+        self.input_size: int | None = None
+        self.output_size = 0
+        self.per_step = False
+        self.flat_parameters = np.empty(0, self.dtype)
+        self.flat_gradients = np.empty(0, self.dtype)
+        self._steps = 0  # training passes so far: each draws its own dropout masks
+        self._tapes = threading.local()
+        if self.takes_tokens:
+            if input_size is not None:
+                raise ValueError("a model that begins with an Embedding has no input_size: leave it out")
+            self.build(0)
+        elif input_size is not None:
+            self.build(count("input_size", input_size))
+
+    # ------------------------------------------------------------------------------------------ building
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the input is integer token ids, (batch, time)."""
+        return isinstance(self.layers[0], Embedding)
+
+    @property
+    def built(self) -> bool:
+        """Whether the input size is known and the parameters exist."""
+        return self.input_size is not None
+
+    def build(self, input_size: int) -> None:
+        """Makes the parameters, drawn from the seed.
+
+        Parameters
+        ----------
+        input_size : int
+            Features of a step; 0 for a model that begins with an `Embedding`.
+
+        Raises
+        ------
+        ValueError
+            If the layers do not fit each other, or the model is built already for another size.
+        """
+        if self.input_size is not None:
+            if input_size != self.input_size:
+                raise ValueError(f"the model is built for {self.input_size} features, got {input_size}")
+            return
+        signal = Signal(input_size, True, self.takes_tokens)
+        specs = []
+        for index, layer in enumerate(self.layers):
+            try:
+                signal = layer.build(signal)
+            except ValueError as error:
+                raise ValueError(f"layer {index}: {error}") from None
+            specs += [(index, spec) for spec in layer.parameter_specs()]
+        sizes = [int(np.prod(spec.shape)) for _, spec in specs]
+        parameters, gradients = aligned_zeros(sum(sizes), self.dtype), aligned_zeros(sum(sizes), self.dtype)
+        rng = np.random.default_rng(self.seed)
+        start = 0
+        for (index, spec), size in zip(specs, sizes, strict=True):
+            layer = self.layers[index]
+            layer.parameters[spec.name] = parameters[start : start + size].reshape(spec.shape)
+            layer.gradients[spec.name] = gradients[start : start + size].reshape(spec.shape)
+            layer.parameters[spec.name][...] = spec.initialize(rng, spec.shape)
+            start += size
+        self.flat_parameters, self.flat_gradients = parameters, gradients
+        self.output_size, self.per_step = signal.features, signal.per_step
+        self.input_size = input_size
+
+    def _build_from(self, inputs: Sequences) -> None:
+        """Builds the model for these inputs, or checks that they fit it."""
+        if self.input_size is not None and inputs.features != self.input_size:
+            raise ValueError(
+                f"{inputs.name} has {inputs.features} features, the model was built for {self.input_size}: "
+                "the last axis must hold the features in the order of the training data"
+            )
+        self.build(inputs.features)
+        first = self.layers[0]
+        if isinstance(first, Embedding):
+            inputs.check_tokens(first.num_embeddings)
+
+    def _require_built(self) -> None:
+        if not self.built:
+            raise RuntimeError(
+                "the model is not built yet, its input size is unknown: call fit or forward first, or give input_size"
+            )
+
+    # ------------------------------------------------------------------------------------------ parameters
+
+    def parameters(self) -> dict[str, Array]:
+        """Writable views of the parameters, by name: ``"0.weight_ih_l0"`` is that of layer 0.
+
+        Returns
+        -------
+        dict of str to ndarray
+            What is written to them is used from the next pass on.
+        """
+        self._require_built()
+        return {f"{k}.{name}": p for k, layer in enumerate(self.layers) for name, p in layer.parameters.items()}
+
+    def gradients(self) -> dict[str, Array]:
+        """Writable views of the gradients, named and shaped as `parameters`."""
+        self._require_built()
+        return {f"{k}.{name}": g for k, layer in enumerate(self.layers) for name, g in layer.gradients.items()}
+
+    def zero_grad(self) -> None:
+        """Sets all gradients to zero; `backward` adds to them."""
+        self.flat_gradients.fill(0)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the parameters, by name."""
+        return {name: value.copy() for name, value in self.parameters().items()}
+
+    def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
+        """Replaces the parameters.
+
+        A model that is not built yet takes its input size from the tensors.
+
+        Parameters
+        ----------
+        state : mapping of str to array
+            As `state_dict` gives it. PyTorch tensors on the CPU will do.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, or a shape differs. No parameter has changed then.
+        """
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        if not self.built:
+            first = next((k for k, layer in enumerate(self.layers) if isinstance(layer, (LSTM, Dense))), -1)
+            weight = arrays.get(f"{first}.weight_ih_l0", arrays.get(f"{first}.weight"))
+            if weight is None or weight.ndim != 2:
+                raise ValueError(f"the tensors {sorted(arrays)} do not tell the input size: give Model its input_size")
+            self.build(weight.shape[1])
+        parameters = self.parameters()
+        missing, unknown = sorted(parameters.keys() - arrays.keys()), sorted(arrays.keys() - parameters.keys())
+        if missing or unknown:
+            raise ValueError(f"the tensors do not fit the model: missing {missing}, unknown {unknown}")
+        for name, parameter in parameters.items():
+            if arrays[name].shape != parameter.shape:
+                raise ValueError(f"{name} has shape {arrays[name].shape}, expected {parameter.shape}")
+            if arrays[name].dtype.kind not in "fiu":
+                raise ValueError(f"{name} has dtype {arrays[name].dtype}, expected real numbers")
+        for name, parameter in parameters.items():
+            parameter[...] = arrays[name]
+
+    # ------------------------------------------------------------------------------------------ passes
+
+    def _tape(self, training: bool) -> Tape:
+        """This thread's tape; inference has one of its own, so that it does not disturb a pending backward pass."""
+        name = "training" if training else "inference"
+        tape: Tape | None = getattr(self._tapes, name, None)
+        if tape is None:
+            tape = Tape(len(self.layers))
+            tape.dtype = self.dtype
+            tape.training = training
+            setattr(self._tapes, name, tape)
+        return tape
+
+    def _forward(
+        self, x: Array, lengths: Array | None, training: bool, n_threads: int | None = None
+    ) -> Array:
+        """The output for one batch of checked inputs: a buffer that is valid until this thread's next pass."""
+        tape = self._tape(training)
+        tape.lengths = lengths
+        tape.n_threads = resolve_threads(n_threads)
+        tape.pending = False
+        if lengths is not None and self.layers[0].reads_padding:
+            # What stands in the padding may be NaN, or no token at all; as zeros it does no harm.
+            x = x.copy()
+            x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
+        if training:
+            self._steps += 1
+        for index, (layer, mine) in enumerate(zip(self.layers, tape.layers, strict=True)):
+            if training:
+                mine.seed = dropout_seed(self.seed, self._steps, index)
+            x = layer.forward(x, tape, mine)
+        tape.out_shape = x.shape
+        return x
+
+    def _backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
+        """Adds the gradients of this thread's last training pass; gives that of the input if it is wanted."""
+        tape = self._tape(True)
+        gradient: Array | None = d_out
+        for index in reversed(range(len(self.layers))):
+            assert gradient is not None
+            gradient = self.layers[index].backward(gradient, tape, tape.layers[index], need_dx or index > 0)
+        return gradient
+
+    def forward(
+        self,
+        X: Sequences | npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        state: State | Sequence[State] | None = None,
+        training: bool = False,
+        return_state: bool = False,
+        n_threads: int | None = None,
+    ) -> Any:
+        """Runs the layers over one batch, for custom loops; `predict` is for everything else.
+
+        No scaler is applied.
+
+        Parameters
+        ----------
+        X : array (batch, time, features) or (batch, time), or list of (time, features) arrays
+            Token ids (batch, time) for a model that begins with an `Embedding`.
+        lengths : int array (batch,), optional
+            Valid steps of each case; what lies beyond is never read.
+        state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
+            Initial states, each (num_layers * directions, batch, hidden_size); zeros by default.
+        training : bool, default False
+            Apply dropout, and keep what `backward` needs.
+        return_state : bool, default False
+            Also give the final states, as a list of (h, c).
+        n_threads : int, optional
+            Threads to use; by default as configured. The result does not depend on it.
+
+        Returns
+        -------
+        out : ndarray, shape (batch, time, output_size) or (batch, output_size)
+            Zero or meaningless beyond a case's length.
+        states : list of (h, c)
+            Only with `return_state`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the inputs do not fit the model or hold NaN or infinity.
+        """
+        inputs = as_sequences(X, lengths, tokens=self.takes_tokens)
+        inputs.check_finite(self.dtype)
+        self._build_from(inputs)
+        x, batch_lengths = inputs.batch(slice(0, len(inputs)), self.dtype)
+        tape = self._tape(training)
+        recurrent = self._recurrent_tapes(tape)
+        states = self._checked_states(state, len(x))
+        try:
+            for mine, one in zip(recurrent, states, strict=True):
+                mine.state_in = one
+                mine.d_state_out = None
+            out = self._forward(x, batch_lengths, training, n_threads).copy()
+        finally:
+            for mine in recurrent:
+                mine.state_in = None
+        tape.pending = training
+        if not return_state:
+            return out
+        return out, [(mine.state_out[0].copy(), mine.state_out[1].copy()) for mine in recurrent if mine.state_out]
+
+    def backward(
+        self, d_out: npt.ArrayLike, d_state: State | Sequence[State] | None = None, return_d_state: bool = False
+    ) -> Any:
+        """Back-propagates through this thread's last ``forward(training=True)``, once; adds to the gradients.
+
+        Parameters
+        ----------
+        d_out : array, the shape of that forward's output
+            Gradient of the loss with respect to the output; beyond a case's length it is ignored.
+        d_state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
+            Gradients with respect to the final states.
+        return_d_state : bool, default False
+            Also give the gradients with respect to the initial states, as a list of (h, c).
+
+        Returns
+        -------
+        dX : ndarray, shape (batch, time, features), or None for token ids
+            Gradient with respect to the input.
+        d_states : list of (h, c)
+            Only with `return_d_state`.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no ``forward(training=True)`` before, or its backward has been taken already.
+        ValueError
+            If a shape differs.
+        """
+        tape = self._tape(True)
+        if not tape.pending:
+            raise RuntimeError("backward needs a forward(..., training=True) before it, one for each backward")
+        gradient = np.array(d_out, self.dtype, order="C")
+        if gradient.shape != tape.out_shape:
+            raise ValueError(f"d_out has shape {gradient.shape}, expected that of the output, {tape.out_shape}")
+        if tape.lengths is not None and self.per_step:
+            gradient[np.arange(gradient.shape[1]) >= tape.lengths[:, None]] = 0
+        recurrent = self._recurrent_tapes(tape)
+        for mine, one in zip(recurrent, self._checked_states(d_state, len(gradient)), strict=True):
+            mine.d_state_out = one
+        tape.want_d_state = return_d_state
+        tape.pending = False
+        try:
+            dx = self._backward(gradient, need_dx=True)
+        finally:
+            tape.want_d_state = False
+            for mine in recurrent:
+                mine.d_state_out = None
+        dx = None if dx is None else dx.copy()
+        if not return_d_state:
+            return dx
+        return dx, [mine.d_state_in for mine in recurrent]
+
+    def _recurrent_tapes(self, tape: Tape) -> list[LayerTape]:
+        return [mine for layer, mine in zip(self.layers, tape.layers, strict=True) if isinstance(layer, LSTM)]
+
+    def _checked_states(self, state: State | Sequence[State] | None, batch: int) -> list[State | None]:
+        """One (h, c), or None, for each LSTM layer object."""
+        lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
+        if state is None:
+            return [None] * len(lstms)
+        states: Sequence[Any] = [state] if isinstance(state, tuple) else state
+        if len(states) != len(lstms):
+            raise ValueError(f"got {len(states)} states (h, c), the model has {len(lstms)} LSTM layer objects")
+        checked: list[State | None] = []
+        for layer, pair in zip(lstms, states, strict=True):
+            shape = (layer.num_layers * layer.directions, batch, layer.hidden_size)
+            h, c = (np.ascontiguousarray(part, self.dtype) for part in pair)
+            if h.shape != shape or c.shape != shape:
+                raise ValueError(
+                    f"a state has shapes {h.shape} and {c.shape}, expected twice {shape}: "
+                    "(num_layers * directions, batch, hidden_size)"
+                )
+            checked.append((h, c))
+        return checked
+
+    # ------------------------------------------------------------------------------------------ the verbs
+
+    def fit(
+        self,
+        X: Sequences | npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        loss: Loss | str = "cross_entropy",
+        optimizer: Optimizer | str | None = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        validation_data: tuple[Any, ...] | None = None,
+        validation_split: float = 0.0,
+        class_weight: training.ClassWeight | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        shuffle: bool = True,
+        callbacks: Iterable[Callback] = (),
+        verbose: int = 1,
+        metrics: Metrics | None = None,
+        n_threads: int | None = None,
+        seed: int | None = None,
+    ) -> History:
+        return training.fit(
+            self,
+            X,
+            y,
+            lengths=lengths,
+            loss=loss,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            shuffle=shuffle,
+            callbacks=callbacks,
+            verbose=verbose,
+            metrics=metrics,
+            n_threads=n_threads,
+            seed=seed,
+        )
+
+    def predict(
+        self,
+        X: Sequences | npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        batch_size: int = 256,
+        n_threads: int | None = None,
+    ) -> Any:
+        return training.predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
+
+    def predict_proba(
+        self,
+        X: Sequences | npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        batch_size: int = 256,
+        n_threads: int | None = None,
+    ) -> Any:
+        """Probabilities of a classifier.
+
+        Parameters
+        ----------
+        X, lengths, batch_size, n_threads
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            As `predict` gives it, through a softmax over the outputs; through a sigmoid, one by one, if the model was
+            trained with ``"binary_cross_entropy"``.
+
+        Raises
+        ------
+        ValueError
+            If the model was trained for regression.
+        """
+        out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
+        if self.loss is not None and self.loss.metric_name != "accuracy":
+            raise ValueError(f"this model was trained for regression (loss={self.loss.name!r}): use predict")
+        to_probabilities = sigmoid if isinstance(self.loss, BinaryCrossEntropy) else softmax
+        if isinstance(out, list):
+            return [to_probabilities(one) for one in out]
+        return to_probabilities(out)
+
+    def predict_classes(
+        self,
+        X: Sequences | npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        batch_size: int = 256,
+        n_threads: int | None = None,
+    ) -> Any:
+        """The most probable class of each case, or of each step.
+
+        Parameters
+        ----------
+        X, lengths, batch_size, n_threads
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray or list of ndarray, shape (n,), (n, T) or n times (T_i,)
+            Names out of `classes` if the model has them, otherwise integers. After training with
+            ``"binary_cross_entropy"``: 0 or 1 for each output, shape (n, K) or (n, T, K), without the last axis if K is 1.
+
+        Raises
+        ------
+        ValueError
+            If the model was trained for regression.
+        """
+        probabilities = self.predict_proba(X, lengths, batch_size=batch_size, n_threads=n_threads)
+        if isinstance(probabilities, list):
+            return [self._to_classes(one) for one in probabilities]
+        return self._to_classes(probabilities)
+
+    def _to_classes(self, probabilities: Array) -> Array:
+        if isinstance(self.loss, BinaryCrossEntropy):
+            chosen: Array = (probabilities >= 0.5).astype(np.int64)
+            return chosen[..., 0] if chosen.shape[-1] == 1 else chosen
+        index: Array = probabilities.argmax(axis=-1)
+        return index if self.classes is None else np.asarray(self.classes)[index]
+
+    def evaluate(
+        self,
+        X: Sequences | npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        loss: Loss | str | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        metrics: Metrics | None = None,
+        batch_size: int = 256,
+        n_threads: int | None = None,
+    ) -> dict[str, float]:
+        return training.evaluate(
+            self,
+            X,
+            y,
+            lengths=lengths,
+            loss=loss,
+            sample_weight=sample_weight,
+            metrics=metrics,
+            batch_size=batch_size,
+            n_threads=n_threads,
+        )
+
+    # One text for each verb: that of the function which does the work.
+    fit.__doc__ = training.fit.__doc__
+    predict.__doc__ = training.predict.__doc__
+    evaluate.__doc__ = training.evaluate.__doc__
+
+    def summary(self, file: TextIO | None = None) -> None:
+        """Prints a table of the layers, their outputs and their numbers of parameters.
+
+        Parameters
+        ----------
+        file : text file, optional
+            Where to; standard output by default.
+        """
+        self._require_built()
+        rows = [("layer", "output", "parameters")]
+        signal = Signal(self.input_size or 0, True, self.takes_tokens)
+        for index, layer in enumerate(self.layers):
+            signal = layer.build(signal)
+            shape = f"(batch, time, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
+            rows.append((f"{index} {layer!r}", shape, f"{sum(p.size for p in layer.parameters.values()):,}"))
+        rows.append(("total", self.dtype.name, f"{self.flat_parameters.size:,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        for row in rows:
+            line = f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}"
+            print(line, file=sys.stdout if file is None else file)
+
+    def __repr__(self) -> str:
+        return f"Model([{', '.join(map(repr, self.layers))}])"
+
+    # ------------------------------------------------------------------------------------------ files
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything about the model but its numbers, JSON-able."""
+        return {
+            "layers": [{"type": type(layer).__name__, **layer.get_config()} for layer in self.layers],
+            "input_size": self.input_size,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+            "steps": self._steps,
+            "classes": self.classes,
+            "loss": None if self.loss is None else self.loss.get_config(),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model to one ``.safetensors`` file: architecture, parameters, scalers, names of the classes.
+
+        The file appears whole or not at all: a crash or a kill in the middle leaves an older file as it was. Other
+        tools can read the tensors, which are named as in `parameters`.
+
+        Parameters
+        ----------
+        path : path
+            Conventionally ending in ``.safetensors``.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        RuntimeError
+            If the model is not built yet.
+        """
+        tensors = dict(self.parameters())
+        for name in ("scaler", "target_scaler"):
+            scaler: Standardizer | None = getattr(self, name)
+            if scaler is not None and scaler.fitted:
+                tensors.update({f"{name}.{key}": value for key, value in scaler.state().items()})
+        serialization.save(path, tensors, self.get_config())
+
+    @classmethod
+    def _from_config(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Model:
+        """The model of a file; ValueError if the file does not describe one."""
+        tensors = dict(tensors)
+        scalers: dict[str, Standardizer] = {}
+        try:
+            layers = [layer_from_config(layer) for layer in config["layers"]]
+            for name in ("scaler", "target_scaler"):
+                state = {key: tensors.pop(f"{name}.{key}") for key in ("mean", "scale") if f"{name}.{key}" in tensors}
+                if state:
+                    scalers[name] = Standardizer.from_state(state)
+            input_size = config["input_size"]
+            model = cls(
+                layers,
+                input_size=input_size or None,
+                dtype=config["dtype"],
+                seed=config["seed"],
+                classes=config["classes"],
+                **scalers,
+            )
+            model._steps = count("steps", config["steps"], least=0)
+            model.loss = None if config["loss"] is None else get_loss(config["loss"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"the file does not describe a fastlstm model: {error}") from error
+        model.load_state_dict(tensors)
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and multiprocessing: everything but the tapes, which belong to this process's threads."""
+        state = self.__dict__.copy()
+        del state["_tapes"]
+        if self.built:
+            state["flat_parameters"], state["flat_gradients"] = self.flat_parameters.copy(), None
+        state["layers"] = [layer_from_config({"type": type(k).__name__, **k.get_config()}) for k in self.layers]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        parameters, input_size = state["flat_parameters"], state["input_size"]
+        self.__dict__.update(state, flat_gradients=np.empty(0, state["dtype"]), input_size=None)
+        self._tapes = threading.local()
+        if input_size is not None:
+            self.build(input_size)
+            self.flat_parameters[:] = parameters
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Reads a model that `Model.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Model
+        Equal to the one saved: it takes raw data if that one had a scaler.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, altered, or no fastlstm model; the message says which.
+    OSError
+        If it cannot be read.
+    """
+    tensors, config = serialization.load(path)
+    try:
+        return Model._from_config(config, tensors)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error

@@ -1,0 +1,388 @@
+"""The training loop: batch, forward, loss, backward, update; epochs, validation, callbacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _checks, _core
+from .callbacks import Callback, EpochPrinter, ProgressBar
+from .data import Sequences, Shuffle, Targets, split
+from .history import History
+from .inference import (
+    Cases,
+    Metrics,
+    checked_cases,
+    checked_inputs,
+    evaluate,
+    in_order,
+    named_metrics,
+    predict,
+    run_evaluation,
+)
+from .losses import BinaryCrossEntropy, Loss, get_loss
+from .optimizers import Optimizer, get_optimizer
+from .sequences import Indices
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["TrainingDiverged", "evaluate", "fit", "predict"]
+
+Array = NDArray[Any]
+ClassWeight = Mapping[Any, float] | Literal["balanced"]
+
+_EVALUATION_BATCH = 256
+
+
+class TrainingDiverged(FloatingPointError):
+    """The loss or the gradient became NaN or infinite; the model keeps its last good weights.
+
+    Attributes
+    ----------
+    history : History
+        The epochs completed before.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+def fit(
+    model: Model,
+    X: Sequences | ArrayLike,
+    y: ArrayLike,
+    *,
+    lengths: ArrayLike | None = None,
+    loss: Loss | str = "cross_entropy",
+    optimizer: Optimizer | str | None = None,
+    epochs: int = 10,
+    batch_size: int = 32,
+    validation_data: tuple[Any, ...] | None = None,
+    validation_split: float = 0.0,
+    class_weight: ClassWeight | None = None,
+    sample_weight: ArrayLike | None = None,
+    shuffle: bool = True,
+    callbacks: Iterable[Callback] = (),
+    verbose: int = 1,
+    metrics: Metrics | None = None,
+    n_threads: int | None = None,
+    seed: int | None = None,
+) -> History:
+    """Train a model.
+
+    Everything is checked before any weight changes. Calling it again goes on from the present weights.
+
+    Parameters
+    ----------
+    model : Model
+        The model; built from the data if it is not built yet. A scaler or target scaler of the model that is
+        not fitted yet is fitted on the training part.
+    X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
+        Inputs of any real type; read batch by batch.
+    y : array or list of arrays
+        Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignore
+        this one) or strings; values (n,), (n, K), (n, T) or (n, T, K); for a list of series with one output
+        per step, a list of (T_i,) or (T_i, K) arrays.
+    lengths : int array (n,), optional
+        Valid steps of each case of an array. What lies beyond is never read.
+    loss : str or Loss, default "cross_entropy"
+        ``"cross_entropy"`` (labels), ``"binary_cross_entropy"`` (0 and 1), ``"mse"``, ``"mae"``, ``"huber"``,
+        ``"quantile"`` (values), or an object such as ``fl.Huber(delta=0.5)``.
+    optimizer : Optimizer or str, optional
+        Default ``Adam(lr=1e-3)``. An optimizer object keeps its state between calls; its schedule starts
+        anew.
+    epochs : int, default 10
+        Passes over the training data.
+    batch_size : int, default 32
+        Cases in each update; the last batch of an epoch may be smaller.
+    validation_data : tuple, optional
+        ``(X, y)`` or ``(X, y, lengths)``, evaluated after each epoch.
+    validation_split : float, default 0.0
+        Instead: the share of the data, drawn at random (with equal class shares if `y` is one label per
+        case), that is kept out of training for validation. For overlapping windows of one series split by
+        time yourself, or training cases will overlap the validation cases.
+    class_weight : dict or "balanced", optional
+        Weight of each class in the training loss, by label; classes not named have weight 1. "balanced" means
+        ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
+    sample_weight : array (n,) or (n, T), optional
+        Weight of each case or step in loss and metric, >= 0.
+    shuffle : bool, default True
+        Whether each epoch takes the cases in a new random order.
+    callbacks : iterable of Callback
+        What else is to happen; see `fastlstm.callbacks`.
+    verbose : {0, 1, 2}, default 1
+        1: a progress bar on stderr if that is a terminal. 2: one printed line per epoch. 0: nothing.
+    metrics : list or dict of callables, optional
+        Functions ``metric(y_true, y_pred) -> float`` for the validation data; see `evaluate`.
+    n_threads : int, optional
+        Threads to use; by default as configured. The result does not depend on it.
+    seed : int, optional
+        Seed of the order and of `validation_split`; by default that of the model.
+
+    Returns
+    -------
+    History
+        ``"loss"``, ``"accuracy"`` (cross-entropies) or ``"mae"`` (regression, in the original units of `y`),
+        the same with ``"val_"``, and ``"lr"``. With a target scaler the loss is that of the scaled targets.
+        After Ctrl-C `History.interrupted` is true and the model has the weights of that moment.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or the data hold NaN or infinity. No weight has changed.
+    TrainingDiverged
+        If loss, gradient or weights become NaN or infinite. The model has the last weights whose loss was
+        finite.
+    """
+    loss = get_loss(loss)
+    optimizer = get_optimizer(optimizer)
+    epochs = _checks.count("epochs", epochs)
+    batch_size = _checks.count("batch_size", batch_size)
+    seed = model.seed if seed is None else _checks.count("seed", seed, least=0)
+    callbacks = _checked_callbacks(callbacks, verbose)
+    user_metrics = named_metrics(metrics)
+
+    train = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
+    validation = _validation_cases(model, train, loss, validation_data)
+    if validation_split:
+        if validation is not None:
+            raise ValueError("give either validation_data or validation_split")
+        train, validation = _split_off(
+            train, _checks.below_one("validation_split", validation_split), seed, loss
+        )
+    if user_metrics and validation is None:
+        raise ValueError("metrics are measured on validation data: give validation_data or validation_split")
+    class_weights = (
+        None if class_weight is None else _class_weights(class_weight, train.targets, loss, model.output_size)
+    )
+
+    names = ["loss"] if loss.metric_name is None else ["loss", loss.metric_name]
+    if validation is not None:
+        names += [f"val_{name}" for name in (*names, *user_metrics)]
+    history = History([*names, "lr"])
+
+    steps_per_epoch = -(-len(train) // batch_size)
+    optimizer.bind(steps_per_epoch, epochs)
+    run = _Run(model, train, loss, optimizer, class_weights, callbacks, history, n_threads)
+    with ExitStack() as at_end:
+        for callback in callbacks:
+            callback.attach(model, optimizer, history, epochs, steps_per_epoch)
+        for callback in callbacks:
+            at_end.callback(callback.on_train_end)
+            callback.on_train_begin()
+        model.loss = loss
+        model.classes = train.targets.classes
+        if model.scaler is not None and not model.scaler.fitted:
+            model.scaler.fit(train.inputs)
+        if model.target_scaler is not None and not model.target_scaler.fitted:
+            model.target_scaler.fit(train.targets)
+        try:
+            for epoch in range(1, epochs + 1):
+                for callback in callbacks:
+                    callback.on_epoch_begin(epoch)
+                n = len(train)
+                batches = Shuffle(n, seed, epoch).batches(batch_size) if shuffle else in_order(n, batch_size)
+                logs = run.epoch(epoch, batches)
+                if logs is None:
+                    break
+                if validation is not None:
+                    measured = run_evaluation(
+                        model, validation, loss, user_metrics, _EVALUATION_BATCH, n_threads
+                    )
+                    if not math.isfinite(measured["loss"]):
+                        run.diverge(f"the validation loss became {measured['loss']} after epoch {epoch}")
+                    logs.update((f"val_{name}", value) for name, value in measured.items())
+                logs["lr"] = run.last_lr
+                history.append(logs)
+                for callback in callbacks:
+                    callback.on_epoch_end(epoch, dict(logs))
+                if run.stopped():
+                    break
+        except KeyboardInterrupt:
+            history.interrupted = True
+    return history
+
+
+class _Run:
+    """One training run: the state of the loop over batches."""
+
+    def __init__(
+        self,
+        model: Model,
+        cases: Cases,
+        loss: Loss,
+        optimizer: Optimizer,
+        class_weights: Array | None,
+        callbacks: list[Callback],
+        history: History,
+        n_threads: int | None,
+    ) -> None:
+        self.model = model
+        self.cases = cases
+        self.loss = loss
+        self.optimizer = optimizer
+        self.class_weights = class_weights
+        self.callbacks = callbacks
+        self.history = history
+        self.n_threads = n_threads
+        self.last_lr = optimizer.lr
+        # The last weights whose loss was finite. Copying them costs little beside the update, and an update
+        # that ruins the weights shows only in the next loss.
+        self._good = model.flat_parameters.copy()
+
+    def epoch(self, epoch: int, batches: Iterator[Indices]) -> dict[str, float] | None:
+        """Train on all batches; mean loss and metric, or None if a callback stopped the training."""
+        model, loss, optimizer, n_threads = self.model, self.loss, self.optimizer, self.n_threads
+        scaler = model.target_scaler
+        scale = None if scaler is None else scaler.scale_
+        listeners = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+        loss_sum = loss_weight = metric_sum = metric_weight = 0.0
+        logs: dict[str, float] = {}
+        for batch, indices in enumerate(batches, start=1):
+            x, lengths, y, sample_weight = self.cases.read(model, indices)
+            weight = sample_weight
+            if self.class_weights is not None:
+                weight = self._with_class_weights(y, sample_weight)
+            if scaler is not None:
+                scaler.transform_batch_(y)
+            model.zero_grad()
+            out = model._forward(x, lengths, True, n_threads)
+            total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
+            if not math.isfinite(total):
+                self.diverge(f"the training loss became {total} in epoch {epoch}, batch {batch}")
+            np.copyto(self._good, model.flat_parameters)
+            loss_sum += total
+            loss_weight += weight_sum
+            if loss.metric_name is not None:
+                value, count = loss.metric(out, y, lengths, sample_weight, scale)
+                metric_sum += value
+                metric_weight += count
+            # A batch in which nothing counts has no gradient; an update would still move the weights by
+            # momentum.
+            if weight_sum > 0:
+                model._backward(d_out)
+                self.last_lr = optimizer.lr
+                try:
+                    optimizer.step(model, n_threads)
+                except FloatingPointError as error:
+                    raise TrainingDiverged(
+                        f"in epoch {epoch}, batch {batch}, {error}", self.history
+                    ) from error
+            if listeners:
+                logs = self._means(loss_sum, loss_weight, metric_sum, metric_weight)
+                for callback in listeners:
+                    callback.on_batch_end(batch, logs)
+                if self.stopped():
+                    return None
+        if loss_weight == 0:
+            raise ValueError("there is nothing to learn: every label is -100 or has weight 0")
+        if _core.first_nonfinite(model.flat_parameters) >= 0:
+            self.diverge(f"a weight became NaN or infinite at the end of epoch {epoch}")
+        return self._means(loss_sum, loss_weight, metric_sum, metric_weight)
+
+    def diverge(self, what: str) -> NoReturn:
+        """Put the last good weights back and raise TrainingDiverged."""
+        np.copyto(self.model.flat_parameters, self._good)
+        raise TrainingDiverged(
+            f"{what}; the model has its last good weights. A smaller learning rate, clip_norm=1.0 in the "
+            "optimizer, or scaled inputs and targets usually help",
+            self.history,
+        )
+
+    def stopped(self) -> bool:
+        return any(callback.stop_training for callback in self.callbacks)
+
+    def _with_class_weights(self, y: Array, sample_weight: Array | None) -> Array:
+        assert self.class_weights is not None
+        labels = y if self.loss.kind == "labels" else (y[..., 0] >= 0.5).astype(np.int64)
+        # Clipping gives ignored labels (-100) a weight as well, which the loss does not read.
+        weight = self.class_weights.take(labels, mode="clip")
+        if sample_weight is None:
+            return weight
+        return weight * (sample_weight if sample_weight.ndim == weight.ndim else sample_weight[:, None])
+
+    def _means(
+        self, loss_sum: float, loss_weight: float, metric_sum: float, metric_weight: float
+    ) -> dict[str, float]:
+        logs = {"loss": loss_sum / loss_weight if loss_weight else math.nan}
+        if self.loss.metric_name is not None:
+            logs[self.loss.metric_name] = metric_sum / metric_weight if metric_weight else math.nan
+        return logs
+
+
+def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 0, 1 or 2, got {verbose!r}")
+    checked = list(callbacks)
+    for callback in checked:
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                f"callbacks must be objects of classes derived from fl.Callback, got {callback!r}"
+            )
+    if verbose == 1:
+        checked.append(ProgressBar())
+    elif verbose == 2:
+        checked.append(EpochPrinter())
+    return checked
+
+
+def _validation_cases(
+    model: Model, train: Cases, loss: Loss, validation_data: tuple[Any, ...] | None
+) -> Cases | None:
+    if validation_data is None:
+        return None
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+        raise ValueError("validation_data must be (X, y) or (X, y, lengths)")
+    X, y, *lengths = validation_data
+    inputs = checked_inputs(model, X, lengths[0] if lengths else None, "validation X")
+    return checked_cases(model, inputs, y, loss, classes=train.targets.classes, name="validation y")
+
+
+def _split_off(cases: Cases, share: float, seed: int, loss: Loss) -> tuple[Cases, Cases]:
+    """Training and validation part."""
+    fractions = (1.0 - share, share)
+    if loss.kind == "labels" and not cases.targets.per_step:
+        labels = cases.targets.batch(slice(0, len(cases)), 1)
+        train, validation = split(labels, fractions, method="stratified", seed=seed)
+    else:
+        train, validation = split(len(cases), fractions, method="random", seed=seed)
+    return cases.subset(train), cases.subset(validation)
+
+
+def _class_weights(class_weight: ClassWeight, targets: Targets, loss: Loss, outputs: int) -> Array:
+    """Weight of each class, (classes,) float64."""
+    if loss.kind == "labels":
+        classes = outputs
+    elif isinstance(loss, BinaryCrossEntropy) and targets.n_outputs == 1:
+        classes = 2
+    else:
+        raise ValueError(
+            f"class_weight is for classes, and loss={loss.name!r} with {targets.n_outputs} target values has "
+            "none: use sample_weight"
+        )
+    weights = np.ones(classes)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f"class_weight must be a dict or 'balanced', got {class_weight!r}")
+        counts = np.zeros(classes, np.int64)
+        for block in targets.blocks():
+            labels = block[block >= 0] if loss.kind == "labels" else block >= 0.5
+            counts += np.bincount(labels.astype(np.int64).reshape(-1), minlength=classes)
+        present = counts > 0
+        weights[present] = counts.sum() / (present.sum() * counts[present])
+        return weights
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f"class_weight must be a dict or 'balanced', got {class_weight!r}")
+    labels_of = list(range(classes)) if targets.classes is None else targets.classes
+    for label, weight in class_weight.items():
+        if label not in labels_of:
+            raise ValueError(f"class_weight names {label!r}, which is not a class; there are {labels_of}")
+        weights[labels_of.index(label)] = _checks.non_negative(f"class_weight[{label!r}]", weight)
+    return weights
