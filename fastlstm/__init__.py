@@ -1,5 +1,13 @@
 """fastlstm: LSTM networks on CPUs - train, validate, save and reuse, with NumPy and a small C library."""
 
+try:
+    from . import _core  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "the compiled part of fastlstm is missing or broken. In a checkout of the source, install it first "
+        "(pip install . or pip install -e .) and run Python from another folder, or with -P"
+    ) from error
+
 from . import callbacks, data, datasets, losses, optimizers, reference, schedules
 from ._version import __version__
 from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau

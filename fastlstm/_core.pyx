@@ -5,7 +5,6 @@ Every function takes the number of threads as an argument and works on arrays of
 array raises ValueError or TypeError here; past this file nothing is checked again. What the kernels compute stands in
 ``csrc/fastlstm.h``.
 """
-cimport cython
 from libc.stdint cimport SIZE_MAX, int64_t, uint32_t, uint64_t, uintptr_t
 cimport numpy as cnp
 import numpy as np
@@ -214,8 +213,10 @@ cdef void *_series(cnp.ndarray a, str name, int kind, tuple shape, bint write, p
         raise ValueError(f"{name} is read-only, but a result is written to it: pass a copy")
     if not _has_shape(a, shape):
         raise ValueError(f"{name} has shape {_shape(a)}, expected {shape}")
-    if (cnp.PyArray_DIM(a, 2) > 1 and cnp.PyArray_STRIDE(a, 2) != size) or cnp.PyArray_STRIDE(a, 0) % size \
-            or cnp.PyArray_STRIDE(a, 1) % size:
+    # The strides of an empty array mean nothing.
+    if cnp.PyArray_SIZE(a) > 0 and (
+            (cnp.PyArray_DIM(a, 2) > 1 and cnp.PyArray_STRIDE(a, 2) != size)
+            or cnp.PyArray_STRIDE(a, 0) % size or cnp.PyArray_STRIDE(a, 1) % size):
         raise ValueError(f"the features of {name} are not contiguous (strides {(<object>a).strides} bytes): "
                          "use np.ascontiguousarray")
     batch_stride[0] = cnp.PyArray_STRIDE(a, 0) // size
@@ -238,7 +239,7 @@ cdef class Workspace:
 
     cdef void *reserve(self, size_t size) except? NULL:
         if size == SIZE_MAX or size > <size_t>(SIZE_MAX // 8):
-            raise MemoryError("this batch needs more memory than can be addressed: use smaller batches or shorter series")
+            raise MemoryError("this batch needs more memory than can be addressed: use smaller batches")
         if size > self.size:
             self.memory = None  # before the new one is made, so that the two never stand side by side
             self.size = 0
@@ -321,7 +322,7 @@ cdef class LSTMPass:
             lstm.lengths = <const int64_t *>_array(lengths, "lengths", cnp.NPY_INT64, (lstm.batch,), False)
             for b in range(lstm.batch):
                 if lstm.lengths[b] < 0 or lstm.lengths[b] > lstm.time:
-                    raise ValueError(f"lengths[{b}] is {lstm.lengths[b]}, expected 0 to {lstm.time} (the time axis of x)")
+                    raise ValueError(f"lengths[{b}] is {lstm.lengths[b]}, expected 0 to {lstm.time}")
         state = (lstm.batch, lstm.hidden)
         lstm.h0 = _optional(h0, "h0", kind, state, False)
         lstm.c0 = _optional(c0, "c0", kind, state, False)
@@ -459,7 +460,7 @@ cdef int _check_indices(const int64_t *index, ptrdiff_t n, ptrdiff_t limit) exce
     cdef ptrdiff_t k
     for k in range(n):
         if index[k] < 0 or index[k] >= limit:
-            raise ValueError(f"token {index[k]} at position {k} is outside the embedding table: expected 0 to {limit - 1}")
+            raise ValueError(f"token {index[k]} at position {k} is not in the embedding table: expected 0 to {limit - 1}")
     return 0
 
 

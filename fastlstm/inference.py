@@ -76,9 +76,9 @@ def predict(
             )
             result = np.zeros(shape, out.dtype)
         if model.per_step:
-            if batch_lengths is not None:
-                out[np.arange(out.shape[1]) >= batch_lengths[:, None]] = 0.0
             result[chosen, : out.shape[1]] = out
+            if batch_lengths is not None:
+                result[chosen][np.arange(inputs.time) >= batch_lengths[:, None]] = 0.0
         else:
             result[chosen] = out
     return parts if result is None else result
@@ -278,14 +278,14 @@ def in_order(n: int, batch_size: int) -> Iterator[slice]:
 
 
 def _original_units(out: Array, scaler: Standardizer | None) -> Array:
-    """A copy of the model's output; not scaled, if there is a target scaler.
+    """The model's output, not scaled any more if there is a target scaler.
 
     Not Standardizer.inverse_transform: several quantiles of one target share its one scale.
     """
     if scaler is None:
-        return out.copy()
+        return out
     values: Array = out * scaler.scale_ + scaler.mean_
-    return values.astype(out.dtype)
+    return values.astype(out.dtype, copy=False)
 
 
 def _counted(y: Array, out: Array, lengths: Array | None, loss: Loss) -> tuple[Array, Array]:
@@ -293,7 +293,7 @@ def _counted(y: Array, out: Array, lengths: Array | None, loss: Loss) -> tuple[A
     counts = y >= 0 if loss.kind == "labels" else np.ones(out.shape[:-1], bool)
     if out.ndim == 3 and lengths is not None:
         counts &= np.arange(out.shape[1]) < lengths[:, None]
-    return y[counts], out[counts]
+    return y[counts], out[counts]  # a mask copies: out is overwritten by the next batch
 
 
 def _check_label_outputs(targets: Targets, outputs: int) -> None:

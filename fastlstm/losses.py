@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _core
+from .buffers import Buffers
 from .config import resolve_threads
 from .sequences import IGNORE
 
@@ -142,7 +143,7 @@ class CrossEntropy(Loss):
     metric_name = "accuracy"
 
     def __init__(self) -> None:
-        self._scratch = _Scratch()
+        self._buffers = Buffers()
 
     def __call__(
         self,
@@ -153,7 +154,7 @@ class CrossEntropy(Loss):
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float, Array]:
-        d_out = self._scratch.get("d_out", out.shape, out.dtype)
+        d_out = self._buffers.get("d_out", out.shape, out.dtype)
         total, weight_sum = self._compute(out, target, lengths, weight, d_out, n_threads)
         return total, weight_sum, d_out
 
@@ -200,14 +201,14 @@ class CrossEntropy(Loss):
         weight_sum = float(labels.size) if weights is None else float(weights.sum())
         # Dividing the weights by their sum lets the kernel write the final gradient, without another pass
         # over it.
-        shares = self._scratch.get("shares", (labels.size,), out.dtype)
+        shares = self._buffers.get("shares", (labels.size,), out.dtype)
         if weights is None:
             shares.fill(1.0 / weight_sum if weight_sum else 0.0)
         elif weight_sum > 0:
             np.divide(weights.reshape(-1), weight_sum, out=shares, casting="same_kind")
         else:
             shares.fill(0.0)
-        losses = self._scratch.get("losses", (labels.size,), np.dtype(np.float64))
+        losses = self._buffers.get("losses", (labels.size,), np.float64)
         _core.softmax_cross_entropy(
             np.ascontiguousarray(out).reshape(-1, classes),
             labels.reshape(-1),
@@ -223,7 +224,7 @@ class _Pointwise(Loss):
     """Base of the losses that compare numbers one by one; a position's loss is the mean over its K values."""
 
     def __init__(self) -> None:
-        self._scratch = _Scratch()
+        self._buffers = Buffers()
 
     def __call__(
         self,
@@ -235,7 +236,7 @@ class _Pointwise(Loss):
         n_threads: int | None = None,
     ) -> tuple[float, float, Array]:
         total, weight_sum, padding, weights = self._total(out, target, lengths, weight)
-        slope = self._scratch.get("slope", out.shape, out.dtype)
+        slope = self._buffers.get("slope", out.shape, out.dtype)
         if weight_sum == 0:
             slope.fill(0.0)
             return total, weight_sum, slope
@@ -268,7 +269,7 @@ class _Pointwise(Loss):
         self._check_shapes(out, target)
         padding = _padding(out, lengths)
         weights = _position_weights(out.shape[:-1], padding, weight)
-        values = self._scratch.get("values", out.shape, out.dtype)
+        values = self._buffers.get("values", out.shape, out.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             self._values(out, target, values)
         if padding is not None:
@@ -513,20 +514,6 @@ def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
     if name not in _BY_NAME:
         raise ValueError(f"unknown loss {name!r}; there are: {', '.join(sorted(_BY_NAME))}")
     return _BY_NAME[name](**arguments)
-
-
-class _Scratch:
-    """Named buffers that grow to the largest shape asked for and are used again."""
-
-    def __init__(self) -> None:
-        self._flat: dict[str, Array] = {}
-
-    def get(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        size = int(np.prod(shape))
-        flat = self._flat.get(name)
-        if flat is None or flat.size < size or flat.dtype != dtype:
-            flat = self._flat[name] = np.empty(size, dtype)
-        return flat[:size].reshape(shape)
 
 
 def _padding(out: Array, lengths: Array | None) -> Array | None:

@@ -90,7 +90,7 @@ class Model:
     ) -> None:
         self.layers = list(layers)
         if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
-            raise TypeError(f"layers must be a list of fastlstm layers such as [fl.LSTM(64), fl.Dense(2)], got {layers!r}")
+            raise TypeError(f"layers must be a list of layers such as [fl.LSTM(64), fl.Dense(2)], got {layers!r}")
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             raise ValueError("the same layer object stands twice in the model: make one object for each place")
         if any(layer.parameters for layer in self.layers):
@@ -534,7 +534,7 @@ class Model:
         -------
         ndarray or list of ndarray, shape (n,), (n, T) or n times (T_i,)
             Names out of `classes` if the model has them, otherwise integers. After training with
-            ``"binary_cross_entropy"``: 0 or 1 for each output, shape (n, K) or (n, T, K), without the last axis if K is 1.
+            ``"binary_cross_entropy"``: 0 or 1 for each output, (n, K) or (n, T, K), without the last axis if K is 1.
 
         Raises
         ------
@@ -617,8 +617,14 @@ class Model:
             "seed": self.seed,
             "steps": self._steps,
             "classes": self.classes,
-            "loss": None if self.loss is None else self.loss.get_config(),
+            "loss": self._loss_config(),
         }
+
+    def _loss_config(self) -> dict[str, Any] | None:
+        """What a file tells of the loss: nothing of one that the user wrote, whose code no file can hold."""
+        if self.loss is None or type(self.loss).__module__ != Loss.__module__:
+            return None
+        return self.loss.get_config()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to one ``.safetensors`` file: architecture, parameters, scalers, names of the classes.

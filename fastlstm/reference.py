@@ -223,7 +223,7 @@ def lstm_backward(
 
 def dense_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """y = x W' + b for x (..., I), W (O, I), b (O,)."""
-    y = x @ weight.T
+    y: Array = x @ weight.T
     return y if bias is None else y + bias
 
 
@@ -261,13 +261,15 @@ def dropout_mask(n: int, p: float, seed: int, dtype: npt.DTypeLike = np.float64)
 def softmax(logits: Array) -> Array:
     """exp(z - max z) / sum exp(z - max z) over the last axis."""
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    p: Array = e / e.sum(axis=-1, keepdims=True)
+    return p
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None = None) -> tuple[Array, Array]:
     """Losses ``-w log softmax(z)[label]`` (N,) and their gradients (N, C); negative labels count nothing."""
     n = np.arange(len(labels))
     w = (np.ones(len(labels)) if weights is None else weights) * (labels >= 0)
+    labels = np.maximum(labels, 0)
     top = logits.max(axis=1)
     log_sum = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
     losses = w * (log_sum - logits[n, labels])

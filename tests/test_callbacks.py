@@ -64,6 +64,11 @@ def test_early_stopping_waits_and_restores_the_best_weights() -> None:
     assert callback.model.flat_parameters[0] == 2
 
 
+def test_early_stopping_waits_anew_after_each_improvement() -> None:
+    callback = attached(EarlyStopping(patience=2))
+    assert run(callback, [3.0, 4.0, 2.0, 3.0, 1.0, 2.0, 2.0, 0.0]) == 7
+
+
 def test_early_stopping_restores_the_best_weights_of_a_run_that_it_did_not_stop() -> None:
     callback = attached(EarlyStopping(patience=3))
     assert run(callback, [3.0, 1.0, 2.0]) == 3
@@ -102,6 +107,8 @@ def test_early_stopping_starts_anew_in_the_next_run() -> None:
     assert callback.stop_training
     assert run(attached(callback), [5.0, 4.0, 4.5, 1.0]) == 3
     assert callback.best == 4.0
+    run(attached(callback), [2.0, 1.0])
+    assert (callback.best_epoch, callback.stopped_epoch) == (2, None)
 
 
 @pytest.mark.parametrize(

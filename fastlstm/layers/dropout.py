@@ -14,7 +14,7 @@ _MASK = 2**64 - 1
 
 
 def dropout_seed(*parts: int) -> int:
-    """One 64-bit seed out of several numbers, each of which matters (the finalizer of SplitMix64, Steele et al. 2014)."""
+    """One 64-bit seed out of several numbers, by the finalizer of SplitMix64 (Steele, Lea & Flood 2014)."""
     seed = 0
     for part in parts:
         z = (seed + part + 0x9E3779B97F4A7C15) & _MASK

@@ -45,8 +45,8 @@ class LSTM(Layer):
     Notes
     -----
     Parameters: ``weight_ih_l{k}`` (4 * hidden_size, input), ``weight_hh_l{k}`` (4 * hidden_size, hidden_size),
-    ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4 * hidden_size), with the suffix ``_reverse`` for the second direction; gates in
-    the order i, f, g, o. They start uniform in +-1/sqrt(hidden_size).
+    ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4 * hidden_size), with the suffix ``_reverse`` for the second direction; gates
+    in the order i, f, g, o. They start uniform in +-1/sqrt(hidden_size).
 
     Raises
     ------

@@ -1,0 +1,508 @@
+/* test_kernels.c - the C kernels against plain loops in double, on every instruction set of the machine.
+ *
+ * It knows nothing of Python, so that a sanitizer or a debugger sees only C. Workspaces are allocated at exactly the
+ * size asked for, so that the address sanitizer sees a step beyond them; padding holds NaN, so that a number read from
+ * it shows. Exits with 1 if anything differs.
+ */
+#include "../fastlstm.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures, checks;
+static char where[200];
+
+static void expect(int ok, const char *what)
+{
+    ++checks;
+    if (!ok) {
+        ++failures;
+        printf("FAILED %s: %s\n", where, what);
+    }
+}
+
+/* ---------------------------------------------------------------- helpers */
+
+static uint64_t random_state = 1;
+
+static double uniform(double low, double high)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return low + (high - low) * (double)(random_state >> 11) / 9007199254740992.0;
+}
+
+static void *allocate(size_t bytes)
+{
+    void *memory = aligned_alloc(64, bytes ? (bytes + 63) / 64 * 64 : 64);
+    if (!memory) {
+        puts("out of memory");
+        exit(2);
+    }
+    return memory;
+}
+
+static size_t size_of(fl_dtype dtype)
+{
+    return dtype == FL_F32 ? sizeof(float) : sizeof(double);
+}
+
+/* An array of the dtype under test, and the same numbers in double. */
+typedef struct {
+    size_t n;
+    void *data;
+    double *exact;
+} array;
+
+static array make(fl_dtype dtype, size_t n, double bound)
+{
+    array a = {n, malloc(n ? n * size_of(dtype) : 1), malloc(n ? n * sizeof(double) : 1)};
+    if (!a.data || !a.exact)
+        exit(2);
+    for (size_t k = 0; k < n; ++k) {
+        double value = bound ? uniform(-bound, bound) : 0;
+        if (dtype == FL_F32) {
+            ((float *)a.data)[k] = (float)value;
+            a.exact[k] = (float)value;
+        } else {
+            ((double *)a.data)[k] = a.exact[k] = value;
+        }
+    }
+    return a;
+}
+
+static void release(array a)
+{
+    free(a.data);
+    free(a.exact);
+}
+
+static double get(fl_dtype dtype, array a, size_t k)
+{
+    return dtype == FL_F32 ? (double)((float *)a.data)[k] : ((double *)a.data)[k];
+}
+
+static void set_nan(fl_dtype dtype, array a, size_t k)
+{
+    if (dtype == FL_F32)
+        ((float *)a.data)[k] = NAN;
+    else
+        ((double *)a.data)[k] = (double)NAN;
+}
+
+/* Rounding errors grow with the number of terms; 1000 ulp of the largest element leaves an order of magnitude above what
+ * the sizes of these tests reach, and is far below any wrong term. */
+static void expect_close(fl_dtype dtype, array got, const char *what)
+{
+    const double eps = dtype == FL_F32 ? 1.2e-7 : 2.2e-16;
+    double most = 1e-3, worst = 0;
+    for (size_t k = 0; k < got.n; ++k)
+        most = fmax(most, fabs(got.exact[k]));
+    for (size_t k = 0; k < got.n; ++k) {
+        double error = fabs(get(dtype, got, k) - got.exact[k]);
+        worst = error <= worst ? worst : error; /* NaN counts as worst */
+    }
+    expect(worst <= 1000 * eps * most, what);
+}
+
+static double logistic(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+/* ---------------------------------------------------------------- LSTM */
+
+typedef struct {
+    int batch, time, input, hidden, reverse, bias, state;
+    int lengths; /* 0: all rows full, 1: mixed, 0 and full included */
+} shape;
+
+typedef struct {
+    array x, w_ih, w_hh, b_ih, b_hh, h0, c0, y, hn, cn;
+    array dy, dhn, dcn, dx, dw_ih, dw_hh, db_ih, db_hh, dh0, dc0;
+    int64_t *lengths;
+} problem;
+
+static int length_of(const shape *s, const problem *p, int b)
+{
+    return s->lengths ? (int)p->lengths[b] : s->time;
+}
+
+/* The whole layer in plain loops, one row at a time; results go to the `exact` side. */
+static void solve(const shape *s, problem *p)
+{
+    const int T = s->time, I = s->input, H = s->hidden;
+    double *gates = malloc(sizeof(double) * (size_t)(T + 1) * 4 * H), *c = malloc(sizeof(double) * (size_t)(T + 1) * H);
+    double *h = malloc(sizeof(double) * (size_t)(T + 1) * H), *dh = malloc(sizeof(double) * H);
+    double *dc = malloc(sizeof(double) * H), *dz = malloc(sizeof(double) * 4 * H);
+    if (!gates || !c || !h || !dh || !dc || !dz)
+        exit(2);
+    for (int b = 0; b < s->batch; ++b) {
+        const int steps = length_of(s, p, b);
+        for (int u = 0; u < H; ++u) {
+            h[u] = s->state ? p->h0.exact[b * H + u] : 0;
+            c[u] = s->state ? p->c0.exact[b * H + u] : 0;
+        }
+        for (int k = 0; k < steps; ++k) {
+            const int t = s->reverse ? steps - 1 - k : k;
+            double *z = gates + (size_t)k * 4 * H, *h1 = h + (size_t)(k + 1) * H, *c1 = c + (size_t)(k + 1) * H;
+            for (int r = 0; r < 4 * H; ++r) {
+                double sum = s->bias ? p->b_ih.exact[r] + p->b_hh.exact[r] : 0;
+                for (int i = 0; i < I; ++i)
+                    sum += p->w_ih.exact[r * I + i] * p->x.exact[(b * T + t) * I + i];
+                for (int u = 0; u < H; ++u)
+                    sum += p->w_hh.exact[r * H + u] * h[(size_t)k * H + u];
+                z[r] = r / H == 2 ? tanh(sum) : logistic(sum);
+            }
+            for (int u = 0; u < H; ++u) {
+                c1[u] = z[H + u] * c[(size_t)k * H + u] + z[u] * z[2 * H + u];
+                h1[u] = z[3 * H + u] * tanh(c1[u]);
+                p->y.exact[(b * T + t) * H + u] = h1[u];
+            }
+        }
+        for (int u = 0; u < H; ++u) {
+            p->hn.exact[b * H + u] = h[(size_t)steps * H + u];
+            p->cn.exact[b * H + u] = c[(size_t)steps * H + u];
+            dh[u] = p->dhn.exact[b * H + u];
+            dc[u] = p->dcn.exact[b * H + u];
+        }
+        for (int k = steps - 1; k >= 0; --k) {
+            const int t = s->reverse ? steps - 1 - k : k;
+            const double *z = gates + (size_t)k * 4 * H;
+            for (int u = 0; u < H; ++u) {
+                const double i = z[u], f = z[H + u], g = z[2 * H + u], o = z[3 * H + u];
+                const double tc = tanh(c[(size_t)(k + 1) * H + u]);
+                dh[u] += p->dy.exact[(b * T + t) * H + u];
+                dc[u] += dh[u] * o * (1 - tc * tc);
+                dz[u] = dc[u] * g * i * (1 - i);
+                dz[H + u] = dc[u] * c[(size_t)k * H + u] * f * (1 - f);
+                dz[2 * H + u] = dc[u] * i * (1 - g * g);
+                dz[3 * H + u] = dh[u] * tc * o * (1 - o);
+                dc[u] *= f;
+            }
+            memset(dh, 0, sizeof(double) * H);
+            for (int r = 0; r < 4 * H; ++r) {
+                for (int i = 0; i < I; ++i) {
+                    p->dx.exact[(b * T + t) * I + i] += dz[r] * p->w_ih.exact[r * I + i];
+                    p->dw_ih.exact[r * I + i] += dz[r] * p->x.exact[(b * T + t) * I + i];
+                }
+                for (int u = 0; u < H; ++u) {
+                    dh[u] += dz[r] * p->w_hh.exact[r * H + u];
+                    p->dw_hh.exact[r * H + u] += dz[r] * h[(size_t)k * H + u];
+                }
+                p->db_ih.exact[r] += dz[r];
+                p->db_hh.exact[r] += dz[r];
+            }
+        }
+        memcpy(p->dh0.exact + b * H, dh, sizeof(double) * H);
+        memcpy(p->dc0.exact + b * H, dc, sizeof(double) * H);
+    }
+    free(gates);
+    free(c);
+    free(h);
+    free(dh);
+    free(dc);
+    free(dz);
+}
+
+static problem pose(fl_dtype dtype, const shape *s)
+{
+    const size_t B = s->batch, T = s->time, I = s->input, H = s->hidden;
+    const double w = 1 / sqrt((double)H);
+    problem p = {
+        make(dtype, B * T * I, 1), make(dtype, 4 * H * I, w), make(dtype, 4 * H * H, w), make(dtype, 4 * H, w),
+        make(dtype, 4 * H, w),     make(dtype, B * H, 1),     make(dtype, B * H, 1),     make(dtype, B * T * H, 0),
+        make(dtype, B * H, 0),     make(dtype, B * H, 0),     make(dtype, B * T * H, 1), make(dtype, B * H, 1),
+        make(dtype, B * H, 1),     make(dtype, B * T * I, 0), make(dtype, 4 * H * I, 0), make(dtype, 4 * H * H, 0),
+        make(dtype, 4 * H, 0),     make(dtype, 4 * H, 0),     make(dtype, B * H, 0),     make(dtype, B * H, 0),
+        malloc(sizeof(int64_t) * (B ? B : 1)),
+    };
+    if (!p.lengths)
+        exit(2);
+    for (size_t b = 0; b < B; ++b)
+        p.lengths[b] = b == 0 ? (int64_t)T : b == 1 ? 0 : (int64_t)uniform(0, (double)T + 0.999);
+    solve(s, &p);
+    for (size_t b = 0; b < B; ++b)
+        for (size_t t = (size_t)length_of(s, &p, (int)b); t < T; ++t) {
+            for (size_t i = 0; i < I; ++i) {
+                set_nan(dtype, p.x, (b * T + t) * I + i);
+                set_nan(dtype, p.dx, (b * T + t) * I + i); /* must be overwritten by zeros */
+            }
+            for (size_t u = 0; u < H; ++u) {
+                set_nan(dtype, p.y, (b * T + t) * H + u);
+                set_nan(dtype, p.dy, (b * T + t) * H + u);
+            }
+        }
+    return p;
+}
+
+static void finish(problem p)
+{
+    array *all[] = {&p.x,  &p.w_ih, &p.w_hh, &p.b_ih,  &p.b_hh,  &p.h0,    &p.c0,    &p.y,   &p.hn,  &p.cn,
+                    &p.dy, &p.dhn,  &p.dcn,  &p.dx,    &p.dw_ih, &p.dw_hh, &p.db_ih, &p.db_hh, &p.dh0, &p.dc0};
+    for (size_t k = 0; k < sizeof all / sizeof all[0]; ++k)
+        release(*all[k]);
+    free(p.lengths);
+}
+
+static void run(fl_dtype dtype, const shape *s, problem *p, int training, int n_threads)
+{
+    fl_lstm_pass pass = {
+        .batch = s->batch,
+        .time = s->time,
+        .input = s->input,
+        .hidden = s->hidden,
+        .lengths = s->lengths ? p->lengths : NULL,
+        .reverse = s->reverse,
+        .training = training,
+        .weight_ih = p->w_ih.data,
+        .weight_hh = p->w_hh.data,
+        .bias_ih = s->bias ? p->b_ih.data : NULL,
+        .bias_hh = s->bias ? p->b_hh.data : NULL,
+        .x = p->x.data,
+        .x_batch = (ptrdiff_t)s->time * s->input,
+        .x_time = s->input,
+        .h0 = s->state ? p->h0.data : NULL,
+        .c0 = s->state ? p->c0.data : NULL,
+        .y = p->y.data,
+        .y_batch = (ptrdiff_t)s->time * s->hidden,
+        .y_time = s->hidden,
+        .hn = p->hn.data,
+        .cn = p->cn.data,
+        .n_threads = n_threads,
+    };
+    pass.workspace = allocate(fl_lstm_workspace(dtype, &pass));
+    fl_lstm_forward(dtype, &pass);
+    if (training) {
+        fl_lstm_gradients out = {
+            .dy = p->dy.data,
+            .dy_batch = pass.y_batch,
+            .dy_time = pass.y_time,
+            .dhn = p->dhn.data,
+            .dcn = p->dcn.data,
+            .dx = p->dx.data,
+            .dx_batch = pass.x_batch,
+            .dx_time = pass.x_time,
+            .dweight_ih = p->dw_ih.data,
+            .dweight_hh = p->dw_hh.data,
+            .dbias_ih = p->db_ih.data,
+            .dbias_hh = p->db_hh.data,
+            .dh0 = p->dh0.data,
+            .dc0 = p->dc0.data,
+        };
+        fl_lstm_backward(dtype, &pass, &out);
+    }
+    free(pass.workspace);
+}
+
+static void expect_same_bits(fl_dtype dtype, array a, array b, const char *what)
+{
+    expect(!memcmp(a.data, b.data, a.n * size_of(dtype)), what);
+}
+
+static void test_lstm(fl_dtype dtype)
+{
+    static const shape shapes[] = {
+        {1, 1, 1, 1, 0, 1, 0, 0},    {1, 40, 1, 3, 1, 1, 1, 0},   {2, 5, 3, 7, 0, 0, 1, 0},    {7, 9, 12, 16, 1, 1, 1, 1},
+        {13, 6, 17, 33, 0, 1, 1, 1}, {64, 4, 20, 65, 1, 1, 1, 1}, {5, 3, 130, 17, 0, 1, 0, 1}, {25, 12, 5, 100, 0, 1, 1, 1},
+        {0, 3, 2, 4, 0, 1, 0, 0},    {3, 0, 2, 4, 0, 1, 1, 0},
+    };
+    for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; ++k) {
+        const shape *s = &shapes[k];
+        snprintf(where, sizeof where, "%s %s lstm B=%d T=%d I=%d H=%d", fl_isa_active(),
+                 dtype == FL_F32 ? "f32" : "f64", s->batch, s->time, s->input, s->hidden);
+        random_state = k + 1;
+        problem one = pose(dtype, s);
+        run(dtype, s, &one, 0, 1);
+        expect_close(dtype, one.y, "y, inference");
+        expect_close(dtype, one.hn, "hn, inference");
+        expect_close(dtype, one.cn, "cn, inference");
+        random_state = k + 1;
+        problem three = pose(dtype, s);
+        run(dtype, s, &three, 1, 3);
+        expect_same_bits(dtype, one.y, three.y, "y: inference on 1 thread and training on 3");
+        run(dtype, s, &one, 1, 1);
+        array *all[][2] = {{&one.y, &three.y},         {&one.hn, &three.hn},       {&one.cn, &three.cn},
+                           {&one.dx, &three.dx},       {&one.dw_ih, &three.dw_ih}, {&one.dw_hh, &three.dw_hh},
+                           {&one.dh0, &three.dh0},     {&one.dc0, &three.dc0}};
+        static const char *names[] = {"y", "hn", "cn", "dx", "dw_ih", "dw_hh", "dh0", "dc0"};
+        for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a) {
+            expect_close(dtype, *all[a][0], names[a]);
+            expect_same_bits(dtype, *all[a][0], *all[a][1], names[a]);
+        }
+        expect_close(dtype, one.db_ih, "db_ih");
+        expect_same_bits(dtype, one.db_ih, one.db_hh, "db_hh");
+        finish(one);
+        finish(three);
+    }
+    fl_lstm_pass huge = {.batch = PTRDIFF_MAX / 2, .time = PTRDIFF_MAX / 2, .input = 1, .hidden = 1, .training = 1};
+    expect(fl_lstm_workspace(dtype, &huge) == SIZE_MAX, "a size that overflows");
+}
+
+/* ---------------------------------------------------------------- the other layers */
+
+static void test_dense(fl_dtype dtype)
+{
+    static const int shapes[][3] = {{1, 1, 1}, {7, 3, 9}, {300, 33, 65}, {40, 130, 17}, {13, 64, 130}, {0, 3, 2}};
+    for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; ++k) {
+        const int n = shapes[k][0], in = shapes[k][1], out = shapes[k][2];
+        snprintf(where, sizeof where, "%s %s dense n=%d in=%d out=%d", fl_isa_active(),
+                 dtype == FL_F32 ? "f32" : "f64", n, in, out);
+        array x = make(dtype, (size_t)n * in, 1), w = make(dtype, (size_t)out * in, 1), b = make(dtype, out, 1);
+        array y = make(dtype, (size_t)n * out, 0), dy = make(dtype, (size_t)n * out, 1);
+        array dx = make(dtype, (size_t)n * in, 0), dw = make(dtype, (size_t)out * in, 0), db = make(dtype, out, 0);
+        for (int r = 0; r < n; ++r)
+            for (int o = 0; o < out; ++o) {
+                double sum = b.exact[o];
+                for (int i = 0; i < in; ++i) {
+                    sum += x.exact[r * in + i] * w.exact[o * in + i];
+                    dx.exact[r * in + i] += dy.exact[r * out + o] * w.exact[o * in + i];
+                    dw.exact[o * in + i] += dy.exact[r * out + o] * x.exact[r * in + i];
+                }
+                y.exact[r * out + o] = sum;
+                db.exact[o] += dy.exact[r * out + o];
+            }
+        fl_dense_pass pass = {n, in, out, w.data, b.data, x.data, y.data, NULL, 2};
+        pass.workspace = allocate(fl_dense_workspace(dtype, &pass));
+        fl_dense_forward(dtype, &pass);
+        fl_dense_backward(dtype, &pass, dy.data, dx.data, dw.data, db.data);
+        expect_close(dtype, y, "y");
+        expect_close(dtype, dx, "dx");
+        expect_close(dtype, dw, "dw");
+        expect_close(dtype, db, "db");
+        free(pass.workspace);
+        array *all[] = {&x, &w, &b, &y, &dy, &dx, &dw, &db};
+        for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
+            release(*all[a]);
+    }
+}
+
+static void test_elementwise(fl_dtype dtype)
+{
+    enum { ROWS = 37, WIDTH = 19, TABLE = 5 };
+    snprintf(where, sizeof where, "%s %s elementwise", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
+    array table = make(dtype, TABLE * WIDTH, 1), out = make(dtype, ROWS * WIDTH, 0);
+    array dout = make(dtype, ROWS * WIDTH, 1), dtable = make(dtype, TABLE * WIDTH, 0);
+    int64_t index[ROWS];
+    for (int n = 0; n < ROWS; ++n) {
+        index[n] = (int64_t)uniform(0, TABLE);
+        for (int c = 0; c < WIDTH; ++c) {
+            out.exact[n * WIDTH + c] = table.exact[index[n] * WIDTH + c];
+            dtable.exact[index[n] * WIDTH + c] += dout.exact[n * WIDTH + c];
+        }
+    }
+    fl_embedding_forward(dtype, ROWS, WIDTH, index, table.data, out.data, 2);
+    fl_embedding_backward(dtype, ROWS, WIDTH, index, dout.data, dtable.data, 2);
+    expect_close(dtype, out, "embedding");
+    expect_close(dtype, dtable, "embedding gradient");
+
+    /* Known answer of Philox4x32-10 for a counter and a key of zeros (Random123, kat_vectors). */
+    uint32_t words[4];
+    fl_philox4x32(0, 0, words);
+    expect(words[0] == 0x6627e8d5u && words[1] == 0xe169c58du && words[2] == 0xbc57ac4cu && words[3] == 0x9b00dbd8u,
+           "philox");
+    array kept = make(dtype, ROWS * WIDTH, 0);
+    fl_dropout(dtype, ROWS * WIDTH, dout.data, kept.data, 0.25, 42, 2);
+    for (int n = 0; n < ROWS * WIDTH; ++n) {
+        fl_philox4x32(42, (uint64_t)n / 4, words);
+        kept.exact[n] = words[n % 4] >= 0x40000000u ? dout.exact[n] / 0.75 : 0;
+    }
+    expect_close(dtype, kept, "dropout");
+    array *all[] = {&table, &out, &dout, &dtable, &kept};
+    for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
+        release(*all[a]);
+}
+
+static void test_softmax(fl_dtype dtype)
+{
+    static const int classes[] = {1, 2, 9, 33, 100};
+    enum { ROWS = 11 };
+    for (size_t k = 0; k < sizeof classes / sizeof classes[0]; ++k) {
+        const int C = classes[k];
+        snprintf(where, sizeof where, "%s %s softmax C=%d", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64", C);
+        array z = make(dtype, (size_t)ROWS * C, 30), p = make(dtype, (size_t)ROWS * C, 0);
+        array dz = make(dtype, (size_t)ROWS * C, 0), w = make(dtype, ROWS, 1);
+        double losses[ROWS], exact[ROWS];
+        int64_t labels[ROWS];
+        for (int n = 0; n < ROWS; ++n) {
+            double sum = 0;
+            labels[n] = n == 3 ? -100 : (int64_t)uniform(0, C);
+            for (int c = 0; c < C; ++c)
+                sum += exp(z.exact[n * C + c]);
+            for (int c = 0; c < C; ++c) {
+                p.exact[n * C + c] = exp(z.exact[n * C + c]) / sum;
+                dz.exact[n * C + c] = n == 3 ? 0 : w.exact[n] * (p.exact[n * C + c] - (c == labels[n]));
+            }
+            exact[n] = n == 3 ? 0 : w.exact[n] * (log(sum) - z.exact[n * C + labels[n]]);
+        }
+        fl_softmax(dtype, ROWS, C, z.data, p.data, 2);
+        fl_softmax_cross_entropy(dtype, ROWS, C, z.data, labels, w.data, dz.data, losses, 2);
+        expect_close(dtype, p, "probabilities");
+        expect_close(dtype, dz, "gradient");
+        for (int n = 0; n < ROWS; ++n)
+            expect(fabs(losses[n] - exact[n]) <= 30 * (dtype == FL_F32 ? 1.2e-6 : 2.2e-15), "loss");
+        array *all[] = {&z, &p, &dz, &w};
+        for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
+            release(*all[a]);
+    }
+}
+
+static void test_optimizers(fl_dtype dtype)
+{
+    enum { N = 1003 };
+    snprintf(where, sizeof where, "%s %s optimizers", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
+    array p = make(dtype, N, 1), g = make(dtype, N, 1), m = make(dtype, N, 1), v = make(dtype, N, 0);
+    double sum = 0;
+    for (int k = 0; k < N; ++k) {
+        sum += g.exact[k] * g.exact[k];
+        m.exact[k] = 0.9 * m.exact[k] + 0.1 * g.exact[k];
+        v.exact[k] = 0.001 * g.exact[k] * g.exact[k];
+        p.exact[k] = p.exact[k] * (1 - 0.01 * 0.1) - 0.01 * (m.exact[k] / (1 - pow(0.9, 3))) /
+                                                         (sqrt(v.exact[k] / (1 - pow(0.999, 3))) + 1e-8);
+    }
+    expect(fabs(fl_norm(dtype, N, g.data) - sqrt(sum)) < 1e-9, "norm");
+    fl_adam(dtype, N, p.data, g.data, m.data, v.data, 0.01, 0.9, 0.999, 1e-8, 0.1, 1, 3, 2);
+    expect_close(dtype, p, "adamw");
+    for (int k = 0; k < N; ++k) {
+        m.exact[k] = 0.5 * m.exact[k] + (g.exact[k] + 0.2 * p.exact[k]);
+        p.exact[k] -= 0.1 * (g.exact[k] + 0.2 * (p.exact[k]) + 0.5 * m.exact[k]);
+    }
+    fl_sgd(dtype, N, p.data, g.data, m.data, 0.1, 0.5, 1, 0.2, 2);
+    expect_close(dtype, p, "sgd");
+    for (int k = 0; k < N; ++k) {
+        v.exact[k] = 0.9 * v.exact[k] + 0.1 * g.exact[k] * g.exact[k];
+        p.exact[k] -= 0.1 * g.exact[k] / (sqrt(v.exact[k]) + 1e-3);
+    }
+    fl_rmsprop(dtype, N, p.data, g.data, v.data, NULL, 0.1, 0.9, 1e-3, 0, 0, 2);
+    expect_close(dtype, p, "rmsprop");
+    for (int k = 0; k < N; ++k)
+        g.exact[k] = fmin(fmax(g.exact[k] * 2, -0.5), 0.5);
+    fl_scale(dtype, N, g.data, 2, 2);
+    fl_clip(dtype, N, g.data, 0.5, 2);
+    expect_close(dtype, g, "scale and clip");
+    expect(fl_first_nonfinite(dtype, N, g.data) == -1, "all finite");
+    set_nan(dtype, g, 777);
+    expect(fl_first_nonfinite(dtype, N, g.data) == 777, "first NaN");
+    array *all[] = {&p, &g, &m, &v};
+    for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
+        release(*all[a]);
+}
+
+int main(void)
+{
+    expect(fl_isa_select("no such set") == -1, "an unknown instruction set");
+    for (int k = 0; k < fl_isa_count(); ++k) {
+        snprintf(where, sizeof where, "%s", fl_isa_name(k));
+        expect(fl_isa_select(fl_isa_name(k)) == 0 && !strcmp(fl_isa_active(), fl_isa_name(k)), "select");
+        for (int dtype = FL_F32; dtype <= FL_F64; ++dtype) {
+            test_lstm((fl_dtype)dtype);
+            test_dense((fl_dtype)dtype);
+            test_elementwise((fl_dtype)dtype);
+            test_softmax((fl_dtype)dtype);
+            test_optimizers((fl_dtype)dtype);
+        }
+    }
+    printf("%d of %d checks passed on %d instruction sets\n", checks - failures, checks, fl_isa_count());
+    return failures != 0;
+}

@@ -1,0 +1,124 @@
+"""Types of the compiled extension; what its functions do stands in ``_core.pyx`` and ``csrc/fastlstm.h``."""
+
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+def isa() -> str: ...
+def available_isas() -> list[str]: ...
+def set_isa(name: str) -> None: ...
+def lanes() -> dict[str, int]: ...
+def openmp() -> bool: ...
+def openmp_max_threads() -> int: ...
+def compiler() -> str: ...
+
+class Workspace:
+    @property
+    def nbytes(self) -> int: ...
+
+class LSTMPass:
+    @property
+    def nbytes(self) -> int: ...
+    def forward(
+        self,
+        x: Array,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias_ih: Array | None = None,
+        bias_hh: Array | None = None,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        h0: Array | None = None,
+        c0: Array | None = None,
+        y: Array | None = None,
+        hn: Array | None = None,
+        cn: Array | None = None,
+        reverse: bool = False,
+        training: bool = False,
+        n_threads: int = 1,
+    ) -> None: ...
+    def backward(
+        self,
+        *,
+        dy: Array | None = None,
+        dhn: Array | None = None,
+        dcn: Array | None = None,
+        dx: Array | None = None,
+        dx_add: bool = False,
+        dweight_ih: Array | None = None,
+        dweight_hh: Array | None = None,
+        dbias_ih: Array | None = None,
+        dbias_hh: Array | None = None,
+        dh0: Array | None = None,
+        dc0: Array | None = None,
+        n_threads: int = 1,
+    ) -> None: ...
+
+def dense_forward(
+    x: Array, weight: Array, bias: Array | None, y: Array, workspace: Workspace, n_threads: int = 1
+) -> None: ...
+def dense_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+    workspace: Workspace,
+    n_threads: int = 1,
+) -> None: ...
+def embedding_forward(index: Array, table: Array, out: Array, n_threads: int = 1) -> None: ...
+def embedding_backward(index: Array, dout: Array, dtable: Array, n_threads: int = 1) -> None: ...
+def dropout(x: Array, y: Array, p: float, seed: int, n_threads: int = 1) -> None: ...
+def philox(seed: int, counter: int) -> tuple[int, int, int, int]: ...
+def softmax(logits: Array, out: Array, n_threads: int = 1) -> None: ...
+def softmax_cross_entropy(
+    logits: Array,
+    labels: Array,
+    weights: Array | None,
+    dlogits: Array | None,
+    losses: Array,
+    n_threads: int = 1,
+) -> None: ...
+def sgd_step(
+    p: Array,
+    g: Array,
+    m: Array | None,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    n_threads: int = 1,
+) -> None: ...
+def rmsprop_step(
+    p: Array,
+    g: Array,
+    v: Array,
+    m: Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    weight_decay: float,
+    n_threads: int = 1,
+) -> None: ...
+def adam_step(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    n_threads: int = 1,
+) -> None: ...
+def grad_norm(g: Array, n_threads: int = 1) -> float: ...
+def scale(g: Array, factor: float, n_threads: int = 1) -> None: ...
+def clip_value(g: Array, limit: float, n_threads: int = 1) -> None: ...
+def first_nonfinite(x: Array) -> int: ...
