@@ -460,7 +460,7 @@ cdef int _check_indices(const int64_t *index, ptrdiff_t n, ptrdiff_t limit) exce
     cdef ptrdiff_t k
     for k in range(n):
         if index[k] < 0 or index[k] >= limit:
-            raise ValueError(f"token {index[k]} at position {k} is not in the embedding table: expected 0 to {limit - 1}")
+            raise ValueError(f"token {index[k]} at position {k} is not in the table: expected 0 to {limit - 1}")
     return 0
 
 

@@ -58,9 +58,7 @@ class Callback:
     steps_per_epoch: int
     stop_training: bool = False
 
-    def attach(
-        self, model: Model, optimizer: Optimizer, history: History, epochs: int, steps_per_epoch: int
-    ) -> None:
+    def attach(self, model: Model, optimizer: Optimizer, history: History, epochs: int, steps_per_epoch: int) -> None:
         """Make the run known to the callback; `fit` calls this before anything else."""
         self.model = model
         self.optimizer = optimizer
@@ -227,9 +225,7 @@ class ModelCheckpoint(_Monitor):
             super().on_train_begin()
         folder = Path(self.path).parent
         if "{" not in str(folder) and not folder.is_dir():
-            raise FileNotFoundError(
-                f"ModelCheckpoint cannot write {self.path!r}: there is no folder {str(folder)!r}"
-            )
+            raise FileNotFoundError(f"ModelCheckpoint cannot write {self.path!r}: there is no folder {str(folder)!r}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if not self.save_best_only or self._improved(logs):
@@ -399,6 +395,4 @@ def _resolve_mode(monitor: str, mode: Mode) -> Literal["min", "max"]:
         return "min"
     if name in _HIGHER_IS_BETTER:
         return "max"
-    raise ValueError(
-        f"cannot tell whether a small or a large {monitor!r} is good: give mode='min' or mode='max'"
-    )
+    raise ValueError(f"cannot tell whether a small or a large {monitor!r} is good: give mode='min' or mode='max'")

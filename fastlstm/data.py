@@ -320,9 +320,7 @@ class Standardizer:
                 block -= block_mean
                 delta, total = block_mean - mean, seen + len(block)
                 mean = mean + delta * (len(block) / total)
-                squares = (
-                    squares + np.square(block, out=block).sum(axis=0) + delta**2 * (seen * len(block) / total)
-                )
+                squares = squares + np.square(block, out=block).sum(axis=0) + delta**2 * (seen * len(block) / total)
                 seen = total
         scale = np.sqrt(squares / seen)
         if not np.isfinite(scale).all():
@@ -431,8 +429,7 @@ class Standardizer:
         mean, scale = (np.array(state[key], np.float64) for key in ("mean", "scale"))
         if mean.ndim != 1 or mean.shape != scale.shape or mean.size == 0:
             raise ValueError(
-                f"got a mean of shape {mean.shape} and a scale of shape {scale.shape}, expected (features,) "
-                "for both"
+                f"got a mean of shape {mean.shape} and a scale of shape {scale.shape}, expected (features,) for both"
             )
         if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError("the state of a Standardizer must be finite, with positive scales")

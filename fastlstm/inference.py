@@ -71,9 +71,7 @@ def predict(
             parts.extend(row[:end].copy() for row, end in zip(out, ends, strict=True))
             continue
         if result is None:
-            shape = (
-                (len(inputs), inputs.time, out.shape[-1]) if model.per_step else (len(inputs), out.shape[-1])
-            )
+            shape = (len(inputs), inputs.time, out.shape[-1]) if model.per_step else (len(inputs), out.shape[-1])
             result = np.zeros(shape, out.dtype)
         if model.per_step:
             result[chosen, : out.shape[1]] = out
@@ -156,9 +154,7 @@ class Cases:
         """Some of the cases; at least one of them must have weight."""
         weight = None if self.weight is None else self.weight[indices]
         if weight is not None and not weight.any():
-            raise ValueError(
-                "a part of the data has only sample weights of 0: give its cases weight, or drop them"
-            )
+            raise ValueError("a part of the data has only sample weights of 0: give its cases weight, or drop them")
         return Cases(self.inputs.subset(indices), self.targets.subset(indices), weight)
 
     def read(self, model: Model, indices: Indices) -> tuple[Array, Array | None, Array, Array | None]:
@@ -171,9 +167,7 @@ class Cases:
         return x, lengths, y, weight
 
 
-def checked_inputs(
-    model: Model, X: Sequences | ArrayLike, lengths: ArrayLike | None, name: str = "X"
-) -> Sequences:
+def checked_inputs(model: Model, X: Sequences | ArrayLike, lengths: ArrayLike | None, name: str = "X") -> Sequences:
     """`X` as Sequences that fit the model; builds the model if it is not built yet."""
     inputs = as_sequences(X, lengths, tokens=model.takes_tokens, name=name)
     inputs.check_finite(model.dtype)

@@ -193,9 +193,7 @@ class CrossEntropy(Loss):
         labels = _counted_labels(out, target, lengths)
         classes = out.shape[-1]
         if labels.size and labels.max() >= classes:
-            raise ValueError(
-                f"label {labels.max()} is out of range: the model puts out {classes} classes, from 0"
-            )
+            raise ValueError(f"label {labels.max()} is out of range: the model puts out {classes} classes, from 0")
         ignored = labels < 0
         weights = _position_weights(labels.shape, ignored if ignored.any() else None, weight)
         weight_sum = float(labels.size) if weights is None else float(weights.sum())
@@ -279,9 +277,7 @@ class _Pointwise(Loss):
 
     def _check_shapes(self, out: Array, target: Array) -> None:
         if target.shape != out.shape:
-            raise ValueError(
-                f"target must have the shape of the model's output, {out.shape}, got {target.shape}"
-            )
+            raise ValueError(f"target must have the shape of the model's output, {out.shape}, got {target.shape}")
 
     def _values(self, out: Array, target: Array, values: Array) -> None:
         """Write the loss of each number to `values`."""
@@ -471,9 +467,7 @@ class Quantile(_Regression):
     def _check_shapes(self, out: Array, target: Array) -> None:
         self.check_outputs(out.shape[-1], target.shape[-1])
         if target.shape[:-1] != out.shape[:-1]:
-            raise ValueError(
-                f"target must be (..., values) for an output of shape {out.shape}, got {target.shape}"
-            )
+            raise ValueError(f"target must be (..., values) for an output of shape {out.shape}, got {target.shape}")
 
     def _values(self, out: Array, target: Array, values: Array) -> None:
         np.subtract(target, out, out=values)

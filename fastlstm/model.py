@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -19,7 +20,18 @@ from .config import resolve_threads
 from .data import Standardizer
 from .history import History
 from .inference import Metrics
-from .layers import LSTM, Dense, Embedding, Layer, LayerTape, Signal, Tape, dropout_seed, layer_from_config
+from .layers import (
+    LSTM,
+    Dense,
+    Embedding,
+    Layer,
+    LayerTape,
+    ParameterSpec,
+    Signal,
+    Tape,
+    dropout_seed,
+    layer_from_config,
+)
 from .losses import BinaryCrossEntropy, Loss, get_loss
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
@@ -149,15 +161,9 @@ class Model:
             if input_size != self.input_size:
                 raise ValueError(f"the model is built for {self.input_size} features, got {input_size}")
             return
-        signal = Signal(input_size, True, self.takes_tokens)
-        specs = []
-        for index, layer in enumerate(self.layers):
-            try:
-                signal = layer.build(signal)
-            except ValueError as error:
-                raise ValueError(f"layer {index}: {error}") from None
-            specs += [(index, spec) for spec in layer.parameter_specs()]
-        sizes = [int(np.prod(spec.shape)) for _, spec in specs]
+        signal = self._connect(input_size)
+        specs = list(self._specs())
+        sizes = [math.prod(spec.shape) for _, spec in specs]
         parameters, gradients = aligned_zeros(sum(sizes), self.dtype), aligned_zeros(sum(sizes), self.dtype)
         rng = np.random.default_rng(self.seed)
         start = 0
@@ -170,6 +176,22 @@ class Model:
         self.flat_parameters, self.flat_gradients = parameters, gradients
         self.output_size, self.per_step = signal.features, signal.per_step
         self.input_size = input_size
+
+    def _connect(self, input_size: int) -> Signal:
+        """Tells each layer what comes in; gives what goes out of the last one."""
+        signal = Signal(input_size, True, self.takes_tokens)
+        for index, layer in enumerate(self.layers):
+            try:
+                signal = layer.build(signal)
+            except ValueError as error:
+                raise ValueError(f"layer {index}: {error}") from None
+        return signal
+
+    def _specs(self) -> Iterator[tuple[int, ParameterSpec]]:
+        """The parameters of connected layers, each with its layer's index."""
+        for index, layer in enumerate(self.layers):
+            for spec in layer.parameter_specs():
+                yield index, spec
 
     def _build_from(self, inputs: Sequences) -> None:
         """Builds the model for these inputs, or checks that they fit it."""
@@ -262,9 +284,7 @@ class Model:
             setattr(self._tapes, name, tape)
         return tape
 
-    def _forward(
-        self, x: Array, lengths: Array | None, training: bool, n_threads: int | None = None
-    ) -> Array:
+    def _forward(self, x: Array, lengths: Array | None, training: bool, n_threads: int | None = None) -> Array:
         """The output for one batch of checked inputs: a buffer that is valid until this thread's next pass."""
         tape = self._tape(training)
         tape.lengths = lengths
@@ -594,7 +614,7 @@ class Model:
         rows = [("layer", "output", "parameters")]
         signal = Signal(self.input_size or 0, True, self.takes_tokens)
         for index, layer in enumerate(self.layers):
-            signal = layer.build(signal)
+            signal = layer.build(signal)  # as before: it tells the shape once more
             shape = f"(batch, time, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
             rows.append((f"{index} {layer!r}", shape, f"{sum(p.size for p in layer.parameters.values()):,}"))
         rows.append(("total", self.dtype.name, f"{self.flat_parameters.size:,}"))
@@ -662,17 +682,26 @@ class Model:
                 state = {key: tensors.pop(f"{name}.{key}") for key in ("mean", "scale") if f"{name}.{key}" in tensors}
                 if state:
                     scalers[name] = Standardizer.from_state(state)
-            input_size = config["input_size"]
             model = cls(
                 layers,
-                input_size=input_size or None,
                 dtype=config["dtype"],
                 seed=config["seed"],
                 classes=config["classes"],
-                **scalers,
+                scaler=scalers.get("scaler"),
+                target_scaler=scalers.get("target_scaler"),
             )
             model._steps = count("steps", config["steps"], least=0)
             model.loss = None if config["loss"] is None else get_loss(config["loss"])
+            input_size = count("input_size", config["input_size"], least=0 if model.takes_tokens else 1)
+            # Before any memory is taken for what the file claims, its tensors must bear it out, one by one.
+            model._connect(input_size)
+            for index, spec in model._specs():
+                name = f"{index}.{spec.name}"
+                if name not in tensors:
+                    raise ValueError(f"the tensors do not fit the model: missing {[name]}")
+                if tensors[name].shape != spec.shape:
+                    raise ValueError(f"{name} has shape {tensors[name].shape}, expected {spec.shape}")
+            model.build(input_size)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"the file does not describe a fastlstm model: {error}") from error
         model.load_state_dict(tensors)

@@ -163,9 +163,7 @@ class Optimizer:
 
     def __repr__(self) -> str:
         arguments = ", ".join(
-            f"{key}={value!r}"
-            for key, value in self.get_config().items()
-            if key != "name" and value is not None
+            f"{key}={value!r}" for key, value in self.get_config().items() if key != "name" and value is not None
         )
         return f"{type(self).__name__}({arguments})"
 

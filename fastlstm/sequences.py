@@ -84,9 +84,7 @@ class Sequences(ABC):
         """Return the number of cases."""
 
     @abstractmethod
-    def batch(
-        self, indices: Indices, dtype: DTypeLike = np.float32
-    ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         """Copy some cases into one array.
 
         Parameters
@@ -211,9 +209,7 @@ class _ArraySequences(Sequences):
     def __len__(self) -> int:
         return len(self._array) if self._rows is None else len(self._rows)
 
-    def batch(
-        self, indices: Indices, dtype: DTypeLike = np.float32
-    ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         array, lengths = self._array, None
         if self.lengths is not None:
             lengths, longest = _batch_lengths(self.lengths[indices])
@@ -247,12 +243,7 @@ class _ArraySequences(Sequences):
     def _hop(self) -> int | None:
         """Steps from one case to the next if the cases are overlapping windows of one series, else None."""
         time, (next_case, next_step, _) = self.time, self._array.strides
-        if (
-            self.lengths is None
-            and next_step
-            and next_case % next_step == 0
-            and 0 < next_case // next_step < time
-        ):
+        if self.lengths is None and next_step and next_case % next_step == 0 and 0 < next_case // next_step < time:
             return next_case // next_step
         return None
 
@@ -310,9 +301,7 @@ class _ListSequences(Sequences):
     def __len__(self) -> int:
         return len(self._series)
 
-    def batch(
-        self, indices: Indices, dtype: DTypeLike = np.float32
-    ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         series = self._chosen(indices)
         lengths, longest = _batch_lengths(self._all_lengths[indices])
         x = np.zeros((len(series), longest, series[0].shape[1]), np.int64 if self.tokens else dtype)
@@ -346,9 +335,7 @@ def _joined(pieces: list[tuple[int, int, NDArray[Any]]]) -> Block:
     return Block(values, partial(_locate_in_pieces, pieces))
 
 
-def _locate_in_grid(
-    case: int, step: int, width: int, valid: NDArray[np.bool_] | None, row: int
-) -> tuple[int, int]:
+def _locate_in_grid(case: int, step: int, width: int, valid: NDArray[np.bool_] | None, row: int) -> tuple[int, int]:
     in_case, in_step = divmod(row, width) if valid is None else np.argwhere(valid)[row]
     return case + int(in_case), step + int(in_step)
 
@@ -439,8 +426,7 @@ def as_sequences(
     if isinstance(X, (list, tuple)):
         if lengths is not None:
             raise ValueError(
-                f"{name} is a list, whose series have their own lengths: pass lengths=None, or one padded "
-                "array"
+                f"{name} is a list, whose series have their own lengths: pass lengths=None, or one padded array"
             )
         return _from_list(X, tokens, name)
     array = _real_numbers(X, tokens, name)
@@ -452,9 +438,7 @@ def as_sequences(
     if array.ndim != 2 and (array.ndim != 3 or tokens):
         raise ValueError(f"{name} has shape {array.shape}, expected {expected}: {advice}")
     if 0 in array.shape:
-        raise ValueError(
-            f"{name} has shape {array.shape}, expected at least one case, one step and one feature"
-        )
+        raise ValueError(f"{name} has shape {array.shape}, expected at least one case, one step and one feature")
     if array.ndim == 2:
         array = array[:, :, None]
     checked = None if lengths is None else _checked_lengths(lengths, array.shape[0], array.shape[1], name)
@@ -474,9 +458,7 @@ def _from_list(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> Seque
                 f"series; for a single series pass [{name}]"
             )
         if 0 in one.shape:
-            raise ValueError(
-                f"{name}[{i}] has shape {one.shape}, expected at least one step: drop empty series"
-            )
+            raise ValueError(f"{name}[{i}] has shape {one.shape}, expected at least one step: drop empty series")
         one = one[:, None] if one.ndim == 1 else one
         if series and one.shape[1] != series[0].shape[1]:
             raise ValueError(
@@ -489,9 +471,7 @@ def _from_list(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> Seque
 
 def _plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} is a masked array: pass {name}.filled(...), and `lengths` for padding at the end"
-        )
+        raise TypeError(f"{name} is a masked array: pass {name}.filled(...), and `lengths` for padding at the end")
     try:
         return np.asarray(values)
     except ValueError as error:  # rows of different lengths
@@ -525,8 +505,7 @@ def _checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArra
     bad = np.flatnonzero((array < 1) | (array > time))
     if len(bad):
         raise ValueError(
-            f"lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {time}, the steps of {name}: drop empty "
-            "series"
+            f"lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {time}, the steps of {name}: drop empty series"
         )
     return array.astype(np.int64)
 
@@ -655,9 +634,7 @@ def as_targets(
         y, classes = encode_labels(y, classes, name=name)
     data = _step_targets(y, seq, labels, name) if per_step else _case_targets(y, seq, labels, name)
     if len(data) != len(seq):
-        raise ValueError(
-            f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each"
-        )
+        raise ValueError(f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each")
     if labels:
         n_outputs = _checked_label_count(data, per_step, classes)
     else:
@@ -665,9 +642,7 @@ def as_targets(
         found = data.find_nonfinite()
         if found is not None:
             problem, case, step, column = found
-            place = (
-                f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
-            )
+            place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
             raise ValueError(
                 f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
                 "finite numbers: drop or fill such cases"
@@ -691,9 +666,7 @@ def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequ
 
 def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:
     if isinstance(y, (list, tuple)):
-        data = _from_list(
-            [_target_array(one, labels, f"{name}[{i}]") for i, one in enumerate(y)], labels, name
-        )
+        data = _from_list([_target_array(one, labels, f"{name}[{i}]") for i, one in enumerate(y)], labels, name)
         if len(data) == len(seq):
             got, expected = (np.full(len(s), s.time) if s.lengths is None else s.lengths for s in (data, seq))
             bad = np.flatnonzero(got != expected)
@@ -758,14 +731,10 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
 
 def _holds_strings(y: ArrayLike) -> bool:
     array = np.asarray(y[0] if isinstance(y, (list, tuple)) and y else y)
-    return array.dtype.kind == "U" or (
-        array.dtype == object and all(isinstance(v, str) for v in array.ravel())
-    )
+    return array.dtype.kind == "U" or (array.dtype == object and all(isinstance(v, str) for v in array.ravel()))
 
 
-def encode_labels(
-    y: ArrayLike, classes: list[str] | None = None, *, name: str = "y"
-) -> tuple[Any, list[str] | None]:
+def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str = "y") -> tuple[Any, list[str] | None]:
     """Turn string labels into class indices.
 
     Parameters

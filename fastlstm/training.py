@@ -154,9 +154,7 @@ def fit(
     if validation_split:
         if validation is not None:
             raise ValueError("give either validation_data or validation_split")
-        train, validation = _split_off(
-            train, _checks.below_one("validation_split", validation_split), seed, loss
-        )
+        train, validation = _split_off(train, _checks.below_one("validation_split", validation_split), seed, loss)
     if user_metrics and validation is None:
         raise ValueError("metrics are measured on validation data: give validation_data or validation_split")
     class_weights = (
@@ -193,9 +191,7 @@ def fit(
                 if logs is None:
                     break
                 if validation is not None:
-                    measured = run_evaluation(
-                        model, validation, loss, user_metrics, _EVALUATION_BATCH, n_threads
-                    )
+                    measured = run_evaluation(model, validation, loss, user_metrics, _EVALUATION_BATCH, n_threads)
                     if not math.isfinite(measured["loss"]):
                         run.diverge(f"the validation loss became {measured['loss']} after epoch {epoch}")
                     logs.update((f"val_{name}", value) for name, value in measured.items())
@@ -272,9 +268,7 @@ class _Run:
                 try:
                     optimizer.step(model, n_threads)
                 except FloatingPointError as error:
-                    raise TrainingDiverged(
-                        f"in epoch {epoch}, batch {batch}, {error}", self.history
-                    ) from error
+                    raise TrainingDiverged(f"in epoch {epoch}, batch {batch}, {error}", self.history) from error
             if listeners:
                 logs = self._means(loss_sum, loss_weight, metric_sum, metric_weight)
                 for callback in listeners:
@@ -308,9 +302,7 @@ class _Run:
             return weight
         return weight * (sample_weight if sample_weight.ndim == weight.ndim else sample_weight[:, None])
 
-    def _means(
-        self, loss_sum: float, loss_weight: float, metric_sum: float, metric_weight: float
-    ) -> dict[str, float]:
+    def _means(self, loss_sum: float, loss_weight: float, metric_sum: float, metric_weight: float) -> dict[str, float]:
         logs = {"loss": loss_sum / loss_weight if loss_weight else math.nan}
         if self.loss.metric_name is not None:
             logs[self.loss.metric_name] = metric_sum / metric_weight if metric_weight else math.nan
@@ -323,9 +315,7 @@ def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Call
     checked = list(callbacks)
     for callback in checked:
         if not isinstance(callback, Callback):
-            raise TypeError(
-                f"callbacks must be objects of classes derived from fl.Callback, got {callback!r}"
-            )
+            raise TypeError(f"callbacks must be objects of classes derived from fl.Callback, got {callback!r}")
     if verbose == 1:
         checked.append(ProgressBar())
     elif verbose == 2:
@@ -333,9 +323,7 @@ def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Call
     return checked
 
 
-def _validation_cases(
-    model: Model, train: Cases, loss: Loss, validation_data: tuple[Any, ...] | None
-) -> Cases | None:
+def _validation_cases(model: Model, train: Cases, loss: Loss, validation_data: tuple[Any, ...] | None) -> Cases | None:
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):

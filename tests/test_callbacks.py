@@ -111,9 +111,7 @@ def test_early_stopping_starts_anew_in_the_next_run() -> None:
     assert (callback.best_epoch, callback.stopped_epoch) == (2, None)
 
 
-@pytest.mark.parametrize(
-    "make", [EarlyStopping, ReduceLROnPlateau, lambda: ModelCheckpoint("m", save_best_only=True)]
-)
+@pytest.mark.parametrize("make", [EarlyStopping, ReduceLROnPlateau, lambda: ModelCheckpoint("m", save_best_only=True)])
 def test_an_unknown_quantity_is_refused_with_those_that_exist(make: Any) -> None:
     with pytest.raises(ValueError, match=r"'val_loss'.*there are 'loss', 'lr'; give fit validation_data"):
         attached(make(), names=("loss", "lr"))

@@ -87,9 +87,7 @@ def calls(monkeypatch):
     noted = []
     stand_in = types.ModuleType("fastlstm.demo")
     for name in ("run_vowels", "run_power"):
-        setattr(
-            stand_in, name, lambda out, seed, verbose, name=name: noted.append((name, out, seed, verbose))
-        )
+        setattr(stand_in, name, lambda out, seed, verbose, name=name: noted.append((name, out, seed, verbose)))
     monkeypatch.setitem(sys.modules, "fastlstm.demo", stand_in)
     monkeypatch.setattr(fl, "demo", stand_in, raising=False)
     return noted

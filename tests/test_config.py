@@ -172,9 +172,7 @@ def test_fastlstm_num_threads_takes_no_list(monkeypatch):
 def test_environment_of_a_new_process(tmp_path, name, text, expected):
     code = "from fastlstm.config import config; c = config(); print(c['threads'], c['threads_source'])"
     environment = {**os.environ, name: text}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.strip() == expected, done.stderr
 
 
@@ -244,9 +242,7 @@ def test_cgroup_quota(tmp_path, files, quota):
     assert config._cgroup_quota(*place(tmp_path, files)) == quota
 
 
-@pytest.mark.parametrize(
-    ("quota", "cpus"), [(None, 8), ("50000", 1), ("150000", 2), ("200000", 2), ("1600000", 8)]
-)
+@pytest.mark.parametrize(("quota", "cpus"), [(None, 8), ("50000", 1), ("150000", 2), ("200000", 2), ("1600000", 8)])
 def test_usable_cpus(tmp_path, monkeypatch, quota, cpus):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.setattr(sys, "platform", "linux")

@@ -236,9 +236,7 @@ def test_the_first_value_that_is_not_finite_is_named(monkeypatch, block, bad, wh
     else:
         seq = data.as_sequences(X, lengths if form == "lengths" else None)
     index = ", ".join(map(str, where))
-    with pytest.raises(
-        ValueError, match=rf"X holds {bad} at \[case, step, feature\] = \[{index}\], expected finite"
-    ):
+    with pytest.raises(ValueError, match=rf"X holds {bad} at \[case, step, feature\] = \[{index}\], expected finite"):
         seq.check_finite()
 
 
@@ -403,9 +401,7 @@ def test_values_of_the_steps_of_a_list():
         (np.zeros((3, 0)), False, "values", ValueError, "at least one target"),
         (["a", "b", "c"], False, "values", TypeError, "expected real numbers"),
         (np.array([1, None, 2]), False, "labels", TypeError, "type object"),
-        pytest.param(
-            [[1, 2], [3], [4]], False, "values", ValueError, "y is ragged", marks=RAGGED_IS_AN_ERROR
-        ),
+        pytest.param([[1, 2], [3], [4]], False, "values", ValueError, "y is ragged", marks=RAGGED_IS_AN_ERROR),
     ],
 )
 def test_unfit_targets_are_refused(y, per_step, kind, error, message):
@@ -464,9 +460,7 @@ def test_windows_of_one_channel():
 
 
 @pytest.mark.parametrize("steps", [8, 9, 10, 11, 31])
-@pytest.mark.parametrize(
-    ("length", "horizon", "stride"), [(5, 3, 1), (5, 3, 2), (1, 1, 1), (1, 7, 3), (7, 1, 5)]
-)
+@pytest.mark.parametrize(("length", "horizon", "stride"), [(5, 3, 1), (5, 3, 2), (1, 1, 1), (1, 7, 3), (7, 1, 5)])
 @pytest.mark.parametrize(
     ("target", "columns"),
     [
@@ -780,9 +774,7 @@ def test_state_round_trip_and_equality():
     state["mean"][0] = 9
     assert twin == scaler and data.Standardizer.from_state(state) != scaler
     assert scaler != "scaler" and scaler.fitted and not data.Standardizer().fitted
-    assert (
-        repr(scaler) == "Standardizer(2 features)" and repr(data.Standardizer()) == "Standardizer(not fitted)"
-    )
+    assert repr(scaler) == "Standardizer(2 features)" and repr(data.Standardizer()) == "Standardizer(not fitted)"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ from fastlstm.history import History
 def recorded() -> History:
     history = History(["loss", "accuracy", "val_loss", "val_accuracy", "lr"])
     for loss, val_loss in ((1.0, 1.5), (0.5, 0.75), (0.25, 1.0)):
-        history.append(
-            {"loss": loss, "accuracy": 1 - loss, "val_loss": val_loss, "val_accuracy": 0.5, "lr": 0.1}
-        )
+        history.append({"loss": loss, "accuracy": 1 - loss, "val_loss": val_loss, "val_accuracy": 0.5, "lr": 0.1})
     return history
 
 
@@ -33,9 +31,7 @@ def test_values_epochs_and_best_epoch() -> None:
     assert history.history["val_loss"] == [1.5, 0.75, 1.0]
     assert history.epochs == 3
     assert history.best_epoch == 2  # by val_loss, counted from 1
-    assert (
-        repr(history) == "History(3 epochs: loss=0.25, accuracy=0.75, val_loss=1, val_accuracy=0.5, lr=0.1)"
-    )
+    assert repr(history) == "History(3 epochs: loss=0.25, accuracy=0.75, val_loss=1, val_accuracy=0.5, lr=0.1)"
 
 
 def test_best_epoch_without_validation_is_that_of_the_training_loss() -> None:

@@ -243,7 +243,10 @@ def test_gradients_are_added_to(isa: str) -> None:
     total = np.full_like(p["weight_ih"], 3.0)
     for _ in range(2):
         kernel.forward(
-            *(p[k] for k in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh")), h0=p["h0"], c0=p["c0"], training=True
+            *(p[k] for k in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh")),
+            h0=p["h0"],
+            c0=p["c0"],
+            training=True,
         )
         kernel.backward(dy=p["dy"], dhn=p["dhn"], dcn=p["dcn"], dweight_ih=total)
     assert relative_error(total, 3 + 2 * expected["dweight_ih"]) <= TOLERANCE["float64"]
@@ -472,7 +475,7 @@ def test_unknown_instruction_set_is_refused() -> None:
 
 
 def test_indices_are_checked() -> None:
-    with pytest.raises(ValueError, match="token 7 at position 1 is not in the embedding table: expected 0 to 6"):
+    with pytest.raises(ValueError, match="token 7 at position 1 is not in the table: expected 0 to 6"):
         _core.embedding_forward(np.array([0, 7]), np.zeros((7, 2)), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="token -1 at position 0"):
         _core.embedding_backward(np.array([-1, 0]), np.zeros((2, 2)), np.zeros((7, 2)))

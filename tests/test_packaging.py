@@ -66,7 +66,5 @@ def test_importing_the_package_imports_no_optional_one(tmp_path):
         "import sys, fastlstm; "
         "print(sorted({'matplotlib', 'torch', 'onnx', 'onnxruntime', 'pandas', 'scipy'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

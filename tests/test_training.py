@@ -47,9 +47,7 @@ class Linear:
         if hasattr(self, "flat_parameters"):
             return
         size = self.output_size * (seq.features + 1)
-        self.flat_parameters = (
-            np.random.default_rng(self.seed).normal(scale=0.1, size=size).astype(self.dtype)
-        )
+        self.flat_parameters = np.random.default_rng(self.seed).normal(scale=0.1, size=size).astype(self.dtype)
         self.flat_gradients = np.zeros_like(self.flat_parameters)
 
     def _views(self, flat: Array) -> tuple[Array, Array]:
@@ -58,9 +56,7 @@ class Linear:
     def zero_grad(self) -> None:
         self.flat_gradients[:] = 0
 
-    def _forward(
-        self, x: Array, lengths: Array | None, training: bool, n_threads: int | None = None
-    ) -> Array:
+    def _forward(self, x: Array, lengths: Array | None, training: bool, n_threads: int | None = None) -> Array:
         if training:
             self.batches.append(x.copy())
         self._x = x if self.per_step else x[np.arange(len(x)), -1 if lengths is None else lengths - 1]
@@ -278,9 +274,7 @@ def test_validation_split_is_stratified_seeded_and_kept_out_of_training() -> Non
     def trained_on(seed: int) -> list[float]:
         model: Any = Linear(2, scaler=Standardizer())
         train(model, X, y, validation_split=0.2, epochs=1, seed=seed)
-        assert model.scaler.mean_ == pytest.approx(
-            model.scaler.inverse_transform(np.concatenate(model.batches)).mean()
-        )
+        assert model.scaler.mean_ == pytest.approx(model.scaler.inverse_transform(np.concatenate(model.batches)).mean())
         seen = model.scaler.inverse_transform(np.concatenate(model.batches)).ravel()
         return sorted(np.rint(seen).tolist())
 
@@ -393,9 +387,7 @@ def test_class_and_sample_weights_multiply_also_per_step_and_for_binary_targets(
     binary = (y > 0).astype(int)
     both, one = Linear(1), Linear(1)
     train(both, X, binary, loss="binary_cross_entropy", class_weight="balanced", batch_size=8)
-    train(
-        one, X, binary, loss="binary_cross_entropy", sample_weight=np.where(binary, 0.75, 1.5), batch_size=8
-    )
+    train(one, X, binary, loss="binary_cross_entropy", sample_weight=np.where(binary, 0.75, 1.5), batch_size=8)
     np.testing.assert_allclose(both.flat_parameters, one.flat_parameters, rtol=1e-12)
 
 
@@ -441,9 +433,7 @@ def test_values_that_are_not_finite_are_refused_before_any_weight_changes(bad: f
     bad_y[17, 1] = bad
     unchanged(lambda: train(model, bad_X, y, loss="mse"), model, ValueError, r"\[41, 2, 1\]")
     unchanged(lambda: train(model, X, bad_y, loss="mse"), model, ValueError, r"17, 1")
-    unchanged(
-        lambda: train(model, X, y, loss="mse", validation_data=(bad_X, y)), model, ValueError, r"41, 2, 1"
-    )
+    unchanged(lambda: train(model, X, y, loss="mse", validation_data=(bad_X, y)), model, ValueError, r"41, 2, 1")
     unchanged(lambda: train(model, X, y, loss="mse", validation_data=(X, bad_y)), model, ValueError, r"17, 1")
     assert not model.scaler.fitted
     assert not model.target_scaler.fitted
@@ -580,9 +570,7 @@ def test_a_bad_gradient_changes_no_weight() -> None:
         model.flat_gradients[0] = np.inf
 
     model._backward = backward
-    unchanged(
-        lambda: train(model, X, y, loss="mse"), model, TrainingDiverged, "epoch 1, batch 1, the gradient"
-    )
+    unchanged(lambda: train(model, X, y, loss="mse"), model, TrainingDiverged, "epoch 1, batch 1, the gradient")
 
 
 def test_a_bad_last_update_and_a_bad_validation_loss_are_found() -> None:

@@ -73,9 +73,7 @@ class SteelPowerFactor:
     weekend: NDArray[np.bool_]
 
     def __repr__(self) -> str:
-        return (
-            f"SteelPowerFactor({len(self.time)} steps from {self.time[0]} to {self.time[-1]}, {self.columns})"
-        )
+        return f"SteelPowerFactor({len(self.time)} steps from {self.time[0]} to {self.time[-1]}, {self.columns})"
 
 
 def load_japanese_vowels() -> JapaneseVowels:

@@ -8,7 +8,7 @@ at once, each with a tape of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,9 +87,9 @@ class Layer(ABC):
     def build(self, signal: Signal) -> Signal:
         """Takes note of what comes in and tells what goes out."""
 
-    def parameter_specs(self) -> list[ParameterSpec]:
+    def parameter_specs(self) -> Iterator[ParameterSpec]:
         """The parameters of a built layer, in the order in which they are stored."""
-        return []
+        return iter(())
 
     @abstractmethod
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -46,16 +47,15 @@ class Dense(Layer):
         self.input_size = signal.features
         return Signal(self.output_size, signal.per_step)
 
-    def parameter_specs(self) -> list[ParameterSpec]:
+    def parameter_specs(self) -> Iterator[ParameterSpec]:
         bound = 1 / math.sqrt(self.input_size)
 
         def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             return rng.uniform(-bound, bound, shape)
 
-        specs = [ParameterSpec("weight", (self.output_size, self.input_size), uniform)]
+        yield ParameterSpec("weight", (self.output_size, self.input_size), uniform)
         if self.bias:
-            specs.append(ParameterSpec("bias", (self.output_size,), uniform))
-        return specs
+            yield ParameterSpec("bias", (self.output_size,), uniform)
 
     def _workspace(self, mine: LayerTape) -> _core.Workspace:
         workspace: _core.Workspace | None = mine.saved.get("workspace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,18 +45,16 @@ class Embedding(Layer):
             raise ValueError("an Embedding reads token ids: it must be the first layer")
         return Signal(self.embedding_dim, True)
 
-    def parameter_specs(self) -> list[ParameterSpec]:
+    def parameter_specs(self) -> Iterator[ParameterSpec]:
         def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             return rng.standard_normal(shape)
 
-        return [ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), normal)]
+        yield ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), normal)
 
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
         index = np.ascontiguousarray(x).reshape(-1)
         y = mine.buffers.get("y", (*x.shape, self.embedding_dim), tape.dtype)
-        _core.embedding_forward(
-            index, self.parameters["weight"], y.reshape(-1, self.embedding_dim), tape.n_threads
-        )
+        _core.embedding_forward(index, self.parameters["weight"], y.reshape(-1, self.embedding_dim), tape.n_threads)
         mine.saved["index"] = index if tape.training else None
         return y
 

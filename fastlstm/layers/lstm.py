@@ -108,7 +108,7 @@ class LSTM(Layer):
             for direction in range(self.directions):
                 yield layer, direction, f"l{layer}" + ("_reverse" if direction else "")
 
-    def parameter_specs(self) -> list[ParameterSpec]:
+    def parameter_specs(self) -> Iterator[ParameterSpec]:
         gates = 4 * self.hidden_size
         bound = 1 / math.sqrt(self.hidden_size)
 
@@ -127,15 +127,13 @@ class LSTM(Layer):
         def bias_hh(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             return with_forget(None if self.forget_bias is None else 0.0, rng, shape)
 
-        specs = []
         for layer, _, suffix in self._walks():
             inputs = self.input_size if layer == 0 else self.output_size
-            specs.append(ParameterSpec(f"weight_ih_{suffix}", (gates, inputs), uniform))
-            specs.append(ParameterSpec(f"weight_hh_{suffix}", (gates, self.hidden_size), uniform))
+            yield ParameterSpec(f"weight_ih_{suffix}", (gates, inputs), uniform)
+            yield ParameterSpec(f"weight_hh_{suffix}", (gates, self.hidden_size), uniform)
             if self.bias:
-                specs.append(ParameterSpec(f"bias_ih_{suffix}", (gates,), bias_ih))
-                specs.append(ParameterSpec(f"bias_hh_{suffix}", (gates,), bias_hh))
-        return specs
+                yield ParameterSpec(f"bias_ih_{suffix}", (gates,), bias_ih)
+                yield ParameterSpec(f"bias_hh_{suffix}", (gates,), bias_hh)
 
     def _passes(self, mine: LayerTape) -> list[_core.LSTMPass]:
         passes: list[_core.LSTMPass] | None = mine.saved.get("passes")
