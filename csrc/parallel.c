@@ -13,6 +13,9 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
+#if !defined(_WIN32)
+#include <sched.h>
+#endif
 #if defined(_OPENMP) && !defined(_WIN32)
 #include <pthread.h>
 
@@ -48,6 +51,30 @@ int fl_openmp_max_threads(void)
 #else
     return 1;
 #endif
+}
+
+static void relax(int spins)
+{
+#if !defined(_WIN32)
+    if (spins > 2000) { /* some 20 microseconds: whoever we wait for is not running */
+        sched_yield();
+        return;
+    }
+#endif
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_ia32_pause();
+#endif
+    (void)spins;
+}
+
+void fl_wait(fl_barrier *barrier, unsigned *round, int team)
+{
+    const unsigned all = ++*round * (unsigned)team;
+    atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel);
+    /* A difference, so that the count may wrap around. */
+    for (int spins = 0; (int)(atomic_load_explicit(&barrier->arrived, memory_order_acquire) - all) < 0;
+         spins += spins < 1 << 30)
+        relax(spins);
 }
 
 int fl_worthwhile_threads(int n_threads, double work)

@@ -11,6 +11,14 @@ typedef void (*fl_body)(void *context, int thread, int team);
 /* Runs body on up to n_threads threads and waits for all of them. On one thread it is a plain call. */
 void fl_parallel(int n_threads, fl_body body, void *context);
 
+/* Waits until all of the team have come here. `arrived` is shared, and zero before the team starts; `round` is each
+ * thread's own count, zero at first. For waits of a microsecond between steps of a loop: it spins for a few of those and
+ * then yields the processor, so that a team larger than the machine still moves on. */
+typedef struct {
+    _Atomic unsigned arrived;
+} fl_barrier;
+void fl_wait(fl_barrier *barrier, unsigned *round, int team);
+
 /* n_threads, or fewer if `work` (multiply-adds, or elements touched) is too little to be worth waking a thread. */
 int fl_worthwhile_threads(int n_threads, double work);
 

@@ -163,6 +163,62 @@ static void lstm_share_rows(const lstm_work *work, int thread, int team, ptrdiff
     *end = row;
 }
 
+/* How a team divides the walk through time. By rows, a thread owns its rows for all steps and never waits; but with few
+ * rows each thread reads all the weights for little work. By units, a thread owns some units of all rows: it reads its
+ * part of the weights only, and the team meets at a barrier in every step.
+ *
+ * The cost model, in cycles of a step: a vector of weights takes 2 cycles to come from the second-level cache and one
+ * for each row that it is multiplied with, so it costs max(2, rows); a barrier costs BARRIER. Measured on a Zen 4 with 2
+ * threads; on other machines the numbers move the border (about 3 rows a thread), not the shape of the rule. */
+enum { WEIGHT_LOAD = 2, BARRIER = 2000 };
+
+typedef struct {
+    int n_threads;
+    int by_units;
+} lstm_plan;
+
+static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
+{
+    const double vectors = 4.0 * (double)work->blocks * (double)(work->hidden + work->input);
+    lstm_plan plan = {fl_worthwhile_threads(pass->n_threads, (double)work->steps * vectors * LANES), 0};
+    const double rows = (double)work->active[0];
+    if (plan.n_threads > 1 && rows > 0) {
+        const double team_units = (double)minimum(plan.n_threads, work->blocks);
+        const double team_rows = (double)minimum(plan.n_threads, work->active[0]);
+        const double by_rows = vectors * fmax(WEIGHT_LOAD, ceil(rows / team_rows));
+        const double by_units = vectors * fmax(WEIGHT_LOAD, rows) / team_units + BARRIER;
+        plan.by_units = by_units < by_rows;
+        plan.n_threads = (int)(plan.by_units ? team_units : team_rows);
+    }
+    return plan;
+}
+
+/* What one thread does of the walk. */
+typedef struct {
+    ptrdiff_t own_begin, own_end;     /* rows whose beginnings and ends (states, x, padding) it handles */
+    ptrdiff_t row_begin, row_end;     /* rows that it computes */
+    ptrdiff_t block_begin, block_end; /* unit blocks that it computes */
+} lstm_share;
+
+/* `together`: blocks that must not be torn apart. */
+static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t together, int thread, int team)
+{
+    lstm_share share;
+    lstm_share_rows(work, thread, team, &share.own_begin, &share.own_end);
+    share.row_begin = share.own_begin;
+    share.row_end = share.own_end;
+    share.block_begin = 0;
+    share.block_end = work->blocks;
+    if (by_units) {
+        share.row_begin = 0;
+        share.row_end = work->batch;
+        fl_share(tile_count(work->blocks, together), thread, team, &share.block_begin, &share.block_end);
+        share.block_begin *= together;
+        share.block_end = minimum(share.block_end * together, work->blocks);
+    }
+    return share;
+}
+
 /* The time index of step s of a sorted row. */
 static inline ptrdiff_t lstm_time_of(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t row, ptrdiff_t s)
 {

@@ -8,15 +8,19 @@
  *   dc_(t-1) = dc f                  dh_(t-1) = W_hh' dz          dx_t = W_ih' dz
  *   dW_ih = sum dz x_t'              dW_hh = sum dz h_(t-1)'      db_ih = db_hh = sum dz        over rows and steps
  *
- * First every thread walks its own rows back through all steps (inner products with the transposed weights, no barrier);
- * then the weight gradient, one matrix product over all (row, step) pairs, is shared out by tiles of the result, each
- * summed by one thread in the order of n, whatever the team. tanh(c_t) is computed again rather than stored.
+ * First the team walks back through time, by rows or by units as in the forward pass, with inner products of dz and the
+ * transposed W_hh. What is left then are matrix products over all (row, step) pairs n, with no time structure: dx is
+ * shared out by n; the weight gradient by tiles of the result, each summed by one thread in the order of n, whatever the
+ * team. tanh(c_t) is computed again rather than stored.
  */
 
 typedef struct {
     const fl_lstm_pass *pass;
     const fl_lstm_gradients *out;
     const lstm_work *work;
+    int by_units;
+    ptrdiff_t h_vectors; /* width of a panel of W_hh', in vectors */
+    fl_barrier barrier;
 } backward_context;
 
 /* Where the panels of W_ih' begin: behind those of W_hh', which have `padded` columns. */
@@ -25,11 +29,12 @@ static real *backward_panel_x(const lstm_work *work)
     return work->panel + work->padded * GATES * work->padded;
 }
 
-/* Panels of a transposed weight matrix (4 * hidden, columns): (column block)(unit block)(4)(LANES)(COLS)(LANES). */
+/* One panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on:
+ * (unit block)(4)(LANES)(vectors)(LANES). */
 static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrdiff_t columns, ptrdiff_t first,
-                                 real *panel)
+                                 ptrdiff_t vectors, real *panel)
 {
-    const ptrdiff_t width = minimum(columns - first, COLS * LANES), padded = round_up(width, LANES);
+    const ptrdiff_t width = minimum(columns - first, vectors * LANES), padded = round_up(width, LANES);
     real *to = panel + first * GATES * work->padded;
     for (ptrdiff_t block = 0; block < work->blocks; ++block)
         for (int gate = 0; gate < GATES; ++gate)
@@ -49,29 +54,30 @@ static void backward_pack(void *context, int thread, int team)
 {
     const backward_context *job = context;
     const lstm_work *work = job->work;
-    const ptrdiff_t width = COLS * LANES, blocks_h = tile_count(work->hidden, width);
-    const ptrdiff_t blocks_x = job->out->dx ? tile_count(work->input, width) : 0;
+    const ptrdiff_t panels_h = tile_count(work->blocks, job->h_vectors);
+    const ptrdiff_t panels_x = job->out->dx ? tile_count(work->input, COLS * LANES) : 0;
     ptrdiff_t begin, end;
-    fl_share(blocks_h + blocks_x, thread, team, &begin, &end);
-    for (ptrdiff_t b = begin; b < end; ++b) {
-        if (b < blocks_h)
-            backward_pack_matrix(work, job->pass->weight_hh, work->hidden, b * width, work->panel);
+    fl_share(panels_h + panels_x, thread, team, &begin, &end);
+    for (ptrdiff_t p = begin; p < end; ++p) {
+        if (p < panels_h)
+            backward_pack_matrix(work, job->pass->weight_hh, work->hidden, p * job->h_vectors * LANES, job->h_vectors,
+                                 work->panel);
         else
-            backward_pack_matrix(work, job->pass->weight_ih, work->input, (b - blocks_h) * width,
+            backward_pack_matrix(work, job->pass->weight_ih, work->input, (p - panels_h) * COLS * LANES, COLS,
                                  backward_panel_x(work));
     }
 }
 
 /* The gates of a step become the gradients of z, and dc moves one step back. */
-static void backward_cells(const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
+static void backward_cells(const lstm_work *work, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
     const V one = v_set(1);
-    for (ptrdiff_t block = 0; block < work->blocks; ++block) {
+    for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
         real *gates = work->gates + (block * work->ldn + work->offset[s]) * GATES * LANES;
         const real *cells = work->cells + (block * work->ldn + work->offset[s]) * LANES;
         const real *before = s > 0 ? work->cells + (block * work->ldn + work->offset[s - 1]) * LANES
                                    : work->c0 + block * work->batch * LANES;
-        for (ptrdiff_t row = begin; row < end; ++row) {
+        for (ptrdiff_t row = share->row_begin; row < end; ++row) {
             real *at = gates + row * GATES * LANES;
             real *dc_at = work->dc + (block * work->batch + row) * LANES;
             V i = v_load(at), f = v_load(at + LANES), g = v_load(at + 2 * LANES), o = v_load(at + 3 * LANES);
@@ -87,83 +93,61 @@ static void backward_cells(const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, 
     }
 }
 
-/* rows[r] (+)= dz[r] W for the columns of one transposed weight matrix; `to` is stepped along with the columns. */
-static void backward_product(const lstm_work *work, ptrdiff_t n, int rows, const real *panel, ptrdiff_t columns,
+/* to[r][0 .. count) = dz[n + r] times one panel of a transposed weight matrix. */
+static void backward_product(const lstm_work *work, ptrdiff_t n, ptrdiff_t rows, const real *panel, ptrdiff_t count,
                              real **to, int add)
 {
-    inner_job job = {
+    const inner_job job = {
         .a = work->gates + n * GATES * LANES,
         .lda = GATES * LANES,
         .segments = work->blocks,
         .segment_stride = work->ldn * GATES * LANES,
         .k = GATES * LANES,
+        .w = panel,
         .rows = to,
+        .count = count,
         .add = add,
     };
-    for (ptrdiff_t first = 0; first < columns; first += COLS * LANES) {
-        job.count = minimum(columns - first, COLS * LANES);
-        job.w = panel + first * GATES * work->padded;
-        inner_product(&job, rows, (int)((job.count + LANES - 1) / LANES));
-        for (int r = 0; r < rows; ++r)
-            to[r] += COLS * LANES;
-    }
+    inner_product(&job, (int)rows, (int)((count + LANES - 1) / LANES));
 }
 
-static void backward_step(const backward_context *job, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
+/* dh_(t-1) of the share's units: W_hh' dz. */
+static void backward_hidden(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
-    const fl_lstm_pass *pass = job->pass;
-    const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    if (out->dy)
-        for (ptrdiff_t row = begin; row < end; ++row) {
-            const real *dy = (const real *)out->dy + work->order[row] * out->dy_batch +
-                             lstm_time_of(pass, work, row, s) * out->dy_time;
-            real *dh = work->dh + row * work->padded;
-            for (ptrdiff_t unit = 0; unit < work->hidden; ++unit)
-                dh[unit] += dy[unit];
-        }
-    backward_cells(work, s, begin, end);
-    const ptrdiff_t tiles = tile_count(end - begin, ROWS);
-    for (ptrdiff_t t = 0; t < tiles; ++t) {
-        real *to[ROWS];
-        const ptrdiff_t first = begin + tile_begin(end - begin, tiles, t);
-        const int rows = (int)(begin + tile_begin(end - begin, tiles, t + 1) - first);
-        if (s > 0 || out->dh0) {
-            for (int r = 0; r < rows; ++r)
-                to[r] = work->dh + (first + r) * work->padded;
-            backward_product(work, work->offset[s] + first, rows, work->panel, work->padded, to, 0);
-        }
-        if (out->dx) {
-            for (int r = 0; r < rows; ++r)
-                to[r] = (real *)out->dx + work->order[first + r] * out->dx_batch +
-                        lstm_time_of(pass, work, first + r, s) * out->dx_time;
-            backward_product(work, work->offset[s] + first, rows, backward_panel_x(work), work->input, to,
-                             out->dx_add);
+    const ptrdiff_t live = end - share->row_begin, tiles = tile_count(live, ROWS);
+    for (ptrdiff_t block = share->block_begin; block < share->block_end; block += job->h_vectors) {
+        const ptrdiff_t count = minimum(job->h_vectors, work->blocks - block) * LANES;
+        for (ptrdiff_t t = 0; t < tiles; ++t) {
+            const ptrdiff_t first = share->row_begin + tile_begin(live, tiles, t);
+            const ptrdiff_t rows = share->row_begin + tile_begin(live, tiles, t + 1) - first;
+            real *to[ROWS];
+            for (ptrdiff_t r = 0; r < rows; ++r)
+                to[r] = work->dh + (first + r) * work->padded + block * LANES;
+            backward_product(work, work->offset[s] + first, rows, work->panel + block * LANES * GATES * work->padded,
+                             count, to, 0);
         }
     }
 }
 
-static void backward_body(void *context, int thread, int team)
+static void backward_begin(const backward_context *job, ptrdiff_t begin, ptrdiff_t end)
 {
-    const backward_context *job = context;
-    const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    const ptrdiff_t hidden = work->hidden;
-    ptrdiff_t begin, end;
-    lstm_share_rows(work, thread, team, &begin, &end);
     for (ptrdiff_t row = begin; row < end; ++row) {
-        const real *dhn = row_of(out->dhn, work->order[row], hidden);
+        const real *dhn = row_of(job->out->dhn, work->order[row], work->hidden);
         real *dh = work->dh + row * work->padded;
         memset(dh, 0, (size_t)work->padded * sizeof(real));
         if (dhn)
-            memcpy(dh, dhn, (size_t)hidden * sizeof(real));
-        lstm_pack_state(work, row, row_of(out->dcn, work->order[row], hidden), work->dc);
+            memcpy(dh, dhn, (size_t)work->hidden * sizeof(real));
+        lstm_pack_state(work, row, row_of(job->out->dcn, work->order[row], work->hidden), work->dc);
     }
-    for (ptrdiff_t s = work->time - 1; s >= 0; --s) {
-        const ptrdiff_t live_end = minimum(end, work->active[s]);
-        if (live_end > begin)
-            backward_step(job, s, begin, live_end);
-    }
+}
+
+static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t end)
+{
+    const fl_lstm_gradients *out = job->out;
+    const lstm_work *work = job->work;
+    const ptrdiff_t hidden = work->hidden;
     for (ptrdiff_t row = begin; row < end; ++row) {
         const ptrdiff_t b = work->order[row];
         if (out->dh0)
@@ -174,6 +158,70 @@ static void backward_body(void *context, int thread, int team)
             for (ptrdiff_t t = work->length[row]; t < work->time; ++t)
                 memset((real *)out->dx + b * out->dx_batch + t * out->dx_time, 0,
                        (size_t)work->input * sizeof(real));
+    }
+}
+
+static void backward_body(void *argument, int thread, int team)
+{
+    backward_context *job = argument;
+    const fl_lstm_gradients *out = job->out;
+    const lstm_work *work = job->work;
+    const lstm_share share = lstm_share_walk(work, job->by_units, job->h_vectors, thread, team);
+    const ptrdiff_t unit = share.block_begin * LANES;
+    const ptrdiff_t units = minimum(share.block_end * LANES, work->hidden) - unit;
+    unsigned round = 0;
+    backward_begin(job, share.own_begin, share.own_end);
+    if (job->by_units)
+        fl_wait(&job->barrier, &round, team);
+    for (ptrdiff_t s = work->time - 1; s >= 0; --s) {
+        const ptrdiff_t end = minimum(share.row_end, work->active[s]);
+        if (end <= share.row_begin)
+            continue; /* no row of this share is that long: by rows, or for the whole team */
+        if (out->dy)
+            for (ptrdiff_t row = share.row_begin; row < end; ++row) {
+                const real *dy = (const real *)out->dy + work->order[row] * out->dy_batch +
+                                 lstm_time_of(job->pass, work, row, s) * out->dy_time + unit;
+                real *dh = work->dh + row * work->padded + unit;
+                for (ptrdiff_t u = 0; u < units; ++u)
+                    dh[u] += dy[u];
+            }
+        backward_cells(work, &share, s, end);
+        if (job->by_units)
+            fl_wait(&job->barrier, &round, team);
+        if (s > 0 || out->dh0)
+            backward_hidden(job, &share, s, end);
+    }
+    if (job->by_units)
+        fl_wait(&job->barrier, &round, team);
+    backward_end(job, share.own_begin, share.own_end);
+}
+
+/* dx_t = W_ih' dz for a share of all n. */
+static void backward_inputs(void *argument, int thread, int team)
+{
+    const backward_context *job = argument;
+    const fl_lstm_gradients *out = job->out;
+    const lstm_work *work = job->work;
+    ptrdiff_t begin, end, s = 0;
+    fl_share(work->steps, thread, team, &begin, &end);
+    const ptrdiff_t tiles = tile_count(end - begin, ROWS);
+    for (ptrdiff_t t = 0; t < tiles; ++t) {
+        const ptrdiff_t n = begin + tile_begin(end - begin, tiles, t);
+        const ptrdiff_t rows = begin + tile_begin(end - begin, tiles, t + 1) - n;
+        real *to[ROWS];
+        for (ptrdiff_t r = 0; r < rows; ++r) {
+            while (work->offset[s + 1] <= n + r)
+                ++s;
+            const ptrdiff_t row = n + r - work->offset[s];
+            to[r] = (real *)out->dx + work->order[row] * out->dx_batch +
+                    lstm_time_of(job->pass, work, row, s) * out->dx_time;
+        }
+        for (ptrdiff_t first = 0; first < work->input; first += COLS * LANES) {
+            backward_product(work, n, rows, backward_panel_x(work) + first * GATES * work->padded,
+                             minimum(work->input - first, COLS * LANES), to, out->dx_add);
+            for (ptrdiff_t r = 0; r < rows; ++r)
+                to[r] += COLS * LANES;
+        }
     }
 }
 
@@ -264,10 +312,20 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
 {
     lstm_work work;
     lstm_lay_out(pass, &work); /* the forward pass has filled what is laid out here, the order of the rows included */
-    backward_context context = {pass, out, &work};
+    const lstm_plan plan = lstm_make_plan(pass, &work);
+    backward_context context = {
+        .pass = pass,
+        .out = out,
+        .work = &work,
+        .by_units = plan.by_units,
+        .h_vectors = plan.by_units ? minimum(COLS, tile_count(work.blocks, plan.n_threads)) : COLS,
+    };
     const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
+    const int n_threads = fl_worthwhile_threads(pass->n_threads, (double)work.steps * weights);
     fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), backward_pack, &context);
-    fl_parallel(lstm_row_threads(pass, &work), backward_body, &context);
+    fl_parallel(plan.n_threads, backward_body, &context);
+    if (out->dx)
+        fl_parallel(n_threads, backward_inputs, &context);
     if (out->dweight_ih || out->dweight_hh || out->dbias_ih || out->dbias_hh)
-        fl_parallel(fl_worthwhile_threads(pass->n_threads, (double)work.steps * weights), backward_weights, &context);
+        fl_parallel(n_threads, backward_weights, &context);
 }

@@ -1,7 +1,7 @@
 /* kernels/lstm_forward.h - the forward pass. Equations and layouts: lstm.h.
  *
- * A thread owns its rows for all steps, so there is no barrier in time. At each step it takes the unit blocks one after
- * the other (a block's weights then serve all its rows from the cache), and for each block tiles of up to ROWS rows:
+ * A thread owns its rows for all steps, or with few rows some of the units (lstm_make_plan). At each step it takes its
+ * unit blocks one after the other (a block's weights then serve all rows from the cache), and for each block tiles of rows:
  * the four gates of LANES units are summed in registers over x_t, then h_(t-1), and the cell is computed right there.
  * Inference stores no gates at all.
  */
@@ -76,6 +76,8 @@ static void forward_rows(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
 typedef struct {
     const fl_lstm_pass *pass;
     const lstm_work *work;
+    int by_units;
+    fl_barrier barrier;
 } forward_context;
 
 /* One thread's share of the packing: unit blocks. Reads weights along their rows. */
@@ -152,64 +154,78 @@ static void forward_end(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff
     }
 }
 
-static void forward_body(void *context, int thread, int team)
+/* Puts x of step s beside h in `a`. */
+static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
 {
-    const fl_lstm_pass *pass = ((forward_context *)context)->pass;
-    const lstm_work *work = ((forward_context *)context)->work;
-    ptrdiff_t begin, end;
-    lstm_share_rows(work, thread, team, &begin, &end);
-    forward_begin(pass, work, begin, end);
-    for (ptrdiff_t s = 0; s < work->time; ++s) {
-        const ptrdiff_t live = minimum(end, work->active[s]) - begin;
-        if (live <= 0)
-            break;
-        real *a = forward_a(pass, work, s);
-        forward_step step = {
-            .work = work,
-            .a = a,
-            .a_next = forward_a(pass, work, s + 1),
-            .next_active = work->active[s + 1],
-            .c_before = work->c0,
-            .c_before_block = work->batch * LANES,
-            .c_after = work->c0,
-            .c_after_block = work->batch * LANES,
-        };
-        if (pass->training) {
-            if (s > 0) {
-                step.c_before = work->cells + work->offset[s - 1] * LANES;
-                step.c_before_block = work->ldn * LANES;
-            }
-            step.c_after = work->cells + work->offset[s] * LANES;
-            step.c_after_block = work->ldn * LANES;
-            step.gates = work->gates + work->offset[s] * GATES * LANES;
-        }
-        for (ptrdiff_t row = begin; row < begin + live; ++row) {
-            const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
-                            lstm_time_of(pass, work, row, s) * pass->x_time;
-            real *to = a + row * work->lda + work->padded;
-            memcpy(to, x, (size_t)work->input * sizeof(real));
-            to[work->input] = 1;
-        }
-        const ptrdiff_t tiles = tile_count(live, ROWS);
-        for (ptrdiff_t block = 0; block < work->blocks; ++block)
-            for (ptrdiff_t t = 0; t < tiles; ++t) {
-                ptrdiff_t first = tile_begin(live, tiles, t);
-                forward_rows(&step, block, begin + first, tile_begin(live, tiles, t + 1) - first);
-            }
-        if (pass->y)
-            for (ptrdiff_t row = begin; row < begin + live; ++row)
-                memcpy((real *)pass->y + work->order[row] * pass->y_batch +
-                           lstm_time_of(pass, work, row, s) * pass->y_time,
-                       forward_h(work, step.a_next, step.next_active, row), (size_t)work->hidden * sizeof(real));
+    real *a = forward_a(pass, work, s);
+    for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
+        const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
+                        lstm_time_of(pass, work, row, s) * pass->x_time;
+        real *to = a + row * work->lda + work->padded;
+        memcpy(to, x, (size_t)work->input * sizeof(real));
+        to[work->input] = 1;
     }
-    forward_end(pass, work, begin, end);
 }
 
-static int lstm_row_threads(const fl_lstm_pass *pass, const lstm_work *work)
+static forward_step forward_make_step(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s)
 {
-    double weights = 4.0 * (double)work->hidden * (double)(work->hidden + work->input);
-    int n_threads = fl_worthwhile_threads(pass->n_threads, (double)work->steps * weights);
-    return n_threads < work->batch ? n_threads : work->batch < 1 ? 1 : (int)work->batch;
+    forward_step step = {
+        .work = work,
+        .a = forward_a(pass, work, s),
+        .a_next = forward_a(pass, work, s + 1),
+        .next_active = work->active[s + 1],
+        .c_before = work->c0,
+        .c_before_block = work->batch * LANES,
+        .c_after = work->c0,
+        .c_after_block = work->batch * LANES,
+    };
+    if (pass->training) {
+        if (s > 0) {
+            step.c_before = work->cells + work->offset[s - 1] * LANES;
+            step.c_before_block = work->ldn * LANES;
+        }
+        step.c_after = work->cells + work->offset[s] * LANES;
+        step.c_after_block = work->ldn * LANES;
+        step.gates = work->gates + work->offset[s] * GATES * LANES;
+    }
+    return step;
+}
+
+static void forward_body(void *argument, int thread, int team)
+{
+    forward_context *context = argument;
+    const fl_lstm_pass *pass = context->pass;
+    const lstm_work *work = context->work;
+    const lstm_share share = lstm_share_walk(work, context->by_units, 1, thread, team);
+    const ptrdiff_t unit = share.block_begin * LANES;
+    const ptrdiff_t units = minimum(share.block_end * LANES, work->hidden) - unit;
+    unsigned round = 0;
+    forward_begin(pass, work, share.own_begin, share.own_end);
+    if (work->time > 0)
+        forward_load(pass, work, 0, share.own_begin, share.own_end);
+    for (ptrdiff_t s = 0; s < work->time; ++s) {
+        if (context->by_units)
+            fl_wait(&context->barrier, &round, team);
+        const ptrdiff_t live = minimum(share.row_end, work->active[s]) - share.row_begin;
+        if (live <= 0)
+            break;
+        const forward_step step = forward_make_step(pass, work, s);
+        const ptrdiff_t tiles = tile_count(live, ROWS);
+        for (ptrdiff_t block = share.block_begin; block < share.block_end; ++block)
+            for (ptrdiff_t t = 0; t < tiles; ++t) {
+                const ptrdiff_t first = tile_begin(live, tiles, t);
+                forward_rows(&step, block, share.row_begin + first, tile_begin(live, tiles, t + 1) - first);
+            }
+        if (pass->y && units > 0)
+            for (ptrdiff_t row = share.row_begin; row < share.row_begin + live; ++row)
+                memcpy((real *)pass->y + work->order[row] * pass->y_batch +
+                           lstm_time_of(pass, work, row, s) * pass->y_time + unit,
+                       forward_h(work, step.a_next, step.next_active, row) + unit, (size_t)units * sizeof(real));
+        forward_load(pass, work, s + 1, share.own_begin, share.own_end);
+    }
+    if (context->by_units)
+        fl_wait(&context->barrier, &round, team);
+    forward_end(pass, work, share.own_begin, share.own_end);
 }
 
 static void lstm_forward(const fl_lstm_pass *pass)
@@ -217,8 +233,9 @@ static void lstm_forward(const fl_lstm_pass *pass)
     lstm_work work;
     lstm_lay_out(pass, &work);
     lstm_sort_rows(pass, &work);
-    forward_context context = {pass, &work};
-    double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
+    const lstm_plan plan = lstm_make_plan(pass, &work);
+    forward_context context = {.pass = pass, .work = &work, .by_units = plan.by_units};
+    const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
     fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), forward_pack, &context);
-    fl_parallel(lstm_row_threads(pass, &work), forward_body, &context);
+    fl_parallel(plan.n_threads, forward_body, &context);
 }
