@@ -160,7 +160,38 @@ INLINE V v_at_most(V a, V bound) { return v_select(a > bound, bound, a); }
 INLINE V v_at_least(V a, V bound) { return v_select(a < bound, bound, a); }
 #endif
 
-/* The first `count` (0 to LANES) elements at p; the other lanes are zero and nothing beyond is read. */
+/* All ones in the first `count` (0 to LANES) lanes, zeros in the others. */
+INLINE VI v_first(ptrdiff_t count)
+{
+#if defined(__GNUC__)
+    static const integer ones_then_zeros[2 * LANES] = {[0 ... LANES - 1] = -1};
+    typedef integer VI_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(integer)), may_alias));
+    return (VI) * (const VI_unaligned *)(ones_then_zeros + LANES - count);
+#else
+    return -(VI)count;
+#endif
+}
+
+/* The first `count` lanes of a, zeros in the others. */
+INLINE V v_keep(V a, ptrdiff_t count)
+{
+    return v_from_bits(v_bits(a) & v_first(count));
+}
+
+/* The first `count` elements at p, zeros in the other lanes; nothing beyond is read, or written. */
+#if defined(FL_ISA_AVX512) && REAL_IS_FLOAT
+INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p); }
+INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)a); }
+#elif defined(FL_ISA_AVX512)
+INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), p); }
+INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)a); }
+#elif defined(FL_ISA_AVX2) && REAL_IS_FLOAT
+INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm256_maskload_ps(p, (__m256i)v_first(count)); }
+INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm256_maskstore_ps(p, (__m256i)v_first(count), (__m256)a); }
+#elif defined(FL_ISA_AVX2)
+INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm256_maskload_pd(p, (__m256i)v_first(count)); }
+INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm256_maskstore_pd(p, (__m256i)v_first(count), (__m256d)a); }
+#else
 INLINE V v_load_part(const real *p, ptrdiff_t count)
 {
     real lanes[LANES] = {0};
@@ -176,6 +207,7 @@ INLINE void v_store_part(real *p, V a, ptrdiff_t count)
     for (ptrdiff_t lane = 0; lane < count; ++lane)
         p[lane] = lanes[lane];
 }
+#endif
 
 static inline ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t multiple)
 {

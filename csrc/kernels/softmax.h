@@ -21,11 +21,7 @@ static real softmax_sum(const real *z, ptrdiff_t classes, real most, real *out)
     real lanes[LANES], sum = 0;
     for (ptrdiff_t c = 0; c < classes; c += LANES) {
         const ptrdiff_t count = minimum(LANES, classes - c);
-        V terms = v_exp((count == LANES ? v_load(z + c) : v_load_part(z + c, count)) - v_set(most));
-        if (count < LANES) {
-            v_store(lanes, terms);
-            terms = v_load_part(lanes, count);
-        }
+        V terms = v_keep(v_exp(v_load_part(z + c, count) - v_set(most)), count);
         sums = sums + terms;
         if (out)
             v_store_part(out + c, terms, count);
