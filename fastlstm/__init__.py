@@ -15,8 +15,9 @@ from .config import get_num_threads, set_num_threads, show_config
 from .data import Standardizer, split, windows
 from .history import History
 from .layers import LSTM, Dense, Dropout, Embedding
+from .loading import load
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
-from .model import Model, load
+from .model import Model
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
 from .training import TrainingDiverged

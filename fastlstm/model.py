@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -26,21 +26,25 @@ from .layers import (
     Embedding,
     Layer,
     LayerTape,
-    ParameterSpec,
-    Signal,
     Tape,
+    connect,
     dropout_seed,
     layer_from_config,
+    stack_parameters,
+    takes_tokens,
 )
-from .losses import BinaryCrossEntropy, Loss, get_loss
+from .losses import BinaryCrossEntropy, Loss
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
 from .sequences import Sequences, as_sequences
 
-__all__ = ["Model", "load"]
+__all__ = ["SCALERS", "Model"]
 
 Array = npt.NDArray[Any]
 State = tuple[Array, Array]
+
+SCALERS = ("scaler", "target_scaler")
+"""Attributes of a model that are saved as tensors beside its parameters, such as ``scaler.mean``."""
 
 
 class Model:
@@ -137,7 +141,7 @@ class Model:
     @property
     def takes_tokens(self) -> bool:
         """Whether the input is integer token ids, (batch, time)."""
-        return isinstance(self.layers[0], Embedding)
+        return takes_tokens(self.layers)
 
     @property
     def built(self) -> bool:
@@ -161,13 +165,13 @@ class Model:
             if input_size != self.input_size:
                 raise ValueError(f"the model is built for {self.input_size} features, got {input_size}")
             return
-        signal = self._connect(input_size)
-        specs = list(self._specs())
-        sizes = [math.prod(spec.shape) for _, spec in specs]
+        signal = connect(self.layers, input_size)[-1]
+        specs = list(stack_parameters(self.layers))
+        sizes = [math.prod(spec.shape) for _, _, spec in specs]
         parameters, gradients = aligned_zeros(sum(sizes), self.dtype), aligned_zeros(sum(sizes), self.dtype)
         rng = np.random.default_rng(self.seed)
         start = 0
-        for (index, spec), size in zip(specs, sizes, strict=True):
+        for (index, _, spec), size in zip(specs, sizes, strict=True):
             layer = self.layers[index]
             layer.parameters[spec.name] = parameters[start : start + size].reshape(spec.shape)
             layer.gradients[spec.name] = gradients[start : start + size].reshape(spec.shape)
@@ -176,22 +180,6 @@ class Model:
         self.flat_parameters, self.flat_gradients = parameters, gradients
         self.output_size, self.per_step = signal.features, signal.per_step
         self.input_size = input_size
-
-    def _connect(self, input_size: int) -> Signal:
-        """Tells each layer what comes in; gives what goes out of the last one."""
-        signal = Signal(input_size, True, self.takes_tokens)
-        for index, layer in enumerate(self.layers):
-            try:
-                signal = layer.build(signal)
-            except ValueError as error:
-                raise ValueError(f"layer {index}: {error}") from None
-        return signal
-
-    def _specs(self) -> Iterator[tuple[int, ParameterSpec]]:
-        """The parameters of connected layers, each with its layer's index."""
-        for index, layer in enumerate(self.layers):
-            for spec in layer.parameter_specs():
-                yield index, spec
 
     def _build_from(self, inputs: Sequences) -> None:
         """Builds the model for these inputs, or checks that they fit it."""
@@ -612,9 +600,8 @@ class Model:
         """
         self._require_built()
         rows = [("layer", "output", "parameters")]
-        signal = Signal(self.input_size or 0, True, self.takes_tokens)
-        for index, layer in enumerate(self.layers):
-            signal = layer.build(signal)  # as before: it tells the shape once more
+        signals = connect(self.layers, self.input_size or 0)
+        for index, (layer, signal) in enumerate(zip(self.layers, signals, strict=True)):
             shape = f"(batch, time, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
             rows.append((f"{index} {layer!r}", shape, f"{sum(p.size for p in layer.parameters.values()):,}"))
         rows.append(("total", self.dtype.name, f"{self.flat_parameters.size:,}"))
@@ -630,6 +617,8 @@ class Model:
 
     def get_config(self) -> dict[str, Any]:
         """Everything about the model but its numbers, JSON-able."""
+        # Of a loss that the user wrote a file can say nothing: it holds no code.
+        known = self.loss is not None and type(self.loss).__module__ == Loss.__module__
         return {
             "layers": [{"type": type(layer).__name__, **layer.get_config()} for layer in self.layers],
             "input_size": self.input_size,
@@ -637,14 +626,8 @@ class Model:
             "seed": self.seed,
             "steps": self._steps,
             "classes": self.classes,
-            "loss": self._loss_config(),
+            "loss": self.loss.get_config() if self.loss is not None and known else None,
         }
-
-    def _loss_config(self) -> dict[str, Any] | None:
-        """What a file tells of the loss: nothing of one that the user wrote, whose code no file can hold."""
-        if self.loss is None or type(self.loss).__module__ != Loss.__module__:
-            return None
-        return self.loss.get_config()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to one ``.safetensors`` file: architecture, parameters, scalers, names of the classes.
@@ -665,47 +648,11 @@ class Model:
             If the model is not built yet.
         """
         tensors = dict(self.parameters())
-        for name in ("scaler", "target_scaler"):
+        for name in SCALERS:
             scaler: Standardizer | None = getattr(self, name)
             if scaler is not None and scaler.fitted:
                 tensors.update({f"{name}.{key}": value for key, value in scaler.state().items()})
         serialization.save(path, tensors, self.get_config())
-
-    @classmethod
-    def _from_config(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Model:
-        """The model of a file; ValueError if the file does not describe one."""
-        tensors = dict(tensors)
-        scalers: dict[str, Standardizer] = {}
-        try:
-            layers = [layer_from_config(layer) for layer in config["layers"]]
-            for name in ("scaler", "target_scaler"):
-                state = {key: tensors.pop(f"{name}.{key}") for key in ("mean", "scale") if f"{name}.{key}" in tensors}
-                if state:
-                    scalers[name] = Standardizer.from_state(state)
-            model = cls(
-                layers,
-                dtype=config["dtype"],
-                seed=config["seed"],
-                classes=config["classes"],
-                scaler=scalers.get("scaler"),
-                target_scaler=scalers.get("target_scaler"),
-            )
-            model._steps = count("steps", config["steps"], least=0)
-            model.loss = None if config["loss"] is None else get_loss(config["loss"])
-            input_size = count("input_size", config["input_size"], least=0 if model.takes_tokens else 1)
-            # Before any memory is taken for what the file claims, its tensors must bear it out, one by one.
-            model._connect(input_size)
-            for index, spec in model._specs():
-                name = f"{index}.{spec.name}"
-                if name not in tensors:
-                    raise ValueError(f"the tensors do not fit the model: missing {[name]}")
-                if tensors[name].shape != spec.shape:
-                    raise ValueError(f"{name} has shape {tensors[name].shape}, expected {spec.shape}")
-            model.build(input_size)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"the file does not describe a fastlstm model: {error}") from error
-        model.load_state_dict(tensors)
-        return model
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and multiprocessing: everything but the tapes, which belong to this process's threads."""
@@ -723,29 +670,3 @@ class Model:
         if input_size is not None:
             self.build(input_size)
             self.flat_parameters[:] = parameters
-
-
-def load(path: str | os.PathLike[str]) -> Model:
-    """Reads a model that `Model.save` wrote.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    Model
-        Equal to the one saved: it takes raw data if that one had a scaler.
-
-    Raises
-    ------
-    ValueError
-        If the file is truncated, altered, or no fastlstm model; the message says which.
-    OSError
-        If it cannot be read.
-    """
-    tensors, config = serialization.load(path)
-    try:
-        return Model._from_config(config, tensors)
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
+from fastlstm import serialization
 
 
 def classifier(**kwargs: Any) -> fl.Model:
@@ -385,6 +386,7 @@ def test_a_model_with_a_loss_of_the_users_own_can_be_loaded(tmp_path: Path) -> N
         {"input_size": -3},
         {"input_size": 10**15},
         {"layers": [{"type": "LSTM", "hidden_size": 10**12}, {"type": "Dense", "output_size": 3}]},
+        {"layers": [{"type": "Embedding", "num_embeddings": 10**9, "embedding_dim": 10**6}], "input_size": 0},
         {"layers": [{"type": "LSTM", "hidden_size": 6, "num_layers": 10**12, "bidirectional": True}]},
         {"dtype": "int8"},
         {"dtype": {}},
@@ -399,7 +401,7 @@ def test_a_model_with_a_loss_of_the_users_own_can_be_loaded(tmp_path: Path) -> N
 def test_a_file_that_describes_no_model_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     model, _ = full_model()
     tensors = model.state_dict()
-    fl.model.serialization.save(tmp_path / "m", tensors, {**model.get_config(), **change})
+    serialization.save(tmp_path / "m", tensors, {**model.get_config(), **change})
     with pytest.raises(ValueError):
         fl.load(tmp_path / "m")
 
@@ -407,11 +409,11 @@ def test_a_file_that_describes_no_model_is_refused(tmp_path: Path, change: dict[
 def test_missing_and_extra_tensors_are_refused(tmp_path: Path) -> None:
     model, _ = full_model()
     tensors = model.state_dict()
-    fl.model.serialization.save(tmp_path / "extra", {**tensors, "x": np.zeros(3)}, model.get_config())
+    serialization.save(tmp_path / "extra", {**tensors, "x": np.zeros(3)}, model.get_config())
     with pytest.raises(ValueError, match=r"extra: .*unknown \['x'\]"):
         fl.load(tmp_path / "extra")
     del tensors["2.bias"]
-    fl.model.serialization.save(tmp_path / "missing", tensors, model.get_config())
+    serialization.save(tmp_path / "missing", tensors, model.get_config())
     with pytest.raises(ValueError, match=r"missing \['2.bias'\]"):
         fl.load(tmp_path / "missing")
 

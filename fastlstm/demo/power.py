@@ -1,13 +1,14 @@
 """Forecasting the power factor of a steel works: ``python -m fastlstm demo power``.
 
-A sequence model with one output per step: at every quarter of an hour it reads what is known by then and
-forecasts the lagging power factor 15 minutes, 1 hour and 24 hours later. What it puts out is the *change*
-from the present value, so that "no change", which is hard to beat at 15 minutes, costs it nothing to learn.
+A model with one output per step: after every quarter of an hour it reads what is known by then and forecasts the
+lagging power factor 15 minutes, 1 hour and 24 hours later. What it puts out is the *change* from the present
+value, so that "no change", which is hard to beat at 15 minutes, is where it begins.
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,20 @@ from ..layers import LSTM, Dense, Dropout
 from ..model import Model
 from ..optimizers import AdamW
 from ..schedules import CosineLR
-from .report import reload_and_compare, save_plot, table
+from .report import check_reloaded, printer, save_plot, table
 
 __all__ = ["HORIZONS", "baselines", "forecast", "make_inputs", "run_power"]
 
 Array = NDArray[Any]
 
 DAY = 96
-"""Steps of 15 minutes."""
+"""Steps, of 15 minutes each."""
 WEEK = 7 * DAY
 HORIZONS = {"15 minutes": 1, "1 hour": 4, "24 hours": DAY}
 """Steps ahead."""
 
 # Chosen on the validation part, and on two earlier parts of the year in its place.
-HIDDEN_SIZE = 64
+HIDDEN_SIZE = 96
 DROPOUT = 0.3
 LEARNING_RATE = 0.01
 BATCH_SIZE = 8
@@ -50,45 +51,43 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
     out_dir : Path
         An existing folder, for ``power.safetensors``, ``power.png`` and ``power-forecast.png``.
     seed : int, default 0
-        Of weights, dropout and the order of the training windows.
+        Decides weights, dropout and the order of the training windows.
     verbose : {0, 1}, default 1
-        Whether to print; with a progress bar if stderr is a terminal.
+        Whether to print, and to show a progress bar if stderr is a terminal.
 
     Returns
     -------
     dict
-        ``"mae"``: for each of `HORIZONS` a dict of the mean absolute errors on the test part, of ``"LSTM"`` and
-        the `baselines`; ``"val_mae"``: the same on the validation part; ``"epochs"``, ``"best_epoch"`` (int);
-        ``"seconds"`` (of the training); ``"model"``, ``"plot"``, ``"forecast_plot"`` (Path, or None without
+        ``"mae"``: for each of `HORIZONS` the mean absolute errors on the test part, of ``"LSTM"`` and of the
+        `baselines`; ``"val_mae"``: the same on the validation part; ``"epochs"`` and ``"best_epoch"``; ``"seconds"``
+        that the training took; ``"model"``, ``"plot"`` and ``"forecast_plot"``: the files (the plots None without
         matplotlib).
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If Ctrl-C ended the training.
     """
-
-    def say(text: str) -> None:
-        if verbose:
-            print(text, flush=True)
-
+    say = printer(verbose)
     data = load_steel_power_factor()
     train, validation, test = split(data.time, (0.7, 0.15, 0.15), method="time")
-    say("Power factor of a steel works in 2018: what will it be in 15 minutes, 1 hour, 24 hours?")
+    say("A steel works in 2018: what will its power factor be in 15 minutes, 1 hour, 24 hours?")
     for name, part in (("training", train), ("validation", validation), ("test", test)):
-        days = (part.stop - part.start) / DAY
-        first, last = data.time[part][[0, -1]].astype("datetime64[D]")
-        say(f"  {name:<10}  {first} to {last}, {days:.0f} days of {DAY} steps")
+        say(f"  {name:<10}  {data.time[part][0]} to {data.time[part][-1]}, {len(data.time[part]):,} steps")
 
     inputs, changes = make_inputs(data), _changes(data)
-    # No target of one part may lie in the next; and a forecast needs a day of inputs before it.
+    # No target of one part may lie in the next part, and a forecast needs a day of inputs before it.
     X_train, y_train = (_two_days(rows[WEEK : train.stop - DAY]) for rows in (inputs, changes))
     X_val, y_val = (_two_days(rows[validation.start - DAY : validation.stop - DAY]) for rows in (inputs, changes))
 
+    say(f"\nTraining on {len(X_train)} windows of two days, with {X_train.shape[2]} inputs at each step")
     model = Model(
         [LSTM(HIDDEN_SIZE, return_sequences=True), Dropout(DROPOUT), Dense(len(HORIZONS))],
         seed=seed,
         scaler=Standardizer(),
         target_scaler=Standardizer(),
     )
-    say(f"\nTraining on {len(X_train)} windows of two days, {X_train.shape[2]} inputs a step")
     start = time.perf_counter()
-    stopping = EarlyStopping(patience=PATIENCE)
     history = model.fit(
         X_train,
         y_train,
@@ -97,36 +96,35 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
         epochs=EPOCHS,
         batch_size=BATCH_SIZE,
         validation_data=(X_val, y_val),
-        callbacks=[stopping],
+        callbacks=[EarlyStopping(patience=PATIENCE)],
         verbose=verbose,
     )
     if history.interrupted:
         raise KeyboardInterrupt
     seconds = time.perf_counter() - start
-    say(f"  {history.epochs} epochs in {seconds:.1f} s; the weights of epoch {history.best_epoch} are kept")
+    say(f"  {history.epochs} epochs in {seconds:.1f} s, kept the weights of epoch {history.best_epoch}")
 
     forecasts = forecast(model, data)
-    mae = _errors(data, forecasts, test)
+    errors = _errors(data, forecasts, test)
     say("\nMean absolute error on the test part")
-    say(_error_table(mae))
+    say(_error_table(errors))
 
     say("\nFiles")
     path = out_dir / "power.safetensors"
     model.save(path)
-    say(f"  {path}  the model")
+    say(f"  {path}: the model; read again, ", end="")
+    check_reloaded(path, partial(forecast, data=data), forecasts)
+    say("it gives the same forecasts")
     plot = save_plot(history.plot, out_dir / "power.png", "loss and error over the epochs", say)
+    week = slice(test.start, test.start + WEEK)
     forecast_plot = save_plot(
-        lambda file: _plot_week(file, data, forecasts, test),
-        out_dir / "power-forecast.png",
-        "a week of the test part",
-        say,
+        partial(_plot_forecasts, data, forecasts, week), out_dir / "power-forecast.png", "a week of the test part", say
     )
-    reload_and_compare(path, lambda loaded: forecast(loaded, data), forecasts)
-    say("The model file, read again, gives the same forecasts. To use it:")
-    say(f"  from fastlstm.demo import power; data = fl.datasets.load_steel_power_factor()")
-    say(f'  power.forecast(fl.load("{path.as_posix()}"), data)[-1]  # from the last step of the data')
+    say("\nTo use the model:")
+    say("  import fastlstm as fl; from fastlstm.demo import power; data = fl.datasets.load_steel_power_factor()")
+    say(f'  power.forecast(fl.load("{path.as_posix()}"), data)[-1]  # the power factors after the last step')
     return {
-        "mae": mae,
+        "mae": errors,
         "val_mae": _errors(data, forecasts, validation),
         "epochs": history.epochs,
         "best_epoch": history.best_epoch,
@@ -135,3 +133,144 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
         "plot": plot,
         "forecast_plot": forecast_plot,
     }
+
+
+def make_inputs(data: SteelPowerFactor) -> NDArray[np.float32]:
+    """What is known at the end of each step: measurements up to then, and the calendar.
+
+    Parameters
+    ----------
+    data : SteelPowerFactor
+
+    Returns
+    -------
+    ndarray of float32, shape (steps, features)
+        Row t depends on rows 0 to t of the measurements only. In the first week, of which no last week is
+        known, some features are NaN.
+    """
+    factor = _power_factor(data)
+    columns = [*data.values.T]
+    for ahead in HORIZONS.values():
+        # What was measured at the same time of the day as the moment to forecast, on former days.
+        columns += [_earlier(factor, back - ahead) for back in (DAY, 2 * DAY, 3 * DAY, WEEK) if back > ahead]
+    minutes = (data.time - data.time.astype("datetime64[D]")).astype(np.float64)
+    for harmonic in (1, 2, 3, 4):
+        angle = 2 * np.pi * harmonic * minutes / (24 * 60)
+        columns += [np.sin(angle), np.cos(angle)]
+    for day_of_week in (data.day_of_week, (data.day_of_week + 1) % 7):  # now, and in 24 hours
+        columns += [day_of_week == day for day in (0, 5, 6)]  # Monday, Saturday, Sunday
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def forecast(model: Model, data: SteelPowerFactor) -> NDArray[np.float32]:
+    """Forecast the power factor from every step of the data.
+
+    Parameters
+    ----------
+    model : Model
+        As `run_power` saves it.
+    data : SteelPowerFactor
+        At least nine days; its end is the present.
+
+    Returns
+    -------
+    ndarray of float32, shape (steps, 3)
+        Row t: the lagging power factor 15 minutes, 1 hour and 24 hours after step t. NaN in the first eight to
+        nine days, of which too little is known.
+    """
+    inputs = make_inputs(data)
+    # The first day of each window only makes the model acquainted with the second.
+    changes = model.predict(_two_days(inputs[WEEK:]))[:, DAY:].reshape(-1, len(HORIZONS))
+    forecasts = np.full((len(inputs), len(HORIZONS)), np.nan, np.float32)
+    forecasts[-len(changes) :] = _power_factor(data)[-len(changes) :, None] + changes
+    return forecasts
+
+
+def baselines(data: SteelPowerFactor, ahead: int) -> dict[str, NDArray[np.float32]]:
+    """Forecasts that need no model.
+
+    Parameters
+    ----------
+    data : SteelPowerFactor
+    ahead : int
+        Steps ahead, 1 to 96.
+
+    Returns
+    -------
+    dict of str to ndarray of float32, shape (steps,)
+        What to expect `ahead` steps after each step: ``"persistence"``, the present value; ``"yesterday"`` and
+        ``"last week"``, the value 24 hours and 7 days before that moment. NaN where the data do not reach.
+    """
+    factor = _power_factor(data)
+    return {
+        "persistence": factor,
+        "yesterday": _earlier(factor, DAY - ahead),
+        "last week": _earlier(factor, WEEK - ahead),
+    }
+
+
+def _power_factor(data: SteelPowerFactor) -> NDArray[np.float32]:
+    return data.values[:, data.columns.index("lagging_power_factor")]
+
+
+def _earlier(series: Array, steps: int) -> Array:
+    """The series as it was so many steps before, NaN where it had not begun."""
+    moved = np.full_like(series, np.nan)
+    moved[steps:] = series[: len(series) - steps]
+    return moved
+
+
+def _later(series: Array, steps: int) -> Array:
+    """The series as it will be so many steps later, NaN where it has ended."""
+    return _earlier(series[::-1], steps)[::-1]
+
+
+def _changes(data: SteelPowerFactor) -> Array:
+    """What the model learns, (steps, 3): the change of the power factor over each horizon."""
+    factor = _power_factor(data)
+    return np.stack([_later(factor, ahead) - factor for ahead in HORIZONS.values()], axis=1)
+
+
+def _two_days(rows: Array) -> Array:
+    """Windows of two days, (days - 1, 192, features), each beginning a day after the one before; the last one
+    ends with the rows."""
+    days = rows[len(rows) % DAY :].reshape(-1, DAY, rows.shape[1])
+    return np.concatenate([days[:-1], days[1:]], axis=1)
+
+
+def _errors(data: SteelPowerFactor, forecasts: Array, part: slice) -> dict[str, dict[str, float]]:
+    """Mean absolute errors of forecasts made in a part of the data, for moments within it."""
+    errors: dict[str, dict[str, float]] = {}
+    for (name, ahead), model_forecast in zip(HORIZONS.items(), forecasts.T, strict=True):
+        truth = _later(_power_factor(data), ahead)
+        origins = slice(part.start, part.stop - ahead)
+        candidates = {"LSTM": model_forecast, **baselines(data, ahead)}
+        errors[name] = {
+            method: float(np.abs(values - truth)[origins].mean(dtype=np.float64)) for method, values in candidates.items()
+        }
+    return errors
+
+
+def _error_table(errors: dict[str, dict[str, float]]) -> str:
+    methods = list(errors[next(iter(HORIZONS))])
+    rows = [["", *methods, "LSTM against the best other"]]
+    for name, error in errors.items():
+        best_other = min(value for method, value in error.items() if method != "LSTM")
+        rows.append([name, *(f"{error[m]:.4f}" for m in methods), f"{error['LSTM'] / best_other - 1:+.0%}"])
+    return table(rows)
+
+
+def _plot_forecasts(data: SteelPowerFactor, forecasts: Array, part: slice, path: Path) -> None:
+    """Draw measured values, and forecasts at the time for which they were made."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.0, 6.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(HORIZONS), sharex=True, sharey=True)
+    for axes, (name, ahead), values in zip(panels, HORIZONS.items(), forecasts.T, strict=True):
+        axes.plot(data.time[part], _power_factor(data)[part], color="0.6", label="measured")
+        axes.plot(data.time[part], _earlier(values, ahead)[part], color="C3", linewidth=1.0, label=f"forecast {name} before")
+        axes.set_ylabel("power factor")
+        axes.legend(loc="lower right")
+    figure.savefig(path, dpi=150)

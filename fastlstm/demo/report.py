@@ -1,65 +1,73 @@
-"""What both demos print and check."""
+"""What both demos do at the end: print tables, save plots, read the model again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..model import Model, load
+from ..loading import load
+from ..model import Model
 
-__all__ = ["reload_and_compare", "save_plot", "table"]
+__all__ = ["Print", "check_reloaded", "printer", "save_plot", "table"]
 
-Print = Callable[[str], None]
+Print = Callable[..., None]
 
 
-def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """Lay out rows of equal length in columns: the first one to the left, the others to the right."""
+def printer(verbose: int) -> Print:
+    """`print`, flushed so that it keeps its place among progress bars, or a function that is silent."""
+    return partial(print, flush=True) if verbose else lambda *args, **kwargs: None
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows of equal length in columns, the first one flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for first, *others in rows:
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append(indent + "  ".join(cells).rstrip())
+    for head, *cells in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  " + "  ".join([head.ljust(widths[0]), *aligned]))
     return "\n".join(lines)
 
 
 def save_plot(draw: Callable[[Path], object], path: Path, what: str, say: Print) -> Path | None:
-    """Save a plot, or say in one line what to install for it.
+    """Save a plot and say so, or say in one line what to install for it.
 
     Parameters
     ----------
     draw : callable
-        Draws into the file that it is given; raises ImportError if matplotlib is missing.
+        Draws into the file that it is given. Raises ImportError if matplotlib is missing.
     path : Path
         The file.
     what : str
         What the plot shows.
     say : callable
-        Prints a line.
+        As `printer` gives it.
 
     Returns
     -------
     Path or None
-        The file; None if there is none.
+        The file, or None without matplotlib.
     """
     try:
         draw(path)
     except ImportError:
-        say(f"  {path.name} is left out: plots need matplotlib, pip install 'fastlstm[plot]'")
+        say(f"  no {path.name}: plots need matplotlib, pip install 'fastlstm[plot]'")
         return None
-    say(f"  {path}  {what}")
+    say(f"  {path}: {what}")
     return path
 
 
-def reload_and_compare(path: Path, predict: Callable[[Model], np.ndarray], expected: np.ndarray) -> None:
-    """Load a model file and check that it predicts what the model in memory did, bit by bit.
+def check_reloaded(path: Path, predict: Callable[[Model], NDArray[Any]], expected: NDArray[Any]) -> None:
+    """Load a model and check that it predicts bit by bit what it predicted before it was saved.
 
     Raises
     ------
     RuntimeError
         If it does not.
     """
-    if not np.array_equal(predict(load(path)), expected, equal_nan=expected.dtype.kind == "f"):
-        raise RuntimeError(f"the model loaded from {path} predicts something else than the one that was saved")
+    if predict(load(path)).tobytes() != expected.tobytes():
+        raise RuntimeError(f"the model read from {path} does not predict what the saved one did")

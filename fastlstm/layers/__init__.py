@@ -9,6 +9,7 @@ from .dense import Dense
 from .dropout import Dropout, dropout_seed
 from .embedding import Embedding
 from .lstm import LSTM
+from .stack import connect, stack_parameters, takes_tokens
 
 __all__ = [
     "LSTM",
@@ -20,8 +21,11 @@ __all__ = [
     "ParameterSpec",
     "Signal",
     "Tape",
+    "connect",
     "dropout_seed",
     "layer_from_config",
+    "stack_parameters",
+    "takes_tokens",
 ]
 
 _LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, Dense, Dropout, Embedding)}
