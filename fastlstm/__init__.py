@@ -14,7 +14,7 @@ from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, Redu
 from .config import get_num_threads, set_num_threads, show_config
 from .data import Standardizer, split, windows
 from .history import History
-from .layers import LSTM, Dense, Dropout, Embedding
+from .layers import LSTM, Dense, Dropout, Embedding, GaussianNoise
 from .loading import load
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
@@ -39,6 +39,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Embedding",
+    "GaussianNoise",
     "History",
     "Huber",
     "Model",

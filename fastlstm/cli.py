@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the model and the plot, made if missing (default: %(default)s)",
     )
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed (default: %(default)s)")
-    demo.add_argument("--quiet", action="store_true", help="no progress bar")
+    demo.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
 
 

@@ -112,9 +112,8 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
     say("\nFiles")
     path = out_dir / "power.safetensors"
     model.save(path)
-    say(f"  {path}: the model; read again, ", end="")
     check_reloaded(path, partial(forecast, data=data), forecasts)
-    say("it gives the same forecasts")
+    say(f"  {path}: the model; read again, it gives the same forecasts")
     plot = save_plot(history.plot, out_dir / "power.png", "loss and error over the epochs", say)
     week = slice(test.start, test.start + WEEK)
     forecast_plot = save_plot(
@@ -175,14 +174,21 @@ def forecast(model: Model, data: SteelPowerFactor) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (steps, 3)
-        Row t: the lagging power factor 15 minutes, 1 hour and 24 hours after step t. NaN in the first eight to
-        nine days, of which too little is known.
+        Row t: the lagging power factor, from 0 to 1, that is expected 15 minutes, 1 hour and 24 hours after step
+        t. NaN in the first eight to nine days, before which too little is known.
+
+    Raises
+    ------
+    ValueError
+        If the data are shorter than nine days.
     """
+    if len(data.time) < WEEK + 2 * DAY:
+        raise ValueError(f"data has {len(data.time)} steps, expected at least nine days of them, {WEEK + 2 * DAY}")
     inputs = make_inputs(data)
     # The first day of each window only makes the model acquainted with the second.
     changes = model.predict(_two_days(inputs[WEEK:]))[:, DAY:].reshape(-1, len(HORIZONS))
     forecasts = np.full((len(inputs), len(HORIZONS)), np.nan, np.float32)
-    forecasts[-len(changes) :] = _power_factor(data)[-len(changes) :, None] + changes
+    forecasts[-len(changes) :] = np.clip(_power_factor(data)[-len(changes) :, None] + changes, 0.0, 1.0)
     return forecasts
 
 
@@ -244,9 +250,9 @@ def _errors(data: SteelPowerFactor, forecasts: Array, part: slice) -> dict[str, 
     for (name, ahead), model_forecast in zip(HORIZONS.items(), forecasts.T, strict=True):
         truth = _later(_power_factor(data), ahead)
         origins = slice(part.start, part.stop - ahead)
-        candidates = {"LSTM": model_forecast, **baselines(data, ahead)}
+        methods = {"LSTM": model_forecast, **baselines(data, ahead)}
         errors[name] = {
-            method: float(np.abs(values - truth)[origins].mean(dtype=np.float64)) for method, values in candidates.items()
+            method: float(np.abs(values - truth)[origins].mean(dtype=np.float64)) for method, values in methods.items()
         }
     return errors
 
@@ -270,7 +276,8 @@ def _plot_forecasts(data: SteelPowerFactor, forecasts: Array, part: slice, path:
     panels = figure.subplots(len(HORIZONS), sharex=True, sharey=True)
     for axes, (name, ahead), values in zip(panels, HORIZONS.items(), forecasts.T, strict=True):
         axes.plot(data.time[part], _power_factor(data)[part], color="0.6", label="measured")
-        axes.plot(data.time[part], _earlier(values, ahead)[part], color="C3", linewidth=1.0, label=f"forecast {name} before")
+        forecast_for = _earlier(values, ahead)
+        axes.plot(data.time[part], forecast_for[part], color="C3", linewidth=1.0, label=f"forecast {name} before")
         axes.set_ylabel("power factor")
         axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)

@@ -1,4 +1,9 @@
-"""Telling nine speakers apart by one vowel: ``python -m fastlstm demo``."""
+"""Telling nine speakers apart by one vowel: ``python -m fastlstm demo``.
+
+Two trainings with the same settings: one on 85 % of the training utterances, which shows on the others how well
+it goes, then one on all of them, for the test. 270 utterances are too few to leave 15 % of them out for good, or to
+choose the best epoch by.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..callbacks import EarlyStopping
 from ..data import Standardizer, split
-from ..datasets import load_japanese_vowels
-from ..layers import LSTM, Dense, Dropout
+from ..datasets import JapaneseVowels, load_japanese_vowels
+from ..history import History
+from ..layers import LSTM, Dense, Dropout, GaussianNoise
 from ..model import Model
 from ..optimizers import AdamW
 from ..schedules import CosineLR
 from .report import check_reloaded, printer, save_plot, table
 
-__all__ = ["noisy_copies", "run_vowels"]
+__all__ = ["run_vowels"]
 
-# Chosen by repeated cross-validation on the training utterances.
-HIDDEN_SIZE = 128
+# Chosen by the mean cross-entropy of five-fold cross-validation, three times over, on the training utterances.
+HIDDEN_SIZE = 200
+NOISE = 0.9
 INPUT_DROPOUT = 0.2
 OUTPUT_DROPOUT = 0.5
-COPIES = 12
-NOISE = 0.9
 LEARNING_RATE = 3e-3
-EPOCHS = 5
-PATIENCE = 5
+EPOCHS = 80
 
 
 def run_vowels(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
@@ -39,17 +42,17 @@ def run_vowels(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]
     out_dir : Path
         An existing folder, for ``vowels.safetensors`` and ``vowels.png``.
     seed : int, default 0
-        Decides the validation part, the noise, weights, dropout and the order of the training utterances.
+        Decides the validation part, weights, noise, dropout and the order of the training utterances.
     verbose : {0, 1}, default 1
         Whether to print, and to show a progress bar if stderr is a terminal.
 
     Returns
     -------
     dict
-        ``"accuracy"`` and ``"loss"`` on the test part, ``"val_accuracy"`` and ``"val_loss"``; ``"confusion"``, the
-        test utterances by speaker (rows) and by speaker recognised (columns), int64 (9, 9); ``"epochs"`` and
-        ``"best_epoch"``; ``"seconds"`` that the training took; ``"model"`` and ``"plot"``: the files (the plot None
-        without matplotlib).
+        ``"accuracy"`` and ``"loss"`` on the test part; ``"val_accuracy"`` and ``"val_loss"`` of the first training;
+        ``"confusion"``, the test utterances by speaker (rows) and by speaker recognised (columns), int64 (9, 9);
+        ``"epochs"`` of each training; ``"seconds"`` that both took; ``"model"`` and ``"plot"``: the files (the plot
+        None without matplotlib).
 
     Raises
     ------
@@ -58,52 +61,25 @@ def run_vowels(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]
     """
     say = printer(verbose)
     data = load_japanese_vowels()
-    train, validation = split(data.y_train, (0.85, 0.15), method="stratified", seed=seed)
-    X_train, y_train = [data.X_train[i] for i in train], data.y_train[train]
-    X_val, y_val = [data.X_train[i] for i in validation], data.y_train[validation]
     frames = [len(x) for x in data.X_train + data.X_test]
     say(f"Japanese vowels: which of {len(data.classes)} speakers said /ae/?")
-    say(f"  {len(X_train)} utterances for training, {len(X_val)} for validation, {len(data.X_test)} for the test;")
-    say(f"  {min(frames)} to {max(frames)} steps of 6.4 ms, with {X_train[0].shape[1]} coefficients each")
+    say(f"  {len(data.X_train)} utterances for training and validation, {len(data.X_test)} for the test;")
+    say(f"  {min(frames)} to {max(frames)} steps of 6.4 ms each, with {data.X_train[0].shape[1]} coefficients")
 
-    scaler = Standardizer().fit(X_train)
-    X_noisy, y_noisy = noisy_copies(X_train, y_train, COPIES, NOISE * scaler.scale_, seed)
-    say(f"\nTraining on the utterances and {COPIES - 1} copies of each with noise")
-    model = Model(
-        [
-            Dropout(INPUT_DROPOUT),
-            LSTM(HIDDEN_SIZE, bidirectional=True),
-            Dropout(OUTPUT_DROPOUT),
-            Dense(len(data.classes)),
-        ],
-        seed=seed,
-        scaler=scaler,
-        classes=data.classes,
-    )
+    train, validation = split(data.y_train, (0.85, 0.15), method="stratified", seed=seed)
+    say(f"\nTraining on {len(train)} utterances, validating on {len(validation)}")
     start = time.perf_counter()
-    history = model.fit(
-        X_noisy,
-        y_noisy,
-        loss="cross_entropy",
-        optimizer=AdamW(CosineLR(LEARNING_RATE)),
-        epochs=EPOCHS,
-        validation_data=(X_val, y_val),
-        callbacks=[EarlyStopping(patience=PATIENCE)],
-        verbose=verbose,
-    )
-    if history.interrupted:
-        raise KeyboardInterrupt
+    _, history = _train(data, train, seed, verbose, validation)
+    val_loss, val_accuracy = (history.history[name][-1] for name in ("val_loss", "val_accuracy"))
+    say(f"  {history.epochs} epochs: validation accuracy {val_accuracy:.3f}, loss {val_loss:.3f}")
+    say(f"Training anew, on all {len(data.X_train)}")
+    model, _ = _train(data, np.arange(len(data.X_train)), seed, verbose)
     seconds = time.perf_counter() - start
-    validated = model.evaluate(X_val, y_val)
-    say(
-        f"  {history.epochs} epochs in {seconds:.1f} s, kept the weights of epoch {history.best_epoch}: "
-        f"validation accuracy {validated['accuracy']:.3f}"
-    )
+    say(f"  both took {seconds:.1f} s")
 
     tested = model.evaluate(data.X_test, data.y_test)
-    predicted = model.predict(data.X_test).argmax(axis=1)
-    confusion = np.zeros((len(data.classes),) * 2, np.int64)
-    np.add.at(confusion, (data.y_test, predicted), 1)
+    confusion = np.zeros((len(data.classes), len(data.classes)), np.int64)
+    np.add.at(confusion, (data.y_test, model.predict(data.X_test).argmax(axis=1)), 1)
     say(f"\nTest accuracy {tested['accuracy']:.4f}: {confusion.trace()} of {confusion.sum()} utterances")
     say("Speakers (rows), and who was recognised (columns):")
     say(_confusion_table(confusion, data.classes))
@@ -111,50 +87,58 @@ def run_vowels(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]
     say("\nFiles")
     path = out_dir / "vowels.safetensors"
     model.save(path)
-    say(f"  {path}: the model; read again, ", end="")
-    check_reloaded(path, lambda loaded: loaded.predict_classes(data.X_test), model.predict_classes(data.X_test))
-    say("it gives the same predictions")
+    check_reloaded(path, lambda loaded: loaded.predict(data.X_test), model.predict(data.X_test))
+    say(f"  {path}: the model; read again, it gives the same predictions")
     plot = save_plot(history.plot, out_dir / "vowels.png", "loss and accuracy over the epochs", say)
     say("\nTo use the model:")
     say(f'  import fastlstm as fl; model = fl.load("{path.as_posix()}")')
-    say("  model.predict_classes([utterance])  # a list of arrays (time, 12)")
+    say("  model.predict_classes(fl.datasets.load_japanese_vowels().X_test)  # a list of arrays (time, 12)")
     return {
         **tested,
-        "val_loss": validated["loss"],
-        "val_accuracy": validated["accuracy"],
+        "val_loss": val_loss,
+        "val_accuracy": val_accuracy,
         "confusion": confusion,
         "epochs": history.epochs,
-        "best_epoch": history.best_epoch,
         "seconds": seconds,
         "model": path,
         "plot": plot,
     }
 
 
-def noisy_copies(
-    X: list[NDArray[np.float32]], y: NDArray[np.int64], copies: int, noise: NDArray[np.float64], seed: int
-) -> tuple[list[NDArray[np.float32]], NDArray[np.int64]]:
-    """Give a training set more variety: itself, and copies of it with normal noise.
+def _train(
+    data: JapaneseVowels,
+    train: NDArray[np.int64],
+    seed: int,
+    verbose: int,
+    validation: NDArray[np.int64] | None = None,
+) -> tuple[Model, History]:
+    """Train a model on some of the training utterances."""
+    model = Model(
+        [
+            GaussianNoise(NOISE),
+            Dropout(INPUT_DROPOUT),
+            LSTM(HIDDEN_SIZE, bidirectional=True),
+            Dropout(OUTPUT_DROPOUT),
+            Dense(len(data.classes)),
+        ],
+        seed=seed,
+        scaler=Standardizer(),
+        classes=data.classes,
+    )
+    history = model.fit(
+        *_cases(data, train),
+        optimizer=AdamW(CosineLR(LEARNING_RATE)),
+        epochs=EPOCHS,
+        validation_data=None if validation is None else _cases(data, validation),
+        verbose=verbose,
+    )
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return model, history
 
-    Parameters
-    ----------
-    X : list of ndarray (time, features)
-    y : ndarray (n,)
-    copies : int
-        Copies of each series, the first one as it is.
-    noise : ndarray (features,)
-        Standard deviation of the noise.
-    seed : int
-        Decides the noise.
 
-    Returns
-    -------
-    list of ndarray, ndarray
-        `copies` times as many series, and their labels.
-    """
-    rng = np.random.default_rng(seed)
-    noisy = [(x + noise * rng.standard_normal(x.shape)).astype(x.dtype) for _ in range(copies - 1) for x in X]
-    return X + noisy, np.tile(y, copies)
+def _cases(data: JapaneseVowels, chosen: NDArray[np.int64]) -> tuple[list[NDArray[np.float32]], NDArray[np.int64]]:
+    return [data.X_train[index] for index in chosen], data.y_train[chosen]
 
 
 def _confusion_table(confusion: NDArray[np.int64], names: tuple[str, ...]) -> str:

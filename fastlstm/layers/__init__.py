@@ -9,6 +9,7 @@ from .dense import Dense
 from .dropout import Dropout, dropout_seed
 from .embedding import Embedding
 from .lstm import LSTM
+from .noise import GaussianNoise
 from .stack import connect, stack_parameters, takes_tokens
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "GaussianNoise",
     "Layer",
     "LayerTape",
     "ParameterSpec",
@@ -28,7 +30,7 @@ __all__ = [
     "takes_tokens",
 ]
 
-_LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, Dense, Dropout, Embedding)}
+_LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, Dense, Dropout, Embedding, GaussianNoise)}
 
 
 def layer_from_config(config: dict[str, Any]) -> Layer:

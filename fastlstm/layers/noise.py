@@ -1,0 +1,56 @@
+"""Noise on the inputs of a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._checks import non_negative
+from .base import Array, Layer, LayerTape, Signal, Tape
+
+__all__ = ["GaussianNoise"]
+
+
+class GaussianNoise(Layer):
+    """Adds normal noise to its inputs in training, so that a small training set is never seen twice the same.
+
+    It does nothing in inference. As the first layer of a model with a scaler, the unit of the noise is the standard
+    deviation of each feature. Training with noise on the inputs is a kind of Tikhonov regularization (Bishop 1995);
+    the name is Keras's. The noise depends on the model's seed, the number of the training step and the shape of the
+    batch, not on the number of threads.
+
+    Parameters
+    ----------
+    stddev : float
+        Standard deviation of the noise, >= 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If stddev is not a number of at least 0.
+    """
+
+    def __init__(self, stddev: float) -> None:
+        super().__init__()
+        self.stddev = non_negative("stddev", stddev)
+
+    def build(self, signal: Signal) -> Signal:
+        if signal.tokens:
+            raise ValueError("GaussianNoise reads numbers and gets token ids: put it behind the fl.Embedding")
+        return signal
+
+    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+        if not (tape.training and self.stddev):
+            return x
+        y = mine.buffers.get("y", x.shape, tape.dtype)
+        np.random.Generator(np.random.Philox(key=mine.seed)).standard_normal(dtype=y.dtype, out=y)
+        y *= self.stddev
+        y += x
+        return y
+
+    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+        return dy if need_dx else None
+
+    def get_config(self) -> dict[str, Any]:
+        return {"stddev": self.stddev}
