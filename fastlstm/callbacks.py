@@ -137,6 +137,8 @@ class EarlyStopping(_Monitor):
         Whether the model gets back the weights of its best epoch at the end of the run, however it ended.
     mode : {"auto", "min", "max"}
         Whether small or large values are good; "auto" knows by the name (loss, mae, accuracy, ...).
+    start_from_epoch : int, default 1
+        First epoch, counted from 1, that is looked at: the uneven beginning of a run can be passed over.
 
     Attributes
     ----------
@@ -155,9 +157,11 @@ class EarlyStopping(_Monitor):
         min_delta: float = 0.0,
         restore_best: bool = True,
         mode: Mode = "auto",
+        start_from_epoch: int = 1,
     ) -> None:
         super().__init__(monitor, min_delta, mode)
         self.patience = _checks.count("patience", patience)
+        self.start_from_epoch = _checks.count("start_from_epoch", start_from_epoch)
         self.restore_best = restore_best
         self._forget()
 
@@ -172,6 +176,8 @@ class EarlyStopping(_Monitor):
         self._forget()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        if epoch < self.start_from_epoch:
+            return
         if self._improved(logs):
             self.best_epoch = epoch
             self._waited = 0

@@ -51,7 +51,8 @@ def windows(
     length : int
         Steps of a window.
     horizon : int
-        Steps to forecast.
+        Steps to forecast. With 0 the windows reach to the very end of the series, for a forecast of what is not
+        known yet, and `y` is empty.
     stride : int
         Steps from one window to the next.
     target : int, slice or list of int, optional
@@ -83,8 +84,9 @@ def windows(
     >>> X[:, :, 0].tolist(), y.tolist()
     ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
     """
-    for label, value in (("length", length), ("horizon", horizon), ("stride", stride)):
-        count(label, value)
+    count("length", length)
+    count("horizon", horizon, 0)
+    count("stride", stride)
     if isinstance(series, np.ma.MaskedArray):
         raise TypeError("series is a masked array, expected plain numbers: pass series.filled(...)")
     array = np.asarray(series)

@@ -82,6 +82,13 @@ def test_early_stopping_can_keep_the_last_weights() -> None:
     assert callback.model.flat_parameters[0] == 2
 
 
+def test_early_stopping_can_pass_over_the_first_epochs() -> None:
+    callback = attached(EarlyStopping(patience=2, start_from_epoch=3))
+    assert run(callback, [0.0, 9.0, 3.0, 2.0, 3.0, 4.0, 1.0]) == 6
+    assert (callback.best, callback.best_epoch) == (2.0, 4)
+    assert callback.model.flat_parameters[0] == 4
+
+
 def test_early_stopping_counts_only_changes_beyond_min_delta() -> None:
     callback = attached(EarlyStopping(patience=2, min_delta=0.5))
     assert run(callback, [3.0, 2.75, 2.5, 0.0]) == 3  # 2.5 is just not more than 0.5 below 3

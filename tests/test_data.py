@@ -459,6 +459,12 @@ def test_windows_of_one_channel():
     assert X.shape == (3, 3, 1)
 
 
+def test_windows_without_a_horizon_reach_to_the_end():
+    X, y = data.windows(np.arange(6), 3, horizon=0)
+    assert X[:, :, 0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
+    assert y.shape == (4, 0)
+
+
 @pytest.mark.parametrize("steps", [8, 9, 10, 11, 31])
 @pytest.mark.parametrize(("length", "horizon", "stride"), [(5, 3, 1), (5, 3, 2), (1, 1, 1), (1, 7, 3), (7, 1, 5)])
 @pytest.mark.parametrize(
@@ -490,7 +496,7 @@ def test_windows_equal_slices(steps, length, horizon, stride, target, columns):
         ((np.zeros((5, 2, 2)), 1), None, r"shape \(5, 2, 2\), expected \(steps,\)"),
         ((np.zeros((5, 0)), 1), None, r"shape \(5, 0\)"),
         ((np.zeros(5), 0), None, "length must be at least 1, got 0"),
-        ((np.zeros(5), 1, 0), None, "horizon must be at least 1"),
+        ((np.zeros(5), 1, -1), None, "horizon must be at least 0"),
         ((np.zeros(5), 1, 1, 0), None, "stride must be at least 1"),
         ((np.zeros((5, 4)), 1), 4, "target = 4, expected a column from 0 to 3"),
         ((np.zeros((5, 4)), 1), -1, "target must be at least 0"),

@@ -80,12 +80,12 @@ def test_files_are_small_and_attributed():
         assert expected in attribution
 
 
-def test_nothing_is_loaded_at_import():
+def test_nothing_is_loaded_at_import(tmp_path):
     code = (
         "import numpy\n"
         "def refuse(*a, **k): raise AssertionError('loaded at import')\n"
         "numpy.load = refuse\n"
         "import fastlstm.datasets\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
