@@ -14,7 +14,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from ._checks import count
-from .sequences import Sequences, Shuffle, Targets, as_sequences, as_targets, encode_labels
+from .sequences import Sequences, as_sequences
+from .shuffle import Shuffle
+from .targets import Targets, as_targets, encode_labels
 
 __all__ = [
     "Sequences",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from . import _checks, _core
 from .buffers import Buffers
 from .config import resolve_threads
-from .sequences import IGNORE
+from .targets import IGNORE
 
 Array = NDArray[Any]
 

@@ -1,10 +1,9 @@
 """One interface over arrays, memory maps and lists of series, read batch by batch.
 
-`Sequences` wraps the inputs of a model and `Targets` what it should answer. Both keep a reference to what the
-user passed and copy only the cases of a batch, so data larger than the memory can be trained on. `Shuffle`
-orders the cases of an epoch.
+`Sequences` keeps a reference to what the user passed and copies only the cases of a batch, so data larger than the
+memory can be trained on.
 
-Shapes: n cases, T steps, F features, K columns; a batch has b cases and T_b steps.
+Shapes: n cases, T steps, F features; a batch has b cases and T_b steps.
 """
 
 from __future__ import annotations
@@ -17,24 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ._checks import count
-
-__all__ = [
-    "IGNORE",
-    "Indices",
-    "Sequences",
-    "Shuffle",
-    "Targets",
-    "as_sequences",
-    "as_targets",
-    "encode_labels",
-]
-
-IGNORE = -100
-"""Label that every loss skips, as in ``torch.nn.CrossEntropyLoss``."""
-
-PERMUTATION_LIMIT = 2**20
-"""Up to this many cases `Shuffle` holds the whole permutation (8 bytes each)."""
+__all__ = ["Block", "Indices", "Sequences", "as_sequences"]
 
 BLOCK_VALUES = 2**20
 """Values looked at in one go by the scans over a whole data set."""
@@ -187,7 +169,7 @@ class Sequences(ABC):
                 )
 
 
-class _ArraySequences(Sequences):
+class ArraySequences(Sequences):
     """Cases of one array (n, T, F); for tokens (n, T, 1)."""
 
     def __init__(
@@ -234,7 +216,7 @@ class _ArraySequences(Sequences):
         else:
             rows = indices
         lengths = None if self.lengths is None else self.lengths[indices]
-        return _ArraySequences(array, lengths, self.tokens, self.name, rows)
+        return ArraySequences(array, lengths, self.tokens, self.name, rows)
 
     def blocks(self) -> Iterator[Block]:
         hop = self._hop()
@@ -428,8 +410,8 @@ def as_sequences(
             raise ValueError(
                 f"{name} is a list, whose series have their own lengths: pass lengths=None, or one padded array"
             )
-        return _from_list(X, tokens, name)
-    array = _real_numbers(X, tokens, name)
+        return list_sequences(X, tokens, name)
+    array = real_numbers(X, tokens, name)
     expected = "a (batch, time) array of token ids" if tokens else "(batch, time, features) or (batch, time)"
     advice = {
         1: f"for one series pass {name}[None]" if tokens else f"for one series pass {name}[None, :, None]",
@@ -442,15 +424,15 @@ def as_sequences(
     if array.ndim == 2:
         array = array[:, :, None]
     checked = None if lengths is None else _checked_lengths(lengths, array.shape[0], array.shape[1], name)
-    return _ArraySequences(array, checked, tokens, name)
+    return ArraySequences(array, checked, tokens, name)
 
 
-def _from_list(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> Sequences:
+def list_sequences(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> Sequences:
     if not X:
         raise ValueError(f"{name} is an empty list, expected at least one series")
     series: list[NDArray[Any]] = []
     for i, member in enumerate(X):
-        one = _real_numbers(member, tokens, f"{name}[{i}]")
+        one = real_numbers(member, tokens, f"{name}[{i}]")
         expected = "(time,) integers" if tokens else "(time, features) or (time,)"
         if one.ndim != 1 and (one.ndim != 2 or tokens):
             raise ValueError(
@@ -469,7 +451,7 @@ def _from_list(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> Seque
     return _ListSequences(series, tokens, name)
 
 
-def _plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
+def plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: pass {name}.filled(...), and `lengths` for padding at the end")
     try:
@@ -478,8 +460,8 @@ def _plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
         raise ValueError(f"{name} is ragged: pass a list of arrays, one for each series") from error
 
 
-def _real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
-    array = _plain_array(values, name)
+def real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
+    array = plain_array(values, name)
     if array.dtype == object:
         raise TypeError(
             f"{name} has type object, expected numbers: pass series of different lengths as a list, "
@@ -508,360 +490,3 @@ def _checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArra
             f"lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {time}, the steps of {name}: drop empty series"
         )
     return array.astype(np.int64)
-
-
-# --------------------------------------------------------------------------------------------- targets
-
-
-class Targets:
-    """Labels or values for each case or each step, read batch by batch; made by `as_targets`.
-
-    Attributes
-    ----------
-    kind : {"labels", "values"}
-    per_step : bool
-        Whether there is a target for each step.
-    n_outputs : int
-        Outputs a model needs: the columns K of values; for labels the largest label + 1, or `len(classes)`.
-    classes : list of str or None
-        What the label indices stand for.
-    """
-
-    def __init__(
-        self,
-        data: Sequences,
-        kind: Literal["labels", "values"],
-        per_step: bool,
-        n_outputs: int,
-        classes: list[str] | None,
-    ) -> None:
-        # Values per case lie along the step axis, (n, K, 1): so scans see windows of one series as such.
-        self._data = data
-        self.kind = kind
-        self.per_step = per_step
-        self.n_outputs = n_outputs
-        self.classes = classes
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def batch(self, indices: Indices, time: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-        """Copy the targets of some cases.
-
-        Parameters
-        ----------
-        indices : slice, range or ndarray of int, shape (b,)
-            Which cases, in which order.
-        time : int
-            Steps of the batch of inputs; targets for each step are cut or padded to it.
-        dtype : dtype
-            float32 or float64 for values; labels are always int64.
-
-        Returns
-        -------
-        ndarray, shape (b,) or (b, time) for labels; (b, K) or (b, time, K) for values
-            A fresh C-contiguous array. Beyond the length of a case labels are -100 and values 0.
-        """
-        y, lengths = self._data.batch(indices, dtype)
-        if not self.per_step:
-            return y.reshape(len(y)) if self.kind == "labels" else y.reshape(len(y), -1)
-        fill = IGNORE if self.kind == "labels" else 0
-        steps = min(time, y.shape[1])
-        if lengths is not None:
-            y[np.arange(y.shape[1]) >= lengths[:, None]] = fill
-        if y.shape[1] != time:
-            padded = np.full((len(y), time, *y.shape[2:]), fill, y.dtype)
-            padded[:, :steps] = y[:, :steps]
-            y = padded
-        return y
-
-    def subset(self, indices: Indices) -> Targets:
-        """Choose cases without copying them; see `Sequences.subset`."""
-        return Targets(self._data.subset(indices), self.kind, self.per_step, self.n_outputs, self.classes)
-
-    def blocks(self) -> Iterator[NDArray[Any]]:
-        """Go through the valid values, (rows, K) at a time; labels are (rows, 1)."""
-        if self.per_step or self.kind == "labels":
-            yield from (block.values for block in self._data.blocks())
-            return
-        cases = max(1, BLOCK_VALUES // self.n_outputs)
-        for case in range(0, len(self), cases):
-            yield self.batch(slice(case, case + cases), 1, np.float64)
-
-
-def as_targets(
-    y: ArrayLike,
-    seq: Sequences,
-    per_step: bool,
-    kind: Literal["labels", "values"],
-    classes: list[str] | None = None,
-    *,
-    name: str = "y",
-) -> Targets:
-    """Wrap the targets of a model without copying them, and check every valid one.
-
-    Parameters
-    ----------
-    y : array or list of arrays
-        For each case (n,) or (n, K); for each step (n, T), (n, T, K), or a list of (T_i,) or (T_i, K) arrays.
-        Labels have no K axis. Values per case with further axes, such as windows (n, horizon, targets), are
-        flattened to K columns.
-    seq : Sequences
-        The inputs that y belongs to.
-    per_step : bool
-        Whether y has a target for each step.
-    kind : {"labels", "values"}
-        Labels are integers from 0, with -100 for 'ignore', or strings.
-    classes : list of str, optional
-        What the labels stand for; string labels become indices into it. By default the sorted labels of y.
-    name : str
-        What error messages call y.
-
-    Returns
-    -------
-    Targets
-
-    Raises
-    ------
-    TypeError
-        If the type of y does not fit the kind.
-    ValueError
-        If a shape does not fit, a label is negative or unknown, or a valid value is NaN or infinite; with its
-        index.
-    """
-    labels = kind == "labels"
-    if labels and _holds_strings(y):
-        y, classes = encode_labels(y, classes, name=name)
-    data = _step_targets(y, seq, labels, name) if per_step else _case_targets(y, seq, labels, name)
-    if len(data) != len(seq):
-        raise ValueError(f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each")
-    if labels:
-        n_outputs = _checked_label_count(data, per_step, classes)
-    else:
-        n_outputs = data.features if per_step else data.time * data.features
-        found = data.find_nonfinite()
-        if found is not None:
-            problem, case, step, column = found
-            place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
-            raise ValueError(
-                f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
-                "finite numbers: drop or fill such cases"
-            )
-    return Targets(data, kind, per_step, n_outputs, classes)
-
-
-def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:
-    array = _target_array(y, labels, name)
-    if array.ndim not in ((1,) if labels else (1, 2, 3)):
-        advice = (
-            f"({len(seq)},), one label for each case: for a one-hot array pass {name}.argmax(axis=-1), for a "
-            f"column {name}[:, 0]; for labels of each step make the last LSTM return_sequences=True"
-            if labels
-            else f"({len(seq)},) or ({len(seq)}, columns)"
-        )
-        raise ValueError(f"{name} has shape {array.shape}, expected {advice}")
-    _refuse_empty(array, name)
-    return _ArraySequences(array.reshape(*array.shape, *[1] * (3 - array.ndim)), None, labels, name)
-
-
-def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:
-    if isinstance(y, (list, tuple)):
-        data = _from_list([_target_array(one, labels, f"{name}[{i}]") for i, one in enumerate(y)], labels, name)
-        if len(data) == len(seq):
-            got, expected = (np.full(len(s), s.time) if s.lengths is None else s.lengths for s in (data, seq))
-            bad = np.flatnonzero(got != expected)
-            if len(bad):
-                raise ValueError(
-                    f"{name}[{bad[0]}] has {got[bad[0]]} steps, {seq.name}[{bad[0]}] has {expected[bad[0]]}: "
-                    "expected one target for each step"
-                )
-        return data
-    array = _target_array(y, labels, name)
-    _refuse_empty(array, name)
-    shapes = f"({len(seq)}, {seq.time})" + ("" if labels else f" or ({len(seq)}, {seq.time}, columns)")
-    if array.ndim not in ((2,) if labels else (2, 3)) or array.shape[1] != seq.time:
-        raise ValueError(
-            f"{name} has shape {array.shape}, expected {shapes}: a target for each step of {seq.name}, since "
-            "the model answers at each step; for one target per case make the last LSTM "
-            "return_sequences=False"
-        )
-    lengths = seq.lengths if len(array) == len(seq) else None
-    return _ArraySequences(array[:, :, None] if array.ndim == 2 else array, lengths, labels, name)
-
-
-def _target_array(y: ArrayLike, labels: bool, name: str) -> NDArray[Any]:
-    if not labels:
-        return _real_numbers(y, False, name)
-    array = _plain_array(y, name)
-    if array.dtype.kind not in "iub":
-        raise TypeError(
-            f"{name} has type {array.dtype}, expected integer labels from 0, or strings: use "
-            f"{name}.astype(int) for labels stored as floats; for regression use a loss such as 'mse'"
-        )
-    return array.view(np.uint8) if array.dtype == bool else array
-
-
-def _refuse_empty(array: NDArray[Any], name: str) -> None:
-    if 0 in array.shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected at least one target")
-
-
-def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | None) -> int:
-    """Return the number of classes; refuse labels outside it."""
-    limit = None if classes is None else len(classes)
-    largest = -1
-    for values, locate in data.blocks():
-        bad = (values < 0) & (values != IGNORE)
-        if limit is not None:
-            bad |= values >= limit
-        if bad.any():
-            row = int(np.argmax(bad[:, 0]))
-            case, step = locate(row)
-            place = f"[case, step] = [{case}, {step}]" if per_step else f"[{case}]"
-            raise ValueError(
-                f"{data.name} holds label {values[row, 0]} at {place}, expected 0 to "
-                f"{'the number of classes - 1' if limit is None else limit - 1}, or {IGNORE} for 'ignore': "
-                "number the classes by numpy.unique(y, return_inverse=True)"
-            )
-        largest = max(largest, int(values.max()))
-    if largest < 0:
-        raise ValueError(f"every label of {data.name} is {IGNORE} ('ignore'), expected at least one class")
-    return largest + 1 if limit is None else limit
-
-
-def _holds_strings(y: ArrayLike) -> bool:
-    array = np.asarray(y[0] if isinstance(y, (list, tuple)) and y else y)
-    return array.dtype.kind == "U" or (array.dtype == object and all(isinstance(v, str) for v in array.ravel()))
-
-
-def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str = "y") -> tuple[Any, list[str] | None]:
-    """Turn string labels into class indices.
-
-    Parameters
-    ----------
-    y : array of str or int, or list of such arrays
-        Labels of any shape; a list of arrays for the steps of series of different lengths.
-    classes : list of str, optional
-        The known classes, such as those of a trained model. By default the sorted labels of y.
-    name : str
-        What error messages call y.
-
-    Returns
-    -------
-    labels : ndarray of int64, or list of such arrays
-        Indices into the classes; integer labels unchanged.
-    classes : list of str or None
-        None for integer labels if none were given.
-
-    Raises
-    ------
-    TypeError
-        If the labels are neither integers nor strings.
-    ValueError
-        If a string is not among the classes.
-
-    Examples
-    --------
-    >>> labels, classes = encode_labels(["on", "off", "on"])
-    >>> labels.tolist(), classes
-    ([1, 0, 1], ['off', 'on'])
-    """
-    if isinstance(y, (list, tuple)) and y and np.ndim(y[0]) > 0:
-        parts = [np.asarray(one) for one in y]
-        flat, known = encode_labels(np.concatenate([part.ravel() for part in parts]), classes, name=name)
-        pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
-        return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known
-    if not _holds_strings(y):
-        return _target_array(y, True, name).astype(np.int64), classes
-    array = np.asarray(y, dtype=np.str_)
-    if classes is None:
-        names, labels = np.unique(array, return_inverse=True)
-        return labels.reshape(array.shape).astype(np.int64), [str(label) for label in names]
-    order = np.argsort(classes)
-    place = np.searchsorted(classes, array, sorter=order)
-    labels = order[np.minimum(place, len(classes) - 1)]
-    unknown = np.asarray(classes)[labels] != array
-    if unknown.any():
-        raise ValueError(
-            f"{name} holds the label {str(array[unknown][0])!r}, expected one of the known classes "
-            f"{classes}: drop such cases, or train a new model with them"
-        )
-    return labels.astype(np.int64), classes
-
-
-# --------------------------------------------------------------------------------------------- shuffle
-
-
-class Shuffle:
-    """A random order of n cases that needs no memory for large n.
-
-    Up to `PERMUTATION_LIMIT` cases it is NumPy's permutation. Above, position i goes through a Feistel
-    network of keyed hashes on b bits, 2**b >= n, again and again until the result is below n (cycle walking;
-    fewer than two times on average): a bijection of [0, n) that is computed for one batch at a time.
-
-    Parameters
-    ----------
-    n : int
-        Number of cases, at least 1.
-    seed : int
-        At least 0. The order depends on n, seed and epoch only.
-    epoch : int
-        Each epoch has its own order.
-
-    Notes
-    -----
-    Luby and Rackoff, "How to construct pseudorandom permutations from pseudorandom functions", SIAM Journal
-    on Computing 17(2), 1988. Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (cycle
-    walking).
-    """
-
-    def __init__(self, n: int, seed: int, epoch: int = 0) -> None:
-        self.n = count("n", n)
-        entropy = np.random.SeedSequence([seed, epoch])
-        self._permutation: NDArray[np.int64] | None = None
-        if n <= PERMUTATION_LIMIT:
-            self._permutation = np.random.default_rng(entropy).permutation(n)
-            return
-        bits = max(2, (n - 1).bit_length())
-        self._low_bits = np.uint64(bits // 2)
-        self._low_mask = np.uint64(2 ** (bits // 2) - 1)
-        self._high_mask = np.uint64(2 ** (bits - bits // 2) - 1)
-        self._keys = entropy.generate_state(8, np.uint64)
-
-    def __len__(self) -> int:
-        return self.n
-
-    def take(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the cases at positions start <= i < min(stop, n) of the order, int64."""
-        stop = min(stop, self.n)
-        if self._permutation is not None:
-            return self._permutation[start:stop]
-        index = self._permuted(np.arange(start, stop, dtype=np.uint64))
-        while len(outside := np.flatnonzero(index >= self.n)):
-            index[outside] = self._permuted(index[outside])
-        return index.astype(np.int64)
-
-    def batches(self, batch_size: int) -> Iterator[NDArray[np.int64]]:
-        """Go through all cases, `batch_size` at a time; the last batch may be smaller."""
-        # Many batches at once: for 32 cases alone the hashes cost 0.18 ms in NumPy calls, for 8192 1.4 ms.
-        together = max(1, 8192 // count("batch_size", batch_size)) * batch_size
-        for start in range(0, self.n, together):
-            indices = self.take(start, start + together)
-            for i in range(0, len(indices), batch_size):
-                yield indices[i : i + batch_size]
-
-    def _permuted(self, index: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        high, low = index >> self._low_bits, index & self._low_mask
-        for first, second in self._keys.reshape(-1, 2):
-            high ^= _hash(low ^ first) & self._high_mask
-            low ^= _hash(high ^ second) & self._low_mask
-        permuted: NDArray[np.uint64] = (high << self._low_bits) | low
-        return permuted
-
-
-def _hash(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Mix 64 bits: the output function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    return x

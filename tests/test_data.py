@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fastlstm import data, sequences
+from fastlstm import data, sequences, shuffle
 
 RAGGED_IS_AN_ERROR = pytest.mark.skipif(
     np.lib.NumpyVersion(np.__version__) < "1.24.0",
@@ -627,7 +627,7 @@ def test_unfit_splits_are_refused(arguments, options, message):
 @pytest.mark.parametrize("limit", [0, 2**20], ids=["feistel", "permutation"])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 17, 1000, 1024, 1025, 70_000])
 def test_a_shuffle_is_a_permutation(monkeypatch, limit, n):
-    monkeypatch.setattr(sequences, "PERMUTATION_LIMIT", limit)
+    monkeypatch.setattr(shuffle, "PERMUTATION_LIMIT", limit)
     order = data.Shuffle(n, seed=3)
     whole = order.take(0, n)
     assert whole.dtype == np.int64 and len(order) == n
@@ -641,7 +641,7 @@ def test_a_shuffle_is_a_permutation(monkeypatch, limit, n):
 
 @pytest.mark.parametrize("limit", [999, 1000], ids=["feistel", "permutation"])
 def test_a_shuffle_depends_on_n_seed_and_epoch_alone(monkeypatch, limit):
-    monkeypatch.setattr(sequences, "PERMUTATION_LIMIT", limit)
+    monkeypatch.setattr(shuffle, "PERMUTATION_LIMIT", limit)
     first = data.Shuffle(1000, 1, 2).take(0, 1000)
     np.testing.assert_array_equal(first, data.Shuffle(1000, 1, 2).take(0, 1000))
     for seed, epoch in ((1, 3), (2, 2), (2, 1)):
@@ -651,7 +651,7 @@ def test_a_shuffle_depends_on_n_seed_and_epoch_alone(monkeypatch, limit):
 
 
 def test_a_feistel_shuffle_looks_random(monkeypatch):
-    monkeypatch.setattr(sequences, "PERMUTATION_LIMIT", 0)
+    monkeypatch.setattr(shuffle, "PERMUTATION_LIMIT", 0)
     n = 100_000
     order = data.Shuffle(n, seed=0).take(0, n)
     position = np.arange(n)
