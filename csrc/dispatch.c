@@ -168,6 +168,18 @@ void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy
     table(dtype)->dense_backward(pass, dy, dx, dweight, dbias);
 }
 
+void fl_standardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
+                    const double *scale, void *y)
+{
+    table(dtype)->standardize(rows, width, x, mean, scale, y);
+}
+
+void fl_unstandardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
+                      const double *scale, void *y)
+{
+    table(dtype)->unstandardize(rows, width, x, mean, scale, y);
+}
+
 void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *weights,
                           void *out, int n_threads)
 {

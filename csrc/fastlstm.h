@@ -57,6 +57,8 @@ typedef struct {
     void *hn, *cn; /* (batch, hidden): the state after each row's last step; NULL: not wanted */
 
     void *workspace; /* fl_lstm_workspace() bytes, aligned to 64 */
+    int packed;      /* 1: an inference pass has left these weights packed in this workspace; input and hidden were the
+                        same then, batch and time may have differed. Not with training. */
     int n_threads;
 } fl_lstm_pass;
 
@@ -88,6 +90,7 @@ typedef struct {
     const void *x;             /* (rows, input) */
     void *y;                   /* (rows, output) */
     void *workspace;           /* fl_dense_workspace() bytes, aligned to 64 */
+    int packed;                /* 1: a forward pass has left this weight and bias packed in this workspace */
     int n_threads;
 } fl_dense_pass;
 
@@ -96,7 +99,14 @@ void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *pass);
 /* dweight and dbias are added to; dx (may be NULL) is overwritten. pass->y is not used. */
 void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias);
 
-/* ---------------------------------------------------------------- Embedding and dropout (kernels/elementwise.h) */
+/* ---------------------------------------------------------------- Scaling, embedding and dropout (kernels/elementwise.h) */
+
+/* y = (x - mean) / scale, computed in dtype. */
+void fl_standardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
+                    const double *scale, void *y);
+/* y = x * scale + mean, computed in double. y may be x, in both. */
+void fl_unstandardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
+                      const double *scale, void *y);
 
 /* out[n] = table[index[n]]; rows of `width` elements. */
 void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,

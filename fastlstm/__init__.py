@@ -20,6 +20,7 @@ from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
+from .stream import Stream
 from .training import TrainingDiverged
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "Standardizer",
     "StepLR",
+    "Stream",
     "TrainingDiverged",
     "WarmupLR",
     "__version__",

@@ -5,6 +5,7 @@ Every function takes the number of threads as an argument and works on arrays of
 array raises ValueError or TypeError here; past this file nothing is checked again. What the kernels compute stands in
 ``csrc/fastlstm.h``.
 """
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport SIZE_MAX, int64_t, uint32_t, uint64_t, uintptr_t
 cimport numpy as cnp
 import numpy as np
@@ -41,6 +42,7 @@ cdef extern from "fastlstm.h" nogil:
         void *hn
         void *cn
         void *workspace
+        int packed
         int n_threads
 
     ctypedef struct fl_lstm_gradients:
@@ -69,6 +71,7 @@ cdef extern from "fastlstm.h" nogil:
         const void *x
         void *y
         void *workspace
+        int packed
         int n_threads
 
     size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *dense)
@@ -76,6 +79,10 @@ cdef extern from "fastlstm.h" nogil:
     void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *dense, const void *dy, void *dx, void *dweight,
                            void *dbias)
 
+    void fl_standardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
+                        const double *scale, void *y)
+    void fl_unstandardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
+                          const double *scale, void *y)
     void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,
                               void *out, int n_threads)
     void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
@@ -273,6 +280,7 @@ cdef class LSTMPass:
     def __cinit__(self):
         self.workspace = Workspace()
         self.lstm.training = 0
+        self.lstm.packed = 0
         self.isa = NULL
         self.held = None
         self.busy = False
@@ -417,6 +425,7 @@ cdef int _dense(fl_dense_pass *dense, cnp.ndarray x, cnp.ndarray weight, Workspa
     dense.weight = _array(weight, "weight", kind, (dense.output, dense.input), False)
     dense.bias = NULL
     dense.y = NULL
+    dense.packed = 0
     dense.n_threads = n_threads
     dense.workspace = workspace.reserve(fl_dense_workspace(dtype, dense))
     return 0
@@ -553,6 +562,243 @@ def softmax_cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not No
             raise ValueError(f"label {label[n]} at position {n} is outside the {classes} classes of the logits")
     with nogil:
         fl_softmax_cross_entropy(dtype, rows, classes, logits_data, label, weights_data, gradients, loss, threads)
+
+
+# ------------------------------------------------------------------ streams
+
+cdef enum StageKind:
+    STANDARDIZE
+    UNSTANDARDIZE
+    EMBEDDING
+    LSTM
+    DENSE
+
+cdef struct Stage:
+    StageKind kind
+    ptrdiff_t input, output
+    fl_lstm_pass lstm
+    fl_dense_pass dense
+    const double *mean
+    const double *scale
+    const void *table
+    ptrdiff_t table_size
+    void *out  # (batch, steps, output), of all stages but the last
+
+
+cdef class Stream:
+    """Layers in a row that are fed one step, or a block of steps, at a time.
+
+    The weights are packed once. A step allocates nothing: its answer is one array, which the next step overwrites. One
+    thread at a time may use it.
+    """
+    cdef Stage *stages
+    cdef int count
+    cdef fl_dtype dtype
+    cdef int kind, n_threads
+    cdef ptrdiff_t batch, steps
+    cdef list workspaces, outs, held
+    cdef readonly list states
+    cdef cnp.ndarray answer
+    cdef const char *isa
+    cdef bint busy
+
+    def __cinit__(self, *args, **kwargs):
+        self.stages = NULL
+        self.count = 0
+        self.steps = 0
+        self.isa = NULL
+        self.busy = False
+        self.answer = None
+
+    def __dealloc__(self):
+        PyMem_Free(self.stages)
+
+    def _begin(self, ptrdiff_t batch, dtype, int stages, n_threads):
+        """Makes room for a number of stages."""
+        self.batch = batch
+        self.kind = cnp.PyArray_DescrFromType(np.dtype(dtype).num).type_num
+        self.dtype = FL_F32 if self.kind == cnp.NPY_FLOAT32 else FL_F64
+        self.n_threads = _threads(n_threads)
+        self.workspaces, self.outs, self.held, self.states = [], [], [], []
+        self.stages = <Stage *>PyMem_Calloc(stages, sizeof(Stage))
+        if self.stages == NULL:
+            raise MemoryError
+
+    cdef Stage *_add(self, StageKind kind, ptrdiff_t input_size, ptrdiff_t output):
+        cdef Stage *stage = &self.stages[self.count]
+        self.count += 1
+        stage.kind = kind
+        stage.input = input_size
+        stage.output = output
+        self.workspaces.append(Workspace())
+        self.outs.append(None)
+        return stage
+
+    def _add_scaling(self, cnp.ndarray mean not None, cnp.ndarray scale not None, ptrdiff_t width, bint inverse):
+        cdef Stage *stage = self._add(UNSTANDARDIZE if inverse else STANDARDIZE, width, width)
+        stage.mean = <const double *>_array(mean, "mean", cnp.NPY_FLOAT64, (width,), False)
+        stage.scale = <const double *>_array(scale, "scale", cnp.NPY_FLOAT64, (width,), False)
+        self.held.append((mean, scale))
+
+    def _add_embedding(self, cnp.ndarray table not None):
+        cdef Stage *stage = self._add(EMBEDDING, 0, table.shape[1])
+        stage.table = _array(table, "table", self.kind, _shape(table), False)
+        stage.table_size = table.shape[0]
+        self.held.append(table)
+
+    def _add_lstm(self, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None, bias_ih, bias_hh,
+                  cnp.ndarray h not None, cnp.ndarray c not None):
+        cdef ptrdiff_t hidden = weight_hh.shape[1], inputs = weight_ih.shape[1]
+        cdef Stage *stage = self._add(LSTM, inputs, hidden)
+        cdef fl_lstm_pass *lstm = &stage.lstm
+        lstm.batch, lstm.input, lstm.hidden = self.batch, inputs, hidden
+        lstm.weight_ih = _array(weight_ih, "weight_ih", self.kind, (4 * hidden, inputs), False)
+        lstm.weight_hh = _array(weight_hh, "weight_hh", self.kind, (4 * hidden, hidden), False)
+        lstm.bias_ih = _optional(bias_ih, "bias_ih", self.kind, (4 * hidden,), False)
+        lstm.bias_hh = _optional(bias_hh, "bias_hh", self.kind, (4 * hidden,), False)
+        # The kernel reads the initial state before it writes the final one, so that they may be the same arrays.
+        lstm.hn = _array(h, "h", self.kind, (self.batch, hidden), True)
+        lstm.cn = _array(c, "c", self.kind, (self.batch, hidden), True)
+        lstm.h0 = lstm.hn
+        lstm.c0 = lstm.cn
+        lstm.n_threads = self.n_threads
+        self.held.append((weight_ih, weight_hh, bias_ih, bias_hh))
+        self.states.append((h, c))
+
+    def _add_dense(self, cnp.ndarray weight not None, bias):
+        cdef ptrdiff_t inputs = weight.shape[1], outputs = weight.shape[0]
+        cdef Stage *stage = self._add(DENSE, inputs, outputs)
+        stage.dense.input, stage.dense.output = inputs, outputs
+        stage.dense.weight = _array(weight, "weight", self.kind, (outputs, inputs), False)
+        stage.dense.bias = _optional(bias, "bias", self.kind, (outputs,), False)
+        stage.dense.n_threads = self.n_threads
+        self.held.append((weight, bias))
+
+    def _end(self):
+        """Takes the memory of single steps."""
+        self._reserve(1)
+        self.answer = np.zeros((self.batch, self.stages[self.count - 1].output), _type_of(self.kind))
+
+    cdef int _reserve(self, ptrdiff_t steps) except -1:
+        """Room for blocks of so many steps; weights whose workspace has moved are packed again by the next pass."""
+        cdef int k
+        cdef Stage *stage
+        cdef Workspace workspace
+        if steps <= self.steps and self.isa == fl_isa_active():
+            return 0
+        self.isa = fl_isa_active()
+        self.steps = 0
+        for k in range(self.count):
+            stage = &self.stages[k]
+            workspace = self.workspaces[k]
+            if stage.kind == LSTM:
+                stage.lstm.time = steps
+                stage.lstm.workspace = workspace.reserve(fl_lstm_workspace(self.dtype, &stage.lstm))
+                stage.lstm.packed = 0
+            elif stage.kind == DENSE:
+                stage.dense.rows = self.batch * steps
+                stage.dense.workspace = workspace.reserve(fl_dense_workspace(self.dtype, &stage.dense))
+                stage.dense.packed = 0
+            if k < self.count - 1:
+                self.outs[k] = np.empty((self.batch, steps, stage.output), _type_of(self.kind))
+                stage.out = cnp.PyArray_DATA(self.outs[k])
+        self.steps = steps
+        return 0
+
+    cdef cnp.ndarray _checked(self, x, tuple shape):
+        """x as an array of the shape and dtype that the first stage reads, with good values."""
+        cdef int kind = cnp.NPY_INT64 if self.stages[0].kind == EMBEDDING else self.kind
+        cdef cnp.ndarray a
+        cdef ptrdiff_t bad
+        if not (isinstance(x, np.ndarray) and cnp.PyArray_TYPE(x) == kind and cnp.PyArray_ISCARRAY_RO(x)):
+            x = np.asarray(x)
+            if x.dtype.kind not in ("iu" if kind == cnp.NPY_INT64 else "fiub"):
+                raise TypeError(f"x has dtype {x.dtype}, expected "
+                                f"{'integer token ids' if kind == cnp.NPY_INT64 else 'real numbers'}")
+            x = np.ascontiguousarray(x, _type_of(kind))
+        a = x
+        # One stream, or one feature, may leave the axis of length 1 out.
+        if not _has_shape(a, shape) and tuple([n for n in _shape(a) if n != 1]) != tuple([n for n in shape if n != 1]):
+            raise ValueError(f"x has shape {_shape(a)}, expected {shape}")
+        if kind == cnp.NPY_INT64:
+            _check_indices(<const int64_t *>cnp.PyArray_DATA(a), cnp.PyArray_SIZE(a), self.stages[0].table_size)
+        else:
+            bad = fl_first_nonfinite(self.dtype, cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a))
+            if bad >= 0:
+                raise ValueError(f"x holds {a.reshape(-1)[bad]} at position {bad}, expected finite numbers: "
+                                 "the state has not changed")
+        return a
+
+    cdef int _run(self, cnp.ndarray x, ptrdiff_t steps, cnp.ndarray answer) except -1:
+        if self.busy:
+            raise RuntimeError("this stream is in use by another thread: give each thread its own")
+        self.busy = True
+        try:
+            self._reserve(steps)
+            with nogil:
+                self._walk(cnp.PyArray_DATA(x), steps, cnp.PyArray_DATA(answer))
+        finally:
+            self.busy = False
+        return 0
+
+    cdef void _walk(self, const void *x, ptrdiff_t steps, void *answer) noexcept nogil:
+        cdef int k
+        cdef Stage *stage
+        cdef void *out
+        cdef ptrdiff_t rows = self.batch * steps
+        for k in range(self.count):
+            stage = &self.stages[k]
+            out = answer if k == self.count - 1 else stage.out
+            if stage.kind == LSTM:
+                stage.lstm.time = steps
+                stage.lstm.x = x
+                stage.lstm.x_batch = steps * stage.input
+                stage.lstm.x_time = stage.input
+                stage.lstm.y = out
+                stage.lstm.y_batch = steps * stage.output
+                stage.lstm.y_time = stage.output
+                fl_lstm_forward(self.dtype, &stage.lstm)
+                stage.lstm.packed = 1
+            elif stage.kind == DENSE:
+                stage.dense.rows = rows
+                stage.dense.x = x
+                stage.dense.y = out
+                fl_dense_forward(self.dtype, &stage.dense)
+                stage.dense.packed = 1
+            elif stage.kind == EMBEDDING:
+                fl_embedding_forward(self.dtype, rows, stage.output, <const int64_t *>x, stage.table, out,
+                                     self.n_threads)
+            elif stage.kind == STANDARDIZE:
+                fl_standardize(self.dtype, rows, stage.output, x, stage.mean, stage.scale, out)
+            else:
+                fl_unstandardize(self.dtype, rows, stage.output, x, stage.mean, stage.scale, out)
+            x = out
+
+    def step(self, x):
+        """Feeds one step to every series; see `fastlstm.Stream`."""
+        cdef cnp.ndarray a
+        if self.stages[0].kind == EMBEDDING:
+            a = self._checked(x, (self.batch,))
+        else:
+            a = self._checked(x, (self.batch, self.stages[0].input))
+        self._run(a, 1, self.answer)
+        return self.answer
+
+    def run(self, x):
+        """Feeds a block of steps to every series; see `fastlstm.Stream`."""
+        cdef cnp.ndarray a, answer
+        cdef ptrdiff_t steps
+        shape = np.shape(x)
+        if len(shape) < 2 or shape[0] != self.batch or shape[1] < 1:
+            raise ValueError(f"x has shape {shape}, expected ({self.batch}, steps, features) with 1 step or more")
+        steps = shape[1]
+        if self.stages[0].kind == EMBEDDING:
+            a = self._checked(x, (self.batch, steps))
+        else:
+            a = self._checked(x, (self.batch, steps, self.stages[0].input))
+        answer = np.empty((self.batch, steps, self.stages[self.count - 1].output), _type_of(self.kind))
+        self._run(a, steps, answer)
+        return answer
 
 
 # ------------------------------------------------------------------ the flat vector

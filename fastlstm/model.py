@@ -37,6 +37,7 @@ from .losses import BinaryCrossEntropy, Loss
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
 from .sequences import Sequences, as_sequences
+from .stream import Stream
 
 __all__ = ["SCALERS", "Model"]
 
@@ -589,6 +590,33 @@ class Model:
     fit.__doc__ = training.fit.__doc__
     predict.__doc__ = training.predict.__doc__
     evaluate.__doc__ = training.evaluate.__doc__
+
+    def stream(self, batch_size: int = 1, n_threads: int | None = None) -> Stream:
+        """The model for data that come in step by step.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            Series side by side, each with a state of its own.
+        n_threads : int, optional
+            Threads to use; by default as configured. Small steps run on one.
+
+        Returns
+        -------
+        Stream
+            ``stream.step(x)`` with x (batch_size, features) gives (batch_size, output_size) for this step, an array
+            that the next step overwrites; ``stream.run(x)`` with x (batch_size, steps, features) gives (batch_size,
+            steps, output_size). Where the layers keep only the last step, the answer of each step is that for the
+            series so far. Token ids have no axis of features. Values are in the units of `predict`.
+
+        Raises
+        ------
+        ValueError
+            If a layer is bidirectional.
+        RuntimeError
+            If the model is not built yet.
+        """
+        return Stream(self, batch_size, n_threads)
 
     def summary(self, file: TextIO | None = None) -> None:
         """Prints a table of the layers, their outputs and their numbers of parameters.

@@ -84,10 +84,12 @@ static void dense_forward(const fl_dense_pass *pass)
 {
     dense_context context;
     dense_lay_out(pass, &context);
-    pack_panels(pass->weight, pass->input, pass->output, 1, pass->input, context.panel);
-    memset(context.bias, 0, (size_t)round_up(pass->output, LANES) * sizeof(real));
-    if (pass->bias)
-        memcpy(context.bias, pass->bias, (size_t)pass->output * sizeof(real));
+    if (!pass->packed) {
+        pack_panels(pass->weight, pass->input, pass->output, 1, pass->input, context.panel);
+        memset(context.bias, 0, (size_t)round_up(pass->output, LANES) * sizeof(real));
+        if (pass->bias)
+            memcpy(context.bias, pass->bias, (size_t)pass->output * sizeof(real));
+    }
     fl_parallel(fl_worthwhile_threads(pass->n_threads, dense_work(pass)), dense_forward_body, &context);
 }
 

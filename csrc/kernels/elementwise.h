@@ -1,4 +1,6 @@
-/* kernels/elementwise.h - embedding and dropout.
+/* kernels/elementwise.h - scaling, embedding and dropout.
+ *
+ * Scaling: (x - mean) / scale rounded as NumPy rounds it on arrays of the dtype, and back in double.
  *
  * Embedding: out[n] = table[index[n]]; the gradient adds dout[n] to that row. Rows of the output are shared out over
  * threads; in the gradient the columns are, so that two threads never add to one number and the order of n decides.
@@ -7,6 +9,26 @@
  * Philox4x32-10 (Salmon et al. 2011) at counter n / 4, keyed by the seed, and is kept if word / 2^32 >= p. The draw is
  * a function of (seed, n): no state, no stored mask, the same for every thread count.
  */
+static void standardize(ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean, const double *scaling,
+                        void *to)
+{
+    const real *x = from;
+    real *y = to;
+    for (ptrdiff_t n = 0; n < rows; ++n, x += width, y += width)
+        for (ptrdiff_t c = 0; c < width; ++c)
+            y[c] = (x[c] - (real)mean[c]) / (real)scaling[c];
+}
+
+static void unstandardize(ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean, const double *scaling,
+                          void *to)
+{
+    const real *x = from;
+    real *y = to;
+    for (ptrdiff_t n = 0; n < rows; ++n, x += width, y += width)
+        for (ptrdiff_t c = 0; c < width; ++c)
+            y[c] = (real)((double)x[c] * scaling[c] + mean[c]);
+}
+
 typedef struct {
     ptrdiff_t rows, width;
     const int64_t *index;

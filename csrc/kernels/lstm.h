@@ -79,18 +79,22 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
 
     char *base = pass->workspace;
     size_t used = 0;
+    double panel = padded * GATES * (hidden + input);
+    if (pass->training) {
+        const double transposed = padded * GATES * (padded + ceil(input / LANES) * LANES);
+        const double gradient = padded * GATES * (hidden + input + 1);
+        panel = fmax(transposed, gradient);
+    }
+    /* The packed weights come first: their place must not depend on batch and time (fl_lstm_pass.packed). */
+    work->bias = take(base, &used, padded * GATES, sizeof(real));
+    work->panel = take(base, &used, panel, sizeof(real));
     work->order = take(base, &used, batch, sizeof(int64_t));
     work->length = take(base, &used, batch, sizeof(int64_t));
     work->active = take(base, &used, time + 1, sizeof(int64_t));
     work->offset = take(base, &used, time + 2, sizeof(int64_t));
-    work->bias = take(base, &used, padded * GATES, sizeof(real));
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * padded, sizeof(real));
-    double panel = padded * GATES * (hidden + input);
     if (pass->training) {
-        double transposed = padded * GATES * (padded + ceil(input / LANES) * LANES);
-        double gradient = padded * GATES * (hidden + input + 1);
-        panel = fmax(transposed, gradient);
         work->dh = take(base, &used, batch * padded, sizeof(real));
         work->dc = take(base, &used, batch * padded, sizeof(real));
         work->cells = take(base, &used, padded * ldn, sizeof(real));
@@ -98,7 +102,6 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     } else {
         work->dh = work->dc = work->cells = work->gates = NULL;
     }
-    work->panel = take(base, &used, panel, sizeof(real));
     work->a = take(base, &used, a_rows * lda, sizeof(real));
     if (used == SIZE_MAX)
         return used;

@@ -92,7 +92,7 @@ static void forward_pack(void *context, int thread, int team)
     for (ptrdiff_t block = begin; block < end; ++block)
         for (int gate = 0; gate < GATES; ++gate)
             for (int lane = 0; lane < LANES; ++lane) {
-                ptrdiff_t unit = block * LANES + lane, row = gate * hidden + unit;
+                const ptrdiff_t unit = block * LANES + lane, row = gate * hidden + unit;
                 real *to = work->panel + ((block * PASSES + gate / COLS) * k * COLS + gate % COLS) * LANES + lane;
                 real *bias = work->bias + (block * GATES + gate) * LANES + lane;
                 if (unit < hidden) {
@@ -236,6 +236,7 @@ static void lstm_forward(const fl_lstm_pass *pass)
     const lstm_plan plan = lstm_make_plan(pass, &work);
     forward_context context = {.pass = pass, .work = &work, .by_units = plan.by_units};
     const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
-    fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), forward_pack, &context);
+    if (!pass->packed)
+        fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), forward_pack, &context);
     fl_parallel(plan.n_threads, forward_body, &context);
 }

@@ -15,6 +15,8 @@ typedef struct {
     size_t (*dense_workspace)(const fl_dense_pass *);
     void (*dense_forward)(const fl_dense_pass *);
     void (*dense_backward)(const fl_dense_pass *, const void *dy, void *dx, void *dweight, void *dbias);
+    void (*standardize)(ptrdiff_t, ptrdiff_t, const void *, const double *, const double *, void *);
+    void (*unstandardize)(ptrdiff_t, ptrdiff_t, const void *, const double *, const double *, void *);
     void (*embedding_forward)(ptrdiff_t, ptrdiff_t, const int64_t *, const void *, void *, int);
     void (*embedding_backward)(ptrdiff_t, ptrdiff_t, const int64_t *, const void *, void *, int);
     void (*dropout)(ptrdiff_t, const void *, void *, double, uint64_t, int);

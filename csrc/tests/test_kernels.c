@@ -246,6 +246,7 @@ static void finish(problem p)
     free(p.lengths);
 }
 
+/* Runs the problem in one pass, and then, in inference, once more with the weights that it has left packed. */
 static void run(fl_dtype dtype, const shape *s, problem *p, int training, int n_threads)
 {
     fl_lstm_pass pass = {
@@ -274,6 +275,11 @@ static void run(fl_dtype dtype, const shape *s, problem *p, int training, int n_
     };
     pass.workspace = allocate(fl_lstm_workspace(dtype, &pass));
     fl_lstm_forward(dtype, &pass);
+    if (!training) {
+        memset(p->y.data, 0, p->y.n * size_of(dtype));
+        pass.packed = 1;
+        fl_lstm_forward(dtype, &pass);
+    }
     if (training) {
         fl_lstm_gradients out = {
             .dy = p->dy.data,
@@ -363,7 +369,7 @@ static void test_dense(fl_dtype dtype)
                 y.exact[r * out + o] = sum;
                 db.exact[o] += dy.exact[r * out + o];
             }
-        fl_dense_pass pass = {n, in, out, w.data, b.data, x.data, y.data, NULL, 2};
+        fl_dense_pass pass = {n, in, out, w.data, b.data, x.data, y.data, NULL, 0, 2};
         pass.workspace = allocate(fl_dense_workspace(dtype, &pass));
         fl_dense_forward(dtype, &pass);
         fl_dense_backward(dtype, &pass, dy.data, dx.data, dw.data, db.data);
@@ -396,6 +402,23 @@ static void test_elementwise(fl_dtype dtype)
     fl_embedding_backward(dtype, ROWS, WIDTH, index, dout.data, dtable.data, 2);
     expect_close(dtype, out, "embedding");
     expect_close(dtype, dtable, "embedding gradient");
+
+    double mean[WIDTH], scale[WIDTH];
+    array scaled = make(dtype, ROWS * WIDTH, 0), back = make(dtype, ROWS * WIDTH, 0);
+    for (int c = 0; c < WIDTH; ++c) {
+        mean[c] = uniform(-1, 1);
+        scale[c] = uniform(0.5, 2);
+    }
+    for (int n = 0; n < ROWS * WIDTH; ++n) {
+        scaled.exact[n] = (dout.exact[n] - mean[n % WIDTH]) / scale[n % WIDTH];
+        back.exact[n] = dout.exact[n];
+    }
+    fl_standardize(dtype, ROWS, WIDTH, dout.data, mean, scale, scaled.data);
+    fl_unstandardize(dtype, ROWS, WIDTH, scaled.data, mean, scale, back.data);
+    expect_close(dtype, scaled, "standardize");
+    expect_close(dtype, back, "unstandardize");
+    release(scaled);
+    release(back);
 
     /* Known answer of Philox4x32-10 for a counter and a key of zeros (Random123, kat_vectors). */
     uint32_t words[4];

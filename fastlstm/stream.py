@@ -1,0 +1,119 @@
+"""Models fed as the data come in: one step at a time, or block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from ._checks import count
+from .config import resolve_threads
+from .data import Standardizer
+from .layers import LSTM, Dense, Dropout, Embedding, GaussianNoise
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["Stream"]
+
+Array = npt.NDArray[Any]
+State = tuple[Array, Array]
+
+
+class Stream(_core.Stream):
+    """A model that remembers where its series are; made by `Model.stream`.
+
+    Each `step` or `run` goes on where the last one ended, and gives, bit for bit, what the model gives for the whole
+    series up to there. The weights, packed once, and the scalers are those that the model had when the stream was made.
+    A step takes raw data where the model has a scaler, and allocates nothing. One thread at a time may use a stream.
+
+    Attributes
+    ----------
+    batch_size : int
+        Series side by side.
+    state : list of (h, c)
+        Copies of the states, one pair for each LSTM layer object, each (num_layers, batch_size, hidden_size). May be
+        set.
+    """
+
+    def __init__(self, model: Model, batch_size: int = 1, n_threads: int | None = None) -> None:
+        model._require_built()
+        self.batch_size = count("batch_size", batch_size)
+        self._depths: list[int] = []
+        for index, layer in enumerate(model.layers):
+            if isinstance(layer, LSTM) and layer.bidirectional:
+                raise ValueError(
+                    f"layer {index} is bidirectional: its second direction begins at the end of a series, which a "
+                    "stream does not know. Train a model with bidirectional=False, or predict on blocks"
+                )
+            if not isinstance(layer, (LSTM, Dense, Dropout, Embedding, GaussianNoise)):
+                raise TypeError(f"layer {index}, {layer!r}, cannot be streamed")
+        depth = sum(layer.num_layers if isinstance(layer, LSTM) else 1 for layer in model.layers)
+        self._begin(self.batch_size, model.dtype, depth + 2, resolve_threads(n_threads))
+        if model.scaler is not None:
+            self._add_scaler(model.scaler, model.input_size or 0, inverse=False)
+        for layer in model.layers:
+            own = {name: value.copy() for name, value in layer.parameters.items()}
+            if isinstance(layer, LSTM):
+                self._depths.append(layer.num_layers)
+                for k in range(layer.num_layers):
+                    h, c = (np.zeros((self.batch_size, layer.hidden_size), model.dtype) for _ in range(2))
+                    names = (f"{name}_l{k}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+                    weight_ih, weight_hh, bias_ih, bias_hh = (own.get(name) for name in names)
+                    assert weight_ih is not None and weight_hh is not None
+                    self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c)
+            elif isinstance(layer, Dense):
+                self._add_dense(own["weight"], own.get("bias"))
+            elif isinstance(layer, Embedding):
+                self._add_embedding(own["weight"])
+        if model.target_scaler is not None:
+            self._add_scaler(model.target_scaler, model.output_size, inverse=True)
+        self._end()
+
+    def _add_scaler(self, scaler: Standardizer, width: int, inverse: bool) -> None:
+        # One mean for all outputs stands for each of them, as in Model.predict.
+        mean, scale = (
+            np.array(np.broadcast_to(np.asarray(value, np.float64).reshape(-1), width))
+            for value in (scaler.mean_, scaler.scale_)
+        )
+        self._add_scaling(mean, scale, width, inverse)
+
+    @property
+    def state(self) -> list[State]:
+        """Copies of the states, one (h, c) for each LSTM layer object."""
+        pairs = iter(self.states)
+        result = []
+        for depth in self._depths:
+            layers = [next(pairs) for _ in range(depth)]
+            result.append((np.stack([h for h, _ in layers]), np.stack([c for _, c in layers])))
+        return result
+
+    @state.setter
+    def state(self, value: Sequence[State]) -> None:
+        present = self.state
+        if len(value) != len(present):
+            raise ValueError(f"got {len(value)} states (h, c), the model has {len(present)} LSTM layer objects")
+        new = []
+        for (h, c), (old, _) in zip(value, present, strict=True):
+            pair = np.asarray(h, old.dtype), np.asarray(c, old.dtype)
+            if pair[0].shape != old.shape or pair[1].shape != old.shape:
+                raise ValueError(f"a state has shapes {pair[0].shape} and {pair[1].shape}, expected twice {old.shape}")
+            new += list(zip(*pair, strict=True))
+        for (h, c), (new_h, new_c) in zip(self.states, new, strict=True):
+            h[:], c[:] = new_h, new_c
+
+    def reset(self, rows: npt.ArrayLike | None = None) -> None:
+        """Begins new series: sets the states to zero.
+
+        Parameters
+        ----------
+        rows : int array or boolean mask, optional
+            Which of the series; all by default.
+        """
+        chosen: Any = slice(None) if rows is None else np.asarray(rows)
+        for h, c in self.states:
+            h[chosen] = 0
+            c[chosen] = 0

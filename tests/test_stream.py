@@ -1,0 +1,200 @@
+"""Streams: step by step equals the whole series, bit for bit."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastlstm as fl
+from fastlstm import _core
+
+STACKS: dict[str, Callable[[], list[Any]]] = {
+    "plain": lambda: [fl.LSTM(7, return_sequences=True)],
+    "stacked": lambda: [fl.LSTM(17, num_layers=3, dropout=0.2, return_sequences=True), fl.Dropout(0.1), fl.Dense(4)],
+    "without bias": lambda: [fl.LSTM(5, bias=False, return_sequences=True), fl.Dense(2, bias=False)],
+    "two LSTM objects": lambda: [
+        fl.GaussianNoise(0.1),
+        fl.LSTM(33, return_sequences=True),
+        fl.Dense(6),
+        fl.LSTM(9, return_sequences=True),
+    ],
+    "dense only": lambda: [fl.Dense(3)],
+}
+
+
+def scaled_model(name: str, dtype: str = "float32") -> fl.Model:
+    rng = np.random.default_rng(1)
+    scaler = fl.Standardizer().fit(100 + 10 * rng.standard_normal((50, 3)))
+    return fl.Model(STACKS[name](), input_size=3, dtype=dtype, seed=2, scaler=scaler)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 2, 9])
+@pytest.mark.parametrize("name", STACKS)
+def test_steps_and_blocks_equal_the_whole(isa: str, name: str, batch: int, dtype: str) -> None:
+    model = scaled_model(name, dtype)
+    X = (100 + 10 * np.random.default_rng(3).standard_normal((batch, 12, 3))).astype(dtype)
+    whole = model.predict(X)
+    stream = model.stream(batch)
+    np.testing.assert_array_equal(np.stack([stream.step(X[:, t]).copy() for t in range(12)], axis=1), whole)
+    stream.reset()
+    parts = [stream.run(X[:, :5]), stream.step(X[:, 5])[:, None].copy(), stream.run(X[:, 6:7]), stream.run(X[:, 7:])]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_a_classifier_answers_for_the_series_so_far() -> None:
+    model = fl.Model([fl.LSTM(8), fl.Dense(3)], input_size=2)
+    X = np.random.default_rng(4).standard_normal((1, 6, 2)).astype("f4")
+    stream = model.stream()
+    for t in range(6):
+        np.testing.assert_array_equal(stream.step(X[0, t]), model.predict(X[:, : t + 1]))
+
+
+def test_tokens_and_target_scaler() -> None:
+    scaler = fl.Standardizer().fit(np.array([[3.0, 1000.0], [5.0, 2000.0]]))
+    model = fl.Model([fl.Embedding(9, 4), fl.LSTM(5, return_sequences=True), fl.Dense(2)], target_scaler=scaler)
+    tokens = np.random.default_rng(5).integers(0, 9, (3, 8))
+    stream = model.stream(3)
+    whole = model.predict(tokens)
+    np.testing.assert_array_equal(np.stack([stream.step(tokens[:, t]).copy() for t in range(8)], axis=1), whole)
+    stream.reset()
+    np.testing.assert_array_equal(stream.run(tokens), whole)
+    with pytest.raises(ValueError, match="token 9 at position 1"):
+        stream.step([0, 9, 0])
+    with pytest.raises(TypeError, match="expected integer token ids"):
+        stream.step([0.0, 1.0, 2.0])
+
+
+def test_state() -> None:
+    model = scaled_model("two LSTM objects")
+    X = 100 + np.random.default_rng(6).standard_normal((2, 10, 3))
+    stream, twin = model.stream(2), model.stream(2)
+    stream.run(X[:, :6])
+    twin.state = stream.state
+    np.testing.assert_array_equal(stream.run(X[:, 6:]), twin.run(X[:, 6:]))
+    assert [h.shape for h, _ in stream.state] == [(1, 2, 33), (1, 2, 9)]
+    h = stream.state[0][0]
+    h[:] = 7
+    assert (stream.state[0][0] != 7).all(), "state gives copies"
+    scaled = ((X - model.scaler.mean_) / model.scaler.scale_).astype("f4")
+    _, expected = model.forward(scaled, return_state=True)
+    # Scaled in float64 here and in float32 there.
+    np.testing.assert_allclose(stream.state[1][1], expected[1][1], atol=1e-5)
+    stream.reset([False, True])
+    assert (stream.state[0][0][:, 1] == 0).all() and (stream.state[0][0][:, 0] != 0).any()
+    with pytest.raises(ValueError, match="got 1 states"):
+        stream.state = stream.state[:1]
+    with pytest.raises(ValueError, match=r"expected twice \(1, 2, 33\)"):
+        stream.state = stream.state[::-1]
+
+
+def test_the_weights_are_those_of_the_beginning() -> None:
+    model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=1)
+    X = np.ones((1, 3, 1), np.float32)
+    before = model.predict(X)
+    stream = model.stream()
+    model.flat_parameters[:] = 0
+    np.testing.assert_array_equal(stream.run(X)[:, -1], before)
+
+
+def test_bad_input_leaves_the_state_alone() -> None:
+    model = scaled_model("stacked")
+    stream = model.stream(2)
+    stream.step(np.full((2, 3), 100.0))
+    before = stream.state
+    for bad, error, message in (
+        (np.full((2, 3), np.nan), ValueError, "nan at position 0"),
+        (np.array([[1, 2, 3], [4, 5, np.inf]]), ValueError, "inf at position 5"),
+        (np.zeros((2, 4)), ValueError, r"x has shape \(2, 4\), expected \(2, 3\)"),
+        (np.zeros((3, 2)), ValueError, r"expected \(2, 3\)"),
+        (np.zeros(6), ValueError, r"expected \(2, 3\)"),
+        ([["a", "b", "c"]] * 2, TypeError, "expected real numbers"),
+    ):
+        with pytest.raises(error, match=message):
+            stream.step(bad)
+    with pytest.raises(ValueError, match=r"expected \(2, steps, features\)"):
+        stream.run(np.zeros((1, 4, 3)))
+    with pytest.raises(ValueError, match="1 step or more"):
+        stream.run(np.zeros((2, 0, 3)))
+    for (h, c), (old_h, old_c) in zip(stream.state, before, strict=True):
+        np.testing.assert_array_equal(h, old_h)
+        np.testing.assert_array_equal(c, old_c)
+
+
+def test_inputs_of_other_types() -> None:
+    model = fl.Model([fl.LSTM(3)], input_size=2)
+    expected = model.stream().step(np.array([[1.0, -2.0]], np.float32)).copy()
+    for x in ([1, -2], [[1, -2]], np.array([1, -2]), np.array([[1.0, 0.0, -2.0, 0.0]])[:, ::2]):
+        np.testing.assert_array_equal(model.stream().step(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: fl.Model([fl.LSTM(3, bidirectional=True)], input_size=1).stream(), ValueError, "is bidirectional"),
+        (lambda: fl.Model([fl.LSTM(3)]).stream(), RuntimeError, "not built"),
+        (lambda: fl.Model([fl.LSTM(3)], input_size=1).stream(0), ValueError, "batch_size must be at least 1"),
+        (lambda: fl.Model([fl.LSTM(3)], input_size=1).stream(n_threads=0), ValueError, "n_threads"),
+    ],
+)
+def test_unfit_streams_are_refused(make: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_steps_allocate_nothing() -> None:
+    stream = fl.Model([fl.LSTM(16, return_sequences=True), fl.Dense(3)], input_size=2).stream()
+    x = np.ones((1, 2), np.float32)
+    answer = stream.step(x)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(1000):
+            assert stream.step(x) is answer
+        # The loop's own few integers; a leak of 8 bytes a step would be ten times as much.
+        assert tracemalloc.get_traced_memory()[0] - before < 800
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(len(_core.available_isas()) < 2, reason="needs two instruction sets")
+def test_the_instruction_set_may_change_between_steps() -> None:
+    model = fl.Model([fl.LSTM(16, return_sequences=True), fl.Dense(3)], input_size=2)
+    X = np.random.default_rng(7).standard_normal((1, 4, 2)).astype("f4")
+    expected = model.predict(X)
+    before = _core.isa()
+    stream = model.stream()
+    try:
+        got = []
+        for t, name in enumerate(_core.available_isas() + [before]):
+            _core.set_isa(name)
+            got.append(stream.step(X[:, t]).copy())
+    finally:
+        _core.set_isa(before)
+    # The sets round differently.
+    np.testing.assert_allclose(np.stack(got, axis=1), expected[:, : len(got)], atol=1e-6)
+
+
+def test_many_threads_with_a_stream_each() -> None:
+    model = scaled_model("stacked")
+    X = (100 + np.random.default_rng(8).standard_normal((8, 50, 3))).astype("f4")
+    whole = model.predict(X)
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        stream = model.stream()
+        for t in range(50):
+            if not np.array_equal(stream.step(X[k, t]), whole[k : k + 1, t]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
