@@ -225,32 +225,34 @@ static void backward_inputs(void *argument, int thread, int team)
     }
 }
 
-/* Adds columns [first, last) of a block's gradient panel to the caller's arrays. */
+/* Adds columns [first, last) of a block's gradient panel, which begins at column 0, to the caller's arrays. */
 static void backward_unpack(const backward_context *job, ptrdiff_t block, ptrdiff_t first, ptrdiff_t last,
                             const real *panel)
 {
     const fl_lstm_gradients *out = job->out;
-    const ptrdiff_t hidden = job->work->hidden, input = job->work->input;
-    for (int gate = 0; gate < GATES; ++gate)
-        for (ptrdiff_t lane = 0; lane < minimum(LANES, hidden - block * LANES); ++lane) {
-            const ptrdiff_t row = gate * hidden + block * LANES + lane;
-            const real *from = panel + gate * LANES + lane;
-            for (ptrdiff_t column = first; column < last; ++column) {
-                const real value = from[(column - first) * GATES * LANES];
-                if (column < hidden) {
-                    if (out->dweight_hh)
-                        ((real *)out->dweight_hh)[row * hidden + column] += value;
-                } else if (column < hidden + input) {
-                    if (out->dweight_ih)
-                        ((real *)out->dweight_ih)[row * input + column - hidden] += value;
-                } else {
-                    if (out->dbias_ih)
-                        ((real *)out->dbias_ih)[row] += value;
-                    if (out->dbias_hh)
-                        ((real *)out->dbias_hh)[row] += value;
-                }
+    const ptrdiff_t hidden = job->work->hidden, input = job->work->input, width = GATES * LANES;
+    const ptrdiff_t rows = minimum(LANES, hidden - block * LANES);
+    const ptrdiff_t h_last = minimum(last, hidden), x_first = first > hidden ? first : hidden;
+    const ptrdiff_t x_last = minimum(last, hidden + input);
+    for (int gate = 0; gate < GATES; ++gate) {
+        const ptrdiff_t row = gate * hidden + block * LANES;
+        const real *from = panel + gate * LANES;
+        if (out->dweight_hh && first < h_last)
+            transpose_add(from + first * width, width, rows, h_last - first,
+                          (real *)out->dweight_hh + row * hidden + first, hidden);
+        if (out->dweight_ih && x_first < x_last)
+            transpose_add(from + x_first * width, width, rows, x_last - x_first,
+                          (real *)out->dweight_ih + row * input + x_first - hidden, input);
+        if (last == hidden + input + 1) {
+            const real *sums = from + (hidden + input) * width;
+            for (ptrdiff_t lane = 0; lane < rows; ++lane) {
+                if (out->dbias_ih)
+                    ((real *)out->dbias_ih)[row + lane] += sums[lane];
+                if (out->dbias_hh)
+                    ((real *)out->dbias_hh)[row + lane] += sums[lane];
             }
         }
+    }
 }
 
 /* Tiles of the columns: those of h, then those of x and the 1 (in `a` they stand apart, behind the padding of h). */
@@ -302,9 +304,13 @@ static void backward_weights(void *context, int thread, int team)
                 outer_product(&tile, (int)(last - first), COLS);
             }
         }
-    for (ptrdiff_t t = begin; t < end; ++t) {
-        backward_columns(work, tiles, t % per_block, &first, &last);
-        backward_unpack(job, t / per_block, first, last, work->panel + (t / per_block * columns + first) * width);
+    for (ptrdiff_t t = begin; t < end;) { /* all of the thread's tiles of one block at a time */
+        const ptrdiff_t block = t / per_block, next = minimum(end, (block + 1) * per_block);
+        ptrdiff_t unused;
+        backward_columns(work, tiles, t % per_block, &first, &unused);
+        backward_columns(work, tiles, (next - 1) % per_block, &unused, &last);
+        backward_unpack(job, block, first, last, work->panel + block * columns * width);
+        t = next;
     }
 }
 

@@ -128,35 +128,26 @@ typedef struct {
     fl_barrier barrier;
 } forward_context;
 
-/* One thread's share of the packing: unit blocks. Reads weights along their rows. */
+/* One thread's share of the packing: unit blocks. */
 static void forward_pack(void *context, int thread, int team)
 {
     const fl_lstm_pass *pass = ((forward_context *)context)->pass;
     const lstm_work *work = ((forward_context *)context)->work;
-    const ptrdiff_t hidden = work->hidden, k = work->input + hidden, width = COLS * LANES;
+    const ptrdiff_t hidden = work->hidden, input = work->input, width = COLS * LANES;
     const real *bias_ih = pass->bias_ih, *bias_hh = pass->bias_hh;
     ptrdiff_t begin, end;
     fl_share(work->blocks, thread, team, &begin, &end);
     for (ptrdiff_t block = begin; block < end; ++block)
-        for (int gate = 0; gate < GATES; ++gate)
-            for (int lane = 0; lane < LANES; ++lane) {
-                const ptrdiff_t unit = block * LANES + lane, row = gate * hidden + unit;
-                real *to = work->panel + ((block * PASSES + gate / COLS) * k * COLS + gate % COLS) * LANES + lane;
-                real *bias = work->bias + (block * GATES + gate) * LANES + lane;
-                if (unit < hidden) {
-                    const real *w_ih = row_of(pass->weight_ih, row, work->input);
-                    const real *w_hh = row_of(pass->weight_hh, row, hidden);
-                    for (ptrdiff_t p = 0; p < work->input; ++p)
-                        to[p * width] = w_ih[p];
-                    for (ptrdiff_t p = 0; p < hidden; ++p)
-                        to[(work->input + p) * width] = w_hh[p];
-                    *bias = (bias_ih ? bias_ih[row] : 0) + (bias_hh ? bias_hh[row] : 0);
-                } else {
-                    for (ptrdiff_t p = 0; p < k; ++p)
-                        to[p * width] = 0;
-                    *bias = 0;
-                }
-            }
+        for (int gate = 0; gate < GATES; ++gate) {
+            const ptrdiff_t row = gate * hidden + block * LANES, rows = minimum(LANES, hidden - block * LANES);
+            real *to = work->panel + (block * PASSES + gate / COLS) * (input + hidden) * width + gate % COLS * LANES;
+            real *bias = work->bias + (block * GATES + gate) * LANES;
+            transpose_to(row_of(pass->weight_ih, row, input), input, rows, input, to, width);
+            transpose_to(row_of(pass->weight_hh, row, hidden), hidden, rows, hidden, to + input * width, width);
+            for (ptrdiff_t lane = 0; lane < LANES; ++lane)
+                bias[lane] = lane >= rows ? 0
+                                          : (bias_ih ? bias_ih[row + lane] : 0) + (bias_hh ? bias_hh[row + lane] : 0);
+        }
 }
 
 static real *forward_a(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s)

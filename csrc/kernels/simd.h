@@ -24,7 +24,7 @@ typedef uint64_t unsigned_integer;
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #define MAY_BE_UNUSED __attribute__((unused))
 #else
 #define INLINE static inline
@@ -206,6 +206,47 @@ INLINE void v_store_part(real *p, V a, ptrdiff_t count)
     v_store(lanes, a);
     for (ptrdiff_t lane = 0; lane < count; ++lane)
         p[lane] = lanes[lane];
+}
+#endif
+
+#if defined(__GNUC__)
+/* One half of exchanging two blocks of d x d elements: with high = 0 lane l is a[l] where bit d of l is clear and b[l - d]
+ * where it is set; with high = 1 it is a[l + d] and b[l]. */
+INLINE V v_exchange(V a, V b, const int d, const int high)
+{
+#if defined(__clang__)
+    V mixed = a;
+    UNROLL
+    for (int lane = 0; lane < LANES; ++lane)
+        mixed[lane] = lane & d ? b[lane - (high ? 0 : d)] : a[lane + (high ? d : 0)];
+    return mixed;
+#else
+    VI from = {0};
+    UNROLL
+    for (int lane = 0; lane < LANES; ++lane)
+        from[lane] = lane & d ? LANES + lane - (high ? 0 : d) : lane + (high ? d : 0);
+    return __builtin_shuffle(a, b, from);
+#endif
+}
+
+/* Transposes LANES x LANES elements in registers: blocks change places, from half the matrix down to single elements. */
+INLINE void v_transpose(V rows[LANES])
+{
+    _Pragma("GCC unroll 4")
+    for (int d = LANES / 2; d > 0; d /= 2) {
+        _Pragma("GCC unroll 16")
+        for (int r = 0; r < LANES; ++r)
+            if (!(r & d)) {
+                V low = v_exchange(rows[r], rows[r + d], d, 0);
+                rows[r + d] = v_exchange(rows[r], rows[r + d], d, 1);
+                rows[r] = low;
+            }
+    }
+}
+#else
+INLINE void v_transpose(V rows[LANES])
+{
+    (void)rows; /* one element */
 }
 #endif
 

@@ -187,6 +187,37 @@ static inline ptrdiff_t outer_block(ptrdiff_t row_elements)
     return block < 32 ? 32 : block > 256 ? 256 : block;
 }
 
+/* to[p][lane] = from[lane][p] for p < count; the lanes from `rows` on get zeros. By blocks of LANES x LANES in registers:
+ * element by element, packing took 15 % of an inference over 100 steps of one row (input 64, hidden 256). */
+static void transpose_to(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to, ptrdiff_t ld_to)
+{
+    for (ptrdiff_t first = 0; first < count; first += LANES) {
+        const ptrdiff_t n = minimum(LANES, count - first);
+        V v[LANES];
+        for (int lane = 0; lane < LANES; ++lane)
+            v[lane] = lane >= rows ? v_set(0) : v_load_part(from + lane * ld_from + first, n);
+        v_transpose(v);
+        for (ptrdiff_t p = 0; p < n; ++p)
+            v_store(to + (first + p) * ld_to, v[p]);
+    }
+}
+
+/* to[lane][p] += from[p][lane] for p < count and lane < rows. */
+static void transpose_add(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to, ptrdiff_t ld_to)
+{
+    for (ptrdiff_t first = 0; first < count; first += LANES) {
+        const ptrdiff_t n = minimum(LANES, count - first);
+        V v[LANES];
+        for (int p = 0; p < LANES; ++p)
+            v[p] = p >= n ? v_set(0) : v_load(from + (first + p) * ld_from);
+        v_transpose(v);
+        for (ptrdiff_t lane = 0; lane < rows; ++lane) {
+            real *at = to + lane * ld_to + first;
+            v_store_part(at, v_load_part(at, n) + v[lane], n);
+        }
+    }
+}
+
 /* Packs (k, n) numbers, element (p, c) at from[p * stride_k + c * stride_n], into panels for inner_product: blocks of
  * COLS vectors, the last one narrower; columns beyond n are zero. Block b begins at b * k * COLS * LANES. */
 static void pack_panels(const real *from, ptrdiff_t k, ptrdiff_t n, ptrdiff_t stride_k, ptrdiff_t stride_n, real *to)
