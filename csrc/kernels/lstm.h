@@ -20,6 +20,7 @@
  *   a      (n)(lda)                        rows [h_(t-1): padded | x_t: input | 1]; what the weights multiply. The 1 makes
  *                                          the bias gradient a column of the weight gradient. Inference keeps two steps.
  *   c0     (block)(batch)(LANES)           the initial cell state; in inference the running one
+ *   early  (step)(block)(4)(LANES)         with one row: what bias and x contribute to the gates of EARLY steps
  *   cells  (block)(ldn)(LANES)             c_t of every n            } training only
  *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
  *                                          of z_i, z_f, z_g, z_o, which is the layout that outer_product wants
@@ -35,6 +36,9 @@
  */
 enum { GATES = 4, PASSES = GATES / COLS };
 
+/* Steps whose inputs are multiplied in one go when there is a single row (forward_inputs_early): some full tiles. */
+enum { EARLY = 4 * ROWS };
+
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
     ptrdiff_t blocks, padded; /* of hidden units; padded = blocks * LANES */
@@ -43,7 +47,7 @@ typedef struct {
     int64_t *length; /* (batch), of sorted rows */
     int64_t *active; /* (time + 1) */
     int64_t *offset; /* (time + 2) */
-    real *panel, *bias, *a, *c0, *cells, *gates, *final, *dh, *dc;
+    real *panel, *bias, *a, *c0, *cells, *gates, *final, *early, *dh, *dc;
 } lstm_work;
 
 /* Takes `count` elements of `size` bytes, aligned to a cache line, from a block that begins at `base` and of which *used
@@ -94,6 +98,10 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->offset = take(base, &used, time + 2, sizeof(int64_t));
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * padded, sizeof(real));
+    const int one_row = pass->batch == 1 && pass->time > 1;
+    work->early = take(base, &used, one_row ? EARLY * padded * GATES : 0, sizeof(real));
+    if (!one_row)
+        work->early = NULL;
     if (pass->training) {
         work->dh = take(base, &used, batch * padded, sizeof(real));
         work->dc = take(base, &used, batch * padded, sizeof(real));

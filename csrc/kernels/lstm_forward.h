@@ -16,6 +16,8 @@ typedef struct {
     real *c_after;
     ptrdiff_t c_before_block, c_after_block;
     real *gates;               /* (row)(4)(LANES), or NULL in inference */
+    const real *base;          /* (block)(4)(LANES): what the sums begin with, the bias or the part of x as well */
+    ptrdiff_t inputs;          /* terms of x still to add: all, or none */
 } forward_step;
 
 /* The cell of one row and block, from the net inputs of its gates. */
@@ -49,12 +51,12 @@ INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         V acc[ROWS][COLS];
         UNROLL
         for (int c = 0; c < COLS; ++c) {
-            V bias = v_load(work->bias + (block * GATES + pass * COLS + c) * LANES);
+            V base = v_load(step->base + (block * GATES + pass * COLS + c) * LANES);
             UNROLL
             for (int r = 0; r < rows; ++r)
-                acc[r][c] = bias;
+                acc[r][c] = base;
         }
-        accumulate(acc, rows, COLS, a + work->padded, lda, w, work->input);
+        accumulate(acc, rows, COLS, a + work->padded, lda, w, step->inputs);
         accumulate(acc, rows, COLS, a, lda, w + work->input * COLS * LANES, work->hidden);
         UNROLL
         for (int r = 0; r < rows; ++r) {
@@ -94,9 +96,9 @@ static void forward_pair(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     for (int n = 0; n < 2 * PASSES; ++n) {
         UNROLL
         for (int c = 0; c < COLS; ++c)
-            acc[n][c] = v_load(work->bias + (block * GATES + n * COLS + c) * LANES);
+            acc[n][c] = v_load(step->base + (block * GATES + n * COLS + c) * LANES);
     }
-    forward_add_pair(acc, a + work->padded, w, panel, work->input);
+    forward_add_pair(acc, a + work->padded, w, panel, step->inputs);
     forward_add_pair(acc, a, w + work->input * COLS * LANES, panel, work->hidden);
     V z[2 * GATES];
     UNROLL
@@ -206,6 +208,34 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
     }
 }
 
+/* A single row reads all weights for one use each. What x contributes does not wait for the step before, so it is summed
+ * for EARLY steps at a time, by tiles whose rows are steps, and W_ih is read once for ROWS of them. The sums are the same
+ * bits: bias and x first, then h. (1 row, 100 steps, 2 threads, inference: input 64, hidden 256 .70 -> .62 ms; 256, 256
+ * 1.29 -> .81.) */
+static void forward_inputs_early(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s)
+{
+    const ptrdiff_t steps = minimum(EARLY, work->length[0] - s), tiles = tile_count(steps, ROWS);
+    const ptrdiff_t width = COLS * LANES, k = work->input + work->hidden;
+    for (ptrdiff_t n = share->block_begin * PASSES; n < share->block_end * PASSES; ++n)
+        for (ptrdiff_t t = 0; t < tiles; ++t) {
+            const ptrdiff_t first = tile_begin(steps, tiles, t), rows = tile_begin(steps, tiles, t + 1) - first;
+            real *to[ROWS];
+            for (ptrdiff_t r = 0; r < rows; ++r)
+                to[r] = work->early + (first + r) * work->padded * GATES + n * width;
+            const inner_job job = {
+                .a = (const real *)pass->x + lstm_time_of(pass, work, 0, s + first) * pass->x_time,
+                .lda = pass->reverse ? -pass->x_time : pass->x_time,
+                .segments = 1,
+                .k = work->input,
+                .w = work->panel + n * k * width,
+                .init = work->bias + n * width,
+                .rows = to,
+                .count = width,
+            };
+            inner_product(&job, (int)rows, COLS);
+        }
+}
+
 static forward_step forward_make_step(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s)
 {
     forward_step step = {
@@ -217,6 +247,8 @@ static forward_step forward_make_step(const fl_lstm_pass *pass, const lstm_work 
         .c_before_block = work->batch * LANES,
         .c_after = work->c0,
         .c_after_block = work->batch * LANES,
+        .base = work->early ? work->early + s % EARLY * work->padded * GATES : work->bias,
+        .inputs = work->early ? 0 : work->input,
     };
     if (pass->training) {
         if (s > 0) {
@@ -248,6 +280,8 @@ static void forward_body(void *argument, int thread, int team)
         const ptrdiff_t live = minimum(share.row_end, work->active[s]) - share.row_begin;
         if (live <= 0)
             break;
+        if (work->early && s % EARLY == 0)
+            forward_inputs_early(pass, work, &share, s);
         const forward_step step = forward_make_step(pass, work, s);
         const ptrdiff_t tiles = tile_count(live, ROWS);
         ptrdiff_t block = share.block_begin;
