@@ -1,18 +1,19 @@
-"""Training step and inference of one LSTM layer: fastlstm beside the NumPy reference and PyTorch, in one process.
+"""Training step and inference of one LSTM layer: fastlstm beside the NumPy reference, PyTorch and ONNX Runtime.
 
     pip install '.[peers]'
-    python benchmarks/bench_lstm.py [--seconds 6] [--threads N] [--json FILE]
+    python benchmarks/bench_lstm.py [--all] [--seconds 6] [--threads N] [--json FILE]
 
-For each shape all three get the same weights and data. First their outputs and gradients are compared (a wrong answer
-ends the run), then they are timed in turn, round after round, so that a drift of the machine's speed hits all of them.
-A training step is forward, backward from a given gradient of the output to the gradients of all parameters, and one
-step of Adam; fastlstm's is what `Model.fit` runs for each batch. Medians; ratios are of medians, above 1: fastlstm is
-faster.
+For each shape all of them, in one process, get the same weights and data. First their outputs and gradients are compared
+(a wrong answer ends the run), then they are timed in turn, round after round, so that a drift of the machine's speed
+hits all of them. A training step is forward, backward from a given gradient of the output to the gradients of all
+parameters, and one step of Adam; fastlstm's is what `Model.fit` runs for each batch. Medians; ratios are of medians,
+above 1: fastlstm is faster.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import platform
 import statistics
@@ -28,6 +29,17 @@ from fastlstm import _core, reference
 
 CASES = [(1, 100, 32, 128), (32, 100, 16, 64), (64, 100, 32, 128), (256, 187, 1, 64)]
 """(batch, time, input size, hidden size)."""
+
+MORE_CASES = [
+    (1, 1, 32, 64),
+    (1, 100, 64, 256),
+    (3, 200, 30, 100),
+    (16, 1000, 12, 128),
+    (32, 50, 8, 32),
+    (64, 100, 64, 256),
+    (128, 100, 128, 512),
+]
+"""With --all."""
 
 # Largest difference to the reference, relative to the largest element: a few times float32's rounding over these sums.
 FORWARD, GRADIENT = 1e-5, 1e-4
@@ -99,8 +111,9 @@ class PyTorch:
         self.x, self.d_out = torch.from_numpy(x), torch.from_numpy(d_out)
 
     def infer(self) -> Array:
+        # The tensor, not .numpy(): that would add a microsecond that the others do not pay.
         with self.torch.inference_mode():
-            return self.lstm(self.x)[0].numpy()
+            return self.lstm(self.x)[0]
 
     def gradients(self) -> dict[str, Array]:
         self.optimizer.zero_grad()
@@ -113,13 +126,49 @@ class PyTorch:
         self.optimizer.step()
 
 
+class ONNXRuntime:
+    """The LSTM operator of ONNX; inference only."""
+
+    def __init__(self, state: dict[str, Array], x: Array, d_out: Array, threads: int) -> None:
+        import onnxruntime
+        from onnx import TensorProto, helper, numpy_helper
+
+        hidden = state["weight_hh_l0"].shape[1]
+
+        def in_their_order(array: Array) -> Array:  # gates i, o, f, c
+            i, f, g, o = np.split(array, 4)
+            return np.concatenate([i, o, f, g])
+
+        bias = np.concatenate([in_their_order(state["bias_ih_l0"]), in_their_order(state["bias_hh_l0"])])
+        tensors = {"W": in_their_order(state["weight_ih_l0"]), "R": in_their_order(state["weight_hh_l0"]), "B": bias}
+        graph = helper.make_graph(
+            [helper.make_node("LSTM", ["X", "W", "R", "B"], ["Y"], hidden_size=hidden)],
+            "lstm",
+            [helper.make_tensor_value_info("X", TensorProto.FLOAT, [x.shape[1], x.shape[0], x.shape[2]])],
+            [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [x.shape[1], 1, x.shape[0], hidden])],
+            [numpy_helper.from_array(value[None], name) for name, value in tensors.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self.feed = {"X": np.ascontiguousarray(x.transpose(1, 0, 2))}  # it wants the time first
+
+    def infer(self) -> Array:
+        return self.session.run(None, self.feed)[0][:, 0].transpose(1, 0, 2)
+
+
 def verify(runners: dict[str, Any], shape: tuple[int, ...]) -> None:
     """Ends the program if somebody's answer differs from the reference's."""
     expected, gradients = runners["NumPy"].infer(), runners["NumPy"].gradients()
     for name, runner in runners.items():
-        error = np.abs(runner.infer() - expected).max()
+        error = np.abs(np.asarray(runner.infer()) - expected).max()
         if not error <= FORWARD:
             sys.exit(f"{name} at {shape}: the output differs by {error:.1e}")
+        if not hasattr(runner, "train"):
+            continue
         for parameter, g in runner.gradients().items():
             error = np.abs(g - gradients[parameter]).max() / np.abs(gradients[parameter]).max()
             if not error <= GRADIENT:
@@ -157,7 +206,8 @@ def bench(shape: tuple[int, int, int, int], seconds: float, threads: int, peers:
     verify(runners, shape)
     result: dict[str, Any] = {"shape": shape}
     for what in ("train", "infer"):
-        times = interleaved({name: getattr(runner, what) for name, runner in runners.items()}, seconds / 2)
+        functions = {name: getattr(runner, what) for name, runner in runners.items() if hasattr(runner, what)}
+        times = interleaved(functions, seconds / 2)
         result[what] = {
             name: {"median_ms": 1e3 * statistics.median(t), "min_ms": 1e3 * min(t), "runs": len(t)}
             for name, t in times.items()
@@ -190,21 +240,23 @@ def report(results: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Runs all cases and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--all", action="store_true", help="more shapes")
     parser.add_argument("--seconds", type=float, default=6.0, help="time for each shape (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=fl.get_num_threads(), help="(default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to a file")
     options = parser.parse_args()
     peers: list[type] = [FastLSTM, NumPy]
-    try:
-        import torch
-
-        peers.append(PyTorch)
-        versions = f"PyTorch {torch.__version__}"
-    except ImportError:
-        versions = "without PyTorch (pip install 'fastlstm[peers]')"
-    print(f"fastlstm {fl.__version__} ({_core.isa()}, {_core.compiler()}), NumPy {np.__version__}, {versions}")
+    versions = [f"fastlstm {fl.__version__} ({_core.isa()}, {_core.compiler()})", f"NumPy {np.__version__}"]
+    for peer, module in ((PyTorch, "torch"), (ONNXRuntime, "onnxruntime")):
+        try:
+            versions.append(f"{peer.__name__} {importlib.import_module(module).__version__}")
+            peers.append(peer)
+        except ImportError:
+            versions.append(f"without {peer.__name__} (pip install 'fastlstm[peers]')")
+    print(", ".join(versions))
     print(f"{platform.machine()}, Python {platform.python_version()}, {options.threads} threads\n")
-    results = [bench(shape, options.seconds, options.threads, peers) for shape in CASES]
+    cases = CASES + MORE_CASES if options.all else CASES
+    results = [bench(shape, options.seconds, options.threads, peers) for shape in cases]
     print(report(results))
     if options.json:
         with open(options.json, "w") as file:
