@@ -3,7 +3,7 @@
     pip install '.[peers]'
     python benchmarks/bench_lstm.py [--all] [--seconds 6] [--threads N] [--json FILE]
 
-For each shape all of them, in one process, get the same weights and data. First their outputs and gradients are compared
+For each shape all of them, in one process, get the same weights and data. First outputs and gradients are compared
 (a wrong answer ends the run), then they are timed in turn, round after round, so that a drift of the machine's speed
 hits all of them. A training step is forward, backward from a given gradient of the output to the gradients of all
 parameters, and one step of Adam; fastlstm's is what `Model.fit` runs for each batch. Medians; ratios are of medians,
