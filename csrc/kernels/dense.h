@@ -65,6 +65,33 @@ static void dense_rows(const real *panel, const real *init, ptrdiff_t k, ptrdiff
         }
 }
 
+/* Panels of W' (input, output) for the forward pass: blocks of COLS vectors of outputs, the last one narrower, outputs
+ * that do not exist zero. The block that begins at output o begins at o * input. */
+static void dense_pack_forward(const fl_dense_pass *pass, real *to)
+{
+    const ptrdiff_t input = pass->input, output = pass->output;
+    for (ptrdiff_t first = 0; first < output; first += COLS * LANES) {
+        const ptrdiff_t padded = round_up(minimum(output - first, COLS * LANES), LANES);
+        for (ptrdiff_t c = 0; c < padded; c += LANES)
+            transpose_to(row_of(pass->weight, first + c, input), input, minimum(LANES, output - first - c), input,
+                         to + c, padded);
+        to += input * padded;
+    }
+}
+
+/* Panels of W (output, input) for dx, of inputs in the same way. */
+static void dense_pack_backward(const fl_dense_pass *pass, real *to)
+{
+    const ptrdiff_t input = pass->input, output = pass->output;
+    for (ptrdiff_t first = 0; first < input; first += COLS * LANES) {
+        const ptrdiff_t width = minimum(input - first, COLS * LANES), padded = round_up(width, LANES);
+        for (ptrdiff_t m = 0; m < output; ++m, to += padded) {
+            memcpy(to, row_of(pass->weight, m, input) + first, (size_t)width * sizeof(real));
+            memset(to + width, 0, (size_t)(padded - width) * sizeof(real));
+        }
+    }
+}
+
 static void dense_forward_body(void *argument, int thread, int team)
 {
     const dense_context *context = argument;
@@ -85,7 +112,7 @@ static void dense_forward(const fl_dense_pass *pass)
     dense_context context;
     dense_lay_out(pass, &context);
     if (!pass->packed) {
-        pack_panels(pass->weight, pass->input, pass->output, 1, pass->input, context.panel);
+        dense_pack_forward(pass, context.panel);
         memset(context.bias, 0, (size_t)round_up(pass->output, LANES) * sizeof(real));
         if (pass->bias)
             memcpy(context.bias, pass->bias, (size_t)pass->output * sizeof(real));
@@ -171,7 +198,7 @@ static void dense_backward(const fl_dense_pass *pass, const void *dy, void *dx, 
     context.dbias = dbias;
     const int n_threads = fl_worthwhile_threads(pass->n_threads, dense_work(pass));
     if (dx) {
-        pack_panels(pass->weight, pass->output, pass->input, pass->input, 1, context.panel);
+        dense_pack_backward(pass, context.panel);
         fl_parallel(n_threads, dense_dx_body, &context);
     }
     if (dweight)

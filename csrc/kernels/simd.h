@@ -13,23 +13,19 @@
 #if defined(FL_REAL_F32)
 typedef float real;
 typedef int32_t integer;
-typedef uint32_t unsigned_integer;
 #define REAL_IS_FLOAT 1
 #else
 typedef double real;
 typedef int64_t integer;
-typedef uint64_t unsigned_integer;
 #define REAL_IS_FLOAT 0
 #endif
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
-#define MAY_BE_UNUSED __attribute__((unused))
 #else
 #define INLINE static inline
 #define UNROLL
-#define MAY_BE_UNUSED
 #endif
 #if defined(__clang__)
 #undef UNROLL

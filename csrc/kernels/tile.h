@@ -217,19 +217,3 @@ static void transpose_add(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, p
         }
     }
 }
-
-/* Packs (k, n) numbers, element (p, c) at from[p * stride_k + c * stride_n], into panels for inner_product: blocks of
- * COLS vectors, the last one narrower; columns beyond n are zero. Block b begins at b * k * COLS * LANES. */
-static void pack_panels(const real *from, ptrdiff_t k, ptrdiff_t n, ptrdiff_t stride_k, ptrdiff_t stride_n, real *to)
-{
-    for (ptrdiff_t first = 0; first < n; first += COLS * LANES) {
-        ptrdiff_t width = minimum(n - first, COLS * LANES), padded = round_up(width, LANES);
-        for (ptrdiff_t p = 0; p < k; ++p, to += padded) {
-            const real *row = from + p * stride_k + first * stride_n;
-            for (ptrdiff_t c = 0; c < width; ++c)
-                to[c] = row[c * stride_n];
-            for (ptrdiff_t c = width; c < padded; ++c)
-                to[c] = 0;
-        }
-    }
-}
