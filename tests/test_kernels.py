@@ -170,7 +170,7 @@ def test_lstm_gradients_by_finite_differences(isa: str, name: str, reverse: bool
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(13, 6, 65, 33), (64, 20, 16, 64), (2, 300, 9, 100)], ids=str)
+@pytest.mark.parametrize("shape", [(13, 6, 65, 33), (64, 20, 16, 64), (2, 300, 9, 100), (7, 30, 40, 120)], ids=str)
 def test_same_bits_for_any_number_of_threads(isa: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
     rng = np.random.default_rng(7)
     p = cast(random_lstm(rng, *shape), dtype)
