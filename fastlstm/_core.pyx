@@ -616,7 +616,7 @@ cdef class Stream:
     def _begin(self, ptrdiff_t batch, dtype, int stages, n_threads):
         """Makes room for a number of stages."""
         self.batch = batch
-        self.kind = cnp.PyArray_DescrFromType(np.dtype(dtype).num).type_num
+        self.kind = np.dtype(dtype).num
         self.dtype = FL_F32 if self.kind == cnp.NPY_FLOAT32 else FL_F64
         self.n_threads = _threads(n_threads)
         self.workspaces, self.outs, self.held, self.states = [], [], [], []

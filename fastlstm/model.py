@@ -28,8 +28,8 @@ from .layers import (
     LayerTape,
     Tape,
     connect,
-    dropout_seed,
     layer_from_config,
+    mixed_seed,
     stack_parameters,
     takes_tokens,
 )
@@ -287,7 +287,7 @@ class Model:
             self._steps += 1
         for index, (layer, mine) in enumerate(zip(self.layers, tape.layers, strict=True)):
             if training:
-                mine.seed = dropout_seed(self.seed, self._steps, index)
+                mine.seed = mixed_seed(self.seed, self._steps, index)
             x = layer.forward(x, tape, mine)
         tape.out_shape = x.shape
         return x

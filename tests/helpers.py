@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,15 @@ def numerical_gradient(f: Callable[[], float], array: np.ndarray, step: float = 
         array[index] = value
         gradient[index] = (above - below) / (2 * step)
     return gradient
+
+
+def in_threads(n: int, work: Callable[[int], None]) -> None:
+    """Calls work(0) to work(n - 1) at the same time, each in a thread of its own."""
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def random_lstm(rng: np.random.Generator, batch: int, time: int, inputs: int, hidden: int) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import in_threads
 
 import fastlstm as fl
 from fastlstm import serialization
@@ -321,11 +321,7 @@ def test_many_threads_predict_on_one_model() -> None:
             if not np.array_equal(model.predict(X[rows]), expected[rows]):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(8, work)
     assert not wrong
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import in_threads
 
 import fastlstm as fl
 from fastlstm import _core
@@ -192,9 +192,5 @@ def test_many_threads_with_a_stream_each() -> None:
             if not np.array_equal(stream.step(X[k, t]), whole[k : k + 1, t]):
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(8, work)
     assert not wrong

@@ -6,10 +6,11 @@ from typing import Any
 
 from .base import Layer, LayerTape, ParameterSpec, Signal, Tape
 from .dense import Dense
-from .dropout import Dropout, dropout_seed
+from .dropout import Dropout
 from .embedding import Embedding
 from .lstm import LSTM
 from .noise import GaussianNoise
+from .seeds import mixed_seed
 from .stack import connect, stack_parameters, takes_tokens
 
 __all__ = [
@@ -24,8 +25,8 @@ __all__ = [
     "Signal",
     "Tape",
     "connect",
-    "dropout_seed",
     "layer_from_config",
+    "mixed_seed",
     "stack_parameters",
     "takes_tokens",
 ]

@@ -8,20 +8,7 @@ from .. import _core
 from .._checks import below_one
 from .base import Array, Layer, LayerTape, Signal, Tape
 
-__all__ = ["Dropout", "dropout_seed"]
-
-_MASK = 2**64 - 1
-
-
-def dropout_seed(*parts: int) -> int:
-    """One 64-bit seed out of several numbers, by the finalizer of SplitMix64 (Steele, Lea & Flood 2014)."""
-    seed = 0
-    for part in parts:
-        z = (seed + part + 0x9E3779B97F4A7C15) & _MASK
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-        seed = z ^ (z >> 31)
-    return seed
+__all__ = ["Dropout"]
 
 
 class Dropout(Layer):

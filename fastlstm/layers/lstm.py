@@ -11,7 +11,7 @@ import numpy as np
 from .. import _core
 from .._checks import below_one, count, real
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
-from .dropout import dropout_seed
+from .seeds import mixed_seed
 
 __all__ = ["LSTM"]
 
@@ -176,7 +176,7 @@ class LSTM(Layer):
                 assert y is not None
                 if tape.training and self.dropout:
                     # In place: the backward pass of the layer below does not read its output.
-                    _core.dropout(y, y, self.dropout, dropout_seed(mine.seed, layer), tape.n_threads)
+                    _core.dropout(y, y, self.dropout, mixed_seed(mine.seed, layer), tape.n_threads)
                 x = y
         mine.state_out = hn, cn
         mine.saved["time"] = time
@@ -232,7 +232,7 @@ class LSTM(Layer):
             if direction == 0 and layer > 0:
                 assert dx is not None
                 if self.dropout:
-                    _core.dropout(dx, dx, self.dropout, dropout_seed(mine.seed, layer - 1), tape.n_threads)
+                    _core.dropout(dx, dx, self.dropout, mixed_seed(mine.seed, layer - 1), tape.n_threads)
                 d_sequence = dx
         return dx
 
