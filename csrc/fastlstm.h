@@ -44,6 +44,9 @@ typedef struct {
     const int64_t *lengths;               /* (batch), each in [0, time]; NULL: all rows are `time` long */
     int reverse;                          /* 1: row b runs from its own last step, lengths[b]-1, down to 0 */
     int training;                         /* 1: keep in the workspace what the backward pass needs */
+    ptrdiff_t checkpoint_every;           /* of training, > 0: keep that of about so many steps only, and the state at the
+                                             beginning of every so many; the backward pass computes the others again,
+                                             and reads x again. The same bits come out. 0: keep all steps */
 
     const void *weight_ih, *weight_hh;
     const void *bias_ih, *bias_hh; /* NULL: no bias */

@@ -15,6 +15,7 @@
 #endif
 #if !defined(_WIN32)
 #include <sched.h>
+#include <unistd.h>
 #endif
 #if defined(_OPENMP) && !defined(_WIN32)
 #include <pthread.h>
@@ -87,25 +88,64 @@ int fl_worthwhile_threads(int n_threads, double work)
     return most < n_threads ? (int)most : n_threads;
 }
 
-void fl_parallel(int n_threads, fl_body body, void *context)
+/* How many of n_threads this process may start. */
+static int team_of(int n_threads)
 {
 #if defined(_OPENMP)
 #if !defined(_WIN32)
     if (n_threads > 1) {
         pthread_once(&fork_once, watch_forks);
         if (atomic_load(&team_lost_in_fork))
-            n_threads = 1;
-        else
-            atomic_store(&team_started, 1);
+            return 1;
+        atomic_store(&team_started, 1);
     }
 #endif
+    return n_threads;
+#else
+    (void)n_threads;
+    return 1;
+#endif
+}
+
+void fl_parallel(int n_threads, fl_body body, void *context)
+{
+    n_threads = team_of(n_threads);
+#if defined(_OPENMP)
     if (n_threads > 1) {
 #pragma omp parallel num_threads(n_threads)
         body(context, omp_get_thread_num(), omp_get_num_threads());
         return;
     }
-#else
-    (void)n_threads;
 #endif
     body(context, 0, 1);
+}
+
+void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_task task, void *context)
+{
+    n_threads = team_of(n_threads < n_tasks ? n_threads : (int)n_tasks);
+#if defined(_OPENMP)
+    if (n_threads > 1) {
+#pragma omp parallel for num_threads(n_threads) schedule(dynamic, 1)
+        for (ptrdiff_t k = 0; k < n_tasks; ++k)
+            task(context, k);
+        return;
+    }
+#endif
+    for (ptrdiff_t k = 0; k < n_tasks; ++k)
+        task(context, k);
+}
+
+double fl_second_level_cache(void)
+{
+    static _Atomic long known;
+    long bytes = atomic_load_explicit(&known, memory_order_relaxed);
+    if (bytes == 0) {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+        bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+        if (bytes <= 0)
+            bytes = 512 * 1024;
+        atomic_store_explicit(&known, bytes, memory_order_relaxed);
+    }
+    return (double)bytes;
 }

@@ -8,8 +8,16 @@
  * derives its share from `team`, and its results must not depend on it. */
 typedef void (*fl_body)(void *context, int thread, int team);
 
+typedef void (*fl_task)(void *context, ptrdiff_t task);
+
 /* Runs body on up to n_threads threads and waits for all of them. On one thread it is a plain call. */
 void fl_parallel(int n_threads, fl_body body, void *context);
+
+/* Runs tasks 0 to n_tasks - 1 on up to n_threads threads, each taking the next when it is free, and waits for all. */
+void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_task task, void *context);
+
+/* Bytes of a core's second-level cache; a common size where the system does not tell. */
+double fl_second_level_cache(void);
 
 /* Waits until all of the team have come here. `arrived` is shared, and zero before the team starts; `round` is each
  * thread's own count, zero at first. For waits of a microsecond between steps of a loop: it spins for a few of those and
@@ -22,12 +30,12 @@ void fl_wait(fl_barrier *barrier, unsigned *round, int team);
 /* n_threads, or fewer if `work` (multiply-adds, or elements touched) is too little to be worth waking a thread. */
 int fl_worthwhile_threads(int n_threads, double work);
 
-/* The half-open share [*begin, *end) of `count` items for one thread: contiguous, and even within one item. */
-static inline void fl_share(ptrdiff_t count, int thread, int team, ptrdiff_t *begin, ptrdiff_t *end)
+/* The half-open share [*begin, *end) of `count` items, one of several: contiguous, and even within one item. */
+static inline void fl_share(ptrdiff_t count, ptrdiff_t share, ptrdiff_t shares, ptrdiff_t *begin, ptrdiff_t *end)
 {
-    ptrdiff_t base = count / team, extra = count % team;
-    *begin = base * thread + (thread < extra ? thread : extra);
-    *end = *begin + base + (thread < extra);
+    ptrdiff_t base = count / shares, extra = count % shares;
+    *begin = base * share + (share < extra ? share : extra);
+    *end = *begin + base + (share < extra);
 }
 
 #endif

@@ -29,6 +29,7 @@ cdef extern from "fastlstm.h" nogil:
         ptrdiff_t batch, time, input, hidden
         const int64_t *lengths
         int reverse, training
+        ptrdiff_t checkpoint_every
         const void *weight_ih
         const void *weight_hh
         const void *bias_ih
@@ -281,6 +282,7 @@ cdef class LSTMPass:
         self.workspace = Workspace()
         self.lstm.training = 0
         self.lstm.packed = 0
+        self.lstm.checkpoint_every = 0
         self.isa = NULL
         self.held = None
         self.busy = False
@@ -352,7 +354,7 @@ cdef class LSTMPass:
             raise
         with nogil:
             fl_lstm_forward(dtype, lstm)
-        self.held = (weight_ih, weight_hh, lengths) if training else None
+        self.held = (x, weight_ih, weight_hh, lengths) if training else None
         return 0
 
     def backward(self, *, dy=None, dhn=None, dcn=None, dx=None, bint dx_add=False, dweight_ih=None, dweight_hh=None,

@@ -17,19 +17,30 @@
  *
  *   panel  (block)(pass)(k)(COLS)(LANES)   the weights, k over x then h; a pass does COLS of the four gates
  *   bias   (block)(4)(LANES)               b_ih + b_hh
- *   a      (n)(lda)                        rows [h_(t-1): padded | x_t: input | 1]; what the weights multiply. The 1 makes
- *                                          the bias gradient a column of the weight gradient. Inference keeps two steps.
- *   c0     (block)(batch)(LANES)           the initial cell state; in inference the running one
+ *   a      (2)(batch)(lda)                 rows [h_(t-1): padded | x_t: input] of two steps; what the weights multiply
+ *   c0     (block)(batch)(LANES)           the running cell state, of steps that are not kept
  *   early  (step)(block)(4)(LANES)         with one row: what bias and x contribute to the gates of EARLY steps
- *   cells  (block)(ldn)(LANES)             c_t of every n            } training only
+ *   final  (batch)(padded)                 h after each row's last step
+ *
+ * Training keeps what the backward pass reads, of one segment of time; normally that is all of it. With checkpoint_every,
+ * the forward pass keeps the last segment and the state before each one, and the backward pass computes a segment again
+ * before it walks back through it (Chen et al. 2016, arXiv:1604.06174). Within a segment that begins at step `first`, n
+ * counts from offset[first].
+ *
+ *   states (segment)(2)(block)(batch)(LANES)  h and c before each segment
+ *   cells  (block)(ldc)(LANES)             c before the segment (batch entries), then c_t of every n: lstm_cells_at. The
+ *                                          backward pass overwrites c_t, when its last use is over, with h_t = o tanh(c_t),
+ *                                          which it needs for the weight gradient: h is never stored beside c. h_(t-1)
+ *                                          of pair n is then entry n + batch - active[t-1]
  *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
  *                                          of z_i, z_f, z_g, z_o, which is the layout that outer_product wants
- *   final  (batch)(padded)                 h after each row's last step
- *   dh     (batch)(padded)                 gradient of h_(t-1)       } backward only
- *   dc     (block)(batch)(LANES)           gradient of c_(t-1)       }
+ *   dh     (batch)(padded)                 gradient of h_(t-1)
+ *   dc     (block)(batch)(LANES)           gradient of c_(t-1)
+ *   transposed                             panels of W_hh' and W_ih', for dh and dx
+ *   gradient (block)(column)(4)(LANES)     sums of the weight gradient, columns h, x, 1
  *
- * `panel` is dead once the forward pass is over; the backward pass packs the transposed weights there, and when it has
- * walked back through time it sums the weight gradient there, (block)(column)(4)(LANES), columns h, x, 1.
+ * With one segment `panel`, `transposed` and `gradient` are dead when the next of them begins to live, and share their
+ * memory.
  *
  * Strides between streams that are read together (lda, ldn) avoid multiples of 4096 bytes, which would send them all to
  * the same few sets of the first-level cache.
@@ -42,12 +53,15 @@ enum { EARLY = 4 * ROWS };
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
     ptrdiff_t blocks, padded; /* of hidden units; padded = blocks * LANES */
-    ptrdiff_t steps, lda, ldn;
+    ptrdiff_t lda, ldn, ldc;
+    ptrdiff_t steps;             /* live (row, step) pairs */
+    ptrdiff_t terms, group;      /* of the weight gradient: backward_weights */
+    ptrdiff_t segment, segments; /* steps of a segment, and how many there are */
     int64_t *order;  /* (batch): sorted row -> row of the batch */
     int64_t *length; /* (batch), of sorted rows */
     int64_t *active; /* (time + 1) */
     int64_t *offset; /* (time + 2) */
-    real *panel, *bias, *a, *c0, *cells, *gates, *final, *early, *dh, *dc;
+    real *bias, *panel, *transposed, *gradient, *a, *c0, *states, *cells, *gates, *final, *early, *dh, *dc;
 } lstm_work;
 
 /* Takes `count` elements of `size` bytes, aligned to a cache line, from a block that begins at `base` and of which *used
@@ -64,53 +78,69 @@ static void *take(char *base, size_t *used, double count, size_t size)
     return at;
 }
 
+/* How a pass is cut in time. The weight gradient is summed over groups of whole steps, whose number depends on the shape
+ * alone; segments are made of whole groups, so that the sums are the same bits with any checkpoint_every. */
+static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
+{
+    work->terms = outer_terms(pass->hidden + pass->input + 1);
+    work->group = work->terms / (pass->batch > 0 ? pass->batch : 1);
+    if (work->group < 1)
+        work->group = 1;
+    work->segment = pass->time;
+    if (pass->training && pass->checkpoint_every > 0 && pass->checkpoint_every < pass->time)
+        work->segment = minimum(round_up(pass->checkpoint_every, work->group), pass->time);
+    work->segments = work->segment > 0 ? (pass->time + work->segment - 1) / work->segment : 1;
+}
+
 /* Lays the work out in pass->workspace (may be NULL) and gives its size. Counts are doubles so that they cannot wrap. */
 static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
 {
     const double batch = (double)pass->batch, time = (double)pass->time, input = (double)pass->input;
     const double hidden = (double)pass->hidden, blocks = ceil(hidden / LANES), padded = blocks * LANES;
-    double steps = batch * time;
+    lstm_cut(pass, work);
+    double steps = batch * time, kept = batch * (double)work->segment;
     if (pass->lengths) {
-        steps = 0;
-        for (ptrdiff_t b = 0; b < pass->batch; ++b)
+        steps = kept = 0;
+        for (ptrdiff_t b = 0; b < pass->batch; ++b) {
             steps += (double)pass->lengths[b];
+            kept += (double)minimum(pass->lengths[b], work->segment);
+        }
     }
     const double line = 64 / sizeof(real);
-    double lda = ceil((padded + input + 1) / line);
+    double lda = ceil((padded + input) / line);
     lda = (fmod(lda, 16) == 0 ? lda + 1 : lda) * line;
-    const double ldn = ceil(steps / 16) * 16 + 7;
-    const double a_rows = pass->training ? steps : 2 * batch;
+    const double ldn = ceil(kept / 16) * 16 + 7, ldc = ceil((batch + kept) / 16) * 16 + 7;
 
     char *base = pass->workspace;
     size_t used = 0;
-    double panel = padded * GATES * (hidden + input);
-    if (pass->training) {
-        const double transposed = padded * GATES * (padded + ceil(input / LANES) * LANES);
-        const double gradient = padded * GATES * (hidden + input + 1);
-        panel = fmax(transposed, gradient);
-    }
+    const double panel = padded * GATES * (hidden + input);
+    const double transposed = padded * GATES * (padded + ceil(input / LANES) * LANES);
+    const double gradient = padded * GATES * (hidden + input + 1);
+    const int apart = pass->training && work->segments > 1;
     /* The packed weights come first: their place must not depend on batch and time (fl_lstm_pass.packed). */
     work->bias = take(base, &used, padded * GATES, sizeof(real));
-    work->panel = take(base, &used, panel, sizeof(real));
+    work->panel = take(base, &used, pass->training && !apart ? fmax(transposed, gradient) : panel, sizeof(real));
+    work->transposed = apart ? take(base, &used, transposed, sizeof(real)) : work->panel;
+    work->gradient = apart ? take(base, &used, gradient, sizeof(real)) : work->panel;
     work->order = take(base, &used, batch, sizeof(int64_t));
     work->length = take(base, &used, batch, sizeof(int64_t));
     work->active = take(base, &used, time + 1, sizeof(int64_t));
     work->offset = take(base, &used, time + 2, sizeof(int64_t));
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * padded, sizeof(real));
+    work->a = take(base, &used, 2 * batch * lda, sizeof(real));
     const int one_row = pass->batch == 1 && pass->time > 1;
     work->early = take(base, &used, one_row ? EARLY * padded * GATES : 0, sizeof(real));
     if (!one_row)
         work->early = NULL;
+    work->states = work->dh = work->dc = work->cells = work->gates = NULL;
     if (pass->training) {
+        work->states = take(base, &used, 2 * (double)work->segments * batch * padded, sizeof(real));
         work->dh = take(base, &used, batch * padded, sizeof(real));
         work->dc = take(base, &used, batch * padded, sizeof(real));
-        work->cells = take(base, &used, padded * ldn, sizeof(real));
+        work->cells = take(base, &used, padded * ldc, sizeof(real));
         work->gates = take(base, &used, padded * ldn * GATES, sizeof(real));
-    } else {
-        work->dh = work->dc = work->cells = work->gates = NULL;
     }
-    work->a = take(base, &used, a_rows * lda, sizeof(real));
     if (used == SIZE_MAX)
         return used;
     work->batch = pass->batch;
@@ -122,6 +152,7 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->steps = (ptrdiff_t)steps;
     work->lda = (ptrdiff_t)lda;
     work->ldn = (ptrdiff_t)ldn;
+    work->ldc = (ptrdiff_t)ldc;
     return used;
 }
 
@@ -160,42 +191,55 @@ static void lstm_sort_rows(const fl_lstm_pass *pass, const lstm_work *work)
         offset[s + 1] = offset[s] + active[s];
 }
 
-/* The sorted rows [*begin, *end) of one thread: contiguous, with about the same number of live steps for each thread. */
-static void lstm_share_rows(const lstm_work *work, int thread, int team, ptrdiff_t *begin, ptrdiff_t *end)
+/* The sorted rows [*begin, *end) of one share of several: contiguous, with about the same number of live steps each. */
+static void lstm_share_rows(const lstm_work *work, ptrdiff_t share, ptrdiff_t shares, ptrdiff_t *begin, ptrdiff_t *end)
 {
-    const double each = (double)work->steps / team;
+    const double each = (double)work->steps / (double)shares;
     ptrdiff_t row = 0;
     double done = 0;
-    for (; thread && row < work->batch && done < each * thread; ++row)
+    for (; share && row < work->batch && done < each * (double)share; ++row)
         done += (double)work->length[row];
     *begin = row;
-    for (; row < work->batch && (thread == team - 1 || done < each * (thread + 1)); ++row)
+    for (; row < work->batch && (share == shares - 1 || done < each * (double)(share + 1)); ++row)
         done += (double)work->length[row];
     *end = row;
 }
 
-/* How a team divides the walk through time. By rows, a thread owns its rows for all steps and never waits; but with few
- * rows each thread reads all the weights for little work. By units, a thread owns some units of all rows: it reads its
- * part of the weights only, and the team meets at a barrier in every step.
+/* How a team divides the walk through time. By rows, the batch is cut into shares of rows, and a thread that is free takes
+ * the next share and goes through all steps with it, without waiting for anybody. There are a few more shares than threads,
+ * so that a thread that is held up (another process, another library's threads that spin) is not waited for with half of
+ * the work in its hands. But a share of few rows reads all the weights for little work. By units, a thread owns some units
+ * of all rows: it reads its part of the weights only, and the team meets at a barrier in every step.
  *
  * The cost model, in cycles of a step. A tile reads each of its vectors of weights once, for LOAD cycles that the
  * arithmetic does not hide, and multiplies it with each of its rows, a cycle each. A barrier costs BARRIER for each thread.
  * Measured on a Zen 4 with 2 threads (input 64, hidden 256, 100 steps, inference, ms by rows / by units: batch 3 1.22 / 1.22,
  * 4 1.79 / 1.31, 6 2.45 / 1.93; input 32, hidden 64, batch 1, 200 steps: .175 / .121; input 16, hidden 32: .043 / .054).
+ * By units has to be better by a factor GAIN: a team that meets in every step suffers from whatever holds one thread up
+ * (64 rows, hidden 128, with one of two processors busy with another process: 16 ms by units, 7 by rows).
  * To measure again: make by_units 0 or 1 below and time one row with small hidden sizes (BARRIER) and three to six rows
- * with large ones (LOAD). */
+ * with large ones (LOAD).
+ *
+ * Weights that fit the second-level cache together with what else is there (half of it) are read from it by each tile, so
+ * that shares may be as low as SHARE_ROWS; larger ones come from the third level for each share and step, and are shared by
+ * SHARE_ROWS_FAR rows. */
 #define LOAD 1.2
 #define BARRIER 300.0
+#define GAIN 0.9
+#define SHARES 4 /* for each thread */
+#define SHARE_ROWS 8
+#define SHARE_ROWS_FAR 32
 
 typedef struct {
     int n_threads;
     int by_units;
+    ptrdiff_t shares; /* of rows */
 } lstm_plan;
 
 static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
 {
     const double vectors = 4.0 * (double)work->blocks * (double)(work->hidden + work->input);
-    lstm_plan plan = {fl_worthwhile_threads(pass->n_threads, (double)work->steps * vectors * LANES), 0};
+    lstm_plan plan = {fl_worthwhile_threads(pass->n_threads, (double)work->steps * vectors * LANES), 0, 1};
     const double rows = (double)work->active[0];
     if (plan.n_threads > 1 && rows > 0) {
         const double team_units = (double)minimum(plan.n_threads, work->blocks);
@@ -203,13 +247,17 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
         const double own_rows = ceil(rows / team_rows);
         const double by_rows = vectors * (LOAD * ceil(own_rows / ROWS) + own_rows);
         const double by_units = vectors / team_units * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
-        plan.by_units = by_units < by_rows;
+        plan.by_units = by_units < GAIN * by_rows;
         plan.n_threads = (int)(plan.by_units ? team_units : team_rows);
+        const int near = vectors * LANES * sizeof(real) < 0.5 * fl_second_level_cache();
+        const double least = near ? SHARE_ROWS : SHARE_ROWS_FAR;
+        const double each = floor(rows / (least * plan.n_threads));
+        plan.shares = plan.n_threads * (ptrdiff_t)(each < 1 ? 1 : each > SHARES ? SHARES : each);
     }
     return plan;
 }
 
-/* What one thread does of the walk. */
+/* A part of the walk. */
 typedef struct {
     ptrdiff_t own_begin, own_end;     /* rows whose beginnings and ends (states, x, padding) it handles */
     ptrdiff_t row_begin, row_end;     /* rows that it computes */
@@ -217,10 +265,11 @@ typedef struct {
 } lstm_share;
 
 /* `together`: blocks that must not be torn apart. */
-static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t together, int thread, int team)
+static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t together, ptrdiff_t number,
+                                  ptrdiff_t shares)
 {
     lstm_share share;
-    lstm_share_rows(work, thread, team, &share.own_begin, &share.own_end);
+    lstm_share_rows(work, number, shares, &share.own_begin, &share.own_end);
     share.row_begin = share.own_begin;
     share.row_end = share.own_end;
     share.block_begin = 0;
@@ -228,11 +277,24 @@ static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t
     if (by_units) {
         share.row_begin = 0;
         share.row_end = work->batch;
-        fl_share(tile_count(work->blocks, together), thread, team, &share.block_begin, &share.block_end);
+        fl_share(tile_count(work->blocks, together), (int)number, (int)shares, &share.block_begin, &share.block_end);
         share.block_begin *= together;
         share.block_end = minimum(share.block_end * together, work->blocks);
     }
     return share;
+}
+
+/* Where the state after step s stands in `cells`, in a segment that begins at step `first`; s = first - 1 is what it begins
+ * with. */
+static inline ptrdiff_t lstm_cells_at(const lstm_work *work, ptrdiff_t first, ptrdiff_t s)
+{
+    return s < first ? 0 : work->batch + work->offset[s] - work->offset[first];
+}
+
+/* h (which = 0) or c (1) before a segment: (block)(batch)(LANES). */
+static inline real *lstm_state(const lstm_work *work, ptrdiff_t segment, int which)
+{
+    return work->states + (2 * segment + which) * work->batch * work->padded;
 }
 
 /* The time index of step s of a sorted row. */

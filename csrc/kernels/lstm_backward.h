@@ -8,25 +8,34 @@
  *   dc_(t-1) = dc f                  dh_(t-1) = W_hh' dz          dx_t = W_ih' dz
  *   dW_ih = sum dz x_t'              dW_hh = sum dz h_(t-1)'      db_ih = db_hh = sum dz        over rows and steps
  *
- * First the team walks back through time, by rows or by units as in the forward pass, with inner products of dz and the
- * transposed W_hh. What is left then are matrix products over all (row, step) pairs n, with no time structure: dx is
- * shared out by n; the weight gradient by tiles of the result, each summed by one thread in the order of n, whatever the
- * team. tanh(c_t) is computed again rather than stored.
+ * First the team walks back through a segment of time (all of it, but for checkpoint_every: lstm.h), by rows or by units as
+ * in the forward pass, with inner products of dz and the transposed W_hh. What is left then are matrix products over all
+ * (row, step) pairs n of the segment, with no time structure: dx is shared out by n; the weight gradient by tiles of the
+ * result, each summed by one thread in an order that depends on the shape alone. tanh(c_t) is computed again rather than
+ * stored, and h_t with it.
  */
 
 typedef struct {
     const fl_lstm_pass *pass;
     const fl_lstm_gradients *out;
     const lstm_work *work;
-    int by_units;
-    ptrdiff_t h_vectors; /* width of a panel of W_hh', in vectors */
+    lstm_plan plan;
+    ptrdiff_t first, last; /* the segment: steps [first, last) */
+    ptrdiff_t h_vectors;   /* width of a panel of W_hh', in vectors */
+    ptrdiff_t tasks;       /* into how many the inputs' rows, or the weights' tiles, are cut */
     fl_barrier barrier;
 } backward_context;
 
 /* Where the panels of W_ih' begin: behind those of W_hh', which have `padded` columns. */
 static real *backward_panel_x(const lstm_work *work)
 {
-    return work->panel + work->padded * GATES * work->padded;
+    return work->transposed + work->padded * GATES * work->padded;
+}
+
+/* Pairs n of the segment. */
+static ptrdiff_t backward_pairs(const backward_context *job)
+{
+    return job->work->offset[job->last] - job->work->offset[job->first];
 }
 
 /* One panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on:
@@ -61,22 +70,39 @@ static void backward_pack(void *context, int thread, int team)
     for (ptrdiff_t p = begin; p < end; ++p) {
         if (p < panels_h)
             backward_pack_matrix(work, job->pass->weight_hh, work->hidden, p * job->h_vectors * LANES, job->h_vectors,
-                                 work->panel);
+                                 work->transposed);
         else
             backward_pack_matrix(work, job->pass->weight_ih, work->input, (p - panels_h) * COLS * LANES, COLS,
                                  backward_panel_x(work));
     }
 }
 
-/* The gates of a step become the gradients of z, and dc moves one step back. */
-static void backward_cells(const lstm_work *work, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
+/* Adds dL/dy to dh. Row by row, for its own sake: with the blocks outside, as in backward_cells, each access to dy is on
+ * another page (256 rows, 187 steps, hidden 64: the walk took twice as long). */
+static void backward_load(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
+    const fl_lstm_gradients *out = job->out;
+    const lstm_work *work = job->work;
+    const ptrdiff_t unit = share->block_begin * LANES;
+    const ptrdiff_t units = minimum(share->block_end * LANES, work->hidden) - unit;
+    for (ptrdiff_t row = share->row_begin; row < end; ++row) {
+        const real *dy = (const real *)out->dy + work->order[row] * out->dy_batch +
+                         lstm_time_of(job->pass, work, row, s) * out->dy_time + unit;
+        real *dh = work->dh + row * work->padded + unit;
+        for (ptrdiff_t u = 0; u < units; ++u)
+            dh[u] += dy[u];
+    }
+}
+
+/* The gates of step s become the gradients of z, dc moves one step back, and h_t takes the place of c_t. */
+static void backward_cells(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
+{
+    const lstm_work *work = job->work;
     const V one = v_set(1);
     for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
-        real *gates = work->gates + (block * work->ldn + work->offset[s]) * GATES * LANES;
-        const real *cells = work->cells + (block * work->ldn + work->offset[s]) * LANES;
-        const real *before = s > 0 ? work->cells + (block * work->ldn + work->offset[s - 1]) * LANES
-                                   : work->c0 + block * work->batch * LANES;
+        real *gates = work->gates + (block * work->ldn + work->offset[s] - work->offset[job->first]) * GATES * LANES;
+        real *cells = work->cells + (block * work->ldc + lstm_cells_at(work, job->first, s)) * LANES;
+        real *before = work->cells + (block * work->ldc + lstm_cells_at(work, job->first, s - 1)) * LANES;
         for (ptrdiff_t row = share->row_begin; row < end; ++row) {
             real *at = gates + row * GATES * LANES;
             real *dc_at = work->dc + (block * work->batch + row) * LANES;
@@ -89,6 +115,12 @@ static void backward_cells(const lstm_work *work, const lstm_share *share, ptrdi
             v_store(at + 2 * LANES, dc * i * (one - g * g));
             v_store(at + 3 * LANES, dh * tanh_c * (o * (one - o)));
             v_store(dc_at, dc * f);
+            v_store(cells + row * LANES, o * tanh_c);
+        }
+        if (s == job->first) {
+            const real *h0 = lstm_state(work, s / work->segment, 0) + block * work->batch * LANES;
+            memcpy(before + share->row_begin * LANES, h0 + share->row_begin * LANES,
+                   (size_t)((end - share->row_begin) * LANES) * sizeof(real));
         }
     }
 }
@@ -115,6 +147,7 @@ static void backward_product(const lstm_work *work, ptrdiff_t n, ptrdiff_t rows,
 static void backward_hidden(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
     const lstm_work *work = job->work;
+    const ptrdiff_t n = work->offset[s] - work->offset[job->first];
     const ptrdiff_t live = end - share->row_begin, tiles = tile_count(live, ROWS);
     for (ptrdiff_t block = share->block_begin; block < share->block_end; block += job->h_vectors) {
         const ptrdiff_t count = minimum(job->h_vectors, work->blocks - block) * LANES;
@@ -124,8 +157,7 @@ static void backward_hidden(const backward_context *job, const lstm_share *share
             real *to[ROWS];
             for (ptrdiff_t r = 0; r < rows; ++r)
                 to[r] = work->dh + (first + r) * work->padded + block * LANES;
-            backward_product(work, work->offset[s] + first, rows, work->panel + block * LANES * GATES * work->padded,
-                             count, to, 0);
+            backward_product(work, n + first, rows, work->transposed + block * LANES * GATES * work->padded, count, to, 0);
         }
     }
 }
@@ -161,58 +193,63 @@ static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t
     }
 }
 
-static void backward_body(void *argument, int thread, int team)
+/* Walks one share back through the segment. */
+static void backward_walk(backward_context *job, ptrdiff_t number, ptrdiff_t shares)
 {
-    backward_context *job = argument;
-    const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    const lstm_share share = lstm_share_walk(work, job->by_units, job->h_vectors, thread, team);
-    const ptrdiff_t unit = share.block_begin * LANES;
-    const ptrdiff_t units = minimum(share.block_end * LANES, work->hidden) - unit;
+    const int by_units = job->plan.by_units, team = (int)shares;
+    const lstm_share share = lstm_share_walk(work, by_units, job->h_vectors, number, shares);
     unsigned round = 0;
-    backward_begin(job, share.own_begin, share.own_end);
-    if (job->by_units)
+    if (job->last == work->time)
+        backward_begin(job, share.own_begin, share.own_end);
+    if (by_units)
         fl_wait(&job->barrier, &round, team);
-    for (ptrdiff_t s = work->time - 1; s >= 0; --s) {
+    for (ptrdiff_t s = job->last - 1; s >= job->first; --s) {
         const ptrdiff_t end = minimum(share.row_end, work->active[s]);
         if (end <= share.row_begin)
             continue; /* no row of this share is that long: by rows, or for the whole team */
-        if (out->dy)
-            for (ptrdiff_t row = share.row_begin; row < end; ++row) {
-                const real *dy = (const real *)out->dy + work->order[row] * out->dy_batch +
-                                 lstm_time_of(job->pass, work, row, s) * out->dy_time + unit;
-                real *dh = work->dh + row * work->padded + unit;
-                for (ptrdiff_t u = 0; u < units; ++u)
-                    dh[u] += dy[u];
-            }
-        backward_cells(work, &share, s, end);
-        if (job->by_units)
+        if (job->out->dy)
+            backward_load(job, &share, s, end);
+        backward_cells(job, &share, s, end);
+        if (by_units)
             fl_wait(&job->barrier, &round, team);
-        if (s > 0 || out->dh0)
+        if (s > 0 || job->out->dh0)
             backward_hidden(job, &share, s, end);
     }
-    if (job->by_units)
+    if (by_units)
         fl_wait(&job->barrier, &round, team);
-    backward_end(job, share.own_begin, share.own_end);
+    if (job->first == 0)
+        backward_end(job, share.own_begin, share.own_end);
 }
 
-/* dx_t = W_ih' dz for a share of all n. */
-static void backward_inputs(void *argument, int thread, int team)
+static void backward_by_units(void *context, int thread, int team)
+{
+    backward_walk(context, thread, team);
+}
+
+static void backward_by_rows(void *argument, ptrdiff_t task)
+{
+    backward_context *context = argument;
+    backward_walk(context, task, context->plan.shares);
+}
+
+/* dx_t = W_ih' dz for a part of all n. */
+static void backward_inputs(void *argument, ptrdiff_t task)
 {
     const backward_context *job = argument;
     const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    ptrdiff_t begin, end, s = 0;
-    fl_share(work->steps, thread, team, &begin, &end);
-    const ptrdiff_t tiles = tile_count(end - begin, ROWS);
+    ptrdiff_t begin, end, s = job->first;
+    fl_share(backward_pairs(job), task, job->tasks, &begin, &end);
+    const ptrdiff_t tiles = tile_count(end - begin, ROWS), before = work->offset[job->first];
     for (ptrdiff_t t = 0; t < tiles; ++t) {
         const ptrdiff_t n = begin + tile_begin(end - begin, tiles, t);
         const ptrdiff_t rows = begin + tile_begin(end - begin, tiles, t + 1) - n;
         real *to[ROWS];
         for (ptrdiff_t r = 0; r < rows; ++r) {
-            while (work->offset[s + 1] <= n + r)
+            while (work->offset[s + 1] - before <= n + r)
                 ++s;
-            const ptrdiff_t row = n + r - work->offset[s];
+            const ptrdiff_t row = n + r + before - work->offset[s];
             to[r] = (real *)out->dx + work->order[row] * out->dx_batch +
                     lstm_time_of(job->pass, work, row, s) * out->dx_time;
         }
@@ -225,93 +262,168 @@ static void backward_inputs(void *argument, int thread, int team)
     }
 }
 
-/* Adds columns [first, last) of a block's gradient panel, which begins at column 0, to the caller's arrays. */
-static void backward_unpack(const backward_context *job, ptrdiff_t block, ptrdiff_t first, ptrdiff_t last,
-                            const real *panel)
-{
-    const fl_lstm_gradients *out = job->out;
-    const ptrdiff_t hidden = job->work->hidden, input = job->work->input, width = GATES * LANES;
-    const ptrdiff_t rows = minimum(LANES, hidden - block * LANES);
-    const ptrdiff_t h_last = minimum(last, hidden), x_first = first > hidden ? first : hidden;
-    const ptrdiff_t x_last = minimum(last, hidden + input);
-    for (int gate = 0; gate < GATES; ++gate) {
-        const ptrdiff_t row = gate * hidden + block * LANES;
-        const real *from = panel + gate * LANES;
-        if (out->dweight_hh && first < h_last)
-            transpose_add(from + first * width, width, rows, h_last - first,
-                          (real *)out->dweight_hh + row * hidden + first, hidden);
-        if (out->dweight_ih && x_first < x_last)
-            transpose_add(from + x_first * width, width, rows, x_last - x_first,
-                          (real *)out->dweight_ih + row * input + x_first - hidden, input);
-        if (last == hidden + input + 1) {
-            const real *sums = from + (hidden + input) * width;
-            for (ptrdiff_t lane = 0; lane < rows; ++lane) {
-                if (out->dbias_ih)
-                    ((real *)out->dbias_ih)[row + lane] += sums[lane];
-                if (out->dbias_hh)
-                    ((real *)out->dbias_hh)[row + lane] += sums[lane];
-            }
-        }
-    }
-}
-
-/* Tiles of the columns: those of h, then those of x and the 1 (in `a` they stand apart, behind the padding of h). */
+/* The tiles of the weight gradient. Those of the columns h: for each block of units (rows of W), for each block of units
+ * (columns), some tiles of at most ROWS columns. Those of the columns x and 1: for each tile of columns, all blocks. */
 typedef struct {
-    ptrdiff_t h_tiles, x_tiles;
-} column_tiles;
+    ptrdiff_t per_block, last_block; /* h tiles of a block of columns, and of the last block, which may be narrower */
+    ptrdiff_t h_tiles, x_tiles;      /* of one block of rows */
+} gradient_tiles;
 
-static void backward_columns(const lstm_work *work, column_tiles tiles, ptrdiff_t t, ptrdiff_t *first, ptrdiff_t *last)
+static gradient_tiles backward_tiles(const lstm_work *work)
 {
-    if (t < tiles.h_tiles) {
-        *first = tile_begin(work->hidden, tiles.h_tiles, t);
-        *last = tile_begin(work->hidden, tiles.h_tiles, t + 1);
-    } else {
-        *first = work->hidden + tile_begin(work->input + 1, tiles.x_tiles, t - tiles.h_tiles);
-        *last = work->hidden + tile_begin(work->input + 1, tiles.x_tiles, t - tiles.h_tiles + 1);
+    gradient_tiles tiles;
+    tiles.per_block = tile_count(LANES, ROWS);
+    tiles.last_block = tile_count(work->hidden - (work->blocks - 1) * LANES, ROWS);
+    tiles.h_tiles = (work->blocks - 1) * tiles.per_block + tiles.last_block;
+    tiles.x_tiles = tile_count(work->input + 1, ROWS);
+    return tiles;
+}
+
+/* The columns [*begin, *end) of an h tile. */
+static void backward_h_columns(const lstm_work *work, const gradient_tiles *tiles, ptrdiff_t t, ptrdiff_t *begin,
+                               ptrdiff_t *end)
+{
+    const ptrdiff_t block = t / tiles->per_block, in_block = t - block * tiles->per_block;
+    const ptrdiff_t units = minimum(LANES, work->hidden - block * LANES);
+    const ptrdiff_t count = block == work->blocks - 1 ? tiles->last_block : tiles->per_block;
+    *begin = block * LANES + tile_begin(units, count, in_block);
+    *end = block * LANES + tile_begin(units, count, in_block + 1);
+}
+
+/* Adds the pairs [n, n + count) to one tile: `a` are the rows of what is multiplied with the gradients of z. */
+static void backward_add(const lstm_work *work, ptrdiff_t block, ptrdiff_t column, ptrdiff_t columns, const real *a,
+                         ptrdiff_t lda, ptrdiff_t n, ptrdiff_t count)
+{
+    const ptrdiff_t width = GATES * LANES, all = work->hidden + work->input + 1;
+    for (int pass = 0; pass < PASSES; ++pass) {
+        const outer_job tile = {
+            .a = a,
+            .lda = lda,
+            .g = work->gates + (block * work->ldn + n) * width + pass * COLS * LANES,
+            .ldg = width,
+            .n = count,
+            .d = work->gradient + (block * all + column) * width + pass * COLS * LANES,
+            .ldd = width,
+            .count = COLS * LANES,
+        };
+        outer_product(&tile, (int)columns, COLS);
     }
 }
 
-static void backward_weights(void *context, int thread, int team)
+/* The h tiles [begin, end) for the pairs of steps [s, s_end) from n up to n_end. h_(t-1) stands in `cells` at a distance that
+ * changes only where rows have ended. */
+static void backward_add_h(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
+                           ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
+{
+    const lstm_work *work = job->work;
+    const ptrdiff_t before = work->offset[job->first];
+    while (n < n_end) {
+        while (work->offset[s + 1] - before <= n)
+            ++s;
+        const ptrdiff_t ahead = s > job->first ? work->batch - work->active[s - 1] : 0;
+        ptrdiff_t stop = s + 1;
+        while (work->offset[stop] - before < n_end && work->active[stop - 1] + ahead == work->batch)
+            ++stop;
+        const ptrdiff_t count = minimum(work->offset[stop] - before, n_end) - n;
+        for (ptrdiff_t t = begin; t < end; ++t) {
+            ptrdiff_t column, column_end;
+            backward_h_columns(work, tiles, t % tiles->h_tiles, &column, &column_end);
+            const ptrdiff_t block = column / LANES;
+            backward_add(work, t / tiles->h_tiles, column, column_end - column,
+                         work->cells + (block * work->ldc + n + ahead) * LANES + column - block * LANES, LANES, n, count);
+        }
+        n += count;
+    }
+}
+
+/* The x tiles [begin, end) for the pairs from n to n_end: their x and the 1 are put side by side, once for all blocks. */
+static void backward_add_x(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
+                           ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
+{
+    const fl_lstm_pass *pass = job->pass;
+    const lstm_work *work = job->work;
+    const ptrdiff_t before = work->offset[job->first];
+    real x[TERMS * ROWS];
+    for (ptrdiff_t t = begin; t < end;) {
+        const ptrdiff_t tile = t / work->blocks, next = minimum(end, (tile + 1) * work->blocks);
+        const ptrdiff_t column = tile_begin(work->input + 1, tiles->x_tiles, tile);
+        const ptrdiff_t columns = tile_begin(work->input + 1, tiles->x_tiles, tile + 1) - column;
+        const ptrdiff_t inputs = minimum(columns, work->input - column);
+        ptrdiff_t step = s;
+        for (ptrdiff_t m = n; m < n_end; ++m) {
+            while (work->offset[step + 1] - before <= m)
+                ++step;
+            const ptrdiff_t row = m + before - work->offset[step];
+            const real *from = (const real *)pass->x + work->order[row] * pass->x_batch +
+                               lstm_time_of(pass, work, row, step) * pass->x_time + column;
+            real *to = x + (m - n) * columns;
+            for (ptrdiff_t k = 0; k < inputs; ++k)
+                to[k] = from[k];
+            if (inputs < columns)
+                to[inputs] = 1;
+        }
+        for (; t < next; ++t)
+            backward_add(work, t % work->blocks, work->hidden + column, columns, x, columns, n, n_end - n);
+    }
+}
+
+/* One part of the weight gradient's tiles, over all pairs of the segment. The pairs are taken in groups of whole steps, the
+ * latest group first, so that it makes no difference where a segment begins; a group of many rows in pieces. */
+static void backward_weights(void *context, ptrdiff_t task)
 {
     const backward_context *job = context;
     const lstm_work *work = job->work;
-    const ptrdiff_t columns = work->hidden + work->input + 1, width = GATES * LANES;
-    const column_tiles tiles = {tile_count(work->hidden, ROWS), tile_count(work->input + 1, ROWS)};
-    const ptrdiff_t per_block = tiles.h_tiles + tiles.x_tiles, block_n = outer_block(work->lda);
-    ptrdiff_t begin, end, first, last;
-    fl_share(work->blocks * per_block, thread, team, &begin, &end);
-    for (ptrdiff_t t = begin; t < end; ++t) {
-        backward_columns(work, tiles, t % per_block, &first, &last);
-        memset(work->panel + (t / per_block * columns + first) * width, 0,
-               (size_t)((last - first) * width) * sizeof(real));
+    const gradient_tiles tiles = backward_tiles(work);
+    const ptrdiff_t h_all = work->blocks * tiles.h_tiles, all = h_all + work->blocks * tiles.x_tiles;
+    ptrdiff_t begin, end;
+    fl_share(all, task, job->tasks, &begin, &end);
+    const ptrdiff_t h_end = minimum(end, h_all), x_begin = begin > h_all ? begin : h_all;
+    for (ptrdiff_t s = (job->last - 1) / work->group * work->group; s >= job->first; s -= work->group) {
+        const ptrdiff_t group_end = work->offset[minimum(s + work->group, job->last)] - work->offset[job->first];
+        for (ptrdiff_t n = work->offset[s] - work->offset[job->first]; n < group_end; n += work->terms) {
+            const ptrdiff_t n_end = minimum(n + work->terms, group_end);
+            if (begin < h_end)
+                backward_add_h(job, &tiles, begin, h_end, s, n, n_end);
+            if (x_begin < end)
+                backward_add_x(job, &tiles, x_begin - h_all, end - h_all, s, n, n_end);
+        }
     }
-    for (ptrdiff_t n = 0; n < work->steps; n += block_n)
-        for (ptrdiff_t t = begin; t < end; ++t) {
-            const ptrdiff_t block = t / per_block;
-            backward_columns(work, tiles, t % per_block, &first, &last);
-            const ptrdiff_t offset = first < work->hidden ? first : work->padded + first - work->hidden;
-            for (int pass = 0; pass < PASSES; ++pass) {
-                outer_job tile = {
-                    .a = work->a + n * work->lda + offset,
-                    .lda = work->lda,
-                    .g = work->gates + (block * work->ldn + n) * width + pass * COLS * LANES,
-                    .ldg = width,
-                    .n = minimum(block_n, work->steps - n),
-                    .d = work->panel + (block * columns + first) * width + pass * COLS * LANES,
-                    .ldd = width,
-                    .count = COLS * LANES,
-                };
-                outer_product(&tile, (int)(last - first), COLS);
+}
+
+/* Adds the sums of some blocks to the caller's arrays. */
+static void backward_unpack(void *context, int thread, int team)
+{
+    const backward_context *job = context;
+    const fl_lstm_gradients *out = job->out;
+    const lstm_work *work = job->work;
+    const ptrdiff_t hidden = work->hidden, input = work->input, width = GATES * LANES;
+    ptrdiff_t begin, end;
+    fl_share(work->blocks, thread, team, &begin, &end);
+    for (ptrdiff_t block = begin; block < end; ++block) {
+        const ptrdiff_t rows = minimum(LANES, hidden - block * LANES);
+        for (int gate = 0; gate < GATES; ++gate) {
+            const ptrdiff_t row = gate * hidden + block * LANES;
+            const real *from = work->gradient + block * (hidden + input + 1) * width + gate * LANES;
+            if (out->dweight_hh)
+                transpose_add(from, width, rows, hidden, (real *)out->dweight_hh + row * hidden, hidden);
+            from += hidden * width;
+            if (out->dweight_ih)
+                transpose_add(from, width, rows, input, (real *)out->dweight_ih + row * input, input);
+            from += input * width;
+            for (ptrdiff_t lane = 0; lane < rows; ++lane) {
+                if (out->dbias_ih)
+                    ((real *)out->dbias_ih)[row + lane] += from[lane];
+                if (out->dbias_hh)
+                    ((real *)out->dbias_hh)[row + lane] += from[lane];
             }
         }
-    for (ptrdiff_t t = begin; t < end;) { /* all of the thread's tiles of one block at a time */
-        const ptrdiff_t block = t / per_block, next = minimum(end, (block + 1) * per_block);
-        ptrdiff_t unused;
-        backward_columns(work, tiles, t % per_block, &first, &unused);
-        backward_columns(work, tiles, (next - 1) % per_block, &unused, &last);
-        backward_unpack(job, block, first, last, work->panel + block * columns * width);
-        t = next;
     }
+}
+
+/* Tasks for work that falls into `parts`: one for one thread, some for each of several. */
+static ptrdiff_t backward_cut(int n_threads, ptrdiff_t parts)
+{
+    return n_threads < 2 ? 1 : minimum((ptrdiff_t)n_threads * 4, parts);
 }
 
 static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out)
@@ -323,15 +435,42 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         .pass = pass,
         .out = out,
         .work = &work,
-        .by_units = plan.by_units,
+        .plan = plan,
         .h_vectors = plan.by_units ? minimum(COLS, tile_count(work.blocks, plan.n_threads)) : COLS,
     };
     const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
-    const int n_threads = fl_worthwhile_threads(pass->n_threads, (double)work.steps * weights);
-    fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), backward_pack, &context);
-    fl_parallel(plan.n_threads, backward_body, &context);
-    if (out->dx)
-        fl_parallel(n_threads, backward_inputs, &context);
-    if (out->dweight_ih || out->dweight_hh || out->dbias_ih || out->dbias_hh)
-        fl_parallel(n_threads, backward_weights, &context);
+    const int few = fl_worthwhile_threads(pass->n_threads, weights);
+    const int want_weights = out->dweight_ih || out->dweight_hh || out->dbias_ih || out->dbias_hh;
+    const gradient_tiles tiles = backward_tiles(&work);
+    fl_parallel(few, backward_pack, &context);
+    if (want_weights && work.segments > 1)
+        memset(work.gradient, 0, (size_t)(4 * work.padded * (work.hidden + work.input + 1)) * sizeof(real));
+    for (ptrdiff_t segment = work.segments - 1; segment >= 0; --segment) {
+        context.first = segment * work.segment;
+        context.last = minimum(context.first + work.segment, work.time);
+        if (segment < work.segments - 1) {
+            forward_context forward = {.pass = pass, .work = &work, .plan = plan, .begin = context.first,
+                                       .end = context.last, .keep = context.first, .again = 1};
+            forward_run(&forward);
+        }
+        context.barrier.arrived = 0;
+        if (plan.by_units)
+            fl_parallel(plan.n_threads, backward_by_units, &context);
+        else
+            fl_parallel_tasks(plan.n_threads, plan.shares, backward_by_rows, &context);
+        const ptrdiff_t pairs = backward_pairs(&context);
+        const int n_threads = fl_worthwhile_threads(pass->n_threads, (double)pairs * weights);
+        if (out->dx) {
+            context.tasks = backward_cut(n_threads, tile_count(pairs, ROWS));
+            fl_parallel_tasks(n_threads, context.tasks, backward_inputs, &context);
+        }
+        if (want_weights) {
+            if (work.segments == 1)
+                memset(work.gradient, 0, (size_t)(4 * work.padded * (work.hidden + work.input + 1)) * sizeof(real));
+            context.tasks = backward_cut(n_threads, work.blocks * (tiles.h_tiles + tiles.x_tiles));
+            fl_parallel_tasks(n_threads, context.tasks, backward_weights, &context);
+        }
+    }
+    if (want_weights)
+        fl_parallel(few, backward_unpack, &context);
 }

@@ -1,9 +1,10 @@
 /* kernels/lstm_forward.h - the forward pass. Equations and layouts: lstm.h.
  *
- * A thread owns its rows for all steps, or with few rows some of the units (lstm_make_plan). At each step it takes its
- * unit blocks one after the other (a block's weights then serve all rows from the cache), and for each block tiles of rows:
- * the four gates of LANES units are summed in registers over x_t, then h_(t-1), and the cell is computed right there.
- * Inference stores no gates at all.
+ * A thread walks a share of the rows through all steps, or with few rows some of the units (lstm_make_plan). At each step it
+ * takes its unit blocks one after the other (a block's weights then serve all rows from the cache), and for each block tiles
+ * of rows: the four gates of LANES units are summed in registers over x_t, then h_(t-1), and the cell is computed right
+ * there. Inference stores no gates at all; training stores those of the last segment of time, and with checkpoint_every the
+ * backward pass comes here again for each of the others.
  */
 
 /* What is the same for all tiles of a step. */
@@ -126,7 +127,10 @@ static void forward_rows(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
 typedef struct {
     const fl_lstm_pass *pass;
     const lstm_work *work;
-    int by_units;
+    lstm_plan plan;
+    ptrdiff_t begin, end; /* the steps to walk */
+    ptrdiff_t keep;       /* from this step on gates and cells are kept: the segment of the backward pass begins here */
+    int again;            /* the walk over a segment before the last: all results have been handed out before */
     fl_barrier barrier;
 } forward_context;
 
@@ -152,9 +156,9 @@ static void forward_pack(void *context, int thread, int team)
         }
 }
 
-static real *forward_a(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s)
+static real *forward_a(const lstm_work *work, ptrdiff_t s)
 {
-    return work->a + (pass->training ? work->offset[s] : s % 2 * work->batch) * work->lda;
+    return work->a + s % 2 * work->batch * work->lda;
 }
 
 static real *forward_h(const lstm_work *work, real *a_next, ptrdiff_t next_active, ptrdiff_t row)
@@ -176,19 +180,54 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
     }
 }
 
-/* Hands out the final state of the rows and clears their padding in y. */
-static void forward_end(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t begin, ptrdiff_t end)
+/* Stores the state before a segment, of the rows and units of the share that go on into it; where the segment is kept, its
+ * cells begin with it. */
+static void forward_store_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s, int kept)
 {
+    const ptrdiff_t end = minimum(share->row_end, work->active[s]), segment = s / work->segment;
+    const real *a = forward_a(work, s);
+    for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block)
+        for (ptrdiff_t row = share->row_begin; row < end; ++row) {
+            const ptrdiff_t at = (block * work->batch + row) * LANES;
+            const V c = v_load(work->c0 + at);
+            v_store(lstm_state(work, segment, 0) + at, v_load(a + row * work->lda + block * LANES));
+            v_store(lstm_state(work, segment, 1) + at, c);
+            if (kept)
+                v_store(work->cells + (block * work->ldc + row) * LANES, c);
+        }
+}
+
+/* Takes up the state before a segment that is computed again. */
+static void forward_load_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s)
+{
+    const ptrdiff_t segment = s / work->segment;
+    real *a = forward_a(work, s);
+    for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block)
+        for (ptrdiff_t row = share->row_begin; row < minimum(share->row_end, work->active[s]); ++row) {
+            const ptrdiff_t at = (block * work->batch + row) * LANES;
+            v_store(a + row * work->lda + block * LANES, v_load(lstm_state(work, segment, 0) + at));
+            v_store(work->cells + (block * work->ldc + row) * LANES, v_load(lstm_state(work, segment, 1) + at));
+        }
+}
+
+/* Hands out the final state of the rows and clears their padding in y. */
+static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff_t end)
+{
+    const fl_lstm_pass *pass = context->pass;
+    const lstm_work *work = context->work;
     const size_t bytes = (size_t)work->hidden * sizeof(real);
     for (ptrdiff_t row = begin; row < end; ++row) {
         const ptrdiff_t b = work->order[row], length = work->length[row];
+        const real *c = work->c0 + row * LANES;
+        ptrdiff_t block_stride = work->batch * LANES;
+        if (pass->training && length > context->keep) {
+            c = work->cells + (lstm_cells_at(work, context->keep, length - 1) + row) * LANES;
+            block_stride = work->ldc * LANES;
+        }
         if (pass->hn)
             memcpy((real *)pass->hn + b * work->hidden, work->final + row * work->padded, bytes);
-        if (pass->cn && pass->training && length > 0)
-            lstm_unpack_state(work, work->cells + (work->offset[length - 1] + row) * LANES, work->ldn * LANES,
-                              (real *)pass->cn + b * work->hidden);
-        else if (pass->cn)
-            lstm_unpack_state(work, work->c0 + row * LANES, work->batch * LANES, (real *)pass->cn + b * work->hidden);
+        if (pass->cn)
+            lstm_unpack_state(work, c, block_stride, (real *)pass->cn + b * work->hidden);
         if (pass->y)
             for (ptrdiff_t t = length; t < work->time; ++t)
                 memset((real *)pass->y + b * pass->y_batch + t * pass->y_time, 0, bytes);
@@ -198,13 +237,11 @@ static void forward_end(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff
 /* Puts x of step s beside h in `a`. */
 static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
 {
-    real *a = forward_a(pass, work, s);
+    real *a = forward_a(work, s);
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
         const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
                         lstm_time_of(pass, work, row, s) * pass->x_time;
-        real *to = a + row * work->lda + work->padded;
-        memcpy(to, x, (size_t)work->input * sizeof(real));
-        to[work->input] = 1;
+        memcpy(a + row * work->lda + work->padded, x, (size_t)work->input * sizeof(real));
     }
 }
 
@@ -212,9 +249,10 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
  * for EARLY steps at a time, by tiles whose rows are steps, and W_ih is read once for ROWS of them. The sums are the same
  * bits: bias and x first, then h. (1 row, 100 steps, 2 threads, inference: input 64, hidden 256 .70 -> .62 ms; 256, 256
  * 1.29 -> .81.) */
-static void forward_inputs_early(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s)
+static void forward_inputs_early(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s,
+                                 ptrdiff_t end)
 {
-    const ptrdiff_t steps = minimum(EARLY, work->length[0] - s), tiles = tile_count(steps, ROWS);
+    const ptrdiff_t steps = minimum(EARLY, minimum(end, work->length[0]) - s), tiles = tile_count(steps, ROWS);
     const ptrdiff_t width = COLS * LANES, k = work->input + work->hidden;
     for (ptrdiff_t n = share->block_begin * PASSES; n < share->block_end * PASSES; ++n)
         for (ptrdiff_t t = 0; t < tiles; ++t) {
@@ -236,53 +274,58 @@ static void forward_inputs_early(const fl_lstm_pass *pass, const lstm_work *work
         }
 }
 
-static forward_step forward_make_step(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s)
+static forward_step forward_make_step(const forward_context *context, ptrdiff_t s)
 {
+    const lstm_work *work = context->work;
     forward_step step = {
         .work = work,
-        .a = forward_a(pass, work, s),
-        .a_next = forward_a(pass, work, s + 1),
+        .a = forward_a(work, s),
+        .a_next = forward_a(work, s + 1),
         .next_active = work->active[s + 1],
         .c_before = work->c0,
         .c_before_block = work->batch * LANES,
         .c_after = work->c0,
         .c_after_block = work->batch * LANES,
-        .base = work->early ? work->early + s % EARLY * work->padded * GATES : work->bias,
+        .base = work->early ? work->early + (s - context->begin) % EARLY * work->padded * GATES : work->bias,
         .inputs = work->early ? 0 : work->input,
     };
-    if (pass->training) {
-        if (s > 0) {
-            step.c_before = work->cells + work->offset[s - 1] * LANES;
-            step.c_before_block = work->ldn * LANES;
-        }
-        step.c_after = work->cells + work->offset[s] * LANES;
-        step.c_after_block = work->ldn * LANES;
-        step.gates = work->gates + work->offset[s] * GATES * LANES;
+    if (context->pass->training && s >= context->keep) {
+        step.c_before = work->cells + lstm_cells_at(work, context->keep, s - 1) * LANES;
+        step.c_before_block = work->ldc * LANES;
+        step.c_after = work->cells + lstm_cells_at(work, context->keep, s) * LANES;
+        step.c_after_block = work->ldc * LANES;
+        step.gates = work->gates + (work->offset[s] - work->offset[context->keep]) * GATES * LANES;
     }
     return step;
 }
 
-static void forward_body(void *argument, int thread, int team)
+/* Walks one share from context->begin to context->end. */
+static void forward_walk(forward_context *context, ptrdiff_t number, ptrdiff_t shares)
 {
-    forward_context *context = argument;
     const fl_lstm_pass *pass = context->pass;
     const lstm_work *work = context->work;
-    const lstm_share share = lstm_share_walk(work, context->by_units, 1, thread, team);
+    const int by_units = context->plan.by_units, team = (int)shares;
+    const lstm_share share = lstm_share_walk(work, by_units, 1, number, shares);
     const ptrdiff_t unit = share.block_begin * LANES;
     const ptrdiff_t units = minimum(share.block_end * LANES, work->hidden) - unit;
     unsigned round = 0;
-    forward_begin(pass, work, share.own_begin, share.own_end);
-    if (work->time > 0)
-        forward_load(pass, work, 0, share.own_begin, share.own_end);
-    for (ptrdiff_t s = 0; s < work->time; ++s) {
-        if (context->by_units)
+    if (context->again)
+        forward_load_state(work, &share, context->begin);
+    else
+        forward_begin(pass, work, share.own_begin, share.own_end);
+    if (context->begin < context->end)
+        forward_load(pass, work, context->begin, share.own_begin, share.own_end);
+    for (ptrdiff_t s = context->begin; s < context->end; ++s) {
+        if (by_units)
             fl_wait(&context->barrier, &round, team);
         const ptrdiff_t live = minimum(share.row_end, work->active[s]) - share.row_begin;
         if (live <= 0)
             break;
-        if (work->early && s % EARLY == 0)
-            forward_inputs_early(pass, work, &share, s);
-        const forward_step step = forward_make_step(pass, work, s);
+        if (pass->training && !context->again && s % work->segment == 0)
+            forward_store_state(work, &share, s, s == context->keep);
+        if (work->early && (s - context->begin) % EARLY == 0)
+            forward_inputs_early(pass, work, &share, s, context->end);
+        const forward_step step = forward_make_step(context, s);
         const ptrdiff_t tiles = tile_count(live, ROWS);
         ptrdiff_t block = share.block_begin;
         if (live == 1)
@@ -293,16 +336,37 @@ static void forward_body(void *argument, int thread, int team)
                 const ptrdiff_t first = tile_begin(live, tiles, t);
                 forward_rows(&step, block, share.row_begin + first, tile_begin(live, tiles, t + 1) - first);
             }
-        if (pass->y && units > 0)
+        if (pass->y && !context->again && units > 0)
             for (ptrdiff_t row = share.row_begin; row < share.row_begin + live; ++row)
                 memcpy((real *)pass->y + work->order[row] * pass->y_batch +
                            lstm_time_of(pass, work, row, s) * pass->y_time + unit,
                        forward_h(work, step.a_next, step.next_active, row) + unit, (size_t)units * sizeof(real));
-        forward_load(pass, work, s + 1, share.own_begin, share.own_end);
+        if (s + 1 < context->end)
+            forward_load(pass, work, s + 1, share.own_begin, share.own_end);
     }
-    if (context->by_units)
+    if (by_units)
         fl_wait(&context->barrier, &round, team);
-    forward_end(pass, work, share.own_begin, share.own_end);
+    if (!context->again)
+        forward_end(context, share.own_begin, share.own_end);
+}
+
+static void forward_by_units(void *context, int thread, int team)
+{
+    forward_walk(context, thread, team);
+}
+
+static void forward_by_rows(void *argument, ptrdiff_t task)
+{
+    forward_context *context = argument;
+    forward_walk(context, task, context->plan.shares);
+}
+
+static void forward_run(forward_context *context)
+{
+    if (context->plan.by_units)
+        fl_parallel(context->plan.n_threads, forward_by_units, context);
+    else
+        fl_parallel_tasks(context->plan.n_threads, context->plan.shares, forward_by_rows, context);
 }
 
 static void lstm_forward(const fl_lstm_pass *pass)
@@ -310,10 +374,15 @@ static void lstm_forward(const fl_lstm_pass *pass)
     lstm_work work;
     lstm_lay_out(pass, &work);
     lstm_sort_rows(pass, &work);
-    const lstm_plan plan = lstm_make_plan(pass, &work);
-    forward_context context = {.pass = pass, .work = &work, .by_units = plan.by_units};
+    forward_context context = {
+        .pass = pass,
+        .work = &work,
+        .plan = lstm_make_plan(pass, &work),
+        .end = work.time,
+        .keep = (work.segments - 1) * work.segment,
+    };
     const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
     if (!pass->packed)
         fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), forward_pack, &context);
-    fl_parallel(plan.n_threads, forward_body, &context);
+    forward_run(&context);
 }

@@ -181,10 +181,12 @@ static inline ptrdiff_t tile_begin(ptrdiff_t count, ptrdiff_t tiles, ptrdiff_t t
 /* Terms of an outer product that are summed before they are added to the result: it bounds the rounding error of long
  * sums, and keeps `a` and g in the caches while all tiles pass over them. A function of the shape alone, so that the
  * sums do not depend on the machine's state. */
-static inline ptrdiff_t outer_block(ptrdiff_t row_elements)
+enum { TERMS = 256 };
+
+static inline ptrdiff_t outer_terms(ptrdiff_t row_elements)
 {
-    ptrdiff_t block = (ptrdiff_t)(256 * 1024 / sizeof(real)) / row_elements;
-    return block < 32 ? 32 : block > 256 ? 256 : block;
+    ptrdiff_t terms = (ptrdiff_t)(256 * 1024 / sizeof(real)) / row_elements;
+    return terms < 32 ? 32 : terms > TERMS ? TERMS : terms;
 }
 
 /* to[p][lane] = from[lane][p] for p < count; the lanes from `rows` on get zeros. By blocks of LANES x LANES in registers:
