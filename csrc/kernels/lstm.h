@@ -28,10 +28,10 @@
  * counts from offset[first].
  *
  *   states (segment)(2)(block)(batch)(LANES)  h and c before each segment
- *   cells  (block)(ldc)(LANES)             c before the segment (batch entries), then c_t of every n: lstm_cells_at. The
- *                                          backward pass overwrites c_t, when its last use is over, with h_t = o tanh(c_t),
- *                                          which it needs for the weight gradient: h is never stored beside c. h_(t-1)
- *                                          of pair n is then entry n + batch - active[t-1]
+ *   cells  (block)(ldc)(LANES)             c before the segment (of the rows alive then), then c_t of every n:
+ *                                          lstm_cells_at. The backward pass overwrites c_t, when its last use is over, with
+ *                                          h_t = o tanh(c_t), which it needs for the weight gradient: h is never stored
+ *                                          beside c
  *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
  *                                          of z_i, z_f, z_g, z_o, which is the layout that outer_product wants
  *   dh     (batch)(padded)                 gradient of h_(t-1)
@@ -284,11 +284,17 @@ static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t
     return share;
 }
 
+/* How many rows are alive after step s; -1: before all steps. */
+static inline ptrdiff_t lstm_alive(const lstm_work *work, ptrdiff_t s)
+{
+    return s < 0 ? work->batch : work->active[s];
+}
+
 /* Where the state after step s stands in `cells`, in a segment that begins at step `first`; s = first - 1 is what it begins
  * with. */
 static inline ptrdiff_t lstm_cells_at(const lstm_work *work, ptrdiff_t first, ptrdiff_t s)
 {
-    return s < first ? 0 : work->batch + work->offset[s] - work->offset[first];
+    return s < first ? 0 : lstm_alive(work, first - 1) + work->offset[s] - work->offset[first];
 }
 
 /* h (which = 0) or c (1) before a segment: (block)(batch)(LANES). */

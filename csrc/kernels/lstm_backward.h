@@ -262,11 +262,11 @@ static void backward_inputs(void *argument, ptrdiff_t task)
     }
 }
 
-/* The tiles of the weight gradient. Those of the columns h: for each block of units (rows of W), for each block of units
- * (columns), some tiles of at most ROWS columns. Those of the columns x and 1: for each tile of columns, all blocks. */
+/* The tiles of the weight gradient: for each block of units (rows of W) those of the columns h, then those of x and 1. An h
+ * tile has columns of one block of units, where they stand side by side in `cells`. */
 typedef struct {
     ptrdiff_t per_block, last_block; /* h tiles of a block of columns, and of the last block, which may be narrower */
-    ptrdiff_t h_tiles, x_tiles;      /* of one block of rows */
+    ptrdiff_t h_tiles, x_tiles, all; /* of one block of rows */
 } gradient_tiles;
 
 static gradient_tiles backward_tiles(const lstm_work *work)
@@ -276,6 +276,7 @@ static gradient_tiles backward_tiles(const lstm_work *work)
     tiles.last_block = tile_count(work->hidden - (work->blocks - 1) * LANES, ROWS);
     tiles.h_tiles = (work->blocks - 1) * tiles.per_block + tiles.last_block;
     tiles.x_tiles = tile_count(work->input + 1, ROWS);
+    tiles.all = tiles.h_tiles + tiles.x_tiles;
     return tiles;
 }
 
@@ -310,8 +311,8 @@ static void backward_add(const lstm_work *work, ptrdiff_t block, ptrdiff_t colum
     }
 }
 
-/* The h tiles [begin, end) for the pairs of steps [s, s_end) from n up to n_end. h_(t-1) stands in `cells` at a distance that
- * changes only where rows have ended. */
+/* The h tiles among [begin, end), for the pairs from n, which is of step s or later, up to n_end. h_(t-1) stands in `cells`
+ * at a distance that changes only where rows have ended. */
 static void backward_add_h(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
                            ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
 {
@@ -320,50 +321,63 @@ static void backward_add_h(const backward_context *job, const gradient_tiles *ti
     while (n < n_end) {
         while (work->offset[s + 1] - before <= n)
             ++s;
-        const ptrdiff_t ahead = s > job->first ? work->batch - work->active[s - 1] : 0;
+        const ptrdiff_t ahead = lstm_cells_at(work, job->first, s - 1) - (work->offset[s] - before);
         ptrdiff_t stop = s + 1;
-        while (work->offset[stop] - before < n_end && work->active[stop - 1] + ahead == work->batch)
+        while (work->offset[stop] - before < n_end && work->active[stop - 1] == lstm_alive(work, s - 1))
             ++stop;
         const ptrdiff_t count = minimum(work->offset[stop] - before, n_end) - n;
         for (ptrdiff_t t = begin; t < end; ++t) {
             ptrdiff_t column, column_end;
-            backward_h_columns(work, tiles, t % tiles->h_tiles, &column, &column_end);
+            if (t % tiles->all >= tiles->h_tiles)
+                continue;
+            backward_h_columns(work, tiles, t % tiles->all, &column, &column_end);
             const ptrdiff_t block = column / LANES;
-            backward_add(work, t / tiles->h_tiles, column, column_end - column,
+            backward_add(work, t / tiles->all, column, column_end - column,
                          work->cells + (block * work->ldc + n + ahead) * LANES + column - block * LANES, LANES, n, count);
         }
         n += count;
     }
 }
 
-/* The x tiles [begin, end) for the pairs from n to n_end: their x and the 1 are put side by side, once for all blocks. */
-static void backward_add_x(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
-                           ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
+/* Puts columns [column, column + columns) of x and 1 side by side, for the pairs from n of step s or later to n_end. */
+static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptrdiff_t columns, ptrdiff_t s, ptrdiff_t n,
+                              ptrdiff_t n_end, real *to)
 {
     const fl_lstm_pass *pass = job->pass;
     const lstm_work *work = job->work;
-    const ptrdiff_t before = work->offset[job->first];
+    const ptrdiff_t before = work->offset[job->first], inputs = minimum(columns, work->input - column);
+    for (; n < n_end; ++n, to += columns) {
+        while (work->offset[s + 1] - before <= n)
+            ++s;
+        const ptrdiff_t row = n + before - work->offset[s];
+        const real *from = (const real *)pass->x + work->order[row] * pass->x_batch +
+                           lstm_time_of(pass, work, row, s) * pass->x_time + column;
+        for (ptrdiff_t k = 0; k < inputs; ++k)
+            to[k] = from[k];
+        if (inputs < columns)
+            to[inputs] = 1;
+    }
+}
+
+/* The x tiles among [begin, end): as backward_add_h. */
+static void backward_add_x(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
+                           ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
+{
+    const lstm_work *work = job->work;
     real x[TERMS * ROWS];
-    for (ptrdiff_t t = begin; t < end;) {
-        const ptrdiff_t tile = t / work->blocks, next = minimum(end, (tile + 1) * work->blocks);
+    for (ptrdiff_t tile = 0; tile < tiles->x_tiles; ++tile) {
         const ptrdiff_t column = tile_begin(work->input + 1, tiles->x_tiles, tile);
         const ptrdiff_t columns = tile_begin(work->input + 1, tiles->x_tiles, tile + 1) - column;
-        const ptrdiff_t inputs = minimum(columns, work->input - column);
-        ptrdiff_t step = s;
-        for (ptrdiff_t m = n; m < n_end; ++m) {
-            while (work->offset[step + 1] - before <= m)
-                ++step;
-            const ptrdiff_t row = m + before - work->offset[step];
-            const real *from = (const real *)pass->x + work->order[row] * pass->x_batch +
-                               lstm_time_of(pass, work, row, step) * pass->x_time + column;
-            real *to = x + (m - n) * columns;
-            for (ptrdiff_t k = 0; k < inputs; ++k)
-                to[k] = from[k];
-            if (inputs < columns)
-                to[inputs] = 1;
+        int gathered = 0;
+        for (ptrdiff_t block = begin / tiles->all; block * tiles->all < end; ++block) {
+            const ptrdiff_t t = block * tiles->all + tiles->h_tiles + tile;
+            if (t < begin || t >= end)
+                continue;
+            if (!gathered)
+                backward_gather_x(job, column, columns, s, n, n_end, x);
+            gathered = 1;
+            backward_add(work, block, work->hidden + column, columns, x, columns, n, n_end - n);
         }
-        for (; t < next; ++t)
-            backward_add(work, t % work->blocks, work->hidden + column, columns, x, columns, n, n_end - n);
     }
 }
 
@@ -374,18 +388,14 @@ static void backward_weights(void *context, ptrdiff_t task)
     const backward_context *job = context;
     const lstm_work *work = job->work;
     const gradient_tiles tiles = backward_tiles(work);
-    const ptrdiff_t h_all = work->blocks * tiles.h_tiles, all = h_all + work->blocks * tiles.x_tiles;
     ptrdiff_t begin, end;
-    fl_share(all, task, job->tasks, &begin, &end);
-    const ptrdiff_t h_end = minimum(end, h_all), x_begin = begin > h_all ? begin : h_all;
+    fl_share(work->blocks * tiles.all, task, job->tasks, &begin, &end);
     for (ptrdiff_t s = (job->last - 1) / work->group * work->group; s >= job->first; s -= work->group) {
         const ptrdiff_t group_end = work->offset[minimum(s + work->group, job->last)] - work->offset[job->first];
         for (ptrdiff_t n = work->offset[s] - work->offset[job->first]; n < group_end; n += work->terms) {
             const ptrdiff_t n_end = minimum(n + work->terms, group_end);
-            if (begin < h_end)
-                backward_add_h(job, &tiles, begin, h_end, s, n, n_end);
-            if (x_begin < end)
-                backward_add_x(job, &tiles, x_begin - h_all, end - h_all, s, n, n_end);
+            backward_add_h(job, &tiles, begin, end, s, n, n_end);
+            backward_add_x(job, &tiles, begin, end, s, n, n_end);
         }
     }
 }
@@ -420,10 +430,12 @@ static void backward_unpack(void *context, int thread, int team)
     }
 }
 
-/* Tasks for work that falls into `parts`: one for one thread, some for each of several. */
+/* Tasks for work that falls into `parts`: one for one thread, some for each of several. Few, because each of the weights'
+ * tasks goes through all of `cells` (8 for 2 threads: 256 rows, 187 steps, hidden 64 +13 %; 2: a thread that is held up
+ * would be waited for). */
 static ptrdiff_t backward_cut(int n_threads, ptrdiff_t parts)
 {
-    return n_threads < 2 ? 1 : minimum((ptrdiff_t)n_threads * 4, parts);
+    return n_threads < 2 ? 1 : minimum((ptrdiff_t)n_threads * 2, parts);
 }
 
 static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out)
@@ -467,7 +479,7 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         if (want_weights) {
             if (work.segments == 1)
                 memset(work.gradient, 0, (size_t)(4 * work.padded * (work.hidden + work.input + 1)) * sizeof(real));
-            context.tasks = backward_cut(n_threads, work.blocks * (tiles.h_tiles + tiles.x_tiles));
+            context.tasks = backward_cut(n_threads, work.blocks * tiles.all);
             fl_parallel_tasks(n_threads, context.tasks, backward_weights, &context);
         }
     }

@@ -247,7 +247,7 @@ static void finish(problem p)
 }
 
 /* Runs the problem in one pass, and then, in inference, once more with the weights that it has left packed. */
-static void run(fl_dtype dtype, const shape *s, problem *p, int training, int n_threads)
+static void run(fl_dtype dtype, const shape *s, problem *p, int training, int checkpoint_every, int n_threads)
 {
     fl_lstm_pass pass = {
         .batch = s->batch,
@@ -257,6 +257,7 @@ static void run(fl_dtype dtype, const shape *s, problem *p, int training, int n_
         .lengths = s->lengths ? p->lengths : NULL,
         .reverse = s->reverse,
         .training = training,
+        .checkpoint_every = checkpoint_every,
         .weight_ih = p->w_ih.data,
         .weight_hh = p->w_hh.data,
         .bias_ih = s->bias ? p->b_ih.data : NULL,
@@ -313,23 +314,25 @@ static void test_lstm(fl_dtype dtype)
         {1, 1, 1, 1, 0, 1, 0, 0},    {1, 40, 1, 3, 1, 1, 1, 0},   {2, 5, 3, 7, 0, 0, 1, 0},    {7, 9, 12, 16, 1, 1, 1, 1},
         {13, 6, 17, 33, 0, 1, 1, 1}, {64, 4, 20, 65, 1, 1, 1, 1}, {5, 3, 130, 17, 0, 1, 0, 1}, {25, 12, 5, 100, 0, 1, 1, 1},
         {0, 3, 2, 4, 0, 1, 0, 0},    {3, 0, 2, 4, 0, 1, 1, 0},    {1, 60, 20, 130, 0, 1, 1, 0}, {3, 30, 33, 200, 1, 1, 1, 1},
-        {7, 30, 40, 120, 0, 1, 1, 1},
+        {7, 30, 40, 120, 0, 1, 1, 1},   {1, 600, 3, 9, 1, 1, 1, 0},  {2, 300, 5, 18, 1, 1, 1, 1},  {300, 7, 2, 5, 0, 1, 1, 1},
+        {9, 100, 4, 33, 0, 1, 1, 1},
     };
+    static const int every[] = {1, 29, 260};
     for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; ++k) {
         const shape *s = &shapes[k];
         snprintf(where, sizeof where, "%s %s lstm B=%d T=%d I=%d H=%d", fl_isa_active(),
                  dtype == FL_F32 ? "f32" : "f64", s->batch, s->time, s->input, s->hidden);
         random_state = k + 1;
         problem one = pose(dtype, s);
-        run(dtype, s, &one, 0, 1);
+        run(dtype, s, &one, 0, 0, 1);
         expect_close(dtype, one.y, "y, inference");
         expect_close(dtype, one.hn, "hn, inference");
         expect_close(dtype, one.cn, "cn, inference");
         random_state = k + 1;
         problem three = pose(dtype, s);
-        run(dtype, s, &three, 1, 3);
+        run(dtype, s, &three, 1, 0, 3);
         expect_same_bits(dtype, one.y, three.y, "y: inference on 1 thread and training on 3");
-        run(dtype, s, &one, 1, 1);
+        run(dtype, s, &one, 1, 0, 1);
         array *all[][2] = {{&one.y, &three.y},         {&one.hn, &three.hn},       {&one.cn, &three.cn},
                            {&one.dx, &three.dx},       {&one.dw_ih, &three.dw_ih}, {&one.dw_hh, &three.dw_hh},
                            {&one.dh0, &three.dh0},     {&one.dc0, &three.dc0}};
@@ -340,9 +343,28 @@ static void test_lstm(fl_dtype dtype)
         }
         expect_close(dtype, one.db_ih, "db_ih");
         expect_same_bits(dtype, one.db_ih, one.db_hh, "db_hh");
-        finish(one);
         finish(three);
+        for (size_t c = 0; c < sizeof every / sizeof every[0]; ++c) {
+            random_state = k + 1;
+            problem again = pose(dtype, s);
+            run(dtype, s, &again, 1, every[c], 1 + (int)c);
+            array *same[][2] = {{&one.y, &again.y},         {&one.hn, &again.hn},       {&one.cn, &again.cn},
+                                {&one.dx, &again.dx},       {&one.dh0, &again.dh0},     {&one.dc0, &again.dc0}};
+            static const char *what[] = {"y, checkpoints", "hn, checkpoints", "cn, checkpoints", "dx, checkpoints",
+                                         "dh0, checkpoints", "dc0, checkpoints"};
+            for (size_t a = 0; a < sizeof same / sizeof same[0]; ++a)
+                expect_same_bits(dtype, *same[a][0], *same[a][1], what[a]);
+            /* `one` has had one backward pass as well. */
+            expect_same_bits(dtype, one.dw_ih, again.dw_ih, "dw_ih, checkpoints");
+            expect_same_bits(dtype, one.dw_hh, again.dw_hh, "dw_hh, checkpoints");
+            expect_same_bits(dtype, one.db_ih, again.db_ih, "db_ih, checkpoints");
+            finish(again);
+        }
+        finish(one);
     }
+    fl_lstm_pass few = {.batch = 4, .time = 10000, .input = 8, .hidden = 64, .training = 1}, many = few;
+    few.checkpoint_every = 100;
+    expect(fl_lstm_workspace(dtype, &few) < fl_lstm_workspace(dtype, &many) / 20, "checkpoints take less memory");
     fl_lstm_pass huge = {.batch = PTRDIFF_MAX / 2, .time = PTRDIFF_MAX / 2, .input = 1, .hidden = 1, .training = 1};
     expect(fl_lstm_workspace(dtype, &huge) == SIZE_MAX, "a size that overflows");
 }
