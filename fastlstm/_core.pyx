@@ -231,23 +231,55 @@ cdef void *_series(cnp.ndarray a, str name, int kind, tuple shape, bint write, p
     return cnp.PyArray_DATA(a)
 
 
+cdef bint _writeable(object a):
+    return a is not None and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a)
+
+
 # ------------------------------------------------------------------ memory
 
 cdef class Workspace:
-    """Memory that grows to the largest request and is kept: the steady state of training allocates nothing."""
+    """Memory that grows to the largest request and is kept: the steady state of training allocates nothing.
+
+    It knows of which frozen weights it holds the packed form: of these very arrays, for one instruction set. Frozen
+    means that nobody can write to them, and while the workspace knows them no other array takes their place in memory.
+    Every pass calls `begin` before it writes to the workspace, and an inference pass calls `end` when it is through.
+    """
     cdef object memory
     cdef size_t size
     cdef void *data
+    cdef tuple packed
+    cdef const char *packed_isa
 
     def __cinit__(self):
         self.memory = None
         self.size = 0
         self.data = NULL
+        self.packed = None
+        self.packed_isa = NULL
+
+    cdef bint begin(self, bint frozen, object a, object b, object c, object d):
+        """Whether these weights stand here packed; if they do not, whatever stood here does not count any more."""
+        cdef tuple packed = self.packed
+        if packed is None:
+            return False
+        if (frozen and packed[0] is a and packed[1] is b and packed[2] is c and packed[3] is d
+                and self.packed_isa == fl_isa_active()):
+            return True
+        self.packed = None
+        return False
+
+    cdef int end(self, bint frozen, object a, object b, object c, object d) except -1:
+        """These weights stand here packed from now on, if they are frozen indeed."""
+        if frozen and self.packed is None and not (_writeable(a) or _writeable(b) or _writeable(c) or _writeable(d)):
+            self.packed_isa = fl_isa_active()
+            self.packed = (a, b, c, d)
+        return 0
 
     cdef void *reserve(self, size_t size) except? NULL:
         if size == SIZE_MAX or size > <size_t>(SIZE_MAX // 8):
             raise MemoryError("this batch needs more memory than can be addressed: use smaller batches")
         if size > self.size:
+            self.packed = None
             self.memory = None  # before the new one is made, so that the two never stand side by side
             self.size = 0
             self.memory = np.empty(size + 63, dtype=np.uint8)
@@ -293,17 +325,20 @@ cdef class LSTMPass:
 
     def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
-                bint reverse=False, bint training=False, n_threads=1):
-        """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given."""
+                bint reverse=False, bint training=False, bint frozen=False, n_threads=1):
+        """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
+
+        ``frozen``: the weights are read-only arrays that nobody can write to; inference keeps them packed.
+        """
         self._enter()
         try:
             self._forward(x, weight_ih, weight_hh, bias_ih, bias_hh, lengths, h0, c0, y, hn, cn, reverse, training,
-                          _threads(n_threads))
+                          frozen and not training, _threads(n_threads))
         finally:
             self.busy = False
 
     cdef int _forward(self, cnp.ndarray x, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, lengths, h0,
-                      c0, y, hn, cn, bint reverse, bint training, int n_threads) except -1:
+                      c0, y, hn, cn, bint reverse, bint training, bint frozen, int n_threads) except -1:
         cdef fl_lstm_pass *lstm = &self.lstm
         cdef fl_dtype dtype = _dtype(x, "x")
         cdef int kind = cnp.PyArray_TYPE(x)
@@ -350,8 +385,11 @@ cdef class LSTMPass:
         except BaseException:
             lstm.training = 0
             raise
+        lstm.packed = self.workspace.begin(frozen, weight_ih, weight_hh, bias_ih, bias_hh)
         with nogil:
             fl_lstm_forward(dtype, lstm)
+        lstm.packed = 0
+        self.workspace.end(frozen, weight_ih, weight_hh, bias_ih, bias_hh)
         self.held = (weight_ih, weight_hh, lengths) if training else None
         return 0
 
@@ -432,16 +470,21 @@ cdef int _dense(fl_dense_pass *dense, cnp.ndarray x, cnp.ndarray weight, Workspa
 
 
 def dense_forward(cnp.ndarray x not None, cnp.ndarray weight not None, bias, cnp.ndarray y not None,
-                  Workspace workspace not None, n_threads=1):
-    """y = x weight' + bias for x (rows, input), weight (output, input), y (rows, output)."""
+                  Workspace workspace not None, n_threads=1, bint frozen=False):
+    """y = x weight' + bias for x (rows, input), weight (output, input), y (rows, output).
+
+    ``frozen``: weight and bias are read-only arrays that nobody can write to; the workspace keeps them packed.
+    """
     cdef fl_dense_pass dense
     cdef fl_dtype dtype = _dtype(x, "x")
     cdef int kind = cnp.PyArray_TYPE(x)
     _dense(&dense, x, weight, workspace, _threads(n_threads))
     dense.bias = _optional(bias, "bias", kind, (dense.output,), False)
     dense.y = _array(y, "y", kind, (dense.rows, dense.output), True)
+    dense.packed = workspace.begin(frozen, weight, bias, None, None)
     with nogil:
         fl_dense_forward(dtype, &dense)
+    workspace.end(frozen, weight, bias, None, None)
 
 
 def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray weight not None, dx, dweight, dbias,
@@ -459,6 +502,7 @@ def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray 
     dx_data = _optional(dx, "dx", kind, (dense.rows, dense.input), True)
     dweight_data = _optional(dweight, "dweight", kind, (dense.output, dense.input), True)
     dbias_data = _optional(dbias, "dbias", kind, (dense.output,), True)
+    workspace.begin(False, None, None, None, None)
     with nogil:
         fl_dense_backward(dtype, &dense, dy_data, dx_data, dweight_data, dbias_data)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Buffers", "aligned_zeros"]
+__all__ = ["Buffers", "aligned_zeros", "sealed"]
 
 Array = npt.NDArray[Any]
 
@@ -19,6 +19,14 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike, alignment: int = 64) -> Array
     raw = np.zeros(size * dtype.itemsize + alignment, np.uint8)
     start = -raw.ctypes.data % alignment
     return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def sealed(values: Array) -> Array:
+    """A copy of a 1-D array, aligned likewise, that nobody can write to: not even by setting ``flags.writeable``."""
+    copy = aligned_zeros(values.size, values.dtype)
+    copy[:] = values
+    # NumPy lets the flag be set again on what it owns itself, but not on what a read-only memoryview lends.
+    return np.frombuffer(copy.data.toreadonly(), values.dtype)
 
 
 class Buffers:

@@ -111,10 +111,14 @@ class Optimizer:
         ------
         ValueError
             If this optimizer has already updated a model of another size or dtype.
+        RuntimeError
+            If the model is frozen.
         FloatingPointError
             If a gradient is NaN or infinite. The parameters are unchanged.
         """
         parameters, gradients = model.flat_parameters, model.flat_gradients
+        if not parameters.flags.writeable:
+            raise RuntimeError("the model is frozen, its parameters are read-only: call model.unfreeze() before step")
         self._prepare(parameters)
         threads = resolve_threads(n_threads)
         # Measured before clip_value, which would hide an infinity; and always, because one bad update is not

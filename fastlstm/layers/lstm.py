@@ -170,6 +170,7 @@ class LSTM(Layer):
                 cn=cn[k],
                 reverse=direction == 1,
                 training=tape.training,
+                frozen=tape.frozen,
                 n_threads=tape.n_threads,
             )
             if direction == directions - 1 and not last_layer:
