@@ -169,7 +169,7 @@ class Model:
             return
         signal = connect(self.layers, input_size)[-1]
         size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self.layers))
-        self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype))
+        self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1))
         rng = np.random.default_rng(self.seed)
         for index, _, spec in stack_parameters(self.layers):
             self.layers[index].parameters[spec.name][...] = spec.initialize(rng, spec.shape)
@@ -259,7 +259,7 @@ class Model:
             parameters = aligned_zeros(self.flat_parameters.size, self.dtype)
             parameters[:] = self.flat_parameters
             self._frozen = False
-            self._place(parameters, aligned_zeros(parameters.size, self.dtype))
+            self._place(parameters, aligned_zeros(parameters.size, self.dtype, place=1))
             self._tapes = threading.local()
         return self
 
@@ -359,7 +359,7 @@ class Model:
         if training:
             self._steps += 1
         for index, (layer, mine) in enumerate(zip(self.layers, tape.layers, strict=True)):
-            if training:
+            if training and layer.draws:
                 mine.seed = mixed_seed(self.seed, self._steps, index)
             x = layer.forward(x, tape, mine)
         tape.out_shape = x.shape

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _core
+from .buffers import aligned_zeros
 from .config import resolve_threads
 from .schedules import ConstantLR, Schedule, as_schedule
 
@@ -153,7 +154,11 @@ class Optimizer:
     def _prepare(self, parameters: NDArray[Any]) -> None:
         layout = (parameters.size, parameters.dtype)
         if self._layout is None:
-            self._state = {name: np.zeros_like(parameters) for name in self._moments}
+            # The parameters are at place 0 and the gradients at 1.
+            self._state = {
+                name: aligned_zeros(parameters.size, parameters.dtype, place)
+                for place, name in enumerate(self._moments, start=2)
+            }
             self._layout = layout
         elif self._layout != layout:
             size, dtype = self._layout

@@ -223,3 +223,5 @@ def test_the_kernels_do_not_trust_the_word_frozen() -> None:
                 np.testing.assert_array_equal(y, fresh)
         # The backward pass writes to the same workspace.
         _core.dense_backward(y, x, weights[1], np.empty_like(x), None, None, workspace)
+        _core.dense_forward(x, weights[1], None, y, workspace, frozen=True)
+        np.testing.assert_array_equal(y, fresh)

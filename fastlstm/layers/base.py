@@ -80,6 +80,8 @@ class Layer(ABC):
 
     reads_padding = True
     """Whether the layer computes on steps beyond a case's length (their results are never used)."""
+    draws = False
+    """Whether a training pass reads ``mine.seed``."""
 
     def __init__(self) -> None:
         self.parameters: dict[str, Array] = {}
