@@ -99,7 +99,7 @@ cdef extern from "fastlstm.h" nogil:
                     double eps, double momentum, double weight_decay, int n_threads)
     void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1,
                  double beta2, double eps, double weight_decay, int decoupled, int64_t step, int n_threads)
-    double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x)
+    double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x, int n_threads)
     void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads)
     void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads)
     ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x)
@@ -929,10 +929,10 @@ def grad_norm(cnp.ndarray g not None, n_threads=1):
     cdef fl_dtype dtype = _dtype(g, "g")
     cdef ptrdiff_t n = g.size
     cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), _of(n), False)
+    cdef int threads = _threads(n_threads)
     cdef double result
-    _threads(n_threads)
     with nogil:
-        result = fl_norm(dtype, n, data)
+        result = fl_norm(dtype, n, data, threads)
     return result
 
 
