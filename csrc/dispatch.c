@@ -231,9 +231,9 @@ void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void 
     table(dtype)->adam(n, p, g, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step, n_threads);
 }
 
-double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x)
+double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x, int n_threads)
 {
-    return table(dtype)->norm(n, x);
+    return table(dtype)->norm(n, x, n_threads);
 }
 
 void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads)

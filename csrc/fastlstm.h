@@ -140,7 +140,8 @@ void fl_rmsprop(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *v, vo
                 double eps, double momentum, double weight_decay, int n_threads);
 void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1,
              double beta2, double eps, double weight_decay, int decoupled, int64_t step, int n_threads);
-double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x); /* 2-norm, summed in double in a fixed order */
+/* The 2-norm, summed in double in an order that depends on n alone. */
+double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x, int n_threads);
 void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads);
 void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads); /* to [-limit, limit] */
 ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x);         /* -1: all are finite */

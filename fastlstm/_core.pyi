@@ -37,6 +37,7 @@ class LSTMPass:
         cn: Array | None = None,
         reverse: bool = False,
         training: bool = False,
+        frozen: bool = False,
         n_threads: int = 1,
     ) -> None: ...
     def backward(
@@ -71,7 +72,13 @@ class Stream:
     def run(self, x: npt.ArrayLike) -> Array: ...
 
 def dense_forward(
-    x: Array, weight: Array, bias: Array | None, y: Array, workspace: Workspace, n_threads: int = 1
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    y: Array,
+    workspace: Workspace,
+    n_threads: int = 1,
+    frozen: bool = False,
 ) -> None: ...
 def dense_backward(
     dy: Array,

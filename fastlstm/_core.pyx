@@ -100,7 +100,7 @@ cdef extern from "fastlstm.h" nogil:
                     double eps, double momentum, double weight_decay, int n_threads)
     void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1,
                  double beta2, double eps, double weight_decay, int decoupled, int64_t step, int n_threads)
-    double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x)
+    double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x, int n_threads)
     void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads)
     void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads)
     ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x)
@@ -176,41 +176,69 @@ cdef int _threads(n_threads) except -1:
     return n
 
 
-cdef void *_array(cnp.ndarray a, str name, int kind, tuple shape, bint write) except? NULL:
-    """The data of a C-contiguous array of one dtype and shape."""
-    if cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_ISCARRAY_RO(a):
-        raise TypeError(f"{name} must be a C-contiguous, aligned array of dtype {np.dtype(_type_of(kind))}, "
-                        f"got {a.dtype} with strides {(<object>a).strides}: use np.ascontiguousarray(a, dtype)")
-    if write and not cnp.PyArray_ISWRITEABLE(a):
-        raise ValueError(f"{name} is read-only, but a result is written to it: pass a copy")
-    if not _has_shape(a, shape):
-        raise ValueError(f"{name} has shape {_shape(a)}, expected {shape}")
-    return cnp.PyArray_DATA(a)
+# A shape without Python objects: a small pass checks some twenty arrays.
+cdef struct Shape:
+    int axes
+    ptrdiff_t size[3]
 
 
-cdef _type_of(int kind):
-    return np.int64 if kind == cnp.NPY_INT64 else np.float32 if kind == cnp.NPY_FLOAT32 else np.float64
+cdef inline Shape _of(ptrdiff_t n) noexcept:
+    return Shape(axes=1, size=[n, 0, 0])
+
+
+cdef inline Shape _of2(ptrdiff_t n, ptrdiff_t m) noexcept:
+    return Shape(axes=2, size=[n, m, 0])
+
+
+cdef inline Shape _of3(ptrdiff_t n, ptrdiff_t m, ptrdiff_t k) noexcept:
+    return Shape(axes=3, size=[n, m, k])
+
+
+cdef inline bint _has_shape(cnp.ndarray a, Shape shape) noexcept:
+    cdef int k
+    if cnp.PyArray_NDIM(a) != shape.axes:
+        return False
+    for k in range(shape.axes):
+        if cnp.PyArray_DIM(a, k) != shape.size[k]:
+            return False
+    return True
+
+
+cdef tuple _expected(Shape shape):
+    return tuple([shape.size[k] for k in range(shape.axes)])
 
 
 cdef tuple _shape(cnp.ndarray a):
     return tuple([a.shape[k] for k in range(a.ndim)])
 
 
-cdef bint _has_shape(cnp.ndarray a, tuple shape):
-    cdef int k
-    if cnp.PyArray_NDIM(a) != len(shape):
-        return False
-    for k in range(cnp.PyArray_NDIM(a)):
-        if cnp.PyArray_DIM(a, k) != shape[k]:
-            return False
-    return True
+cdef void *_data(cnp.ndarray a, str name, int kind, bint write) except? NULL:
+    """The data of a C-contiguous array of one dtype."""
+    if cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_ISCARRAY_RO(a):
+        raise TypeError(f"{name} must be a C-contiguous, aligned array of dtype {np.dtype(_type_of(kind))}, "
+                        f"got {a.dtype} with strides {(<object>a).strides}: use np.ascontiguousarray(a, dtype)")
+    if write and not cnp.PyArray_ISWRITEABLE(a):
+        raise ValueError(f"{name} is read-only, but a result is written to it: pass a copy")
+    return cnp.PyArray_DATA(a)
 
 
-cdef void *_optional(object a, str name, int kind, tuple shape, bint write) except? NULL:
+cdef void *_array(cnp.ndarray a, str name, int kind, Shape shape, bint write) except? NULL:
+    """The data of a C-contiguous array of one dtype and shape."""
+    cdef void *data = _data(a, name, kind, write)
+    if not _has_shape(a, shape):
+        raise ValueError(f"{name} has shape {_shape(a)}, expected {_expected(shape)}")
+    return data
+
+
+cdef _type_of(int kind):
+    return np.int64 if kind == cnp.NPY_INT64 else np.float32 if kind == cnp.NPY_FLOAT32 else np.float64
+
+
+cdef void *_optional(object a, str name, int kind, Shape shape, bint write) except? NULL:
     return NULL if a is None else _array(a, name, kind, shape, write)
 
 
-cdef void *_series(cnp.ndarray a, str name, int kind, tuple shape, bint write, ptrdiff_t *batch_stride,
+cdef void *_series(cnp.ndarray a, str name, int kind, Shape shape, bint write, ptrdiff_t *batch_stride,
                    ptrdiff_t *time_stride) except? NULL:
     """The data of a (batch, time, features) array whose last axis is contiguous, with its strides in elements."""
     cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(a)
@@ -220,7 +248,7 @@ cdef void *_series(cnp.ndarray a, str name, int kind, tuple shape, bint write, p
     if write and not cnp.PyArray_ISWRITEABLE(a):
         raise ValueError(f"{name} is read-only, but a result is written to it: pass a copy")
     if not _has_shape(a, shape):
-        raise ValueError(f"{name} has shape {_shape(a)}, expected {shape}")
+        raise ValueError(f"{name} has shape {_shape(a)}, expected {_expected(shape)}")
     # The strides of an empty array mean nothing.
     if cnp.PyArray_SIZE(a) > 0 and (
             (cnp.PyArray_DIM(a, 2) > 1 and cnp.PyArray_STRIDE(a, 2) != size)
@@ -232,23 +260,55 @@ cdef void *_series(cnp.ndarray a, str name, int kind, tuple shape, bint write, p
     return cnp.PyArray_DATA(a)
 
 
+cdef bint _writeable(object a):
+    return a is not None and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a)
+
+
 # ------------------------------------------------------------------ memory
 
 cdef class Workspace:
-    """Memory that grows to the largest request and is kept: the steady state of training allocates nothing."""
+    """Memory that grows to the largest request and is kept: the steady state of training allocates nothing.
+
+    It knows of which frozen weights it holds the packed form: of these very arrays, for one instruction set. Frozen
+    means that nobody can write to them, and while the workspace knows them no other array takes their place in memory.
+    Every pass calls `begin` before it writes to the workspace, and an inference pass calls `end` when it is through.
+    """
     cdef object memory
     cdef size_t size
     cdef void *data
+    cdef tuple packed
+    cdef const char *packed_isa
 
     def __cinit__(self):
         self.memory = None
         self.size = 0
         self.data = NULL
+        self.packed = None
+        self.packed_isa = NULL
+
+    cdef bint begin(self, bint frozen, object a, object b, object c, object d):
+        """Whether these weights stand here packed; if they do not, whatever stood here does not count any more."""
+        cdef tuple packed = self.packed
+        if packed is None:
+            return False
+        if (frozen and packed[0] is a and packed[1] is b and packed[2] is c and packed[3] is d
+                and self.packed_isa == fl_isa_active()):
+            return True
+        self.packed = None
+        return False
+
+    cdef int end(self, bint frozen, object a, object b, object c, object d) except -1:
+        """These weights stand here packed from now on, if they are frozen indeed."""
+        if frozen and self.packed is None and not (_writeable(a) or _writeable(b) or _writeable(c) or _writeable(d)):
+            self.packed_isa = fl_isa_active()
+            self.packed = (a, b, c, d)
+        return 0
 
     cdef void *reserve(self, size_t size) except? NULL:
         if size == SIZE_MAX or size > <size_t>(SIZE_MAX // 8):
             raise MemoryError("this batch needs more memory than can be addressed: use smaller batches")
         if size > self.size:
+            self.packed = None
             self.memory = None  # before the new one is made, so that the two never stand side by side
             self.size = 0
             self.memory = np.empty(size + 63, dtype=np.uint8)
@@ -295,22 +355,25 @@ cdef class LSTMPass:
 
     def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
-                bint reverse=False, bint training=False, n_threads=1):
-        """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given."""
+                bint reverse=False, bint training=False, bint frozen=False, n_threads=1):
+        """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
+
+        ``frozen``: the weights are read-only arrays that nobody can write to; inference keeps them packed.
+        """
         self._enter()
         try:
             self._forward(x, weight_ih, weight_hh, bias_ih, bias_hh, lengths, h0, c0, y, hn, cn, reverse, training,
-                          _threads(n_threads))
+                          frozen and not training, _threads(n_threads))
         finally:
             self.busy = False
 
     cdef int _forward(self, cnp.ndarray x, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, lengths, h0,
-                      c0, y, hn, cn, bint reverse, bint training, int n_threads) except -1:
+                      c0, y, hn, cn, bint reverse, bint training, bint frozen, int n_threads) except -1:
         cdef fl_lstm_pass *lstm = &self.lstm
         cdef fl_dtype dtype = _dtype(x, "x")
         cdef int kind = cnp.PyArray_TYPE(x)
         cdef ptrdiff_t b
-        cdef tuple state
+        cdef Shape state
         lstm.training = 0  # until this pass is complete there is nothing to go back through
         if cnp.PyArray_NDIM(x) != 3 or cnp.PyArray_NDIM(weight_hh) != 2:
             raise ValueError(f"x has {x.ndim} axes and weight_hh {weight_hh.ndim}, expected (batch, time, input) and "
@@ -321,26 +384,26 @@ cdef class LSTMPass:
         lstm.hidden = cnp.PyArray_DIM(weight_hh, 1)
         if lstm.input < 1 or lstm.hidden < 1:
             raise ValueError(f"input size {lstm.input} and hidden size {lstm.hidden} must be 1 or more")
-        lstm.x = _series(x, "x", kind, (lstm.batch, lstm.time, lstm.input), False, &lstm.x_batch, &lstm.x_time)
-        lstm.weight_ih = _array(weight_ih, "weight_ih", kind, (4 * lstm.hidden, lstm.input), False)
-        lstm.weight_hh = _array(weight_hh, "weight_hh", kind, (4 * lstm.hidden, lstm.hidden), False)
-        lstm.bias_ih = _optional(bias_ih, "bias_ih", kind, (4 * lstm.hidden,), False)
-        lstm.bias_hh = _optional(bias_hh, "bias_hh", kind, (4 * lstm.hidden,), False)
+        lstm.x = _series(x, "x", kind, _of3(lstm.batch, lstm.time, lstm.input), False, &lstm.x_batch, &lstm.x_time)
+        lstm.weight_ih = _array(weight_ih, "weight_ih", kind, _of2(4 * lstm.hidden, lstm.input), False)
+        lstm.weight_hh = _array(weight_hh, "weight_hh", kind, _of2(4 * lstm.hidden, lstm.hidden), False)
+        lstm.bias_ih = _optional(bias_ih, "bias_ih", kind, _of(4 * lstm.hidden), False)
+        lstm.bias_hh = _optional(bias_hh, "bias_hh", kind, _of(4 * lstm.hidden), False)
         lstm.lengths = NULL
         if lengths is not None:
             lengths = np.array(lengths, dtype=np.int64)  # a copy: the backward pass reads it again
-            lstm.lengths = <const int64_t *>_array(lengths, "lengths", cnp.NPY_INT64, (lstm.batch,), False)
+            lstm.lengths = <const int64_t *>_array(lengths, "lengths", cnp.NPY_INT64, _of(lstm.batch), False)
             for b in range(lstm.batch):
                 if lstm.lengths[b] < 0 or lstm.lengths[b] > lstm.time:
                     raise ValueError(f"lengths[{b}] is {lstm.lengths[b]}, expected 0 to {lstm.time}")
-        state = (lstm.batch, lstm.hidden)
+        state = _of2(lstm.batch, lstm.hidden)
         lstm.h0 = _optional(h0, "h0", kind, state, False)
         lstm.c0 = _optional(c0, "c0", kind, state, False)
         lstm.hn = _optional(hn, "hn", kind, state, True)
         lstm.cn = _optional(cn, "cn", kind, state, True)
         lstm.y = NULL
         if y is not None:
-            lstm.y = _series(y, "y", kind, (lstm.batch, lstm.time, lstm.hidden), True, &lstm.y_batch, &lstm.y_time)
+            lstm.y = _series(y, "y", kind, _of3(lstm.batch, lstm.time, lstm.hidden), True, &lstm.y_batch, &lstm.y_time)
         lstm.reverse = reverse
         lstm.n_threads = n_threads
         self.dtype = dtype
@@ -352,8 +415,11 @@ cdef class LSTMPass:
         except BaseException:
             lstm.training = 0
             raise
+        lstm.packed = self.workspace.begin(frozen, weight_ih, weight_hh, bias_ih, bias_hh)
         with nogil:
             fl_lstm_forward(dtype, lstm)
+        lstm.packed = 0
+        self.workspace.end(frozen, weight_ih, weight_hh, bias_ih, bias_hh)
         self.held = (x, weight_ih, weight_hh, lengths) if training else None
         return 0
 
@@ -377,27 +443,28 @@ cdef class LSTMPass:
         cdef fl_lstm_gradients out
         cdef int kind = self.kind
         cdef fl_dtype dtype = self.dtype
-        cdef tuple state
+        cdef Shape state
         if not lstm.training:
             raise RuntimeError("backward() needs a forward(training=True) before it, once for each backward()")
         if self.isa != fl_isa_active():
             raise RuntimeError("the instruction set was changed between forward() and backward()")
-        state = (lstm.batch, lstm.hidden)
+        state = _of2(lstm.batch, lstm.hidden)
         out.dy = NULL
         out.dx = NULL
         if dy is not None:
-            out.dy = _series(dy, "dy", kind, (lstm.batch, lstm.time, lstm.hidden), False, &out.dy_batch, &out.dy_time)
+            out.dy = _series(dy, "dy", kind, _of3(lstm.batch, lstm.time, lstm.hidden), False, &out.dy_batch,
+                             &out.dy_time)
         if dx is not None:
-            out.dx = _series(dx, "dx", kind, (lstm.batch, lstm.time, lstm.input), True, &out.dx_batch, &out.dx_time)
+            out.dx = _series(dx, "dx", kind, _of3(lstm.batch, lstm.time, lstm.input), True, &out.dx_batch, &out.dx_time)
         out.dx_add = dx_add
         out.dhn = _optional(dhn, "dhn", kind, state, False)
         out.dcn = _optional(dcn, "dcn", kind, state, False)
         out.dh0 = _optional(dh0, "dh0", kind, state, True)
         out.dc0 = _optional(dc0, "dc0", kind, state, True)
-        out.dweight_ih = _optional(dweight_ih, "dweight_ih", kind, (4 * lstm.hidden, lstm.input), True)
-        out.dweight_hh = _optional(dweight_hh, "dweight_hh", kind, (4 * lstm.hidden, lstm.hidden), True)
-        out.dbias_ih = _optional(dbias_ih, "dbias_ih", kind, (4 * lstm.hidden,), True)
-        out.dbias_hh = _optional(dbias_hh, "dbias_hh", kind, (4 * lstm.hidden,), True)
+        out.dweight_ih = _optional(dweight_ih, "dweight_ih", kind, _of2(4 * lstm.hidden, lstm.input), True)
+        out.dweight_hh = _optional(dweight_hh, "dweight_hh", kind, _of2(4 * lstm.hidden, lstm.hidden), True)
+        out.dbias_ih = _optional(dbias_ih, "dbias_ih", kind, _of(4 * lstm.hidden), True)
+        out.dbias_hh = _optional(dbias_hh, "dbias_hh", kind, _of(4 * lstm.hidden), True)
         lstm.n_threads = n_threads
         with nogil:
             fl_lstm_backward(dtype, lstm, &out)
@@ -423,8 +490,8 @@ cdef int _dense(fl_dense_pass *dense, cnp.ndarray x, cnp.ndarray weight, Workspa
     dense.output = cnp.PyArray_DIM(weight, 0)
     if dense.input < 1 or dense.output < 1:
         raise ValueError(f"input size {dense.input} and output size {dense.output} must be 1 or more")
-    dense.x = _array(x, "x", kind, (dense.rows, dense.input), False)
-    dense.weight = _array(weight, "weight", kind, (dense.output, dense.input), False)
+    dense.x = _array(x, "x", kind, _of2(dense.rows, dense.input), False)
+    dense.weight = _array(weight, "weight", kind, _of2(dense.output, dense.input), False)
     dense.bias = NULL
     dense.y = NULL
     dense.packed = 0
@@ -434,16 +501,21 @@ cdef int _dense(fl_dense_pass *dense, cnp.ndarray x, cnp.ndarray weight, Workspa
 
 
 def dense_forward(cnp.ndarray x not None, cnp.ndarray weight not None, bias, cnp.ndarray y not None,
-                  Workspace workspace not None, n_threads=1):
-    """y = x weight' + bias for x (rows, input), weight (output, input), y (rows, output)."""
+                  Workspace workspace not None, n_threads=1, bint frozen=False):
+    """y = x weight' + bias for x (rows, input), weight (output, input), y (rows, output).
+
+    ``frozen``: weight and bias are read-only arrays that nobody can write to; the workspace keeps them packed.
+    """
     cdef fl_dense_pass dense
     cdef fl_dtype dtype = _dtype(x, "x")
     cdef int kind = cnp.PyArray_TYPE(x)
     _dense(&dense, x, weight, workspace, _threads(n_threads))
-    dense.bias = _optional(bias, "bias", kind, (dense.output,), False)
-    dense.y = _array(y, "y", kind, (dense.rows, dense.output), True)
+    dense.bias = _optional(bias, "bias", kind, _of(dense.output), False)
+    dense.y = _array(y, "y", kind, _of2(dense.rows, dense.output), True)
+    dense.packed = workspace.begin(frozen, weight, bias, None, None)
     with nogil:
         fl_dense_forward(dtype, &dense)
+    workspace.end(frozen, weight, bias, None, None)
 
 
 def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray weight not None, dx, dweight, dbias,
@@ -457,10 +529,11 @@ def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray 
     cdef void *dweight_data
     cdef void *dbias_data
     _dense(&dense, x, weight, workspace, _threads(n_threads))
-    dy_data = _array(dy, "dy", kind, (dense.rows, dense.output), False)
-    dx_data = _optional(dx, "dx", kind, (dense.rows, dense.input), True)
-    dweight_data = _optional(dweight, "dweight", kind, (dense.output, dense.input), True)
-    dbias_data = _optional(dbias, "dbias", kind, (dense.output,), True)
+    dy_data = _array(dy, "dy", kind, _of2(dense.rows, dense.output), False)
+    dx_data = _optional(dx, "dx", kind, _of2(dense.rows, dense.input), True)
+    dweight_data = _optional(dweight, "dweight", kind, _of2(dense.output, dense.input), True)
+    dbias_data = _optional(dbias, "dbias", kind, _of(dense.output), True)
+    workspace.begin(False, None, None, None, None)
     with nogil:
         fl_dense_backward(dtype, &dense, dy_data, dx_data, dweight_data, dbias_data)
 
@@ -480,9 +553,9 @@ def embedding_forward(cnp.ndarray index not None, cnp.ndarray table not None, cn
     cdef fl_dtype dtype = _dtype(table, "table")
     cdef int kind = cnp.PyArray_TYPE(table), threads = _threads(n_threads)
     cdef ptrdiff_t n = index.size, size = table.shape[0], width = table.shape[1]
-    cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, (n,), False)
-    cdef void *from_data = _array(table, "table", kind, (size, width), False)
-    cdef void *to = _array(out, "out", kind, (n, width), True)
+    cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, _of(n), False)
+    cdef void *from_data = _array(table, "table", kind, _of2(size, width), False)
+    cdef void *to = _array(out, "out", kind, _of2(n, width), True)
     _check_indices(indices, n, size)
     with nogil:
         fl_embedding_forward(dtype, n, width, indices, from_data, to, threads)
@@ -493,9 +566,9 @@ def embedding_backward(cnp.ndarray index not None, cnp.ndarray dout not None, cn
     cdef fl_dtype dtype = _dtype(dtable, "dtable")
     cdef int kind = cnp.PyArray_TYPE(dtable), threads = _threads(n_threads)
     cdef ptrdiff_t n = index.size, size = dtable.shape[0], width = dtable.shape[1]
-    cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, (n,), False)
-    cdef void *from_data = _array(dout, "dout", kind, (n, width), False)
-    cdef void *to = _array(dtable, "dtable", kind, (size, width), True)
+    cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, _of(n), False)
+    cdef void *from_data = _array(dout, "dout", kind, _of2(n, width), False)
+    cdef void *to = _array(dtable, "dtable", kind, _of2(size, width), True)
     _check_indices(indices, n, size)
     with nogil:
         fl_embedding_backward(dtype, n, width, indices, from_data, to, threads)
@@ -505,10 +578,11 @@ def dropout(cnp.ndarray x not None, cnp.ndarray y not None, double p, uint64_t s
     """y = x / (1 - p) where kept, 0 elsewhere; the same (p, seed) gives the same mask. y may be x."""
     cdef fl_dtype dtype = _dtype(x, "x")
     cdef int kind = cnp.PyArray_TYPE(x), threads = _threads(n_threads)
-    cdef tuple shape = _shape(x)
     cdef ptrdiff_t n = x.size
-    cdef void *from_data = _array(x, "x", kind, shape, False)
-    cdef void *to = _array(y, "y", kind, shape, True)
+    cdef void *from_data = _data(x, "x", kind, False)
+    cdef void *to = _data(y, "y", kind, True)
+    if not cnp.PyArray_SAMESHAPE(x, y):
+        raise ValueError(f"y has shape {_shape(y)}, expected {_shape(x)}")
     if not 0 <= p < 1:
         raise ValueError(f"dropout p is {p}, expected 0 <= p < 1")
     with nogil:
@@ -534,8 +608,8 @@ def softmax(cnp.ndarray logits not None, cnp.ndarray out not None, n_threads=1):
     if cnp.PyArray_NDIM(logits) != 2 or cnp.PyArray_DIM(logits, 1) < 1:
         raise ValueError(f"logits has shape {_shape(logits)}, expected (rows, classes)")
     rows, classes = logits.shape[0], logits.shape[1]
-    from_data = _array(logits, "logits", kind, (rows, classes), False)
-    to = _array(out, "out", kind, (rows, classes), True)
+    from_data = _array(logits, "logits", kind, _of2(rows, classes), False)
+    to = _array(out, "out", kind, _of2(rows, classes), True)
     with nogil:
         fl_softmax(dtype, rows, classes, from_data, to, threads)
 
@@ -554,11 +628,11 @@ def softmax_cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not No
     if cnp.PyArray_NDIM(logits) != 2 or cnp.PyArray_DIM(logits, 1) < 1:
         raise ValueError(f"logits has shape {_shape(logits)}, expected (rows, classes)")
     rows, classes = logits.shape[0], logits.shape[1]
-    logits_data = _array(logits, "logits", kind, (rows, classes), False)
-    label = <const int64_t *>_array(labels, "labels", cnp.NPY_INT64, (rows,), False)
-    weights_data = _optional(weights, "weights", kind, (rows,), False)
-    gradients = _optional(dlogits, "dlogits", kind, (rows, classes), True)
-    loss = <double *>_array(losses, "losses", cnp.NPY_FLOAT64, (rows,), True)
+    logits_data = _array(logits, "logits", kind, _of2(rows, classes), False)
+    label = <const int64_t *>_array(labels, "labels", cnp.NPY_INT64, _of(rows), False)
+    weights_data = _optional(weights, "weights", kind, _of(rows), False)
+    gradients = _optional(dlogits, "dlogits", kind, _of2(rows, classes), True)
+    loss = <double *>_array(losses, "losses", cnp.NPY_FLOAT64, _of(rows), True)
     for n in range(rows):
         if label[n] >= classes:
             raise ValueError(f"label {label[n]} at position {n} is outside the {classes} classes of the logits")
@@ -638,13 +712,13 @@ cdef class Stream:
 
     def _add_scaling(self, cnp.ndarray mean not None, cnp.ndarray scale not None, ptrdiff_t width, bint inverse):
         cdef Stage *stage = self._add(UNSTANDARDIZE if inverse else STANDARDIZE, width, width)
-        stage.mean = <const double *>_array(mean, "mean", cnp.NPY_FLOAT64, (width,), False)
-        stage.scale = <const double *>_array(scale, "scale", cnp.NPY_FLOAT64, (width,), False)
+        stage.mean = <const double *>_array(mean, "mean", cnp.NPY_FLOAT64, _of(width), False)
+        stage.scale = <const double *>_array(scale, "scale", cnp.NPY_FLOAT64, _of(width), False)
         self.held.append((mean, scale))
 
     def _add_embedding(self, cnp.ndarray table not None):
         cdef Stage *stage = self._add(EMBEDDING, 0, table.shape[1])
-        stage.table = _array(table, "table", self.kind, _shape(table), False)
+        stage.table = _array(table, "table", self.kind, _of2(table.shape[0], table.shape[1]), False)
         stage.table_size = table.shape[0]
         self.held.append(table)
 
@@ -654,13 +728,13 @@ cdef class Stream:
         cdef Stage *stage = self._add(LSTM, inputs, hidden)
         cdef fl_lstm_pass *lstm = &stage.lstm
         lstm.batch, lstm.input, lstm.hidden = self.batch, inputs, hidden
-        lstm.weight_ih = _array(weight_ih, "weight_ih", self.kind, (4 * hidden, inputs), False)
-        lstm.weight_hh = _array(weight_hh, "weight_hh", self.kind, (4 * hidden, hidden), False)
-        lstm.bias_ih = _optional(bias_ih, "bias_ih", self.kind, (4 * hidden,), False)
-        lstm.bias_hh = _optional(bias_hh, "bias_hh", self.kind, (4 * hidden,), False)
+        lstm.weight_ih = _array(weight_ih, "weight_ih", self.kind, _of2(4 * hidden, inputs), False)
+        lstm.weight_hh = _array(weight_hh, "weight_hh", self.kind, _of2(4 * hidden, hidden), False)
+        lstm.bias_ih = _optional(bias_ih, "bias_ih", self.kind, _of(4 * hidden), False)
+        lstm.bias_hh = _optional(bias_hh, "bias_hh", self.kind, _of(4 * hidden), False)
         # The kernel reads the initial state before it writes the final one, so that they may be the same arrays.
-        lstm.hn = _array(h, "h", self.kind, (self.batch, hidden), True)
-        lstm.cn = _array(c, "c", self.kind, (self.batch, hidden), True)
+        lstm.hn = _array(h, "h", self.kind, _of2(self.batch, hidden), True)
+        lstm.cn = _array(c, "c", self.kind, _of2(self.batch, hidden), True)
         lstm.h0 = lstm.hn
         lstm.c0 = lstm.cn
         lstm.n_threads = self.n_threads
@@ -671,8 +745,8 @@ cdef class Stream:
         cdef ptrdiff_t inputs = weight.shape[1], outputs = weight.shape[0]
         cdef Stage *stage = self._add(DENSE, inputs, outputs)
         stage.dense.input, stage.dense.output = inputs, outputs
-        stage.dense.weight = _array(weight, "weight", self.kind, (outputs, inputs), False)
-        stage.dense.bias = _optional(bias, "bias", self.kind, (outputs,), False)
+        stage.dense.weight = _array(weight, "weight", self.kind, _of2(outputs, inputs), False)
+        stage.dense.bias = _optional(bias, "bias", self.kind, _of(outputs), False)
         stage.dense.n_threads = self.n_threads
         self.held.append((weight, bias))
 
@@ -707,7 +781,7 @@ cdef class Stream:
         self.steps = steps
         return 0
 
-    cdef cnp.ndarray _checked(self, x, tuple shape):
+    cdef cnp.ndarray _checked(self, x, Shape shape):
         """x as an array of the shape and dtype that the first stage reads, with good values."""
         cdef int kind = cnp.NPY_INT64 if self.stages[0].kind == EMBEDDING else self.kind
         cdef cnp.ndarray a
@@ -720,8 +794,8 @@ cdef class Stream:
             x = np.ascontiguousarray(x, _type_of(kind))
         a = x
         # One stream, or one feature, may leave the axis of length 1 out.
-        if not _has_shape(a, shape) and tuple([n for n in _shape(a) if n != 1]) != tuple([n for n in shape if n != 1]):
-            raise ValueError(f"x has shape {_shape(a)}, expected {shape}")
+        if not _has_shape(a, shape) and [n for n in _shape(a) if n != 1] != [n for n in _expected(shape) if n != 1]:
+            raise ValueError(f"x has shape {_shape(a)}, expected {_expected(shape)}")
         if kind == cnp.NPY_INT64:
             _check_indices(<const int64_t *>cnp.PyArray_DATA(a), cnp.PyArray_SIZE(a), self.stages[0].table_size)
         else:
@@ -780,9 +854,9 @@ cdef class Stream:
         """Feeds one step to every series; see `fastlstm.Stream`."""
         cdef cnp.ndarray a
         if self.stages[0].kind == EMBEDDING:
-            a = self._checked(x, (self.batch,))
+            a = self._checked(x, _of(self.batch))
         else:
-            a = self._checked(x, (self.batch, self.stages[0].input))
+            a = self._checked(x, _of2(self.batch, self.stages[0].input))
         self._run(a, 1, self.answer)
         return self.answer
 
@@ -795,9 +869,9 @@ cdef class Stream:
             raise ValueError(f"x has shape {shape}, expected ({self.batch}, steps, features) with 1 step or more")
         steps = shape[1]
         if self.stages[0].kind == EMBEDDING:
-            a = self._checked(x, (self.batch, steps))
+            a = self._checked(x, _of2(self.batch, steps))
         else:
-            a = self._checked(x, (self.batch, steps, self.stages[0].input))
+            a = self._checked(x, _of3(self.batch, steps, self.stages[0].input))
         answer = np.empty((self.batch, steps, self.stages[self.count - 1].output), _type_of(self.kind))
         self._run(a, steps, answer)
         return answer
@@ -811,9 +885,9 @@ def sgd_step(cnp.ndarray p not None, cnp.ndarray g not None, m, double lr, doubl
     cdef fl_dtype dtype = _dtype(p, "p")
     cdef int kind = cnp.PyArray_TYPE(p), threads = _threads(n_threads)
     cdef ptrdiff_t n = p.size
-    cdef void *p_data = _array(p, "p", kind, (n,), True)
-    cdef void *g_data = _array(g, "g", kind, (n,), False)
-    cdef void *m_data = _optional(m, "m", kind, (n,), True)
+    cdef void *p_data = _array(p, "p", kind, _of(n), True)
+    cdef void *g_data = _array(g, "g", kind, _of(n), False)
+    cdef void *m_data = _optional(m, "m", kind, _of(n), True)
     if m is None and momentum != 0:
         raise ValueError("momentum needs the array m")
     with nogil:
@@ -826,10 +900,10 @@ def rmsprop_step(cnp.ndarray p not None, cnp.ndarray g not None, cnp.ndarray v n
     cdef fl_dtype dtype = _dtype(p, "p")
     cdef int kind = cnp.PyArray_TYPE(p), threads = _threads(n_threads)
     cdef ptrdiff_t n = p.size
-    cdef void *p_data = _array(p, "p", kind, (n,), True)
-    cdef void *g_data = _array(g, "g", kind, (n,), False)
-    cdef void *v_data = _array(v, "v", kind, (n,), True)
-    cdef void *m_data = _optional(m, "m", kind, (n,), True)
+    cdef void *p_data = _array(p, "p", kind, _of(n), True)
+    cdef void *g_data = _array(g, "g", kind, _of(n), False)
+    cdef void *v_data = _array(v, "v", kind, _of(n), True)
+    cdef void *m_data = _optional(m, "m", kind, _of(n), True)
     if m is None and momentum != 0:
         raise ValueError("momentum needs the array m")
     with nogil:
@@ -842,10 +916,10 @@ def adam_step(cnp.ndarray p not None, cnp.ndarray g not None, cnp.ndarray m not 
     cdef fl_dtype dtype = _dtype(p, "p")
     cdef int kind = cnp.PyArray_TYPE(p), threads = _threads(n_threads)
     cdef ptrdiff_t n = p.size
-    cdef void *p_data = _array(p, "p", kind, (n,), True)
-    cdef void *g_data = _array(g, "g", kind, (n,), False)
-    cdef void *m_data = _array(m, "m", kind, (n,), True)
-    cdef void *v_data = _array(v, "v", kind, (n,), True)
+    cdef void *p_data = _array(p, "p", kind, _of(n), True)
+    cdef void *g_data = _array(g, "g", kind, _of(n), False)
+    cdef void *m_data = _array(m, "m", kind, _of(n), True)
+    cdef void *v_data = _array(v, "v", kind, _of(n), True)
     if step < 1:
         raise ValueError(f"step is {step}, expected 1 or more")
     with nogil:
@@ -856,11 +930,11 @@ def grad_norm(cnp.ndarray g not None, n_threads=1):
     """The 2-norm of a flat vector, summed in float64 in a fixed order (``n_threads`` does not change it)."""
     cdef fl_dtype dtype = _dtype(g, "g")
     cdef ptrdiff_t n = g.size
-    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), (n,), False)
+    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), _of(n), False)
+    cdef int threads = _threads(n_threads)
     cdef double result
-    _threads(n_threads)
     with nogil:
-        result = fl_norm(dtype, n, data)
+        result = fl_norm(dtype, n, data, threads)
     return result
 
 
@@ -869,7 +943,7 @@ def scale(cnp.ndarray g not None, double factor, n_threads=1):
     cdef fl_dtype dtype = _dtype(g, "g")
     cdef int threads = _threads(n_threads)
     cdef ptrdiff_t n = g.size
-    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), (n,), True)
+    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), _of(n), True)
     with nogil:
         fl_scale(dtype, n, data, factor, threads)
 
@@ -879,7 +953,7 @@ def clip_value(cnp.ndarray g not None, double limit, n_threads=1):
     cdef fl_dtype dtype = _dtype(g, "g")
     cdef int threads = _threads(n_threads)
     cdef ptrdiff_t n = g.size
-    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), (n,), True)
+    cdef void *data = _array(g, "g", cnp.PyArray_TYPE(g), _of(n), True)
     if not limit >= 0:
         raise ValueError(f"limit is {limit}, expected 0 or more")
     with nogil:
@@ -890,7 +964,7 @@ def first_nonfinite(cnp.ndarray x not None):
     """Index of the first NaN or infinity of a flat vector, or -1."""
     cdef fl_dtype dtype = _dtype(x, "x")
     cdef ptrdiff_t n = x.size, result
-    cdef void *data = _array(x, "x", cnp.PyArray_TYPE(x), (n,), False)
+    cdef void *data = _array(x, "x", cnp.PyArray_TYPE(x), _of(n), False)
     with nogil:
         result = fl_first_nonfinite(dtype, n, data)
     return result

@@ -85,6 +85,9 @@ def resolve_threads(n: int | None = None) -> int:
     ValueError
         ``n`` is below 1 or above 1024, or an environment variable that decides is malformed.
     """
+    # What nearly all calls give needs no more than this.
+    if type(n) is int and 1 <= n <= _MAX_THREADS and _core.openmp():
+        return n
     return _resolve(n)[0]
 
 

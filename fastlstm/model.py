@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import serialization, training
 from ._checks import count
-from .buffers import aligned_zeros
+from .buffers import aligned_zeros, sealed
 from .callbacks import Callback
 from .config import resolve_threads
 from .data import Standardizer
@@ -73,7 +73,7 @@ class Model:
     Attributes
     ----------
     flat_parameters, flat_gradients : ndarray, shape (n_parameters,)
-        All parameters, and their gradients, one after the other.
+        All parameters, and their gradients, one after the other. A frozen model has no gradients.
     output_size : int
         Features of the output.
     per_step : bool
@@ -130,6 +130,7 @@ class Model:
         self.flat_gradients = np.empty(0, self.dtype)
         self._steps = 0  # training passes so far: each draws its own dropout masks
         self._tapes = threading.local()
+        self._frozen = False
         if self.takes_tokens:
             if input_size is not None:
                 raise ValueError("a model that begins with an Embedding has no input_size: leave it out")
@@ -167,20 +168,27 @@ class Model:
                 raise ValueError(f"the model is built for {self.input_size} features, got {input_size}")
             return
         signal = connect(self.layers, input_size)[-1]
-        specs = list(stack_parameters(self.layers))
-        sizes = [math.prod(spec.shape) for _, _, spec in specs]
-        parameters, gradients = aligned_zeros(sum(sizes), self.dtype), aligned_zeros(sum(sizes), self.dtype)
+        size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self.layers))
+        self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1))
         rng = np.random.default_rng(self.seed)
-        start = 0
-        for (index, _, spec), size in zip(specs, sizes, strict=True):
-            layer = self.layers[index]
-            layer.parameters[spec.name] = parameters[start : start + size].reshape(spec.shape)
-            layer.gradients[spec.name] = gradients[start : start + size].reshape(spec.shape)
-            layer.parameters[spec.name][...] = spec.initialize(rng, spec.shape)
-            start += size
-        self.flat_parameters, self.flat_gradients = parameters, gradients
+        for index, _, spec in stack_parameters(self.layers):
+            self.layers[index].parameters[spec.name][...] = spec.initialize(rng, spec.shape)
         self.output_size, self.per_step = signal.features, signal.per_step
         self.input_size = input_size
+
+    def _place(self, parameters: Array, gradients: Array | None) -> None:
+        """Makes these flat vectors those of the model, and hands each layer its views of them."""
+        for layer in self.layers:
+            layer.gradients = {}
+        start = 0
+        for index, _, spec in stack_parameters(self.layers):
+            layer, part = self.layers[index], slice(start, start + math.prod(spec.shape))
+            layer.parameters[spec.name] = parameters[part].reshape(spec.shape)
+            if gradients is not None:
+                layer.gradients[spec.name] = gradients[part].reshape(spec.shape)
+            start = part.stop
+        self.flat_parameters = parameters
+        self.flat_gradients = np.empty(0, self.dtype) if gradients is None else gradients
 
     def _build_from(self, inputs: Sequences) -> None:
         """Builds the model for these inputs, or checks that they fit it."""
@@ -200,6 +208,65 @@ class Model:
                 "the model is not built yet, its input size is unknown: call fit or forward first, or give input_size"
             )
 
+    # ------------------------------------------------------------------------------------------ freezing
+
+    @property
+    def frozen(self) -> bool:
+        """Whether `freeze` has made the parameters read-only."""
+        return self._frozen
+
+    def freeze(self) -> Model:
+        """Makes the parameters read-only, for serving: each thread then arranges the weights for the kernels once.
+
+        By default every `predict` arranges them anew, because anything might have written to them. That is most of the
+        time of a call with few series and steps. The results are the same bits.
+
+        The parameters move to new memory, so that views taken before do not reach them any more; the gradients and all
+        memory of training are given back. `fit`, ``forward(training=True)``, `backward`, `zero_grad`, `gradients`,
+        `load_state_dict` and ``optimizer.step`` raise RuntimeError. A copy or pickle of a frozen model is frozen; a
+        saved file does not tell, what `load` gives is not frozen. Scalers are not concerned.
+
+        Not while another thread uses the model.
+
+        Returns
+        -------
+        Model
+            This model, so that ``model = fl.load(path).freeze()`` does.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+        """
+        self._require_built()
+        if not self._frozen:
+            self._place(sealed(self.flat_parameters), None)
+            self._frozen = True
+            self._tapes = threading.local()
+        return self
+
+    def unfreeze(self) -> Model:
+        """Makes the parameters writable again, in new memory, with gradients of zero; undoes `freeze`.
+
+        Not while another thread uses the model.
+
+        Returns
+        -------
+        Model
+            This model.
+        """
+        if self._frozen:
+            parameters = aligned_zeros(self.flat_parameters.size, self.dtype)
+            parameters[:] = self.flat_parameters
+            self._frozen = False
+            self._place(parameters, aligned_zeros(parameters.size, self.dtype, place=1))
+            self._tapes = threading.local()
+        return self
+
+    def _require_unfrozen(self, what: str) -> None:
+        if self._frozen:
+            raise RuntimeError(f"the model is frozen, its parameters are read-only: call unfreeze() before {what}")
+
     # ------------------------------------------------------------------------------------------ parameters
 
     def parameters(self) -> dict[str, Array]:
@@ -208,22 +275,24 @@ class Model:
         Returns
         -------
         dict of str to ndarray
-            What is written to them is used from the next pass on.
+            What is written to them is used from the next pass on. Read-only while the model is frozen.
         """
         self._require_built()
         return {f"{k}.{name}": p for k, layer in enumerate(self.layers) for name, p in layer.parameters.items()}
 
     def gradients(self) -> dict[str, Array]:
-        """Writable views of the gradients, named and shaped as `parameters`."""
+        """Writable views of the gradients, named and shaped as `parameters`; RuntimeError while the model is frozen."""
         self._require_built()
+        self._require_unfrozen("gradients")
         return {f"{k}.{name}": g for k, layer in enumerate(self.layers) for name, g in layer.gradients.items()}
 
     def zero_grad(self) -> None:
-        """Sets all gradients to zero; `backward` adds to them."""
+        """Sets all gradients to zero; `backward` adds to them. RuntimeError while the model is frozen."""
+        self._require_unfrozen("zero_grad")
         self.flat_gradients.fill(0)
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of the parameters, by name."""
+        """Copies of the parameters, by name; writable ones of a frozen model, too."""
         return {name: value.copy() for name, value in self.parameters().items()}
 
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
@@ -240,7 +309,10 @@ class Model:
         ------
         ValueError
             If a name is missing or unknown, or a shape differs. No parameter has changed then.
+        RuntimeError
+            If the model is frozen.
         """
+        self._require_unfrozen("load_state_dict")
         arrays = {name: np.asarray(value) for name, value in state.items()}
         if not self.built:
             first = next((k for k, layer in enumerate(self.layers) if isinstance(layer, (LSTM, Dense))), -1)
@@ -277,6 +349,7 @@ class Model:
         """The output for one batch of checked inputs: a buffer that is valid until this thread's next pass."""
         tape = self._tape(training)
         tape.lengths = lengths
+        tape.frozen = self._frozen
         tape.n_threads = resolve_threads(n_threads)
         tape.pending = False
         if lengths is not None and self.layers[0].reads_padding:
@@ -286,7 +359,7 @@ class Model:
         if training:
             self._steps += 1
         for index, (layer, mine) in enumerate(zip(self.layers, tape.layers, strict=True)):
-            if training:
+            if training and layer.draws:
                 mine.seed = mixed_seed(self.seed, self._steps, index)
             x = layer.forward(x, tape, mine)
         tape.out_shape = x.shape
@@ -340,7 +413,11 @@ class Model:
         ------
         TypeError, ValueError
             If the inputs do not fit the model or hold NaN or infinity.
+        RuntimeError
+            If the model is frozen and `training` is true.
         """
+        if training:
+            self._require_unfrozen("forward(training=True)")
         inputs = as_sequences(X, lengths, tokens=self.takes_tokens)
         inputs.check_finite(self.dtype)
         self._build_from(inputs)
@@ -385,10 +462,12 @@ class Model:
         Raises
         ------
         RuntimeError
-            If there was no ``forward(training=True)`` before, or its backward has been taken already.
+            If there was no ``forward(training=True)`` before, or its backward has been taken already, or the model is
+            frozen.
         ValueError
             If a shape differs.
         """
+        self._require_unfrozen("backward")
         tape = self._tape(True)
         if not tape.pending:
             raise RuntimeError("backward needs a forward(..., training=True) before it, one for each backward")
@@ -459,6 +538,7 @@ class Model:
         n_threads: int | None = None,
         seed: int | None = None,
     ) -> History:
+        self._require_unfrozen("fit")
         return training.fit(
             self,
             X,
@@ -686,15 +766,18 @@ class Model:
         """For copy and multiprocessing: everything but the tapes, which belong to this process's threads."""
         state = self.__dict__.copy()
         del state["_tapes"]
+        state["flat_gradients"] = None
         if self.built:
-            state["flat_parameters"], state["flat_gradients"] = self.flat_parameters.copy(), None
+            state["flat_parameters"] = self.flat_parameters.copy()
         state["layers"] = [layer_from_config({"type": type(k).__name__, **k.get_config()}) for k in self.layers]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        parameters, input_size = state["flat_parameters"], state["input_size"]
-        self.__dict__.update(state, flat_gradients=np.empty(0, state["dtype"]), input_size=None)
+        parameters, input_size, frozen = state["flat_parameters"], state["input_size"], state["_frozen"]
+        self.__dict__.update(state, flat_gradients=np.empty(0, state["dtype"]), input_size=None, _frozen=False)
         self._tapes = threading.local()
         if input_size is not None:
             self.build(input_size)
             self.flat_parameters[:] = parameters
+        if frozen:
+            self.freeze()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _core
+from .buffers import aligned_zeros
 from .config import resolve_threads
 from .schedules import ConstantLR, Schedule, as_schedule
 
@@ -111,10 +112,14 @@ class Optimizer:
         ------
         ValueError
             If this optimizer has already updated a model of another size or dtype.
+        RuntimeError
+            If the model is frozen.
         FloatingPointError
             If a gradient is NaN or infinite. The parameters are unchanged.
         """
         parameters, gradients = model.flat_parameters, model.flat_gradients
+        if not parameters.flags.writeable:
+            raise RuntimeError("the model is frozen, its parameters are read-only: call model.unfreeze() before step")
         self._prepare(parameters)
         threads = resolve_threads(n_threads)
         # Measured before clip_value, which would hide an infinity; and always, because one bad update is not
@@ -149,7 +154,11 @@ class Optimizer:
     def _prepare(self, parameters: NDArray[Any]) -> None:
         layout = (parameters.size, parameters.dtype)
         if self._layout is None:
-            self._state = {name: np.zeros_like(parameters) for name in self._moments}
+            # The parameters are at place 0 and the gradients at 1.
+            self._state = {
+                name: aligned_zeros(parameters.size, parameters.dtype, place)
+                for place, name in enumerate(self._moments, start=2)
+            }
             self._layout = layout
         elif self._layout != layout:
             size, dtype = self._layout

@@ -56,7 +56,8 @@ class Stream(_core.Stream):
         if model.scaler is not None:
             self._add_scaler(model.scaler, model.input_size or 0, inverse=False)
         for layer in model.layers:
-            own = {name: value.copy() for name, value in layer.parameters.items()}
+            # Frozen parameters stay what they are without a copy, whatever becomes of the model.
+            own = layer.parameters if model.frozen else {name: p.copy() for name, p in layer.parameters.items()}
             if isinstance(layer, LSTM):
                 self._depths.append(layer.num_layers)
                 for k in range(layer.num_layers):

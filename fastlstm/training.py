@@ -137,6 +137,8 @@ def fit(
     ------
     TypeError, ValueError
         If an argument does not fit, or the data hold NaN or infinity. No weight has changed.
+    RuntimeError
+        If the model is frozen.
     TrainingDiverged
         If loss, gradient or weights become NaN or infinite. The model has the last weights whose loss was
         finite.

@@ -11,6 +11,7 @@ from helpers import FINITE_DIFFERENCE, TOLERANCE, numerical_gradient, relative_e
 
 import fastlstm as fl
 from fastlstm import reference
+from fastlstm.buffers import Buffers
 from fastlstm.layers import layer_from_config
 
 STACKS: dict[str, Callable[[], list[Any]]] = {
@@ -199,3 +200,20 @@ def test_wrong_config_is_refused() -> None:
         layer_from_config({"type": "Conv"})
     with pytest.raises(ValueError, match="wrong settings for a LSTM layer"):
         layer_from_config({"type": "LSTM", "hidden_size": 3, "colour": "red"})
+
+
+def test_buffers_of_alternating_shapes() -> None:
+    buffers = Buffers()
+    first, rows = buffers.rows("a", (2, 3), np.float32)
+    first[:] = [[1, 2, 3], [4, 5, 6]]
+    assert buffers.get("a", (2, 3), np.float32) is first
+    np.testing.assert_array_equal(rows[1], [4, 5, 6])
+    smaller, rows = buffers.rows("a", (1, 2), np.float32)
+    assert smaller.shape == (1, 2)
+    assert len(rows) == 1
+    np.testing.assert_array_equal(rows[0], [1, 2])  # the same memory
+    larger, rows = buffers.rows("a", (4, 5), np.float32)
+    assert [row.shape for row in rows] == [(5,)] * 4
+    assert all(np.shares_memory(row, larger) for row in rows)
+    assert not np.shares_memory(larger, first)
+    assert buffers.get("a", (4, 5), np.float64).dtype == np.float64

@@ -7,9 +7,13 @@
  *            p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)          (Kingma & Ba 2015)
  *   AdamW    p -= lr wd p before, and no wd in g                                  (Loshchilov & Hutter 2019)
  *
- * These loops are plain C: they are bound by memory and the compiler vectorizes them. No element depends on another, so
- * the share of a thread does not matter to the bits; the norm is summed in blocks of a fixed size for the same reason.
+ * These loops are plain C, which the compiler vectorizes. No element depends on another, so the share of a thread does not
+ * matter to the bits; the norm is summed in pieces that depend on the size alone, for the same reason.
  */
+
+/* What an element costs, in multiply-adds: with a square root and a division, and without. */
+#define COST_ROOT 14.0
+#define COST_PLAIN 4.0
 typedef struct {
     ptrdiff_t n;
     real *p;
@@ -92,9 +96,9 @@ static void adam_body(void *argument, int thread, int team)
     }
 }
 
-static int update_threads(ptrdiff_t n, int n_threads)
+static int update_threads(ptrdiff_t n, double cost, int n_threads)
 {
-    return fl_worthwhile_threads(n_threads, 2.0 * (double)n);
+    return fl_worthwhile_threads(n_threads, cost * (double)n);
 }
 
 static void sgd(ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
@@ -102,7 +106,7 @@ static void sgd(ptrdiff_t n, void *p, const void *g, void *m, double lr, double 
 {
     update_context u = {.n = n, .p = p, .g = g, .m = m, .lr = (real)lr, .momentum = (real)momentum,
                         .weight_decay = (real)weight_decay, .nesterov = nesterov};
-    fl_parallel(update_threads(n, n_threads), sgd_body, &u);
+    fl_parallel(update_threads(n, COST_PLAIN, n_threads), sgd_body, &u);
 }
 
 static void rmsprop(ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha, double eps,
@@ -110,7 +114,7 @@ static void rmsprop(ptrdiff_t n, void *p, const void *g, void *v, void *m, doubl
 {
     update_context u = {.n = n, .p = p, .g = g, .m = m, .v = v, .lr = (real)lr, .momentum = (real)momentum,
                         .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)eps};
-    fl_parallel(update_threads(n, n_threads), rmsprop_body, &u);
+    fl_parallel(update_threads(n, COST_ROOT, n_threads), rmsprop_body, &u);
 }
 
 static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1, double beta2,
@@ -131,22 +135,54 @@ static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double l
         .weight_decay = (real)(decoupled ? 0 : weight_decay),
         .shrink = (real)(decoupled ? 1 - lr * weight_decay : 1),
     };
-    fl_parallel(update_threads(n, n_threads), adam_body, &u);
+    fl_parallel(update_threads(n, COST_ROOT, n_threads), adam_body, &u);
 }
 
-static double norm(ptrdiff_t n, const void *array)
+enum { NORM_PIECES = 64, NORM_LEAST = 1024 }; /* at most so many pieces, of at least so many elements */
+
+typedef struct {
+    ptrdiff_t n, piece;
+    const real *x;
+    double sums[NORM_PIECES];
+} norm_context;
+
+static double sum_of_squares(const real *x, ptrdiff_t n)
 {
-    /* Sixteen partial sums let the compiler vectorize without reordering anything behind our back. */
-    const real *x = array;
-    double sums[16] = {0}, total = 0;
+    /* Partial sums let the compiler vectorize without reordering anything behind our back. */
+    enum { SUMS = 16 };
+    double sums[SUMS] = {0}, total = 0;
     ptrdiff_t k = 0;
-    for (; k + 16 <= n; k += 16)
-        for (int lane = 0; lane < 16; ++lane)
+    for (; k + SUMS <= n; k += SUMS)
+        for (int lane = 0; lane < SUMS; ++lane)
             sums[lane] += (double)x[k + lane] * (double)x[k + lane];
     for (; k < n; ++k)
-        sums[k % 16] += (double)x[k] * (double)x[k];
-    for (int lane = 0; lane < 16; ++lane)
+        sums[k % SUMS] += (double)x[k] * (double)x[k];
+    for (int lane = 0; lane < SUMS; ++lane)
         total += sums[lane];
+    return total;
+}
+
+static void norm_body(void *argument, int thread, int team)
+{
+    norm_context *context = argument;
+    ptrdiff_t begin, end;
+    fl_share(tile_count(context->n, context->piece), thread, team, &begin, &end);
+    for (ptrdiff_t p = begin; p < end; ++p) {
+        const ptrdiff_t first = p * context->piece;
+        context->sums[p] = sum_of_squares(context->x + first, minimum(context->piece, context->n - first));
+    }
+}
+
+static double norm(ptrdiff_t n, const void *array, int n_threads)
+{
+    norm_context context = {.n = n, .x = array};
+    context.piece = tile_count(n, NORM_PIECES);
+    if (context.piece < NORM_LEAST)
+        context.piece = NORM_LEAST;
+    fl_parallel(update_threads(n, COST_PLAIN, n_threads), norm_body, &context);
+    double total = 0;
+    for (ptrdiff_t p = 0; p < tile_count(n, context.piece); ++p)
+        total += context.sums[p];
     return sqrt(total);
 }
 
@@ -180,13 +216,13 @@ static void clip_body(void *argument, int thread, int team)
 static void scale(ptrdiff_t n, void *x, double factor, int n_threads)
 {
     rescale_context job = {n, x, (real)factor};
-    fl_parallel(update_threads(n, n_threads), scale_body, &job);
+    fl_parallel(update_threads(n, COST_PLAIN, n_threads), scale_body, &job);
 }
 
 static void clip(ptrdiff_t n, void *x, double limit, int n_threads)
 {
     rescale_context job = {n, x, (real)limit};
-    fl_parallel(update_threads(n, n_threads), clip_body, &job);
+    fl_parallel(update_threads(n, COST_PLAIN, n_threads), clip_body, &job);
 }
 
 static ptrdiff_t first_nonfinite(ptrdiff_t n, const void *array)

@@ -27,7 +27,7 @@ typedef struct {
     void (*rmsprop)(ptrdiff_t, void *, const void *, void *, void *, double, double, double, double, double, int);
     void (*adam)(ptrdiff_t, void *, const void *, void *, void *, double, double, double, double, double, int, int64_t,
                  int);
-    double (*norm)(ptrdiff_t, const void *);
+    double (*norm)(ptrdiff_t, const void *, int);
     void (*scale)(ptrdiff_t, void *, double, int);
     void (*clip)(ptrdiff_t, void *, double, int);
     ptrdiff_t (*first_nonfinite)(ptrdiff_t, const void *);

@@ -494,6 +494,34 @@ static void test_softmax(fl_dtype dtype)
     }
 }
 
+/* Vectors long enough for several threads: the same bits as with one. */
+static void test_long_vectors(fl_dtype dtype)
+{
+    enum { N = 90001 };
+    const size_t bytes = N * (dtype == FL_F32 ? sizeof(float) : sizeof(double));
+    snprintf(where, sizeof where, "%s %s long vectors", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
+    array g = make(dtype, N, 1), p = make(dtype, N, 0), m = make(dtype, N, 0), v = make(dtype, N, 0);
+    array p1 = make(dtype, N, 0), m1 = make(dtype, N, 0), v1 = make(dtype, N, 0);
+    double sum = 0;
+    for (int k = 0; k < N; ++k)
+        sum += g.exact[k] * g.exact[k];
+    const double norm = fl_norm(dtype, N, g.data, 1);
+    expect(fabs(norm / sqrt(sum) - 1) < 1e-12, "norm of many");
+    fl_adam(dtype, N, p1.data, g.data, m1.data, v1.data, 0.01, 0.9, 0.999, 1e-8, 0.1, 0, 1, 1);
+    for (int n_threads = 2; n_threads <= 4; ++n_threads) {
+        memset(p.data, 0, bytes);
+        memset(m.data, 0, bytes);
+        memset(v.data, 0, bytes);
+        expect(fl_norm(dtype, N, g.data, n_threads) == norm, "norm on several threads");
+        fl_adam(dtype, N, p.data, g.data, m.data, v.data, 0.01, 0.9, 0.999, 1e-8, 0.1, 0, 1, n_threads);
+        expect(!memcmp(p.data, p1.data, bytes) && !memcmp(m.data, m1.data, bytes) && !memcmp(v.data, v1.data, bytes),
+               "adam on several threads");
+    }
+    array *all[] = {&g, &p, &m, &v, &p1, &m1, &v1};
+    for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
+        release(*all[a]);
+}
+
 static void test_optimizers(fl_dtype dtype)
 {
     enum { N = 1003 };
@@ -507,7 +535,7 @@ static void test_optimizers(fl_dtype dtype)
         p.exact[k] = p.exact[k] * (1 - 0.01 * 0.1) - 0.01 * (m.exact[k] / (1 - pow(0.9, 3))) /
                                                          (sqrt(v.exact[k] / (1 - pow(0.999, 3))) + 1e-8);
     }
-    expect(fabs(fl_norm(dtype, N, g.data) - sqrt(sum)) < 1e-9, "norm");
+    expect(fabs(fl_norm(dtype, N, g.data, 2) - sqrt(sum)) < 1e-9, "norm");
     fl_adam(dtype, N, p.data, g.data, m.data, v.data, 0.01, 0.9, 0.999, 1e-8, 0.1, 1, 3, 2);
     expect_close(dtype, p, "adamw");
     for (int k = 0; k < N; ++k) {
@@ -547,6 +575,7 @@ int main(void)
             test_elementwise((fl_dtype)dtype);
             test_softmax((fl_dtype)dtype);
             test_optimizers((fl_dtype)dtype);
+            test_long_vectors((fl_dtype)dtype);
         }
     }
     printf("%d of %d checks passed on %d instruction sets\n", checks - failures, checks, fl_isa_count());

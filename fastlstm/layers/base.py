@@ -65,6 +65,8 @@ class Tape:
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self.lengths: Array | None = None
         self.training = False
+        self.frozen = False
+        """Whether the parameters are read-only for good, so that a workspace may keep them packed."""
         self.n_threads = 1
         self.want_d_state = False
         """Whether the backward pass is to leave the gradients of the initial states."""
@@ -78,6 +80,8 @@ class Layer(ABC):
 
     reads_padding = True
     """Whether the layer computes on steps beyond a case's length (their results are never used)."""
+    draws = False
+    """Whether a training pass reads ``mine.seed``."""
 
     def __init__(self) -> None:
         self.parameters: dict[str, Array] = {}

@@ -73,6 +73,7 @@ class Dense(Layer):
             y.reshape(-1, self.output_size),
             self._workspace(mine),
             tape.n_threads,
+            tape.frozen,
         )
         mine.saved["x"] = rows if tape.training else None
         return y

@@ -31,6 +31,7 @@ class Dropout(Layer):
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         self.p = below_one("p", p)
+        self.draws = self.p > 0
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:

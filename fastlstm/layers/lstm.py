@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,21 @@ from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
 from .seeds import mixed_seed
 
 __all__ = ["LSTM"]
+
+
+class Walk(NamedTuple):
+    """One layer in one direction, with the names of its parameters."""
+
+    layer: int
+    direction: int
+    weight_ih: str
+    weight_hh: str
+    bias_ih: str
+    bias_hh: str
+    y: str
+    """Name of the layer's output among the buffers."""
+    dx: str
+    """Name of the gradient of its input; that of the layer above is still read when it is written."""
 
 
 class LSTM(Layer):
@@ -76,6 +92,7 @@ class LSTM(Layer):
         self.return_sequences = bool(return_sequences)
         self.forget_bias = None if forget_bias is None else real("forget_bias", forget_bias)
         self.input_size = 0
+        self.draws = self.dropout > 0
         if self.dropout and self.num_layers == 1:
             raise ValueError(
                 "dropout of an LSTM acts between its layers and num_layers is 1: put a fl.Dropout after it instead"
@@ -102,11 +119,20 @@ class LSTM(Layer):
         self.input_size = signal.features
         return Signal(self.output_size, self.return_sequences)
 
-    def _walks(self) -> Iterator[tuple[int, int, str]]:
-        """Layer, direction and suffix of the parameter names, in the order of the states."""
+    def _each_walk(self) -> Iterator[Walk]:
+        """In the order of the states. One by one: a file may ask for any number of layers."""
         for layer in range(self.num_layers):
             for direction in range(self.directions):
-                yield layer, direction, f"l{layer}" + ("_reverse" if direction else "")
+                suffix = f"l{layer}" + ("_reverse" if direction else "")
+                weight_ih, weight_hh, bias_ih, bias_hh = (
+                    f"{name}_{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                )
+                yield Walk(layer, direction, weight_ih, weight_hh, bias_ih, bias_hh, f"y{layer}", f"dx{layer % 2}")
+
+    @cached_property
+    def _walks(self) -> list[Walk]:
+        """The same as a list, for the passes."""
+        return list(self._each_walk())
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
         gates = 4 * self.hidden_size
@@ -127,52 +153,53 @@ class LSTM(Layer):
         def bias_hh(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             return with_forget(None if self.forget_bias is None else 0.0, rng, shape)
 
-        for layer, _, suffix in self._walks():
-            inputs = self.input_size if layer == 0 else self.output_size
-            yield ParameterSpec(f"weight_ih_{suffix}", (gates, inputs), uniform)
-            yield ParameterSpec(f"weight_hh_{suffix}", (gates, self.hidden_size), uniform)
+        for walk in self._each_walk():
+            inputs = self.input_size if walk.layer == 0 else self.output_size
+            yield ParameterSpec(walk.weight_ih, (gates, inputs), uniform)
+            yield ParameterSpec(walk.weight_hh, (gates, self.hidden_size), uniform)
             if self.bias:
-                yield ParameterSpec(f"bias_ih_{suffix}", (gates,), bias_ih)
-                yield ParameterSpec(f"bias_hh_{suffix}", (gates,), bias_hh)
+                yield ParameterSpec(walk.bias_ih, (gates,), bias_ih)
+                yield ParameterSpec(walk.bias_hh, (gates,), bias_hh)
 
     def _passes(self, mine: LayerTape) -> list[_core.LSTMPass]:
         passes: list[_core.LSTMPass] | None = mine.saved.get("passes")
         if passes is None:
-            passes = mine.saved["passes"] = [_core.LSTMPass() for _ in self._walks()]
+            passes = mine.saved["passes"] = [_core.LSTMPass() for _ in self._walks]
         return passes
 
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
         batch, time, _ = x.shape
-        hidden, directions = self.hidden_size, self.directions
-        walks = self.num_layers * directions
-        hn = mine.buffers.get("hn", (walks, batch, hidden), tape.dtype)
-        cn = mine.buffers.get("cn", (walks, batch, hidden), tape.dtype)
+        hidden, directions, parameters = self.hidden_size, self.directions, self.parameters
+        top = self.num_layers - 1
+        states = (len(self._walks), batch, hidden)
+        hn, hn_rows = mine.buffers.rows("hn", states, tape.dtype)
+        cn, cn_rows = mine.buffers.rows("cn", states, tape.dtype)
         h0, c0 = mine.state_in or (None, None)
-        passes = self._passes(mine)
         y: Array | None = None
-        for k, (layer, direction, suffix) in enumerate(self._walks()):
-            last_layer = layer == self.num_layers - 1
+        for k, (walk, lstm) in enumerate(zip(self._walks, self._passes(mine), strict=True)):
+            layer, direction = walk.layer, walk.direction
             if direction == 0:
                 y = None
-                if not last_layer or self.return_sequences:
-                    y = mine.buffers.get(f"y{layer}", (batch, time, directions * hidden), tape.dtype)
-            passes[k].forward(
+                if layer < top or self.return_sequences:
+                    y = mine.buffers.get(walk.y, (batch, time, directions * hidden), tape.dtype)
+            lstm.forward(
                 x,
-                self.parameters[f"weight_ih_{suffix}"],
-                self.parameters[f"weight_hh_{suffix}"],
-                self.parameters.get(f"bias_ih_{suffix}"),
-                self.parameters.get(f"bias_hh_{suffix}"),
+                parameters[walk.weight_ih],
+                parameters[walk.weight_hh],
+                parameters.get(walk.bias_ih),
+                parameters.get(walk.bias_hh),
                 lengths=tape.lengths,
                 h0=None if h0 is None else h0[k],
                 c0=None if c0 is None else c0[k],
-                y=None if y is None else y[:, :, direction * hidden : (direction + 1) * hidden],
-                hn=hn[k],
-                cn=cn[k],
+                y=y if y is None or directions == 1 else self._half(y, direction),
+                hn=hn_rows[k],
+                cn=cn_rows[k],
                 reverse=direction == 1,
                 training=tape.training,
+                frozen=tape.frozen,
                 n_threads=tape.n_threads,
             )
-            if direction == directions - 1 and not last_layer:
+            if direction == directions - 1 and layer < top:
                 assert y is not None
                 if tape.training and self.dropout:
                     # In place: the backward pass of the layer below does not read its output.
@@ -182,51 +209,60 @@ class LSTM(Layer):
         mine.saved["time"] = time
         if y is not None:
             return y
+        if directions == 1:
+            return hn_rows[-1]
         out = mine.buffers.get("out", (batch, directions * hidden), tape.dtype)
-        for direction in range(directions):
-            out[:, direction * hidden : (direction + 1) * hidden] = hn[walks - directions + direction]
+        np.concatenate(hn_rows[-directions:], axis=1, out=out)
         return out
+
+    def _half(self, array: Array, direction: int) -> Array:
+        """What belongs to one direction of an array (..., directions * hidden_size)."""
+        return array[..., direction * self.hidden_size : (direction + 1) * self.hidden_size]
 
     def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
         batch, time = len(dy), mine.saved["time"]
-        hidden, directions = self.hidden_size, self.directions
-        walks = self.num_layers * directions
-        dhn = dcn = dh0 = dc0 = None
+        directions, gradients = self.directions, self.gradients
+        states = (len(self._walks), batch, self.hidden_size)
+        # Gradients of the final states, one for each walk; None: zeros.
+        dhn: list[Array | None] = [None] * len(self._walks)
+        dcn, dh0, dc0 = dhn, dhn, dhn
         if mine.d_state_out is not None:
-            dhn, dcn = mine.d_state_out
+            dhn, dcn = list(mine.d_state_out[0]), list(mine.d_state_out[1])
         if not self.return_sequences:
-            final = mine.buffers.get("dhn", (walks, batch, hidden), tape.dtype)
-            if dhn is None:
-                final[:] = 0
-            else:
-                final[:] = dhn
-            for direction in range(directions):
-                final[walks - directions + direction] += dy[:, direction * hidden : (direction + 1) * hidden]
-            dhn = final
+            # Where only the final output is used, its gradient comes in by the final state of the top layer.
+            _, final = mine.buffers.rows("dhn", (directions, batch, self.hidden_size), tape.dtype)
+            for k, into in enumerate(final, start=len(dhn) - directions):
+                part, given = self._half(dy, k % directions), dhn[k]
+                if given is None:
+                    np.copyto(into, part)
+                else:
+                    np.add(given, part, out=into)
+            dhn = [*dhn[:-directions], *final]
         if tape.want_d_state:
-            dh0 = np.empty((walks, batch, hidden), tape.dtype)
-            dc0 = np.empty((walks, batch, hidden), tape.dtype)
-            mine.d_state_in = dh0, dc0
+            mine.d_state_in = np.empty(states, tape.dtype), np.empty(states, tape.dtype)
+            dh0, dc0 = list(mine.d_state_in[0]), list(mine.d_state_in[1])
         passes = self._passes(mine)
         d_sequence: Array | None = dy if self.return_sequences else None
-        for k, (layer, direction, suffix) in reversed(list(enumerate(self._walks()))):
+        dx: Array | None = None
+        for k in reversed(range(len(passes))):
+            walk = self._walks[k]
+            layer, direction = walk.layer, walk.direction
             if direction == directions - 1:  # the first of the layer's directions to go back
                 inputs = self.input_size if layer == 0 else self.output_size
-                dx = None
-                if layer > 0 or need_dx:
-                    dx = mine.buffers.get(f"dx{layer % 2}", (batch, time, inputs), tape.dtype)
+                wanted = layer > 0 or need_dx
+                dx = mine.buffers.get(walk.dx, (batch, time, inputs), tape.dtype) if wanted else None
             passes[k].backward(
-                dy=None if d_sequence is None else d_sequence[:, :, direction * hidden : (direction + 1) * hidden],
-                dhn=None if dhn is None else dhn[k],
-                dcn=None if dcn is None else dcn[k],
+                dy=d_sequence if d_sequence is None or directions == 1 else self._half(d_sequence, direction),
+                dhn=dhn[k],
+                dcn=dcn[k],
                 dx=dx,
                 dx_add=direction < directions - 1,
-                dweight_ih=self.gradients[f"weight_ih_{suffix}"],
-                dweight_hh=self.gradients[f"weight_hh_{suffix}"],
-                dbias_ih=self.gradients.get(f"bias_ih_{suffix}"),
-                dbias_hh=self.gradients.get(f"bias_hh_{suffix}"),
-                dh0=None if dh0 is None else dh0[k],
-                dc0=None if dc0 is None else dc0[k],
+                dweight_ih=gradients[walk.weight_ih],
+                dweight_hh=gradients[walk.weight_hh],
+                dbias_ih=gradients.get(walk.bias_ih),
+                dbias_hh=gradients.get(walk.bias_hh),
+                dh0=dh0[k],
+                dc0=dc0[k],
                 n_threads=tape.n_threads,
             )
             if direction == 0 and layer > 0:

@@ -34,6 +34,7 @@ class GaussianNoise(Layer):
     def __init__(self, stddev: float) -> None:
         super().__init__()
         self.stddev = non_negative("stddev", stddev)
+        self.draws = self.stddev > 0
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
