@@ -19,6 +19,13 @@ def _prefer_the_installed_package() -> None:
         sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
 
 
+def _require(*packages: str) -> None:
+    """Ends the program if something is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            sys.exit(f"python -m benchmarks: {package} is not installed: pip install '.[bench]' in the checkout")
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -66,8 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _own_threads(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Sets fastlstm's instruction set; the number of threads."""
-    if importlib.util.find_spec("fastlstm") is None:
-        parser.exit(1, "fastlstm is not installed: pip install '.[bench]' in the checkout\n")
+    _require("fastlstm")
     import fastlstm
     from fastlstm import _core
 
@@ -148,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 1 if an answer is wrong, a build fails, or `compare` has found slow cases.
     """
     _prefer_the_installed_package()
+    _require("numpy")
     from .child import ChildError
     from .peers import tuned
     from .verify import WrongAnswer

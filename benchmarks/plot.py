@@ -45,7 +45,7 @@ def figure(results: Mapping[str, Any]) -> Any:
     upper.set_ylabel("their time / fastlstm's\n(above 1: fastlstm is faster)")
     upper.grid(axis="y", which="both", alpha=0.3)
     if names:
-        upper.legend()
+        picture.legend(loc="outside lower center", ncols=4)
 
     measured = [place for place in places if records[place].get("sgemm_steady")]
     lower.bar(measured, [records[place]["sgemm_fraction"] for place in measured], color="tab:gray")

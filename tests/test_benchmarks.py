@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
 import subprocess
@@ -347,8 +346,10 @@ def test_the_environment_of_the_tuned_peer_works() -> None:
     if tuple(map(int, platform.libc_ver()[1].split(".")[:2])) < (2, 35):
         pytest.skip("this glibc has an upper limit for the threshold")
     assert not heap_holds_large_blocks()
-    with Child([sys.executable], {**os.environ, **tuned.ENVIRONMENT}) as child:
-        assert child.ask("blocks from the heap")
+    child = tuned._started()
+    assert child.ask("blocks from the heap")
+    tuned.close()
+    assert not child.alive
 
 
 def test_the_checkout_does_not_hide_the_installed_package(tmp_path: Path) -> None:
@@ -365,6 +366,12 @@ def test_the_checkout_does_not_hide_the_installed_package(tmp_path: Path) -> Non
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no group nothing; there are: train, infer" in done.stderr
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="numpy is not installed: pip install '.*bench.*' in the checkout"):
+        __main__.main(["--quick"])
 
 
 def test_a_compiled_checkout_stays_in_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
