@@ -41,6 +41,10 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -101,7 +105,7 @@ def _peers_table(records: Sequence[Record], unit: str = "ms") -> str:
                 cell = f"{median} ({record['ratios'][name]:.2f})"
             cells.append(cell)
         rows.append([*cells, *(value(record) for _, value in extra)])
-    if len(records) > 1:
+    if len(records) > 1 and names:
         means = [
             f"**{statistics.geometric_mean(r['ratios'][name] for r in records if name in r['ratios']):.2f}**"
             for name in names
@@ -116,7 +120,7 @@ def _scaling_table(records: Sequence[Record], threads: int) -> str:
         ((name, factor),) = record["ratios"].items()
         alone, all_of_them = (record["figures"][who]["median_ms"] for who in (name, OWN))
         rows.append([record["kind"], record["label"], number(alone), number(all_of_them), f"{factor:.2f}"])
-    return table(["", "batch, time, input, hidden", "1 thread ms", f"{threads} threads ms", "factor"], rows)
+    return table(["", "batch, time, input, hidden", "1 thread ms", f"{_threads(threads)} ms", "factor"], rows)
 
 
 def _interference_table(records: Sequence[Record]) -> str:
@@ -150,7 +154,7 @@ def markdown(results: Record) -> str:
     parts = [
         "# Benchmarks\n",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}; {machine['system']}, Python "
-        f"{machine['python']}; {results['threads']} threads for everybody; {results['date']}.\n",
+        f"{machine['python']}; {_threads(results['threads'])} for everybody; {results['date']}.\n",
         f"{versions}.\n",
         *(f"{line}.\n" for line in results["missing"]),
         "Medians of interleaved runs, after the answers have been verified; ratios are of medians, above 1: fastlstm "
