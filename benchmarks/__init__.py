@@ -1,0 +1,13 @@
+"""Benchmarks of fastlstm beside the NumPy reference, PyTorch and ONNX Runtime.
+
+    pip install '.[bench]'
+    python -m benchmarks                      # all groups: results.md, results.json, results.png
+    python -m benchmarks --quick              # the same in two minutes, with fewer shapes
+    python -m benchmarks compare OLD NEW      # two builds of fastlstm: has a case become slower?
+    python -m benchmarks sweep --count 50     # random shapes: where is a peer faster?
+
+Every case is verified before it is timed: all peers get the same weights and data, and their answers (outputs, and in
+training all gradients, that of the input, and the norm after clipping) must agree with the NumPy reference in float64.
+A wrong answer ends the run. How the timing is kept fair stands in `benchmarks.timing`, what is measured in
+`benchmarks.cases`.
+"""

@@ -1,0 +1,177 @@
+"""The command line: see ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+_COMMANDS = ("run", "compare", "sweep")
+
+
+def _prefer_the_installed_package() -> None:
+    """Takes the checkout out of the path if its fastlstm has no compiled part, as Python puts it first."""
+    compiled = [path for path in (_ROOT / "fastlstm").glob("_core.*") if path.suffix in (".so", ".pyd")]
+    if not compiled:
+        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
+
+
+def _require(*packages: str) -> None:
+    """Ends the program if something is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            sys.exit(f"python -m benchmarks: {package} is not installed: pip install '.[bench]' in the checkout")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __doc__ as text
+
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", metavar="{run,compare,sweep}")
+    run = commands.add_parser("run", help="all groups (the default)")
+    sweep = commands.add_parser("sweep", help="random shapes against PyTorch and ONNX Runtime")
+    compare = commands.add_parser("compare", help="two builds of fastlstm; exit code 1 if the new one is slower")
+
+    run.add_argument("--quick", action="store_true", help="fewer shapes, less time: within two minutes")
+    run.add_argument("--only", metavar="GROUP,...", help="only these groups")
+    run.add_argument("--seconds", type=_positive, help="time for each case (default: 6, with --quick 1)")
+    sweep.add_argument("--count", type=_count, default=50, help="shapes (default: %(default)s)")
+    sweep.add_argument("--seed", type=int, default=0, help="which shapes (default: %(default)s)")
+    sweep.add_argument("--minutes", type=_positive, help="begin no shape after so long")
+    sweep.add_argument("--seconds", type=_positive, default=0.5, help="time for each case (default: %(default)s)")
+    for command in (run, sweep):
+        command.add_argument("--threads", type=_count, help="threads of everybody (default: fastlstm's)")
+        command.add_argument("--isa", help="instruction set of fastlstm, such as avx2; the others choose their own")
+        command.add_argument(
+            "--out", type=Path, default=Path(__file__).parent / "results", help="folder (default: benchmarks/results)"
+        )
+    compare.add_argument("old", type=Path, help="folder of `pip install --target FOLDER .`, or an interpreter")
+    compare.add_argument("new", type=Path, help="the same")
+    compare.add_argument("--seconds", type=_positive, default=1.0, help="time for each case (default: %(default)s)")
+    compare.add_argument("--threads", type=_count, help="instead of 1 and all processors")
+    return parser
+
+
+def _own_threads(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Sets fastlstm's instruction set; the number of threads."""
+    _require("fastlstm")
+    import fastlstm
+    from fastlstm import _core
+
+    if options.isa is not None:
+        if options.isa not in _core.available_isas():
+            parser.error(f"--isa: {options.isa!r} is not one of {', '.join(_core.available_isas())}")
+        _core.set_isa(options.isa)
+    threads: int = options.threads or fastlstm.get_num_threads()
+    return threads
+
+
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    threads = _own_threads(options, parser)
+    from . import peers, report, suite
+
+    groups = list(suite.ALL_GROUPS) if options.only is None else options.only.split(",")
+    unknown = [group for group in groups if group not in suite.ALL_GROUPS]
+    if unknown:
+        parser.error(f"--only: there is no group {', '.join(unknown)}; there are: {', '.join(suite.ALL_GROUPS)}")
+    seconds = options.seconds or (1.0 if options.quick else 6.0)
+    results = suite.run(groups, *peers.available(), threads, seconds, options.quick)
+    for path in report.write(results, options.out):
+        suite.progress(f"wrote {path}")
+    return 0
+
+
+def _sweep(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    threads = _own_threads(options, parser)
+    from . import gemm, machine, peers, suite, sweep
+
+    present, versions, missing = peers.available(sweep.PEERS)
+    for line in missing:
+        suite.progress(line)
+    try:
+        gemm.limit_blas(threads)
+    except ImportError as error:
+        suite.progress(f"NumPy with its own number of threads ({error}): pip install 'fastlstm[bench]'")
+    records = sweep.run(options.count, options.seed, present, threads, options.minutes, options.seconds, suite.progress)
+    heading = ", ".join(f"{name} {version}" for name, version in versions.items())
+    heading += f"; {machine.describe()['cpu']}, {threads} threads; seed {options.seed}"
+    for path in sweep.write(records, heading, options.out):
+        suite.progress(f"wrote {path}")
+    return 0
+
+
+def _compare(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from . import machine, regression
+
+    threads = [options.threads] if options.threads else sorted({1, machine.cores()})
+    try:
+        old = regression.start(options.old)
+    except ValueError as error:
+        parser.error(str(error))
+    with old:
+        try:
+            new = regression.start(options.new)
+        except ValueError as error:
+            parser.error(str(error))
+        with new:
+            verdicts = regression.compare(
+                old, new, threads, options.seconds, progress=lambda text: print(text, file=sys.stderr, flush=True)
+            )
+    print(regression.report(verdicts), end="")
+    return int(any(verdict.slow for verdict in verdicts))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 1 if an answer is wrong, a build fails, or `compare` has found slow cases.
+    """
+    _prefer_the_installed_package()
+    _require("numpy")
+    from .child import ChildError
+    from .peers import tuned
+    from .verify import WrongAnswer
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] not in (*_COMMANDS, "-h", "--help"):
+        given.insert(0, "run")
+    parser = _parser()
+    options = parser.parse_args(given)
+    try:
+        return {"run": _run, "sweep": _sweep, "compare": _compare}[options.command](options, parser)
+    except (WrongAnswer, ChildError) as error:
+        print(f"python -m benchmarks: {error}", file=sys.stderr)
+        return 1
+    finally:
+        tuned.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+"""What is measured: groups of cases, and the weights and data of each.
+
+A case is a kind of work on one problem:
+
+``train``
+    Forward; backward from a given gradient of the output to the gradients of all parameters and of the input; clipping
+    of the gradient's norm to `CLIP_NORM`; one step of Adam.
+``infer``
+    Forward only.
+``step``
+    One step of a stream: one row in, one row out, the state kept.
+``epoch``
+    One pass over a data set of `Problem.series` series with an LSTM and a linear layer on its last output,
+    cross-entropy, clipping, Adam, in a random order.
+
+All arrays are float32 and drawn from a fixed seed, so that another process makes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["CLIP_NORM", "GROUPS", "KINDS", "SHAPES", "Case", "Data", "Problem", "cases_of"]
+
+Array = npt.NDArray[Any]
+
+CLIP_NORM = 1.0
+"""Largest norm of the gradient in training."""
+
+TRAIN_LR = 1e-6
+"""Learning rate of ``train``: thousands of steps against one fixed gradient must not drive the gates into saturation,
+where numbers too small for float32's usual form would slow everybody down. The rate does not change the work."""
+
+EPOCH_LR = 1e-3
+"""Learning rate of ``epoch``."""
+
+KINDS = ("train", "infer", "step", "epoch")
+
+STREAM_STEPS = 20
+"""Steps of a stream that are verified."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Sizes of an LSTM and of its data.
+
+    Parameters
+    ----------
+    batch, time, inputs, hidden : int
+        Batch size, steps, input size, hidden size.
+    layers : int, default 1
+        Layers stacked on each other.
+    bidirectional : bool, default False
+        Whether there is a second direction.
+    shortest : int, optional
+        If given, lengths are uniform from here to `time`, both included; at least one series is `time` long.
+    series : int, default 0
+        For ``epoch``: number of series.
+    classes : int, default 0
+        For ``epoch``: number of classes.
+    """
+
+    batch: int
+    time: int
+    inputs: int
+    hidden: int
+    layers: int = 1
+    bidirectional: bool = False
+    shortest: int | None = None
+    series: int = 0
+    classes: int = 0
+
+    @property
+    def directions(self) -> int:
+        """1, or 2 if bidirectional."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def label(self) -> str:
+        """The sizes as the tables show them: batch, time, input, hidden, and what is unusual."""
+        text = f"{self.batch}, {self.time}, {self.inputs}, {self.hidden}"
+        if self.series:
+            text = f"{self.series} series, {text}, {self.classes} classes"
+        if self.layers > 1:
+            text += f", {self.layers} layers"
+        if self.bidirectional:
+            text += ", bidirectional"
+        if self.shortest is not None:
+            text += f", lengths {self.shortest} to {self.time}"
+        return text
+
+    def walks(self) -> Iterator[tuple[int, int, str]]:
+        """Layer, direction and the suffix of its parameters' names, in PyTorch's order."""
+        for layer in range(self.layers):
+            for direction in range(self.directions):
+                yield layer, direction, f"l{layer}" + ("_reverse" if direction else "")
+
+    def input_size_of(self, layer: int) -> int:
+        """Features that a layer reads."""
+        return self.inputs if layer == 0 else self.hidden * self.directions
+
+    def flops(self, kind: str) -> int:
+        """Floating-point operations of the matrix products, with every step of every series counted as valid.
+
+        Forward, for each step of a series: 2 * 4H * (I + H). Backward adds as much for the gradients of the weights,
+        2 * 4H * H for that of the state and 2 * 4H * I for that of the input.
+        """
+        forward = sum(
+            2 * self.batch * self.time * 4 * self.hidden * (self.input_size_of(layer) + self.hidden)
+            for layer, _, _ in self.walks()
+        )
+        return 3 * forward if kind == "train" else forward
+
+
+@dataclass(frozen=True)
+class Data:
+    """Weights and data of a problem.
+
+    Attributes
+    ----------
+    state : dict of str to float32 array
+        The LSTM's parameters under PyTorch's names.
+    x : (batch, time, inputs) float32 array
+        Zero beyond a series' length.
+    d_out : (batch, time, directions * hidden) float32 array
+        Gradient of the loss with respect to the output, zero beyond a series' length.
+    lengths : (batch,) int64 array or None
+    series_x, series_y : (series, time, inputs) float32 and (series,) int64 arrays, or None
+        The data set of ``epoch``.
+    head : (weight, bias) or None
+        The linear layer of ``epoch``: (classes, hidden) and (classes,) float32.
+    """
+
+    state: dict[str, Array]
+    x: Array
+    d_out: Array
+    lengths: Array | None
+    series_x: Array | None
+    series_y: Array | None
+    head: tuple[Array, Array] | None
+
+    @classmethod
+    def of(cls, problem: Problem, seed: int = 0) -> Data:
+        """The data of a problem, the same in every process."""
+        rng = np.random.default_rng(seed)
+        bound = 1 / np.sqrt(problem.hidden)
+        state = {}
+        for layer, _, suffix in problem.walks():
+            gates = 4 * problem.hidden
+            for name, size in (
+                ("weight_ih", (gates, problem.input_size_of(layer))),
+                ("weight_hh", (gates, problem.hidden)),
+                ("bias_ih", (gates,)),
+                ("bias_hh", (gates,)),
+            ):
+                state[f"{name}_{suffix}"] = rng.uniform(-bound, bound, size).astype(np.float32)
+        x = rng.standard_normal((problem.batch, problem.time, problem.inputs), np.float32)
+        d_out = rng.standard_normal((problem.batch, problem.time, problem.directions * problem.hidden), np.float32)
+        lengths = None
+        if problem.shortest is not None:
+            lengths = rng.integers(problem.shortest, problem.time + 1, problem.batch)
+            lengths[0] = problem.time
+            padding = np.arange(problem.time) >= lengths[:, None]
+            x[padding], d_out[padding] = 0, 0
+        series_x = series_y = head = None
+        if problem.series:
+            series_x = rng.standard_normal((problem.series, problem.time, problem.inputs), np.float32)
+            series_y = rng.integers(0, problem.classes, problem.series)
+            head = (
+                rng.uniform(-bound, bound, (problem.classes, problem.hidden)).astype(np.float32),
+                rng.uniform(-bound, bound, problem.classes).astype(np.float32),
+            )
+        return cls(state, x, d_out, lengths, series_x, series_y, head)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of work on a problem, as a member of a group.
+
+    Parameters
+    ----------
+    group : str
+        Key of `GROUPS`.
+    kind : {"train", "infer", "step", "epoch"}
+    problem : Problem
+    fraction : bool, default False
+        Whether the machine's own rate of matrix products is measured beside, to tell which fraction of it is reached.
+    reference : bool, default False
+        Whether the NumPy reference is timed as well; it is what the answers are compared with in any case.
+    """
+
+    group: str
+    kind: str
+    problem: Problem
+    fraction: bool = False
+    reference: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
+
+    @property
+    def timed(self) -> Problem:
+        """What one timed run computes: of a stream, one step."""
+        return replace(self.problem, time=1) if self.kind == "step" else self.problem
+
+    @property
+    def label(self) -> str:
+        """The sizes as the tables show them."""
+        return self.timed.label
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products of one run; of an epoch, of all its batches."""
+        if self.kind == "epoch":
+            return replace(self.problem, batch=self.problem.series).flops("train")
+        return self.timed.flops(self.kind)
+
+    def data(self) -> Data:
+        """Weights and data."""
+        return Data.of(self.problem)
+
+
+SHAPES = (
+    (1, 1, 32, 64),
+    (1, 100, 32, 128),
+    (1, 100, 64, 256),
+    (32, 50, 8, 32),
+    (32, 100, 16, 64),
+    (64, 100, 32, 128),
+    (64, 100, 64, 256),
+    (128, 100, 128, 512),
+    (256, 187, 1, 64),
+    (16, 1000, 12, 128),
+    (3, 200, 30, 100),
+)
+"""(batch, time, inputs, hidden) of the groups train, infer and scaling."""
+
+_QUICK_SHAPES = ((1, 100, 32, 128), (32, 100, 16, 64), (64, 100, 32, 128), (256, 187, 1, 64))
+
+
+def _shapes(group: str, kind: str, quick: bool) -> list[Case]:
+    shapes = _QUICK_SHAPES if quick else SHAPES
+    return [Case(group, kind, Problem(*shape), fraction=True, reference=True) for shape in shapes]
+
+
+def _train(quick: bool) -> list[Case]:
+    return _shapes("train", "train", quick)
+
+
+def _infer(quick: bool) -> list[Case]:
+    return _shapes("infer", "infer", quick)
+
+
+def _stream(quick: bool) -> list[Case]:
+    return [Case("stream", "step", Problem(1, STREAM_STEPS, 32, hidden)) for hidden in (16, 64, 256)]
+
+
+def _epoch(quick: bool) -> list[Case]:
+    series = 512 if quick else 2048
+    return [Case("epoch", "epoch", Problem(32, 100, 16, 64, series=series, classes=8))]
+
+
+def _both(group: str, problems: list[Problem], fraction: bool = False) -> list[Case]:
+    return [Case(group, kind, problem, fraction) for problem in problems for kind in ("train", "infer")]
+
+
+def _lengths(quick: bool) -> list[Case]:
+    problems = [Problem(64, 200, 16, 128, shortest=10), Problem(32, 200, 8, 64, shortest=10)]
+    return _both("lengths", problems[1:] if quick else problems)
+
+
+def _deep(quick: bool) -> list[Case]:
+    return _both("deep", [Problem(32, 100, 16, 64, layers=2, bidirectional=True)])
+
+
+def _long(quick: bool) -> list[Case]:
+    problems = [Problem(1, 10000, 8, 64), Problem(4, 10000, 8, 64)]
+    return _both("long", problems[:1] if quick else problems)
+
+
+def _sizes(quick: bool) -> list[Case]:
+    return _both(
+        "sizes", [Problem(32, 100, 16, hidden) for hidden in ((30, 200) if quick else (30, 100, 200, 300))], True
+    )
+
+
+def _scaling(quick: bool) -> list[Case]:
+    shapes = _QUICK_SHAPES if quick else SHAPES
+    return _both("scaling", [Problem(*shape) for shape in shapes if shape[0] >= 16])
+
+
+GROUPS = {
+    "train": _train,
+    "infer": _infer,
+    "stream": _stream,
+    "epoch": _epoch,
+    "lengths": _lengths,
+    "deep": _deep,
+    "long": _long,
+    "sizes": _sizes,
+    "scaling": _scaling,
+}
+"""Groups of cases, in the order in which they run. (Two more, "interference" and "import", are no cases.)"""
+
+
+def cases_of(group: str, quick: bool = False) -> list[Case]:
+    """The cases of a group.
+
+    Parameters
+    ----------
+    group : str
+        Key of `GROUPS`.
+    quick : bool, default False
+        Fewer of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such group.
+    """
+    if group not in GROUPS:
+        raise ValueError(f"there is no group {group!r}; there are: {', '.join(GROUPS)}")
+    return GROUPS[group](quick)

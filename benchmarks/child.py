@@ -1,0 +1,215 @@
+"""Child processes that take turns: the parent's side, `Child`, and the child's, `serve`.
+
+They talk over the child's standard input and output: a pickled tuple ``(request, *arguments)`` there, ``("ok", value)``
+or ``("error", text)`` back. Requests:
+
+``prepare, peer, case, threads``
+    Makes the runners of a peer for a case, in place of those before; gives for each name ``(settle, every)``.
+``answer, name``
+    A runner's answer: name to (dtype, shape, bytes), which every NumPy reads.
+``turn, name, plan``
+    Takes a turn; the times in seconds.
+``version, peer``
+    The peer's version.
+``blocks from the heap``
+    Whether malloc takes large blocks from the heap.
+``where``
+    The folder of the fastlstm in use.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .cases import Case
+from .peers import Runner, by_name
+from .timing import Plan
+from .verify import Answer
+
+__all__ = ["Child", "ChildError", "heap_holds_large_blocks", "serve"]
+
+_PICKLE = 4  # every Python that fastlstm runs on
+
+_CODE = """
+import importlib.util, sys
+folder, first = sys.argv[1:3]
+# The folder that the process was started in may be a checkout, whose fastlstm has no compiled part.
+sys.path[:] = [*([first] if first else []), *(entry for entry in sys.path if entry)]
+spec = importlib.util.spec_from_file_location(
+    "benchmarks", folder + "/__init__.py", submodule_search_locations=[folder]
+)
+sys.modules["benchmarks"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from benchmarks.child import serve
+serve()
+"""
+
+
+class ChildError(RuntimeError):
+    """A child failed, or ended."""
+
+
+class Child:
+    """A process that takes turns.
+
+    Parameters
+    ----------
+    python : sequence of str
+        The interpreter, and options of it.
+    environment : mapping, optional
+        Its environment; by default that of this process.
+    first : str, default ""
+        A folder whose packages go before all others.
+    """
+
+    def __init__(self, python: Sequence[str], environment: Mapping[str, str] | None = None, first: str = "") -> None:
+        folder = str(Path(__file__).resolve().parent)
+        self._process = subprocess.Popen(
+            [*python, "-c", _CODE, folder, first],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=None if environment is None else dict(environment),
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def ask(self, *request: Any) -> Any:
+        """Sends a request and waits for the value.
+
+        Raises
+        ------
+        ChildError
+            If the child reports an error, with its traceback, or has ended.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            pickle.dump(request, self._process.stdin, _PICKLE)
+            self._process.stdin.flush()
+            verdict, value = pickle.load(self._process.stdout)
+        except (OSError, EOFError) as error:
+            code = self._process.wait()
+            raise ChildError(f"{self._process.args!r} ended with code {code} at {request[0]!r}") from error
+        if verdict != "ok":
+            raise ChildError(f"a child failed at {request[0]!r}:\n{value}")
+        return value
+
+    def prepare(self, peer: str, case: Case, threads: int) -> dict[str, Runner]:
+        """The child's runners for a case, to be used here; valid until the next `prepare`."""
+        described = self.ask("prepare", peer, case, threads)
+        return {
+            name: Runner(partial(self.ask, "turn", name), partial(self._answer, name), settle, every)
+            for name, (settle, every) in described.items()
+        }
+
+    def _answer(self, name: str) -> Answer:
+        return {
+            what: np.frombuffer(content, dtype).reshape(shape)
+            for what, (dtype, shape, content) in self.ask("answer", name).items()
+        }
+
+    def close(self) -> None:
+        """Ends the process; it has nothing to lose."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass  # it has ended already, with a request in the pipe
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Service:
+    """The child's side: what requests do."""
+
+    def __init__(self) -> None:
+        self.runners: dict[str, Runner] = {}
+
+    def __call__(self, request: str, *arguments: Any) -> Any:
+        return getattr(self, request.replace(" ", "_"))(*arguments)
+
+    def prepare(self, peer: str, case: Case, threads: int) -> dict[str, tuple[float, int]]:
+        self.runners.clear()  # before the new ones take memory
+        self.runners = by_name(peer).prepare(case, case.data(), threads)
+        return {name: (runner.settle, runner.every) for name, runner in self.runners.items()}
+
+    def answer(self, name: str) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+        answer = self.runners[name].answer
+        assert answer is not None
+        arrays = {what: np.asarray(value) for what, value in answer().items()}
+        return {what: (array.dtype.str, array.shape, array.tobytes()) for what, array in arrays.items()}
+
+    def turn(self, name: str, plan: Plan) -> list[float]:
+        return self.runners[name].turn(plan)
+
+    def version(self, peer: str) -> str:
+        return by_name(peer).version()
+
+    def blocks_from_the_heap(self) -> bool:
+        return heap_holds_large_blocks()
+
+    def where(self) -> str:
+        import fastlstm
+
+        return str(Path(fastlstm.__file__).parent)
+
+
+def heap_holds_large_blocks() -> bool:
+    """Whether malloc takes a block of 512 MiB from the heap (on Linux; elsewhere False)."""
+    block = np.empty(512 << 20, np.uint8)  # not touched: costs nothing
+    address = block.ctypes.data
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return False
+    for line in maps.splitlines():
+        if line.endswith("[heap]"):
+            start, end = (int(number, 16) for number in line.split()[0].split("-"))
+            if start <= address < end:
+                return True
+    return False
+
+
+def serve() -> None:
+    """Answers requests until the parent closes the pipe."""
+    requests: IO[bytes] = sys.stdin.buffer
+    # What libraries print must not get between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    service = _Service()
+    while True:
+        try:
+            request = pickle.load(requests)
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            reply: tuple[str, Any] = ("ok", service(*request))
+        except Exception:
+            reply = ("error", traceback.format_exc())
+        try:
+            pickle.dump(reply, answers, _PICKLE)
+            answers.flush()
+        except OSError:  # the parent is gone
+            return

@@ -1,0 +1,123 @@
+"""fastlstm, as `Model.fit`, `Model.predict` and `Model.stream` use it.
+
+Works with any build of the package that has today's methods: newer ones are looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Case, Data, Problem
+from ..verify import Answer
+from . import OWN, Runner, local
+
+Array = npt.NDArray[Any]
+
+
+def version() -> str:
+    """Version, instruction set, compiler."""
+    import fastlstm
+    from fastlstm import _core
+
+    return f"{fastlstm.__version__} ({_core.isa()}, {_core.compiler()})"
+
+
+def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
+    """See `benchmarks.peers.Peer`. Where there are lengths, a second runner computes the padding as well."""
+    make = {"train": _train, "infer": _infer, "step": _step, "epoch": _epoch}[case.kind]
+    runners = {OWN: make(case.problem, data, data.lengths, threads)}
+    if data.lengths is not None:
+        runners[f"{OWN} padded"] = make(case.problem, data, None, threads)
+    return runners
+
+
+def _model(problem: Problem, data: Data, classes: int = 0) -> Any:
+    import fastlstm as fl
+
+    lstm = fl.LSTM(
+        problem.hidden,
+        num_layers=problem.layers,
+        bidirectional=problem.bidirectional,
+        return_sequences=classes == 0,
+    )
+    model = fl.Model([lstm, fl.Dense(classes)] if classes else [lstm], input_size=problem.inputs)
+    state = {f"0.{name}": value for name, value in data.state.items()}
+    if data.head is not None:
+        state["1.weight"], state["1.bias"] = data.head
+    model.load_state_dict(state)
+    return model
+
+
+def _train(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
+    import fastlstm as fl
+
+    model = _model(problem, data)
+    optimizer = fl.Adam(lr=TRAIN_LR, clip_norm=CLIP_NORM)
+    x, d_out = data.x, data.d_out
+
+    def gradients() -> tuple[Array, Array]:
+        model.zero_grad()
+        out = model._forward(x, lengths, True, threads)
+        return out, model._backward(d_out, True)
+
+    def run() -> None:
+        gradients()
+        optimizer.step(model, threads)
+
+    def answer() -> Answer:
+        out, dx = gradients()
+        result = {"output": out.copy(), "d x": dx.copy()}
+        result |= {f"d {name.removeprefix('0.')}": g.copy() for name, g in model.gradients().items()}
+        optimizer.step(model, threads)  # clips in place
+        result["norm"] = np.linalg.norm(model.flat_gradients.astype(np.float64))
+        return result
+
+    return local(run, answer)
+
+
+def inference(problem: Problem, data: Data, threads: int, lengths: Array | None = None) -> Callable[[], Array]:
+    """A function that runs forward; what it gives is valid until its next call."""
+    model = _model(problem, data)
+    if hasattr(model, "freeze"):
+        model.freeze()  # ONNX Runtime packs the weights once, too
+    return partial(model._forward, data.x, lengths, False, threads)
+
+
+def _infer(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
+    run = inference(problem, data, threads, lengths)
+    return local(run, lambda: {"output": run().copy()})
+
+
+def _step(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
+    model = _model(problem, data)
+
+    def answer() -> Answer:
+        stream = model.stream(1, threads)
+        steps = [stream.step(data.x[:, t]).copy() for t in range(problem.time)]
+        return {"output": np.stack(steps, axis=1)}
+
+    return local(partial(model.stream(1, threads).step, data.x[:, 0].copy()), answer)
+
+
+def _epoch(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
+    import fastlstm as fl
+
+    def fit_of(shuffle: bool) -> Any:
+        return partial(
+            _model(problem, data, problem.classes).fit,
+            data.series_x,
+            data.series_y,
+            optimizer=fl.Adam(lr=EPOCH_LR, clip_norm=CLIP_NORM),
+            epochs=1,
+            batch_size=problem.batch,
+            shuffle=shuffle,
+            verbose=0,
+            n_threads=threads,
+        )
+
+    return local(fit_of(True), lambda: {"loss": np.float64(fit_of(False)().history["loss"][0])})

@@ -1,0 +1,205 @@
+"""PyTorch, eager, as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Case, Data, Problem
+from ..verify import Answer
+from . import Runner, local
+
+Array = npt.NDArray[Any]
+NAME = "PyTorch"
+
+
+def version() -> str:
+    """Version."""
+    import torch
+
+    return str(torch.__version__)
+
+
+def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
+    """See `benchmarks.peers.Peer`.
+
+    Where there are lengths there are two ways: packed sequences, or computing the padding as well. A step can be taken
+    with `torch.nn.LSTM` or with `torch.nn.LSTMCell`.
+    """
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    if case.kind == "epoch":
+        return {NAME: _epoch(case.problem, data)}
+    if case.kind == "step":
+        return {NAME: _step(case.problem, data), f"{NAME} LSTMCell": _step_of_cell(case.problem, data)}
+    make = _train if case.kind == "train" else _infer
+    if data.lengths is None:
+        return {NAME: make(case.problem, data, False)}
+    return {f"{NAME} packed": make(case.problem, data, True), f"{NAME} padded": make(case.problem, data, False)}
+
+
+def _lstm(problem: Problem, data: Data) -> Any:
+    import torch
+
+    lstm = torch.nn.LSTM(
+        problem.inputs,
+        problem.hidden,
+        problem.layers,
+        batch_first=True,
+        bidirectional=problem.bidirectional,
+    )
+    lstm.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in data.state.items()})
+    return lstm
+
+
+def _forward(lstm: Any, x: Any, data: Data, packed: bool) -> Callable[[], Any]:
+    """A function that gives the output, from packed sequences or not."""
+    if not packed:
+        return lambda: lstm(x)[0]
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    lengths, time = torch.from_numpy(data.lengths), x.shape[1]
+
+    def forward() -> Any:
+        y, _ = lstm(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+        return pad_packed_sequence(y, batch_first=True, total_length=time)[0]
+
+    return forward
+
+
+def _train(problem: Problem, data: Data, packed: bool) -> Runner:
+    import torch
+
+    lstm = _lstm(problem, data)
+    parameters = list(lstm.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=TRAIN_LR)
+    x: Any = torch.from_numpy(data.x.copy()).requires_grad_()
+    d_out = torch.from_numpy(data.d_out)
+    forward = _forward(lstm, x, data, packed)
+
+    def gradients() -> Any:
+        optimizer.zero_grad()
+        x.grad = None
+        out = forward()
+        out.backward(d_out)
+        return out
+
+    def run() -> None:
+        gradients()
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+        optimizer.step()
+
+    def answer() -> Answer:
+        result = {"output": gradients().detach().numpy(), "d x": x.grad.numpy().copy()}
+        result |= {f"d {name}": p.grad.numpy().copy() for name, p in lstm.named_parameters()}
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+        optimizer.step()
+        norms = [np.linalg.norm(p.grad.numpy().astype(np.float64)) for p in parameters]
+        result["norm"] = np.float64(np.linalg.norm(norms))
+        return result
+
+    return local(run, answer)
+
+
+def _infer(problem: Problem, data: Data, packed: bool) -> Runner:
+    import torch
+
+    forward = _forward(_lstm(problem, data), torch.from_numpy(data.x), data, packed)
+
+    def run() -> Any:
+        # The tensor, not .numpy(): that would add a microsecond that the others do not pay.
+        with torch.inference_mode():
+            return forward()
+
+    return local(run, lambda: {"output": run().numpy()})
+
+
+def _step(problem: Problem, data: Data) -> Runner:
+    import torch
+
+    lstm = _lstm(problem, data)
+    series = torch.from_numpy(data.x)
+    x, state = series[:, :1].clone(), None
+
+    def run() -> None:
+        nonlocal state
+        with torch.inference_mode():
+            state = lstm(x, state)[1]
+
+    def answer() -> Answer:
+        outputs, state = [], None
+        with torch.inference_mode():
+            for t in range(problem.time):
+                y, state = lstm(series[:, t : t + 1], state)
+                outputs.append(y)
+            return {"output": torch.cat(outputs, 1).numpy()}
+
+    return local(run, answer)
+
+
+def _step_of_cell(problem: Problem, data: Data) -> Runner:
+    import torch
+
+    cell = torch.nn.LSTMCell(problem.inputs, problem.hidden)
+    cell.load_state_dict({name.removesuffix("_l0"): torch.from_numpy(value) for name, value in data.state.items()})
+    series = torch.from_numpy(data.x)
+    x, state = series[:, 0].clone(), None
+
+    def run() -> None:
+        nonlocal state
+        with torch.inference_mode():
+            state = cell(x, state)
+
+    def answer() -> Answer:
+        outputs, state = [], None
+        with torch.inference_mode():
+            for t in range(problem.time):
+                state = cell(series[:, t], state)
+                outputs.append(state[0])
+            return {"output": torch.stack(outputs, 1).numpy()}
+
+    return local(run, answer)
+
+
+def _epoch(problem: Problem, data: Data) -> Runner:
+    import torch
+
+    assert data.series_x is not None and data.series_y is not None
+    X, labels = torch.from_numpy(data.series_x), torch.from_numpy(data.series_y)
+
+    def training() -> Callable[[Any], float]:
+        """A function that trains one epoch in the order it is given, and returns the mean loss."""
+        lstm, head = _lstm(problem, data), torch.nn.Linear(problem.hidden, problem.classes)
+        assert data.head is not None
+        head.load_state_dict(
+            {name: torch.from_numpy(value.copy()) for name, value in zip(("weight", "bias"), data.head, strict=True)}
+        )
+        parameters = [*lstm.parameters(), *head.parameters()]
+        optimizer = torch.optim.Adam(parameters, lr=EPOCH_LR)
+
+        def epoch(order: Any) -> float:
+            total = 0.0
+            for start in range(0, len(order), problem.batch):
+                indices = order[start : start + problem.batch]
+                optimizer.zero_grad()
+                out = head(lstm(X[indices])[1][0][-1])
+                loss: Any = torch.nn.functional.cross_entropy(out, labels[indices])
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+                optimizer.step()
+                total += loss.item() * len(indices)
+            return total / len(order)
+
+        return epoch
+
+    epoch = training()
+    return local(
+        lambda: epoch(torch.randperm(len(X))),
+        lambda: {"loss": np.float64(training()(torch.arange(len(X))))},
+    )

@@ -1,0 +1,231 @@
+"""Results as Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .peers import OWN
+
+__all__ = ["markdown", "number", "table", "write"]
+
+Record = Mapping[str, Any]
+
+_TITLES = {
+    "train": "Training step",
+    "infer": "Inference",
+    "stream": "One step of a stream",
+    "epoch": "An epoch of `fit`",
+    "lengths": "Series of many lengths",
+    "deep": "Two layers, both directions",
+    "long": "Long series",
+    "sizes": "Hidden sizes",
+}
+
+_NOTES = {
+    "train": "Forward, backward to the gradients of all parameters and of the input, clipping of the norm, Adam.",
+    "stream": "Batch 1. PyTorch: the better of `nn.LSTM` and `nn.LSTMCell`. In microseconds.",
+    "epoch": "LSTM and a linear layer on its last output; cross-entropy, clipping, Adam, random order.",
+    "lengths": (
+        "Of ideal: fastlstm's time divided by its time for the padded batch times the share of valid steps; at 1 the "
+        "padding costs nothing."
+    ),
+}
+
+
+def number(value: float) -> str:
+    """Three digits, never with an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _better(record: Record) -> Record:
+    """A record in which PyTorch's two ways to take a step are one, the better."""
+    figures: dict[str, Any] = {}
+    for name, mine in record["figures"].items():
+        short = name.replace(" LSTMCell", "")
+        if short not in figures or mine["median_ms"] < figures[short]["median_ms"]:
+            figures[short] = mine
+    ours = figures[OWN]["median_ms"]
+    return {
+        **record,
+        "figures": figures,
+        "ratios": {name: mine["median_ms"] / ours for name, mine in figures.items() if name != OWN},
+    }
+
+
+def _of_sgemm(record: Record) -> str:
+    if "sgemm_fraction" not in record:
+        return ""
+    return f"{record['sgemm_fraction']:.2f}" + ("" if record["sgemm_steady"] else " (?)")
+
+
+def _of_ideal(record: Record) -> float:
+    figures = record["figures"]
+    ideal = figures[f"{OWN} padded"]["median_ms"] * record["valid_share"]
+    return float(figures[OWN]["median_ms"] / ideal)
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    """Everybody but fastlstm, in order of appearance."""
+    return list(dict.fromkeys(name for record in records for name in record["ratios"]))
+
+
+def _peers_table(records: Sequence[Record], unit: str = "ms") -> str:
+    """A row for each case: medians, ratios in parentheses; geometric means of the ratios if there are several rows."""
+    names = _names(records)
+    factor = 1e3 if unit == "µs" else 1.0
+    extra: list[tuple[str, Callable[[Record], str]]] = []
+    if any("sgemm_fraction" in record for record in records):
+        extra.append(("of sgemm", _of_sgemm))
+    if any("valid_share" in record for record in records):
+        extra.append(("of ideal", lambda r: f"{_of_ideal(r):.2f}" if "valid_share" in r else ""))
+    mixed = len({record["kind"] for record in records}) > 1
+    head = ["batch, time, input, hidden", f"{OWN} {unit}", *(f"{name} {unit} (ratio)" for name in names)]
+    rows = []
+    for record in records:
+        label = f"{record['kind']}: {record['label']}" if mixed else record["label"]
+        cells = [label, number(factor * record["figures"][OWN]["median_ms"])]
+        for name in names:
+            cell = ""
+            if name in record["ratios"]:
+                median = number(factor * record["figures"][name]["median_ms"])
+                cell = f"{median} ({record['ratios'][name]:.2f})"
+            cells.append(cell)
+        rows.append([*cells, *(value(record) for _, value in extra)])
+    if len(records) > 1 and names:
+        means = [
+            f"**{statistics.geometric_mean(r['ratios'][name] for r in records if name in r['ratios']):.2f}**"
+            for name in names
+        ]
+        rows.append(["geometric mean of the ratios", "", *means, *("" for _ in extra)])
+    return table([*head, *(title for title, _ in extra)], rows)
+
+
+def _scaling_table(records: Sequence[Record], threads: int) -> str:
+    rows = []
+    for record in records:
+        ((name, factor),) = record["ratios"].items()
+        alone, all_of_them = (record["figures"][who]["median_ms"] for who in (name, OWN))
+        rows.append([record["kind"], record["label"], number(alone), number(all_of_them), f"{factor:.2f}"])
+    return table(["", "batch, time, input, hidden", "1 thread ms", f"{_threads(threads)} ms", "factor"], rows)
+
+
+def _interference_table(records: Sequence[Record]) -> str:
+    rows = [
+        [r["problem"], r["after"], number(r["quiet_ms"]), number(r["after_ms"]), f"{r['ratio']:.2f}"] for r in records
+    ]
+    return table(["batch, time, input, hidden", "after", "quiet ms", "directly after ms", "ratio"], rows)
+
+
+def _all_figures(records: Sequence[Record]) -> str:
+    rows = []
+    for record in records:
+        for name, mine in record["figures"].items():
+            ratio = f"{record['ratios'][name]:.2f}" if name in record["ratios"] else ""
+            figures = [f"{mine['median_ms']:.4g}", f"{mine['min_ms']:.4g}", str(mine["runs"]), ratio]
+            rows.append([record["group"], record["kind"], record["label"], name, *figures])
+    head = ["group", "", "batch, time, input, hidden", "", "median ms", "min ms", "runs", "ratio"]
+    return table(head, rows)
+
+
+def markdown(results: Record) -> str:
+    """The report.
+
+    Parameters
+    ----------
+    results : dict
+        As `benchmarks.suite.run` gives it.
+    """
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    parts = [
+        "# Benchmarks\n",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}; {machine['system']}, Python "
+        f"{machine['python']}; {_threads(results['threads'])} for everybody; {results['date']}.\n",
+        f"{versions}.\n",
+        *(f"{line}.\n" for line in results["missing"]),
+        "Medians of interleaved runs, after the answers have been verified; ratios are of medians, above 1: fastlstm "
+        "is faster. Of sgemm: fastlstm's operations a second as a fraction of those of a float32 product of two "
+        "1024 x 1024 matrices in NumPy with the same number of threads; (?) where those were disturbed.\n",
+    ]
+    cases = results["cases"]
+    for group, title in _TITLES.items():
+        mine = [record for record in cases if record["group"] == group]
+        if not mine:
+            continue
+        parts.append(f"## {title}\n")
+        if group in _NOTES:
+            parts.append(f"{_NOTES[group]}\n")
+        if group == "stream":
+            mine = [_better(record) for record in mine]
+        parts.append(_peers_table(mine, "µs" if group == "stream" else "ms"))
+    scaling = [record for record in cases if record["group"] == "scaling"]
+    if scaling:
+        parts += ["## Threads\n", _scaling_table(scaling, results["threads"])]
+    if results["interference"]:
+        parts += [
+            "## Directly after other thread pools\n",
+            "Inference directly after 50 ms of work of another library in the same process, and in quiet.\n",
+            _interference_table(results["interference"]),
+        ]
+    if results["import"]:
+        one = results["import"]
+        parts += [
+            "## Import\n",
+            f"`import fastlstm` takes {number(one['beyond_numpy_ms'])} ms beyond `import numpy`, which takes "
+            f"{number(one['numpy_ms'])} ms: medians of {one['runs']} fresh processes each.\n",
+        ]
+    if cases:
+        parts += ["## All figures\n", _all_figures(cases)]
+    return "\n".join(parts)
+
+
+def write(results: Record, folder: Path) -> list[Path]:
+    """Writes results.md, results.json and, with matplotlib, results.png.
+
+    Parameters
+    ----------
+    results : dict
+        As `benchmarks.suite.run` gives it.
+    folder : Path
+        Made if it does not exist.
+
+    Returns
+    -------
+    list of Path
+        What has been written.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "results.json", folder / "results.md"]
+    written[0].write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    written[1].write_text(markdown(results), encoding="utf-8")
+    if any(record["group"] in ("train", "infer") for record in results["cases"]):
+        from .plot import save
+
+        try:
+            save(results, folder / "results.png")
+        except ImportError:
+            from .suite import progress
+
+            progress("without a plot (no matplotlib): pip install 'fastlstm[bench]'")
+        else:
+            written.append(folder / "results.png")
+    return written

@@ -1,0 +1,205 @@
+"""Runs the groups: verifies and times every case, and collects the results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from . import gemm, imports, interference, machine
+from .cases import GROUPS, Case, Data, cases_of
+from .peers import OWN, REFERENCE, Peer, Runner, numpy_reference, own
+from .timing import Figures, interleave, ratio
+from .verify import Answer, check
+
+__all__ = ["ALL_GROUPS", "ONE_THREAD", "measure", "progress", "run", "verify"]
+
+ALL_GROUPS = (*GROUPS, "interference", "import")
+
+ONE_THREAD = f"{OWN}, 1 thread"
+
+
+def progress(text: str) -> None:
+    """A line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def verify(case: Case, data: Data, runners: Mapping[str, Runner], expected: Answer) -> None:
+    """Compares everybody's answer with what is expected, but for outputs in the padding, which mean nothing.
+
+    Raises
+    ------
+    WrongAnswer
+        If one differs.
+    """
+    for name, runner in runners.items():
+        if runner.answer is None:
+            continue
+        answer = dict(runner.answer())
+        if data.lengths is not None and "output" in answer:
+            padding = np.arange(case.problem.time) >= data.lengths[:, None]
+            answer["output"] = np.where(padding[:, :, None], 0, answer["output"])
+        check(name, f"{case.kind} {case.label}", answer, expected)
+
+
+def runners_of(case: Case, data: Data, peers: Mapping[str, Peer], threads: int) -> dict[str, Runner]:
+    """Who takes part in a case."""
+    if case.group == "scaling":
+        alone = own.prepare(case, data, 1)
+        return {**own.prepare(case, data, threads), ONE_THREAD: alone[OWN]}
+    runners: dict[str, Runner] = {}
+    for name, peer in peers.items():
+        if name != REFERENCE or case.reference:
+            runners |= peer.prepare(case, data, threads)
+    return runners
+
+
+def measure(
+    case: Case,
+    peers: Mapping[str, Peer],
+    threads: int,
+    seconds: float,
+    *,
+    sgemm: Runner | None = None,
+    expected: Answer | None = None,
+    rounds: int = 3,
+    least: int = 3,
+) -> dict[str, Any]:
+    """Verifies and times a case.
+
+    Parameters
+    ----------
+    case : Case
+    peers : mapping of name to Peer
+    threads : int
+        Threads of everybody.
+    seconds : float
+        Time for it, verification not included.
+    sgemm : Runner, optional
+        See `benchmarks.gemm`; used if the case asks for it.
+    expected : Answer, optional
+        The right answer; by default the NumPy reference's in float64.
+    rounds : int, default 3
+        Turns of everybody at least.
+    least : int, default 3
+        Timings of a turn at least.
+
+    Returns
+    -------
+    dict
+        ``group``, ``kind``, ``label``, ``problem``, ``flops``, ``figures`` (name to `Figures` as a dict), ``ratios``
+        (name to the ratio of medians, above 1: fastlstm is faster); with lengths ``valid_share`` (of the steps); with
+        sgemm ``sgemm_gflops``, ``sgemm_steady`` (whether it can be trusted) and ``sgemm_fraction`` (fastlstm's rate as
+        a fraction of it).
+
+    Raises
+    ------
+    WrongAnswer
+        If an answer is wrong. Nothing has been timed then.
+    """
+    data = case.data()
+    runners = runners_of(case, data, peers, threads)
+    verify(case, data, runners, numpy_reference.expected(case, data) if expected is None else expected)
+    timed = dict(runners)
+    if sgemm is not None and case.fraction:
+        timed[gemm.NAME] = sgemm
+    figures = interleave(timed, seconds, rounds, least)
+    rate = figures.pop(gemm.NAME, None)
+    ours = figures[OWN]
+    record: dict[str, Any] = {
+        "group": case.group,
+        "kind": case.kind,
+        "label": case.label,
+        "problem": asdict(case.problem),
+        "flops": case.flops,
+        "figures": {name: asdict(mine) for name, mine in figures.items()},
+        "ratios": {name: ratio(mine, ours) for name, mine in figures.items() if name != OWN},
+    }
+    if data.lengths is not None:
+        record["valid_share"] = float(data.lengths.sum()) / (len(data.lengths) * int(data.lengths.max()))
+    if rate is not None:
+        record["sgemm_gflops"] = gemm.gflops(rate)
+        record["sgemm_steady"] = gemm.steady(rate)
+        record["sgemm_fraction"] = _gflops(record["flops"], ours) / record["sgemm_gflops"]
+    return record
+
+
+def _gflops(flops: int, figures: Figures) -> float:
+    return flops / figures.median_ms / 1e6
+
+
+def run(
+    groups: Sequence[str],
+    peers: Mapping[str, Peer],
+    versions: Mapping[str, str],
+    missing: Sequence[str],
+    threads: int,
+    seconds: float,
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Runs groups.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Out of `ALL_GROUPS`.
+    peers, versions, missing
+        As `benchmarks.peers.available` gives them.
+    threads : int
+        Threads of everybody.
+    seconds : float
+        Time for each case.
+    quick : bool, default False
+        Fewer cases.
+
+    Returns
+    -------
+    dict
+        ``date``, ``machine``, ``versions``, ``missing``, ``threads``, ``seconds``, ``quick``, ``cases`` (see
+        `measure`), ``interference``, ``import``. Fit for JSON.
+
+    Raises
+    ------
+    WrongAnswer
+        If an answer is wrong.
+    """
+    missing = list(missing)
+    sgemm: Runner | None = None
+    try:
+        gemm.limit_blas(threads)
+        sgemm = gemm.runner()
+    except ImportError as error:
+        missing.append(f"without sgemm, NumPy with its own number of threads ({error}): pip install 'fastlstm[bench]'")
+    for line in missing:
+        progress(line)
+    results: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        "machine": machine.describe(),
+        "versions": dict(versions),
+        "missing": missing,
+        "threads": threads,
+        "seconds": seconds,
+        "quick": quick,
+        "cases": [],
+        "interference": [],
+        "import": None,
+    }
+    if "scaling" in groups and threads == 1:
+        progress("without scaling: there is one thread only")
+        groups = [group for group in groups if group != "scaling"]
+    cases = [case for group in groups if group in GROUPS for case in cases_of(group, quick)]
+    for number, case in enumerate(cases, start=1):
+        progress(f"[{number}/{len(cases)}] {case.group}: {case.kind} {case.label}")
+        share = 0.5 if case.group == "scaling" else 1.0  # two take part only
+        results["cases"].append(measure(case, peers, threads, share * seconds, sgemm=sgemm))
+    if "interference" in groups:
+        progress("interference")
+        results["interference"] = interference.measure(peers, threads, 1 if quick else 5)
+    if "import" in groups:
+        progress("import")
+        results["import"] = imports.measure(5 if quick else 10)
+    return results
