@@ -37,6 +37,7 @@ class LSTMPass:
         cn: Array | None = None,
         reverse: bool = False,
         training: bool = False,
+        checkpoint_every: int = 0,
         frozen: bool = False,
         n_threads: int = 1,
     ) -> None: ...

@@ -355,13 +355,17 @@ cdef class LSTMPass:
 
     def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
-                bint reverse=False, bint training=False, bint frozen=False, n_threads=1):
+                bint reverse=False, bint training=False, ptrdiff_t checkpoint_every=0, bint frozen=False,
+                n_threads=1):
         """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
-        ``frozen``: the weights are read-only arrays that nobody can write to; inference keeps them packed.
+        ``x`` must not change until ``backward`` has read it again. ``frozen``: the weights are read-only arrays that nobody can write to; inference keeps them packed.
         """
         self._enter()
         try:
+            if checkpoint_every < 0:
+                raise ValueError(f"checkpoint_every is {checkpoint_every}, expected 0 (keep all steps) or more")
+            self.lstm.checkpoint_every = checkpoint_every
             self._forward(x, weight_ih, weight_hh, bias_ih, bias_hh, lengths, h0, c0, y, hn, cn, reverse, training,
                           frozen and not training, _threads(n_threads))
         finally:

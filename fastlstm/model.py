@@ -345,12 +345,20 @@ class Model:
             setattr(self._tapes, name, tape)
         return tape
 
-    def _forward(self, x: Array, lengths: Array | None, training: bool, n_threads: int | None = None) -> Array:
+    def _forward(
+        self,
+        x: Array,
+        lengths: Array | None,
+        training: bool,
+        n_threads: int | None = None,
+        checkpoint_every: int = 0,
+    ) -> Array:
         """The output for one batch of checked inputs: a buffer that is valid until this thread's next pass."""
         tape = self._tape(training)
         tape.lengths = lengths
         tape.frozen = self._frozen
         tape.n_threads = resolve_threads(n_threads)
+        tape.checkpoint_every = checkpoint_every
         tape.pending = False
         if lengths is not None and self.layers[0].reads_padding:
             # What stands in the padding may be NaN, or no token at all; as zeros it does no harm.
@@ -382,6 +390,7 @@ class Model:
         training: bool = False,
         return_state: bool = False,
         n_threads: int | None = None,
+        checkpoint_every: int | None = None,
     ) -> Any:
         """Runs the layers over one batch, for custom loops; `predict` is for everything else.
 
@@ -396,11 +405,14 @@ class Model:
         state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
             Initial states, each (num_layers * directions, batch, hidden_size); zeros by default.
         training : bool, default False
-            Apply dropout, and keep what `backward` needs.
+            Apply dropout, and keep what `backward` needs. `X` must not change before `backward` has been called, which
+            may read it again.
         return_state : bool, default False
             Also give the final states, as a list of (h, c).
         n_threads : int, optional
             Threads to use; by default as configured. The result does not depend on it.
+        checkpoint_every : int, optional
+            With `training`: keep what `backward` needs of about so many steps only; see `fit`.
 
         Returns
         -------
@@ -418,6 +430,7 @@ class Model:
         """
         if training:
             self._require_unfrozen("forward(training=True)")
+        every = 0 if checkpoint_every is None else min(count("checkpoint_every", checkpoint_every), sys.maxsize)
         inputs = as_sequences(X, lengths, tokens=self.takes_tokens)
         inputs.check_finite(self.dtype)
         self._build_from(inputs)
@@ -429,7 +442,7 @@ class Model:
             for mine, one in zip(recurrent, states, strict=True):
                 mine.state_in = one
                 mine.d_state_out = None
-            out = self._forward(x, batch_lengths, training, n_threads).copy()
+            out = self._forward(x, batch_lengths, training, n_threads, every).copy()
         finally:
             for mine in recurrent:
                 mine.state_in = None
@@ -537,6 +550,7 @@ class Model:
         metrics: Metrics | None = None,
         n_threads: int | None = None,
         seed: int | None = None,
+        checkpoint_every: int | None = None,
     ) -> History:
         self._require_unfrozen("fit")
         return training.fit(
@@ -558,6 +572,7 @@ class Model:
             metrics=metrics,
             n_threads=n_threads,
             seed=seed,
+            checkpoint_every=checkpoint_every,
         )
 
     def predict(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -74,6 +75,7 @@ def fit(
     metrics: Metrics | None = None,
     n_threads: int | None = None,
     seed: int | None = None,
+    checkpoint_every: int | None = None,
 ) -> History:
     """Train a model.
 
@@ -125,6 +127,12 @@ def fit(
         Threads to use; by default as configured. The result does not depend on it.
     seed : int, optional
         Seed of the order and of `validation_split`; by default that of the model.
+    checkpoint_every : int, optional
+        For long series: the LSTM layers keep their gates and cells of about so many steps only (rounded up to the
+        steps over which a gradient is summed at a time) and the state before each such segment; the backward pass
+        computes a segment's gates again before it goes through it (Chen et al. 2016, arXiv:1604.06174). Memory then
+        goes with ``checkpoint_every + T / checkpoint_every``, least at the square root of T, rather than with T; a
+        batch takes about a third longer; the results are the same bits. By default all steps are kept.
 
     Returns
     -------
@@ -148,6 +156,7 @@ def fit(
     epochs = _checks.count("epochs", epochs)
     batch_size = _checks.count("batch_size", batch_size)
     seed = model.seed if seed is None else _checks.count("seed", seed, least=0)
+    every = 0 if checkpoint_every is None else min(_checks.count("checkpoint_every", checkpoint_every), sys.maxsize)
     callbacks = _checked_callbacks(callbacks, verbose)
     user_metrics = named_metrics(metrics)
 
@@ -170,7 +179,7 @@ def fit(
 
     steps_per_epoch = -(-len(train) // batch_size)
     optimizer.bind(steps_per_epoch, epochs)
-    run = _Run(model, train, loss, optimizer, class_weights, callbacks, history, n_threads)
+    run = _Run(model, train, loss, optimizer, class_weights, callbacks, history, n_threads, every)
     with ExitStack() as at_end:
         for callback in callbacks:
             callback.attach(model, optimizer, history, epochs, steps_per_epoch)
@@ -221,6 +230,7 @@ class _Run:
         callbacks: list[Callback],
         history: History,
         n_threads: int | None,
+        checkpoint_every: int,
     ) -> None:
         self.model = model
         self.cases = cases
@@ -230,6 +240,7 @@ class _Run:
         self.callbacks = callbacks
         self.history = history
         self.n_threads = n_threads
+        self.checkpoint_every = checkpoint_every
         self.last_lr = optimizer.lr
         # The last weights whose loss was finite. Copying them costs little beside the update, and an update
         # that ruins the weights shows only in the next loss.
@@ -251,7 +262,7 @@ class _Run:
             if scaler is not None:
                 scaler.transform_batch_(y)
             model.zero_grad()
-            out = model._forward(x, lengths, True, n_threads)
+            out = model._forward(x, lengths, True, n_threads, self.checkpoint_every)
             total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
             if not math.isfinite(total):
                 self.diverge(f"the training loss became {total} in epoch {epoch}, batch {batch}")

@@ -68,6 +68,8 @@ class Tape:
         self.frozen = False
         """Whether the parameters are read-only for good, so that a workspace may keep them packed."""
         self.n_threads = 1
+        self.checkpoint_every = 0
+        """Of how many steps at a time an LSTM keeps what the backward pass needs; 0: of all."""
         self.want_d_state = False
         """Whether the backward pass is to leave the gradients of the initial states."""
         self.out_shape: tuple[int, ...] = ()

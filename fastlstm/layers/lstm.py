@@ -196,6 +196,7 @@ class LSTM(Layer):
                 cn=cn_rows[k],
                 reverse=direction == 1,
                 training=tape.training,
+                checkpoint_every=tape.checkpoint_every,
                 frozen=tape.frozen,
                 n_threads=tape.n_threads,
             )
