@@ -54,10 +54,48 @@ int fl_openmp_max_threads(void)
 #endif
 }
 
-static void relax(int spins)
+/* A number that the system tells once and for all: asked for at the first call. */
+static long known_once(_Atomic long *known, long (*ask)(void))
+{
+    long value = atomic_load_explicit(known, memory_order_relaxed);
+    if (value == 0) {
+        value = ask();
+        atomic_store_explicit(known, value, memory_order_relaxed);
+    }
+    return value;
+}
+
+static long ask_processors(void)
+{
+#if defined(_SC_NPROCESSORS_ONLN)
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    if (processors > 0)
+        return processors;
+#endif
+    return 1 << 20; /* as many as anybody asks for */
+}
+
+static long ask_second_level_cache(void)
+{
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (bytes > 0)
+        return bytes;
+#endif
+    return 512 * 1024;
+}
+
+double fl_second_level_cache(void)
+{
+    static _Atomic long known;
+    return (double)known_once(&known, ask_second_level_cache);
+}
+
+/* One round of waiting: for a while with the processor at rest, then by giving it away. */
+static void relax(int spins, int most_spins)
 {
 #if !defined(_WIN32)
-    if (spins > 2000) { /* some 20 microseconds: whoever we wait for is not running */
+    if (spins > most_spins) {
         sched_yield();
         return;
     }
@@ -66,16 +104,21 @@ static void relax(int spins)
     __builtin_ia32_pause();
 #endif
     (void)spins;
+    (void)most_spins;
 }
 
 void fl_wait(fl_barrier *barrier, unsigned *round, int team)
 {
+    static _Atomic long processors;
+    /* Some 20 microseconds, after which whoever we wait for is not running; with more threads than processors that is so
+     * from the start. */
+    const int most_spins = team > known_once(&processors, ask_processors) ? 20 : 2000;
     const unsigned all = ++*round * (unsigned)team;
     atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel);
     /* A difference, so that the count may wrap around. */
     for (int spins = 0; (int)(atomic_load_explicit(&barrier->arrived, memory_order_acquire) - all) < 0;
          spins += spins < 1 << 30)
-        relax(spins);
+        relax(spins, most_spins);
 }
 
 int fl_worthwhile_threads(int n_threads, double work)
@@ -133,19 +176,4 @@ void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_task task, void *con
 #endif
     for (ptrdiff_t k = 0; k < n_tasks; ++k)
         task(context, k);
-}
-
-double fl_second_level_cache(void)
-{
-    static _Atomic long known;
-    long bytes = atomic_load_explicit(&known, memory_order_relaxed);
-    if (bytes == 0) {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-        bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-#endif
-        if (bytes <= 0)
-            bytes = 512 * 1024;
-        atomic_store_explicit(&known, bytes, memory_order_relaxed);
-    }
-    return (double)bytes;
 }

@@ -1,7 +1,12 @@
 """fastlstm: LSTM networks on CPUs - train, validate, save and reuse, with NumPy and a small C library."""
 
+from ._openmp import short_waits
+
 try:
-    from . import _core  # noqa: F401
+    with short_waits():
+        from . import _core
+
+        _core.openmp_max_threads()  # LLVM's runtime reads its settings at the first call
 except ImportError as error:
     raise ImportError(
         "the compiled part of fastlstm is missing or broken. In a checkout of the source, install it first "

@@ -359,7 +359,8 @@ cdef class LSTMPass:
                 n_threads=1):
         """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
-        ``x`` must not change until ``backward`` has read it again. ``frozen``: the weights are read-only arrays that nobody can write to; inference keeps them packed.
+        ``x`` must not change until ``backward`` has read it again. ``frozen``: the weights are read-only arrays that
+        nobody can write to; inference keeps them packed.
         """
         self._enter()
         try:

@@ -307,3 +307,22 @@ def test_show_config(capsys):
     assert lines["vector width"] == f"{c['lanes']['float32']} x float32, {c['lanes']['float64']} x float64"
     assert lines["threads"] == f"{c['threads']} ({c['threads_source']})"
     assert re.match(r"(gcc|clang|msvc)", lines["compiler"], re.IGNORECASE)
+
+
+# --- what OpenMP's runtime is told
+
+
+@needs_openmp
+@pytest.mark.parametrize("chosen, expected", [(None, "10000"), ("77", "77")])
+def test_openmp_waits_for_a_short_time_unless_told_otherwise(chosen, expected, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not re.match("OMP_|GOMP_|KMP_", k)}
+    environment["OMP_DISPLAY_ENV"] = "VERBOSE"
+    if chosen:
+        environment["GOMP_SPINCOUNT"] = chosen
+    code = "import os, fastlstm; print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('KMP_BLOCKTIME'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == [str(chosen), "None"]  # nothing is left for processes that this one starts
+    seen = re.search(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)
+    if not seen:
+        pytest.skip("not GNU's OpenMP")
+    assert seen[1] == expected
