@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from . import _checks
 from .history import History
@@ -19,6 +18,8 @@ from .optimizers import Optimizer
 from .schedules import ConstantLR
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from .model import Model
 
 Mode = Literal["auto", "min", "max"]
@@ -351,6 +352,8 @@ class ProgressBar(Callback):
 
     def on_train_begin(self) -> None:
         self._validation = ""
+        from tqdm import tqdm  # here: it takes 30 ms, and a process that only predicts shows no bar
+
         self._bar = tqdm(
             total=self.epochs * self.steps_per_epoch,
             disable=not sys.stderr.isatty(),

@@ -16,10 +16,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from . import _core
+
 __all__ = ["Block", "Indices", "Sequences", "as_sequences"]
 
 BLOCK_VALUES = 2**20
 """Values looked at in one go by the scans over a whole data set."""
+
+_KERNEL_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 Indices = slice | range | NDArray[np.integer[Any]]
 
@@ -140,6 +144,10 @@ class Sequences(ABC):
         for values, locate in self.blocks():
             if values.dtype.kind != "f":
                 continue
+            if values.flags.c_contiguous and values.dtype in _KERNEL_TYPES and dtype in (None, values.dtype):
+                # Nothing to convert: no temporary arrays, and a small call is quick.
+                if _core.first_nonfinite(values.reshape(-1)) < 0:
+                    continue
             with np.errstate(over="ignore"):
                 finite = np.isfinite(values if dtype is None else values.astype(dtype, copy=False))
             if not finite.all():

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
 
 __all__ = ["load", "save"]
 
@@ -135,6 +134,8 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
 def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Check the bytes of a whole file and return their tensors and config."""
     size = _header_size(data[:9], len(data))
+    from safetensors import SafetensorError, deserialize  # here: not every process reads a file
+
     try:
         views = dict(deserialize(data))
     except SafetensorError as error:

@@ -56,7 +56,14 @@ class Linear:
     def zero_grad(self) -> None:
         self.flat_gradients[:] = 0
 
-    def _forward(self, x: Array, lengths: Array | None, training: bool, n_threads: int | None = None) -> Array:
+    def _forward(
+        self,
+        x: Array,
+        lengths: Array | None,
+        training: bool,
+        n_threads: int | None = None,
+        checkpoint_every: int = 0,
+    ) -> Array:
         if training:
             self.batches.append(x.copy())
         self._x = x if self.per_step else x[np.arange(len(x)), -1 if lengths is None else lengths - 1]

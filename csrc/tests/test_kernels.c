@@ -497,7 +497,7 @@ static void test_softmax(fl_dtype dtype)
 /* Vectors long enough for several threads: the same bits as with one. */
 static void test_long_vectors(fl_dtype dtype)
 {
-    enum { N = 90001 };
+    enum { N = 400003 };
     const size_t bytes = N * (dtype == FL_F32 ? sizeof(float) : sizeof(double));
     snprintf(where, sizeof where, "%s %s long vectors", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
     array g = make(dtype, N, 1), p = make(dtype, N, 0), m = make(dtype, N, 0), v = make(dtype, N, 0);
