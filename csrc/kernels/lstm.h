@@ -39,8 +39,7 @@
  *   transposed                             panels of W_hh' and W_ih', for dh and dx
  *   gradient (block)(column)(4)(LANES)     sums of the weight gradient, columns h, x, 1
  *
- * With one segment `panel`, `transposed` and `gradient` are dead when the next of them begins to live, and share their
- * memory.
+ * With one segment `panel` is dead when `transposed` begins to live, and they share their memory.
  *
  * Strides between streams that are read together (lda, ldn) avoid multiples of 4096 bytes, which would send them all to
  * the same few sets of the first-level cache.
@@ -119,9 +118,9 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     const int apart = pass->training && work->segments > 1;
     /* The packed weights come first: their place must not depend on batch and time (fl_lstm_pass.packed). */
     work->bias = take(base, &used, padded * GATES, sizeof(real));
-    work->panel = take(base, &used, pass->training && !apart ? fmax(transposed, gradient) : panel, sizeof(real));
+    work->panel = take(base, &used, pass->training && !apart ? transposed : panel, sizeof(real));
     work->transposed = apart ? take(base, &used, transposed, sizeof(real)) : work->panel;
-    work->gradient = apart ? take(base, &used, gradient, sizeof(real)) : work->panel;
+    work->gradient = pass->training ? take(base, &used, gradient, sizeof(real)) : NULL;
     work->order = take(base, &used, batch, sizeof(int64_t));
     work->length = take(base, &used, batch, sizeof(int64_t));
     work->active = take(base, &used, time + 1, sizeof(int64_t));

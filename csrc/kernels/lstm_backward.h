@@ -20,7 +20,9 @@ typedef struct {
     const fl_lstm_gradients *out;
     const lstm_work *work;
     lstm_plan plan;
-    ptrdiff_t first, last; /* the segment: steps [first, last) */
+    ptrdiff_t first;       /* step at which the segment begins */
+    ptrdiff_t begin, end;  /* the steps to walk back through, of this segment */
+    ptrdiff_t sum_begin, sum_end; /* the steps to add to the weight gradient */
     ptrdiff_t h_vectors;   /* width of a panel of W_hh', in vectors */
     ptrdiff_t tasks;       /* into how many the inputs' rows, or the weights' tiles, are cut */
     fl_barrier barrier;
@@ -32,10 +34,10 @@ static real *backward_panel_x(const lstm_work *work)
     return work->transposed + work->padded * GATES * work->padded;
 }
 
-/* Pairs n of the segment. */
-static ptrdiff_t backward_pairs(const backward_context *job)
+/* The first pair n of a step, which in a segment count from its beginning. */
+static ptrdiff_t backward_pair(const backward_context *job, ptrdiff_t s)
 {
-    return job->work->offset[job->last] - job->work->offset[job->first];
+    return job->work->offset[s] - job->work->offset[job->first];
 }
 
 /* One panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on:
@@ -232,12 +234,13 @@ static void backward_inputs(void *argument, ptrdiff_t task)
 {
     const backward_context *job = argument;
     const lstm_work *work = job->work;
-    ptrdiff_t begin, end, s = job->first;
-    fl_share(backward_pairs(job), task, job->tasks, &begin, &end);
-    const ptrdiff_t tiles = tile_count(end - begin, ROWS), before = work->offset[job->first];
+    ptrdiff_t begin, end, s = job->begin;
+    const ptrdiff_t all = backward_pair(job, job->begin), before = work->offset[job->first];
+    fl_share(backward_pair(job, job->end) - all, task, job->tasks, &begin, &end);
+    const ptrdiff_t tiles = tile_count(end - begin, ROWS);
     for (ptrdiff_t t = 0; t < tiles; ++t) {
-        const ptrdiff_t n = begin + tile_begin(end - begin, tiles, t);
-        const ptrdiff_t rows = begin + tile_begin(end - begin, tiles, t + 1) - n;
+        const ptrdiff_t n = all + begin + tile_begin(end - begin, tiles, t);
+        const ptrdiff_t rows = all + begin + tile_begin(end - begin, tiles, t + 1) - n;
         real *to[ROWS];
         for (ptrdiff_t r = 0; r < rows; ++r) {
             while (work->offset[s + 1] - before <= n + r)
@@ -255,11 +258,11 @@ static void backward_walk(backward_context *job, ptrdiff_t number, ptrdiff_t sha
     const int by_units = job->plan.by_units, team = (int)shares;
     const lstm_share share = lstm_share_walk(work, by_units, job->h_vectors, number, shares);
     unsigned round = 0;
-    if (job->last == work->time)
+    if (job->end == work->time)
         backward_begin(job, share.own_begin, share.own_end);
     if (by_units)
         fl_wait(&job->barrier, &round, team);
-    for (ptrdiff_t s = job->last - 1; s >= job->first; --s) {
+    for (ptrdiff_t s = job->end - 1; s >= job->begin; --s) {
         const ptrdiff_t end = minimum(share.row_end, work->active[s]);
         if (end <= share.row_begin)
             continue; /* no row of this share is that long: by rows, or for the whole team */
@@ -275,7 +278,7 @@ static void backward_walk(backward_context *job, ptrdiff_t number, ptrdiff_t sha
     }
     if (by_units)
         fl_wait(&job->barrier, &round, team);
-    if (job->first == 0)
+    if (job->begin == 0)
         backward_end(job, share.own_begin, share.own_end);
 }
 
@@ -409,8 +412,9 @@ static void backward_add_x(const backward_context *job, const gradient_tiles *ti
     }
 }
 
-/* One part of the weight gradient's tiles, over all pairs of the segment. The pairs are taken in groups of whole steps, the
- * latest group first, so that it makes no difference where a segment begins; a group of many rows in pieces. */
+/* One part of the weight gradient's tiles, over all pairs of steps [sum_begin, sum_end). The pairs are taken in groups
+ * of whole steps, the latest group first, so that it makes no difference where a segment or a walk begins; a group of many
+ * rows in pieces. */
 static void backward_weights(void *context, ptrdiff_t task)
 {
     const backward_context *job = context;
@@ -418,9 +422,9 @@ static void backward_weights(void *context, ptrdiff_t task)
     const gradient_tiles tiles = backward_tiles(work);
     ptrdiff_t begin, end;
     fl_share(work->blocks * tiles.all, task, job->tasks, &begin, &end);
-    for (ptrdiff_t s = (job->last - 1) / work->group * work->group; s >= job->first; s -= work->group) {
-        const ptrdiff_t group_end = work->offset[minimum(s + work->group, job->last)] - work->offset[job->first];
-        for (ptrdiff_t n = work->offset[s] - work->offset[job->first]; n < group_end; n += work->terms) {
+    for (ptrdiff_t s = (job->sum_end - 1) / work->group * work->group; s >= job->sum_begin; s -= work->group) {
+        const ptrdiff_t group_end = backward_pair(job, minimum(s + work->group, job->sum_end));
+        for (ptrdiff_t n = backward_pair(job, s); n < group_end; n += work->terms) {
             const ptrdiff_t n_end = minimum(n + work->terms, group_end);
             backward_add_h(job, &tiles, begin, end, s, n, n_end);
             backward_add_x(job, &tiles, begin, end, s, n, n_end);
@@ -466,6 +470,39 @@ static ptrdiff_t backward_cut(int n_threads, ptrdiff_t parts)
     return n_threads < 2 ? 1 : minimum((ptrdiff_t)n_threads * 2, parts);
 }
 
+/* Steps of a walk: whole groups whose gates and cells fit the second-level caches of the team, for the weight gradient to
+ * find them there. */
+static ptrdiff_t backward_stride(const lstm_work *work, int n_threads)
+{
+    const double step = (GATES + 1.0) * (double)(work->batch * work->padded) * sizeof(real);
+    const double groups = fl_second_level_cache() * n_threads / (step * (double)work->group);
+    return groups < 1 ? work->group : groups < (double)work->time ? (ptrdiff_t)groups * work->group : work->time;
+}
+
+/* Walks back through some steps, and adds to the weights' gradient what can be added then: h before the first step of the
+ * walk stands in its place only when the walk has gone one step further, so one group is left for the next time. */
+static void backward_steps(backward_context *context, double weights, int want_weights)
+{
+    const lstm_plan plan = context->plan;
+    const ptrdiff_t pairs = backward_pair(context, context->end) - backward_pair(context, context->begin);
+    const int n_threads = fl_worthwhile_threads(context->pass->n_threads, (double)pairs * weights);
+    context->barrier.arrived = 0;
+    if (plan.by_units)
+        fl_parallel(plan.n_threads, backward_by_units, context);
+    else
+        fl_parallel_tasks(plan.n_threads, plan.shares, backward_by_rows, context);
+    if (context->out->dx && plan.by_units) {
+        context->tasks = backward_cut(n_threads, tile_count(pairs, ROWS));
+        fl_parallel_tasks(n_threads, context->tasks, backward_inputs, context);
+    }
+    context->sum_begin = context->begin + (context->begin > context->first ? context->work->group : 0);
+    if (want_weights && context->sum_begin < context->sum_end) {
+        context->tasks = backward_cut(n_threads, context->work->blocks * backward_tiles(context->work).all);
+        fl_parallel_tasks(n_threads, context->tasks, backward_weights, context);
+        context->sum_end = context->sum_begin;
+    }
+}
+
 static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out)
 {
     lstm_work work;
@@ -481,35 +518,25 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
     const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
     const int few = fl_worthwhile_threads(pass->n_threads, weights);
     const int want_weights = out->dweight_ih || out->dweight_hh || out->dbias_ih || out->dbias_hh;
-    const gradient_tiles tiles = backward_tiles(&work);
+    const ptrdiff_t stride = backward_stride(&work, plan.n_threads);
     fl_parallel(few, backward_pack, &context);
-    if (want_weights && work.segments > 1)
+    if (want_weights)
         memset(work.gradient, 0, (size_t)(4 * work.padded * (work.hidden + work.input + 1)) * sizeof(real));
     for (ptrdiff_t segment = work.segments - 1; segment >= 0; --segment) {
+        const ptrdiff_t last = minimum((segment + 1) * work.segment, work.time);
         context.first = segment * work.segment;
-        context.last = minimum(context.first + work.segment, work.time);
         if (segment < work.segments - 1) {
-            forward_context forward = {.pass = pass, .work = &work, .plan = plan, .begin = context.first,
-                                       .end = context.last, .keep = context.first, .again = 1};
+            forward_context forward = {.pass = pass, .work = &work, .plan = plan, .begin = context.first, .end = last,
+                                       .keep = context.first, .again = 1};
             forward_run(&forward);
         }
-        context.barrier.arrived = 0;
-        if (plan.by_units)
-            fl_parallel(plan.n_threads, backward_by_units, &context);
-        else
-            fl_parallel_tasks(plan.n_threads, plan.shares, backward_by_rows, &context);
-        const ptrdiff_t pairs = backward_pairs(&context);
-        const int n_threads = fl_worthwhile_threads(pass->n_threads, (double)pairs * weights);
-        if (out->dx && plan.by_units) {
-            context.tasks = backward_cut(n_threads, tile_count(pairs, ROWS));
-            fl_parallel_tasks(n_threads, context.tasks, backward_inputs, &context);
-        }
-        if (want_weights) {
-            if (work.segments == 1)
-                memset(work.gradient, 0, (size_t)(4 * work.padded * (work.hidden + work.input + 1)) * sizeof(real));
-            context.tasks = backward_cut(n_threads, work.blocks * tiles.all);
-            fl_parallel_tasks(n_threads, context.tasks, backward_weights, &context);
-        }
+        context.begin = context.sum_end = last;
+        do { /* once with no steps at all, too: the state's gradient goes through */
+            context.end = context.begin;
+            context.begin = context.end > stride + context.first ? context.end - stride : context.first;
+            context.begin = context.first + round_up(context.begin - context.first, work.group);
+            backward_steps(&context, weights, want_weights);
+        } while (context.begin > context.first);
     }
     if (want_weights)
         fl_parallel(few, backward_unpack, &context);
