@@ -19,7 +19,7 @@
  *   bias   (block)(4)(LANES)               b_ih + b_hh
  *   a      (2)(batch)(lda)                 rows [h_(t-1): padded | x_t: input] of two steps; what the weights multiply
  *   c0     (block)(batch)(LANES)           the running cell state, of steps that are not kept
- *   early  (step)(block)(4)(LANES)         with one row: what bias and x contribute to the gates of EARLY steps
+ *   early  (step)(batch)(block)(4)(LANES)  with few rows: what bias and x contribute to the gates of some steps
  *   final  (batch)(padded)                 h after each row's last step
  *
  * Training keeps what the backward pass reads, of one segment of time; normally that is all of it. With checkpoint_every,
@@ -46,8 +46,9 @@
  */
 enum { GATES = 4, PASSES = GATES / COLS };
 
-/* Steps whose inputs are multiplied in one go when there is a single row (forward_inputs_early): some full tiles. */
-enum { EARLY = 4 * ROWS };
+/* With up to EARLY_ROWS rows and more than EARLY_INPUTS inputs, these are multiplied for some steps in one go
+ * (forward_inputs_early). */
+enum { EARLY_ROWS = 8, EARLY_INPUTS = 4 };
 
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
@@ -56,6 +57,7 @@ typedef struct {
     ptrdiff_t steps;             /* live (row, step) pairs */
     ptrdiff_t terms, group;      /* of the weight gradient: backward_weights */
     ptrdiff_t segment, segments; /* steps of a segment, and how many there are */
+    ptrdiff_t ahead;             /* steps of `early` */
     int64_t *order;  /* (batch): sorted row -> row of the batch */
     int64_t *length; /* (batch), of sorted rows */
     int64_t *active; /* (time + 1) */
@@ -128,9 +130,11 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * padded, sizeof(real));
     work->a = take(base, &used, 2 * batch * lda, sizeof(real));
-    const int one_row = pass->batch == 1 && pass->time > 1;
-    work->early = take(base, &used, one_row ? EARLY * padded * GATES : 0, sizeof(real));
-    if (!one_row)
+    /* Full tiles of steps of a row, some 24 (row, step) pairs in all. */
+    const int early = pass->batch > 0 && pass->batch <= EARLY_ROWS && pass->time > 1 && pass->input > EARLY_INPUTS;
+    work->ahead = early ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
+    work->early = take(base, &used, (double)work->ahead * batch * padded * GATES, sizeof(real));
+    if (!early)
         work->early = NULL;
     work->states = work->dh = work->dc = work->cells = work->gates = NULL;
     if (pass->training) {
@@ -212,6 +216,7 @@ static void lstm_share_rows(const lstm_work *work, ptrdiff_t share, ptrdiff_t sh
  *
  * The cost model, in cycles of a step. A tile reads each of its vectors of weights once, for LOAD cycles that the
  * arithmetic does not hide, and multiplies it with each of its rows, a cycle each. A barrier costs BARRIER for each thread.
+ * What x contributes counts only where it is not summed ahead (`early`), which costs the same in both ways.
  * Measured on a Zen 4 with 2 threads (input 64, hidden 256, 100 steps, inference, ms by rows / by units: batch 3 1.22 / 1.22,
  * 4 1.79 / 1.31, 6 2.45 / 1.93; input 32, hidden 64, batch 1, 200 steps: .175 / .121; input 16, hidden 32: .043 / .054).
  * By units has to be better by a factor GAIN: a team that meets in every step suffers from whatever holds one thread up
@@ -244,8 +249,10 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
         const double team_units = (double)minimum(plan.n_threads, work->blocks);
         const double team_rows = (double)minimum(plan.n_threads, work->active[0]);
         const double own_rows = ceil(rows / team_rows);
-        const double by_rows = vectors * (LOAD * ceil(own_rows / ROWS) + own_rows);
-        const double by_units = vectors / team_units * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
+        const double of_block = 4.0 * (double)(work->hidden + (work->early ? 0 : work->input));
+        const double blocks = (double)work->blocks, own_blocks = ceil(blocks / team_units);
+        const double by_rows = of_block * blocks * (LOAD * ceil(own_rows / ROWS) + own_rows);
+        const double by_units = of_block * own_blocks * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
         plan.by_units = by_units < GAIN * by_rows;
         plan.n_threads = (int)(plan.by_units ? team_units : team_rows);
         const int near = vectors * LANES * sizeof(real) < 0.5 * fl_second_level_cache();

@@ -18,6 +18,7 @@ typedef struct {
     ptrdiff_t c_before_block, c_after_block;
     real *gates;               /* (row)(4)(LANES), or NULL in inference */
     const real *base;          /* (block)(4)(LANES): what the sums begin with, the bias or the part of x as well */
+    ptrdiff_t base_row;        /* how far apart that of different rows is: 0 for the bias */
     ptrdiff_t inputs;          /* terms of x still to add: all, or none */
 } forward_step;
 
@@ -52,10 +53,10 @@ INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         V acc[ROWS][COLS];
         UNROLL
         for (int c = 0; c < COLS; ++c) {
-            V base = v_load(step->base + (block * GATES + pass * COLS + c) * LANES);
+            const real *base = step->base + row * step->base_row + (block * GATES + pass * COLS + c) * LANES;
             UNROLL
             for (int r = 0; r < rows; ++r)
-                acc[r][c] = base;
+                acc[r][c] = v_load(base + r * step->base_row);
         }
         accumulate(acc, rows, COLS, a + work->padded, lda, w, step->inputs);
         accumulate(acc, rows, COLS, a, lda, w + work->input * COLS * LANES, work->hidden);
@@ -97,7 +98,7 @@ static void forward_pair(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     for (int n = 0; n < 2 * PASSES; ++n) {
         UNROLL
         for (int c = 0; c < COLS; ++c)
-            acc[n][c] = v_load(step->base + (block * GATES + n * COLS + c) * LANES);
+            acc[n][c] = v_load(step->base + row * step->base_row + (block * GATES + n * COLS + c) * LANES);
     }
     forward_add_pair(acc, a + work->padded, w, panel, step->inputs);
     forward_add_pair(acc, a, w + work->input * COLS * LANES, panel, work->hidden);
@@ -241,36 +242,52 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
         const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
                         lstm_time_of(pass, work, row, s) * pass->x_time;
-        memcpy(a + row * work->lda + work->padded, x, (size_t)work->input * sizeof(real));
+        copy_row(a + row * work->lda + work->padded, x, work->input);
     }
 }
 
-/* A single row reads all weights for one use each. What x contributes does not wait for the step before, so it is summed
- * for EARLY steps at a time, by tiles whose rows are steps, and W_ih is read once for ROWS of them. The sums are the same
- * bits: bias and x first, then h. (1 row, 100 steps, 2 threads, inference: input 64, hidden 256 .70 -> .62 ms; 256, 256
- * 1.29 -> .81.) */
-static void forward_inputs_early(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s,
-                                 ptrdiff_t end)
+/* Few rows read all weights for few uses each. What x contributes does not wait for the step before, so it is summed for
+ * some steps at a time, by tiles whose rows are steps of one row of the batch, and W_ih is read once for ROWS of them. The
+ * sums are the same bits: bias and x first, then h. By units, the team shares out tiles rather than blocks, which come out
+ * even where 9 blocks do not, and meets once more. (2 threads, inference, ms: 1 row, 100 steps, input 64, hidden 256 .70 ->
+ * .62; 256, 256 1.29 -> .81; EARLY_FIGURES.) */
+static void forward_inputs_early(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,
+                                 ptrdiff_t shares)
 {
-    const ptrdiff_t steps = minimum(EARLY, minimum(end, work->length[0]) - s), tiles = tile_count(steps, ROWS);
-    const ptrdiff_t width = COLS * LANES, k = work->input + work->hidden;
-    for (ptrdiff_t n = share->block_begin * PASSES; n < share->block_end * PASSES; ++n)
-        for (ptrdiff_t t = 0; t < tiles; ++t) {
-            const ptrdiff_t first = tile_begin(steps, tiles, t), rows = tile_begin(steps, tiles, t + 1) - first;
-            real *to[ROWS];
-            for (ptrdiff_t r = 0; r < rows; ++r)
-                to[r] = work->early + (first + r) * work->padded * GATES + n * width;
-            const inner_job job = {
-                .a = (const real *)pass->x + lstm_time_of(pass, work, 0, s + first) * pass->x_time,
-                .lda = pass->reverse ? -pass->x_time : pass->x_time,
-                .segments = 1,
-                .k = work->input,
-                .w = work->panel + n * k * width,
-                .init = work->bias + n * width,
-                .rows = to,
-                .count = width,
-            };
-            inner_product(&job, (int)rows, COLS);
+    const fl_lstm_pass *pass = context->pass;
+    const lstm_work *work = context->work;
+    const ptrdiff_t width = COLS * LANES, k = work->input + work->hidden, parts = work->blocks * PASSES;
+    const ptrdiff_t last_row = minimum(share->row_end, work->active[s]);
+    ptrdiff_t tiles = 0, begin = 0, end, index = 0;
+    for (ptrdiff_t row = share->row_begin; row < last_row; ++row)
+        tiles += tile_count(minimum(minimum(work->ahead, context->end - s), work->length[row] - s), ROWS);
+    end = tiles * parts;
+    if (context->plan.by_units)
+        fl_share(tiles * parts, number, shares, &begin, &end);
+    for (ptrdiff_t part = 0; part < parts; ++part)
+        for (ptrdiff_t row = share->row_begin; row < last_row; ++row) {
+            const ptrdiff_t steps = minimum(minimum(work->ahead, context->end - s), work->length[row] - s);
+            const ptrdiff_t of_row = tile_count(steps, ROWS);
+            for (ptrdiff_t t = 0; t < of_row; ++t, ++index) {
+                if (index < begin || index >= end)
+                    continue;
+                const ptrdiff_t first = tile_begin(steps, of_row, t), rows = tile_begin(steps, of_row, t + 1) - first;
+                real *to[ROWS];
+                for (ptrdiff_t r = 0; r < rows; ++r)
+                    to[r] = work->early + ((first + r) * work->batch + row) * work->padded * GATES + part * width;
+                const inner_job job = {
+                    .a = (const real *)pass->x + work->order[row] * pass->x_batch +
+                         lstm_time_of(pass, work, row, s + first) * pass->x_time,
+                    .lda = pass->reverse ? -pass->x_time : pass->x_time,
+                    .segments = 1,
+                    .k = work->input,
+                    .w = work->panel + part * k * width,
+                    .init = work->bias + part * width,
+                    .rows = to,
+                    .count = width,
+                };
+                inner_product(&job, (int)rows, COLS);
+            }
         }
 }
 
@@ -286,9 +303,14 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
         .c_before_block = work->batch * LANES,
         .c_after = work->c0,
         .c_after_block = work->batch * LANES,
-        .base = work->early ? work->early + (s - context->begin) % EARLY * work->padded * GATES : work->bias,
-        .inputs = work->early ? 0 : work->input,
+        .base = work->bias,
+        .inputs = work->input,
     };
+    if (work->early) {
+        step.base_row = work->padded * GATES;
+        step.base = work->early + (s - context->begin) % work->ahead * work->batch * step.base_row;
+        step.inputs = 0;
+    }
     if (context->pass->training && s >= context->keep) {
         step.c_before = work->cells + lstm_cells_at(work, context->keep, s - 1) * LANES;
         step.c_before_block = work->ldc * LANES;
@@ -323,8 +345,11 @@ static void forward_walk(forward_context *context, ptrdiff_t number, ptrdiff_t s
             break;
         if (pass->training && !context->again && s % work->segment == 0)
             forward_store_state(work, &share, s, s == context->keep);
-        if (work->early && (s - context->begin) % EARLY == 0)
-            forward_inputs_early(pass, work, &share, s, context->end);
+        if (work->early && (s - context->begin) % work->ahead == 0) {
+            forward_inputs_early(context, &share, s, number, shares);
+            if (by_units)
+                fl_wait(&context->barrier, &round, team);
+        }
         const forward_step step = forward_make_step(context, s);
         const ptrdiff_t tiles = tile_count(live, ROWS);
         ptrdiff_t block = share.block_begin;
@@ -338,9 +363,9 @@ static void forward_walk(forward_context *context, ptrdiff_t number, ptrdiff_t s
             }
         if (pass->y && !context->again && units > 0)
             for (ptrdiff_t row = share.row_begin; row < share.row_begin + live; ++row)
-                memcpy((real *)pass->y + work->order[row] * pass->y_batch +
-                           lstm_time_of(pass, work, row, s) * pass->y_time + unit,
-                       forward_h(work, step.a_next, step.next_active, row) + unit, (size_t)units * sizeof(real));
+                copy_row((real *)pass->y + work->order[row] * pass->y_batch +
+                             lstm_time_of(pass, work, row, s) * pass->y_time + unit,
+                         forward_h(work, step.a_next, step.next_active, row) + unit, units);
         if (s + 1 < context->end)
             forward_load(pass, work, s + 1, share.own_begin, share.own_end);
     }
