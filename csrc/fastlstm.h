@@ -33,6 +33,9 @@ const char *fl_isa_active(void);
 int fl_isa_select(const char *name);
 int fl_isa_lanes(fl_dtype dtype); /* elements in one vector of the active instruction set */
 int fl_has_openmp(void);
+/* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (parallel.c). For tests,
+ * and for runtimes whose threads never sleep. */
+void fl_always_wake(int always);
 int fl_openmp_max_threads(void); /* omp_get_max_threads(): what OMP_NUM_THREADS and threadpoolctl allow; 1 without OpenMP */
 
 /* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm_*.h) */

@@ -1,12 +1,13 @@
 """fastlstm: LSTM networks on CPUs - train, validate, save and reuse, with NumPy and a small C library."""
 
-from ._openmp import short_waits
+from ._openmp import never_sleeps, short_waits
 
 try:
     with short_waits():
         from . import _core
 
         _core.openmp_max_threads()  # LLVM's runtime reads its settings at the first call
+        _core.always_wake(never_sleeps())
 except ImportError as error:
     raise ImportError(
         "the compiled part of fastlstm is missing or broken. In a checkout of the source, install it first "

@@ -24,6 +24,7 @@ cdef extern from "fastlstm.h" nogil:
     int fl_isa_lanes(fl_dtype dtype)
     int fl_has_openmp()
     int fl_openmp_max_threads()
+    void fl_always_wake(int always)
 
     ctypedef struct fl_lstm_pass:
         ptrdiff_t batch, time, input, hidden
@@ -151,6 +152,11 @@ def openmp():
 def openmp_max_threads():
     """OpenMP's own limit (what threadpoolctl sets); 1 without OpenMP."""
     return fl_openmp_max_threads()
+
+
+def always_wake(bint always):
+    """Whether small work goes to several threads even if they sleep; see ``fl_always_wake`` in csrc/fastlstm.h."""
+    fl_always_wake(always)
 
 
 def compiler():

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["short_waits"]
+__all__ = ["never_sleeps", "short_waits"]
 
 _SETTINGS = {
     "GOMP_SPINCOUNT": "10000",  # rounds; GNU
@@ -38,3 +38,8 @@ def short_waits() -> Iterator[None]:
     finally:
         for name in _SETTINGS:
             os.environ.pop(name, None)
+
+
+def never_sleeps() -> bool:
+    """Whether the user wants threads that wait for work without sleeping."""
+    return os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "active"

@@ -10,6 +10,8 @@ import pytest
 
 from fastlstm import _core
 
+_core.always_wake(True)  # small work is to be done by several threads, too, where a test asks for them
+
 sys.path.insert(0, str(Path(__file__).parent))  # for `import helpers`, with pytest's importlib mode
 
 

@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 
 import fastlstm as fl
-from fastlstm import _core, config
+from fastlstm import _core, _openmp, config
 
 needs_openmp = pytest.mark.skipif(not _core.openmp(), reason="built without OpenMP")
 
@@ -326,3 +327,26 @@ def test_openmp_waits_for_a_short_time_unless_told_otherwise(chosen, expected, t
     if not seen:
         pytest.skip("not GNU's OpenMP")
     assert seen[1] == expected
+
+
+def test_a_team_that_sleeps_is_left_alone_for_small_work_and_the_bits_are_the_same():
+    rng = np.random.default_rng(0)
+    model = fl.Model([fl.LSTM(24, return_sequences=True), fl.Dense(3)], input_size=6, seed=0)
+    x = rng.standard_normal((40, 30, 6)).astype("f4")
+    expected = model.predict(x, n_threads=1)
+    try:
+        for always in (True, False):
+            _core.always_wake(always)
+            for pause in (0.0, 0.0, 0.002, 0.0):
+                time.sleep(pause)
+                np.testing.assert_array_equal(model.predict(x, n_threads=2), expected)
+    finally:
+        _core.always_wake(True)
+
+
+@pytest.mark.parametrize("policy, expected", [("active", True), (" ACTIVE", True), ("passive", False), (None, False)])
+def test_threads_that_never_sleep_on_request(monkeypatch, policy, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    assert _openmp.never_sleeps() is expected

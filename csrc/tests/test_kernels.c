@@ -565,6 +565,7 @@ static void test_optimizers(fl_dtype dtype)
 
 int main(void)
 {
+    fl_always_wake(1); /* several threads are to run what is small here, too */
     expect(fl_isa_select("no such set") == -1, "an unknown instruction set");
     for (int k = 0; k < fl_isa_count(); ++k) {
         snprintf(where, sizeof where, "%s", fl_isa_name(k));
