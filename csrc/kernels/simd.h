@@ -255,14 +255,3 @@ static inline ptrdiff_t minimum(ptrdiff_t a, ptrdiff_t b)
 {
     return a < b ? a : b;
 }
-
-/* memcpy for a few elements, without its call: rows of x and y, a handful of which make up a step (32 rows, 50 steps, input
- * 8, hidden 32: COPY). */
-INLINE void copy_row(real *to, const real *from, ptrdiff_t count)
-{
-    ptrdiff_t k = 0;
-    for (; k + LANES <= count; k += LANES)
-        v_store(to + k, v_load(from + k));
-    if (k < count)
-        v_store_part(to + k, v_load_part(from + k, count - k), count - k);
-}
