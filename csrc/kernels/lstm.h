@@ -62,7 +62,7 @@ typedef struct {
     ptrdiff_t blocks, padded; /* of hidden units; padded = blocks * LANES */
     ptrdiff_t lda, ldn, ldc;
     ptrdiff_t steps;             /* live (row, step) pairs */
-    ptrdiff_t terms, group;      /* of the weight gradient: backward_weights */
+    ptrdiff_t group;             /* steps of which the weight gradient is summed at a time: backward_weights */
     ptrdiff_t segment, segments; /* steps of a segment, and how many there are */
     ptrdiff_t ahead;             /* steps of `early` */
     int64_t *order;  /* (batch): sorted row -> row of the batch */
@@ -90,8 +90,7 @@ static void *take(char *base, size_t *used, double count, size_t size)
  * alone; segments are made of whole groups, so that the sums are the same bits with any checkpoint_every. */
 static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
 {
-    work->terms = outer_terms(pass->hidden + pass->input + 1);
-    work->group = work->terms / (pass->batch > 0 ? pass->batch : 1);
+    work->group = TERMS / (pass->batch > 0 ? pass->batch : 1);
     if (work->group < 1)
         work->group = 1;
     work->segment = pass->time;
@@ -239,7 +238,7 @@ static void lstm_share_rows(const lstm_work *work, ptrdiff_t share, ptrdiff_t sh
 #define GAIN 0.9
 #define SHARES 4 /* for each thread */
 #define SHARE_ROWS 8
-#define SHARE_ROWS_FAR 32
+#define SHARE_ROWS_FAR 64
 
 typedef struct {
     int n_threads;

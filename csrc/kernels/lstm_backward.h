@@ -424,8 +424,11 @@ static void backward_weights(void *context, ptrdiff_t task)
     fl_share(work->blocks * tiles.all, task, job->tasks, &begin, &end);
     for (ptrdiff_t s = (job->sum_end - 1) / work->group * work->group; s >= job->sum_begin; s -= work->group) {
         const ptrdiff_t group_end = backward_pair(job, minimum(s + work->group, job->sum_end));
-        for (ptrdiff_t n = backward_pair(job, s); n < group_end; n += work->terms) {
-            const ptrdiff_t n_end = minimum(n + work->terms, group_end);
+        const ptrdiff_t group_begin = backward_pair(job, s), pairs = group_end - group_begin;
+        const ptrdiff_t pieces = tile_count(pairs, TERMS);
+        for (ptrdiff_t piece = 0; piece < pieces; ++piece) {
+            const ptrdiff_t n = group_begin + tile_begin(pairs, pieces, piece);
+            const ptrdiff_t n_end = group_begin + tile_begin(pairs, pieces, piece + 1);
             backward_add_h(job, &tiles, begin, end, s, n, n_end);
             backward_add_x(job, &tiles, begin, end, s, n, n_end);
         }

@@ -178,16 +178,9 @@ static inline ptrdiff_t tile_begin(ptrdiff_t count, ptrdiff_t tiles, ptrdiff_t t
     return count * t / tiles;
 }
 
-/* Terms of an outer product that are summed before they are added to the result: it bounds the rounding error of long
- * sums, and keeps `a` and g in the caches while all tiles pass over them. A function of the shape alone, so that the
- * sums do not depend on the machine's state. */
+/* Terms of an outer product that are summed before they are added to the result, at most: it bounds the rounding error of
+ * long sums, and keeps a tile's `a` and g in the caches while the other tiles pass over them. */
 enum { TERMS = 256 };
-
-static inline ptrdiff_t outer_terms(ptrdiff_t row_elements)
-{
-    ptrdiff_t terms = (ptrdiff_t)(256 * 1024 / sizeof(real)) / row_elements;
-    return terms < 32 ? 32 : terms > TERMS ? TERMS : terms;
-}
 
 /* to[p][lane] = from[lane][p] for p < count; the lanes from `rows` on get zeros. By blocks of LANES x LANES in registers:
  * element by element, packing took 15 % of an inference over 100 steps of one row (input 64, hidden 256). */
