@@ -48,13 +48,14 @@ typedef struct {
     int reverse;                          /* 1: row b runs from its own last step, lengths[b]-1, down to 0 */
     int training;                         /* 1: keep in the workspace what the backward pass needs */
     ptrdiff_t checkpoint_every;           /* of training, > 0: keep that of about so many steps only, and the state at the
-                                             beginning of every so many; the backward pass computes the others again,
-                                             and reads x again. The same bits come out. 0: keep all steps */
+                                             beginning of every so many; the backward pass computes the others again.
+                                             The same bits come out. 0: keep all steps */
 
     const void *weight_ih, *weight_hh;
     const void *bias_ih, *bias_hh; /* NULL: no bias */
 
-    const void *x; /* (batch, time, input): element (b, t, k) at b * x_batch + t * x_time + k; padding is never read */
+    const void *x; /* (batch, time, input): element (b, t, k) at b * x_batch + t * x_time + k; padding is never read.
+                      The backward pass reads x and the weights again */
     ptrdiff_t x_batch, x_time;
     const void *h0, *c0; /* (batch, hidden); NULL: zeros */
 

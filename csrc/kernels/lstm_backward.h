@@ -8,11 +8,11 @@
  *   dc_(t-1) = dc f                  dh_(t-1) = W_hh' dz          dx_t = W_ih' dz
  *   dW_ih = sum dz x_t'              dW_hh = sum dz h_(t-1)'      db_ih = db_hh = sum dz        over rows and steps
  *
- * First the team walks back through a segment of time (all of it, but for checkpoint_every: lstm.h), by rows or by units as
- * in the forward pass, with inner products of dz and the transposed W_hh. What is left then are matrix products over all
- * (row, step) pairs n of the segment, with no time structure: dx is shared out by n (by rows it is part of the walk); the
- * weight gradient by tiles of the result, each summed by one thread in an order that depends on the shape alone. tanh(c_t) is computed again rather than
- * stored, and h_t with it.
+ * The team walks back through some steps, by rows or by units as in the forward pass, with inner products of dz and the
+ * transposed W_hh. What these steps leave are matrix products over (row, step) pairs n with no time structure: dx is shared
+ * out by n (by rows it is part of the walk); the weight gradient by tiles of the result, each summed by one thread in an
+ * order that depends on the shape alone. Then come the steps before. tanh(c_t) is computed again rather than stored, and
+ * h_t with it. With checkpoint_every all this is done segment by segment (lstm.h).
  */
 
 typedef struct {
@@ -20,11 +20,11 @@ typedef struct {
     const fl_lstm_gradients *out;
     const lstm_work *work;
     lstm_plan plan;
-    ptrdiff_t first;       /* step at which the segment begins */
-    ptrdiff_t begin, end;  /* the steps to walk back through, of this segment */
+    ptrdiff_t first;              /* step at which the segment begins */
+    ptrdiff_t begin, end;         /* the steps to walk back through, of this segment */
     ptrdiff_t sum_begin, sum_end; /* the steps to add to the weight gradient */
-    ptrdiff_t h_vectors;   /* width of a panel of W_hh', in vectors */
-    ptrdiff_t tasks;       /* into how many the inputs' rows, or the weights' tiles, are cut */
+    ptrdiff_t h_vectors;          /* width of a panel of W_hh', in vectors */
+    ptrdiff_t tasks;              /* into how many the inputs' rows, or the weights' tiles, are cut */
     fl_barrier barrier;
 } backward_context;
 
