@@ -25,6 +25,7 @@ from .loading import load
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
 from .optimizers import SGD, Adam, AdamW, RMSprop
+from .pytorch import from_torch
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
 from .stream import Stream
 from .training import TrainingDiverged
@@ -64,6 +65,7 @@ __all__ = [
     "callbacks",
     "data",
     "datasets",
+    "from_torch",
     "get_num_threads",
     "load",
     "losses",

@@ -332,6 +332,36 @@ class Model:
         for name, parameter in parameters.items():
             parameter[...] = arrays[name]
 
+    def to_torch_state_dict(self, prefixes: Sequence[str] | None = None) -> dict[str, Array]:
+        """The parameters under the names that a PyTorch module has for them.
+
+        ``module.load_state_dict({k: torch.from_numpy(v) for k, v in model.to_torch_state_dict().items()})`` puts them
+        into a module of the same layers and sizes; `from_torch` is the way back. PyTorch is not needed.
+
+        Parameters
+        ----------
+        prefixes : sequence of str, optional
+            Names of the module's layers, one for each layer here that has parameters: ``["lstm", "fc"]`` gives
+            ``"lstm.weight_ih_l0"``, ``"fc.weight"``. By default a model that is one LSTM has names without a prefix, as
+            ``nn.LSTM`` itself, and others the index in `layers`, as ``nn.Sequential``: ``"0.weight_ih_l0"``.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Copies, in the model's dtype and PyTorch's shapes.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+        TypeError, ValueError
+            If the prefixes are not as many different texts.
+        """
+        self._require_built()
+        from .pytorch import to_torch_state_dict  # here: that module builds models
+
+        return to_torch_state_dict(self, prefixes)
+
     # ------------------------------------------------------------------------------------------ passes
 
     def _tape(self, training: bool) -> Tape:

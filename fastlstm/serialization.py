@@ -20,13 +20,15 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-__all__ = ["load", "save"]
+__all__ = ["is_model", "load", "parse_views", "read_file", "save", "view_array"]
+
+T = TypeVar("T")
 
 _FORMAT = "fastlstm"
 _FORMAT_VERSION = "1"
@@ -117,33 +119,76 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     OSError
         The file does not exist or cannot be read.
     """
+    return read_file(path, _parse, "a fastlstm model")
+
+
+def read_file(path: str | os.PathLike[str], parse: Callable[[bytes], T], kind: str) -> T:
+    """What ``parse`` makes of the bytes of a file that begins like a .safetensors file.
+
+    Parameters
+    ----------
+    path : path
+        Must be a regular file.
+    parse : callable
+        Its ValueErrors are given the path.
+    kind : str
+        What the caller looks for, with its article, for the messages.
+
+    Raises
+    ------
+    ValueError
+        The file does not begin like a .safetensors file, or ``parse`` raised it.
+    OSError
+        The file does not exist or cannot be read.
+    """
     info = os.stat(path)
     if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
         # A pipe may block, a device may not end.
-        raise ValueError(f"{os.fspath(path)}: not a fastlstm model: it is not a regular file")
+        raise ValueError(f"{os.fspath(path)}: not {kind}: it is not a regular file")
     with open(path, "rb") as file:
         try:
             # The first bytes tell most foreign files, which may be huge, before they are read.
-            _header_size(file.read(9), info.st_size)
+            _header_size(file.read(9), info.st_size, kind)
             file.seek(0)
-            return _parse(file.read())
+            return parse(file.read())
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
-def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Check the bytes of a whole file and return their tensors and config."""
-    size = _header_size(data[:9], len(data))
+def parse_views(data: bytes, kind: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The tensors of a whole file as the safetensors package gives them ("shape", "dtype", "data"), and the header."""
+    size = _header_size(data[:9], len(data), kind)
     from safetensors import SafetensorError, deserialize  # here: not every process reads a file
 
     try:
         views = dict(deserialize(data))
     except SafetensorError as error:
         raise ValueError(f"truncated, damaged, or not a .safetensors file ({error})") from None
-    header = _decode_json(data[8 : 8 + size], "header")
+    return views, _decode_json(data[8 : 8 + size], "header")
+
+
+def view_array(name: str, view: Mapping[str, Any], dtype: np.dtype[Any]) -> np.ndarray:
+    """One of `parse_views`'s tensors as a read-only array of this dtype, little-endian."""
+    array: np.ndarray = np.frombuffer(view["data"], dtype.newbyteorder("<"))
+    try:
+        array = array.reshape(view["shape"])
+    except (OverflowError, ValueError):  # e.g. (0, 2**63), or more axes than NumPy has
+        raise ValueError(f"tensor {name!r} has a shape that NumPy cannot hold") from None
+    return array
+
+
+def is_model(header: Mapping[str, Any]) -> bool:
+    """Whether a file with this header is one of :func:`save`'s."""
     metadata = header.get(_METADATA)
-    if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
+    return isinstance(metadata, dict) and metadata.get("format") == _FORMAT
+
+
+def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Check the bytes of a whole file and return their tensors and config."""
+    views, header = parse_views(data, "a fastlstm model")
+    if not is_model(header):
         raise ValueError("a .safetensors file, but not a fastlstm model; only Model.save writes those")
+    metadata = header[_METADATA]
     version, text, digest = (metadata.get(key, "") for key in ("format_version", "config", "sha256"))
     if version != _FORMAT_VERSION:
         if re.fullmatch("[1-9][0-9]{0,8}", version):
@@ -158,26 +203,22 @@ def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         dtype = _DTYPES.get(view["dtype"])
         if dtype is None:
             raise ValueError(f"tensor {name!r} is {view['dtype']}; expected one of {', '.join(_DTYPES)}")
-        array = np.frombuffer(view["data"], dtype.newbyteorder("<"))
-        try:
-            arrays[name] = array.reshape(view["shape"])
-        except (OverflowError, ValueError):  # e.g. (0, 2**63), or more axes than NumPy has
-            raise ValueError(f"tensor {name!r} has a shape that NumPy cannot hold") from None
+        arrays[name] = view_array(name, view, dtype)
     if _digest(arrays, text) != digest:
         raise ValueError("the file was altered or damaged after saving (its checksum differs)")
     config = _decode_json(text.encode(), "config")
     return {name: np.require(a, a.dtype.newbyteorder("="), ["C", "W"]) for name, a in arrays.items()}, config
 
 
-def _header_size(start: bytes, file_size: int) -> int:
+def _header_size(start: bytes, file_size: int, kind: str) -> int:
     """Return the header's length from the first 9 bytes of a file, once it fits a safetensors file."""
     if file_size == 0:
         raise ValueError("the file is empty")
     size = int.from_bytes(start[:8], "little")
     if len(start) < 9 or start[8:] != b"{":
-        raise ValueError("not a fastlstm model: the file does not begin like a .safetensors file")
+        raise ValueError(f"not {kind}: the file does not begin like a .safetensors file")
     if size > min(file_size - 8, _MAX_HEADER):
-        raise ValueError(f"truncated, or not a fastlstm model: {size} bytes of header, {file_size} of file")
+        raise ValueError(f"truncated, or not {kind}: {size} bytes of header, {file_size} of file")
     return size
 
 
