@@ -273,7 +273,7 @@ void fl_parallel(int n_threads, fl_body body, void *context)
     body(context, 0, 1);
 }
 
-void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_task task, void *context)
+void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_body body, void *context)
 {
     n_threads = team_of(n_threads < n_tasks ? n_threads : (int)n_tasks);
 #if defined(_OPENMP)
@@ -284,12 +284,12 @@ void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_task task, void *con
             arrive(&start, omp_get_thread_num(), omp_get_num_threads());
 #pragma omp for schedule(dynamic, 1) nowait
             for (ptrdiff_t k = 0; k < n_tasks; ++k)
-                task(context, k);
+                body(context, k, n_tasks);
         }
         team_rests();
         return;
     }
 #endif
     for (ptrdiff_t k = 0; k < n_tasks; ++k)
-        task(context, k);
+        body(context, k, n_tasks);
 }

@@ -4,17 +4,15 @@
 
 #include <stddef.h>
 
-/* The work of one thread: `thread` of a team of `team`. The team may be smaller than what was asked for, so a body
- * derives its share from `team`, and its results must not depend on it. */
-typedef void (*fl_body)(void *context, int thread, int team);
+/* One part of some work: a thread of a team, or a task of several. The team may be smaller than what was asked for, so a
+ * body derives its share from `parts`, and its results must not depend on it. */
+typedef void (*fl_body)(void *context, ptrdiff_t part, ptrdiff_t parts);
 
-typedef void (*fl_task)(void *context, ptrdiff_t task);
-
-/* Runs body on up to n_threads threads and waits for all of them. On one thread it is a plain call. */
+/* Runs body once on each of up to n_threads threads and waits for all of them. On one thread it is a plain call. */
 void fl_parallel(int n_threads, fl_body body, void *context);
 
-/* Runs tasks 0 to n_tasks - 1 on up to n_threads threads, each taking the next when it is free, and waits for all. */
-void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_task task, void *context);
+/* Runs body for each of n_tasks parts on up to n_threads threads, each taking the next when it is free, and waits for all. */
+void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_body body, void *context);
 
 /* Bytes of a core's second-level cache; a common size where the system does not tell. */
 double fl_second_level_cache(void);

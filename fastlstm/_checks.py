@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from typing import Any
+
+
+def checkpoints(value: Any) -> int:
+    """`checkpoint_every` as the kernels take it: 0 for None. More steps than there are is all of them."""
+    return 0 if value is None else min(count("checkpoint_every", value), sys.maxsize)
 
 
 def real(name: str, value: Any) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import serialization, training
-from ._checks import count
+from ._checks import checkpoints, count
 from .buffers import aligned_zeros, sealed
 from .callbacks import Callback
 from .config import resolve_threads
@@ -435,8 +435,7 @@ class Model:
         state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
             Initial states, each (num_layers * directions, batch, hidden_size); zeros by default.
         training : bool, default False
-            Apply dropout, and keep what `backward` needs. `X` must not change before `backward` has been called, which
-            may read it again.
+            Apply dropout, and keep what `backward` needs. `X` must not change before `backward`, which reads it again.
         return_state : bool, default False
             Also give the final states, as a list of (h, c).
         n_threads : int, optional
@@ -460,7 +459,7 @@ class Model:
         """
         if training:
             self._require_unfrozen("forward(training=True)")
-        every = 0 if checkpoint_every is None else min(count("checkpoint_every", checkpoint_every), sys.maxsize)
+        every = checkpoints(checkpoint_every)
         inputs = as_sequences(X, lengths, tokens=self.takes_tokens)
         inputs.check_finite(self.dtype)
         self._build_from(inputs)

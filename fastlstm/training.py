@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -156,7 +155,7 @@ def fit(
     epochs = _checks.count("epochs", epochs)
     batch_size = _checks.count("batch_size", batch_size)
     seed = model.seed if seed is None else _checks.count("seed", seed, least=0)
-    every = 0 if checkpoint_every is None else min(_checks.count("checkpoint_every", checkpoint_every), sys.maxsize)
+    every = _checks.checkpoints(checkpoint_every)
     callbacks = _checked_callbacks(callbacks, verbose)
     user_metrics = named_metrics(metrics)
 

@@ -92,7 +92,7 @@ static void dense_pack_backward(const fl_dense_pass *pass, real *to)
     }
 }
 
-static void dense_forward_body(void *argument, int thread, int team)
+static void dense_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const dense_context *context = argument;
     const fl_dense_pass *pass = context->pass;
@@ -120,7 +120,7 @@ static void dense_forward(const fl_dense_pass *pass)
     fl_parallel(fl_worthwhile_threads(pass->n_threads, dense_work(pass)), dense_forward_body, &context);
 }
 
-static void dense_dx_body(void *argument, int thread, int team)
+static void dense_dx_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const dense_context *context = argument;
     const fl_dense_pass *pass = context->pass;
@@ -130,7 +130,7 @@ static void dense_dx_body(void *argument, int thread, int team)
         dense_rows(context->panel, NULL, pass->output, pass->input, context->dy, context->dx, begin, end);
 }
 
-static void dense_dweight_body(void *argument, int thread, int team)
+static void dense_dweight_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const dense_context *context = argument;
     const fl_dense_pass *pass = context->pass;
@@ -171,7 +171,7 @@ static void dense_dweight_body(void *argument, int thread, int team)
     }
 }
 
-static void dense_dbias_body(void *argument, int thread, int team)
+static void dense_dbias_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const dense_context *context = argument;
     const ptrdiff_t rows = context->pass->rows, output = context->pass->output;

@@ -36,7 +36,7 @@ typedef struct {
     real *to;
 } embedding_context;
 
-static void embedding_forward_body(void *argument, int thread, int team)
+static void embedding_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const embedding_context *job = argument;
     ptrdiff_t begin, end;
@@ -46,7 +46,7 @@ static void embedding_forward_body(void *argument, int thread, int team)
                (size_t)job->width * sizeof(real));
 }
 
-static void embedding_backward_body(void *argument, int thread, int team)
+static void embedding_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const embedding_context *job = argument;
     ptrdiff_t begin, end;
@@ -82,7 +82,7 @@ typedef struct {
     uint64_t seed;
 } dropout_context;
 
-static void dropout_body(void *argument, int thread, int team)
+static void dropout_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const dropout_context *job = argument;
     enum { GROUP = 16 }; /* counters evaluated side by side, so that the rounds vectorize */

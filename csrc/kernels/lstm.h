@@ -269,6 +269,15 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
     return plan;
 }
 
+/* Has a team walk: every share of the rows, or every thread's units. */
+static void lstm_run(const lstm_plan *plan, fl_body walk, void *context)
+{
+    if (plan->by_units)
+        fl_parallel(plan->n_threads, walk, context);
+    else
+        fl_parallel_tasks(plan->n_threads, plan->shares, walk, context);
+}
+
 /* A part of the walk. */
 typedef struct {
     ptrdiff_t own_begin, own_end;     /* rows whose beginnings and ends (states, x, padding) it handles */
@@ -289,7 +298,7 @@ static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t
     if (by_units) {
         share.row_begin = 0;
         share.row_end = work->batch;
-        fl_share(tile_count(work->blocks, together), (int)number, (int)shares, &share.block_begin, &share.block_end);
+        fl_share(tile_count(work->blocks, together), number, shares, &share.block_begin, &share.block_end);
         share.block_begin *= together;
         share.block_end = minimum(share.block_end * together, work->blocks);
     }

@@ -24,7 +24,6 @@ typedef struct {
     ptrdiff_t begin, end;         /* the steps to walk back through, of this segment */
     ptrdiff_t sum_begin, sum_end; /* the steps to add to the weight gradient */
     ptrdiff_t h_vectors;          /* width of a panel of W_hh', in vectors */
-    ptrdiff_t tasks;              /* into how many the inputs' rows, or the weights' tiles, are cut */
     fl_barrier barrier;
 } backward_context;
 
@@ -61,7 +60,7 @@ static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrd
             }
 }
 
-static void backward_pack(void *context, int thread, int team)
+static void backward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const backward_context *job = context;
     const lstm_work *work = job->work;
@@ -230,13 +229,13 @@ static void backward_inputs_step(const backward_context *job, const lstm_share *
 }
 
 /* dx of a part of all n: after a walk by units, in which no thread has all of a row's dz. */
-static void backward_inputs(void *argument, ptrdiff_t task)
+static void backward_inputs(void *argument, ptrdiff_t task, ptrdiff_t tasks)
 {
     const backward_context *job = argument;
     const lstm_work *work = job->work;
     ptrdiff_t begin, end, s = job->begin;
     const ptrdiff_t all = backward_pair(job, job->begin), before = work->offset[job->first];
-    fl_share(backward_pair(job, job->end) - all, task, job->tasks, &begin, &end);
+    fl_share(backward_pair(job, job->end) - all, task, tasks, &begin, &end);
     const ptrdiff_t tiles = tile_count(end - begin, ROWS);
     for (ptrdiff_t t = 0; t < tiles; ++t) {
         const ptrdiff_t n = all + begin + tile_begin(end - begin, tiles, t);
@@ -252,8 +251,9 @@ static void backward_inputs(void *argument, ptrdiff_t task)
 }
 
 /* Walks one share back through the segment. */
-static void backward_walk(backward_context *job, ptrdiff_t number, ptrdiff_t shares)
+static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
 {
+    backward_context *job = context;
     const lstm_work *work = job->work;
     const int by_units = job->plan.by_units, team = (int)shares;
     const lstm_share share = lstm_share_walk(work, by_units, job->h_vectors, number, shares);
@@ -280,17 +280,6 @@ static void backward_walk(backward_context *job, ptrdiff_t number, ptrdiff_t sha
         fl_wait(&job->barrier, &round, team);
     if (job->begin == 0)
         backward_end(job, share.own_begin, share.own_end);
-}
-
-static void backward_by_units(void *context, int thread, int team)
-{
-    backward_walk(context, thread, team);
-}
-
-static void backward_by_rows(void *argument, ptrdiff_t task)
-{
-    backward_context *context = argument;
-    backward_walk(context, task, context->plan.shares);
 }
 
 /* The tiles of the weight gradient: for each block of units (rows of W) those of the columns h, then those of x and 1. An h
@@ -415,13 +404,13 @@ static void backward_add_x(const backward_context *job, const gradient_tiles *ti
 /* One part of the weight gradient's tiles, over all pairs of steps [sum_begin, sum_end). The pairs are taken in groups
  * of whole steps, the latest group first, so that it makes no difference where a segment or a walk begins; a group of many
  * rows in pieces. */
-static void backward_weights(void *context, ptrdiff_t task)
+static void backward_weights(void *context, ptrdiff_t task, ptrdiff_t tasks)
 {
     const backward_context *job = context;
     const lstm_work *work = job->work;
     const gradient_tiles tiles = backward_tiles(work);
     ptrdiff_t begin, end;
-    fl_share(work->blocks * tiles.all, task, job->tasks, &begin, &end);
+    fl_share(work->blocks * tiles.all, task, tasks, &begin, &end);
     for (ptrdiff_t s = (job->sum_end - 1) / work->group * work->group; s >= job->sum_begin; s -= work->group) {
         const ptrdiff_t group_end = backward_pair(job, minimum(s + work->group, job->sum_end));
         const ptrdiff_t group_begin = backward_pair(job, s), pairs = group_end - group_begin;
@@ -436,7 +425,7 @@ static void backward_weights(void *context, ptrdiff_t task)
 }
 
 /* Adds the sums of some blocks to the caller's arrays. */
-static void backward_unpack(void *context, int thread, int team)
+static void backward_unpack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const backward_context *job = context;
     const fl_lstm_gradients *out = job->out;
@@ -490,18 +479,13 @@ static void backward_steps(backward_context *context, double weights, int want_w
     const ptrdiff_t pairs = backward_pair(context, context->end) - backward_pair(context, context->begin);
     const int n_threads = fl_worthwhile_threads(context->pass->n_threads, (double)pairs * weights);
     context->barrier.arrived = 0;
-    if (plan.by_units)
-        fl_parallel(plan.n_threads, backward_by_units, context);
-    else
-        fl_parallel_tasks(plan.n_threads, plan.shares, backward_by_rows, context);
-    if (context->out->dx && plan.by_units) {
-        context->tasks = backward_cut(n_threads, tile_count(pairs, ROWS));
-        fl_parallel_tasks(n_threads, context->tasks, backward_inputs, context);
-    }
+    lstm_run(&plan, backward_walk, context);
+    if (context->out->dx && plan.by_units)
+        fl_parallel_tasks(n_threads, backward_cut(n_threads, tile_count(pairs, ROWS)), backward_inputs, context);
     context->sum_begin = context->begin + (context->begin > context->first ? context->work->group : 0);
     if (want_weights && context->sum_begin < context->sum_end) {
-        context->tasks = backward_cut(n_threads, context->work->blocks * backward_tiles(context->work).all);
-        fl_parallel_tasks(n_threads, context->tasks, backward_weights, context);
+        const ptrdiff_t tiles = context->work->blocks * backward_tiles(context->work).all;
+        fl_parallel_tasks(n_threads, backward_cut(n_threads, tiles), backward_weights, context);
         context->sum_end = context->sum_begin;
     }
 }
@@ -531,7 +515,7 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         if (segment < work.segments - 1) {
             forward_context forward = {.pass = pass, .work = &work, .plan = plan, .begin = context.first, .end = last,
                                        .keep = context.first, .again = 1};
-            forward_run(&forward);
+            lstm_run(&plan, forward_walk, &forward);
         }
         context.begin = context.sum_end = last;
         do { /* once with no steps at all, too: the state's gradient goes through */

@@ -136,7 +136,7 @@ typedef struct {
 } forward_context;
 
 /* One thread's share of the packing: unit blocks. */
-static void forward_pack(void *context, int thread, int team)
+static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const fl_lstm_pass *pass = ((forward_context *)context)->pass;
     const lstm_work *work = ((forward_context *)context)->work;
@@ -322,8 +322,9 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
 }
 
 /* Walks one share from context->begin to context->end. */
-static void forward_walk(forward_context *context, ptrdiff_t number, ptrdiff_t shares)
+static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
 {
+    forward_context *context = argument;
     const fl_lstm_pass *pass = context->pass;
     const lstm_work *work = context->work;
     const int by_units = context->plan.by_units, team = (int)shares;
@@ -375,25 +376,6 @@ static void forward_walk(forward_context *context, ptrdiff_t number, ptrdiff_t s
         forward_end(context, share.own_begin, share.own_end);
 }
 
-static void forward_by_units(void *context, int thread, int team)
-{
-    forward_walk(context, thread, team);
-}
-
-static void forward_by_rows(void *argument, ptrdiff_t task)
-{
-    forward_context *context = argument;
-    forward_walk(context, task, context->plan.shares);
-}
-
-static void forward_run(forward_context *context)
-{
-    if (context->plan.by_units)
-        fl_parallel(context->plan.n_threads, forward_by_units, context);
-    else
-        fl_parallel_tasks(context->plan.n_threads, context->plan.shares, forward_by_rows, context);
-}
-
 static void lstm_forward(const fl_lstm_pass *pass)
 {
     lstm_work work;
@@ -409,5 +391,5 @@ static void lstm_forward(const fl_lstm_pass *pass)
     const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
     if (!pass->packed)
         fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), forward_pack, &context);
-    forward_run(&context);
+    lstm_run(&context.plan, forward_walk, &context);
 }

@@ -26,7 +26,7 @@ typedef struct {
     int nesterov;
 } update_context;
 
-static void sgd_body(void *argument, int thread, int team)
+static void sgd_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const update_context u = *(const update_context *)argument;
     real *restrict p = u.p, *restrict m = u.m;
@@ -59,7 +59,7 @@ static real square_root(real x)
 #endif
 }
 
-static void rmsprop_body(void *argument, int thread, int team)
+static void rmsprop_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const update_context u = *(const update_context *)argument;
     real *restrict p = u.p, *restrict m = u.m, *restrict v = u.v;
@@ -83,7 +83,7 @@ static void rmsprop_body(void *argument, int thread, int team)
     }
 }
 
-static void adam_body(void *argument, int thread, int team)
+static void adam_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const update_context u = *(const update_context *)argument;
     real *restrict p = u.p, *restrict m = u.m, *restrict v = u.v;
@@ -165,7 +165,7 @@ static double sum_of_squares(const real *x, ptrdiff_t n)
     return total;
 }
 
-static void norm_body(void *argument, int thread, int team)
+static void norm_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     norm_context *context = argument;
     ptrdiff_t begin, end;
@@ -195,7 +195,7 @@ typedef struct {
     real value;
 } rescale_context;
 
-static void scale_body(void *argument, int thread, int team)
+static void scale_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const rescale_context job = *(const rescale_context *)argument;
     ptrdiff_t begin, end;
@@ -204,7 +204,7 @@ static void scale_body(void *argument, int thread, int team)
         job.x[k] *= job.value;
 }
 
-static void clip_body(void *argument, int thread, int team)
+static void clip_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const rescale_context job = *(const rescale_context *)argument;
     ptrdiff_t begin, end;

@@ -32,7 +32,7 @@ static real softmax_sum(const real *z, ptrdiff_t classes, real most, real *out)
     return sum;
 }
 
-static void softmax_body(void *argument, int thread, int team)
+static void softmax_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const softmax_context *job = argument;
     const ptrdiff_t classes = job->classes;
