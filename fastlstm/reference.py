@@ -14,24 +14,42 @@ References
 .. [4] N. Srivastava et al., "Dropout", JMLR 15, 2014.
 .. [5] J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. (Philox.)
 .. [6] D. Kingma, J. Ba, "Adam", ICLR 2015; I. Loshchilov, F. Hutter, "Decoupled weight decay", ICLR 2019.
+.. [7] F. Gers, J. Schmidhuber, "Recurrent nets that time and count", IJCNN 2000. (Peepholes.)
+.. [8] H. Sak, A. Senior, F. Beaufays, "Long short-term memory recurrent neural network architectures for large scale
+       acoustic modeling", Interspeech 2014. (Recurrent projection; clipping of the cell.)
+.. [9] K. Greff et al., "LSTM: A search space odyssey", arXiv:1503.04069. (Coupled input and forget gates, and a survey
+       of the others.)
+.. [10] J. Ba, J. Kiros, G. Hinton, "Layer normalization", arXiv:1607.06450, eqs. (20)-(22).
+.. [11] S. Semeniuta, A. Severyn, E. Barth, "Recurrent dropout without memory loss", COLING 2016.
+.. [12] Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", NIPS
+        2016.
+.. [13] D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017.
+.. [14] ONNX operator LSTM, onnx.ai/onnx/operators/onnx__LSTM.html. (Choice of activations; clipping of their inputs.)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from .cell import NORM_EPS, PLAIN, Cell
+
 __all__ = [
+    "CellWeights",
     "LSTMTrace",
     "adam",
+    "any_cell_backward",
+    "any_cell_forward",
     "cell_backward",
     "cell_forward",
     "dense_backward",
     "dense_forward",
     "dropout_mask",
+    "layer_norm",
+    "layer_norm_backward",
     "lstm_backward",
     "lstm_forward",
     "philox4x32",
@@ -110,6 +128,168 @@ def cell_backward(
     return np.concatenate([dz_i, dz_f, dz_g, dz_o], axis=1), dc * f
 
 
+# ---------------------------------------------------------------------------------------------------- all other cells
+
+
+class CellWeights(NamedTuple):
+    """The weights that some cells have beside those of the gates."""
+
+    weight_hr: Array | None = None
+    """(P, H): projects the cell's output to h_t of size P [8]_. The recurrent weights are then (4H, P)."""
+    peepholes: Array | None = None
+    """(3, H): what i, f and o see of the cell state [7]_; (2, H), of i and o, with coupled gates."""
+    gain_ih: Array | None = None
+    """(4H,): gain of the normalised W_ih x_t [10]_; the three below belong to it. bias_ih and bias_hh are the two
+    normalisations' biases."""
+    gain_hh: Array | None = None
+    """(4H,): gain of the normalised W_hh h_(t-1)."""
+    gain_c: Array | None = None
+    """(H,): gain of the normalised cell state."""
+    bias_c: Array | None = None
+
+
+NO_MORE = CellWeights()
+
+
+def layer_norm(a: Array) -> tuple[Array, Array]:
+    """Rows of mean 0 and variance 1, and 1 / sqrt(variance + 1e-5) of each: eq. (4) of [10]_ without gain and bias."""
+    centred = a - a.mean(axis=1, keepdims=True)
+    scale = 1 / np.sqrt((centred**2).mean(axis=1, keepdims=True) + NORM_EPS)
+    return centred * scale, scale
+
+
+def layer_norm_backward(d_normed: Array, normed: Array, scale: Array) -> Array:
+    """The derivative of :func:`layer_norm`."""
+    mean = d_normed.mean(axis=1, keepdims=True)
+    along = (d_normed * normed).mean(axis=1, keepdims=True)
+    d_a: Array = (d_normed - mean - normed * along) * scale
+    return d_a
+
+
+def _inside(value: Array, limit: float) -> Array:
+    """Where a clipped value lets its gradient through."""
+    return np.abs(value) <= limit
+
+
+def any_cell_forward(
+    z: Array, h_before: Array, c_before: Array, cell: Cell, weights: CellWeights, draws: dict[str, Any]
+) -> tuple[Array, Array, dict[str, Any]]:
+    """One step of any cell.
+
+    Parameters
+    ----------
+    z : (B, 4H) array, or (B, 3H) with coupled gates
+        Net inputs of the gates.
+    h_before : (B, P) array
+        h_(t-1); P is H without a projection.
+    c_before : (B, H) array
+    cell : Cell
+    weights : CellWeights
+    draws : dict
+        ``g``, ``h``, ``c``: factors of g, shares of h_(t-1) and of c_(t-1) that stay; numbers or arrays.
+
+    Returns
+    -------
+    h, c : (B, P) and (B, H) arrays
+    saved : dict
+        What :func:`any_cell_backward` needs.
+
+    Notes
+    -----
+    With sigma, psi and chi the gate, cell and output activations, clip(v, m) = min(max(v, -m), m), and only those parts
+    that the cell has::
+
+        i  = sigma(clip(z_i + p_i c_(t-1)))      f  = sigma(clip(z_f + p_f c_(t-1)))    or 1 - i
+        g  = psi(clip(z_g)) draw_g               c~ = clip(f c_(t-1) + i g)
+        o  = sigma(clip(z_o + p_o c~))           m  = o chi(clip(norm(c~)))
+        h~ = W_hr m
+        c_t = draw_c c_(t-1) + (1 - draw_c) c~   h_t = draw_h h_(t-1) + (1 - draw_h) h~
+    """
+    sigma, psi, chi = cell.gate_activation, cell.cell_activation, cell.output_activation
+    if cell.coupled:
+        z_i, z_g, z_o = np.split(z, 3, axis=1)
+        z_f = np.zeros_like(z_i)
+    else:
+        z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
+    zero = np.zeros_like(c_before[0])
+    p_i = p_f = p_o = zero
+    if weights.peepholes is not None:
+        p_i, p_f, p_o = weights.peepholes[0], weights.peepholes[1], weights.peepholes[-1]
+    z_i = z_i + p_i * c_before
+    z_f = z_f + p_f * c_before
+    clip = cell.gate_clip
+    i = sigma(np.clip(z_i, -clip, clip))
+    f = 1 - i if cell.coupled else sigma(np.clip(z_f, -clip, clip))
+    g = psi(np.clip(z_g, -clip, clip)) * draws["g"]
+    c_free = f * c_before + i * g
+    c_new = np.clip(c_free, -cell.cell_clip, cell.cell_clip)
+    z_o = z_o + p_o * c_new
+    o = sigma(np.clip(z_o, -clip, clip))
+    normed, scale, out = None, None, c_new
+    if cell.layer_norm:
+        normed, scale = layer_norm(c_new)
+        out = normed * weights.gain_c + weights.bias_c
+    m = o * chi(np.clip(out, -cell.output_clip, cell.output_clip))
+    h_new = m if weights.weight_hr is None else m @ weights.weight_hr.T
+    c = draws["c"] * c_before + (1 - draws["c"]) * c_new
+    h = draws["h"] * h_before + (1 - draws["h"]) * h_new
+    saved = {
+        "z": (z_i, z_f, z_g, z_o), "i": i, "f": f, "g": g, "o": o, "c_free": c_free, "c_new": c_new,
+        "c_before": c_before, "normed": normed, "scale": scale, "out": out, "m": m,
+        "p": (p_i, p_f, p_o), "draws": draws,
+    }  # fmt: skip
+    return h, c, saved
+
+
+def any_cell_backward(
+    dh: Array, dc: Array, saved: dict[str, Any], cell: Cell, weights: CellWeights
+) -> tuple[Array, Array, Array, dict[str, Array]]:
+    """The derivative of :func:`any_cell_forward`.
+
+    Returns
+    -------
+    dz : (B, 4H) or (B, 3H) array
+    dh_before, dc_before : (B, P) and (B, H) arrays
+        What reaches h_(t-1) by zoneout alone, and c_(t-1).
+    gradients : dict of arrays
+        Of the weights, by the names of :class:`CellWeights`.
+    """
+    sigma, psi, chi = cell.gate_activation, cell.cell_activation, cell.output_activation
+    (z_i, z_f, z_g, z_o), (p_i, p_f, p_o), draws = saved["z"], saved["p"], saved["draws"]
+    i, f, g, o, c_before, out = (saved[k] for k in ("i", "f", "g", "o", "c_before", "out"))
+    gradients: dict[str, Array] = {}
+    dh_new = (1 - draws["h"]) * dh
+    dm = dh_new
+    if weights.weight_hr is not None:
+        dm = dh_new @ weights.weight_hr
+        gradients["weight_hr"] = dh_new.T @ saved["m"]
+
+    def through(activation: Any, z: Array, limit: float) -> Array:
+        d: Array = activation.derivative(np.clip(z, -limit, limit)) * _inside(z, limit)
+        return d
+
+    clip = cell.gate_clip
+    d_out = dm * o * through(chi, out, cell.output_clip)
+    dz_o = dm * chi(np.clip(out, -cell.output_clip, cell.output_clip)) * through(sigma, z_o, clip)
+    if cell.layer_norm:
+        gradients["gain_c"] = (d_out * saved["normed"]).sum(axis=0)
+        gradients["bias_c"] = d_out.sum(axis=0)
+        d_out = layer_norm_backward(d_out * weights.gain_c, saved["normed"], saved["scale"])
+    dc_new = (d_out + dz_o * p_o + (1 - draws["c"]) * dc) * _inside(saved["c_free"], cell.cell_clip)
+    di, df = dc_new * g, dc_new * c_before
+    if cell.coupled:
+        di, df = di - df, np.zeros_like(df)
+    dz_i = di * through(sigma, z_i, clip)
+    dz_f = df * through(sigma, z_f, clip)
+    dz_g = dc_new * i * draws["g"] * through(psi, z_g, clip)
+    dc_before = dc_new * f + draws["c"] * dc + dz_i * p_i + dz_f * p_f
+    if weights.peepholes is not None:
+        seen = [dz_i * c_before, dz_f * c_before, dz_o * saved["c_new"]]
+        gradients["peepholes"] = np.stack([s.sum(axis=0) for s in (seen[::2] if cell.coupled else seen)])
+    dz = np.concatenate([dz_i, dz_g, dz_o] if cell.coupled else [dz_i, dz_f, dz_g, dz_o], axis=1)
+    return dz, draws["h"] * dh, dc_before, gradients
+
+
 # ---------------------------------------------------------------------------------------------------- through time
 
 
@@ -119,13 +299,44 @@ class LSTMTrace:
 
     x: Array
     h0: Array
+    c0: Array
     weights: tuple[Array, Array]
     steps: list[dict[str, Any]]
+    cell: Cell = PLAIN
+    more: CellWeights = NO_MORE
 
 
 def _time_index(step: int, lengths: Array, reverse: bool) -> Array:
     """The time at which each row is at a step of its walk: forwards from 0, or backwards from its own end."""
     return lengths - 1 - step if reverse else np.full_like(lengths, step)
+
+
+# Which of Philox's 2^32 streams under one seed a cell's masks come from.
+_DRAW_G, _DRAW_VARIATIONAL, _DRAW_H, _DRAW_C = 1, 2, 3, 4
+
+
+def _drawn(seed: int, stream: int, t: Array, batch: int, rows: Array, units: int, p: float) -> Array:
+    """Whether word n of a stream is at least p 2^32, for n = (t batch + row) w + unit, w: `units` rounded up to 4."""
+    width = (units + 3) // 4 * 4
+    first = (t * batch + rows) * (width // 4)
+    counters = first[:, None] + np.arange(width // 4)
+    words = philox4x32(seed, counters.reshape(-1), stream).reshape(len(rows), width)[:, :units]
+    kept: Array = words >= int(p * 2**32)
+    return kept
+
+
+def _draws(cell: Cell, training: bool, seed: int, t: Array, batch: int, rows: Array, sizes: tuple[int, int]) -> Any:
+    """The masks of one step, for :func:`any_cell_forward`; `sizes`: of h and c."""
+    g: Any = 1.0
+    h: Any = cell.zoneout_h
+    c: Any = cell.zoneout_c
+    if training and cell.recurrent_dropout:
+        g = _drawn(seed, _DRAW_G, t, batch, rows, sizes[1], cell.recurrent_dropout) / (1 - cell.recurrent_dropout)
+    if training and cell.zoneout_h:
+        h = 1.0 - _drawn(seed, _DRAW_H, t, batch, rows, sizes[0], cell.zoneout_h)
+    if training and cell.zoneout_c:
+        c = 1.0 - _drawn(seed, _DRAW_C, t, batch, rows, sizes[1], cell.zoneout_c)
+    return {"g": g, "h": h, "c": c}
 
 
 def lstm_forward(
@@ -139,6 +350,10 @@ def lstm_forward(
     h0: Array | None = None,
     c0: Array | None = None,
     reverse: bool = False,
+    cell: Cell = PLAIN,
+    more: CellWeights = NO_MORE,
+    training: bool = False,
+    seed: int = 0,
 ) -> tuple[Array, Array, Array, LSTMTrace]:
     """One LSTM layer in one direction.
 
@@ -146,39 +361,70 @@ def lstm_forward(
     ----------
     x : (B, T, I) array
         Values at or beyond a row's length are never used.
-    weight_ih, weight_hh, bias_ih, bias_hh : (4H, I), (4H, H), (4H,), (4H,) arrays
+    weight_ih, weight_hh, bias_ih, bias_hh : (4H, I), (4H, P), (4H,), (4H,) arrays
+        P is H without a projection. With coupled gates 3H takes the place of 4H.
     lengths : (B,) integers in [0, T], optional
-    h0, c0 : (B, H) arrays, optional
+    h0, c0 : (B, P) and (B, H) arrays, optional
         Initial state, zeros by default.
     reverse : bool
         Walk from each row's last valid step to its first.
+    cell : Cell
+        By default :func:`cell_forward`, otherwise :func:`any_cell_forward`.
+    more : CellWeights
+        Weights of cells that have some beside those of the gates.
+    training : bool
+        Whether masks of dropout and zoneout are drawn; otherwise nothing is dropped, and zoneout takes its expectation.
+    seed : int
+        Of these masks.
 
     Returns
     -------
-    y : (B, T, H) array
+    y : (B, T, P) array
         h_t at each time, zero in the padding.
-    hn, cn : (B, H) arrays
+    hn, cn : (B, P) and (B, H) arrays
         The state after each row's last step of the walk.
     trace : LSTMTrace
+
+    Notes
+    -----
+    The net inputs are ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``; with variational dropout h_(t-1) goes through one mask
+    for all steps [12]_; with layer normalisation each product is normalised over all gates together, times its gain,
+    and the biases are those of the normalisations [10]_.
     """
     batch, time, _ = x.shape
-    hidden = weight_hh.shape[1]
+    gates, hidden = cell.gates, weight_ih.shape[0] // cell.gates
+    projected = weight_hh.shape[1]
     lengths = np.full(batch, time) if lengths is None else np.asarray(lengths)
-    h = np.zeros((batch, hidden), x.dtype) if h0 is None else h0.copy()
+    h = np.zeros((batch, projected), x.dtype) if h0 is None else h0.copy()
     c = np.zeros((batch, hidden), x.dtype) if c0 is None else c0.copy()
-    bias = sum((b for b in (bias_ih, bias_hh) if b is not None), np.zeros(4 * hidden, x.dtype))
-    y = np.zeros((batch, time, hidden), x.dtype)
-    trace = LSTMTrace(x, h.copy(), (weight_ih, weight_hh), [])
+    bias = sum((b for b in (bias_ih, bias_hh) if b is not None), np.zeros(gates * hidden, x.dtype))
+    y = np.zeros((batch, time, projected), x.dtype)
+    trace = LSTMTrace(x, h.copy(), c.copy(), (weight_ih, weight_hh), [], cell, more)
+    plain = cell == PLAIN and more is NO_MORE
+    mask = np.ones((batch, projected), x.dtype)
+    if training and cell.variational_dropout:
+        p, rows = cell.variational_dropout, np.arange(batch)
+        mask *= _drawn(seed, _DRAW_VARIATIONAL, 0 * rows, batch, rows, projected, p) / x.dtype.type(1 - p)
     for step in range(int(lengths.max(initial=0))):
         live = np.flatnonzero(lengths > step)
         t = _time_index(step, lengths, reverse)[live]
-        z = x[live, t] @ weight_ih.T + h[live] @ weight_hh.T + bias
         h_before, c_before = h[live], c[live]
-        h[live], c[live], gates = cell_forward(z, c_before)
+        saved: dict[str, Any] = {"live": live, "t": t, "c_before": c_before, "mask": mask[live]}
+        if plain:
+            z = x[live, t] @ weight_ih.T + h_before @ weight_hh.T + bias
+            h[live], c[live], gate_values = cell_forward(z, c_before)
+            saved.update(h_read=h_before, c=c[live], gates=gate_values)
+        else:
+            saved["h_read"] = h_before * mask[live]
+            z_x, z_h = x[live, t] @ weight_ih.T, saved["h_read"] @ weight_hh.T
+            if cell.layer_norm:
+                (n_x, s_x), (n_h, s_h) = layer_norm(z_x), layer_norm(z_h)
+                saved.update(n_x=n_x, s_x=s_x, n_h=n_h, s_h=s_h)
+                z_x, z_h = n_x * more.gain_ih, n_h * more.gain_hh
+            draws = _draws(cell, training, seed, t, batch, live, (projected, hidden))
+            h[live], c[live], saved["cell"] = any_cell_forward(z_x + z_h + bias, h_before, c_before, cell, more, draws)
         y[live, t] = h[live]
-        trace.steps.append(
-            {"live": live, "t": t, "h_before": h_before, "c_before": c_before, "c": c[live], "gates": gates}
-        )
+        trace.steps.append(saved)
     return y, h, c, trace
 
 
@@ -190,32 +436,47 @@ def lstm_backward(
     Parameters
     ----------
     trace : LSTMTrace
-    dy : (B, T, H) array, optional
+    dy : (B, T, P) array, optional
         Gradient of the loss with respect to y; the padding is ignored.
-    dhn, dcn : (B, H) arrays, optional
+    dhn, dcn : (B, P) and (B, H) arrays, optional
         Gradients with respect to the final state.
 
     Returns
     -------
     dict of arrays
-        ``x``, ``weight_ih``, ``weight_hh``, ``bias`` (the same for bias_ih and bias_hh), ``h0``, ``c0``.
+        ``x``, ``weight_ih``, ``weight_hh``, ``bias`` (the same for bias_ih and bias_hh), ``h0``, ``c0``, and those of
+        the :class:`CellWeights` that the cell has.
     """
     weight_ih, weight_hh = trace.weights
+    cell, more = trace.cell, trace.more
     dx = np.zeros_like(trace.x)
     dw_ih, dw_hh, db = np.zeros_like(weight_ih), np.zeros_like(weight_hh), np.zeros_like(weight_hh[:, 0])
+    d_more = {name: np.zeros_like(value) for name, value in more._asdict().items() if value is not None}
     dh = np.zeros_like(trace.h0) if dhn is None else dhn.copy()
-    dc = np.zeros_like(trace.h0) if dcn is None else dcn.copy()
+    dc = np.zeros_like(trace.c0) if dcn is None else dcn.copy()
     for s in reversed(trace.steps):
         live, t = s["live"], s["t"]
         if dy is not None:
             dh[live] += dy[live, t]
-        dz, dc[live] = cell_backward(dh[live], dc[live], s["gates"], s["c"], s["c_before"])
-        dh[live] = dz @ weight_hh
-        dx[live, t] = dz @ weight_ih
-        dw_ih += dz.T @ trace.x[live, t]
-        dw_hh += dz.T @ s["h_before"]
+        dh_kept: Array | float = 0.0
+        if "gates" in s:
+            dz, dc[live] = cell_backward(dh[live], dc[live], s["gates"], s["c"], s["c_before"])
+        else:
+            dz, dh_kept, dc[live], of_cell = any_cell_backward(dh[live], dc[live], s["cell"], cell, more)
+            for name, gradient in of_cell.items():
+                d_more[name] += gradient
         db += dz.sum(axis=0)
-    return {"x": dx, "weight_ih": dw_ih, "weight_hh": dw_hh, "bias": db, "h0": dh, "c0": dc}
+        dz_x = dz_h = dz
+        if cell.layer_norm:
+            d_more["gain_ih"] += (dz * s["n_x"]).sum(axis=0)
+            d_more["gain_hh"] += (dz * s["n_h"]).sum(axis=0)
+            dz_x = layer_norm_backward(dz * more.gain_ih, s["n_x"], s["s_x"])
+            dz_h = layer_norm_backward(dz * more.gain_hh, s["n_h"], s["s_h"])
+        dh[live] = dz_h @ weight_hh * s["mask"] + dh_kept
+        dx[live, t] = dz_x @ weight_ih
+        dw_ih += dz_x.T @ trace.x[live, t]
+        dw_hh += dz_h.T @ s["h_read"]
+    return {"x": dx, "weight_ih": dw_ih, "weight_hh": dw_hh, "bias": db, "h0": dh, "c0": dc, **d_more}
 
 
 # ---------------------------------------------------------------------------------------------------- other layers
@@ -233,13 +494,16 @@ def dense_backward(dy: Array, x: Array, weight: Array) -> dict[str, Array]:
     return {"x": dy @ weight, "weight": flat_dy.T @ flat_x, "bias": flat_dy.sum(axis=0)}
 
 
-def philox4x32(seed: int, counters: Array) -> Array:
-    """Philox4x32-10 of [5]_: four 32-bit words (n, 4) for each of n 64-bit counters, keyed by a 64-bit seed."""
+def philox4x32(seed: int, counters: Array, stream: int = 0) -> Array:
+    """Philox4x32-10 of [5]_: four 32-bit words (n, 4) for each of n 64-bit counters, keyed by a 64-bit seed.
+
+    ``stream`` is the third word of the 128-bit counter.
+    """
     mask = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
     counters = np.asarray(counters, np.uint64)
     x0, x1 = counters & mask, counters >> shift
-    x2, x3 = np.zeros_like(x0), np.zeros_like(x0)
+    x2, x3 = np.full_like(x0, stream), np.zeros_like(x0)
     key0, key1 = seed & 0xFFFFFFFF, seed >> 32
     for _ in range(10):
         a, b = np.uint64(0xD2511F53) * x0, np.uint64(0xCD9E8D57) * x2

@@ -1,0 +1,166 @@
+"""The activation functions that a cell, or a layer of its own, may use: names, parameters, values and derivatives.
+
+Names and parameters are those of the ONNX operator LSTM (onnx.ai/onnx/operators/onnx__LSTM.html) in lower case with
+underscores; `csrc/kernels/activation.h` computes the same functions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["KINDS", "SIGMOID", "TANH", "Activation", "ActivationLike", "as_activation"]
+
+Array = npt.NDArray[Any]
+
+KINDS: dict[str, tuple[float, float]] = {
+    "sigmoid": (0.0, 0.0),
+    "tanh": (0.0, 0.0),
+    "relu": (0.0, 0.0),
+    "affine": (1.0, 0.0),
+    "leaky_relu": (0.01, 0.0),
+    "thresholded_relu": (1.0, 0.0),
+    "scaled_tanh": (1.0, 1.0),
+    "hard_sigmoid": (0.2, 0.5),
+    "elu": (1.0, 0.0),
+    "softsign": (0.0, 0.0),
+    "softplus": (0.0, 0.0),
+}
+"""Each function's default alpha and beta, 0 where it has none; the place in this table is its number in the kernels."""
+
+_ALIASES = {"linear": "affine", "identity": "affine"}
+
+
+class Activation(NamedTuple):
+    """A function of one number, applied to each element.
+
+    ========================  ==================================================
+    ``sigmoid``               1 / (1 + exp(-x))
+    ``tanh``                  tanh(x)
+    ``relu``                  max(0, x)
+    ``affine``                alpha x + beta
+    ``leaky_relu``            x if x >= 0, else alpha x
+    ``thresholded_relu``      x if x > alpha, else 0
+    ``scaled_tanh``           alpha tanh(beta x)
+    ``hard_sigmoid``          min(max(alpha x + beta, 0), 1)
+    ``elu``                   x if x >= 0, else alpha (exp(x) - 1)
+    ``softsign``              x / (1 + abs(x))
+    ``softplus``              log(1 + exp(x))
+    ========================  ==================================================
+    """
+
+    name: str
+    alpha: float
+    beta: float
+
+    @property
+    def number(self) -> int:
+        """The function's number in the kernels."""
+        return list(KINDS).index(self.name)
+
+    def __call__(self, x: Array) -> Array:
+        """The function's values, of the dtype of x."""
+        return np.asarray(self._value(x))
+
+    def derivative(self, x: Array) -> Array:
+        """The derivative at x; at a corner that of one side (0 for ``relu``)."""
+        return np.asarray(self._slope(x))
+
+    def _value(self, x: Array) -> Any:
+        alpha, beta = x.dtype.type(self.alpha), x.dtype.type(self.beta)
+        if self.name == "sigmoid":
+            e = np.exp(-np.abs(x))
+            return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+        if self.name == "tanh":
+            return np.tanh(x)
+        if self.name == "relu":
+            return np.maximum(x, 0)
+        if self.name == "affine":
+            return alpha * x + beta
+        if self.name == "leaky_relu":
+            return np.where(x >= 0, x, alpha * x)
+        if self.name == "thresholded_relu":
+            return np.where(x > alpha, x, 0)
+        if self.name == "scaled_tanh":
+            return alpha * np.tanh(beta * x)
+        if self.name == "hard_sigmoid":
+            return np.clip(alpha * x + beta, 0, 1)
+        if self.name == "elu":
+            return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
+        if self.name == "softsign":
+            return x / (1 + np.abs(x))
+        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+    def _slope(self, x: Array) -> Any:
+        alpha, beta = x.dtype.type(self.alpha), x.dtype.type(self.beta)
+        if self.name == "sigmoid":
+            s = self(x)
+            return s * (1 - s)
+        if self.name == "tanh":
+            return 1 - np.tanh(x) ** 2
+        if self.name == "relu":
+            return np.where(x > 0, x.dtype.type(1), 0)
+        if self.name == "affine":
+            return np.full_like(x, alpha)
+        if self.name == "leaky_relu":
+            return np.where(x >= 0, x.dtype.type(1), alpha)
+        if self.name == "thresholded_relu":
+            return np.where(x > alpha, x.dtype.type(1), 0)
+        if self.name == "scaled_tanh":
+            return alpha * beta * (1 - np.tanh(beta * x) ** 2)
+        if self.name == "hard_sigmoid":
+            y = alpha * x + beta
+            return np.where((y > 0) & (y < 1), alpha, 0)
+        if self.name == "elu":
+            return np.where(x >= 0, x.dtype.type(1), alpha * np.exp(np.minimum(x, 0)))
+        if self.name == "softsign":
+            return 1 / (1 + np.abs(x)) ** 2
+        return SIGMOID(x)
+
+
+SIGMOID, TANH = Activation("sigmoid", 0.0, 0.0), Activation("tanh", 0.0, 0.0)
+
+ActivationLike = str | tuple[Any, ...]
+"""A name, or (name, alpha) or (name, alpha, beta)."""
+
+
+def as_activation(what: str, given: ActivationLike) -> Activation:
+    """Checks an activation that a user named.
+
+    Parameters
+    ----------
+    what : str
+        What error messages call the argument.
+    given : str or tuple
+        A name out of `KINDS` (or ``"linear"``, which is ``("affine", 1, 0)``), or a tuple of it and alpha, or alpha and
+        beta.
+
+    Returns
+    -------
+    Activation
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the name is unknown, or a parameter is not a finite number.
+    """
+    if isinstance(given, str):
+        parts: tuple[Any, ...] = (given,)
+    elif isinstance(given, (tuple, list)) and 1 <= len(given) <= 3:
+        parts = tuple(given)
+    else:
+        raise TypeError(f"{what} is {given!r}, expected a name or a tuple (name, alpha, beta)")
+    name = _ALIASES.get(parts[0], parts[0]) if isinstance(parts[0], str) else parts[0]
+    if not isinstance(name, str) or name not in KINDS:
+        raise ValueError(f"{what} is {parts[0]!r}, expected one of {', '.join(KINDS)}")
+    numbers = list(KINDS[name])
+    for k, number in enumerate(parts[1:]):
+        if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{what} is {given!r}: {number!r} is not a number")
+        if not math.isfinite(number):
+            raise ValueError(f"{what} is {given!r}: {number!r} is not finite")
+        numbers[k] = float(number)
+    return Activation(name, *numbers)
