@@ -281,6 +281,17 @@ def test_activations_keep_relative_accuracy(isa: str, dtype: str) -> None:
     np.testing.assert_allclose(c[:, 0], reference.sigmoid(z.astype(np.float64)), rtol=5 * ulp)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_sigmoid_has_no_hole_before_it_saturates(isa: str, dtype: str) -> None:
+    """Where exp(-z) is finite, but nearest to the first power of 2 that is not."""
+    most = np.log(np.finfo(dtype).max)
+    z = -np.linspace(most - 1, most + 1, 4001).astype(dtype)
+    weight_ih = np.array([[0], [1], [0], [0]], dtype)
+    ones, c = np.ones((len(z), 1), dtype), np.empty((len(z), 1), dtype)
+    _core.LSTMPass().forward(z.reshape(-1, 1, 1), weight_ih, np.zeros((4, 1), dtype), c0=ones, cn=c)
+    assert ((c >= 0) & (c <= 4 * np.exp(1 - most))).all()
+
+
 def test_activations_saturate_exactly_and_pass_nan_on(isa: str) -> None:
     x = np.array([1e6, -1e6, np.inf, -np.inf, np.nan], np.float32).reshape(-1, 1, 1)
     c = np.empty((5, 1), np.float32)

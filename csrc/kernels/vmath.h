@@ -56,7 +56,7 @@ INLINE V v_exp(V y)
     V scale, m;
     y = v_at_least(v_at_most(y, v_set((real)EXP_MOST)), v_set((real)EXP_LEAST));
     m = exp_parts(y, &scale);
-    return v_fma(scale, m, scale);
+    return scale * (v_set(1) + m); /* not scale + scale * m: scale may be infinity and m negative */
 }
 
 INLINE V v_sigmoid(V x)
