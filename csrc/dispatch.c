@@ -202,9 +202,27 @@ void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4])
     philox4x32(seed, counter, out);
 }
 
+void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y,
+                   int n_threads)
+{
+    table(dtype)->activation(kind, alpha, beta, n, x, y, n_threads);
+}
+
+void fl_activation_backward(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x,
+                            const void *y, const void *dy, void *dx, int n_threads)
+{
+    table(dtype)->activation_backward(kind, alpha, beta, n, x, y, dy, dx, n_threads);
+}
+
 void fl_softmax(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads)
 {
     table(dtype)->softmax(rows, classes, logits, out, n_threads);
+}
+
+void fl_softmax_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *p, const void *dy, void *dx,
+                         int n_threads)
+{
+    table(dtype)->softmax_backward(rows, classes, p, dy, dx, n_threads);
 }
 
 void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,

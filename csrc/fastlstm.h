@@ -127,9 +127,21 @@ void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, u
 /* Four draws of Philox4x32-10 at a counter: the generator beneath fl_dropout. */
 void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4]);
 
+/* ---------------------------------------------------------------- Activations (kernels/activation.h) */
+
+/* y[n] = f(x[n]), f by its number in kernels/activation.h; alpha and beta are f's parameters. y may be x. */
+void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y,
+                   int n_threads);
+/* dx[n] = dy[n] f'(x[n]), where y = f(x). dx may be dy. */
+void fl_activation_backward(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x,
+                            const void *y, const void *dy, void *dx, int n_threads);
+
 /* ---------------------------------------------------------------- Softmax and cross-entropy (kernels/softmax.h) */
 
 void fl_softmax(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads);
+/* dx = p (dy - sum_c p[c] dy[c]) for each row of the probabilities p. dx may be dy. */
+void fl_softmax_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *p, const void *dy, void *dx,
+                         int n_threads);
 /* losses[n] = -w[n] log softmax(logits[n])[label[n]] (float64); dlogits[n] = w[n] (softmax - onehot), if not NULL.
  * weights NULL: ones. A negative label: loss and gradient 0, whatever the logits hold. */
 void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,

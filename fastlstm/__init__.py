@@ -20,7 +20,7 @@ from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, Redu
 from .config import get_num_threads, set_num_threads, show_config
 from .data import Standardizer, split, windows
 from .history import History
-from .layers import LSTM, Dense, Dropout, Embedding, GaussianNoise
+from .layers import LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise
 from .loading import load
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
@@ -35,6 +35,7 @@ __all__ = [
     "MAE",
     "MSE",
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",

@@ -91,6 +91,12 @@ cdef extern from "fastlstm.h" nogil:
                                void *dtable, int n_threads)
     void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads)
     void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t *out)
+    void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y,
+                       int n_threads)
+    void fl_activation_backward(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x,
+                                const void *y, const void *dy, void *dx, int n_threads)
+    void fl_softmax_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *p, const void *dy, void *dx,
+                             int n_threads)
     void fl_softmax(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads)
     void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
                                   const int64_t *labels, const void *weights, void *dlogits, double *losses,
@@ -607,6 +613,48 @@ def philox(uint64_t seed, uint64_t counter):
     return words[0], words[1], words[2], words[3]
 
 
+# ------------------------------------------------------------------ Activations
+
+cdef enum:
+    ACTIVATIONS = 11  # of kernels/activation.h
+
+
+cdef int _activation(int number) except -1:
+    if not 0 <= number < ACTIVATIONS:
+        raise ValueError(f"activation {number} is unknown, expected 0 to {ACTIVATIONS - 1}")
+    return number
+
+
+def activation(int number, double alpha, double beta, cnp.ndarray x not None, cnp.ndarray y not None, n_threads=1):
+    """y = f(x), element by element, for the function of this number; y may be x."""
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef int function = _activation(number), kind = cnp.PyArray_TYPE(x), threads = _threads(n_threads)
+    cdef ptrdiff_t n = x.size
+    cdef void *x_data = _data(x, "x", kind, False)
+    cdef void *y_data = _data(y, "y", kind, True)
+    if not cnp.PyArray_SAMESHAPE(x, y):
+        raise ValueError(f"y has shape {_shape(y)}, expected {_shape(x)}")
+    with nogil:
+        fl_activation(dtype, function, alpha, beta, n, x_data, y_data, threads)
+
+
+def activation_backward(int number, double alpha, double beta, cnp.ndarray x not None, cnp.ndarray y not None,
+                        cnp.ndarray dy not None, cnp.ndarray dx not None, n_threads=1):
+    """dx = dy f'(x), where y = f(x); dx may be dy."""
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef int function = _activation(number), kind = cnp.PyArray_TYPE(x), threads = _threads(n_threads)
+    cdef ptrdiff_t n = x.size
+    cdef void *x_data = _data(x, "x", kind, False)
+    cdef void *y_data = _data(y, "y", kind, False)
+    cdef void *dy_data = _data(dy, "dy", kind, False)
+    cdef void *dx_data = _data(dx, "dx", kind, True)
+    for name, a in (("y", y), ("dy", dy), ("dx", dx)):
+        if not cnp.PyArray_SAMESHAPE(x, a):
+            raise ValueError(f"{name} has shape {_shape(a)}, expected {_shape(x)}")
+    with nogil:
+        fl_activation_backward(dtype, function, alpha, beta, n, x_data, y_data, dy_data, dx_data, threads)
+
+
 # ------------------------------------------------------------------ Softmax
 
 def softmax(cnp.ndarray logits not None, cnp.ndarray out not None, n_threads=1):
@@ -623,6 +671,24 @@ def softmax(cnp.ndarray logits not None, cnp.ndarray out not None, n_threads=1):
     to = _array(out, "out", kind, _of2(rows, classes), True)
     with nogil:
         fl_softmax(dtype, rows, classes, from_data, to, threads)
+
+
+def softmax_backward(cnp.ndarray p not None, cnp.ndarray dy not None, cnp.ndarray dx not None, n_threads=1):
+    """dx = p (dy - sum(p dy)) for each row of the probabilities p (rows, classes); dx may be dy."""
+    cdef fl_dtype dtype = _dtype(p, "p")
+    cdef int kind = cnp.PyArray_TYPE(p), threads = _threads(n_threads)
+    cdef ptrdiff_t rows, classes
+    cdef void *p_data
+    cdef void *dy_data
+    cdef void *dx_data
+    if cnp.PyArray_NDIM(p) != 2 or cnp.PyArray_DIM(p, 1) < 1:
+        raise ValueError(f"p has shape {_shape(p)}, expected (rows, classes)")
+    rows, classes = p.shape[0], p.shape[1]
+    p_data = _array(p, "p", kind, _of2(rows, classes), False)
+    dy_data = _array(dy, "dy", kind, _of2(rows, classes), False)
+    dx_data = _array(dx, "dx", kind, _of2(rows, classes), True)
+    with nogil:
+        fl_softmax_backward(dtype, rows, classes, p_data, dy_data, dx_data, threads)
 
 
 def softmax_cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, weights, dlogits,
@@ -659,12 +725,16 @@ cdef enum StageKind:
     EMBEDDING
     LSTM
     DENSE
+    ACTIVATION
+    SOFTMAX
 
 cdef struct Stage:
     StageKind kind
     ptrdiff_t input, output
     fl_lstm_pass lstm
     fl_dense_pass dense
+    int function
+    double alpha, beta
     const double *mean
     const double *scale
     const void *table
@@ -761,6 +831,14 @@ cdef class Stream:
         stage.dense.n_threads = self.n_threads
         self.held.append((weight, bias))
 
+    def _add_activation(self, int number, double alpha, double beta, ptrdiff_t width):
+        cdef Stage *stage = self._add(ACTIVATION, width, width)
+        stage.function = _activation(number)
+        stage.alpha, stage.beta = alpha, beta
+
+    def _add_softmax(self, ptrdiff_t width):
+        self._add(SOFTMAX, width, width)
+
     def _end(self):
         """Takes the memory of single steps."""
         self._reserve(1)
@@ -855,6 +933,11 @@ cdef class Stream:
             elif stage.kind == EMBEDDING:
                 fl_embedding_forward(self.dtype, rows, stage.output, <const int64_t *>x, stage.table, out,
                                      self.n_threads)
+            elif stage.kind == ACTIVATION:
+                fl_activation(self.dtype, stage.function, stage.alpha, stage.beta, rows * stage.output, x, out,
+                              self.n_threads)
+            elif stage.kind == SOFTMAX:
+                fl_softmax(self.dtype, rows, stage.output, x, out, self.n_threads)
             elif stage.kind == STANDARDIZE:
                 fl_standardize(self.dtype, rows, stage.output, x, stage.mean, stage.scale, out)
             else:

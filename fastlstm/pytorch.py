@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import serialization
-from .layers import LSTM, Dense, Dropout, Embedding, Layer
+from .layers import LSTM, Activation, Dense, Dropout, Embedding, Layer
 from .model import Model
 
 __all__ = ["from_torch", "to_torch_state_dict"]
@@ -28,7 +28,24 @@ _CLASSES = {
     ("torch.nn.modules.linear", "Identity"): "Identity",
     ("torch.nn.modules.container", "Sequential"): "Sequential",
 }
-_KNOWN = "nn.LSTM, nn.Linear, nn.Embedding, nn.Dropout and nn.Identity, also within nn.Sequential"
+_ACTIVATIONS = {
+    "ReLU": "relu",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Softmax": "softmax",
+    "LeakyReLU": "leaky_relu",
+    "ELU": "elu",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Hardsigmoid": "hard_sigmoid",
+}
+_CLASSES |= {("torch.nn.modules.activation", name): name for name in _ACTIVATIONS}
+_SOFTPLUS_THRESHOLD = 20.0
+"""From here on torch's Softplus is x itself, which differs from log(1 + exp(x)) by less than 2.1e-9."""
+_KNOWN = (
+    "nn.LSTM, nn.Linear, nn.Embedding, nn.Dropout, nn.Identity and the activations "
+    f"{', '.join('nn.' + name for name in _ACTIVATIONS)}, also within nn.Sequential"
+)
 _LSTM_TENSOR = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]{0,8})(_reverse)?")
 _FILE_DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype(np.float16),
@@ -71,8 +88,10 @@ def from_torch(
     ----------
     source : torch.nn.Module, mapping of str to tensor or array, or path
         - A module: ``nn.LSTM`` or ``nn.Linear``, an ``nn.Sequential``, or any module whose children are ``nn.LSTM``,
-          ``nn.Linear``, ``nn.Embedding``, ``nn.Dropout``, ``nn.Identity`` or an ``nn.Sequential`` of these. The layers
-          are taken in the order in which they were defined; what the module's ``forward`` does is not seen.
+          ``nn.Linear``, ``nn.Embedding``, ``nn.Dropout``, ``nn.Identity``, an activation (``nn.ReLU``, ``nn.Tanh``,
+          ``nn.Sigmoid``, ``nn.Softmax(dim=-1)``, ``nn.LeakyReLU``, ``nn.ELU``, ``nn.Softplus``, ``nn.Softsign``,
+          ``nn.Hardsigmoid``) or an ``nn.Sequential`` of these. The layers are taken in the order in which they were
+          defined; what the module's ``forward`` does is not seen.
         - A mapping as ``module.state_dict()`` gives it, with names such as ``weight_ih_l0`` or ``lstm.weight_ih_l0``
           and ``fc.weight``. Layers stand in the order in which their names appear first. A table without a bias that
           comes first and whose columns are the features of the next layer is an `Embedding`. Dropout is not in it.
@@ -230,6 +249,9 @@ def _module_parts(module: Any) -> list[_Part]:
         if kind == "Dropout":
             parts.append(_Part(name, kind, _made(Dropout, kind, name, p=child.p), None, None, {}))
             continue
+        if kind in _ACTIVATIONS:
+            parts.append(_Part(name, kind, _activation(name, kind, child), None, None, {}))
+            continue
         tensors = {key: _array(_joined(name, key), value) for key, value in child.state_dict().items()}
         if kind == "LSTM":
             parts.append(_lstm(name, tensors, dropout=child.dropout))
@@ -240,6 +262,25 @@ def _module_parts(module: Any) -> list[_Part]:
                 raise ValueError(f"Embedding {name!r}: max_norm={child.max_norm} is not supported, expected None")
             parts.append(_embedding(name, tensors))
     return parts
+
+
+def _activation(name: str, kind: str, module: Any) -> Layer:
+    """The layer for one of torch's activations; ValueError for a setting that has no counterpart."""
+    if kind == "Softmax" and module.dim != -1:
+        raise ValueError(f"Softmax {name!r}: dim={module.dim} is not supported, expected -1, the last axis")
+    if kind == "Softplus" and (module.beta != 1 or module.threshold < _SOFTPLUS_THRESHOLD):
+        raise ValueError(
+            f"Softplus {name!r}: beta={module.beta}, threshold={module.threshold} is not supported, expected beta=1 "
+            f"and a threshold of at least {_SOFTPLUS_THRESHOLD}"
+        )
+    alpha, beta = None, None
+    if kind == "LeakyReLU":
+        alpha = module.negative_slope
+    elif kind == "ELU":
+        alpha = module.alpha
+    elif kind == "Hardsigmoid":
+        alpha, beta = 1 / 6, 0.5
+    return _made(Activation, kind, name, kind=_ACTIVATIONS[kind], alpha=alpha, beta=beta)
 
 
 def _leaves(module: Any, name: str) -> Iterator[tuple[str, str, Any]]:
@@ -281,7 +322,7 @@ def _tensor_parts(tensors: Mapping[str, Array]) -> list[list[_Part]]:
     return parts
 
 
-def _made(cls: type[Layer], kind: str, name: str, **settings: Any) -> Layer:
+def _made(cls: type[Layer], kind: str, name: str, /, **settings: Any) -> Layer:
     try:
         return cls(**settings)
     except (TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ from . import _core
 from ._checks import count
 from .config import resolve_threads
 from .data import Standardizer
-from .layers import LSTM, Dense, Dropout, Embedding, GaussianNoise
+from .layers import LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise
 
 if TYPE_CHECKING:
     from .model import Model
@@ -49,7 +49,7 @@ class Stream(_core.Stream):
                     f"layer {index} is bidirectional: its second direction begins at the end of a series, which a "
                     "stream does not know. Train a model with bidirectional=False, or predict on blocks"
                 )
-            if not isinstance(layer, (LSTM, Dense, Dropout, Embedding, GaussianNoise)):
+            if not isinstance(layer, (LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise)):
                 raise TypeError(f"layer {index}, {layer!r}, cannot be streamed")
         depth = sum(layer.num_layers if isinstance(layer, LSTM) else 1 for layer in model.layers)
         self._begin(self.batch_size, model.dtype, depth + 2, resolve_threads(n_threads))
@@ -68,6 +68,11 @@ class Stream(_core.Stream):
                     self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c)
             elif isinstance(layer, Dense):
                 self._add_dense(own["weight"], own.get("bias"))
+            elif isinstance(layer, Activation):
+                if layer.function is None:
+                    self._add_softmax(layer.size)
+                else:
+                    self._add_activation(layer.function.number, layer.function.alpha, layer.function.beta, layer.size)
             elif isinstance(layer, Embedding):
                 self._add_embedding(own["weight"])
         if model.target_scaler is not None:

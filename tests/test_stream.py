@@ -24,6 +24,13 @@ STACKS: dict[str, Callable[[], list[Any]]] = {
         fl.LSTM(9, return_sequences=True),
     ],
     "dense only": lambda: [fl.Dense(3)],
+    "activations": lambda: [
+        fl.Activation("softplus"),
+        fl.LSTM(9, return_sequences=True),
+        fl.Activation("elu", 0.7),
+        fl.Dense(5),
+        fl.Activation("softmax"),
+    ],
 }
 
 
@@ -148,7 +155,13 @@ def test_unfit_streams_are_refused(make: Callable[[], Any], error: type[Exceptio
 
 
 def test_steps_allocate_nothing() -> None:
-    stream = fl.Model([fl.LSTM(16, return_sequences=True), fl.Dense(3)], input_size=2).stream()
+    layers = [
+        fl.Activation("scaled_tanh", 1.5, 0.5),
+        fl.LSTM(16, return_sequences=True),
+        fl.Dense(3),
+        fl.Activation("softmax"),
+    ]
+    stream = fl.Model(layers, input_size=2).stream()
     x = np.ones((1, 2), np.float32)
     answer = stream.step(x)
     tracemalloc.start()

@@ -135,6 +135,28 @@ def test_dropout_and_identity() -> None:
         fl.from_torch(nn.Sequential(nn.Linear(2, 2), nn.Dropout(1.0)))
 
 
+def test_activations() -> None:
+    modules = (
+        nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.Softmax(dim=-1), nn.LeakyReLU(0.2), nn.ELU(0.6), nn.Softplus(),
+        nn.Softsign(), nn.Hardsigmoid(),
+    )  # fmt: skip
+    x = 4 * np.random.default_rng(0).standard_normal((5, 3, 4))
+    for module in modules:
+        net = nn.Sequential(nn.Linear(4, 6), module, nn.Linear(6, 2)).double()
+        model = fl.from_torch(net)
+        assert error(model.predict(x), net(torch.from_numpy(x))) <= FORWARD["float64"]
+        state = {name: torch.from_numpy(value) for name, value in model.to_torch_state_dict().items()}
+        net.load_state_dict(state)  # the names are those of the module: the activation has its number too
+    for module, message in (
+        (nn.Softmax(dim=1), "Softmax '1': dim=1 is not supported"),
+        (nn.Softmax(), "dim=None is not supported"),
+        (nn.Softplus(beta=2), "beta=2"),
+        (nn.Softplus(threshold=5), "threshold=5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fl.from_torch(nn.Sequential(nn.Linear(4, 6), module))
+
+
 def test_a_layer_that_stands_twice_is_taken_twice() -> None:
     lstm, drop = nn.LSTM(4, 4), nn.Dropout(0.5)
     model = fl.from_torch(nn.Sequential(lstm, drop, lstm, drop))
@@ -186,9 +208,9 @@ class Scaled(nn.Module):  # type: ignore[name-defined, misc]
 
 
 def test_modules_that_compute_something_else_are_named() -> None:
-    stacked = nn.Sequential(OrderedDict(lstm=nn.LSTM(2, 3), act=nn.ReLU()))
+    stacked = nn.Sequential(OrderedDict(lstm=nn.LSTM(2, 3), act=nn.GELU()))
     for source, message in (
-        (stacked, r"child 'act' is a torch.nn.modules.activation.ReLU; from_torch knows nn.LSTM"),
+        (stacked, r"child 'act' is a torch.nn.modules.activation.GELU; from_torch knows nn.LSTM"),
         (nn.Sequential(nn.Sequential(nn.GRU(2, 3))), r"child '0.0' is a torch.nn.modules.rnn.GRU"),
         (nn.GRU(2, 3), r"source is a torch.nn.modules.rnn.GRU"),
         (Scaled("child"), r"child 'scale' is a .*Attention"),

@@ -36,6 +36,7 @@ FL_PRAGMA_TARGET(FL_TARGET)
 
 #include "simd.h"
 #include "vmath.h"
+#include "activation.h"
 #include "tile.h"
 #include "lstm.h"
 #include "lstm_forward.h"
@@ -58,7 +59,10 @@ const fl_table FL_TABLE = {
     .embedding_forward = embedding_forward,
     .embedding_backward = embedding_backward,
     .dropout = dropout,
+    .activation = activation,
+    .activation_backward = activation_backward,
     .softmax = softmax,
+    .softmax_backward = softmax_backward,
     .softmax_cross_entropy = softmax_cross_entropy,
     .sgd = sgd,
     .rmsprop = rmsprop,

@@ -2,6 +2,7 @@
  *
  *   p[c] = exp(z[c] - m) / s,  s = sum_c exp(z[c] - m),  m = max_c z[c]
  *   loss = w (m + log s - z[label])        dz[c] = w (p[c] - [c = label])
+ *   dz[c] = p[c] (dp[c] - sum_k p[k] dp[k])    where only the gradient dp of the probabilities is given
  *
  * A row is summed lane by lane and then across the lanes, in an order that depends on the number of classes alone.
  */
@@ -78,4 +79,39 @@ static void softmax_cross_entropy(ptrdiff_t rows, ptrdiff_t classes, const void 
 {
     softmax_context job = {rows, classes, logits, labels, weights, dlogits, losses};
     fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)rows * (double)classes), softmax_body, &job);
+}
+
+typedef struct {
+    ptrdiff_t rows, classes;
+    const real *p, *dy;
+    real *dx;
+} softmax_backward_context;
+
+static void softmax_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
+{
+    const softmax_backward_context *job = argument;
+    const ptrdiff_t classes = job->classes;
+    ptrdiff_t begin, end;
+    fl_share(job->rows, thread, team, &begin, &end);
+    for (ptrdiff_t n = begin; n < end; ++n) {
+        const real *p = job->p + n * classes, *dy = job->dy + n * classes;
+        real *dx = job->dx + n * classes;
+        V sums = v_set(0);
+        real lanes[LANES], sum = 0;
+        for (ptrdiff_t c = 0; c < classes; c += LANES) {
+            const ptrdiff_t count = minimum(LANES, classes - c);
+            sums = v_fma(v_load_part(p + c, count), v_load_part(dy + c, count), sums);
+        }
+        v_store(lanes, sums);
+        for (int lane = 0; lane < LANES; ++lane)
+            sum += lanes[lane];
+        for (ptrdiff_t c = 0; c < classes; ++c)
+            dx[c] = p[c] * (dy[c] - sum);
+    }
+}
+
+static void softmax_backward(ptrdiff_t rows, ptrdiff_t classes, const void *p, const void *dy, void *dx, int n_threads)
+{
+    softmax_backward_context job = {rows, classes, p, dy, dx};
+    fl_parallel(fl_worthwhile_threads(n_threads, 2.0 * (double)rows * (double)classes), softmax_backward_body, &job);
 }

@@ -20,7 +20,10 @@ typedef struct {
     void (*embedding_forward)(ptrdiff_t, ptrdiff_t, const int64_t *, const void *, void *, int);
     void (*embedding_backward)(ptrdiff_t, ptrdiff_t, const int64_t *, const void *, void *, int);
     void (*dropout)(ptrdiff_t, const void *, void *, double, uint64_t, int);
+    void (*activation)(int, double, double, ptrdiff_t, const void *, void *, int);
+    void (*activation_backward)(int, double, double, ptrdiff_t, const void *, const void *, const void *, void *, int);
     void (*softmax)(ptrdiff_t, ptrdiff_t, const void *, void *, int);
+    void (*softmax_backward)(ptrdiff_t, ptrdiff_t, const void *, const void *, void *, int);
     void (*softmax_cross_entropy)(ptrdiff_t, ptrdiff_t, const void *, const int64_t *, const void *, void *, double *,
                                   int);
     void (*sgd)(ptrdiff_t, void *, const void *, void *, double, double, int, double, int);

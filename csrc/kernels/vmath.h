@@ -1,12 +1,13 @@
-/* kernels/vmath.h - exp, sigmoid and tanh on vectors.
+/* kernels/vmath.h - exp, expm1, log1p, sigmoid and tanh on vectors.
  *
  *   expm1(y) = 2^n (expm1(r) + 1) - 1,   n = round(y / ln 2),  r = y - n ln 2,  |r| <= ln(2)/2
  *   expm1(r) = r + r^2 q(r)              q: minimax polynomial, fitted for this file (Lawson's iteration, relative
  *                                        error of expm1: 2.4e-10 for float, 2.6e-19 for double)
  *   sigmoid(x) = 1 / (1 + exp(-x))       tanh(x) = sign(x) m / (m + 2),  m = expm1(2 |x|)
+ *   log1p(e) = 2 atanh(s),  s = e / (2 + e);  for e in [0, 1], s^2 <= 1/9 and the series of atanh is short
  *
- * Both keep their accuracy relative to the result: near 0, n = 0 and tanh is m / (m + 2) with no cancellation, where
- * (1 - e) / (1 + e) would keep only absolute accuracy and drown small signals and their gradients. Both are exact at
+ * sigmoid and tanh keep their accuracy relative to the result: near 0, n = 0 and tanh is m / (m + 2) with no cancellation, where
+ * (1 - e) / (1 + e) would keep only absolute accuracy and drown small signals and their gradients. They are exact at
  * saturation (0, 1, -1) and give NaN for NaN. Sigmoids below the smallest normal number become 0.
  */
 #if REAL_IS_FLOAT
@@ -59,6 +60,28 @@ INLINE V v_exp(V y)
     return scale * (v_set(1) + m); /* not scale + scale * m: scale may be infinity and m negative */
 }
 
+INLINE V v_abs(V x)
+{
+    return v_from_bits(v_bits(x) & ~v_bits(v_set((real)-0.0)));
+}
+
+/* For y <= 0. */
+INLINE V v_expm1(V y)
+{
+    V scale, m = exp_parts(v_at_least(y, v_set((real)EXP_LEAST)), &scale);
+    return v_fma(scale, m, scale - v_set(1));
+}
+
+/* log(1 + e) for e in [0, 1]. */
+INLINE V v_log1p_unit(V e)
+{
+    const int terms = REAL_IS_FLOAT ? 8 : 17;
+    V s = e / (v_set(2) + e), square = s * s, sum = v_set((real)(1.0 / (2 * terms + 1)));
+    for (int k = terms - 1; k >= 0; --k)
+        sum = v_fma(sum, square, v_set((real)(1.0 / (2 * k + 1))));
+    return (s + s) * sum;
+}
+
 INLINE V v_sigmoid(V x)
 {
     V one = v_set(1);
@@ -69,7 +92,7 @@ INLINE V v_tanh(V x)
 {
     V one = v_set(1), two = v_set(2), scale;
     VI sign = v_bits(x) & v_bits(v_set((real)-0.0));
-    V magnitude = v_from_bits(v_bits(x) & ~v_bits(v_set((real)-0.0)));
+    V magnitude = v_abs(x);
     V m = exp_parts(v_at_most(magnitude + magnitude, v_set((real)TANH_MOST)), &scale);
     m = v_fma(scale, m, scale - one);
     return v_from_bits(v_bits(m / (m + two)) | sign);

@@ -484,6 +484,18 @@ static void test_softmax(fl_dtype dtype)
         }
         fl_softmax(dtype, ROWS, C, z.data, p.data, 2);
         fl_softmax_cross_entropy(dtype, ROWS, C, z.data, labels, w.data, dz.data, losses, 2);
+        array dp = make(dtype, (size_t)ROWS * C, 1), back = make(dtype, (size_t)ROWS * C, 0);
+        for (int n = 0; n < ROWS; ++n) {
+            double sum = 0;
+            for (int c = 0; c < C; ++c)
+                sum += p.exact[n * C + c] * dp.exact[n * C + c];
+            for (int c = 0; c < C; ++c)
+                back.exact[n * C + c] = p.exact[n * C + c] * (dp.exact[n * C + c] - sum);
+        }
+        fl_softmax_backward(dtype, ROWS, C, p.data, dp.data, back.data, 2);
+        expect_close(dtype, back, "gradient of the probabilities");
+        release(dp);
+        release(back);
         expect_close(dtype, p, "probabilities");
         expect_close(dtype, dz, "gradient");
         for (int n = 0; n < ROWS; ++n)
@@ -492,6 +504,64 @@ static void test_softmax(fl_dtype dtype)
         for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
             release(*all[a]);
     }
+}
+
+static double activation_value(int kind, double alpha, double beta, double x)
+{
+    switch (kind) {
+    case 0: return logistic(x);
+    case 1: return tanh(x);
+    case 2: return x > 0 ? x : 0;
+    case 3: return alpha * x + beta;
+    case 4: return x >= 0 ? x : alpha * x;
+    case 5: return x > alpha ? x : 0;
+    case 6: return alpha * tanh(beta * x);
+    case 7: return fmin(fmax(alpha * x + beta, 0), 1);
+    case 8: return x >= 0 ? x : alpha * expm1(x);
+    case 9: return x / (1 + fabs(x));
+    default: return fmax(x, 0) + log1p(exp(-fabs(x)));
+    }
+}
+
+static double activation_slope(int kind, double alpha, double beta, double x)
+{
+    switch (kind) {
+    case 0: return logistic(x) * (1 - logistic(x));
+    case 1: return 1 - tanh(x) * tanh(x);
+    case 2: return x > 0;
+    case 3: return alpha;
+    case 4: return x >= 0 ? 1 : alpha;
+    case 5: return x > alpha;
+    case 6: return alpha * beta * (1 - tanh(beta * x) * tanh(beta * x));
+    case 7: return alpha * x + beta > 0 && alpha * x + beta < 1 ? alpha : 0;
+    case 8: return x >= 0 ? 1 : alpha * exp(x);
+    case 9: return 1 / ((1 + fabs(x)) * (1 + fabs(x)));
+    default: return logistic(x);
+    }
+}
+
+static void test_activations(fl_dtype dtype)
+{
+    static const int sizes[] = {1, 15, 16, 17, 997};
+    const double alpha = 0.75, beta = 0.5;
+    for (int kind = 0; kind <= 10; ++kind)
+        for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; ++k) {
+            const size_t n = (size_t)sizes[k];
+            snprintf(where, sizeof where, "%s %s activation %d n=%d", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64",
+                     kind, sizes[k]);
+            array x = make(dtype, n, 4), y = make(dtype, n, 0), dy = make(dtype, n, 1), dx = make(dtype, n, 0);
+            for (size_t e = 0; e < n; ++e) {
+                y.exact[e] = activation_value(kind, alpha, beta, x.exact[e]);
+                dx.exact[e] = dy.exact[e] * activation_slope(kind, alpha, beta, x.exact[e]);
+            }
+            fl_activation(dtype, kind, alpha, beta, (ptrdiff_t)n, x.data, y.data, 2);
+            fl_activation_backward(dtype, kind, alpha, beta, (ptrdiff_t)n, x.data, y.data, dy.data, dx.data, 2);
+            expect_close(dtype, y, "value");
+            expect_close(dtype, dx, "gradient");
+            array *all[] = {&x, &y, &dy, &dx};
+            for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
+                release(*all[a]);
+        }
 }
 
 /* Vectors long enough for several threads: the same bits as with one. */
@@ -575,6 +645,7 @@ int main(void)
             test_dense((fl_dtype)dtype);
             test_elementwise((fl_dtype)dtype);
             test_softmax((fl_dtype)dtype);
+            test_activations((fl_dtype)dtype);
             test_optimizers((fl_dtype)dtype);
             test_long_vectors((fl_dtype)dtype);
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .activation import Activation
 from .base import Layer, LayerTape, ParameterSpec, Signal, Tape
 from .dense import Dense
 from .dropout import Dropout
@@ -15,6 +16,7 @@ from .stack import connect, stack_parameters, takes_tokens
 
 __all__ = [
     "LSTM",
+    "Activation",
     "Dense",
     "Dropout",
     "Embedding",
@@ -31,7 +33,9 @@ __all__ = [
     "takes_tokens",
 ]
 
-_LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, Dense, Dropout, Embedding, GaussianNoise)}
+_LAYERS: dict[str, type[Layer]] = {
+    cls.__name__: cls for cls in (Activation, Dense, Dropout, Embedding, GaussianNoise, LSTM)
+}
 
 
 def layer_from_config(config: dict[str, Any]) -> Layer:

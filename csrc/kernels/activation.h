@@ -1,0 +1,134 @@
+/* kernels/activation.h - activation functions of one number, and their derivatives, on vectors and on arrays.
+ *
+ *   number  function           value y                         derivative
+ *   0       sigmoid            1 / (1 + exp(-x))               y (1 - y)
+ *   1       tanh               tanh(x)                         1 - y^2
+ *   2       relu               max(x, 0)                       x > 0
+ *   3       affine             alpha x + beta                  alpha
+ *   4       leaky_relu         x >= 0 ? x : alpha x            x >= 0 ? 1 : alpha
+ *   5       thresholded_relu   x > alpha ? x : 0               x > alpha
+ *   6       scaled_tanh        alpha tanh(beta x)              alpha beta (1 - tanh(beta x)^2)
+ *   7       hard_sigmoid       min(max(alpha x + beta, 0), 1)  0 < y < 1 ? alpha : 0
+ *   8       elu                x >= 0 ? x : alpha expm1(x)     x >= 0 ? 1 : alpha exp(x)
+ *   9       softsign           x / (1 + |x|)                   1 / (1 + |x|)^2
+ *   10      softplus           max(x, 0) + log1p(exp(-|x|))    sigmoid(x)
+ *
+ * The numbers are the places in fastlstm/activations.py's KINDS. NaN gives NaN. Functions that need an exponential take
+ * it from vmath.h; elu and softplus keep their accuracy relative to the result, near 0 and far below it.
+ */
+enum {
+    ACT_SIGMOID,
+    ACT_TANH,
+    ACT_RELU,
+    ACT_AFFINE,
+    ACT_LEAKY_RELU,
+    ACT_THRESHOLDED_RELU,
+    ACT_SCALED_TANH,
+    ACT_HARD_SIGMOID,
+    ACT_ELU,
+    ACT_SOFTSIGN,
+    ACT_SOFTPLUS
+};
+
+INLINE V v_activate(int kind, V alpha, V beta, V x)
+{
+    const V zero = v_set(0), one = v_set(1);
+    switch (kind) {
+    case ACT_SIGMOID:
+        return v_sigmoid(x);
+    case ACT_TANH:
+        return v_tanh(x);
+    case ACT_RELU:
+        return v_at_least(x, zero);
+    case ACT_AFFINE:
+        return v_fma(alpha, x, beta);
+    case ACT_LEAKY_RELU:
+        return v_select(x >= zero, x, alpha * x);
+    case ACT_THRESHOLDED_RELU:
+        return v_select(x <= alpha, zero, x);
+    case ACT_SCALED_TANH:
+        return alpha * v_tanh(beta * x);
+    case ACT_HARD_SIGMOID:
+        return v_at_most(v_at_least(v_fma(alpha, x, beta), zero), one);
+    case ACT_ELU:
+        return v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
+    case ACT_SOFTSIGN:
+        return x / (one + v_abs(x));
+    default:
+        return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
+    }
+}
+
+/* The derivative at x, where y is the value. */
+INLINE V v_activate_slope(int kind, V alpha, V beta, V x, V y)
+{
+    const V zero = v_set(0), one = v_set(1);
+    switch (kind) {
+    case ACT_SIGMOID:
+        return y * (one - y);
+    case ACT_TANH:
+        return one - y * y;
+    case ACT_RELU:
+        return v_select(x > zero, one, zero);
+    case ACT_AFFINE:
+        return alpha;
+    case ACT_LEAKY_RELU:
+        return v_select(x >= zero, one, alpha);
+    case ACT_THRESHOLDED_RELU:
+        return v_select(x > alpha, one, zero);
+    case ACT_SCALED_TANH: {
+        const V t = v_tanh(beta * x);
+        return alpha * beta * (one - t * t);
+    }
+    case ACT_HARD_SIGMOID:
+        return v_select(y > zero, v_select(y < one, alpha, zero), zero);
+    case ACT_ELU:
+        return v_select(x >= zero, one, alpha * v_exp(v_at_most(x, zero)));
+    case ACT_SOFTSIGN: {
+        const V d = one + v_abs(x);
+        return one / (d * d);
+    }
+    default:
+        return v_sigmoid(x);
+    }
+}
+
+typedef struct {
+    int kind;
+    real alpha, beta;
+    ptrdiff_t n;
+    const real *x, *y, *dy; /* y, dy: NULL in the forward pass */
+    real *out;
+} activation_context;
+
+static void activation_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
+{
+    const activation_context *job = argument;
+    const V alpha = v_set(job->alpha), beta = v_set(job->beta);
+    ptrdiff_t begin, end;
+    fl_share(round_up(job->n, LANES) / LANES, thread, team, &begin, &end);
+    for (ptrdiff_t first = begin * LANES; first < minimum(end * LANES, job->n); first += LANES) {
+        const ptrdiff_t count = minimum(LANES, job->n - first);
+        const V x = v_load_part(job->x + first, count);
+        V out;
+        if (job->dy)
+            out = v_load_part(job->dy + first, count) *
+                  v_activate_slope(job->kind, alpha, beta, x, v_load_part(job->y + first, count));
+        else
+            out = v_activate(job->kind, alpha, beta, x);
+        v_store_part(job->out + first, out, count);
+    }
+}
+
+static void activation(int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y, int n_threads)
+{
+    activation_context job = {.kind = kind, .alpha = (real)alpha, .beta = (real)beta, .n = n, .x = x, .out = y};
+    fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)n), activation_body, &job);
+}
+
+static void activation_backward(int kind, double alpha, double beta, ptrdiff_t n, const void *x, const void *y,
+                                const void *dy, void *dx, int n_threads)
+{
+    activation_context job = {kind, (real)alpha, (real)beta, n, x, y, dy, dx};
+    fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)n), activation_body, &job);
+}

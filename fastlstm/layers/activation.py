@@ -1,0 +1,116 @@
+"""An activation function as a layer of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core, activations
+from .base import Array, Layer, LayerTape, Signal, Tape
+
+__all__ = ["Activation"]
+
+_SOFTMAX = "softmax"
+_PARAMETERS = {
+    "affine": ("alpha", "beta"),
+    "leaky_relu": ("alpha",),
+    "thresholded_relu": ("alpha",),
+    "scaled_tanh": ("alpha", "beta"),
+    "hard_sigmoid": ("alpha", "beta"),
+    "elu": ("alpha",),
+}
+"""What the functions that have parameters call them."""
+
+
+class Activation(Layer):
+    """A function of each element, or the softmax over the features, for each case or for each step.
+
+    ========================  ====================================================
+    ``sigmoid``               1 / (1 + exp(-x))
+    ``tanh``                  tanh(x)
+    ``relu``                  max(0, x)
+    ``affine``, ``linear``    alpha x + beta; alpha is 1 and beta is 0 by default
+    ``leaky_relu``            x if x >= 0, else alpha x; alpha is 0.01
+    ``thresholded_relu``      x if x > alpha, else 0; alpha is 1
+    ``scaled_tanh``           alpha tanh(beta x); both are 1
+    ``hard_sigmoid``          min(max(alpha x + beta, 0), 1); 0.2 and 0.5
+    ``elu``                   x if x >= 0, else alpha (exp(x) - 1); alpha is 1
+    ``softsign``              x / (1 + abs(x))
+    ``softplus``              log(1 + exp(x))
+    ``softmax``               exp(x) / sum(exp(x)), over the last axis
+    ========================  ====================================================
+
+    The losses ``"cross_entropy"`` and ``"binary_cross_entropy"`` take scores and apply softmax or sigmoid themselves,
+    and `Model.predict_proba` does: put neither at the end of a model for them.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the function.
+    alpha, beta : float, optional
+        Its parameters, where it has them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no function of that name, it has no such parameter, or a parameter is not a finite number.
+    """
+
+    def __init__(self, kind: str, alpha: float | None = None, beta: float | None = None) -> None:
+        super().__init__()
+        if not isinstance(kind, str):
+            raise TypeError(f"kind must be the name of an activation such as 'relu', got {kind!r}")
+        self.function: activations.Activation | None = None
+        """The function; None: softmax."""
+        if kind != _SOFTMAX:
+            try:
+                self.function = activations.as_activation("kind", kind)
+            except ValueError:
+                known = ", ".join([*activations.KINDS, _SOFTMAX])
+                raise ValueError(f"kind is {kind!r}, expected one of {known}") from None
+        self.kind = _SOFTMAX if self.function is None else self.function.name
+        given = {"alpha": alpha, "beta": beta}
+        own = _PARAMETERS.get(self.kind, ())
+        for name, value in given.items():
+            if value is not None and name not in own:
+                raise ValueError(f"{self.kind} has no parameter {name}, got {name}={value!r}: leave it out")
+        if self.function is not None:
+            defaults = {"alpha": self.function.alpha, "beta": self.function.beta}
+            values = (defaults[name] if value is None else value for name, value in given.items())
+            self.function = activations.as_activation("kind", (self.kind, *values))
+        self.size = 0
+
+    def build(self, signal: Signal) -> Signal:
+        if signal.tokens:
+            raise ValueError("Activation reads numbers and gets token ids: put it behind the fl.Embedding")
+        self.size = signal.features
+        return signal
+
+    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+        y = mine.buffers.get("y", x.shape, tape.dtype)
+        if self.function is None:
+            _core.softmax(x.reshape(-1, self.size), y.reshape(-1, self.size), tape.n_threads)
+        else:
+            _core.activation(*self._numbers(), x, y, tape.n_threads)
+        mine.saved.update({"x": x, "y": y} if tape.training else {"x": None, "y": None})
+        return y
+
+    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+        if not need_dx:
+            return None
+        x, y = mine.saved["x"], mine.saved["y"]
+        dx = mine.buffers.get("dx", dy.shape, tape.dtype)
+        if self.function is None:
+            y, dy, into = (array.reshape(-1, self.size) for array in (y, dy, dx))
+            _core.softmax_backward(y, dy, into, tape.n_threads)
+        else:
+            _core.activation_backward(*self._numbers(), x, y, dy, dx, tape.n_threads)
+        return dx
+
+    def _numbers(self) -> tuple[int, float, float]:
+        """The function's number in the kernels, alpha and beta."""
+        assert self.function is not None
+        return self.function.number, self.function.alpha, self.function.beta
+
+    def get_config(self) -> dict[str, Any]:
+        own = _PARAMETERS.get(self.kind, ())
+        return {"kind": self.kind, **{name: getattr(self.function, name) for name in own}}
