@@ -199,7 +199,7 @@ void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, u
 
 void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4])
 {
-    philox4x32(seed, counter, out);
+    philox4x32(seed, counter, 0, out);
 }
 
 void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y,

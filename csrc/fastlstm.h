@@ -40,6 +40,30 @@ int fl_openmp_max_threads(void); /* omp_get_max_threads(): what OMP_NUM_THREADS 
 
 /* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm_*.h) */
 
+/* A function of one number: `kind` counts sigmoid, tanh, relu, affine, leaky_relu, thresholded_relu, scaled_tanh,
+ * hard_sigmoid, elu, softsign, softplus from 0 (kernels/activation.h). */
+typedef struct {
+    int kind;
+    double alpha, beta;
+} fl_function;
+
+/* A cell that is not the plain one (kernels/lstm_cells.h): any of these together. */
+typedef struct {
+    ptrdiff_t projection;              /* size of h, with weight_hr; 0: that of c */
+    int coupled;                       /* f = 1 - i: 3 * hidden rows take the place of 4 * hidden, those of i, g, o */
+    int layer_norm;                    /* with the gains and bias_c below; the biases are those of the normalisations */
+    fl_function gate, cell, output;    /* of i, f, o; of g; of c on its way out */
+    double gate_clip, cell_clip, output_clip; /* limits of the gates' net inputs, of c, of the output activation's input;
+                                                 INFINITY: none */
+    double norm_eps;                   /* added to the variance */
+    double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c; /* probabilities in [0, 1) */
+    uint64_t seed;                     /* of their masks */
+    const void *weight_hr;             /* (projection, hidden) */
+    const void *peepholes;             /* (3, hidden): i, f, o; or (2, hidden): i, o with `coupled`; NULL: none */
+    const void *gain_ih, *gain_hh;     /* (4 * hidden) */
+    const void *gain_c, *bias_c;       /* (hidden) */
+} fl_lstm_cell;
+
 /* A pass over a batch. The same struct, with the same workspace and the same values, goes to fl_lstm_forward and then,
  * if `training` was set, to fl_lstm_backward. */
 typedef struct {
@@ -53,6 +77,8 @@ typedef struct {
 
     const void *weight_ih, *weight_hh;
     const void *bias_ih, *bias_hh; /* NULL: no bias */
+    const fl_lstm_cell *cell;      /* NULL: the plain cell. With a projection the size of h is that of the projection, in
+                                      weight_hh (4*hidden, projection), h0, y, hn and their gradients */
 
     const void *x; /* (batch, time, input): element (b, t, k) at b * x_batch + t * x_time + k; padding is never read.
                       The backward pass reads x and the weights again */
@@ -81,6 +107,7 @@ typedef struct {
     int dx_add;
     void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
     void *dh0, *dc0; /* (batch, hidden) */
+    void *dweight_hr, *dpeepholes, *dgain_ih, *dgain_hh, *dgain_c, *dbias_c; /* of the cell's own weights; added to */
 } fl_lstm_gradients;
 
 /* Bytes of workspace that the pass needs (pointers in it are not looked at, but for lengths); SIZE_MAX when the size

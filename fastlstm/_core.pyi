@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from .cell import Cell
+from .reference import CellWeights
+
 Array = npt.NDArray[Any]
 
 def isa() -> str: ...
@@ -41,6 +44,9 @@ class LSTMPass:
         checkpoint_every: int = 0,
         frozen: bool = False,
         n_threads: int = 1,
+        cell: Cell | None = None,
+        more: CellWeights | None = None,
+        seed: int = 0,
     ) -> None: ...
     def backward(
         self,
@@ -57,6 +63,7 @@ class LSTMPass:
         dh0: Array | None = None,
         dc0: Array | None = None,
         n_threads: int = 1,
+        d_more: CellWeights | None = None,
     ) -> None: ...
 
 class Stream:
@@ -66,7 +73,15 @@ class Stream:
     def _add_scaling(self, mean: Array, scale: Array, width: int, inverse: bool) -> None: ...
     def _add_embedding(self, table: Array) -> None: ...
     def _add_lstm(
-        self, weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None, h: Array, c: Array
+        self,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias_ih: Array | None,
+        bias_hh: Array | None,
+        h: Array,
+        c: Array,
+        cell: Cell | None = None,
+        more: CellWeights | None = None,
     ) -> None: ...
     def _add_dense(self, weight: Array, bias: Array | None) -> None: ...
     def _add_activation(self, number: int, alpha: float, beta: float, width: int) -> None: ...

@@ -7,8 +7,12 @@ array raises ValueError or TypeError here; past this file nothing is checked aga
 """
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport SIZE_MAX, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.math cimport isfinite
 cimport numpy as cnp
 import numpy as np
+
+from .cell import NORM_EPS
+from .reference import NO_MORE
 
 cnp.import_array()
 
@@ -26,6 +30,25 @@ cdef extern from "fastlstm.h" nogil:
     int fl_openmp_max_threads()
     void fl_always_wake(int always)
 
+    ctypedef struct fl_function:
+        int kind
+        double alpha, beta
+
+    ctypedef struct fl_lstm_cell:
+        ptrdiff_t projection
+        int coupled, layer_norm
+        fl_function gate, cell, output
+        double gate_clip, cell_clip, output_clip
+        double norm_eps
+        double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c
+        uint64_t seed
+        const void *weight_hr
+        const void *peepholes
+        const void *gain_ih
+        const void *gain_hh
+        const void *gain_c
+        const void *bias_c
+
     ctypedef struct fl_lstm_pass:
         ptrdiff_t batch, time, input, hidden
         const int64_t *lengths
@@ -35,6 +58,7 @@ cdef extern from "fastlstm.h" nogil:
         const void *weight_hh
         const void *bias_ih
         const void *bias_hh
+        const fl_lstm_cell *cell
         const void *x
         ptrdiff_t x_batch, x_time
         const void *h0
@@ -61,6 +85,12 @@ cdef extern from "fastlstm.h" nogil:
         void *dbias_hh
         void *dh0
         void *dc0
+        void *dweight_hr
+        void *dpeepholes
+        void *dgain_ih
+        void *dgain_hh
+        void *dgain_c
+        void *dbias_c
 
     size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *lstm)
     void fl_lstm_forward(fl_dtype dtype, const fl_lstm_pass *lstm)
@@ -298,22 +328,26 @@ cdef class Workspace:
         self.packed = None
         self.packed_isa = NULL
 
-    cdef bint begin(self, bint frozen, object a, object b, object c, object d):
+    cdef bint begin(self, bint frozen, object a, object b, object c, object d, object cell, object more):
         """Whether these weights stand here packed; if they do not, whatever stood here does not count any more."""
         cdef tuple packed = self.packed
         if packed is None:
             return False
-        if (frozen and packed[0] is a and packed[1] is b and packed[2] is c and packed[3] is d
-                and self.packed_isa == fl_isa_active()):
+        if (frozen and packed[0] is a and packed[1] is b and packed[2] is c and packed[3] is d and packed[4] is cell
+                and packed[5] is more and self.packed_isa == fl_isa_active()):
             return True
         self.packed = None
         return False
 
-    cdef int end(self, bint frozen, object a, object b, object c, object d) except -1:
+    cdef int end(self, bint frozen, object a, object b, object c, object d, object cell, object more) except -1:
         """These weights stand here packed from now on, if they are frozen indeed."""
         if frozen and self.packed is None and not (_writeable(a) or _writeable(b) or _writeable(c) or _writeable(d)):
+            if more is not None:
+                for array in more:
+                    if _writeable(array):
+                        return 0
             self.packed_isa = fl_isa_active()
-            self.packed = (a, b, c, d)
+            self.packed = (a, b, c, d, cell, more)
         return 0
 
     cdef void *reserve(self, size_t size) except? NULL:
@@ -336,6 +370,63 @@ cdef class Workspace:
 
 # ------------------------------------------------------------------ LSTM
 
+cdef int _function(fl_function *to, str name, function) except -1:
+    to.kind = function.number
+    to.alpha = function.alpha
+    to.beta = function.beta
+    if not (isfinite(to.alpha) and isfinite(to.beta)):
+        raise ValueError(f"{name} is {function!r}: its parameters must be finite")
+    return 0
+
+
+cdef int _settings(fl_lstm_cell *to, cell) except -1:
+    """What a `fastlstm.cell.Cell` says, but for its weights."""
+    cdef int k
+    cdef double[3] limits
+    cdef double[4] shares
+    _function(&to.gate, "gate_activation", cell.gate_activation)
+    _function(&to.cell, "cell_activation", cell.cell_activation)
+    _function(&to.output, "output_activation", cell.output_activation)
+    to.coupled = cell.coupled
+    to.layer_norm = cell.layer_norm
+    to.gate_clip = limits[0] = cell.gate_clip
+    to.cell_clip = limits[1] = cell.cell_clip
+    to.output_clip = limits[2] = cell.output_clip
+    to.norm_eps = NORM_EPS
+    to.recurrent_dropout = shares[0] = cell.recurrent_dropout
+    to.variational_dropout = shares[1] = cell.variational_dropout
+    to.zoneout_h = shares[2] = cell.zoneout_h
+    to.zoneout_c = shares[3] = cell.zoneout_c
+    for k in range(3):
+        if not limits[k] >= 0:
+            raise ValueError(f"a clipping limit is {limits[k]}, expected 0 or more, or infinity for none")
+    for k in range(4):
+        if not 0 <= shares[k] < 1:
+            raise ValueError(f"a probability of dropout or zoneout is {shares[k]}, expected 0 or more and less than 1")
+    return 0
+
+
+cdef int _cell(fl_lstm_cell *to, cell, more, int kind, ptrdiff_t hidden, uint64_t seed) except -1:
+    """The settings and weights of a cell that is not the plain one."""
+    cdef ptrdiff_t gates = 3 if to.coupled else 4
+    to.seed = seed
+    to.projection = 0
+    weight_hr, peepholes, gain_ih, gain_hh, gain_c, bias_c = more
+    if weight_hr is not None:
+        if np.ndim(weight_hr) != 2 or len(weight_hr) < 1:
+            raise ValueError(f"weight_hr has shape {np.shape(weight_hr)}, expected (projection, {hidden})")
+        to.projection = len(weight_hr)
+    to.weight_hr = _optional(weight_hr, "weight_hr", kind, _of2(to.projection, hidden), False)
+    to.peepholes = _optional(peepholes, "peepholes", kind, _of2(gates - 1, hidden), False)
+    if to.layer_norm and (gain_ih is None or gain_hh is None or gain_c is None or bias_c is None):
+        raise ValueError("layer normalisation needs gain_ih, gain_hh, gain_c and bias_c")
+    to.gain_ih = _optional(gain_ih, "gain_ih", kind, _of(gates * hidden), False)
+    to.gain_hh = _optional(gain_hh, "gain_hh", kind, _of(gates * hidden), False)
+    to.gain_c = _optional(gain_c, "gain_c", kind, _of(hidden), False)
+    to.bias_c = _optional(bias_c, "bias_c", kind, _of(hidden), False)
+    return 0
+
+
 cdef class LSTMPass:
     """One LSTM layer in one direction, over one batch after the other.
 
@@ -344,6 +435,8 @@ cdef class LSTMPass:
     """
     cdef Workspace workspace
     cdef fl_lstm_pass lstm
+    cdef fl_lstm_cell cell
+    cdef object settings
     cdef fl_dtype dtype
     cdef int kind
     cdef const char *isa
@@ -355,6 +448,8 @@ cdef class LSTMPass:
         self.lstm.training = 0
         self.lstm.packed = 0
         self.lstm.checkpoint_every = 0
+        self.lstm.cell = NULL
+        self.settings = None
         self.isa = NULL
         self.held = None
         self.busy = False
@@ -368,9 +463,11 @@ cdef class LSTMPass:
     def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
                 bint reverse=False, bint training=False, ptrdiff_t checkpoint_every=0, bint frozen=False,
-                n_threads=1):
+                n_threads=1, cell=None, more=None, uint64_t seed=0):
         """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
+        ``cell`` is a ``fastlstm.cell.Cell`` and ``more`` its ``fastlstm.reference.CellWeights``, for all cells but the
+        plain one; ``seed`` is that of the cell's masks.
         ``x`` must not change until ``backward`` has read it again. ``frozen``: the weights are read-only arrays that
         nobody can write to; inference keeps them packed.
         """
@@ -380,17 +477,19 @@ cdef class LSTMPass:
                 raise ValueError(f"checkpoint_every is {checkpoint_every}, expected 0 (keep all steps) or more")
             self.lstm.checkpoint_every = checkpoint_every
             self._forward(x, weight_ih, weight_hh, bias_ih, bias_hh, lengths, h0, c0, y, hn, cn, reverse, training,
-                          frozen and not training, _threads(n_threads))
+                          frozen and not training, _threads(n_threads), cell, more, seed)
         finally:
             self.busy = False
 
     cdef int _forward(self, cnp.ndarray x, cnp.ndarray weight_ih, cnp.ndarray weight_hh, bias_ih, bias_hh, lengths, h0,
-                      c0, y, hn, cn, bint reverse, bint training, bint frozen, int n_threads) except -1:
+                      c0, y, hn, cn, bint reverse, bint training, bint frozen, int n_threads, cell, more,
+                      uint64_t seed) except -1:
         cdef fl_lstm_pass *lstm = &self.lstm
+        cdef ptrdiff_t gates = 4, recurrent
         cdef fl_dtype dtype = _dtype(x, "x")
         cdef int kind = cnp.PyArray_TYPE(x)
         cdef ptrdiff_t b
-        cdef Shape state
+        cdef Shape state, state_h
         lstm.training = 0  # until this pass is complete there is nothing to go back through
         if cnp.PyArray_NDIM(x) != 3 or cnp.PyArray_NDIM(weight_hh) != 2:
             raise ValueError(f"x has {x.ndim} axes and weight_hh {weight_hh.ndim}, expected (batch, time, input) and "
@@ -398,14 +497,28 @@ cdef class LSTMPass:
         lstm.batch = cnp.PyArray_DIM(x, 0)
         lstm.time = cnp.PyArray_DIM(x, 1)
         lstm.input = cnp.PyArray_DIM(x, 2)
-        lstm.hidden = cnp.PyArray_DIM(weight_hh, 1)
+        lstm.hidden = recurrent = cnp.PyArray_DIM(weight_hh, 1)
+        lstm.cell = NULL
+        if cell is not None:
+            if cell is not self.settings:
+                self.settings = None
+                _settings(&self.cell, cell)
+                self.settings = cell
+            gates = 3 if self.cell.coupled else 4
+            if more is not None and more.weight_hr is not None and np.ndim(more.weight_hr) == 2:
+                lstm.hidden = more.weight_hr.shape[1]
+            _cell(&self.cell, cell, NO_MORE if more is None else more, kind, lstm.hidden, seed)
+            recurrent = self.cell.projection if self.cell.projection else lstm.hidden
+            lstm.cell = &self.cell
+        elif more is not None:
+            raise ValueError("more weights are those of a cell: give the cell, too")
         if lstm.input < 1 or lstm.hidden < 1:
             raise ValueError(f"input size {lstm.input} and hidden size {lstm.hidden} must be 1 or more")
         lstm.x = _series(x, "x", kind, _of3(lstm.batch, lstm.time, lstm.input), False, &lstm.x_batch, &lstm.x_time)
-        lstm.weight_ih = _array(weight_ih, "weight_ih", kind, _of2(4 * lstm.hidden, lstm.input), False)
-        lstm.weight_hh = _array(weight_hh, "weight_hh", kind, _of2(4 * lstm.hidden, lstm.hidden), False)
-        lstm.bias_ih = _optional(bias_ih, "bias_ih", kind, _of(4 * lstm.hidden), False)
-        lstm.bias_hh = _optional(bias_hh, "bias_hh", kind, _of(4 * lstm.hidden), False)
+        lstm.weight_ih = _array(weight_ih, "weight_ih", kind, _of2(gates * lstm.hidden, lstm.input), False)
+        lstm.weight_hh = _array(weight_hh, "weight_hh", kind, _of2(gates * lstm.hidden, recurrent), False)
+        lstm.bias_ih = _optional(bias_ih, "bias_ih", kind, _of(gates * lstm.hidden), False)
+        lstm.bias_hh = _optional(bias_hh, "bias_hh", kind, _of(gates * lstm.hidden), False)
         lstm.lengths = NULL
         if lengths is not None:
             lengths = np.array(lengths, dtype=np.int64)  # a copy: the backward pass reads it again
@@ -414,13 +527,14 @@ cdef class LSTMPass:
                 if lstm.lengths[b] < 0 or lstm.lengths[b] > lstm.time:
                     raise ValueError(f"lengths[{b}] is {lstm.lengths[b]}, expected 0 to {lstm.time}")
         state = _of2(lstm.batch, lstm.hidden)
-        lstm.h0 = _optional(h0, "h0", kind, state, False)
+        state_h = _of2(lstm.batch, recurrent)
+        lstm.h0 = _optional(h0, "h0", kind, state_h, False)
         lstm.c0 = _optional(c0, "c0", kind, state, False)
-        lstm.hn = _optional(hn, "hn", kind, state, True)
+        lstm.hn = _optional(hn, "hn", kind, state_h, True)
         lstm.cn = _optional(cn, "cn", kind, state, True)
         lstm.y = NULL
         if y is not None:
-            lstm.y = _series(y, "y", kind, _of3(lstm.batch, lstm.time, lstm.hidden), True, &lstm.y_batch, &lstm.y_time)
+            lstm.y = _series(y, "y", kind, _of3(lstm.batch, lstm.time, recurrent), True, &lstm.y_batch, &lstm.y_time)
         lstm.reverse = reverse
         lstm.n_threads = n_threads
         self.dtype = dtype
@@ -432,56 +546,69 @@ cdef class LSTMPass:
         except BaseException:
             lstm.training = 0
             raise
-        lstm.packed = self.workspace.begin(frozen, weight_ih, weight_hh, bias_ih, bias_hh)
+        lstm.packed = self.workspace.begin(frozen, weight_ih, weight_hh, bias_ih, bias_hh, cell, more)
         with nogil:
             fl_lstm_forward(dtype, lstm)
         lstm.packed = 0
-        self.workspace.end(frozen, weight_ih, weight_hh, bias_ih, bias_hh)
-        self.held = (x, weight_ih, weight_hh, lengths) if training else None
+        self.workspace.end(frozen, weight_ih, weight_hh, bias_ih, bias_hh, cell, more)
+        self.held = (x, weight_ih, weight_hh, lengths, more) if training else None
         return 0
 
     def backward(self, *, dy=None, dhn=None, dcn=None, dx=None, bint dx_add=False, dweight_ih=None, dweight_hh=None,
-                 dbias_ih=None, dbias_hh=None, dh0=None, dc0=None, n_threads=1):
+                 dbias_ih=None, dbias_hh=None, dh0=None, dc0=None, n_threads=1, d_more=None):
         """Goes back through the last training pass, once; see ``fl_lstm_backward`` in csrc/fastlstm.h.
 
         dy, dhn, dcn come in (None: zeros). dx, dh0, dc0 are overwritten (dx added to with ``dx_add``), the gradients of
-        the parameters are added to; None: not wanted.
+        the parameters are added to; None: not wanted. ``d_more``: those of the cell's own weights, in a
+        ``fastlstm.reference.CellWeights``.
         """
         self._enter()
         try:
             self._backward(dy, dhn, dcn, dx, dx_add, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dh0, dc0,
-                           _threads(n_threads))
+                           _threads(n_threads), d_more)
         finally:
             self.busy = False
 
     cdef int _backward(self, dy, dhn, dcn, dx, bint dx_add, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dh0, dc0,
-                       int n_threads) except -1:
+                       int n_threads, d_more) except -1:
         cdef fl_lstm_pass *lstm = &self.lstm
         cdef fl_lstm_gradients out
+        cdef ptrdiff_t gates = 4, recurrent = lstm.hidden
         cdef int kind = self.kind
         cdef fl_dtype dtype = self.dtype
-        cdef Shape state
+        cdef Shape state, state_h
         if not lstm.training:
             raise RuntimeError("backward() needs a forward(training=True) before it, once for each backward()")
         if self.isa != fl_isa_active():
             raise RuntimeError("the instruction set was changed between forward() and backward()")
+        if lstm.cell != NULL:
+            gates = 3 if self.cell.coupled else 4
+            recurrent = self.cell.projection if self.cell.projection else lstm.hidden
         state = _of2(lstm.batch, lstm.hidden)
+        state_h = _of2(lstm.batch, recurrent)
         out.dy = NULL
         out.dx = NULL
         if dy is not None:
-            out.dy = _series(dy, "dy", kind, _of3(lstm.batch, lstm.time, lstm.hidden), False, &out.dy_batch,
+            out.dy = _series(dy, "dy", kind, _of3(lstm.batch, lstm.time, recurrent), False, &out.dy_batch,
                              &out.dy_time)
         if dx is not None:
             out.dx = _series(dx, "dx", kind, _of3(lstm.batch, lstm.time, lstm.input), True, &out.dx_batch, &out.dx_time)
         out.dx_add = dx_add
-        out.dhn = _optional(dhn, "dhn", kind, state, False)
+        out.dhn = _optional(dhn, "dhn", kind, state_h, False)
         out.dcn = _optional(dcn, "dcn", kind, state, False)
-        out.dh0 = _optional(dh0, "dh0", kind, state, True)
+        out.dh0 = _optional(dh0, "dh0", kind, state_h, True)
         out.dc0 = _optional(dc0, "dc0", kind, state, True)
-        out.dweight_ih = _optional(dweight_ih, "dweight_ih", kind, _of2(4 * lstm.hidden, lstm.input), True)
-        out.dweight_hh = _optional(dweight_hh, "dweight_hh", kind, _of2(4 * lstm.hidden, lstm.hidden), True)
-        out.dbias_ih = _optional(dbias_ih, "dbias_ih", kind, _of(4 * lstm.hidden), True)
-        out.dbias_hh = _optional(dbias_hh, "dbias_hh", kind, _of(4 * lstm.hidden), True)
+        out.dweight_ih = _optional(dweight_ih, "dweight_ih", kind, _of2(gates * lstm.hidden, lstm.input), True)
+        out.dweight_hh = _optional(dweight_hh, "dweight_hh", kind, _of2(gates * lstm.hidden, recurrent), True)
+        out.dbias_ih = _optional(dbias_ih, "dbias_ih", kind, _of(gates * lstm.hidden), True)
+        out.dbias_hh = _optional(dbias_hh, "dbias_hh", kind, _of(gates * lstm.hidden), True)
+        dweight_hr, dpeepholes, dgain_ih, dgain_hh, dgain_c, dbias_c = NO_MORE if d_more is None else d_more
+        out.dweight_hr = _optional(dweight_hr, "dweight_hr", kind, _of2(recurrent, lstm.hidden), True)
+        out.dpeepholes = _optional(dpeepholes, "dpeepholes", kind, _of2(gates - 1, lstm.hidden), True)
+        out.dgain_ih = _optional(dgain_ih, "dgain_ih", kind, _of(gates * lstm.hidden), True)
+        out.dgain_hh = _optional(dgain_hh, "dgain_hh", kind, _of(gates * lstm.hidden), True)
+        out.dgain_c = _optional(dgain_c, "dgain_c", kind, _of(lstm.hidden), True)
+        out.dbias_c = _optional(dbias_c, "dbias_c", kind, _of(lstm.hidden), True)
         lstm.n_threads = n_threads
         with nogil:
             fl_lstm_backward(dtype, lstm, &out)
@@ -529,10 +656,10 @@ def dense_forward(cnp.ndarray x not None, cnp.ndarray weight not None, bias, cnp
     _dense(&dense, x, weight, workspace, _threads(n_threads))
     dense.bias = _optional(bias, "bias", kind, _of(dense.output), False)
     dense.y = _array(y, "y", kind, _of2(dense.rows, dense.output), True)
-    dense.packed = workspace.begin(frozen, weight, bias, None, None)
+    dense.packed = workspace.begin(frozen, weight, bias, None, None, None, None)
     with nogil:
         fl_dense_forward(dtype, &dense)
-    workspace.end(frozen, weight, bias, None, None)
+    workspace.end(frozen, weight, bias, None, None, None, None)
 
 
 def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray weight not None, dx, dweight, dbias,
@@ -550,7 +677,7 @@ def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray 
     dx_data = _optional(dx, "dx", kind, _of2(dense.rows, dense.input), True)
     dweight_data = _optional(dweight, "dweight", kind, _of2(dense.output, dense.input), True)
     dbias_data = _optional(dbias, "dbias", kind, _of(dense.output), True)
-    workspace.begin(False, None, None, None, None)
+    workspace.begin(False, None, None, None, None, None, None)
     with nogil:
         fl_dense_backward(dtype, &dense, dy_data, dx_data, dweight_data, dbias_data)
 
@@ -732,6 +859,7 @@ cdef struct Stage:
     StageKind kind
     ptrdiff_t input, output
     fl_lstm_pass lstm
+    fl_lstm_cell cell
     fl_dense_pass dense
     int function
     double alpha, beta
@@ -804,22 +932,29 @@ cdef class Stream:
         self.held.append(table)
 
     def _add_lstm(self, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None, bias_ih, bias_hh,
-                  cnp.ndarray h not None, cnp.ndarray c not None):
-        cdef ptrdiff_t hidden = weight_hh.shape[1], inputs = weight_ih.shape[1]
-        cdef Stage *stage = self._add(LSTM, inputs, hidden)
+                  cnp.ndarray h not None, cnp.ndarray c not None, cell=None, more=None):
+        cdef ptrdiff_t hidden = c.shape[1], recurrent = h.shape[1], inputs = weight_ih.shape[1], gates = 4
+        cdef Stage *stage = self._add(LSTM, inputs, recurrent)
         cdef fl_lstm_pass *lstm = &stage.lstm
         lstm.batch, lstm.input, lstm.hidden = self.batch, inputs, hidden
-        lstm.weight_ih = _array(weight_ih, "weight_ih", self.kind, _of2(4 * hidden, inputs), False)
-        lstm.weight_hh = _array(weight_hh, "weight_hh", self.kind, _of2(4 * hidden, hidden), False)
-        lstm.bias_ih = _optional(bias_ih, "bias_ih", self.kind, _of(4 * hidden), False)
-        lstm.bias_hh = _optional(bias_hh, "bias_hh", self.kind, _of(4 * hidden), False)
+        if cell is not None:
+            _settings(&stage.cell, cell)
+            _cell(&stage.cell, cell, NO_MORE if more is None else more, self.kind, hidden, 0)
+            gates = 3 if stage.cell.coupled else 4
+            lstm.cell = &stage.cell
+        if recurrent != (stage.cell.projection if cell is not None and stage.cell.projection else hidden):
+            raise ValueError(f"h has shape {_shape(h)}, which does not fit the cell")
+        lstm.weight_ih = _array(weight_ih, "weight_ih", self.kind, _of2(gates * hidden, inputs), False)
+        lstm.weight_hh = _array(weight_hh, "weight_hh", self.kind, _of2(gates * hidden, recurrent), False)
+        lstm.bias_ih = _optional(bias_ih, "bias_ih", self.kind, _of(gates * hidden), False)
+        lstm.bias_hh = _optional(bias_hh, "bias_hh", self.kind, _of(gates * hidden), False)
         # The kernel reads the initial state before it writes the final one, so that they may be the same arrays.
-        lstm.hn = _array(h, "h", self.kind, _of2(self.batch, hidden), True)
+        lstm.hn = _array(h, "h", self.kind, _of2(self.batch, recurrent), True)
         lstm.cn = _array(c, "c", self.kind, _of2(self.batch, hidden), True)
         lstm.h0 = lstm.hn
         lstm.c0 = lstm.cn
         lstm.n_threads = self.n_threads
-        self.held.append((weight_ih, weight_hh, bias_ih, bias_hh))
+        self.held.append((weight_ih, weight_hh, bias_ih, bias_hh, more))
         self.states.append((h, c))
 
     def _add_dense(self, cnp.ndarray weight not None, bias):

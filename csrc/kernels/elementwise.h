@@ -91,7 +91,7 @@ static void dropout_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     for (ptrdiff_t group = begin; group < end; ++group) {
         uint32_t words[GROUP][4];
         for (int k = 0; k < GROUP; ++k)
-            philox4x32(job->seed, (uint64_t)(group * GROUP + k), words[k]);
+            philox4x32(job->seed, (uint64_t)(group * GROUP + k), 0, words[k]);
         const ptrdiff_t first = group * 4 * GROUP, count = minimum(4 * GROUP, job->n - first);
         for (ptrdiff_t k = 0; k < count; ++k)
             job->y[first + k] = words[k / 4][k % 4] >= job->threshold ? job->x[first + k] * job->scale : 0;

@@ -13,33 +13,36 @@
  * gradient is one matrix product over n.
  *
  * Units. The hidden units go in blocks of LANES; the last block is padded with units whose weights are zero: their
- * gates are 1/2, 1/2, 0, 1/2 and their c and h stay 0, as do all their gradients.
+ * gates are 1/2, 1/2, 0, 1/2 and their c and h stay 0, as do all their gradients. h has as many units as c, but for a
+ * projection (lstm_cells.h): its size is `recurrent`.
  *
  *   panel  (block)(pass)(k)(COLS)(LANES)   the weights, k over x then h; a pass does COLS of the four gates
  *   bias   (block)(4)(LANES)               b_ih + b_hh
- *   a      (2)(batch)(lda)                 rows [h_(t-1): padded | x_t: input] of two steps; what the weights multiply
+ *   a      (2)(batch)(lda)                 rows [h_(t-1): recurrent_padded | x_t: input] of two steps; what the weights
+ *                                          multiply
  *   c0     (block)(batch)(LANES)           the running cell state, of steps that are not kept
  *   early  (step)(batch)(block)(4)(LANES)  with few rows: what bias and x contribute to the gates of some steps
- *   final  (batch)(padded)                 h after each row's last step
+ *   final  (batch)(recurrent_padded)       h after each row's last step
  *
  * Training keeps what the backward pass reads, of one segment of time; normally that is all of it. With checkpoint_every,
  * the forward pass keeps the last segment and the state before each one, and the backward pass computes a segment again
  * before it walks back through it (Chen et al. 2016, arXiv:1604.06174). Within a segment that begins at step `first`, n
  * counts from offset[first].
  *
- *   states (segment)(2)(block)(batch)(LANES)  h and c before each segment
+ *   states (segment)(block)(batch)(LANES)  h before each segment, then c
  *   cells  (block)(ldc)(LANES)             c before the segment (of the rows alive then), then c_t of every n:
  *                                          lstm_cells_at. The backward pass overwrites c_t, when its last use is over, with
  *                                          h_t = o tanh(c_t), which it needs for the weight gradient: h is never stored
  *                                          beside c
  *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
  *                                          of z_i, z_f, z_g, z_o, which is the layout that outer_product wants
- *   dh     (batch)(padded)                 gradient of h_(t-1)
+ *   dh     (batch)(recurrent_padded)       gradient of h_(t-1)
  *   dc     (block)(batch)(LANES)           gradient of c_(t-1)
  *   transposed                             panels of W_hh' and W_ih', for dh and dx
  *   gradient (block)(column)(4)(LANES)     sums of the weight gradient, columns h, x, 1
  *
- * With one segment `panel` is dead when `transposed` begins to live, and they share their memory.
+ * With one segment `panel` is dead when `transposed` begins to live, and they share their memory. What cells other than the
+ * plain one need stands in lstm_cells.h.
  *
  * Dead ends, on a Zen 4 with AVX-512 (others stand where they were tried):
  *   prefetching the weights 1 to 4 kB ahead in the tiles' loop    3 rows +7 %, 6 rows and more within noise
@@ -57,9 +60,19 @@ enum { GATES = 4, PASSES = GATES / COLS };
  * (forward_inputs_early). */
 enum { EARLY_ROWS = 8, EARLY_INPUTS = 4 };
 
+/* The memory of cells other than the plain one: lstm_cells.h. */
+typedef struct {
+    real *panel_hr, *panel_rh, *peepholes, *gains, *norm_c;                  /* weights */
+    real *variational, *draw_g, *draw_h, *draw_c;                            /* masks */
+    real *out, *projected, *sums, *c_new;                                    /* of the present step */
+    real *h_read, *gates_x, *scales;                                         /* kept for the backward pass */
+    real *dh_new, *dh_kept, *dh_all, *row_sums, *gradient_hr;                /* of the backward pass */
+} cell_work;
+
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
     ptrdiff_t blocks, padded; /* of hidden units; padded = blocks * LANES */
+    ptrdiff_t recurrent, recurrent_blocks, recurrent_padded; /* the same for h, which a projection makes narrower */
     ptrdiff_t lda, ldn, ldc;
     ptrdiff_t steps;             /* live (row, step) pairs */
     ptrdiff_t group;             /* steps of which the weight gradient is summed at a time: backward_weights */
@@ -70,7 +83,18 @@ typedef struct {
     int64_t *active; /* (time + 1) */
     int64_t *offset; /* (time + 2) */
     real *bias, *panel, *transposed, *gradient, *a, *c0, *states, *cells, *gates, *final, *early, *dh, *dc;
+    const fl_lstm_cell *cell; /* NULL: the plain cell, and the following is not used */
+    cell_work of_cell;
 } lstm_work;
+
+/* Sums that a cell's backward pass keeps for each row: the gradients of the peepholes; with layer normalisation, those of
+ * the biases, of both gains of the gates, and of the gain and bias of the cell. */
+enum { SUMS_PEEPHOLES = 3, SUMS_NORM = 3 * GATES + 2 };
+
+static double cell_row_sums(const fl_lstm_cell *cell)
+{
+    return (cell->peepholes ? SUMS_PEEPHOLES : 0) + (cell->layer_norm ? SUMS_NORM : 0);
+}
 
 /* Takes `count` elements of `size` bytes, aligned to a cache line, from a block that begins at `base` and of which *used
  * bytes are taken. *used becomes SIZE_MAX when the sum does not fit; with base NULL only *used matters. */
@@ -104,6 +128,9 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
 {
     const double batch = (double)pass->batch, time = (double)pass->time, input = (double)pass->input;
     const double hidden = (double)pass->hidden, blocks = ceil(hidden / LANES), padded = blocks * LANES;
+    const fl_lstm_cell *cell = work->cell = pass->cell;
+    const double recurrent = cell && cell->projection ? (double)cell->projection : hidden;
+    const double recurrent_padded = ceil(recurrent / LANES) * LANES;
     lstm_cut(pass, work);
     double steps = batch * time, kept = batch * (double)work->segment;
     if (pass->lengths) {
@@ -114,19 +141,30 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
         }
     }
     const double line = 64 / sizeof(real);
-    double lda = ceil((padded + input) / line);
+    double lda = ceil((recurrent_padded + input) / line);
     lda = (fmod(lda, 16) == 0 ? lda + 1 : lda) * line;
     const double ldn = ceil(kept / 16) * 16 + 7, ldc = ceil((batch + kept) / 16) * 16 + 7;
 
     char *base = pass->workspace;
     size_t used = 0;
-    const double panel = padded * GATES * (hidden + input);
-    const double transposed = padded * GATES * (padded + ceil(input / LANES) * LANES);
-    const double gradient = padded * GATES * (hidden + input + 1);
+    const double panel = padded * GATES * (recurrent + input);
+    const double transposed = padded * GATES * (recurrent_padded + ceil(input / LANES) * LANES);
+    const double gradient = padded * GATES * (recurrent + input + 1);
     const int apart = pass->training && work->segments > 1;
     /* The packed weights come first: their place must not depend on batch and time (fl_lstm_pass.packed). */
     work->bias = take(base, &used, padded * GATES, sizeof(real));
     work->panel = take(base, &used, pass->training && !apart ? transposed : panel, sizeof(real));
+    cell_work *own = &work->of_cell;
+    memset(own, 0, sizeof *own);
+    const int projects = cell && cell->projection, norm = cell && cell->layer_norm;
+    if (projects)
+        own->panel_hr = take(base, &used, recurrent_padded * hidden, sizeof(real));
+    if (cell && cell->peepholes)
+        own->peepholes = take(base, &used, 3 * padded, sizeof(real));
+    if (norm) {
+        own->gains = take(base, &used, 2 * padded * GATES, sizeof(real));
+        own->norm_c = take(base, &used, 2 * padded, sizeof(real));
+    }
     work->transposed = apart ? take(base, &used, transposed, sizeof(real)) : work->panel;
     work->gradient = pass->training ? take(base, &used, gradient, sizeof(real)) : NULL;
     work->order = take(base, &used, batch, sizeof(int64_t));
@@ -134,21 +172,54 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->active = take(base, &used, time + 1, sizeof(int64_t));
     work->offset = take(base, &used, time + 2, sizeof(int64_t));
     work->c0 = take(base, &used, batch * padded, sizeof(real));
-    work->final = take(base, &used, batch * padded, sizeof(real));
+    work->final = take(base, &used, batch * recurrent_padded, sizeof(real));
     work->a = take(base, &used, 2 * batch * lda, sizeof(real));
     /* Full tiles of steps of a row, some 24 (row, step) pairs in all. */
-    const int early = pass->batch > 0 && pass->batch <= EARLY_ROWS && pass->time > 1 && pass->input > EARLY_INPUTS;
+    const int early = pass->batch > 0 && pass->batch <= EARLY_ROWS && pass->time > 1 && pass->input > EARLY_INPUTS && !norm;
     work->ahead = early ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
     work->early = take(base, &used, (double)work->ahead * batch * padded * GATES, sizeof(real));
     if (!early)
         work->early = NULL;
     work->states = work->dh = work->dc = work->cells = work->gates = NULL;
     if (pass->training) {
-        work->states = take(base, &used, 2 * (double)work->segments * batch * padded, sizeof(real));
-        work->dh = take(base, &used, batch * padded, sizeof(real));
+        work->states = take(base, &used, (double)work->segments * batch * (recurrent_padded + padded), sizeof(real));
+        work->dh = take(base, &used, batch * recurrent_padded, sizeof(real));
         work->dc = take(base, &used, batch * padded, sizeof(real));
         work->cells = take(base, &used, padded * ldc, sizeof(real));
         work->gates = take(base, &used, padded * ldn * GATES, sizeof(real));
+    }
+    const int drawn = pass->training && cell;
+    if (drawn && cell->variational_dropout > 0)
+        own->variational = take(base, &used, batch * recurrent_padded, sizeof(real));
+    if (drawn && cell->recurrent_dropout > 0)
+        own->draw_g = take(base, &used, batch * padded, sizeof(real));
+    if (drawn && cell->zoneout_h > 0)
+        own->draw_h = take(base, &used, batch * recurrent_padded, sizeof(real));
+    if (drawn && cell->zoneout_c > 0)
+        own->draw_c = take(base, &used, batch * padded, sizeof(real));
+    if (projects || norm)
+        own->out = take(base, &used, batch * padded, sizeof(real));
+    if (projects)
+        own->projected = take(base, &used, batch * recurrent_padded, sizeof(real));
+    if (norm) {
+        own->sums = take(base, &used, 2 * batch * padded * GATES, sizeof(real));
+        own->c_new = take(base, &used, batch * padded, sizeof(real));
+    }
+    if (drawn) {
+        own->h_read = take(base, &used, recurrent_padded * ldc, sizeof(real));
+        own->row_sums = take(base, &used, cell_row_sums(cell) * batch * padded, sizeof(real));
+        if (cell->zoneout_h > 0)
+            own->dh_kept = take(base, &used, batch * recurrent_padded, sizeof(real));
+    }
+    if (drawn && projects) {
+        own->panel_rh = take(base, &used, padded * recurrent, sizeof(real));
+        own->dh_new = take(base, &used, batch * recurrent_padded, sizeof(real));
+        own->dh_all = take(base, &used, recurrent_padded * ldn, sizeof(real));
+        own->gradient_hr = take(base, &used, recurrent * padded, sizeof(real));
+    }
+    if (drawn && norm) {
+        own->gates_x = take(base, &used, padded * ldn * GATES, sizeof(real));
+        own->scales = take(base, &used, 2 * ldn, sizeof(real));
     }
     if (used == SIZE_MAX)
         return used;
@@ -158,6 +229,9 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->hidden = pass->hidden;
     work->blocks = (ptrdiff_t)blocks;
     work->padded = (ptrdiff_t)padded;
+    work->recurrent = (ptrdiff_t)recurrent;
+    work->recurrent_padded = (ptrdiff_t)recurrent_padded;
+    work->recurrent_blocks = work->recurrent_padded / LANES;
     work->steps = (ptrdiff_t)steps;
     work->lda = (ptrdiff_t)lda;
     work->ldn = (ptrdiff_t)ldn;
@@ -248,18 +322,19 @@ typedef struct {
 
 static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
 {
-    const double vectors = 4.0 * (double)work->blocks * (double)(work->hidden + work->input);
+    const double vectors = 4.0 * (double)work->blocks * (double)(work->recurrent + work->input);
     lstm_plan plan = {fl_worthwhile_threads(pass->n_threads, (double)work->steps * vectors * LANES), 0, 1};
     const double rows = (double)work->active[0];
     if (plan.n_threads > 1 && rows > 0) {
         const double team_units = (double)minimum(plan.n_threads, work->blocks);
         const double team_rows = (double)minimum(plan.n_threads, work->active[0]);
         const double own_rows = ceil(rows / team_rows);
-        const double of_block = 4.0 * (double)(work->hidden + (work->early ? 0 : work->input));
+        const double of_block = 4.0 * (double)(work->recurrent + (work->early ? 0 : work->input));
         const double blocks = (double)work->blocks, own_blocks = ceil(blocks / team_units);
         const double by_rows = of_block * blocks * (LOAD * ceil(own_rows / ROWS) + own_rows);
         const double by_units = of_block * own_blocks * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
-        plan.by_units = by_units < GAIN * by_rows;
+        /* Normalising and projecting need all units of a row. */
+        plan.by_units = by_units < GAIN * by_rows && !(work->cell && (work->cell->layer_norm || work->cell->projection));
         plan.n_threads = (int)(plan.by_units ? team_units : team_rows);
         const int near = vectors * LANES * sizeof(real) < 0.5 * fl_second_level_cache();
         const double least = near ? SHARE_ROWS : SHARE_ROWS_FAR;
@@ -283,6 +358,7 @@ typedef struct {
     ptrdiff_t own_begin, own_end;     /* rows whose beginnings and ends (states, x, padding) it handles */
     ptrdiff_t row_begin, row_end;     /* rows that it computes */
     ptrdiff_t block_begin, block_end; /* unit blocks that it computes */
+    ptrdiff_t h_begin, h_end;         /* the same of h */
 } lstm_share;
 
 /* `together`: blocks that must not be torn apart. */
@@ -302,6 +378,8 @@ static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t
         share.block_begin *= together;
         share.block_end = minimum(share.block_end * together, work->blocks);
     }
+    share.h_begin = share.block_begin;
+    share.h_end = by_units ? share.block_end : work->recurrent_blocks;
     return share;
 }
 
@@ -318,10 +396,22 @@ static inline ptrdiff_t lstm_cells_at(const lstm_work *work, ptrdiff_t first, pt
     return s < first ? 0 : lstm_alive(work, first - 1) + work->offset[s] - work->offset[first];
 }
 
-/* h (which = 0) or c (1) before a segment: (block)(batch)(LANES). */
-static inline real *lstm_state(const lstm_work *work, ptrdiff_t segment, int which)
+/* h or c before a segment: (block)(batch)(LANES). */
+static inline real *lstm_state_h(const lstm_work *work, ptrdiff_t segment)
 {
-    return work->states + (2 * segment + which) * work->batch * work->padded;
+    return work->states + segment * work->batch * (work->recurrent_padded + work->padded);
+}
+
+static inline real *lstm_state_c(const lstm_work *work, ptrdiff_t segment)
+{
+    return lstm_state_h(work, segment) + work->batch * work->recurrent_padded;
+}
+
+/* Which gate of the caller's weights a gate is: their rows are those of i, f, g, o; or of i, g, o with coupled gates, and
+ * -1 for f. */
+static inline int lstm_gate_row(const lstm_work *work, int gate)
+{
+    return !work->cell || !work->cell->coupled || gate == 0 ? gate : gate == 1 ? -1 : gate - 1;
 }
 
 /* The time index of step s of a sorted row. */
@@ -352,3 +442,27 @@ static inline const real *row_of(const void *array, ptrdiff_t row, ptrdiff_t wid
 {
     return array ? (const real *)array + row * width : NULL;
 }
+
+/* What is the same for all tiles of a step of the forward pass. */
+typedef struct {
+    const lstm_work *work;
+    const real *a;             /* (row)(lda) of this step */
+    real *a_next;              /* of the next step: rows below next_active write their h there, the others to final */
+    ptrdiff_t next_active;
+    const real *c_before;      /* (row)(LANES) in blocks c_before_block apart */
+    real *c_after;
+    ptrdiff_t c_before_block, c_after_block;
+    real *gates;               /* (row)(4)(LANES), or NULL in inference */
+    const real *base;          /* (block)(4)(LANES): what the sums begin with, the bias or the part of x as well */
+    ptrdiff_t base_row;        /* how far apart that of different rows is: 0 for the bias */
+    ptrdiff_t inputs;          /* terms of x still to add: all, or none */
+    ptrdiff_t pair;            /* the first pair n of the step, where gates are kept */
+    real *h_kept;              /* (row)(LANES) in blocks ldc apart: where other cells keep what W_hh multiplies next; or NULL */
+} forward_step;
+
+/* The same of the backward pass. */
+typedef struct {
+    const lstm_work *work;
+    ptrdiff_t pair;        /* the first pair n of the step */
+    real *cells, *before;  /* (row)(LANES) in blocks ldc apart: c after the step, and before it */
+} backward_step;

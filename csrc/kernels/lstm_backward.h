@@ -27,10 +27,10 @@ typedef struct {
     fl_barrier barrier;
 } backward_context;
 
-/* Where the panels of W_ih' begin: behind those of W_hh', which have `padded` columns. */
+/* Where the panels of W_ih' begin: behind those of W_hh', which have `recurrent_padded` columns. */
 static real *backward_panel_x(const lstm_work *work)
 {
-    return work->transposed + work->padded * GATES * work->padded;
+    return work->transposed + work->recurrent_padded * GATES * work->padded;
 }
 
 /* The first pair n of a step, which in a segment count from its beginning. */
@@ -49,9 +49,10 @@ static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrd
     for (ptrdiff_t block = 0; block < work->blocks; ++block)
         for (int gate = 0; gate < GATES; ++gate)
             for (int lane = 0; lane < LANES; ++lane, to += padded) {
+                const int row = lstm_gate_row(work, gate);
                 ptrdiff_t unit = block * LANES + lane, c = 0;
-                if (unit < work->hidden) {
-                    const real *from = row_of(weight, gate * work->hidden + unit, columns) + first;
+                if (unit < work->hidden && row >= 0) {
+                    const real *from = row_of(weight, row * work->hidden + unit, columns) + first;
                     for (; c < width; ++c)
                         to[c] = from[c];
                 }
@@ -64,13 +65,13 @@ static void backward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const backward_context *job = context;
     const lstm_work *work = job->work;
-    const ptrdiff_t panels_h = tile_count(work->blocks, job->h_vectors);
+    const ptrdiff_t panels_h = tile_count(work->recurrent_blocks, job->h_vectors);
     const ptrdiff_t panels_x = job->out->dx ? tile_count(work->input, COLS * LANES) : 0;
     ptrdiff_t begin, end;
     fl_share(panels_h + panels_x, thread, team, &begin, &end);
     for (ptrdiff_t p = begin; p < end; ++p) {
         if (p < panels_h)
-            backward_pack_matrix(work, job->pass->weight_hh, work->hidden, p * job->h_vectors * LANES, job->h_vectors,
+            backward_pack_matrix(work, job->pass->weight_hh, work->recurrent, p * job->h_vectors * LANES, job->h_vectors,
                                  work->transposed);
         else
             backward_pack_matrix(work, job->pass->weight_ih, work->input, (p - panels_h) * COLS * LANES, COLS,
@@ -84,12 +85,12 @@ static void backward_load(const backward_context *job, const lstm_share *share, 
 {
     const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    const ptrdiff_t unit = share->block_begin * LANES;
-    const ptrdiff_t units = minimum(share->block_end * LANES, work->hidden) - unit;
+    const ptrdiff_t unit = share->h_begin * LANES;
+    const ptrdiff_t units = minimum(share->h_end * LANES, work->recurrent) - unit;
     for (ptrdiff_t row = share->row_begin; row < end; ++row) {
         const real *dy = (const real *)out->dy + work->order[row] * out->dy_batch +
                          lstm_time_of(job->pass, work, row, s) * out->dy_time + unit;
-        real *dh = work->dh + row * work->padded + unit;
+        real *dh = work->dh + row * work->recurrent_padded + unit;
         for (ptrdiff_t u = 0; u < units; ++u)
             dh[u] += dy[u];
     }
@@ -119,19 +120,25 @@ static void backward_cells(const backward_context *job, const lstm_share *share,
             v_store(cells + row * LANES, o * tanh_c);
         }
         if (s == job->first) {
-            const real *h0 = lstm_state(work, s / work->segment, 0) + block * work->batch * LANES;
+            const real *h0 = lstm_state_h(work, s / work->segment) + block * work->batch * LANES;
             memcpy(before + share->row_begin * LANES, h0 + share->row_begin * LANES,
                    (size_t)((end - share->row_begin) * LANES) * sizeof(real));
         }
     }
 }
 
+/* Where the gradients of W_ih x stand: those of z, but for layer normalisation. */
+static const real *backward_gates_x(const lstm_work *work)
+{
+    return work->of_cell.gates_x ? work->of_cell.gates_x : work->gates;
+}
+
 /* to[r][0 .. count) = dz[n + r] times one panel of a transposed weight matrix. */
-static void backward_product(const lstm_work *work, ptrdiff_t n, ptrdiff_t rows, const real *panel, ptrdiff_t count,
-                             real **to, int add)
+static void backward_product(const lstm_work *work, const real *gates, ptrdiff_t n, ptrdiff_t rows, const real *panel,
+                             ptrdiff_t count, real **to, int add)
 {
     const inner_job job = {
-        .a = work->gates + n * GATES * LANES,
+        .a = gates + n * GATES * LANES,
         .lda = GATES * LANES,
         .segments = work->blocks,
         .segment_stride = work->ldn * GATES * LANES,
@@ -150,28 +157,31 @@ static void backward_hidden(const backward_context *job, const lstm_share *share
     const lstm_work *work = job->work;
     const ptrdiff_t n = work->offset[s] - work->offset[job->first];
     const ptrdiff_t live = end - share->row_begin, tiles = tile_count(live, ROWS);
-    for (ptrdiff_t block = share->block_begin; block < share->block_end; block += job->h_vectors) {
-        const ptrdiff_t count = minimum(job->h_vectors, work->blocks - block) * LANES;
+    for (ptrdiff_t block = share->h_begin; block < share->h_end; block += job->h_vectors) {
+        const ptrdiff_t count = minimum(job->h_vectors, work->recurrent_blocks - block) * LANES;
         for (ptrdiff_t t = 0; t < tiles; ++t) {
             const ptrdiff_t first = share->row_begin + tile_begin(live, tiles, t);
             const ptrdiff_t rows = share->row_begin + tile_begin(live, tiles, t + 1) - first;
             real *to[ROWS];
             for (ptrdiff_t r = 0; r < rows; ++r)
-                to[r] = work->dh + (first + r) * work->padded + block * LANES;
-            backward_product(work, n + first, rows, work->transposed + block * LANES * GATES * work->padded, count, to, 0);
+                to[r] = work->dh + (first + r) * work->recurrent_padded + block * LANES;
+            backward_product(work, work->gates, n + first, rows, work->transposed + block * LANES * GATES * work->padded,
+                             count, to, 0);
         }
     }
+    if (work->cell)
+        cell_backward_read(work, share, end);
 }
 
 static void backward_begin(const backward_context *job, ptrdiff_t begin, ptrdiff_t end)
 {
     const lstm_work *work = job->work;
     for (ptrdiff_t row = begin; row < end; ++row) {
-        const real *dhn = row_of(job->out->dhn, work->order[row], work->hidden);
-        real *dh = work->dh + row * work->padded;
-        memset(dh, 0, (size_t)work->padded * sizeof(real));
+        const real *dhn = row_of(job->out->dhn, work->order[row], work->recurrent);
+        real *dh = work->dh + row * work->recurrent_padded;
+        memset(dh, 0, (size_t)work->recurrent_padded * sizeof(real));
         if (dhn)
-            memcpy(dh, dhn, (size_t)work->hidden * sizeof(real));
+            memcpy(dh, dhn, (size_t)work->recurrent * sizeof(real));
         lstm_pack_state(work, row, row_of(job->out->dcn, work->order[row], work->hidden), work->dc);
     }
 }
@@ -180,13 +190,14 @@ static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t
 {
     const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    const ptrdiff_t hidden = work->hidden;
+    const ptrdiff_t recurrent = work->recurrent;
     for (ptrdiff_t row = begin; row < end; ++row) {
         const ptrdiff_t b = work->order[row];
         if (out->dh0)
-            memcpy((real *)out->dh0 + b * hidden, work->dh + row * work->padded, (size_t)hidden * sizeof(real));
+            memcpy((real *)out->dh0 + b * recurrent, work->dh + row * work->recurrent_padded,
+                   (size_t)recurrent * sizeof(real));
         if (out->dc0)
-            lstm_unpack_state(work, work->dc + row * LANES, work->batch * LANES, (real *)out->dc0 + b * hidden);
+            lstm_unpack_state(work, work->dc + row * LANES, work->batch * LANES, (real *)out->dc0 + b * work->hidden);
         if (out->dx && !out->dx_add)
             for (ptrdiff_t t = work->length[row]; t < work->time; ++t)
                 memset((real *)out->dx + b * out->dx_batch + t * out->dx_time, 0,
@@ -199,7 +210,7 @@ static void backward_inputs_tile(const backward_context *job, ptrdiff_t n, ptrdi
 {
     const lstm_work *work = job->work;
     for (ptrdiff_t first = 0; first < work->input; first += COLS * LANES) {
-        backward_product(work, n, rows, backward_panel_x(work) + first * GATES * work->padded,
+        backward_product(work, backward_gates_x(work), n, rows, backward_panel_x(work) + first * GATES * work->padded,
                          minimum(work->input - first, COLS * LANES), to, job->out->dx_add);
         for (ptrdiff_t r = 0; r < rows; ++r)
             to[r] += COLS * LANES;
@@ -268,7 +279,18 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
             continue; /* no row of this share is that long: by rows, or for the whole team */
         if (job->out->dy)
             backward_load(job, &share, s, end);
-        backward_cells(job, &share, s, end);
+        if (work->cell) {
+            const backward_step step = {
+                .work = work,
+                .pair = backward_pair(job, s),
+                .cells = work->cells + lstm_cells_at(work, job->first, s) * LANES,
+                .before = work->cells + lstm_cells_at(work, job->first, s - 1) * LANES,
+            };
+            cell_draw(job->pass, work, &share, s, end);
+            cell_backward(&step, &share, end);
+        } else {
+            backward_cells(job, &share, s, end);
+        }
         if (by_units)
             fl_wait(&job->barrier, &round, team);
         if (s > 0 || job->out->dh0)
@@ -293,8 +315,8 @@ static gradient_tiles backward_tiles(const lstm_work *work)
 {
     gradient_tiles tiles;
     tiles.per_block = tile_count(LANES, ROWS);
-    tiles.last_block = tile_count(work->hidden - (work->blocks - 1) * LANES, ROWS);
-    tiles.h_tiles = (work->blocks - 1) * tiles.per_block + tiles.last_block;
+    tiles.last_block = tile_count(work->recurrent - (work->recurrent_blocks - 1) * LANES, ROWS);
+    tiles.h_tiles = (work->recurrent_blocks - 1) * tiles.per_block + tiles.last_block;
     tiles.x_tiles = tile_count(work->input + 1, ROWS);
     tiles.all = tiles.h_tiles + tiles.x_tiles;
     return tiles;
@@ -305,22 +327,22 @@ static void backward_h_columns(const lstm_work *work, const gradient_tiles *tile
                                ptrdiff_t *end)
 {
     const ptrdiff_t block = t / tiles->per_block, in_block = t - block * tiles->per_block;
-    const ptrdiff_t units = minimum(LANES, work->hidden - block * LANES);
-    const ptrdiff_t count = block == work->blocks - 1 ? tiles->last_block : tiles->per_block;
+    const ptrdiff_t units = minimum(LANES, work->recurrent - block * LANES);
+    const ptrdiff_t count = block == work->recurrent_blocks - 1 ? tiles->last_block : tiles->per_block;
     *begin = block * LANES + tile_begin(units, count, in_block);
     *end = block * LANES + tile_begin(units, count, in_block + 1);
 }
 
-/* Adds the pairs [n, n + count) to one tile: `a` are the rows of what is multiplied with the gradients of z. */
-static void backward_add(const lstm_work *work, ptrdiff_t block, ptrdiff_t column, ptrdiff_t columns, const real *a,
-                         ptrdiff_t lda, ptrdiff_t n, ptrdiff_t count)
+/* Adds the pairs [n, n + count) to one tile: `a` are the rows of what is multiplied with the gradients of z, `gates`. */
+static void backward_add(const lstm_work *work, const real *gates, ptrdiff_t block, ptrdiff_t column, ptrdiff_t columns,
+                         const real *a, ptrdiff_t lda, ptrdiff_t n, ptrdiff_t count)
 {
-    const ptrdiff_t width = GATES * LANES, all = work->hidden + work->input + 1;
+    const ptrdiff_t width = GATES * LANES, all = work->recurrent + work->input + 1;
     for (int pass = 0; pass < PASSES; ++pass) {
         const outer_job tile = {
             .a = a,
             .lda = lda,
-            .g = work->gates + (block * work->ldn + n) * width + pass * COLS * LANES,
+            .g = gates + (block * work->ldn + n) * width + pass * COLS * LANES,
             .ldg = width,
             .n = count,
             .d = work->gradient + (block * all + column) * width + pass * COLS * LANES,
@@ -332,12 +354,13 @@ static void backward_add(const lstm_work *work, ptrdiff_t block, ptrdiff_t colum
 }
 
 /* The h tiles among [begin, end), for the pairs from n, which is of step s or later, up to n_end. h_(t-1) stands in `cells`
- * at a distance that changes only where rows have ended. */
+ * (`h_read` of other cells) at a distance that changes only where rows have ended. */
 static void backward_add_h(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
                            ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
 {
     const lstm_work *work = job->work;
     const ptrdiff_t before = work->offset[job->first];
+    const real *h = work->cell ? work->of_cell.h_read : work->cells;
     while (n < n_end) {
         while (work->offset[s + 1] - before <= n)
             ++s;
@@ -352,8 +375,8 @@ static void backward_add_h(const backward_context *job, const gradient_tiles *ti
                 continue;
             backward_h_columns(work, tiles, t % tiles->all, &column, &column_end);
             const ptrdiff_t block = column / LANES;
-            backward_add(work, t / tiles->all, column, column_end - column,
-                         work->cells + (block * work->ldc + n + ahead) * LANES + column - block * LANES, LANES, n, count);
+            backward_add(work, work->gates, t / tiles->all, column, column_end - column,
+                         h + (block * work->ldc + n + ahead) * LANES + column - block * LANES, LANES, n, count);
         }
         n += count;
     }
@@ -396,7 +419,7 @@ static void backward_add_x(const backward_context *job, const gradient_tiles *ti
             if (!gathered)
                 backward_gather_x(job, column, columns, s, n, n_end, x);
             gathered = 1;
-            backward_add(work, block, work->hidden + column, columns, x, columns, n, n_end - n);
+            backward_add(work, backward_gates_x(work), block, work->recurrent + column, columns, x, columns, n, n_end - n);
         }
     }
 }
@@ -409,8 +432,10 @@ static void backward_weights(void *context, ptrdiff_t task, ptrdiff_t tasks)
     const backward_context *job = context;
     const lstm_work *work = job->work;
     const gradient_tiles tiles = backward_tiles(work);
-    ptrdiff_t begin, end;
+    ptrdiff_t begin, end, block_begin = 0, block_end = 0;
     fl_share(work->blocks * tiles.all, task, tasks, &begin, &end);
+    if (work->cell && work->cell->projection)
+        fl_share(work->blocks, task, tasks, &block_begin, &block_end);
     for (ptrdiff_t s = (job->sum_end - 1) / work->group * work->group; s >= job->sum_begin; s -= work->group) {
         const ptrdiff_t group_end = backward_pair(job, minimum(s + work->group, job->sum_end));
         const ptrdiff_t group_begin = backward_pair(job, s), pairs = group_end - group_begin;
@@ -420,6 +445,7 @@ static void backward_weights(void *context, ptrdiff_t task, ptrdiff_t tasks)
             const ptrdiff_t n_end = group_begin + tile_begin(pairs, pieces, piece + 1);
             backward_add_h(job, &tiles, begin, end, s, n, n_end);
             backward_add_x(job, &tiles, begin, end, s, n, n_end);
+            projection_backward(work, block_begin, block_end, lstm_alive(work, job->first - 1), n, n_end);
         }
     }
 }
@@ -430,21 +456,25 @@ static void backward_unpack(void *context, ptrdiff_t thread, ptrdiff_t team)
     const backward_context *job = context;
     const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    const ptrdiff_t hidden = work->hidden, input = work->input, width = GATES * LANES;
+    const ptrdiff_t hidden = work->hidden, recurrent = work->recurrent, input = work->input, width = GATES * LANES;
+    const int norm = work->cell && work->cell->layer_norm; /* dbias is no sum of dz's columns then: cell_unpack */
     ptrdiff_t begin, end;
     fl_share(work->blocks, thread, team, &begin, &end);
     for (ptrdiff_t block = begin; block < end; ++block) {
         const ptrdiff_t rows = minimum(LANES, hidden - block * LANES);
         for (int gate = 0; gate < GATES; ++gate) {
-            const ptrdiff_t row = gate * hidden + block * LANES;
-            const real *from = work->gradient + block * (hidden + input + 1) * width + gate * LANES;
+            const int of_caller = lstm_gate_row(work, gate);
+            const ptrdiff_t row = of_caller * hidden + block * LANES;
+            const real *from = work->gradient + block * (recurrent + input + 1) * width + gate * LANES;
+            if (of_caller < 0)
+                continue;
             if (out->dweight_hh)
-                transpose_add(from, width, rows, hidden, (real *)out->dweight_hh + row * hidden, hidden);
-            from += hidden * width;
+                transpose_add(from, width, rows, recurrent, (real *)out->dweight_hh + row * recurrent, recurrent);
+            from += recurrent * width;
             if (out->dweight_ih)
                 transpose_add(from, width, rows, input, (real *)out->dweight_ih + row * input, input);
             from += input * width;
-            for (ptrdiff_t lane = 0; lane < rows; ++lane) {
+            for (ptrdiff_t lane = 0; lane < rows && !norm; ++lane) {
                 if (out->dbias_ih)
                     ((real *)out->dbias_ih)[row + lane] += from[lane];
                 if (out->dbias_hh)
@@ -502,13 +532,15 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         .plan = plan,
         .h_vectors = plan.by_units ? minimum(COLS, tile_count(work.blocks, plan.n_threads)) : COLS,
     };
-    const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
+    const double weights = 4.0 * (double)work.padded * (double)(work.recurrent + work.input);
     const int few = fl_worthwhile_threads(pass->n_threads, weights);
-    const int want_weights = out->dweight_ih || out->dweight_hh || out->dbias_ih || out->dbias_hh;
+    const int want_weights = out->dweight_ih || out->dweight_hh || out->dbias_ih || out->dbias_hh || out->dweight_hr;
     const ptrdiff_t stride = backward_stride(&work, plan.n_threads);
     fl_parallel(few, backward_pack, &context);
     if (want_weights)
-        memset(work.gradient, 0, (size_t)(4 * work.padded * (work.hidden + work.input + 1)) * sizeof(real));
+        memset(work.gradient, 0, (size_t)(4 * work.padded * (work.recurrent + work.input + 1)) * sizeof(real));
+    if (work.cell)
+        cell_backward_begin(&work);
     for (ptrdiff_t segment = work.segments - 1; segment >= 0; --segment) {
         const ptrdiff_t last = minimum((segment + 1) * work.segment, work.time);
         context.first = segment * work.segment;
@@ -527,4 +559,6 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
     }
     if (want_weights)
         fl_parallel(few, backward_unpack, &context);
+    if (work.cell)
+        cell_unpack(&work, out);
 }

@@ -7,21 +7,6 @@
  * backward pass comes here again for each of the others.
  */
 
-/* What is the same for all tiles of a step. */
-typedef struct {
-    const lstm_work *work;
-    const real *a;             /* (row)(lda) of this step */
-    real *a_next;              /* of the next step: rows below next_active write their h there, the others to final */
-    ptrdiff_t next_active;
-    const real *c_before;      /* (row)(LANES) in blocks c_before_block apart */
-    real *c_after;
-    ptrdiff_t c_before_block, c_after_block;
-    real *gates;               /* (row)(4)(LANES), or NULL in inference */
-    const real *base;          /* (block)(4)(LANES): what the sums begin with, the bias or the part of x as well */
-    ptrdiff_t base_row;        /* how far apart that of different rows is: 0 for the bias */
-    ptrdiff_t inputs;          /* terms of x still to add: all, or none */
-} forward_step;
-
 /* The cell of one row and block, from the net inputs of its gates. */
 INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V z_i, V z_f, V z_g, V z_o)
 {
@@ -45,7 +30,7 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
 INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const int rows)
 {
     const lstm_work *work = step->work;
-    const ptrdiff_t lda = work->lda, k = work->input + work->hidden;
+    const ptrdiff_t lda = work->lda, k = work->input + work->recurrent;
     const real *a = step->a + row * lda;
     V z[ROWS][GATES];
     for (int pass = 0; pass < PASSES; ++pass) {
@@ -58,14 +43,19 @@ INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
             for (int r = 0; r < rows; ++r)
                 acc[r][c] = v_load(base + r * step->base_row);
         }
-        accumulate(acc, rows, COLS, a + work->padded, lda, w, step->inputs);
-        accumulate(acc, rows, COLS, a, lda, w + work->input * COLS * LANES, work->hidden);
+        accumulate(acc, rows, COLS, a + work->recurrent_padded, lda, w, step->inputs);
+        accumulate(acc, rows, COLS, a, lda, w + work->input * COLS * LANES, work->recurrent);
         UNROLL
         for (int r = 0; r < rows; ++r) {
             UNROLL
             for (int c = 0; c < COLS; ++c)
                 z[r][pass * COLS + c] = acc[r][c];
         }
+    }
+    if (work->cell) {
+        for (int r = 0; r < rows; ++r)
+            cell_forward(step, block, row + r, (const V[GATES]){z[r][0], z[r][1], z[r][2], z[r][3]});
+        return;
     }
     for (int r = 0; r < rows; ++r)
         forward_cell(step, block, row + r, z[r][0], z[r][1], z[r][2], z[r][3]);
@@ -91,7 +81,7 @@ INLINE void forward_add_pair(V acc[2 * PASSES][COLS], const real *a, const real 
 static void forward_pair(const forward_step *step, ptrdiff_t block, ptrdiff_t row)
 {
     const lstm_work *work = step->work;
-    const ptrdiff_t panel = (work->input + work->hidden) * COLS * LANES;
+    const ptrdiff_t panel = (work->input + work->recurrent) * COLS * LANES;
     const real *a = step->a + row * work->lda, *w = work->panel + block * PASSES * panel;
     V acc[2 * PASSES][COLS];
     UNROLL
@@ -100,14 +90,19 @@ static void forward_pair(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         for (int c = 0; c < COLS; ++c)
             acc[n][c] = v_load(step->base + row * step->base_row + (block * GATES + n * COLS + c) * LANES);
     }
-    forward_add_pair(acc, a + work->padded, w, panel, step->inputs);
-    forward_add_pair(acc, a, w + work->input * COLS * LANES, panel, work->hidden);
+    forward_add_pair(acc, a + work->recurrent_padded, w, panel, step->inputs);
+    forward_add_pair(acc, a, w + work->input * COLS * LANES, panel, work->recurrent);
     V z[2 * GATES];
     UNROLL
     for (int n = 0; n < 2 * PASSES; ++n) {
         UNROLL
         for (int c = 0; c < COLS; ++c)
             z[n * COLS + c] = acc[n][c];
+    }
+    if (work->cell) {
+        cell_forward(step, block, row, (const V[GATES]){z[0], z[1], z[2], z[3]});
+        cell_forward(step, block + 1, row, (const V[GATES]){z[4], z[5], z[6], z[7]});
+        return;
     }
     forward_cell(step, block, row, z[0], z[1], z[2], z[3]);
     forward_cell(step, block + 1, row, z[4], z[5], z[6], z[7]);
@@ -140,17 +135,19 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const fl_lstm_pass *pass = ((forward_context *)context)->pass;
     const lstm_work *work = ((forward_context *)context)->work;
-    const ptrdiff_t hidden = work->hidden, input = work->input, width = COLS * LANES;
+    const ptrdiff_t hidden = work->hidden, input = work->input, recurrent = work->recurrent, width = COLS * LANES;
     const real *bias_ih = pass->bias_ih, *bias_hh = pass->bias_hh;
     ptrdiff_t begin, end;
     fl_share(work->blocks, thread, team, &begin, &end);
     for (ptrdiff_t block = begin; block < end; ++block)
         for (int gate = 0; gate < GATES; ++gate) {
-            const ptrdiff_t row = gate * hidden + block * LANES, rows = minimum(LANES, hidden - block * LANES);
-            real *to = work->panel + (block * PASSES + gate / COLS) * (input + hidden) * width + gate % COLS * LANES;
+            const int of_caller = lstm_gate_row(work, gate);
+            const ptrdiff_t row = (of_caller < 0 ? 0 : of_caller) * hidden + block * LANES;
+            const ptrdiff_t rows = of_caller < 0 ? 0 : minimum(LANES, hidden - block * LANES);
+            real *to = work->panel + (block * PASSES + gate / COLS) * (input + recurrent) * width + gate % COLS * LANES;
             real *bias = work->bias + (block * GATES + gate) * LANES;
             transpose_to(row_of(pass->weight_ih, row, input), input, rows, input, to, width);
-            transpose_to(row_of(pass->weight_hh, row, hidden), hidden, rows, hidden, to + input * width, width);
+            transpose_to(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + input * width, width);
             for (ptrdiff_t lane = 0; lane < LANES; ++lane)
                 bias[lane] = lane >= rows ? 0
                                           : (bias_ih ? bias_ih[row + lane] : 0) + (bias_hh ? bias_hh[row + lane] : 0);
@@ -164,7 +161,7 @@ static real *forward_a(const lstm_work *work, ptrdiff_t s)
 
 static real *forward_h(const lstm_work *work, real *a_next, ptrdiff_t next_active, ptrdiff_t row)
 {
-    return row < next_active ? a_next + row * work->lda : work->final + row * work->padded;
+    return row < next_active ? a_next + row * work->lda : work->final + row * work->recurrent_padded;
 }
 
 /* Puts the initial state of the rows in place. */
@@ -172,11 +169,13 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
 {
     for (ptrdiff_t row = begin; row < end; ++row) {
         const ptrdiff_t b = work->order[row];
-        const real *h0 = row_of(pass->h0, b, work->hidden);
+        const real *h0 = row_of(pass->h0, b, work->recurrent);
         real *h = forward_h(work, work->a, work->active[0], row);
-        memset(h, 0, (size_t)work->padded * sizeof(real));
+        memset(h, 0, (size_t)work->recurrent_padded * sizeof(real));
         if (h0)
-            memcpy(h, h0, (size_t)work->hidden * sizeof(real));
+            memcpy(h, h0, (size_t)work->recurrent * sizeof(real));
+        if (work->cell)
+            cell_begin(work, row, h);
         lstm_pack_state(work, row, row_of(pass->c0, b, work->hidden), work->c0);
     }
 }
@@ -186,16 +185,22 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
 static void forward_store_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s, int kept)
 {
     const ptrdiff_t end = minimum(share->row_end, work->active[s]), segment = s / work->segment;
-    const real *a = forward_a(work, s);
-    for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block)
-        for (ptrdiff_t row = share->row_begin; row < end; ++row) {
+    const real *h = work->cell ? work->final : forward_a(work, s), *a = forward_a(work, s);
+    const ptrdiff_t h_row = work->cell ? work->recurrent_padded : work->lda;
+    for (ptrdiff_t row = share->row_begin; row < end; ++row) {
+        for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
+            v_store(lstm_state_h(work, segment) + (block * work->batch + row) * LANES, v_load(h + row * h_row + block * LANES));
+            if (kept && work->cell)
+                v_store(work->of_cell.h_read + (block * work->ldc + row) * LANES, v_load(a + row * work->lda + block * LANES));
+        }
+        for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
             const ptrdiff_t at = (block * work->batch + row) * LANES;
             const V c = v_load(work->c0 + at);
-            v_store(lstm_state(work, segment, 0) + at, v_load(a + row * work->lda + block * LANES));
-            v_store(lstm_state(work, segment, 1) + at, c);
+            v_store(lstm_state_c(work, segment) + at, c);
             if (kept)
                 v_store(work->cells + (block * work->ldc + row) * LANES, c);
         }
+    }
 }
 
 /* Takes up the state before a segment that is computed again. */
@@ -203,12 +208,22 @@ static void forward_load_state(const lstm_work *work, const lstm_share *share, p
 {
     const ptrdiff_t segment = s / work->segment;
     real *a = forward_a(work, s);
-    for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block)
-        for (ptrdiff_t row = share->row_begin; row < minimum(share->row_end, work->active[s]); ++row) {
-            const ptrdiff_t at = (block * work->batch + row) * LANES;
-            v_store(a + row * work->lda + block * LANES, v_load(lstm_state(work, segment, 0) + at));
-            v_store(work->cells + (block * work->ldc + row) * LANES, v_load(lstm_state(work, segment, 1) + at));
+    for (ptrdiff_t row = share->row_begin; row < minimum(share->row_end, work->active[s]); ++row) {
+        for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
+            const V h = v_load(lstm_state_h(work, segment) + (block * work->batch + row) * LANES);
+            real *to = a + row * work->lda + block * LANES;
+            if (work->cell) {
+                v_store(work->final + row * work->recurrent_padded + block * LANES, h);
+                v_store(to, cell_read(work, row, block, h));
+                v_store(work->of_cell.h_read + (block * work->ldc + row) * LANES, v_load(to));
+            } else {
+                v_store(to, h);
+            }
         }
+        for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block)
+            v_store(work->cells + (block * work->ldc + row) * LANES,
+                    v_load(lstm_state_c(work, segment) + (block * work->batch + row) * LANES));
+    }
 }
 
 /* Hands out the final state of the rows and clears their padding in y. */
@@ -216,7 +231,7 @@ static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff
 {
     const fl_lstm_pass *pass = context->pass;
     const lstm_work *work = context->work;
-    const size_t bytes = (size_t)work->hidden * sizeof(real);
+    const size_t bytes = (size_t)work->recurrent * sizeof(real);
     for (ptrdiff_t row = begin; row < end; ++row) {
         const ptrdiff_t b = work->order[row], length = work->length[row];
         const real *c = work->c0 + row * LANES;
@@ -226,7 +241,7 @@ static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff
             block_stride = work->ldc * LANES;
         }
         if (pass->hn)
-            memcpy((real *)pass->hn + b * work->hidden, work->final + row * work->padded, bytes);
+            memcpy((real *)pass->hn + b * work->recurrent, work->final + row * work->recurrent_padded, bytes);
         if (pass->cn)
             lstm_unpack_state(work, c, block_stride, (real *)pass->cn + b * work->hidden);
         if (pass->y)
@@ -242,7 +257,7 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
         const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
                         lstm_time_of(pass, work, row, s) * pass->x_time;
-        memcpy(a + row * work->lda + work->padded, x, (size_t)work->input * sizeof(real));
+        memcpy(a + row * work->lda + work->recurrent_padded, x, (size_t)work->input * sizeof(real));
     }
 }
 
@@ -256,7 +271,7 @@ static void forward_inputs_early(const forward_context *context, const lstm_shar
 {
     const fl_lstm_pass *pass = context->pass;
     const lstm_work *work = context->work;
-    const ptrdiff_t width = COLS * LANES, k = work->input + work->hidden, parts = work->blocks * PASSES;
+    const ptrdiff_t width = COLS * LANES, k = work->input + work->recurrent, parts = work->blocks * PASSES;
     const ptrdiff_t last_row = minimum(share->row_end, work->active[s]);
     ptrdiff_t tiles = 0, begin = 0, end, index = 0;
     for (ptrdiff_t row = share->row_begin; row < last_row; ++row)
@@ -316,7 +331,10 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
         step.c_before_block = work->ldc * LANES;
         step.c_after = work->cells + lstm_cells_at(work, context->keep, s) * LANES;
         step.c_after_block = work->ldc * LANES;
-        step.gates = work->gates + (work->offset[s] - work->offset[context->keep]) * GATES * LANES;
+        step.pair = work->offset[s] - work->offset[context->keep];
+        step.gates = work->gates + step.pair * GATES * LANES;
+        if (work->cell)
+            step.h_kept = work->of_cell.h_read + lstm_cells_at(work, context->keep, s) * LANES;
     }
     return step;
 }
@@ -329,8 +347,8 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
     const lstm_work *work = context->work;
     const int by_units = context->plan.by_units, team = (int)shares;
     const lstm_share share = lstm_share_walk(work, by_units, 1, number, shares);
-    const ptrdiff_t unit = share.block_begin * LANES;
-    const ptrdiff_t units = minimum(share.block_end * LANES, work->hidden) - unit;
+    const ptrdiff_t unit = share.h_begin * LANES;
+    const ptrdiff_t units = minimum(share.h_end * LANES, work->recurrent) - unit;
     unsigned round = 0;
     if (context->again)
         forward_load_state(work, &share, context->begin);
@@ -353,20 +371,31 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
         }
         const forward_step step = forward_make_step(context, s);
         const ptrdiff_t tiles = tile_count(live, ROWS);
-        ptrdiff_t block = share.block_begin;
-        if (live == 1)
-            for (; block + 1 < share.block_end; block += 2)
-                forward_pair(&step, block, share.row_begin);
-        for (; block < share.block_end; ++block)
-            for (ptrdiff_t t = 0; t < tiles; ++t) {
-                const ptrdiff_t first = tile_begin(live, tiles, t);
-                forward_rows(&step, block, share.row_begin + first, tile_begin(live, tiles, t + 1) - first);
-            }
-        if (pass->y && !context->again && units > 0)
+        if (work->cell)
+            cell_draw(pass, work, &share, s, share.row_begin + live);
+        if (work->cell && work->cell->layer_norm) {
+            norm_forward(&step, share.row_begin, share.row_begin + live);
+        } else {
+            ptrdiff_t block = share.block_begin;
+            if (live == 1)
+                for (; block + 1 < share.block_end; block += 2)
+                    forward_pair(&step, block, share.row_begin);
+            for (; block < share.block_end; ++block)
+                for (ptrdiff_t t = 0; t < tiles; ++t) {
+                    const ptrdiff_t first = tile_begin(live, tiles, t);
+                    forward_rows(&step, block, share.row_begin + first, tile_begin(live, tiles, t + 1) - first);
+                }
+        }
+        if (work->cell && work->cell->projection)
+            projection_forward(&step, share.row_begin, share.row_begin + live);
+        if (pass->y && !context->again && units > 0) {
+            /* Other cells leave h in `final` always: in `a` it may have gone through a mask. */
+            const ptrdiff_t in_a = work->cell ? 0 : step.next_active;
             for (ptrdiff_t row = share.row_begin; row < share.row_begin + live; ++row)
                 memcpy((real *)pass->y + work->order[row] * pass->y_batch +
                            lstm_time_of(pass, work, row, s) * pass->y_time + unit,
-                       forward_h(work, step.a_next, step.next_active, row) + unit, (size_t)units * sizeof(real));
+                       forward_h(work, step.a_next, in_a, row) + unit, (size_t)units * sizeof(real));
+        }
         if (s + 1 < context->end)
             forward_load(pass, work, s + 1, share.own_begin, share.own_end);
     }
@@ -388,8 +417,11 @@ static void lstm_forward(const fl_lstm_pass *pass)
         .end = work.time,
         .keep = (work.segments - 1) * work.segment,
     };
-    const double weights = 4.0 * (double)work.padded * (double)(work.hidden + work.input);
-    if (!pass->packed)
+    const double weights = 4.0 * (double)work.padded * (double)(work.recurrent + work.input);
+    if (!pass->packed) {
         fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), forward_pack, &context);
+        if (work.cell)
+            cell_pack(&work);
+    }
     lstm_run(&context.plan, forward_walk, &context);
 }
