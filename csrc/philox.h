@@ -5,19 +5,26 @@
 
 #include <stdint.h>
 
+/* One round of all: on scalars, or element by element in a loop that vectorizes. */
+#define PHILOX_ROUND(x0, x1, x2, x3, key0, key1)                                                                       \
+    do {                                                                                                               \
+        const uint64_t a_ = (uint64_t)0xD2511F53u * (x0), b_ = (uint64_t)0xCD9E8D57u * (x2);                           \
+        (x0) = (uint32_t)(b_ >> 32) ^ (x1) ^ (key0);                                                                   \
+        (x2) = (uint32_t)(a_ >> 32) ^ (x3) ^ (key1);                                                                   \
+        (x1) = (uint32_t)b_;                                                                                           \
+        (x3) = (uint32_t)a_;                                                                                           \
+    } while (0)
+#define PHILOX_KEY0 0x9E3779B9u /* added to the keys after each round */
+#define PHILOX_KEY1 0xBB67AE85u
+
 static inline void philox4x32(uint64_t seed, uint64_t counter, uint32_t stream, uint32_t out[4])
 {
     uint32_t x0 = (uint32_t)counter, x1 = (uint32_t)(counter >> 32), x2 = stream, x3 = 0;
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; ++round) {
-        const uint64_t a = (uint64_t)0xD2511F53u * x0, b = (uint64_t)0xCD9E8D57u * x2;
-        const uint32_t y0 = (uint32_t)(b >> 32) ^ x1 ^ key0, y2 = (uint32_t)(a >> 32) ^ x3 ^ key1;
-        x1 = (uint32_t)b;
-        x3 = (uint32_t)a;
-        x0 = y0;
-        x2 = y2;
-        key0 += 0x9E3779B9u;
-        key1 += 0xBB67AE85u;
+        PHILOX_ROUND(x0, x1, x2, x3, key0, key1);
+        key0 += PHILOX_KEY0;
+        key1 += PHILOX_KEY1;
     }
     out[0] = x0;
     out[1] = x1;
