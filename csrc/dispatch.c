@@ -231,6 +231,16 @@ void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes,
     table(dtype)->softmax_cross_entropy(rows, classes, logits, labels, weights, dlogits, losses, n_threads);
 }
 
+void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pass)
+{
+    table(dtype)->pool_forward(pass);
+}
+
+void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, void *dx, void *dscores)
+{
+    table(dtype)->pool_backward(pass, dy, dx, dscores);
+}
+
 void fl_sgd(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
             double weight_decay, int n_threads)
 {

@@ -174,6 +174,30 @@ void fl_softmax_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, cons
 void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
                               const int64_t *labels, const void *weights, void *dlogits, double *losses, int n_threads);
 
+/* ---------------------------------------------------------------- Pooling over the steps (kernels/pooling.h) */
+
+enum { FL_POOL_LAST = 0, FL_POOL_MEAN = 1, FL_POOL_MAX = 2, FL_POOL_ATTENTION = 3 };
+enum { FL_POOL_COUNTS = 3 };
+
+/* The same struct, with the same values, goes to fl_pool_forward and then to fl_pool_backward. */
+typedef struct {
+    int kind;
+    ptrdiff_t batch, time, width;
+    const int64_t *lengths; /* (batch), each in [0, time]; NULL: all are `time` long */
+    const void *x;          /* (batch, time, width); padding is never read */
+    const void *scores;     /* (batch, time), of attention */
+    double *counts, *sums;  /* the state, (batch, FL_POOL_COUNTS) and (batch, width): zeros begin a series */
+    void *y;                /* (batch, width), or (batch, time, width) with every_step */
+    int every_step;         /* 1: the answer for the series up to each step; not with lengths, nor before backward */
+    int64_t *index;         /* (batch, width), of max: the step that y comes from; may be NULL without backward */
+    void *weights;          /* (batch, time), of attention: softmax of the scores; may be NULL without backward */
+    int n_threads;
+} fl_pool_pass;
+
+void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pass);
+/* dx (batch, time, width) and dscores (batch, time) are overwritten, with zeros in the padding; either may be NULL. */
+void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, void *dx, void *dscores);
+
 /* ---------------------------------------------------------------- Optimizers over one flat vector (kernels/optimizers.h) */
 
 /* m may be NULL when momentum is 0. */

@@ -20,7 +20,18 @@ from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, Redu
 from .config import get_num_threads, set_num_threads, show_config
 from .data import Standardizer, split, windows
 from .history import History
-from .layers import LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise
+from .layers import (
+    LSTM,
+    Activation,
+    AttentionPool,
+    Dense,
+    Dropout,
+    Embedding,
+    GaussianNoise,
+    LastStep,
+    MaxPool,
+    MeanPool,
+)
 from .loading import load
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
@@ -38,6 +49,7 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "AttentionPool",
     "BinaryCrossEntropy",
     "CSVLogger",
     "Callback",
@@ -51,6 +63,9 @@ __all__ = [
     "GaussianNoise",
     "History",
     "Huber",
+    "LastStep",
+    "MaxPool",
+    "MeanPool",
     "Model",
     "ModelCheckpoint",
     "OneCycleLR",

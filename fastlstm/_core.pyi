@@ -86,6 +86,7 @@ class Stream:
     def _add_dense(self, weight: Array, bias: Array | None) -> None: ...
     def _add_activation(self, number: int, alpha: float, beta: float, width: int) -> None: ...
     def _add_softmax(self, width: int) -> None: ...
+    def _add_pool(self, kind: str, width: int, sums: Array, counts: Array, scores_from: int) -> None: ...
     def _end(self) -> None: ...
     def step(self, x: npt.ArrayLike) -> Array: ...
     def run(self, x: npt.ArrayLike) -> Array: ...
@@ -125,6 +126,37 @@ def softmax_cross_entropy(
     weights: Array | None,
     dlogits: Array | None,
     losses: Array,
+    n_threads: int = 1,
+) -> None: ...
+
+POOL_KINDS: dict[str, int]
+POOL_COUNTS: int
+
+def pool_forward(
+    kind: str,
+    x: Array,
+    counts: Array,
+    sums: Array,
+    y: Array,
+    *,
+    lengths: Array | None = None,
+    scores: Array | None = None,
+    index: Array | None = None,
+    weights: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
+def pool_backward(
+    kind: str,
+    x: Array,
+    y: Array,
+    dy: Array,
+    dx: Array | None,
+    *,
+    lengths: Array | None = None,
+    scores: Array | None = None,
+    index: Array | None = None,
+    weights: Array | None = None,
+    dscores: Array | None = None,
     n_threads: int = 1,
 ) -> None: ...
 def sgd_step(

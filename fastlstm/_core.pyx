@@ -131,6 +131,29 @@ cdef extern from "fastlstm.h" nogil:
     void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
                                   const int64_t *labels, const void *weights, void *dlogits, double *losses,
                                   int n_threads)
+    enum:
+        FL_POOL_LAST
+        FL_POOL_MEAN
+        FL_POOL_MAX
+        FL_POOL_ATTENTION
+        FL_POOL_COUNTS
+
+    ctypedef struct fl_pool_pass:
+        int kind
+        ptrdiff_t batch, time, width
+        const int64_t *lengths
+        const void *x
+        const void *scores
+        double *counts
+        double *sums
+        void *y
+        int every_step
+        int64_t *index
+        void *weights
+        int n_threads
+
+    void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pool)
+    void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pool, const void *dy, void *dx, void *dscores)
     void fl_sgd(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
                 double weight_decay, int n_threads)
     void fl_rmsprop(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha,
@@ -844,6 +867,73 @@ def softmax_cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not No
         fl_softmax_cross_entropy(dtype, rows, classes, logits_data, label, weights_data, gradients, loss, threads)
 
 
+# ------------------------------------------------------------------ Pooling
+
+POOL_KINDS = {"last": FL_POOL_LAST, "mean": FL_POOL_MEAN, "max": FL_POOL_MAX, "attention": FL_POOL_ATTENTION}
+POOL_COUNTS = FL_POOL_COUNTS
+
+
+cdef int _pool(fl_pool_pass *pool, str kind, cnp.ndarray x, y, lengths, scores, index, weights, n_threads) except -1:
+    cdef int of = cnp.PyArray_TYPE(x)
+    cdef ptrdiff_t b
+    if cnp.PyArray_NDIM(x) != 3:
+        raise ValueError(f"x has shape {_shape(x)}, expected (batch, time, features)")
+    pool.kind = POOL_KINDS[kind]
+    pool.batch, pool.time, pool.width = x.shape[0], x.shape[1], x.shape[2]
+    pool.x = _array(x, "x", of, _of3(pool.batch, pool.time, pool.width), False)
+    pool.y = _array(y, "y", of, _of2(pool.batch, pool.width), True)
+    pool.every_step = 0
+    pool.lengths = NULL
+    if lengths is not None:
+        pool.lengths = <const int64_t *>_array(lengths, "lengths", cnp.NPY_INT64, _of(pool.batch), False)
+        for b in range(pool.batch):
+            if pool.lengths[b] < 0 or pool.lengths[b] > pool.time:
+                raise ValueError(f"lengths[{b}] is {pool.lengths[b]}, expected 0 to {pool.time}")
+    pool.scores = _optional(scores, "scores", of, _of2(pool.batch, pool.time), False)
+    pool.index = <int64_t *>_optional(index, "index", cnp.NPY_INT64, _of2(pool.batch, pool.width), True)
+    pool.weights = _optional(weights, "weights", of, _of2(pool.batch, pool.time), True)
+    if (pool.kind == FL_POOL_ATTENTION) != (scores is not None):
+        raise ValueError(f"scores are for attention, and needed there; the kind is {kind!r}")
+    pool.n_threads = _threads(n_threads)
+    return 0
+
+
+def pool_forward(str kind, cnp.ndarray x not None, cnp.ndarray counts not None, cnp.ndarray sums not None,
+                 cnp.ndarray y not None, *, lengths=None, scores=None, index=None, weights=None, n_threads=1):
+    """Pools the valid steps of x into y; counts and sums are the state, zeros at first. See ``fl_pool_forward``."""
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef fl_pool_pass pool
+    _pool(&pool, kind, x, y, lengths, scores, index, weights, n_threads)
+    pool.counts = <double *>_array(counts, "counts", cnp.NPY_FLOAT64, _of2(pool.batch, FL_POOL_COUNTS), True)
+    pool.sums = <double *>_array(sums, "sums", cnp.NPY_FLOAT64, _of2(pool.batch, pool.width), True)
+    with nogil:
+        fl_pool_forward(dtype, &pool)
+
+
+def pool_backward(str kind, cnp.ndarray x not None, cnp.ndarray y not None, cnp.ndarray dy not None, dx, *,
+                  lengths=None, scores=None, index=None, weights=None, dscores=None, n_threads=1):
+    """The gradients dx and dscores, either of which may be None; the other arrays as `pool_forward` left them."""
+    cdef fl_dtype dtype = _dtype(x, "x")
+    cdef fl_pool_pass pool
+    cdef int of = cnp.PyArray_TYPE(x)
+    cdef ptrdiff_t k
+    cdef void *dy_data
+    cdef void *dx_data
+    cdef void *dscores_data
+    _pool(&pool, kind, x, y, lengths, scores, index, weights, n_threads)
+    dy_data = _array(dy, "dy", of, _of2(pool.batch, pool.width), False)
+    dx_data = _optional(dx, "dx", of, _of3(pool.batch, pool.time, pool.width), True)
+    dscores_data = _optional(dscores, "dscores", of, _of2(pool.batch, pool.time), True)
+    if (pool.kind == FL_POOL_MAX and index is None) or (pool.kind == FL_POOL_ATTENTION and weights is None):
+        raise ValueError("the backward pass of max needs index, that of attention weights")
+    if index is not None:
+        for k in range(pool.batch * pool.width):
+            if pool.index[k] < 0 or pool.index[k] >= pool.time:
+                raise ValueError(f"index holds {pool.index[k]}, expected 0 to {pool.time - 1}")
+    with nogil:
+        fl_pool_backward(dtype, &pool, dy_data, dx_data, dscores_data)
+
+
 # ------------------------------------------------------------------ streams
 
 cdef enum StageKind:
@@ -854,6 +944,7 @@ cdef enum StageKind:
     DENSE
     ACTIVATION
     SOFTMAX
+    POOL
 
 cdef struct Stage:
     StageKind kind
@@ -861,6 +952,8 @@ cdef struct Stage:
     fl_lstm_pass lstm
     fl_lstm_cell cell
     fl_dense_pass dense
+    fl_pool_pass pool
+    bint keep  # whether the pool behind, whose scores begin here, reads what comes in
     int function
     double alpha, beta
     const double *mean
@@ -974,6 +1067,20 @@ cdef class Stream:
     def _add_softmax(self, ptrdiff_t width):
         self._add(SOFTMAX, width, width)
 
+    def _add_pool(self, str kind, ptrdiff_t width, cnp.ndarray sums not None, cnp.ndarray counts not None,
+                  int scores_from):
+        """``scores_from``: how many stages back its scores begin, which reads what it pools; 0: it has none."""
+        cdef Stage *stage = self._add(POOL, width, width)
+        stage.pool.kind = POOL_KINDS[kind]
+        stage.pool.batch, stage.pool.width = self.batch, width
+        stage.pool.every_step = 1
+        stage.pool.sums = <double *>_array(sums, "sums", cnp.NPY_FLOAT64, _of2(self.batch, width), True)
+        stage.pool.counts = <double *>_array(counts, "counts", cnp.NPY_FLOAT64, _of2(self.batch, FL_POOL_COUNTS), True)
+        stage.pool.n_threads = self.n_threads
+        if scores_from:
+            self.stages[self.count - 1 - scores_from].keep = True
+        self.states.append((sums, counts))
+
     def _end(self):
         """Takes the memory of single steps."""
         self._reserve(1)
@@ -1045,10 +1152,13 @@ cdef class Stream:
         cdef int k
         cdef Stage *stage
         cdef void *out
+        cdef const void *kept = NULL
         cdef ptrdiff_t rows = self.batch * steps
         for k in range(self.count):
             stage = &self.stages[k]
             out = answer if k == self.count - 1 else stage.out
+            if stage.keep:
+                kept = x
             if stage.kind == LSTM:
                 stage.lstm.time = steps
                 stage.lstm.x = x
@@ -1071,6 +1181,12 @@ cdef class Stream:
             elif stage.kind == ACTIVATION:
                 fl_activation(self.dtype, stage.function, stage.alpha, stage.beta, rows * stage.output, x, out,
                               self.n_threads)
+            elif stage.kind == POOL:
+                stage.pool.time = steps
+                stage.pool.scores = x if stage.pool.kind == FL_POOL_ATTENTION else NULL
+                stage.pool.x = kept if stage.pool.kind == FL_POOL_ATTENTION else x
+                stage.pool.y = out
+                fl_pool_forward(self.dtype, &stage.pool)
             elif stage.kind == SOFTMAX:
                 fl_softmax(self.dtype, rows, stage.output, x, out, self.n_threads)
             elif stage.kind == STANDARDIZE:

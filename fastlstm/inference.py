@@ -189,7 +189,8 @@ def checked_cases(
 
     String labels are numbered by `classes`, by default those of the model, or else their sorted order.
     """
-    targets = as_targets(y, inputs, model.per_step, loss.kind, classes or model.classes, name=name)
+    weight = _checked_weight(sample_weight, inputs, model.per_step)
+    targets = as_targets(y, inputs, model.per_step, loss.kind, classes or model.classes, weight=weight, name=name)
     if loss.kind == "labels":
         _check_label_outputs(targets, model.output_size)
     else:
@@ -200,7 +201,7 @@ def checked_cases(
         raise ValueError(
             f"a target_scaler is for regression; loss={loss.name!r} needs targets as they are: set it to None"
         )
-    return Cases(inputs, targets, _checked_weight(sample_weight, inputs, model.per_step))
+    return Cases(inputs, targets, weight)
 
 
 def read_inputs(model: Model, inputs: Sequences, indices: Indices) -> tuple[Array, Array | None]:
@@ -284,7 +285,7 @@ def _original_units(out: Array, scaler: Standardizer | None) -> Array:
 
 def _counted(y: Array, out: Array, lengths: Array | None, loss: Loss) -> tuple[Array, Array]:
     """Targets (N,) or (N, K) and outputs (N, F) of the positions that count."""
-    counts = y >= 0 if loss.kind == "labels" else np.ones(out.shape[:-1], bool)
+    counts = y >= 0 if loss.kind == "labels" else np.isfinite(y).all(axis=-1)
     if out.ndim == 3 and lengths is not None:
         counts &= np.arange(out.shape[1]) < lengths[:, None]
     return y[counts], out[counts]  # a mask copies: out is overwritten by the next batch

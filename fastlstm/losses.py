@@ -3,8 +3,9 @@
 Shapes: `out` is (batch, features) or, with one output per step, (batch, time, features); float32 or float64.
 A *position* is one sequence in the first case and one step of one sequence in the second. Every loss is a
 weighted mean over the positions that count: ``sum(weight * loss) / sum(weight)``, as
-torch.nn.CrossEntropyLoss does with weights. Steps beyond a sequence's length and labels of -100 do not count;
-their gradient is exactly zero, and what stands in `out` and `target` there is never used.
+torch.nn.CrossEntropyLoss does with weights. Steps beyond a sequence's length, labels of -100 and positions of
+weight 0 do not count; their gradient is exactly zero, and what stands in `target` there is never used, nor what
+stands in `out` beyond a length, so that a target that nobody knows may be NaN with weight 0.
 
 Totals are accumulated in float64. The gradient is written to a buffer that the loss object owns and uses
 again in the next call, so one loss object serves one training loop at a time.
@@ -233,7 +234,7 @@ class _Pointwise(Loss):
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float, Array]:
-        total, weight_sum, padding, weights = self._total(out, target, lengths, weight)
+        total, weight_sum, ignored, weights = self._total(out, target, lengths, weight)
         slope = self._buffers.get("slope", out.shape, out.dtype)
         if weight_sum == 0:
             slope.fill(0.0)
@@ -245,8 +246,8 @@ class _Pointwise(Loss):
                 slope *= factor
             else:
                 slope *= (weights * factor).astype(out.dtype)[..., None]
-        if padding is not None:
-            slope[padding] = 0.0
+        if ignored is not None:
+            slope[ignored] = 0.0
         return total, weight_sum, slope
 
     def value(
@@ -263,17 +264,17 @@ class _Pointwise(Loss):
     def _total(
         self, out: Array, target: Array, lengths: Array | None, weight: Array | None
     ) -> tuple[float, float, Array | None, Array | None]:
-        """Total, sum of weights, mask of the padding, weights of the positions (None: all 1)."""
+        """Total, sum of weights, mask of what does not count, weights of the positions (None: all 1)."""
         self._check_shapes(out, target)
-        padding = _padding(out, lengths)
-        weights = _position_weights(out.shape[:-1], padding, weight)
+        weights = _position_weights(out.shape[:-1], _padding(out, lengths), weight)
+        ignored = _ignored(weights)
         values = self._buffers.get("values", out.shape, out.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             self._values(out, target, values)
-        if padding is not None:
-            values[padding] = 0.0
+        if ignored is not None:
+            values[ignored] = 0.0
         total, weight_sum = _weighted_sum(values.mean(axis=-1, dtype=np.float64), weights)
-        return total, weight_sum, padding, weights
+        return total, weight_sum, ignored, weights
 
     def _check_shapes(self, out: Array, target: Array) -> None:
         if target.shape != out.shape:
@@ -340,14 +341,15 @@ class _Regression(_Pointwise):
         weight: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[float, float]:
-        padding = _padding(out, lengths)
         error = np.abs(np.subtract(out, target, dtype=np.float64))
         if scale is not None:
             error *= scale
         rows = error.mean(axis=-1)
-        if padding is not None:
-            rows[padding] = 0.0
-        return _weighted_sum(rows, _position_weights(rows.shape, padding, weight))
+        weights = _position_weights(rows.shape, _padding(out, lengths), weight)
+        ignored = _ignored(weights)
+        if ignored is not None:
+            rows[ignored] = 0.0
+        return _weighted_sum(rows, weights)
 
 
 class MSE(_Regression):
@@ -540,6 +542,13 @@ def _position_weights(shape: tuple[int, ...], ignored: Array | None, weight: Arr
     if ignored is not None:
         weights[ignored] = 0.0
     return weights
+
+
+def _ignored(weights: Array | None) -> Array | None:
+    """Mask of the positions of weight 0; None if there are none."""
+    if weights is None or weights.all():
+        return None
+    return np.asarray(weights == 0)
 
 
 def _weighted_sum(rows: Array, weights: Array | None) -> tuple[float, float]:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from . import _core
 from ._checks import count
+from .activations import TANH, as_activation
 from .config import resolve_threads
 from .data import Standardizer
-from .layers import LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise
+from .layers import LSTM, Activation, AttentionPool, Dense, Dropout, Embedding, GaussianNoise, LastStep, Layer, Pool
 
 if TYPE_CHECKING:
     from .model import Model
@@ -21,6 +22,13 @@ __all__ = ["Stream"]
 
 Array = npt.NDArray[Any]
 State = tuple[Array, Array]
+
+IDENTITY = as_activation("identity", "affine")
+
+
+def _stages(layer: Layer) -> int:
+    """How many steps of computation a layer is at most."""
+    return layer.num_layers if isinstance(layer, LSTM) else 4 if isinstance(layer, AttentionPool) else 1
 
 
 class Stream(_core.Stream):
@@ -35,8 +43,8 @@ class Stream(_core.Stream):
     batch_size : int
         Series side by side.
     state : list of (h, c)
-        Copies of the states, one pair for each LSTM layer object, each (num_layers, batch_size, hidden_size). May be
-        set.
+        Copies of the states, one pair for each LSTM layer object, each (num_layers, batch_size, hidden_size), and for
+        each pooling layer but `LastStep`, whose pair is what it has summed and counted so far. May be set.
     """
 
     def __init__(self, model: Model, batch_size: int = 1, n_threads: int | None = None) -> None:
@@ -49,10 +57,9 @@ class Stream(_core.Stream):
                     f"layer {index} is bidirectional: its second direction begins at the end of a series, which a "
                     "stream does not know. Train a model with bidirectional=False, or predict on blocks"
                 )
-            if not isinstance(layer, (LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise)):
+            if not isinstance(layer, (LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise, Pool)):
                 raise TypeError(f"layer {index}, {layer!r}, cannot be streamed")
-        depth = sum(layer.num_layers if isinstance(layer, LSTM) else 1 for layer in model.layers)
-        self._begin(self.batch_size, model.dtype, depth + 2, resolve_threads(n_threads))
+        self._begin(self.batch_size, model.dtype, sum(map(_stages, model.layers)) + 3, resolve_threads(n_threads))
         if model.scaler is not None:
             self._add_scaler(model.scaler, model.input_size or 0, inverse=False)
         for layer in model.layers:
@@ -68,6 +75,8 @@ class Stream(_core.Stream):
                     self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c)
             elif isinstance(layer, Dense):
                 self._add_dense(own["weight"], own.get("bias"))
+            elif isinstance(layer, Pool) and not isinstance(layer, LastStep):  # each step is the last one so far
+                self._add_pooling(layer, own)
             elif isinstance(layer, Activation):
                 if layer.function is None:
                     self._add_softmax(layer.size)
@@ -75,9 +84,20 @@ class Stream(_core.Stream):
                     self._add_activation(layer.function.number, layer.function.alpha, layer.function.beta, layer.size)
             elif isinstance(layer, Embedding):
                 self._add_embedding(own["weight"])
+        if not self._depths and all(isinstance(layer, (Dropout, GaussianNoise, LastStep)) for layer in model.layers):
+            self._add_activation(IDENTITY.number, IDENTITY.alpha, IDENTITY.beta, model.output_size)
         if model.target_scaler is not None:
             self._add_scaler(model.target_scaler, model.output_size, inverse=True)
         self._end()
+
+    def _add_pooling(self, layer: Pool, own: dict[str, Array]) -> None:
+        sums, counts = (np.zeros((self.batch_size, n)) for n in (layer.size, _core.POOL_COUNTS))
+        if isinstance(layer, AttentionPool):
+            self._add_dense(own["weight"], own["bias"])
+            self._add_activation(TANH.number, 0.0, 0.0, layer.attention_size)
+            self._add_dense(own["vector"].reshape(1, -1), None)
+        self._add_pool(layer.kind, layer.size, sums, counts, 3 if isinstance(layer, AttentionPool) else 0)
+        self._depths.append(1)
 
     def _add_scaler(self, scaler: Standardizer, width: int, inverse: bool) -> None:
         # One mean for all outputs stands for each of them, as in Model.predict.
@@ -89,7 +109,7 @@ class Stream(_core.Stream):
 
     @property
     def state(self) -> list[State]:
-        """Copies of the states, one (h, c) for each LSTM layer object."""
+        """Copies of the states, one pair for each layer that has one."""
         pairs = iter(self.states)
         result = []
         for depth in self._depths:
@@ -101,12 +121,14 @@ class Stream(_core.Stream):
     def state(self, value: Sequence[State]) -> None:
         present = self.state
         if len(value) != len(present):
-            raise ValueError(f"got {len(value)} states (h, c), the model has {len(present)} LSTM layer objects")
+            raise ValueError(f"got {len(value)} states, the model has {len(present)} layers with a state")
         new = []
-        for (h, c), (old, _) in zip(value, present, strict=True):
+        for (h, c), (old, old_c) in zip(value, present, strict=True):
             pair = np.asarray(h, old.dtype), np.asarray(c, old.dtype)
-            if pair[0].shape != old.shape or pair[1].shape != old.shape:
-                raise ValueError(f"a state has shapes {pair[0].shape} and {pair[1].shape}, expected twice {old.shape}")
+            if pair[0].shape != old.shape or pair[1].shape != old_c.shape:
+                raise ValueError(
+                    f"a state has shapes {pair[0].shape} and {pair[1].shape}, expected {old.shape} and {old_c.shape}"
+                )
             new += list(zip(*pair, strict=True))
         for (h, c), (new_h, new_c) in zip(self.states, new, strict=True):
             h[:], c[:] = new_h, new_c

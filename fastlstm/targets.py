@@ -41,6 +41,7 @@ class Targets:
         per_step: bool,
         n_outputs: int,
         classes: list[str] | None,
+        holes: bool = False,
     ) -> None:
         # Values per case lie along the step axis, (n, K, 1): so scans see windows of one series as such.
         self._data = data
@@ -48,6 +49,7 @@ class Targets:
         self.per_step = per_step
         self.n_outputs = n_outputs
         self.classes = classes
+        self._holes = holes  # whether NaN stands where the weight is 0
 
     def __len__(self) -> int:
         return len(self._data)
@@ -84,10 +86,15 @@ class Targets:
 
     def subset(self, indices: Indices) -> Targets:
         """Choose cases without copying them; see `Sequences.subset`."""
-        return Targets(self._data.subset(indices), self.kind, self.per_step, self.n_outputs, self.classes)
+        data = self._data.subset(indices)
+        return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._holes)
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """Go through the valid values, (rows, K) at a time; labels are (rows, 1)."""
+        """Go through the valid values, (rows, K) at a time, without rows that are not known; labels are (rows, 1)."""
+        for rows in self._rows():
+            yield rows[np.isfinite(rows).all(axis=1)] if self._holes else rows
+
+    def _rows(self) -> Iterator[NDArray[Any]]:
         if self.per_step or self.kind == "labels":
             yield from (block.values for block in self._data.blocks())
             return
@@ -103,6 +110,7 @@ def as_targets(
     kind: Literal["labels", "values"],
     classes: list[str] | None = None,
     *,
+    weight: NDArray[Any] | None = None,
     name: str = "y",
 ) -> Targets:
     """Wrap the targets of a model without copying them, and check every valid one.
@@ -121,6 +129,8 @@ def as_targets(
         Labels are integers from 0, with -100 for 'ignore', or strings.
     classes : list of str, optional
         What the labels stand for; string labels become indices into it. By default the sorted labels of y.
+    weight : array (n,) or (n, T), optional
+        Weight of each case or step; values of weight 0 are not looked at and may be NaN.
     name : str
         What error messages call y.
 
@@ -136,7 +146,7 @@ def as_targets(
         If a shape does not fit, a label is negative or unknown, or a valid value is NaN or infinite; with its
         index.
     """
-    labels = kind == "labels"
+    labels, holes = kind == "labels", False
     if labels and _holds_strings(y):
         y, classes = encode_labels(y, classes, name=name)
     data = _step_targets(y, seq, labels, name) if per_step else _case_targets(y, seq, labels, name)
@@ -147,14 +157,31 @@ def as_targets(
     else:
         n_outputs = data.features if per_step else data.time * data.features
         found = data.find_nonfinite()
+        holes = found is not None and weight is not None and not weight.all()
+        if holes and weight is not None:
+            found = _bad_where_it_counts(data, weight, per_step)
         if found is not None:
             problem, case, step, column = found
             place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
             raise ValueError(
                 f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
-                "finite numbers: drop or fill such cases"
+                "finite numbers: drop or fill such cases, or give what is not known a sample_weight of 0"
             )
-    return Targets(data, kind, per_step, n_outputs, classes)
+    return Targets(data, kind, per_step, n_outputs, classes, holes)
+
+
+def _bad_where_it_counts(data: Sequences, weight: NDArray[Any], per_step: bool) -> tuple[str, int, int, int] | None:
+    """As `Sequences.find_nonfinite`, among the values whose weight is not 0."""
+    for values, locate in data.blocks():
+        if values.dtype.kind != "f":
+            continue
+        finite = np.isfinite(values)
+        for row in np.flatnonzero(~finite.all(axis=1)):
+            case, step = locate(int(row))
+            if weight[case, step] if per_step and weight.ndim == 2 else weight[case].any():
+                column = int(np.argmin(finite[row]))
+                return f"{values[row, column]}", case, step, column
+    return None
 
 
 def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:

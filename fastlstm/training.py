@@ -104,7 +104,8 @@ def fit(
     batch_size : int, default 32
         Cases in each update; the last batch of an epoch may be smaller.
     validation_data : tuple, optional
-        ``(X, y)`` or ``(X, y, lengths)``, evaluated after each epoch.
+        ``(X, y)``, ``(X, y, lengths)`` or ``(X, y, lengths, sample_weight)``, evaluated after each epoch; lengths
+        may be None.
     validation_split : float, default 0.0
         Instead: the share of the data, drawn at random (with equal class shares if `y` is one label per
         case), that is kept out of training for validation. For overlapping windows of one series split by
@@ -113,7 +114,8 @@ def fit(
         Weight of each class in the training loss, by label; classes not named have weight 1. "balanced" means
         ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
     sample_weight : array (n,) or (n, T), optional
-        Weight of each case or step in loss and metric, >= 0.
+        Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not looked at: values that
+        are not known may be NaN there.
     shuffle : bool, default True
         Whether each epoch takes the cases in a new random order.
     callbacks : iterable of Callback
@@ -338,11 +340,12 @@ def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Call
 def _validation_cases(model: Model, train: Cases, loss: Loss, validation_data: tuple[Any, ...] | None) -> Cases | None:
     if validation_data is None:
         return None
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-        raise ValueError("validation_data must be (X, y) or (X, y, lengths)")
-    X, y, *lengths = validation_data
-    inputs = checked_inputs(model, X, lengths[0] if lengths else None, "validation X")
-    return checked_cases(model, inputs, y, loss, classes=train.targets.classes, name="validation y")
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3, 4):
+        raise ValueError("validation_data must be (X, y), (X, y, lengths) or (X, y, lengths, sample_weight)")
+    X, y, lengths, weight = (*validation_data, None, None)[:4]
+    inputs = checked_inputs(model, X, lengths, "validation X")
+    classes = train.targets.classes
+    return checked_cases(model, inputs, y, loss, sample_weight=weight, classes=classes, name="validation y")
 
 
 def _split_off(cases: Cases, share: float, seed: int, loss: Loss) -> tuple[Cases, Cases]:

@@ -141,6 +141,24 @@ def test_padding_is_never_used_and_has_no_gradient(loss: Loss) -> None:
     assert measured[1] == LENGTHS.sum()
 
 
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("loss", [loss for loss in ALL if loss.kind == "values"], ids=repr)
+def test_an_unknown_target_of_weight_0_does_not_count(loss: Loss, per_step: bool) -> None:
+    out, target = batch(loss, per_step)
+    weight = np.random.default_rng(7).integers(0, 3, out.shape[:-1]).astype(float)
+    weight.flat[1] = 0
+    expected, expected_metric = loss(out, target, None, weight), loss.metric(out, target, None, weight)
+    expected = (*expected[:2], expected[2].copy())
+    target[weight == 0] = np.nan
+    got = loss(out, target, None, weight)
+    assert got[:2] == expected[:2] and loss.value(out, target, None, weight) == expected[:2]
+    np.testing.assert_array_equal(got[2], expected[2])
+    assert (got[2][weight == 0] == 0).all()
+    assert loss.metric(out, target, None, weight) == expected_metric
+    # Without the weight it does count, and shows.
+    assert np.isnan(loss(out, target)[0])
+
+
 def test_labels_of_minus_100_are_ignored() -> None:
     loss = CrossEntropy()
     out, target = batch(loss, per_step=True)

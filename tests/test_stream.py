@@ -62,6 +62,32 @@ def test_a_classifier_answers_for_the_series_so_far() -> None:
         np.testing.assert_array_equal(stream.step(X[0, t]), model.predict(X[:, : t + 1]))
 
 
+@pytest.mark.parametrize("layer", [fl.LastStep, fl.MeanPool, fl.MaxPool, lambda: fl.AttentionPool(7)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pools_answer_for_the_series_so_far(isa: str, layer: Callable[[], Any], dtype: str) -> None:
+    layers = [fl.LSTM(17, return_sequences=True), layer(), fl.Dense(3), fl.Activation("softmax")]
+    model = fl.Model(layers, input_size=2, dtype=dtype, seed=1)
+    model.flat_parameters[:] *= 3
+    X = np.random.default_rng(4).standard_normal((3, 12, 2)).astype(dtype)
+    expected = np.stack([model.predict(X[:, : t + 1]) for t in range(12)], axis=1)
+    stream = model.stream(3)
+    np.testing.assert_array_equal(stream.run(X[:, :5]), expected[:, :5])
+    state = stream.state
+    got = np.stack([stream.step(X[:, t]).copy() for t in range(5, 12)], axis=1)
+    np.testing.assert_array_equal(got, expected[:, 5:])
+    stream.state = state
+    np.testing.assert_array_equal(stream.run(X[:, 5:]), expected[:, 5:])
+    stream.reset([1])
+    stream.step(X[:, 0])
+    np.testing.assert_array_equal(stream.step(X[:, 1])[1], expected[1, 1])
+
+
+def test_a_model_that_changes_nothing_streams() -> None:
+    stream = fl.Model([fl.LastStep()], input_size=2).stream()
+    np.testing.assert_array_equal(stream.step([[3.0, -0.5]]), [[3.0, -0.5]])
+    np.testing.assert_array_equal(fl.Model([fl.Dropout()], input_size=2).stream().step([[1, 2]]), [[1, 2]])
+
+
 def test_tokens_and_target_scaler() -> None:
     scaler = fl.Standardizer().fit(np.array([[3.0, 1000.0], [5.0, 2000.0]]))
     model = fl.Model([fl.Embedding(9, 4), fl.LSTM(5, return_sequences=True), fl.Dense(2)], target_scaler=scaler)
@@ -94,9 +120,9 @@ def test_state() -> None:
     np.testing.assert_allclose(stream.state[1][1], expected[1][1], atol=1e-5)
     stream.reset([False, True])
     assert (stream.state[0][0][:, 1] == 0).all() and (stream.state[0][0][:, 0] != 0).any()
-    with pytest.raises(ValueError, match="got 1 states"):
+    with pytest.raises(ValueError, match="got 1 states, the model has 2 layers"):
         stream.state = stream.state[:1]
-    with pytest.raises(ValueError, match=r"expected twice \(1, 2, 33\)"):
+    with pytest.raises(ValueError, match=r"expected \(1, 2, 33\) and \(1, 2, 33\)"):
         stream.state = stream.state[::-1]
 
 
@@ -158,6 +184,7 @@ def test_steps_allocate_nothing() -> None:
     layers = [
         fl.Activation("scaled_tanh", 1.5, 0.5),
         fl.LSTM(16, return_sequences=True),
+        fl.AttentionPool(4),
         fl.Dense(3),
         fl.Activation("softmax"),
     ]

@@ -331,6 +331,42 @@ def test_sample_weight_zero_equals_removal(per_step: bool) -> None:
     assert evaluate(weighted, X, y, sample_weight=keep) == pytest.approx(evaluate(weighted, X[keep], y[keep]))
 
 
+@pytest.mark.parametrize("loss", ["mse", "huber", "quantile", "binary_cross_entropy"])
+@pytest.mark.parametrize("per_step", [False, True])
+def test_targets_that_are_not_known_may_be_nan(per_step: bool, loss: str) -> None:
+    """With weight 0 they count neither in the loss, nor in the metrics, nor for the scaler of the targets."""
+    rng = np.random.default_rng(5)
+    X, shape = rng.normal(size=(60, 4, 3)), (60, 4) if per_step else (60,)
+    y = rng.integers(0, 2, (*shape, 3)).astype(float)
+    known = rng.integers(0, 3, shape) > 0
+    weight = np.where(known, rng.uniform(0.5, 2, shape), 0)
+    y[~known] = 0
+    scaled = loss != "binary_cross_entropy"
+
+    def one(y: Array, **more: Any) -> tuple[Any, Any]:
+        scaler = Standardizer().fit(y[known]) if scaled and not np.isnan(y).any() else Standardizer()
+        model: Any = Linear(3, per_step=per_step, target_scaler=scaler if scaled else None)
+        history = train(
+            model, X, y, loss=loss, sample_weight=weight, batch_size=16, validation_data=(X, y, None, weight), **more
+        )
+        return model, history.history
+
+    expected, expected_history = one(y)
+    y[~known] = np.nan
+    got, history = one(y, metrics={"finite": lambda t, p: float(np.isfinite(t).all() and len(t) == known.sum())})
+    assert history.pop("val_finite")[-1] == 1
+    # The scaler sums blocks of other sizes.
+    np.testing.assert_allclose(got.flat_parameters, expected.flat_parameters, rtol=1e-9)
+    for name, values in expected_history.items():
+        assert history[name] == pytest.approx(values, rel=1e-9)
+    wrong = weight.copy()
+    wrong[tuple(np.argwhere(~known)[0])] = 1
+    with pytest.raises(ValueError, match="y holds nan at .* or give what is not known a sample_weight of 0"):
+        train(got, X, y, loss=loss, sample_weight=wrong)
+    with pytest.raises(ValueError, match="validation y holds nan"):
+        train(got, X, np.nan_to_num(y), loss=loss, validation_data=(X, y))
+
+
 def test_sample_weight_two_equals_repetition_and_steps_have_their_own() -> None:
     X, y = regression()
     weight = np.where(np.arange(60) % 2, 2.0, 1.0)

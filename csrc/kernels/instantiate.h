@@ -46,6 +46,7 @@ FL_PRAGMA_TARGET(FL_TARGET)
 #include "dense.h"
 #include "elementwise.h"
 #include "softmax.h"
+#include "pooling.h"
 #include "optimizers.h"
 
 const fl_table FL_TABLE = {
@@ -66,6 +67,8 @@ const fl_table FL_TABLE = {
     .softmax = softmax,
     .softmax_backward = softmax_backward,
     .softmax_cross_entropy = softmax_cross_entropy,
+    .pool_forward = pool_forward,
+    .pool_backward = pool_backward,
     .sgd = sgd,
     .rmsprop = rmsprop,
     .adam = adam,

@@ -81,6 +81,22 @@ static void softmax_cross_entropy(ptrdiff_t rows, ptrdiff_t classes, const void 
     fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)rows * (double)classes), softmax_body, &job);
 }
 
+/* The sum of a[c] * b[c], lane by lane and then across the lanes. */
+static real row_dot(const real *a, const real *b, ptrdiff_t n)
+{
+    V sums = v_set(0);
+    real lanes[LANES], sum = 0;
+    ptrdiff_t c = 0;
+    for (; c + LANES <= n; c += LANES)
+        sums = v_fma(v_load(a + c), v_load(b + c), sums);
+    if (c < n)
+        sums = v_fma(v_load_part(a + c, n - c), v_load_part(b + c, n - c), sums);
+    v_store(lanes, sums);
+    for (int lane = 0; lane < LANES; ++lane)
+        sum += lanes[lane];
+    return sum;
+}
+
 typedef struct {
     ptrdiff_t rows, classes;
     const real *p, *dy;
@@ -96,15 +112,7 @@ static void softmax_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t te
     for (ptrdiff_t n = begin; n < end; ++n) {
         const real *p = job->p + n * classes, *dy = job->dy + n * classes;
         real *dx = job->dx + n * classes;
-        V sums = v_set(0);
-        real lanes[LANES], sum = 0;
-        for (ptrdiff_t c = 0; c < classes; c += LANES) {
-            const ptrdiff_t count = minimum(LANES, classes - c);
-            sums = v_fma(v_load_part(p + c, count), v_load_part(dy + c, count), sums);
-        }
-        v_store(lanes, sums);
-        for (int lane = 0; lane < LANES; ++lane)
-            sum += lanes[lane];
+        const real sum = row_dot(p, dy, classes);
         for (ptrdiff_t c = 0; c < classes; ++c)
             dx[c] = p[c] * (dy[c] - sum);
     }

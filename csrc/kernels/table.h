@@ -26,6 +26,8 @@ typedef struct {
     void (*softmax_backward)(ptrdiff_t, ptrdiff_t, const void *, const void *, void *, int);
     void (*softmax_cross_entropy)(ptrdiff_t, ptrdiff_t, const void *, const int64_t *, const void *, void *, double *,
                                   int);
+    void (*pool_forward)(const fl_pool_pass *);
+    void (*pool_backward)(const fl_pool_pass *, const void *, void *, void *);
     void (*sgd)(ptrdiff_t, void *, const void *, void *, double, double, int, double, int);
     void (*rmsprop)(ptrdiff_t, void *, const void *, void *, void *, double, double, double, double, double, int);
     void (*adam)(ptrdiff_t, void *, const void *, void *, void *, double, double, double, double, double, int, int64_t,

@@ -564,6 +564,72 @@ static void test_activations(fl_dtype dtype)
         }
 }
 
+/* Mean, maximum and attention over cases of 5, 0 and 3 steps; what lies beyond is NaN. */
+static void test_pooling(fl_dtype dtype)
+{
+    enum { B = 3, T = 5, W = 19 };
+    const int64_t lengths[B] = {5, 0, 3};
+    for (int kind = FL_POOL_LAST; kind <= FL_POOL_ATTENTION; ++kind) {
+        snprintf(where, sizeof where, "%s %s pooling %d", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64", kind);
+        array x = make(dtype, B * T * W, 1), s = make(dtype, B * T, 2), a = make(dtype, B * T, 0);
+        array y = make(dtype, B * W, 0), dy = make(dtype, B * W, 1);
+        array dx = make(dtype, B * T * W, 0), ds = make(dtype, B * T, 0);
+        double counts[B * FL_POOL_COUNTS] = {0}, sums[B * W] = {0};
+        int64_t index[B * W] = {0};
+        for (int b = 0; b < B; ++b) {
+            const int n = (int)lengths[b];
+            double total = 0, mean = 0;
+            for (int t = n; t < T; ++t) {
+                set_nan(dtype, s, (size_t)(b * T + t));
+                for (int c = 0; c < W; ++c)
+                    set_nan(dtype, x, (size_t)((b * T + t) * W + c));
+            }
+            for (int t = 0; t < n; ++t)
+                total += exp(s.exact[b * T + t]);
+            for (int t = 0; t < n; ++t)
+                a.exact[b * T + t] = kind == FL_POOL_ATTENTION ? exp(s.exact[b * T + t]) / total
+                                     : kind == FL_POOL_MEAN    ? 1.0 / n
+                                                               : t == n - 1;
+            for (int c = 0; c < W; ++c) {
+                int most = 0;
+                for (int t = 0; t < n; ++t) {
+                    y.exact[b * W + c] += a.exact[b * T + t] * x.exact[(b * T + t) * W + c];
+                    dx.exact[(b * T + t) * W + c] = a.exact[b * T + t] * dy.exact[b * W + c];
+                    if (x.exact[(b * T + t) * W + c] > x.exact[(b * T + most) * W + c])
+                        most = t;
+                }
+                if (kind == FL_POOL_MAX && n) {
+                    y.exact[b * W + c] = x.exact[(b * T + most) * W + c];
+                    for (int t = 0; t < n; ++t)
+                        dx.exact[(b * T + t) * W + c] = t == most ? dy.exact[b * W + c] : 0;
+                }
+                mean += y.exact[b * W + c] * dy.exact[b * W + c];
+            }
+            for (int t = 0; t < n; ++t) {
+                double dot = 0;
+                for (int c = 0; c < W; ++c)
+                    dot += x.exact[(b * T + t) * W + c] * dy.exact[b * W + c];
+                ds.exact[b * T + t] = a.exact[b * T + t] * (dot - mean);
+            }
+        }
+        const int attention = kind == FL_POOL_ATTENTION;
+        fl_pool_pass pass = {.kind = kind, .batch = B, .time = T, .width = W, .lengths = lengths, .x = x.data,
+                             .scores = attention ? s.data : NULL, .counts = counts, .sums = sums, .y = y.data,
+                             .index = index, .weights = attention ? a.data : NULL, .n_threads = 2};
+        fl_pool_forward(dtype, &pass);
+        fl_pool_backward(dtype, &pass, dy.data, dx.data, attention ? ds.data : NULL);
+        expect_close(dtype, y, "value");
+        expect_close(dtype, dx, "gradient");
+        if (attention) {
+            expect_close(dtype, a, "weights");
+            expect_close(dtype, ds, "gradient of the scores");
+        }
+        array *all[] = {&x, &s, &a, &y, &dy, &dx, &ds};
+        for (size_t k = 0; k < sizeof all / sizeof all[0]; ++k)
+            release(*all[k]);
+    }
+}
+
 /* Vectors long enough for several threads: the same bits as with one. */
 static void test_long_vectors(fl_dtype dtype)
 {
@@ -646,6 +712,7 @@ int main(void)
             test_elementwise((fl_dtype)dtype);
             test_softmax((fl_dtype)dtype);
             test_activations((fl_dtype)dtype);
+            test_pooling((fl_dtype)dtype);
             test_optimizers((fl_dtype)dtype);
             test_long_vectors((fl_dtype)dtype);
         }

@@ -11,19 +11,25 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .lstm import LSTM
 from .noise import GaussianNoise
+from .pooling import AttentionPool, LastStep, MaxPool, MeanPool, Pool
 from .seeds import mixed_seed
 from .stack import connect, stack_parameters, takes_tokens
 
 __all__ = [
     "LSTM",
     "Activation",
+    "AttentionPool",
     "Dense",
     "Dropout",
     "Embedding",
     "GaussianNoise",
+    "LastStep",
     "Layer",
     "LayerTape",
+    "MaxPool",
+    "MeanPool",
     "ParameterSpec",
+    "Pool",
     "Signal",
     "Tape",
     "connect",
@@ -34,7 +40,19 @@ __all__ = [
 ]
 
 _LAYERS: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (Activation, Dense, Dropout, Embedding, GaussianNoise, LSTM)
+    cls.__name__: cls
+    for cls in (
+        Activation,
+        AttentionPool,
+        Dense,
+        Dropout,
+        Embedding,
+        GaussianNoise,
+        LSTM,
+        LastStep,
+        MaxPool,
+        MeanPool,
+    )
 }
 
 

@@ -1,0 +1,208 @@
+"""Layers that make one vector out of all steps of a case, of the valid ones alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import _core
+from .._checks import count
+from ..activations import TANH
+from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+
+__all__ = ["AttentionPool", "LastStep", "MaxPool", "MeanPool", "Pool"]
+
+
+class Pool(Layer):
+    """Base of the pooling layers: (batch, time, features) becomes (batch, features)."""
+
+    kind: ClassVar[str]
+    """The kernel's name for what is done; see ``csrc/kernels/pooling.h``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+
+    def build(self, signal: Signal) -> Signal:
+        name = type(self).__name__
+        if signal.tokens:
+            raise ValueError(f"{name} reads numbers and gets token ids: put it behind the fl.Embedding")
+        if not signal.per_step:
+            raise ValueError(
+                f"{name} reads every step and gets one vector for each case: give the LSTM before it "
+                "return_sequences=True"
+            )
+        self.size = signal.features
+        return Signal(signal.features, False)
+
+    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+        batch = len(x)
+        y = mine.buffers.get("y", (batch, self.size), tape.dtype)
+        sums = mine.buffers.get("sums", (batch, self.size), np.float64)
+        counts = mine.buffers.get("counts", (batch, _core.POOL_COUNTS), np.float64)
+        sums.fill(0)
+        counts.fill(0)
+        more = self._more(x, tape, mine)
+        _core.pool_forward(self.kind, x, counts, sums, y, lengths=tape.lengths, n_threads=tape.n_threads, **more)
+        mine.saved["pass"] = (x, y, more) if tape.training else None
+        return y
+
+    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+        if not need_dx:
+            return None
+        x, y, more = mine.saved["pass"]
+        dx = mine.buffers.get("dx", x.shape, tape.dtype)
+        _core.pool_backward(
+            self.kind, x, y, np.ascontiguousarray(dy), dx, lengths=tape.lengths, n_threads=tape.n_threads, **more
+        )
+        return dx
+
+    def _more(self, x: Array, tape: Tape, mine: LayerTape) -> dict[str, Array]:
+        """Further arrays of the passes."""
+        return {}
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+class LastStep(Pool):
+    """The last valid step of each case.
+
+    After an LSTM with ``return_sequences=True`` it gives, in one direction, what ``return_sequences=False`` does, and
+    lets layers that answer at each step stand between.
+    """
+
+    kind = "last"
+
+
+class MeanPool(Pool):
+    """The mean of the valid steps of each case, summed in float64."""
+
+    kind = "mean"
+
+
+class MaxPool(Pool):
+    """The largest value of each feature over the valid steps of each case.
+
+    The gradient goes to the first step that has it.
+    """
+
+    kind = "max"
+
+    def _more(self, x: Array, tape: Tape, mine: LayerTape) -> dict[str, Array]:
+        return {"index": mine.buffers.get("index", (len(x), self.size), np.int64)} if tape.training else {}
+
+
+class AttentionPool(Pool):
+    """A weighted mean of the valid steps of each case, whose weights are learnt from what the steps hold.
+
+    The weights are the softmax, over a case's valid steps, of the scores ``vector . tanh(weight x_t + bias)``: additive
+    attention (Bahdanau, Cho & Bengio 2015) without a query (Raffel & Ellis 2016).
+
+    Parameters
+    ----------
+    size : int
+        Size of the vector from which the score is computed.
+
+    Notes
+    -----
+    Parameters: ``weight`` (size, features), ``bias`` (size), ``vector`` (size). The first two start uniform in
+    +-1/sqrt(features), the last in +-1/sqrt(size).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If size is not an integer of at least 1.
+    """
+
+    kind = "attention"
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.attention_size = count("size", size)
+
+    def parameter_specs(self) -> Iterator[ParameterSpec]:
+        def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+            return rng.uniform(-1, 1, shape) / math.sqrt(self.size)
+
+        def uniform_vector(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+            return rng.uniform(-1, 1, shape) / math.sqrt(self.attention_size)
+
+        yield ParameterSpec("weight", (self.attention_size, self.size), uniform)
+        yield ParameterSpec("bias", (self.attention_size,), uniform)
+        yield ParameterSpec("vector", (self.attention_size,), uniform_vector)
+
+    def _workspaces(self, mine: LayerTape) -> tuple[_core.Workspace, _core.Workspace]:
+        """Those of the two products: of the weights, and of the vector."""
+        pair: tuple[_core.Workspace, _core.Workspace] | None = mine.saved.get("workspaces")
+        if pair is None:
+            pair = mine.saved["workspaces"] = _core.Workspace(), _core.Workspace()
+        return pair
+
+    def _more(self, x: Array, tape: Tape, mine: LayerTape) -> dict[str, Array]:
+        batch, time = x.shape[:2]
+        rows, size, buffers = batch * time, self.attention_size, mine.buffers
+        first, second = self._workspaces(mine)
+        z = buffers.get("z", (rows, size), tape.dtype)
+        u = buffers.get("u", (rows, size), tape.dtype)
+        scores = buffers.get("scores", (batch, time), tape.dtype)
+        weight, bias, vector = self.parameters["weight"], self.parameters["bias"], self.parameters["vector"]
+        _core.dense_forward(x.reshape(rows, self.size), weight, bias, z, first, tape.n_threads, tape.frozen)
+        _core.activation(TANH.number, 0.0, 0.0, z, u, tape.n_threads)
+        _core.dense_forward(u, vector.reshape(1, size), None, scores.reshape(rows, 1), second, tape.n_threads)
+        if not tape.training:
+            return {"scores": scores}
+        return {"scores": scores, "weights": buffers.get("weights", (batch, time), tape.dtype)}
+
+    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+        x, y, more = mine.saved["pass"]
+        batch, time = x.shape[:2]
+        rows, size, buffers, gradients = batch * time, self.attention_size, mine.buffers, self.gradients
+        first, second = self._workspaces(mine)
+        z = buffers.get("z", (rows, size), tape.dtype)
+        u = buffers.get("u", (rows, size), tape.dtype)
+        du = buffers.get("du", (rows, size), tape.dtype)
+        dscores = buffers.get("dscores", (batch, time), tape.dtype)
+        dx = buffers.get("dx", x.shape, tape.dtype) if need_dx else None
+        _core.pool_backward(
+            self.kind,
+            x,
+            y,
+            np.ascontiguousarray(dy),
+            dx,
+            lengths=tape.lengths,
+            dscores=dscores,
+            n_threads=tape.n_threads,
+            **more,
+        )
+        _core.dense_backward(
+            dscores.reshape(rows, 1),
+            u,
+            self.parameters["vector"].reshape(1, size),
+            du,
+            gradients["vector"].reshape(1, size),
+            None,
+            second,
+            tape.n_threads,
+        )
+        _core.activation_backward(TANH.number, 0.0, 0.0, z, u, du, du, tape.n_threads)
+        by_scores = buffers.get("dx by the scores", (rows, self.size), tape.dtype) if need_dx else None
+        _core.dense_backward(
+            du,
+            x.reshape(rows, self.size),
+            self.parameters["weight"],
+            by_scores,
+            gradients["weight"],
+            gradients["bias"],
+            first,
+            tape.n_threads,
+        )
+        if dx is not None and by_scores is not None:
+            dx += by_scores.reshape(x.shape)
+        return dx
+
+    def get_config(self) -> dict[str, Any]:
+        return {"size": self.attention_size}
