@@ -355,7 +355,8 @@ class Model:
         RuntimeError
             If the model is not built yet.
         TypeError, ValueError
-            If the prefixes are not as many different texts.
+            If the prefixes are not as many different texts, or an LSTM has an option that PyTorch's has not
+            (``reverse``, ``merge``, ``residual``, ``learn_state``).
         """
         self._require_built()
         from .pytorch import to_torch_state_dict  # here: that module builds models
@@ -736,7 +737,7 @@ class Model:
         Raises
         ------
         ValueError
-            If a layer is bidirectional.
+            If a layer needs the end of a series: ``bidirectional``, ``reverse``.
         RuntimeError
             If the model is not built yet.
         """
