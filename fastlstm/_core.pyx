@@ -664,12 +664,24 @@ cdef struct Stage:
     StageKind kind
     ptrdiff_t input, output
     fl_lstm_pass lstm
+    bint residual  # the LSTM adds what it reads to what it puts out
     fl_dense_pass dense
     const double *mean
     const double *scale
     const void *table
     ptrdiff_t table_size
     void *out  # (batch, steps, output), of all stages but the last
+
+
+cdef void _add_to(fl_dtype dtype, ptrdiff_t n, const void *x, void *y) noexcept nogil:
+    """y += x."""
+    cdef ptrdiff_t k
+    if dtype == FL_F32:
+        for k in range(n):
+            (<float *>y)[k] += (<const float *>x)[k]
+    else:
+        for k in range(n):
+            (<double *>y)[k] += (<const double *>x)[k]
 
 
 cdef class Stream:
@@ -734,7 +746,7 @@ cdef class Stream:
         self.held.append(table)
 
     def _add_lstm(self, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None, bias_ih, bias_hh,
-                  cnp.ndarray h not None, cnp.ndarray c not None):
+                  cnp.ndarray h not None, cnp.ndarray c not None, bint residual=False):
         cdef ptrdiff_t hidden = weight_hh.shape[1], inputs = weight_ih.shape[1]
         cdef Stage *stage = self._add(LSTM, inputs, hidden)
         cdef fl_lstm_pass *lstm = &stage.lstm
@@ -749,6 +761,9 @@ cdef class Stream:
         lstm.h0 = lstm.hn
         lstm.c0 = lstm.cn
         lstm.n_threads = self.n_threads
+        if residual and inputs != hidden:
+            raise ValueError(f"a residual layer reads {inputs} features and puts out {hidden}, expected as many")
+        stage.residual = residual
         self.held.append((weight_ih, weight_hh, bias_ih, bias_hh))
         self.states.append((h, c))
 
@@ -846,6 +861,8 @@ cdef class Stream:
                 stage.lstm.y_time = stage.output
                 fl_lstm_forward(self.dtype, &stage.lstm)
                 stage.lstm.packed = 1
+                if stage.residual:
+                    _add_to(self.dtype, rows * stage.output, x, out)
             elif stage.kind == DENSE:
                 stage.dense.rows = rows
                 stage.dense.x = x
