@@ -80,6 +80,7 @@ class Stream:
         bias_hh: Array | None,
         h: Array,
         c: Array,
+        residual: bool = False,
         cell: Cell | None = None,
         more: CellWeights | None = None,
     ) -> None: ...

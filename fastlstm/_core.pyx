@@ -951,6 +951,7 @@ cdef struct Stage:
     ptrdiff_t input, output
     fl_lstm_pass lstm
     fl_lstm_cell cell
+    bint residual  # the LSTM adds what it reads to what it puts out
     fl_dense_pass dense
     fl_pool_pass pool
     bint keep  # whether the pool behind, whose scores begin here, reads what comes in
@@ -961,6 +962,17 @@ cdef struct Stage:
     const void *table
     ptrdiff_t table_size
     void *out  # (batch, steps, output), of all stages but the last
+
+
+cdef void _add_to(fl_dtype dtype, ptrdiff_t n, const void *x, void *y) noexcept nogil:
+    """y += x."""
+    cdef ptrdiff_t k
+    if dtype == FL_F32:
+        for k in range(n):
+            (<float *>y)[k] += (<const float *>x)[k]
+    else:
+        for k in range(n):
+            (<double *>y)[k] += (<const double *>x)[k]
 
 
 cdef class Stream:
@@ -1025,7 +1037,7 @@ cdef class Stream:
         self.held.append(table)
 
     def _add_lstm(self, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None, bias_ih, bias_hh,
-                  cnp.ndarray h not None, cnp.ndarray c not None, cell=None, more=None):
+                  cnp.ndarray h not None, cnp.ndarray c not None, bint residual=False, cell=None, more=None):
         cdef ptrdiff_t hidden = c.shape[1], recurrent = h.shape[1], inputs = weight_ih.shape[1], gates = 4
         cdef Stage *stage = self._add(LSTM, inputs, recurrent)
         cdef fl_lstm_pass *lstm = &stage.lstm
@@ -1047,6 +1059,9 @@ cdef class Stream:
         lstm.h0 = lstm.hn
         lstm.c0 = lstm.cn
         lstm.n_threads = self.n_threads
+        if residual and inputs != recurrent:
+            raise ValueError(f"a residual layer reads {inputs} features and puts out {recurrent}, expected as many")
+        stage.residual = residual
         self.held.append((weight_ih, weight_hh, bias_ih, bias_hh, more))
         self.states.append((h, c))
 
@@ -1169,6 +1184,8 @@ cdef class Stream:
                 stage.lstm.y_time = stage.output
                 fl_lstm_forward(self.dtype, &stage.lstm)
                 stage.lstm.packed = 1
+                if stage.residual:
+                    _add_to(self.dtype, rows * stage.output, x, out)
             elif stage.kind == DENSE:
                 stage.dense.rows = rows
                 stage.dense.x = x

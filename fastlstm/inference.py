@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _checks
 from .data import Sequences, Standardizer, Targets, as_sequences, as_targets
 from .losses import BinaryCrossEntropy, Loss, get_loss
+from .pieces import Feed
 from .sequences import Indices
 
 if TYPE_CHECKING:
@@ -31,12 +32,10 @@ def predict(
     batch_size: int = 256,
     n_threads: int | None = None,
 ) -> Array | list[Array]:
-    """Outputs of a model, batch by batch.
+    """Outputs of a built model, batch by batch.
 
     Parameters
     ----------
-    model : Model
-        A built model.
     X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
         Inputs, in the units of the training data: the model's scaler is applied here.
     lengths : int array (n,), optional
@@ -94,12 +93,10 @@ def evaluate(
     batch_size: int = 256,
     n_threads: int | None = None,
 ) -> dict[str, float]:
-    """Loss and metrics of a model on labelled data.
+    """Loss and metrics of a built model on labelled data.
 
     Parameters
     ----------
-    model : Model
-        A built model.
     X, y, lengths
         Inputs and targets as in `Model.fit`.
     loss : str or Loss, optional
@@ -219,15 +216,18 @@ def run_evaluation(
     metrics: Mapping[str, Metric],
     batch_size: int,
     n_threads: int | None,
+    *,
+    steps: int = 0,
 ) -> dict[str, float]:
-    """Loss, its metric and `metrics` over all cases."""
+    """Loss, its metric and `metrics` over all cases; in pieces of so many steps, or (0) of whole series."""
     scaler = model.target_scaler
     scale = None if scaler is None else scaler.scale_
     sums = np.zeros(4)  # loss, its weights, metric, its weights
     seen: list[tuple[Array, Array]] = []
-    for chosen in in_order(len(cases), batch_size):
-        x, lengths, y, weight = cases.read(model, chosen)
-        out = model._forward(x, lengths, False, n_threads)
+    feed = Feed(model, cases, steps, training=False, n_threads=n_threads)
+    for piece in feed.pieces(in_order(len(cases), batch_size)):
+        _, lengths, y, weight, _ = piece
+        out = feed.forward(piece)
         if metrics:
             seen.append(_counted(y, _original_units(out, scaler), lengths, loss))
         if scaler is not None:

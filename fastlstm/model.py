@@ -355,7 +355,8 @@ class Model:
         RuntimeError
             If the model is not built yet.
         TypeError, ValueError
-            If the prefixes are not as many different texts.
+            If the prefixes are not as many different texts, or an LSTM has an option that PyTorch's has not
+            (``reverse``, ``merge``, ``residual``, ``learn_state``).
         """
         self._require_built()
         from .pytorch import to_torch_state_dict  # here: that module builds models
@@ -402,6 +403,30 @@ class Model:
             x = layer.forward(x, tape, mine)
         tape.out_shape = x.shape
         return x
+
+    def _forward_from(
+        self,
+        states: Sequence[State | None] | None,
+        x: Array,
+        lengths: Array | None,
+        training: bool,
+        n_threads: int | None = None,
+        checkpoint_every: int = 0,
+    ) -> Array:
+        """`_forward` from checked initial states, one for each LSTM layer object; None: from those of the layers."""
+        recurrent = self._recurrent_tapes(self._tape(training))
+        try:
+            for mine, state in zip(recurrent, states or [None] * len(recurrent), strict=True):
+                mine.state_in = state
+            return self._forward(x, lengths, training, n_threads, checkpoint_every)
+        finally:
+            for mine in recurrent:
+                mine.state_in = None
+
+    def _final_states(self, training: bool) -> list[State]:
+        """Copies of the states that this thread's last pass has ended in, one for each LSTM layer object."""
+        tapes = self._recurrent_tapes(self._tape(training))
+        return [(mine.state_out[0].copy(), mine.state_out[1].copy()) for mine in tapes if mine.state_out]
 
     def _backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
         """Adds the gradients of this thread's last training pass; gives that of the input if it is wanted."""
@@ -464,21 +489,10 @@ class Model:
         inputs.check_finite(self.dtype)
         self._build_from(inputs)
         x, batch_lengths = inputs.batch(slice(0, len(inputs)), self.dtype)
-        tape = self._tape(training)
-        recurrent = self._recurrent_tapes(tape)
         states = self._checked_states(state, len(x))
-        try:
-            for mine, one in zip(recurrent, states, strict=True):
-                mine.state_in = one
-                mine.d_state_out = None
-            out = self._forward(x, batch_lengths, training, n_threads, every).copy()
-        finally:
-            for mine in recurrent:
-                mine.state_in = None
-        tape.pending = training
-        if not return_state:
-            return out
-        return out, [(mine.state_out[0].copy(), mine.state_out[1].copy()) for mine in recurrent if mine.state_out]
+        out = self._forward_from(states, x, batch_lengths, training, n_threads, every).copy()
+        self._tape(training).pending = training
+        return (out, self._final_states(training)) if return_state else out
 
     def backward(
         self, d_out: npt.ArrayLike, d_state: State | Sequence[State] | None = None, return_d_state: bool = False
@@ -580,6 +594,7 @@ class Model:
         n_threads: int | None = None,
         seed: int | None = None,
         checkpoint_every: int | None = None,
+        tbptt_steps: int | None = None,
     ) -> History:
         self._require_unfrozen("fit")
         return training.fit(
@@ -602,6 +617,7 @@ class Model:
             n_threads=n_threads,
             seed=seed,
             checkpoint_every=checkpoint_every,
+            tbptt_steps=tbptt_steps,
         )
 
     def predict(
@@ -736,7 +752,7 @@ class Model:
         Raises
         ------
         ValueError
-            If a layer is bidirectional.
+            If a layer needs the end of a series: ``bidirectional``, ``reverse``.
         RuntimeError
             If the model is not built yet.
         """

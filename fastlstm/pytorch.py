@@ -163,6 +163,10 @@ def from_torch(
 
 def to_torch_state_dict(model: Model, prefixes: Sequence[str] | None = None) -> dict[str, Array]:
     """The work of `Model.to_torch_state_dict`."""
+    for index, layer in enumerate(model.layers):
+        option = _option_of_its_own(layer)
+        if option:
+            raise ValueError(f"layer {index} has {option}, which no module of PyTorch has: its state dict says nothing")
     holders = {index: layer for index, layer in enumerate(model.layers) if layer.parameters}
     if prefixes is None:
         alone = len(model.layers) == 1 and isinstance(model.layers[0], LSTM)
@@ -181,6 +185,18 @@ def to_torch_state_dict(model: Model, prefixes: Sequence[str] | None = None) -> 
         for name, layer in zip(names, holders.values(), strict=True)
         for key, value in layer.parameters.items()
     }
+
+
+def _option_of_its_own(layer: Layer) -> str:
+    """An option of a layer with which PyTorch's computes something else from the same weights; empty if there is none.
+
+    The names and shapes of the tensors would often fit all the same.
+    """
+    if not isinstance(layer, LSTM):
+        return ""
+    if layer.merge != "concat":
+        return f"merge={layer.merge!r}"
+    return next((f"{name}=True" for name in ("reverse", "residual", "learn_state") if getattr(layer, name)), "")
 
 
 # ---------------------------------------------------------------------------------------------- tensors

@@ -51,12 +51,10 @@ class Stream(_core.Stream):
         model._require_built()
         self.batch_size = count("batch_size", batch_size)
         self._depths: list[int] = []
+        self._starts: list[tuple[Array | float, Array | float]] = []
         for index, layer in enumerate(model.layers):
-            if isinstance(layer, LSTM) and layer.bidirectional:
-                raise ValueError(
-                    f"layer {index} is bidirectional: its second direction begins at the end of a series, which a "
-                    "stream does not know. Train a model with bidirectional=False, or predict on blocks"
-                )
+            if layer.why_not_in_pieces():
+                raise ValueError(f"layer {index} {layer.why_not_in_pieces()}, or predict on blocks")
             if not isinstance(layer, (LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise, Pool)):
                 raise TypeError(f"layer {index}, {layer!r}, cannot be streamed")
         self._begin(self.batch_size, model.dtype, sum(map(_stages, model.layers)) + 3, resolve_threads(n_threads))
@@ -68,11 +66,12 @@ class Stream(_core.Stream):
             if isinstance(layer, LSTM):
                 self._depths.append(layer.num_layers)
                 for k in range(layer.num_layers):
-                    h, c = (np.zeros((self.batch_size, layer.hidden_size), model.dtype) for _ in range(2))
-                    names = (f"{name}_l{k}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-                    weight_ih, weight_hh, bias_ih, bias_hh = (own.get(name) for name in names)
+                    names = (f"{name}_l{k}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "h0", "c0"))
+                    weight_ih, weight_hh, bias_ih, bias_hh, h0, c0 = (own.get(name) for name in names)
                     assert weight_ih is not None and weight_hh is not None
-                    self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c)
+                    h, c = (np.zeros((self.batch_size, layer.hidden_size), model.dtype) for _ in range(2))
+                    self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c, layer.residual and k > 0)
+                    self._starts.append((0.0 if h0 is None else h0, 0.0 if c0 is None else c0))
             elif isinstance(layer, Dense):
                 self._add_dense(own["weight"], own.get("bias"))
             elif isinstance(layer, Pool) and not isinstance(layer, LastStep):  # each step is the last one so far
@@ -89,6 +88,7 @@ class Stream(_core.Stream):
         if model.target_scaler is not None:
             self._add_scaler(model.target_scaler, model.output_size, inverse=True)
         self._end()
+        self.reset()
 
     def _add_pooling(self, layer: Pool, own: dict[str, Array]) -> None:
         sums, counts = (np.zeros((self.batch_size, n)) for n in (layer.size, _core.POOL_COUNTS))
@@ -98,6 +98,7 @@ class Stream(_core.Stream):
             self._add_dense(own["vector"].reshape(1, -1), None)
         self._add_pool(layer.kind, layer.size, sums, counts, 3 if isinstance(layer, AttentionPool) else 0)
         self._depths.append(1)
+        self._starts.append((0.0, 0.0))
 
     def _add_scaler(self, scaler: Standardizer, width: int, inverse: bool) -> None:
         # One mean for all outputs stands for each of them, as in Model.predict.
@@ -134,7 +135,7 @@ class Stream(_core.Stream):
             h[:], c[:] = new_h, new_c
 
     def reset(self, rows: npt.ArrayLike | None = None) -> None:
-        """Begins new series: sets the states to zero.
+        """Begins new series: sets the states to zero, or to what the layers have learnt (``learn_state``).
 
         Parameters
         ----------
@@ -142,6 +143,6 @@ class Stream(_core.Stream):
             Which of the series; all by default.
         """
         chosen: Any = slice(None) if rows is None else np.asarray(rows)
-        for h, c in self.states:
-            h[chosen] = 0
-            c[chosen] = 0
+        for (h, c), (h0, c0) in zip(self.states, self._starts, strict=True):
+            h[chosen] = h0
+            c[chosen] = c0

@@ -27,6 +27,7 @@ from .inference import (
 )
 from .losses import BinaryCrossEntropy, Loss, get_loss
 from .optimizers import Optimizer, get_optimizer
+from .pieces import Feed, check_pieces, count_pieces
 from .sequences import Indices
 
 if TYPE_CHECKING:
@@ -75,16 +76,16 @@ def fit(
     n_threads: int | None = None,
     seed: int | None = None,
     checkpoint_every: int | None = None,
+    tbptt_steps: int | None = None,
 ) -> History:
     """Train a model.
 
-    Everything is checked before any weight changes. Calling it again goes on from the present weights.
+    The model is built from the data if it is not built yet; a scaler or target scaler of it that is not fitted yet is
+    fitted on the training part. Everything is checked before any weight changes. Calling it again goes on from the
+    present weights.
 
     Parameters
     ----------
-    model : Model
-        The model; built from the data if it is not built yet. A scaler or target scaler of the model that is
-        not fitted yet is fitted on the training part.
     X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
         Inputs of any real type; read batch by batch.
     y : array or list of arrays
@@ -134,6 +135,13 @@ def fit(
         computes a segment's gates again before it goes through it (Chen et al. 2016, arXiv:1604.06174). Memory then
         goes with ``checkpoint_every + T / checkpoint_every``, least at the square root of T, rather than with T; a
         batch takes about a third longer; the results are the same bits. By default all steps are kept.
+    tbptt_steps : int, optional
+        Truncated back-propagation through time (Williams & Peng 1990), for series so long that one update for each
+        would be few: the series of a batch are cut into pieces of so many steps, each piece is an update, and the
+        state goes on from piece to piece, but no gradient. Each series begins with the initial state of the layers;
+        the order is random among series, never within one. For models that answer at each step and have one direction.
+        Validation goes the same way. Where lengths differ, the number of updates of an epoch depends on which
+        series stand side by side; schedules count those of the first epoch. By default each batch is one update.
 
     Returns
     -------
@@ -158,10 +166,14 @@ def fit(
     batch_size = _checks.count("batch_size", batch_size)
     seed = model.seed if seed is None else _checks.count("seed", seed, least=0)
     every = _checks.checkpoints(checkpoint_every)
+    steps = 0 if tbptt_steps is None else _checks.count("tbptt_steps", tbptt_steps)
     callbacks = _checked_callbacks(callbacks, verbose)
     user_metrics = named_metrics(metrics)
 
-    train = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
+    inputs = checked_inputs(model, X, lengths)
+    if steps:
+        check_pieces(model)
+    train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
     validation = _validation_cases(model, train, loss, validation_data)
     if validation_split:
         if validation is not None:
@@ -178,9 +190,14 @@ def fit(
         names += [f"val_{name}" for name in (*names, *user_metrics)]
     history = History([*names, "lr"])
 
-    steps_per_epoch = -(-len(train) // batch_size)
+    def batches_of(epoch: int) -> Iterator[Indices]:
+        n = len(train)
+        return Shuffle(n, seed, epoch).batches(batch_size) if shuffle else in_order(n, batch_size)
+
+    steps_per_epoch = count_pieces(train.inputs, batches_of(1), steps) if steps else -(-len(train) // batch_size)
     optimizer.bind(steps_per_epoch, epochs)
-    run = _Run(model, train, loss, optimizer, class_weights, callbacks, history, n_threads, every)
+    feed = Feed(model, train, steps, training=True, n_threads=n_threads, checkpoint_every=every)
+    run = _Run(feed, loss, optimizer, class_weights, callbacks, history)
     with ExitStack() as at_end:
         for callback in callbacks:
             callback.attach(model, optimizer, history, epochs, steps_per_epoch)
@@ -197,13 +214,13 @@ def fit(
             for epoch in range(1, epochs + 1):
                 for callback in callbacks:
                     callback.on_epoch_begin(epoch)
-                n = len(train)
-                batches = Shuffle(n, seed, epoch).batches(batch_size) if shuffle else in_order(n, batch_size)
-                logs = run.epoch(epoch, batches)
+                logs = run.epoch(epoch, batches_of(epoch))
                 if logs is None:
                     break
                 if validation is not None:
-                    measured = run_evaluation(model, validation, loss, user_metrics, _EVALUATION_BATCH, n_threads)
+                    measured = run_evaluation(
+                        model, validation, loss, user_metrics, _EVALUATION_BATCH, n_threads, steps=steps
+                    )
                     if not math.isfinite(measured["loss"]):
                         run.diverge(f"the validation loss became {measured['loss']} after epoch {epoch}")
                     logs.update((f"val_{name}", value) for name, value in measured.items())
@@ -223,47 +240,42 @@ class _Run:
 
     def __init__(
         self,
-        model: Model,
-        cases: Cases,
+        feed: Feed,
         loss: Loss,
         optimizer: Optimizer,
         class_weights: Array | None,
         callbacks: list[Callback],
         history: History,
-        n_threads: int | None,
-        checkpoint_every: int,
     ) -> None:
-        self.model = model
-        self.cases = cases
+        self.feed = feed
+        self.model = feed.model
         self.loss = loss
         self.optimizer = optimizer
         self.class_weights = class_weights
         self.callbacks = callbacks
         self.history = history
-        self.n_threads = n_threads
-        self.checkpoint_every = checkpoint_every
         self.last_lr = optimizer.lr
         # The last weights whose loss was finite. Copying them costs little beside the update, and an update
         # that ruins the weights shows only in the next loss.
-        self._good = model.flat_parameters.copy()
+        self._good = self.model.flat_parameters.copy()
 
     def epoch(self, epoch: int, batches: Iterator[Indices]) -> dict[str, float] | None:
         """Train on all batches; mean loss and metric, or None if a callback stopped the training."""
-        model, loss, optimizer, n_threads = self.model, self.loss, self.optimizer, self.n_threads
+        model, loss, optimizer, n_threads = self.model, self.loss, self.optimizer, self.feed.n_threads
         scaler = model.target_scaler
         scale = None if scaler is None else scaler.scale_
         listeners = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         loss_sum = loss_weight = metric_sum = metric_weight = 0.0
         logs: dict[str, float] = {}
-        for batch, indices in enumerate(batches, start=1):
-            x, lengths, y, sample_weight = self.cases.read(model, indices)
+        for batch, piece in enumerate(self.feed.pieces(batches), start=1):
+            _, lengths, y, sample_weight, _ = piece
             weight = sample_weight
             if self.class_weights is not None:
                 weight = self._with_class_weights(y, sample_weight)
             if scaler is not None:
                 scaler.transform_batch_(y)
             model.zero_grad()
-            out = model._forward(x, lengths, True, n_threads, self.checkpoint_every)
+            out = self.feed.forward(piece)
             total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
             if not math.isfinite(total):
                 self.diverge(f"the training loss became {total} in epoch {epoch}, batch {batch}")

@@ -31,13 +31,23 @@ STACKS: dict[str, Callable[[], list[Any]]] = {
         fl.Dense(5),
         fl.Activation("softmax"),
     ],
+    "residual": lambda: [fl.LSTM(19, num_layers=3, dropout=0.2, residual=True, return_sequences=True), fl.Dense(4)],
+    "residual last": lambda: [fl.Dense(5), fl.LSTM(18, num_layers=2, residual=True, return_sequences=True)],
+    "learnt state": lambda: [
+        fl.LSTM(7, num_layers=2, residual=True, learn_state=True, return_sequences=True),
+        fl.LSTM(4, learn_state=True, recurrent_init="orthogonal", return_sequences=True),
+    ],
 }
 
 
 def scaled_model(name: str, dtype: str = "float32") -> fl.Model:
     rng = np.random.default_rng(1)
     scaler = fl.Standardizer().fit(100 + 10 * rng.standard_normal((50, 3)))
-    return fl.Model(STACKS[name](), input_size=3, dtype=dtype, seed=2, scaler=scaler)
+    model = fl.Model(STACKS[name](), input_size=3, dtype=dtype, seed=2, scaler=scaler)
+    for parameter, p in model.parameters().items():
+        if parameter.partition(".")[2].startswith(("h0", "c0")):
+            p[:] = rng.uniform(-1, 1, p.shape)
+    return model
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -126,6 +136,28 @@ def test_state() -> None:
         stream.state = stream.state[::-1]
 
 
+def test_a_reset_goes_back_to_the_learnt_state() -> None:
+    model = scaled_model("learnt state")
+    X = 100 + np.random.default_rng(9).standard_normal((2, 6, 3))
+    stream = model.stream(2)
+    begin = stream.state
+    np.testing.assert_array_equal(begin[0][1][1], np.tile(model.parameters()["0.c0_l1"], (2, 1)))
+    stream.run(X)
+    moved = stream.state
+    stream.reset([1])
+    for (h, c), (old_h, old_c), (new_h, new_c) in zip(stream.state, begin, moved, strict=True):
+        np.testing.assert_array_equal(h[:, 1], old_h[:, 1])
+        np.testing.assert_array_equal(c[:, 1], old_c[:, 1])
+        np.testing.assert_array_equal(h[:, 0], new_h[:, 0])
+        np.testing.assert_array_equal(c[:, 0], new_c[:, 0])
+    stream.reset()
+    model.flat_parameters[:] = 0
+    for got, want in zip(stream.state, begin, strict=True):
+        np.testing.assert_array_equal(got, want)
+    stream.state = moved
+    np.testing.assert_array_equal(stream.state[1][0], moved[1][0])
+
+
 def test_the_weights_are_those_of_the_beginning() -> None:
     model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=1)
     X = np.ones((1, 3, 1), np.float32)
@@ -170,6 +202,11 @@ def test_inputs_of_other_types() -> None:
     ("make", "error", "message"),
     [
         (lambda: fl.Model([fl.LSTM(3, bidirectional=True)], input_size=1).stream(), ValueError, "is bidirectional"),
+        (
+            lambda: fl.Model([fl.Dense(2), fl.LSTM(3, reverse=True)], input_size=1).stream(),
+            ValueError,
+            "layer 1 has reverse=True: it begins at the end of a series, .* or predict on blocks",
+        ),
         (lambda: fl.Model([fl.LSTM(3)]).stream(), RuntimeError, "not built"),
         (lambda: fl.Model([fl.LSTM(3)], input_size=1).stream(0), ValueError, "batch_size must be at least 1"),
         (lambda: fl.Model([fl.LSTM(3)], input_size=1).stream(n_threads=0), ValueError, "n_threads"),
@@ -180,10 +217,13 @@ def test_unfit_streams_are_refused(make: Callable[[], Any], error: type[Exceptio
         make()
 
 
-def test_steps_allocate_nothing() -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2, "residual": True, "learn_state": True}], ids=["plain", "more"]
+)
+def test_steps_allocate_nothing(options: dict[str, Any]) -> None:
     layers = [
         fl.Activation("scaled_tanh", 1.5, 0.5),
-        fl.LSTM(16, return_sequences=True),
+        fl.LSTM(16, return_sequences=True, **options),
         fl.AttentionPool(4),
         fl.Dense(3),
         fl.Activation("softmax"),

@@ -7,6 +7,7 @@ at once, each with a tape of its own.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -109,6 +110,21 @@ class Layer(ABC):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-able."""
 
+    def why_not_in_pieces(self) -> str:
+        """Why the layer cannot be fed a series piece by piece, as the end of "layer 0 ..."; empty if it can.
+
+        It can if a step's output depends on this step, on those before it by way of a state only, and on none after.
+        """
+        return ""
+
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
+        # Of the many options only those that are in use.
+        settings = inspect.signature(type(self)).parameters
+        arguments = [
+            f"{name}={value!r}"
+            for name, value in self.get_config().items()
+            if name not in settings
+            or settings[name].kind is not inspect.Parameter.KEYWORD_ONLY
+            or settings[name].default != value
+        ]
+        return f"{type(self).__name__}({', '.join(arguments)})"

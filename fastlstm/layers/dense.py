@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from .. import _core
 from .._checks import count
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .initializers import checked_initializer, initializer
 
 __all__ = ["Dense"]
 
@@ -24,21 +23,24 @@ class Dense(Layer):
         Features of the output: classes, or values to predict.
     bias : bool, default True
         Whether there is a ``bias``.
+    weight_init : str, default "uniform"
+        How ``weight`` starts: ``"uniform"`` in +-1/sqrt(input), as in PyTorch, or as `LSTM` has it.
 
     Notes
     -----
-    Parameters: ``weight`` (output_size, input), ``bias`` (output_size). They start uniform in +-1/sqrt(input).
+    Parameters: ``weight`` (output_size, input), ``bias`` (output_size). The bias starts uniform in +-1/sqrt(input).
 
     Raises
     ------
     TypeError, ValueError
-        If output_size is not an integer of at least 1.
+        If output_size is not an integer of at least 1, or there is no such initializer.
     """
 
-    def __init__(self, output_size: int, *, bias: bool = True) -> None:
+    def __init__(self, output_size: int, *, bias: bool = True, weight_init: str = "uniform") -> None:
         super().__init__()
         self.output_size = count("output_size", output_size)
         self.bias = bool(bias)
+        self.weight_init = checked_initializer("weight_init", weight_init)
         self.input_size = 0
 
     def build(self, signal: Signal) -> Signal:
@@ -49,13 +51,9 @@ class Dense(Layer):
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
         bound = 1 / math.sqrt(self.input_size)
-
-        def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-            return rng.uniform(-bound, bound, shape)
-
-        yield ParameterSpec("weight", (self.output_size, self.input_size), uniform)
+        yield ParameterSpec("weight", (self.output_size, self.input_size), initializer(self.weight_init, bound))
         if self.bias:
-            yield ParameterSpec("bias", (self.output_size,), uniform)
+            yield ParameterSpec("bias", (self.output_size,), initializer("uniform", bound))
 
     def _workspace(self, mine: LayerTape) -> _core.Workspace:
         workspace: _core.Workspace | None = mine.saved.get("workspace")
@@ -94,4 +92,4 @@ class Dense(Layer):
         return dx
 
     def get_config(self) -> dict[str, Any]:
-        return {"output_size": self.output_size, "bias": self.bias}
+        return {"output_size": self.output_size, "bias": self.bias, "weight_init": self.weight_init}

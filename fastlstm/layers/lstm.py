@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from .. import _core
 from .._checks import below_one, count, real
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .initializers import checked_initializer, initializer, zeros
+from .merge import MERGES, join, merged_size, outputs, split
 from .seeds import mixed_seed
 
 __all__ = ["LSTM"]
@@ -20,22 +23,23 @@ __all__ = ["LSTM"]
 class Walk(NamedTuple):
     """One layer in one direction, with the names of its parameters."""
 
-    layer: int
-    direction: int
+    place: int
+    """Among the states."""
+    reverse: bool
+    """Whether it goes from each case's own end to its beginning."""
     weight_ih: str
     weight_hh: str
     bias_ih: str
     bias_hh: str
-    y: str
-    """Name of the layer's output among the buffers."""
-    dx: str
-    """Name of the gradient of its input; that of the layer above is still read when it is written."""
+    h0: str
+    c0: str
 
 
 class LSTM(Layer):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with forget gates (Gers et al. 2000).
 
-    The arguments mean what they mean in ``torch.nn.LSTM``, and the parameters have its names and layout.
+    The arguments mean what they mean in ``torch.nn.LSTM``, where it has them, and the parameters have its names and
+    layout. docs/layers.md has the equations.
 
     Parameters
     ----------
@@ -49,25 +53,41 @@ class LSTM(Layer):
         In training, the share of each layer's outputs, but for the last layer's, that is set to zero before the next
         layer reads them.
     bidirectional : bool, default False
-        Adds a second direction that reads each series from its own end; the outputs stand side by side,
-        forward first (Graves & Schmidhuber 2005).
+        Adds a second direction that reads each series from its own end (Graves & Schmidhuber 2005).
     return_sequences : bool, default False
         Whether the output is that of every step, (batch, time, features), or only the final one, (batch, features):
         each direction's output at the end of its way. As in Keras.
     forget_bias : float or None, default 1.0
         Initial bias of the forget gate; 1 lets gradients through from the start (Gers et al. 2000, Jozefowicz et al.
         2015). None draws it like the other biases, as PyTorch does.
+    reverse : bool, default False
+        The one direction reads each series from its own end to its beginning. The output of a step stands in the place
+        of that step; the final one is that of the first step. Not with `bidirectional`.
+    merge : {"concat", "sum", "mean", "product"}, default "concat"
+        How the outputs of two directions become one, in each layer: side by side, forward first, or element by element.
+        For `bidirectional` only.
+    residual : bool, default False
+        Each layer but the first adds its input, as dropout has left it, to its output (He et al. 2016, Wu et al. 2016).
+    learn_state : bool, default False
+        The initial states are parameters, the same for all cases; they start at zero. They are used where no state is
+        given.
+    weight_init, recurrent_init : str, default "uniform"
+        How ``weight_ih`` and ``weight_hh`` start: ``"uniform"`` in +-1/sqrt(hidden_size), as in PyTorch;
+        ``"glorot_uniform"``, ``"glorot_normal"`` (Glorot & Bengio 2010), ``"he_uniform"``, ``"he_normal"`` (He et al.
+        2015), ``"lecun_uniform"``, ``"lecun_normal"`` (LeCun et al. 1998), ``"orthogonal"`` (Saxe et al. 2014) or
+        ``"zeros"``, each for the matrix of one gate.
 
     Notes
     -----
     Parameters: ``weight_ih_l{k}`` (4 * hidden_size, input), ``weight_hh_l{k}`` (4 * hidden_size, hidden_size),
-    ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4 * hidden_size), with the suffix ``_reverse`` for the second direction; gates
-    in the order i, f, g, o. They start uniform in +-1/sqrt(hidden_size).
+    ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4 * hidden_size), with `learn_state` also ``h0_l{k}``, ``c0_l{k}``
+    (hidden_size), with the suffix ``_reverse`` for the second direction; gates in the order i, f, g, o. Biases start
+    uniform in +-1/sqrt(hidden_size).
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type or out of range.
+        If an argument is of a wrong type or out of range, or two of them exclude each other.
     """
 
     reads_padding = False
@@ -82,6 +102,12 @@ class LSTM(Layer):
         bidirectional: bool = False,
         return_sequences: bool = False,
         forget_bias: float | None = 1.0,
+        reverse: bool = False,
+        merge: str = "concat",
+        residual: bool = False,
+        learn_state: bool = False,
+        weight_init: str = "uniform",
+        recurrent_init: str = "uniform",
     ) -> None:
         super().__init__()
         self.hidden_size = count("hidden_size", hidden_size)
@@ -89,24 +115,44 @@ class LSTM(Layer):
         self.bias = bool(bias)
         self.dropout = below_one("dropout", dropout)
         self.bidirectional = bool(bidirectional)
+        self.directions = 2 if self.bidirectional else 1
         self.return_sequences = bool(return_sequences)
         self.forget_bias = None if forget_bias is None else real("forget_bias", forget_bias)
+        self.reverse = bool(reverse)
+        self.merge = merge
+        self.residual = bool(residual)
+        self.learn_state = bool(learn_state)
+        self.weight_init = checked_initializer("weight_init", weight_init)
+        self.recurrent_init = checked_initializer("recurrent_init", recurrent_init)
         self.input_size = 0
         self.draws = self.dropout > 0
+        self._check_combination()
+
+    def _check_combination(self) -> None:
         if self.dropout and self.num_layers == 1:
             raise ValueError(
                 "dropout of an LSTM acts between its layers and num_layers is 1: put a fl.Dropout after it instead"
             )
-
-    @property
-    def directions(self) -> int:
-        """1, or 2 if bidirectional."""
-        return 2 if self.bidirectional else 1
+        if self.reverse and self.bidirectional:
+            raise ValueError(
+                "reverse=True is for one direction, and bidirectional=True has both: leave one of them out"
+            )
+        if self.merge not in MERGES:
+            raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {self.merge!r}")
+        if self.merge != "concat" and not self.bidirectional:
+            raise ValueError(f"merge={self.merge!r} is for two directions: set bidirectional=True, or leave it out")
+        if self.residual and self.num_layers == 1:
+            raise ValueError("residual=True is for the layers above the first and num_layers is 1: raise it")
+        if self.residual and self.merge != "concat" and not self.return_sequences:
+            raise ValueError(
+                f"residual=True with merge={self.merge!r} needs return_sequences=True: the final outputs of the two "
+                "directions belong to different steps, so that no one input goes with what they are merged to"
+            )
 
     @property
     def output_size(self) -> int:
-        """Features of the output: hidden_size times the directions."""
-        return self.hidden_size * self.directions
+        """Features of the output."""
+        return merged_size(self.merge, self.hidden_size) if self.bidirectional else self.hidden_size
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
@@ -119,27 +165,46 @@ class LSTM(Layer):
         self.input_size = signal.features
         return Signal(self.output_size, self.return_sequences)
 
-    def _each_walk(self) -> Iterator[Walk]:
-        """In the order of the states. One by one: a file may ask for any number of layers."""
+    def why_not_in_pieces(self) -> str:
+        if self.bidirectional:
+            return (
+                "is bidirectional: its second direction begins at the end of a series, which is not there yet when the "
+                "series comes piece by piece; use bidirectional=False"
+            )
+        if self.reverse:
+            return (
+                "has reverse=True: it begins at the end of a series, which is not there yet when the series comes "
+                "piece by piece; use reverse=False"
+            )
+        return ""
+
+    def _each_layer(self) -> Iterator[list[Walk]]:
+        """The walks of each layer, in the order of the states. One by one: a file may ask for any number of layers."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "h0", "c0")
         for layer in range(self.num_layers):
+            walks = []
             for direction in range(self.directions):
-                suffix = f"l{layer}" + ("_reverse" if direction else "")
-                weight_ih, weight_hh, bias_ih, bias_hh = (
-                    f"{name}_{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-                )
-                yield Walk(layer, direction, weight_ih, weight_hh, bias_ih, bias_hh, f"y{layer}", f"dx{layer % 2}")
+                suffix = f"_l{layer}_reverse" if direction else f"_l{layer}"
+                place = layer * self.directions + direction
+                walks.append(Walk(place, self.reverse or direction == 1, *(name + suffix for name in names)))
+            yield walks
 
     @cached_property
-    def _walks(self) -> list[Walk]:
+    def _layers(self) -> list[list[Walk]]:
         """The same as a list, for the passes."""
-        return list(self._each_walk())
+        return list(self._each_layer())
+
+    def _states_shape(self, batch: int) -> tuple[int, int, int]:
+        return self.num_layers * self.directions, batch, self.hidden_size
+
+    # ------------------------------------------------------------------------------------------ parameters
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
         gates = 4 * self.hidden_size
         bound = 1 / math.sqrt(self.hidden_size)
-
-        def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-            return rng.uniform(-bound, bound, shape)
+        weight = initializer(self.weight_init, bound, blocks=4)
+        recurrent = initializer(self.recurrent_init, bound, blocks=4)
+        uniform = initializer("uniform", bound)
 
         def with_forget(value: float | None, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             bias = uniform(rng, shape)
@@ -153,125 +218,201 @@ class LSTM(Layer):
         def bias_hh(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             return with_forget(None if self.forget_bias is None else 0.0, rng, shape)
 
-        for walk in self._each_walk():
-            inputs = self.input_size if walk.layer == 0 else self.output_size
-            yield ParameterSpec(walk.weight_ih, (gates, inputs), uniform)
-            yield ParameterSpec(walk.weight_hh, (gates, self.hidden_size), uniform)
-            if self.bias:
-                yield ParameterSpec(walk.bias_ih, (gates,), bias_ih)
-                yield ParameterSpec(walk.bias_hh, (gates,), bias_hh)
+        for layer, walks in enumerate(self._each_layer()):
+            inputs = self.output_size if layer else self.input_size
+            for walk in walks:
+                yield ParameterSpec(walk.weight_ih, (gates, inputs), weight)
+                yield ParameterSpec(walk.weight_hh, (gates, self.hidden_size), recurrent)
+                if self.bias:
+                    yield ParameterSpec(walk.bias_ih, (gates,), bias_ih)
+                    yield ParameterSpec(walk.bias_hh, (gates,), bias_hh)
+                if self.learn_state:
+                    yield ParameterSpec(walk.h0, (self.hidden_size,), zeros)
+                    yield ParameterSpec(walk.c0, (self.hidden_size,), zeros)
+
+    # ------------------------------------------------------------------------------------------ passes
 
     def _passes(self, mine: LayerTape) -> list[_core.LSTMPass]:
         passes: list[_core.LSTMPass] | None = mine.saved.get("passes")
         if passes is None:
-            passes = mine.saved["passes"] = [_core.LSTMPass() for _ in self._walks]
+            count = self.num_layers * self.directions
+            passes = mine.saved["passes"] = [_core.LSTMPass() for _ in range(count)]
         return passes
+
+    def _learnt_state(self, tape: Tape, mine: LayerTape, batch: int) -> tuple[Array, Array]:
+        """The initial states that are parameters, for each case."""
+        h0 = mine.buffers.get("h0", self._states_shape(batch), tape.dtype)
+        c0 = mine.buffers.get("c0", self._states_shape(batch), tape.dtype)
+        for walk in chain(*self._layers):
+            h0[walk.place] = self.parameters[walk.h0]
+            c0[walk.place] = self.parameters[walk.c0]
+        return h0, c0
+
+    def _outputs(
+        self, mine: LayerTape, layer: int, shape: tuple[int, int, int], tape: Tape
+    ) -> tuple[Array, Sequence[Array]]:
+        """The array for a layer's output, and those into which its directions write theirs, each of this shape."""
+        if self.bidirectional:
+            return outputs(self.merge, mine.buffers, f"y{layer}", shape, tape.dtype)
+        y = mine.buffers.get(f"y{layer}", shape, tape.dtype)
+        return y, (y,)
 
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
         batch, time, _ = x.shape
-        hidden, directions, parameters = self.hidden_size, self.directions, self.parameters
+        hidden, parameters, buffers, passes = self.hidden_size, self.parameters, mine.buffers, self._passes(mine)
         top = self.num_layers - 1
-        states = (len(self._walks), batch, hidden)
-        hn, hn_rows = mine.buffers.rows("hn", states, tape.dtype)
-        cn, cn_rows = mine.buffers.rows("cn", states, tape.dtype)
+        states = self._states_shape(batch)
+        hn, hn_rows = buffers.rows("hn", states, tape.dtype)
+        cn, cn_rows = buffers.rows("cn", states, tape.dtype)
         h0, c0 = mine.state_in or (None, None)
+        if self.learn_state:
+            mine.saved["learnt"] = h0 is None
+            if h0 is None:
+                h0, c0 = self._learnt_state(tape, mine, batch)
         y: Array | None = None
-        for k, (walk, lstm) in enumerate(zip(self._walks, self._passes(mine), strict=True)):
-            layer, direction = walk.layer, walk.direction
-            if direction == 0:
-                y = None
-                if layer < top or self.return_sequences:
-                    y = mine.buffers.get(walk.y, (batch, time, directions * hidden), tape.dtype)
-            lstm.forward(
-                x,
-                parameters[walk.weight_ih],
-                parameters[walk.weight_hh],
-                parameters.get(walk.bias_ih),
-                parameters.get(walk.bias_hh),
-                lengths=tape.lengths,
-                h0=None if h0 is None else h0[k],
-                c0=None if c0 is None else c0[k],
-                y=y if y is None or directions == 1 else self._half(y, direction),
-                hn=hn_rows[k],
-                cn=cn_rows[k],
-                reverse=direction == 1,
-                training=tape.training,
-                checkpoint_every=tape.checkpoint_every,
-                frozen=tape.frozen,
-                n_threads=tape.n_threads,
-            )
-            if direction == directions - 1 and layer < top:
-                assert y is not None
+        for layer, walks in enumerate(self._layers):
+            y, parts = None, None
+            if layer < top or self.return_sequences:
+                y, parts = self._outputs(mine, layer, (batch, time, hidden), tape)
+            for direction, walk in enumerate(walks):
+                k = walk.place
+                passes[k].forward(
+                    x,
+                    parameters[walk.weight_ih],
+                    parameters[walk.weight_hh],
+                    parameters.get(walk.bias_ih),
+                    parameters.get(walk.bias_hh),
+                    lengths=tape.lengths,
+                    h0=None if h0 is None else h0[k],
+                    c0=None if c0 is None else c0[k],
+                    y=None if parts is None else parts[direction],
+                    hn=hn_rows[k],
+                    cn=cn_rows[k],
+                    reverse=walk.reverse,
+                    training=tape.training,
+                    checkpoint_every=tape.checkpoint_every,
+                    frozen=tape.frozen,
+                    n_threads=tape.n_threads,
+                )
+            if y is None or parts is None:
+                break
+            if self.merge != "concat":
+                join(self.merge, parts[0], parts[1], y)
+            # What follows works in place: no backward pass reads the output of its own layer.
+            if self.residual and layer:
+                np.add(y, x, out=y)
+            if layer < top:
                 if tape.training and self.dropout:
-                    # In place: the backward pass of the layer below does not read its output.
                     _core.dropout(y, y, self.dropout, mixed_seed(mine.seed, layer), tape.n_threads)
                 x = y
         mine.state_out = hn, cn
         mine.saved["time"] = time
-        if y is not None:
-            return y
-        if directions == 1:
-            return hn_rows[-1]
-        out = mine.buffers.get("out", (batch, directions * hidden), tape.dtype)
-        np.concatenate(hn_rows[-directions:], axis=1, out=out)
+        return self._final(hn_rows, x, tape, mine) if y is None else y
+
+    def _final(self, hn: list[Array], x: Array, tape: Tape, mine: LayerTape) -> Array:
+        """The output at the end of the way, from the final states and the input of the top layer."""
+        if not (self.bidirectional or self.residual):
+            return hn[-1]
+        out = mine.buffers.get("out", (len(x), self.output_size), tape.dtype)
+        if self.bidirectional:
+            join(self.merge, hn[-2], hn[-1], out)
+        else:
+            np.copyto(out, hn[-1])
+        if self.residual:
+            for place, columns in self._ends(x, tape):
+                out[:, columns] += x[place]
         return out
 
-    def _half(self, array: Array, direction: int) -> Array:
-        """What belongs to one direction of an array (..., directions * hidden_size)."""
-        return array[..., direction * self.hidden_size : (direction + 1) * self.hidden_size]
+    def _ends(self, x: Array, tape: Tape) -> Iterator[tuple[Any, slice]]:
+        """Where each direction of a residual layer ends its way in an array of x's shape, and which columns are its."""
+        rows = np.arange(len(x))
+        last = x.shape[1] - 1 if tape.lengths is None else tape.lengths - 1
+        for direction, walk in enumerate(self._layers[-1]):
+            columns = slice(direction * self.hidden_size, (direction + 1) * self.hidden_size)
+            yield (rows, 0 if walk.reverse else last, columns), columns
 
     def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
         batch, time = len(dy), mine.saved["time"]
-        directions, gradients = self.directions, self.gradients
-        states = (len(self._walks), batch, self.hidden_size)
+        gradients, passes = self.gradients, self._passes(mine)
+        states = self._states_shape(batch)
         # Gradients of the final states, one for each walk; None: zeros.
-        dhn: list[Array | None] = [None] * len(self._walks)
+        dhn: list[Array | None] = [None] * len(passes)
         dcn, dh0, dc0 = dhn, dhn, dhn
         if mine.d_state_out is not None:
             dhn, dcn = list(mine.d_state_out[0]), list(mine.d_state_out[1])
         if not self.return_sequences:
-            # Where only the final output is used, its gradient comes in by the final state of the top layer.
-            _, final = mine.buffers.rows("dhn", (directions, batch, self.hidden_size), tape.dtype)
-            for k, into in enumerate(final, start=len(dhn) - directions):
-                part, given = self._half(dy, k % directions), dhn[k]
-                if given is None:
-                    np.copyto(into, part)
-                else:
-                    np.add(given, part, out=into)
-            dhn = [*dhn[:-directions], *final]
+            dhn = self._with_final(dy, dhn, tape, mine)
+        d_start: tuple[Array, Array] | None = None
         if tape.want_d_state:
-            mine.d_state_in = np.empty(states, tape.dtype), np.empty(states, tape.dtype)
-            dh0, dc0 = list(mine.d_state_in[0]), list(mine.d_state_in[1])
-        passes = self._passes(mine)
+            d_start = mine.d_state_in = np.empty(states, tape.dtype), np.empty(states, tape.dtype)
+        elif self.learn_state and mine.saved["learnt"]:
+            d_start = mine.buffers.get("dh0", states, tape.dtype), mine.buffers.get("dc0", states, tape.dtype)
+        if d_start is not None:
+            dh0, dc0 = list(d_start[0]), list(d_start[1])
         d_sequence: Array | None = dy if self.return_sequences else None
         dx: Array | None = None
-        for k in reversed(range(len(passes))):
-            walk = self._walks[k]
-            layer, direction = walk.layer, walk.direction
-            if direction == directions - 1:  # the first of the layer's directions to go back
-                inputs = self.input_size if layer == 0 else self.output_size
-                wanted = layer > 0 or need_dx
-                dx = mine.buffers.get(walk.dx, (batch, time, inputs), tape.dtype) if wanted else None
-            passes[k].backward(
-                dy=d_sequence if d_sequence is None or directions == 1 else self._half(d_sequence, direction),
-                dhn=dhn[k],
-                dcn=dcn[k],
-                dx=dx,
-                dx_add=direction < directions - 1,
-                dweight_ih=gradients[walk.weight_ih],
-                dweight_hh=gradients[walk.weight_hh],
-                dbias_ih=gradients.get(walk.bias_ih),
-                dbias_hh=gradients.get(walk.bias_hh),
-                dh0=dh0[k],
-                dc0=dc0[k],
-                n_threads=tape.n_threads,
-            )
-            if direction == 0 and layer > 0:
+        for layer in reversed(range(self.num_layers)):
+            inputs = self.output_size if layer else self.input_size
+            dx = None
+            if layer or need_dx:  # that of the layer above is still read when this one is written
+                dx = mine.buffers.get(f"dx{layer % 2}", (batch, time, inputs), tape.dtype)
+            parts = None if d_sequence is None else self._d_outputs(d_sequence, layer, tape, mine)
+            for direction in reversed(range(self.directions)):
+                walk = self._layers[layer][direction]
+                k = walk.place
+                passes[k].backward(
+                    dy=None if parts is None else parts[direction],
+                    dhn=dhn[k],
+                    dcn=dcn[k],
+                    dx=dx,
+                    dx_add=direction < self.directions - 1,
+                    dweight_ih=gradients[walk.weight_ih],
+                    dweight_hh=gradients[walk.weight_hh],
+                    dbias_ih=gradients.get(walk.bias_ih),
+                    dbias_hh=gradients.get(walk.bias_hh),
+                    dh0=dh0[k],
+                    dc0=dc0[k],
+                    n_threads=tape.n_threads,
+                )
+            if layer:
                 assert dx is not None
+                if self.residual and d_sequence is not None:
+                    np.add(dx, d_sequence, out=dx)
+                elif self.residual:
+                    for place, columns in self._ends(dx, tape):
+                        dx[place] += dy[:, columns]
                 if self.dropout:
                     _core.dropout(dx, dx, self.dropout, mixed_seed(mine.seed, layer - 1), tape.n_threads)
                 d_sequence = dx
+        if d_start is not None and self.learn_state and mine.saved["learnt"]:
+            for walk in chain(*self._layers):
+                # Case after case: an order that the number of threads does not change.
+                gradients[walk.h0] += np.add.reduce(d_start[0][walk.place], axis=0)
+                gradients[walk.c0] += np.add.reduce(d_start[1][walk.place], axis=0)
         return dx
+
+    def _d_outputs(self, dy: Array, layer: int, tape: Tape, mine: LayerTape) -> Sequence[Array]:
+        """The gradient of what each direction of a layer put out, from that of the layer's output."""
+        if not self.bidirectional:
+            return (dy,)
+        first = second = dy
+        if self.merge == "product":
+            _, (first, second) = self._outputs(mine, layer, (*dy.shape[:2], self.hidden_size), tape)
+        return split(self.merge, dy, first, second, mine.buffers)
+
+    def _with_final(self, dy: Array, dhn: list[Array | None], tape: Tape, mine: LayerTape) -> list[Array | None]:
+        """The gradients of the final states with that of the final output, which comes in by those of the top layer."""
+        assert mine.state_out is not None
+        hn = mine.state_out[0]
+        directions = self.directions
+        parts = split(self.merge, dy, hn[-2], hn[-1], mine.buffers) if self.bidirectional else (dy,)
+        _, final = mine.buffers.rows("dhn", (directions, len(dy), self.hidden_size), tape.dtype)
+        for part, given, into in zip(parts, dhn[-directions:], final, strict=True):
+            if given is None:
+                np.copyto(into, part)
+            else:
+                np.add(given, part, out=into)
+        return [*dhn[:-directions], *final]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -282,4 +423,10 @@ class LSTM(Layer):
             "bidirectional": self.bidirectional,
             "return_sequences": self.return_sequences,
             "forget_bias": self.forget_bias,
+            "reverse": self.reverse,
+            "merge": self.merge,
+            "residual": self.residual,
+            "learn_state": self.learn_state,
+            "weight_init": self.weight_init,
+            "recurrent_init": self.recurrent_init,
         }
