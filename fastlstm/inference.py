@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks
 from .data import Sequences, Standardizer, Targets, as_sequences, as_targets
-from .losses import BinaryCrossEntropy, Loss, get_loss
+from .losses import BinaryCrossEntropy, Loss, _Regression, get_loss
 from .pieces import Feed
 from .sequences import Indices
 
@@ -118,7 +119,8 @@ def evaluate(
     dict of str to float
         ``"loss"``, then ``"accuracy"`` for the cross-entropies or ``"mae"`` for the regression losses, then
         `metrics`. With a target scaler the loss is that of the scaled targets, as in training, and ``"mae"``
-        and `metrics` are in the original units.
+        and `metrics` are in the original units. For several outputs with a target each ``"mae"`` is their mean, and
+        ``"mae_0"``, ``"mae_1"``, ... are those of the single ones.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def evaluate(
         )
     cases = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
     batch_size = _checks.count("batch_size", batch_size)
-    return run_evaluation(model, cases, loss, named_metrics(metrics), batch_size, n_threads)
+    return run_evaluation(model, cases, loss, named_metrics(metrics), batch_size, n_threads, per_output=True)
 
 
 @dataclass(frozen=True)
@@ -218,11 +220,19 @@ def run_evaluation(
     n_threads: int | None,
     *,
     steps: int = 0,
+    per_output: bool = False,
 ) -> dict[str, float]:
-    """Loss, its metric and `metrics` over all cases; in pieces of so many steps, or (0) of whole series."""
+    """Loss, its metric and `metrics` over all cases, in pieces of so many steps or (0) of whole series.
+
+    `per_output`: the mean absolute error of each output, too, if there are several.
+    """
     scaler = model.target_scaler
     scale = None if scaler is None else scaler.scale_
     sums = np.zeros(4)  # loss, its weights, metric, its weights
+    outputs = cases.targets.n_outputs
+    if not (per_output and outputs > 1 and outputs == model.output_size and isinstance(loss, _Regression)):
+        outputs = 0
+    errors = np.zeros((outputs, 2))  # of each output, with its weights
     seen: list[tuple[Array, Array]] = []
     feed = Feed(model, cases, steps, training=False, n_threads=n_threads)
     for piece in feed.pieces(in_order(len(cases), batch_size)):
@@ -235,11 +245,16 @@ def run_evaluation(
         sums[:2] += loss.value(out, y, lengths, weight, n_threads=n_threads)
         if loss.metric_name is not None:
             sums[2:] += loss.metric(out, y, lengths, weight, scale)
+        for k in range(outputs):
+            one = slice(k, k + 1)
+            of_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
+            errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, of_scale)
     if sums[1] == 0:
         raise ValueError("nothing to evaluate: every label is -100 or every weight is 0")
     result = {"loss": float(sums[0] / sums[1])}
     if loss.metric_name is not None:
         result[loss.metric_name] = float(sums[2] / sums[3])
+    result.update((f"{loss.metric_name}_{k}", float(error / weights)) for k, (error, weights) in enumerate(errors))
     if metrics:
         y_true, y_pred = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
         result.update((name, float(metric(y_true, y_pred))) for name, metric in metrics.items())
@@ -260,7 +275,7 @@ def named_metrics(metrics: Metrics | None) -> dict[str, Metric]:
                     "as {'rmse': function} for others; accuracy or mae is always reported"
                 )
             named[name] = metric
-    reserved = {"loss", "accuracy", "mae", "lr"} & named.keys()
+    reserved = {name for name in named if name in ("loss", "accuracy", "mae", "lr") or re.fullmatch("mae_[0-9]+", name)}
     if reserved:
         raise ValueError(f"metrics must not be called {', '.join(sorted(reserved))}: these names are taken")
     return named

@@ -458,7 +458,8 @@ class Model:
         lengths : int array (batch,), optional
             Valid steps of each case; what lies beyond is never read.
         state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
-            Initial states, each (num_layers * directions, batch, hidden_size); zeros by default.
+            Initial states, each (num_layers * directions, batch, hidden_size); by default zeros, or what a layer with
+            ``learn_state`` has learnt. A direction that goes backward begins with its state at each case's end.
         training : bool, default False
             Apply dropout, and keep what `backward` needs. `X` must not change before `backward`, which reads it again.
         return_state : bool, default False

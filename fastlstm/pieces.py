@@ -102,7 +102,7 @@ def _cut(x: Array, lengths: Array | None, y: Array, weight: Array | None, steps:
             go_on = np.flatnonzero(lengths[live] > start)
             rows = go_on if start else None
             live = live[go_on]
-            left = np.minimum(lengths[live] - start, part.stop - start)
+            left = np.minimum(lengths[live] - start, steps)
             left = None if left.min() == part.stop - start else left
         elif start:
             rows = slice(None)

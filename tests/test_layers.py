@@ -23,6 +23,13 @@ STACKS: dict[str, Callable[[], list[Any]]] = {
     "stacked, dropout": lambda: [fl.LSTM(5, num_layers=2, dropout=0.4), fl.Dropout(0.3), fl.Dense(2)],
     "two LSTM objects": lambda: [fl.LSTM(4, return_sequences=True), fl.LSTM(3), fl.Dense(2)],
     "dense first": lambda: [fl.Dense(4), fl.LSTM(3, bidirectional=True, return_sequences=True), fl.Dropout(0.2)],
+    "merged, residual": lambda: [
+        fl.LSTM(4, bidirectional=True, merge="product", return_sequences=True),
+        fl.LSTM(3, num_layers=2, dropout=0.3, bidirectional=True, merge="mean", residual=True, return_sequences=True),
+        fl.Dense(3, weight_init="glorot_normal"),
+        fl.LSTM(3, num_layers=2, reverse=True, residual=True),
+        fl.Dense(2),
+    ],
     "dropout first": lambda: [fl.Dropout(0.5), fl.LSTM(4), fl.Dense(1)],
 }
 

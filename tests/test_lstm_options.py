@@ -275,6 +275,10 @@ def test_a_given_state_of_the_learnt_numbers_gives_the_learnt_result() -> None:
     _, [(_, also)] = model.backward(np.ones_like(given), return_d_state=True)
     np.testing.assert_array_equal(also, dc)
     np.testing.assert_array_equal(model.gradients()["0.c0_l1_reverse"], gradient)
+    once = model.flat_gradients.copy()
+    model.forward(x, training=True)
+    model.backward(np.ones_like(given))
+    np.testing.assert_array_equal(model.flat_gradients, 2 * once)  # added to, and a doubling is exact
 
 
 def test_learnt_states_learn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import pickle
 from pathlib import Path
@@ -40,6 +41,18 @@ def test_classification_learns() -> None:
     proba = model.predict_proba(X)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)  # float32 rounding of three terms
     np.testing.assert_array_equal(proba.argmax(axis=1), model.predict_classes(X))
+
+
+@pytest.mark.parametrize(
+    "verb", ["fit", "predict", "predict_proba", "predict_classes", "evaluate", "forward", "stream"]
+)
+def test_the_documentation_names_the_arguments(verb: str) -> None:
+    """Each argument of a method once, in the order of its signature, and nothing else."""
+    method = getattr(fl.Model, verb)
+    section = inspect.getdoc(method).split("Parameters\n----------\n")[1].split("\n\nReturns\n")[0]  # type: ignore[union-attr]
+    heads = [line.partition(" :")[0] for line in section.splitlines() if not line.startswith(" ")]
+    names = [name for head in heads for name in head.split(", ")]
+    assert names == [name for name in inspect.signature(method).parameters if name != "self"]
 
 
 def test_string_labels(tmp_path: Path) -> None:

@@ -214,10 +214,22 @@ def test_validation_equals_evaluate() -> None:
     def root(true: np.ndarray, predicted: np.ndarray) -> float:
         return float(np.sqrt(np.square(true - predicted).mean()))
 
+    class Watch(fl.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+            # The last piece of 20 steps in sevens: validation takes no more memory than training.
+            assert self.model._tape(False).out_shape[1] == 6
+
     model = model_of()
     model.scaler, model.target_scaler = fl.Standardizer(), fl.Standardizer()
     history = fit(
-        model, 5 + X, 100 * y, lengths=lengths, validation_data=(X, y, lengths), tbptt_steps=7, metrics=[root]
+        model,
+        5 + X,
+        100 * y,
+        lengths=lengths,
+        validation_data=(X, y, lengths),
+        tbptt_steps=7,
+        metrics=[root],
+        callbacks=[Watch()],
     )
     measured = model.evaluate(X, y, lengths=lengths, metrics=[root])
     for name in ("loss", "mae", "root"):
@@ -352,3 +364,54 @@ def test_equals_pytorch_with_detached_states() -> None:
     np.testing.assert_allclose(history.history["loss"], losses, rtol=1e-9)
     for got, theirs in zip(model.parameters().values(), [*lstm.parameters(), *head.parameters()], strict=True):
         np.testing.assert_allclose(got, theirs.detach().numpy(), atol=1e-8)
+
+
+# ------------------------------------------------------------------------------------ the loops of docs/state.md
+
+
+def test_a_loop_over_pieces_by_hand() -> None:
+    """`forward(state=...)` and `backward` stop at the cut: the losses and weights of `fit(tbptt_steps=...)`."""
+    X, y, _ = problem()
+    by_fit, model = (model_of("float64", learn_state=True) for _ in range(2))
+    history = fit(by_fit, X, y, epochs=1, batch_size=6, shuffle=False, tbptt_steps=7, optimizer=fl.Adam(lr=0.01))
+    optimizer, total, state = fl.Adam(lr=0.01), 0.0, None
+    for start in range(0, 20, 7):
+        part = slice(start, start + 7)
+        out, state = model.forward(X[:, part], state=state if start else None, training=True, return_state=True)
+        total += float(((out - y[:, part]) ** 2).sum())
+        model.zero_grad()
+        model.backward(2 * (out - y[:, part]) / out.size)
+        optimizer.step(model)
+    # The loss of fit divides in another order.
+    assert total / y.size == pytest.approx(history.history["loss"][0], rel=1e-12)
+    np.testing.assert_allclose(model.flat_parameters, by_fit.flat_parameters, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"learn_state": True, "residual": True}, {"num_layers": 1, "learn_state": True}],
+    ids=["stacked", "more", "one layer"],
+)
+def test_gradients_across_the_cuts(options: dict[str, Any]) -> None:
+    """`d_state` handed on, last piece first: the gradient of the whole series."""
+    X, y, _ = problem()
+    X, y = X.astype("f8"), y.astype("f8")
+    layers = [fl.LSTM(7, **{"num_layers": 2, "return_sequences": True, **options}), fl.LSTM(5, return_sequences=True)]
+    model = fl.Model([*layers, fl.Dense(2)], input_size=3, dtype="float64", seed=6)
+    out = model.forward(X, training=True)
+    dx = model.backward(2 * (out - y) / y.size)
+    whole = model.flat_gradients.copy()
+
+    parts = [slice(start, start + 7) for start in range(0, 20, 7)]
+    states: list[Any] = [None]
+    for part in parts[:-1]:
+        states.append(model.forward(X[:, part], state=states[-1], return_state=True)[1])
+    model.zero_grad()
+    d_state, pieces = None, []
+    for part, state in zip(reversed(parts), reversed(states), strict=True):
+        out = model.forward(X[:, part], state=state, training=True)
+        d_piece, d_state = model.backward(2 * (out - y[:, part]) / y.size, d_state, return_d_state=True)
+        pieces.insert(0, d_piece)
+    # The same sums in another order, in float64.
+    np.testing.assert_allclose(model.flat_gradients, whole, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), dx, rtol=1e-9, atol=1e-14)

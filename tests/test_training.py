@@ -536,10 +536,32 @@ def test_cross_entropy_with_one_output_and_a_target_scaler_with_labels_are_refus
 
 
 def test_evaluate_needs_a_loss_for_a_model_that_was_not_trained() -> None:
-    X, y = regression()
+    X, y = regression(outputs=1)
     with pytest.raises(ValueError, match="loss='mse'"):
-        evaluate(Linear(2), X, y)  # type: ignore[arg-type]
-    assert set(evaluate(Linear(2), X, y, loss="huber")) == {"loss", "mae"}  # type: ignore[arg-type]
+        evaluate(Linear(1), X, y)  # type: ignore[arg-type]
+    assert set(evaluate(Linear(1), X, y, loss="huber")) == {"loss", "mae"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("loss", ["mse", "huber", Quantile((0.1, 0.5, 0.9))], ids=str)
+def test_evaluate_tells_the_error_of_each_output(loss: Any, per_step: bool) -> None:
+    """Weighted, of lengths, in the units of the targets; what fit records of an epoch stays one number."""
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(30, 4, 3))
+    y = rng.normal(size=(30, 4, 3) if per_step else (30, 3)) * [1, 10, 100] + 7
+    weight, lengths = rng.uniform(0, 1, 30), rng.integers(1, 5, 30)
+    model: Any = Linear(3, per_step=per_step, target_scaler=Standardizer())
+    history = train(model, X, y, loss=loss, lengths=lengths, validation_data=(X, y, lengths))
+    assert set(history.history) == {"loss", "mae", "val_loss", "val_mae", "lr"}
+    measured = evaluate(model, X, y, lengths=lengths, sample_weight=weight, batch_size=7)
+    assert list(measured) == ["loss", "mae", "mae_0", "mae_1", "mae_2"]
+    weights = weight[:, None] * (np.arange(4) < lengths[:, None]) if per_step else weight
+    error = np.abs(np.asarray(predict(model, X, lengths)) - y)
+    for k in range(3):
+        assert measured[f"mae_{k}"] == pytest.approx((weights * error[..., k]).sum() / weights.sum(), rel=1e-9)
+    assert measured["mae"] == pytest.approx(np.mean([measured[f"mae_{k}"] for k in range(3)]), rel=1e-12)
+    with pytest.raises(ValueError, match="must not be called mae_0"):
+        evaluate(model, X, y, metrics={"mae_0": lambda true, predicted: 0.0})
 
 
 # ------------------------------------------------------------------------------------ divergence,

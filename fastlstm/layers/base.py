@@ -51,7 +51,7 @@ class LayerTape:
         self.saved: dict[str, Any] = {}
         """What forward leaves for backward."""
         self.state_in: tuple[Array, Array] | None = None
-        """Initial (h, c) of an LSTM, each (num_layers * directions, batch, hidden_size); None: zeros."""
+        """Initial (h, c) of an LSTM, each (num_layers * directions, batch, hidden_size); None: those of the layer."""
         self.state_out: tuple[Array, Array] | None = None
         self.d_state_out: tuple[Array, Array] | None = None
         """Gradient of the loss with respect to `state_out`; None: zeros."""
