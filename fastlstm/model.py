@@ -562,12 +562,12 @@ class Model:
             raise ValueError(f"got {len(states)} states (h, c), the model has {len(lstms)} LSTM layer objects")
         checked: list[State | None] = []
         for layer, pair in zip(lstms, states, strict=True):
-            shape = (layer.num_layers * layer.directions, batch, layer.hidden_size)
+            of_h, of_c = layer.state_shapes(batch)
             h, c = (np.ascontiguousarray(part, self.dtype) for part in pair)
-            if h.shape != shape or c.shape != shape:
+            if h.shape != of_h or c.shape != of_c:
                 raise ValueError(
-                    f"a state has shapes {h.shape} and {c.shape}, expected twice {shape}: "
-                    "(num_layers * directions, batch, hidden_size)"
+                    f"a state has shapes {h.shape} and {c.shape}, expected {of_h} and {of_c}: "
+                    "(num_layers * directions, batch, hidden_size), and with proj_size that for h"
                 )
             checked.append((h, c))
         return checked

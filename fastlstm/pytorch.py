@@ -53,6 +53,11 @@ _FILE_DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype(np.float64),
 }
 _BFLOAT16 = "BF16"
+_WITHOUT_COUNTERPART = (
+    "merge", "reverse", "residual", "learn_state", "peepholes", "coupled", "layer_norm", "gate_clip", "cell_clip",
+    "output_clip", "gate_activation", "cell_activation", "output_activation", "zoneout_h", "zoneout_c",
+)  # fmt: skip
+"""Options of an LSTM that change what it computes without dropout and that torch's has not."""
 _MAX_ORDERED = 7
 """Of so many layers all orders are tried, where the file does not tell theirs."""
 
@@ -121,7 +126,7 @@ def from_torch(
     ValueError
         If tensors are missing or too many, their shapes do not fit each other, the layers do not fit each other or
         their order is not clear, a tensor holds NaN or infinity or is no real floating-point one, an option has no
-        counterpart here (``proj_size``, ``max_norm``), or the file is damaged.
+        counterpart here (``max_norm``), or the file is damaged.
     OSError
         If the file cannot be read.
 
@@ -194,9 +199,10 @@ def _option_of_its_own(layer: Layer) -> str:
     """
     if not isinstance(layer, LSTM):
         return ""
-    if layer.merge != "concat":
-        return f"merge={layer.merge!r}"
-    return next((f"{name}=True" for name in ("reverse", "residual", "learn_state") if getattr(layer, name)), "")
+    config, plain = layer.get_config(), LSTM(layer.hidden_size).get_config()
+    if layer.proj_size >= layer.hidden_size:
+        return f"proj_size={layer.proj_size}, which is not below hidden_size,"
+    return next((f"{name}={config[name]!r}" for name in _WITHOUT_COUNTERPART if config[name] != plain[name]), "")
 
 
 # ---------------------------------------------------------------------------------------------- tensors
@@ -386,8 +392,6 @@ def _embedding(prefix: str, tensors: dict[str, Array]) -> _Part:
 
 def _lstm(prefix: str, tensors: dict[str, Array], dropout: float = 0.0) -> _Part:
     label = f"LSTM {prefix!r}" if prefix else "LSTM"
-    if any(name.startswith("weight_hr") for name in tensors):
-        raise ValueError(f"{label}: proj_size > 0 (the tensors weight_hr) is not supported")
     matches = [match for match in map(_LSTM_TENSOR.fullmatch, tensors) if match]
     numbers = {int(match[2]) for match in matches}
     holes = sorted(set(range(len(numbers))) - numbers)
@@ -395,18 +399,22 @@ def _lstm(prefix: str, tensors: dict[str, Array], dropout: float = 0.0) -> _Part
         raise ValueError(f"{label} has tensors of layer {max(numbers)}, but none of layer {holes[0]}")
     suffixes = ("", "_reverse") if any(match[3] for match in matches) else ("",)
     bias = any(match[1].startswith("bias") for match in matches)
-    gates, hidden = _matrix(prefix, "weight_hh_l0", tensors, "(4 * hidden_size, hidden_size)")
+    projects = any(match[1] == "weight_hr" for match in matches)
+    gates, state = _matrix(prefix, "weight_hh_l0", tensors, "(4 * hidden_size, hidden_size or proj_size)")
+    hidden = gates // 4 if projects else state
     if gates != 4 * hidden:
         raise ValueError(
-            f"{_joined(prefix, 'weight_hh_l0')!r} has shape {(gates, hidden)}, expected "
-            "(4 * hidden_size, hidden_size): only an LSTM has four gates"
+            f"{_joined(prefix, 'weight_hh_l0')!r} has shape {(gates, state)}, expected "
+            "(4 * hidden_size, hidden_size or proj_size): only an LSTM has four gates"
         )
     inputs = _matrix(prefix, "weight_ih_l0", tensors, "(4 * hidden_size, input_size)")[1]
     shapes: dict[str, tuple[int, ...]] = {}
     for number in range(len(numbers)):
         for suffix in suffixes:
-            shapes[f"weight_ih_l{number}{suffix}"] = (gates, len(suffixes) * hidden if number else inputs)
-            shapes[f"weight_hh_l{number}{suffix}"] = (gates, hidden)
+            shapes[f"weight_ih_l{number}{suffix}"] = (gates, len(suffixes) * state if number else inputs)
+            shapes[f"weight_hh_l{number}{suffix}"] = (gates, state)
+            if projects:
+                shapes[f"weight_hr_l{number}{suffix}"] = (state, hidden)
             if bias:
                 shapes[f"bias_ih_l{number}{suffix}"] = shapes[f"bias_hh_l{number}{suffix}"] = (gates,)
     _shaped(prefix, tensors, shapes)
@@ -420,8 +428,9 @@ def _lstm(prefix: str, tensors: dict[str, Array], dropout: float = 0.0) -> _Part
         dropout=dropout if len(numbers) > 1 else 0.0,  # torch warns of one that acts between no layers
         bidirectional=len(suffixes) == 2,
         return_sequences=True,
+        proj_size=state if projects else 0,
     )
-    return _Part(prefix, "LSTM", layer, inputs, len(suffixes) * hidden, tensors)
+    return _Part(prefix, "LSTM", layer, inputs, len(suffixes) * state, tensors)
 
 
 # ---------------------------------------------------------------------------------------------- their order

@@ -69,8 +69,10 @@ class Stream(_core.Stream):
                     names = (f"{name}_l{k}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "h0", "c0"))
                     weight_ih, weight_hh, bias_ih, bias_hh, h0, c0 = (own.get(name) for name in names)
                     assert weight_ih is not None and weight_hh is not None
-                    h, c = (np.zeros((self.batch_size, layer.hidden_size), model.dtype) for _ in range(2))
-                    self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c, layer.residual and k > 0)
+                    sizes = layer.state_size, layer.hidden_size
+                    h, c = (np.zeros((self.batch_size, size), model.dtype) for size in sizes)
+                    cell, more = layer.cell_and_weights(own, k)
+                    self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c, layer.residual and k > 0, cell, more)
                     self._starts.append((0.0 if h0 is None else h0, 0.0 if c0 is None else c0))
             elif isinstance(layer, Dense):
                 self._add_dense(own["weight"], own.get("bias"))

@@ -275,7 +275,7 @@ def test_state_in_and_out() -> None:
     assert final[0][0].shape == (2, 40, 5) and final[1][0].shape == (1, 40, 4)
     with pytest.raises(ValueError, match="got 1 states"):
         model.forward(X, state=state[0])
-    with pytest.raises(ValueError, match=r"expected twice \(2, 40, 5\)"):
+    with pytest.raises(ValueError, match=r"expected \(2, 40, 5\) and \(2, 40, 5\)"):
         model.forward(X, state=[state[1], state[0]])
 
 

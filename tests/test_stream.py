@@ -33,6 +33,16 @@ STACKS: dict[str, Callable[[], list[Any]]] = {
     ],
     "residual": lambda: [fl.LSTM(19, num_layers=3, dropout=0.2, residual=True, return_sequences=True), fl.Dense(4)],
     "residual last": lambda: [fl.Dense(5), fl.LSTM(18, num_layers=2, residual=True, return_sequences=True)],
+    "projection": lambda: [fl.LSTM(19, num_layers=2, proj_size=7, return_sequences=True), fl.Dense(4)],
+    "coupled": lambda: [fl.LSTM(9, num_layers=2, peepholes=True, coupled=True, cell_clip=1.0, return_sequences=True)],
+    "layer norm": lambda: [
+        fl.LSTM(9, num_layers=2, layer_norm=True, zoneout_h=0.2, return_sequences=True),
+        fl.LSTM(21, proj_size=4, layer_norm=True, peepholes=True, gate_clip=1.5, return_sequences=True),
+    ],
+    "other activations": lambda: [
+        fl.LSTM(20, gate_activation="hard_sigmoid", output_activation="elu", zoneout_c=0.1, return_sequences=True),
+        fl.LSTM(5, recurrent_dropout=0.4, variational_dropout=0.3, input_dropout=0.1, return_sequences=True),
+    ],
     "learnt state": lambda: [
         fl.LSTM(7, num_layers=2, residual=True, learn_state=True, return_sequences=True),
         fl.LSTM(4, learn_state=True, recurrent_init="orthogonal", return_sequences=True),

@@ -25,14 +25,15 @@ class Net(nn.Module):  # type: ignore[name-defined, misc]
     """What users write: layers as attributes, their order in `forward`."""
 
     def __init__(
-        self, inputs: int, hidden: int, outputs: int, layers: int, bias: bool, both: bool, tokens: int
+        self, inputs: int, hidden: int, outputs: int, layers: int, bias: bool, both: bool, tokens: int, proj: int
     ) -> None:
         super().__init__()
         if tokens:
             self.embed = nn.Embedding(tokens, inputs)
-        self.lstm = nn.LSTM(inputs, hidden, layers, bias=bias, bidirectional=both, batch_first=True)
+        more = {"proj_size": proj} if proj else {}
+        self.lstm = nn.LSTM(inputs, hidden, layers, bias=bias, bidirectional=both, batch_first=True, **more)
         self.same = nn.Identity()
-        self.head = nn.Sequential(nn.Linear(hidden * (1 + both), 3, bias=bias), nn.Linear(3, outputs))
+        self.head = nn.Sequential(nn.Linear((proj or hidden) * (1 + both), 3, bias=bias), nn.Linear(3, outputs))
         self.steps = False
 
     def forward(self, x: Any, lengths: Any, state: Any) -> Any:
@@ -61,7 +62,8 @@ def one_case(seed: int, dtype: str) -> tuple[float, float]:
     form = ["module", "state", "lstm", "sequential"][seed % 4]
     tokens = 11 if form in ("module", "state") and rng.integers(0, 2) else 0
     batch, time, inputs, hidden, outputs = (int(rng.integers(1, top)) for top in (7, 12, 8, 14, 6))
-    net = Net(inputs, hidden, outputs, layers, bias, both, tokens).to(getattr(torch, dtype))
+    proj = int(rng.integers(1, hidden)) if hidden > 1 and rng.random() < 0.3 else 0
+    net = Net(inputs, hidden, outputs, layers, bias, both, tokens, proj).to(getattr(torch, dtype))
     net.steps = steps
     if form == "lstm":
         net.head = nn.Identity()
@@ -78,8 +80,8 @@ def one_case(seed: int, dtype: str) -> tuple[float, float]:
 
     lengths = rng.integers(1, time + 1, batch)
     lengths[rng.integers(batch)] = time
-    shape = (layers * (1 + both), batch, hidden)
-    state = [rng.standard_normal(shape).astype(dtype) for _ in range(2)] if rng.integers(0, 2) else None
+    shapes = [(layers * (1 + both), batch, size) for size in (proj or hidden, hidden)]
+    state = [rng.standard_normal(shape).astype(dtype) for shape in shapes] if rng.integers(0, 2) else None
     x = rng.integers(0, tokens, (batch, time)) if tokens else rng.standard_normal((batch, time, inputs)).astype(dtype)
     tx = torch.from_numpy(x.copy())
     if not tokens:
@@ -111,7 +113,7 @@ def one_case(seed: int, dtype: str) -> tuple[float, float]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("block", range(4))
 def test_random_networks(block: int, dtype: str) -> None:
-    """8 x 80 networks: modules, LSTMs alone, Sequentials and state dicts; depths, directions, lengths, states."""
+    """8 x 80: modules, LSTMs alone, Sequentials, state dicts; depths, directions, projections, lengths, states."""
     for seed in range(80 * block, 80 * (block + 1)):
         forward, gradient = one_case(seed, dtype)
         assert forward <= FORWARD[dtype], (seed, forward)
@@ -185,7 +187,7 @@ def test_back_into_modules() -> None:
     sequential = nn.Sequential(nn.Embedding(9, 3), nn.Dropout(), nn.LSTM(3, 4, bias=False), nn.Linear(4, 2, bias=False))
     sequential.load_state_dict({k: torch.from_numpy(v) for k, v in stack.to_torch_state_dict().items()})
     assert fl.from_torch(sequential).flat_parameters.tobytes() == stack.flat_parameters.tobytes()
-    net = Net(3, 4, 2, 1, True, False, 0)
+    net = Net(3, 4, 2, 1, True, False, 0, 0)
     state = fl.from_torch(net).to_torch_state_dict(["lstm", "head.0", "head.1"])
     net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
 
@@ -223,8 +225,6 @@ def test_modules_that_compute_something_else_are_named() -> None:
         (Scaled("parameter"), "'scale' belongs to none of the layers"),
         (Scaled("buffer"), "'scale' belongs to none of the layers"),
         (Attention(), "holds no layers with weights"),
-        (nn.LSTM(2, 4, proj_size=3), "proj_size > 0 .* not supported"),
-        (nn.LSTM(2, 4, proj_size=3).state_dict(), "proj_size > 0 .* not supported"),
         (
             nn.Sequential(nn.Embedding(5, 2, max_norm=1.0), nn.LSTM(2, 3)),
             "Embedding '0': max_norm=1.0 is not supported",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
@@ -12,7 +12,11 @@ import numpy as np
 
 from .. import _core
 from .._checks import below_one, count, real
+from ..activations import ActivationLike
+from ..cell import PLAIN, Cell
+from ..reference import CellWeights
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .cells import CELL_OPTIONS, cell_specs, cell_weights, make_cell
 from .initializers import checked_initializer, initializer, zeros
 from .merge import MERGES, join, merged_size, outputs, split
 from .seeds import mixed_seed
@@ -27,12 +31,17 @@ class Walk(NamedTuple):
     """Among the states."""
     reverse: bool
     """Whether it goes from each case's own end to its beginning."""
+    suffix: str
     weight_ih: str
     weight_hh: str
     bias_ih: str
     bias_hh: str
     h0: str
     c0: str
+
+
+# What else a training pass draws than dropout, each from seeds of its own.
+_CELL, _INPUT = 1, 2
 
 
 class LSTM(Layer):
@@ -76,6 +85,31 @@ class LSTM(Layer):
         ``"glorot_uniform"``, ``"glorot_normal"`` (Glorot & Bengio 2010), ``"he_uniform"``, ``"he_normal"`` (He et al.
         2015), ``"lecun_uniform"``, ``"lecun_normal"`` (LeCun et al. 1998), ``"orthogonal"`` (Saxe et al. 2014) or
         ``"zeros"``, each for the matrix of one gate.
+    proj_size : int, default 0
+        Size of h, if it is not hidden_size: a matrix ``weight_hr`` projects the cell's output (Sak et al. 2014).
+    peepholes : bool, default False
+        The gates see the cell state, each unit its own (Gers & Schmidhuber 2000).
+    coupled : bool, default False
+        The forget gate is 1 - the input gate (Greff et al. 2015): three gates with weights, i, g, o. The input gate's
+        bias then starts with -forget_bias.
+    layer_norm : bool, default False
+        Normalises the sums over the input, those over h, and the cell state on its way out, each with a gain (Ba et al.
+        2016).
+    gate_clip, cell_clip, output_clip : float > 0, optional
+        Limits of what the activations of the gates and the candidate read, of the cell state itself (Sak et al. 2014),
+        and of what the output activation reads.
+    gate_activation, cell_activation, output_activation : str or tuple (name, alpha, beta)
+        Of the gates i, f, o; of the candidate g; of the cell state on its way out. `fl.Activation` lists them.
+    recurrent_dropout : float in [0, 1), default 0
+        In training, the share of the candidates g that are zero, drawn anew in each step: what is in the cell already
+        stays (Semeniuta et al. 2016).
+    variational_dropout : float in [0, 1), default 0
+        In training, the share of h that the gates do not see, the same units in all steps (Gal & Ghahramani 2016).
+    input_dropout : float in [0, 1), default 0
+        The same for the input of each layer.
+    zoneout_h, zoneout_c : float in [0, 1), default 0
+        In training, the share of h, and of c, that keeps its value of the step before (Krueger et al. 2017); otherwise
+        the expectation is taken.
 
     Notes
     -----
@@ -83,6 +117,11 @@ class LSTM(Layer):
     ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4 * hidden_size), with `learn_state` also ``h0_l{k}``, ``c0_l{k}``
     (hidden_size), with the suffix ``_reverse`` for the second direction; gates in the order i, f, g, o. Biases start
     uniform in +-1/sqrt(hidden_size).
+
+    With a projection h, and with it the columns of ``weight_hh``, the output and ``h0``, has proj_size; there is
+    ``weight_hr_l{k}`` (proj_size, hidden_size). ``peepholes_l{k}`` (3, hidden_size) are of i, f, o. With coupled gates
+    3 takes the place of 4, and 2 that of 3. Layer normalisation has ``gain_ih_l{k}``, ``gain_hh_l{k}`` (4 *
+    hidden_size), ``gain_c_l{k}``, ``bias_c_l{k}`` (hidden_size); the biases are those of the normalised sums.
 
     Raises
     ------
@@ -108,6 +147,21 @@ class LSTM(Layer):
         learn_state: bool = False,
         weight_init: str = "uniform",
         recurrent_init: str = "uniform",
+        proj_size: int = 0,
+        peepholes: bool = False,
+        coupled: bool = False,
+        layer_norm: bool = False,
+        gate_clip: float | None = None,
+        cell_clip: float | None = None,
+        output_clip: float | None = None,
+        gate_activation: ActivationLike = "sigmoid",
+        cell_activation: ActivationLike = "tanh",
+        output_activation: ActivationLike = "tanh",
+        recurrent_dropout: float = 0.0,
+        variational_dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
     ) -> None:
         super().__init__()
         self.hidden_size = count("hidden_size", hidden_size)
@@ -124,8 +178,17 @@ class LSTM(Layer):
         self.learn_state = bool(learn_state)
         self.weight_init = checked_initializer("weight_init", weight_init)
         self.recurrent_init = checked_initializer("recurrent_init", recurrent_init)
+        self.proj_size = count("proj_size", proj_size, least=0)
+        self.peepholes = bool(peepholes)
+        self.input_dropout = below_one("input_dropout", input_dropout)
+        given = locals()
+        # As JSON has them, so that a model and its file have equal settings.
+        self._options = {k: list(given[k]) if isinstance(given[k], tuple) else given[k] for k in CELL_OPTIONS}
+        self.cell = make_cell(self._options)
         self.input_size = 0
-        self.draws = self.dropout > 0
+        shares = (self.dropout, self.input_dropout, self.cell.recurrent_dropout, self.cell.variational_dropout)
+        self.draws = any((*shares, self.cell.zoneout_h, self.cell.zoneout_c))
+        self._plain = self.cell == PLAIN and not self.proj_size and not self.peepholes
         self._check_combination()
 
     def _check_combination(self) -> None:
@@ -150,9 +213,14 @@ class LSTM(Layer):
             )
 
     @property
+    def state_size(self) -> int:
+        """Size of h, in one direction."""
+        return self.proj_size or self.hidden_size
+
+    @property
     def output_size(self) -> int:
         """Features of the output."""
-        return merged_size(self.merge, self.hidden_size) if self.bidirectional else self.hidden_size
+        return merged_size(self.merge, self.state_size) if self.bidirectional else self.state_size
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
@@ -186,7 +254,7 @@ class LSTM(Layer):
             for direction in range(self.directions):
                 suffix = f"_l{layer}_reverse" if direction else f"_l{layer}"
                 place = layer * self.directions + direction
-                walks.append(Walk(place, self.reverse or direction == 1, *(name + suffix for name in names)))
+                walks.append(Walk(place, self.reverse or direction == 1, suffix, *(name + suffix for name in names)))
             yield walks
 
     @cached_property
@@ -194,21 +262,25 @@ class LSTM(Layer):
         """The same as a list, for the passes."""
         return list(self._each_layer())
 
-    def _states_shape(self, batch: int) -> tuple[int, int, int]:
-        return self.num_layers * self.directions, batch, self.hidden_size
+    def state_shapes(self, batch: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Shapes of h and c of all layers and directions."""
+        walks = self.num_layers * self.directions
+        return (walks, batch, self.state_size), (walks, batch, self.hidden_size)
 
     # ------------------------------------------------------------------------------------------ parameters
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
-        gates = 4 * self.hidden_size
+        gates = self.cell.gates * self.hidden_size
         bound = 1 / math.sqrt(self.hidden_size)
-        weight = initializer(self.weight_init, bound, blocks=4)
-        recurrent = initializer(self.recurrent_init, bound, blocks=4)
+        weight = initializer(self.weight_init, bound, blocks=self.cell.gates)
+        recurrent = initializer(self.recurrent_init, bound, blocks=self.cell.gates)
         uniform = initializer("uniform", bound)
 
         def with_forget(value: float | None, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             bias = uniform(rng, shape)
-            if value is not None:
+            if value is not None and self.cell.coupled:  # 1 - sigmoid(-b) = sigmoid(b)
+                bias[: self.hidden_size] = -value
+            elif value is not None:
                 bias[self.hidden_size : 2 * self.hidden_size] = value
             return bias
 
@@ -222,12 +294,13 @@ class LSTM(Layer):
             inputs = self.output_size if layer else self.input_size
             for walk in walks:
                 yield ParameterSpec(walk.weight_ih, (gates, inputs), weight)
-                yield ParameterSpec(walk.weight_hh, (gates, self.hidden_size), recurrent)
+                yield ParameterSpec(walk.weight_hh, (gates, self.state_size), recurrent)
                 if self.bias:
                     yield ParameterSpec(walk.bias_ih, (gates,), bias_ih)
                     yield ParameterSpec(walk.bias_hh, (gates,), bias_hh)
+                yield from cell_specs(self.cell, self.hidden_size, self.proj_size, self.peepholes, walk.suffix)
                 if self.learn_state:
-                    yield ParameterSpec(walk.h0, (self.hidden_size,), zeros)
+                    yield ParameterSpec(walk.h0, (self.state_size,), zeros)
                     yield ParameterSpec(walk.c0, (self.hidden_size,), zeros)
 
     # ------------------------------------------------------------------------------------------ passes
@@ -239,10 +312,31 @@ class LSTM(Layer):
             passes = mine.saved["passes"] = [_core.LSTMPass() for _ in range(count)]
         return passes
 
+    def _more(self, mine: LayerTape) -> list[CellWeights | None]:
+        """Of each walk the weights that its cell has beside those of the gates; always the same objects."""
+        more: list[CellWeights | None] | None = mine.saved.get("more")
+        if more is None:
+            more = [None if self._plain else cell_weights(self.parameters, w.suffix) for w in chain(*self._layers)]
+            mine.saved["more"] = more
+        return more
+
+    def cell_and_weights(self, arrays: Mapping[str, Array], layer: int) -> tuple[Cell | None, CellWeights | None]:
+        """What a kernel needs beside the gates' weights, of a layer's first direction; None, None: a plain cell."""
+        if self._plain:
+            return None, None
+        return self.cell, cell_weights(arrays, self._layers[layer][0].suffix)
+
+    def _input_mask(self, layer: int, shape: tuple[int, int], tape: Tape, mine: LayerTape) -> Array:
+        """Factors (batch, 1, features) of a layer's input in all steps; drawn again by the backward pass."""
+        mask = mine.buffers.get("input_mask", shape, tape.dtype)
+        mask.fill(1)
+        _core.dropout(mask, mask, self.input_dropout, mixed_seed(mine.seed, _INPUT, layer), tape.n_threads)
+        return mask[:, None]
+
     def _learnt_state(self, tape: Tape, mine: LayerTape, batch: int) -> tuple[Array, Array]:
         """The initial states that are parameters, for each case."""
-        h0 = mine.buffers.get("h0", self._states_shape(batch), tape.dtype)
-        c0 = mine.buffers.get("c0", self._states_shape(batch), tape.dtype)
+        of_h, of_c = self.state_shapes(batch)
+        h0, c0 = mine.buffers.get("h0", of_h, tape.dtype), mine.buffers.get("c0", of_c, tape.dtype)
         for walk in chain(*self._layers):
             h0[walk.place] = self.parameters[walk.h0]
             c0[walk.place] = self.parameters[walk.c0]
@@ -259,11 +353,11 @@ class LSTM(Layer):
 
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
         batch, time, _ = x.shape
-        hidden, parameters, buffers, passes = self.hidden_size, self.parameters, mine.buffers, self._passes(mine)
-        top = self.num_layers - 1
-        states = self._states_shape(batch)
-        hn, hn_rows = buffers.rows("hn", states, tape.dtype)
-        cn, cn_rows = buffers.rows("cn", states, tape.dtype)
+        parameters, buffers, passes, more = self.parameters, mine.buffers, self._passes(mine), self._more(mine)
+        top, cell = self.num_layers - 1, None if self._plain else self.cell
+        of_h, of_c = self.state_shapes(batch)
+        hn, hn_rows = buffers.rows("hn", of_h, tape.dtype)
+        cn, cn_rows = buffers.rows("cn", of_c, tape.dtype)
         h0, c0 = mine.state_in or (None, None)
         if self.learn_state:
             mine.saved["learnt"] = h0 is None
@@ -273,7 +367,10 @@ class LSTM(Layer):
         for layer, walks in enumerate(self._layers):
             y, parts = None, None
             if layer < top or self.return_sequences:
-                y, parts = self._outputs(mine, layer, (batch, time, hidden), tape)
+                y, parts = self._outputs(mine, layer, (batch, time, self.state_size), tape)
+            if tape.training and self.input_dropout:
+                mask = self._input_mask(layer, (batch, x.shape[2]), tape, mine)
+                x = np.multiply(x, mask, out=x if layer else buffers.get("x", x.shape, tape.dtype))
             for direction, walk in enumerate(walks):
                 k = walk.place
                 passes[k].forward(
@@ -293,6 +390,9 @@ class LSTM(Layer):
                     checkpoint_every=tape.checkpoint_every,
                     frozen=tape.frozen,
                     n_threads=tape.n_threads,
+                    cell=cell,
+                    more=more[k],
+                    seed=mixed_seed(mine.seed, _CELL, k) if cell is not None and tape.training else 0,
                 )
             if y is None or parts is None:
                 break
@@ -328,13 +428,13 @@ class LSTM(Layer):
         rows = np.arange(len(x))
         last = x.shape[1] - 1 if tape.lengths is None else tape.lengths - 1
         for direction, walk in enumerate(self._layers[-1]):
-            columns = slice(direction * self.hidden_size, (direction + 1) * self.hidden_size)
+            columns = slice(direction * self.state_size, (direction + 1) * self.state_size)
             yield (rows, 0 if walk.reverse else last, columns), columns
 
     def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
         batch, time = len(dy), mine.saved["time"]
         gradients, passes = self.gradients, self._passes(mine)
-        states = self._states_shape(batch)
+        of_h, of_c = self.state_shapes(batch)
         # Gradients of the final states, one for each walk; None: zeros.
         dhn: list[Array | None] = [None] * len(passes)
         dcn, dh0, dc0 = dhn, dhn, dhn
@@ -344,9 +444,9 @@ class LSTM(Layer):
             dhn = self._with_final(dy, dhn, tape, mine)
         d_start: tuple[Array, Array] | None = None
         if tape.want_d_state:
-            d_start = mine.d_state_in = np.empty(states, tape.dtype), np.empty(states, tape.dtype)
+            d_start = mine.d_state_in = np.empty(of_h, tape.dtype), np.empty(of_c, tape.dtype)
         elif self.learn_state and mine.saved["learnt"]:
-            d_start = mine.buffers.get("dh0", states, tape.dtype), mine.buffers.get("dc0", states, tape.dtype)
+            d_start = mine.buffers.get("dh0", of_h, tape.dtype), mine.buffers.get("dc0", of_c, tape.dtype)
         if d_start is not None:
             dh0, dc0 = list(d_start[0]), list(d_start[1])
         d_sequence: Array | None = dy if self.return_sequences else None
@@ -373,17 +473,20 @@ class LSTM(Layer):
                     dh0=dh0[k],
                     dc0=dc0[k],
                     n_threads=tape.n_threads,
+                    d_more=None if self._plain else cell_weights(gradients, walk.suffix),
                 )
-            if layer:
-                assert dx is not None
-                if self.residual and d_sequence is not None:
-                    np.add(dx, d_sequence, out=dx)
-                elif self.residual:
-                    for place, columns in self._ends(dx, tape):
-                        dx[place] += dy[:, columns]
-                if self.dropout:
-                    _core.dropout(dx, dx, self.dropout, mixed_seed(mine.seed, layer - 1), tape.n_threads)
-                d_sequence = dx
+            if dx is None:
+                continue  # the first layer, whose input's gradient nobody wants
+            if layer and self.residual and d_sequence is not None:
+                np.add(dx, d_sequence, out=dx)
+            elif layer and self.residual:
+                for place, columns in self._ends(dx, tape):
+                    dx[place] += dy[:, columns]
+            if self.input_dropout:
+                dx *= self._input_mask(layer, (batch, inputs), tape, mine)
+            if layer and self.dropout:
+                _core.dropout(dx, dx, self.dropout, mixed_seed(mine.seed, layer - 1), tape.n_threads)
+            d_sequence = dx
         if d_start is not None and self.learn_state and mine.saved["learnt"]:
             for walk in chain(*self._layers):
                 # Case after case: an order that the number of threads does not change.
@@ -397,7 +500,7 @@ class LSTM(Layer):
             return (dy,)
         first = second = dy
         if self.merge == "product":
-            _, (first, second) = self._outputs(mine, layer, (*dy.shape[:2], self.hidden_size), tape)
+            _, (first, second) = self._outputs(mine, layer, (*dy.shape[:2], self.state_size), tape)
         return split(self.merge, dy, first, second, mine.buffers)
 
     def _with_final(self, dy: Array, dhn: list[Array | None], tape: Tape, mine: LayerTape) -> list[Array | None]:
@@ -406,7 +509,7 @@ class LSTM(Layer):
         hn = mine.state_out[0]
         directions = self.directions
         parts = split(self.merge, dy, hn[-2], hn[-1], mine.buffers) if self.bidirectional else (dy,)
-        _, final = mine.buffers.rows("dhn", (directions, len(dy), self.hidden_size), tape.dtype)
+        _, final = mine.buffers.rows("dhn", (directions, len(dy), self.state_size), tape.dtype)
         for part, given, into in zip(parts, dhn[-directions:], final, strict=True):
             if given is None:
                 np.copyto(into, part)
@@ -429,4 +532,8 @@ class LSTM(Layer):
             "learn_state": self.learn_state,
             "weight_init": self.weight_init,
             "recurrent_init": self.recurrent_init,
+            "proj_size": self.proj_size,
+            "peepholes": self.peepholes,
+            "input_dropout": self.input_dropout,
+            **self._options,
         }

@@ -1,0 +1,81 @@
+"""An LSTM layer's cell: the settings that the constructor takes, and the weights beside those of the gates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._checks import below_one, positive
+from ..activations import as_activation
+from ..cell import Cell
+from ..reference import CellWeights
+from .base import ParameterSpec
+from .initializers import initializer, zeros
+
+__all__ = ["CELL_OPTIONS", "cell_specs", "cell_weights", "make_cell"]
+
+Array = npt.NDArray[Any]
+
+CELL_OPTIONS: dict[str, Any] = {
+    "coupled": False,
+    "layer_norm": False,
+    "gate_clip": None,
+    "cell_clip": None,
+    "output_clip": None,
+    "gate_activation": "sigmoid",
+    "cell_activation": "tanh",
+    "output_activation": "tanh",
+    "recurrent_dropout": 0.0,
+    "variational_dropout": 0.0,
+    "zoneout_h": 0.0,
+    "zoneout_c": 0.0,
+}
+"""The layer's arguments that make its cell, with the values of the plain one."""
+
+
+def make_cell(options: Mapping[str, Any]) -> Cell:
+    """Checks the options of `CELL_OPTIONS` and makes the cell.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is of a wrong type or out of range.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in options.items():
+        if name.endswith("_activation"):
+            settings[name] = as_activation(name, value)
+        elif name.endswith("_clip"):
+            settings[name] = math.inf if value is None else positive(name, value)
+        elif isinstance(CELL_OPTIONS[name], bool):
+            settings[name] = bool(value)
+        else:
+            settings[name] = below_one(name, value)
+    return Cell(**settings)
+
+
+def cell_specs(cell: Cell, hidden: int, projection: int, peepholes: bool, suffix: str) -> Iterator[ParameterSpec]:
+    """The parameters of one walk that the cell has beside those of the gates."""
+    uniform = initializer("uniform", 1 / math.sqrt(hidden))
+    if projection:
+        yield ParameterSpec("weight_hr" + suffix, (projection, hidden), uniform)
+    if peepholes:
+        yield ParameterSpec("peepholes" + suffix, (cell.gates - 1, hidden), uniform)
+    if cell.layer_norm:
+        for name in ("gain_ih", "gain_hh"):
+            yield ParameterSpec(name + suffix, (cell.gates * hidden,), _ones)
+        yield ParameterSpec("gain_c" + suffix, (hidden,), _ones)
+        yield ParameterSpec("bias_c" + suffix, (hidden,), zeros)
+
+
+def cell_weights(arrays: Mapping[str, Array], suffix: str) -> CellWeights:
+    """These parameters of one walk, or their gradients."""
+    return CellWeights(*(arrays.get(name + suffix) for name in CellWeights._fields))
+
+
+def _ones(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return np.ones(shape)
