@@ -171,6 +171,7 @@ NAN, INF = np.full((20, 5), np.nan, "f4"), np.full((20, 5), np.inf, "f4")
         (changed(lstm(3, 5), weight_hh_l0=None), "'weight_hh_l0' is missing"),
         (changed(lstm(3, 5, prefix="a."), a__bias_hh_l0=None), "'a.bias_hh_l0' is missing"),
         (changed(lstm(3, 5, 2), bias_hh_l1=None, bias_ih_l1=None), "'bias_ih_l1' is missing"),
+        (changed(lstm(3, 5), bias_ih_l0=None), "'bias_ih_l0' is missing"),
         (changed(lstm(3, 5, 2, both=True), weight_hh_l1_reverse=None), "'weight_hh_l1_reverse' is missing"),
         (changed(lstm(3, 5), weight_ih_l2=np.ones((20, 5))), "tensors of layer 2, but none of layer 1"),
         (changed(lstm(3, 5), weight_ih_l999999999=np.ones((20, 5))), "tensors of layer 999999999, but none of layer 1"),
@@ -208,9 +209,20 @@ def test_what_does_not_fit_is_refused(state: dict[str, Any], message: str) -> No
         fl.from_torch(state)
 
 
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="a long double is a double here")
+def test_long_doubles_are_refused() -> None:
+    with pytest.raises(ValueError, match="'weight_hh_l0' has dtype float.*, expected float16, float32 or float64"):
+        fl.from_torch(changed(lstm(3, 5), weight_hh_l0=np.ones((20, 5), np.longdouble)))
+
+
+class Module:
+    """Of the same name as torch's."""
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
+        (Module(), "got Module"),
         (None, "source must be a torch.nn.Module, a mapping"),
         ([np.ones(3)], "got list"),
         ({"weight_ih_l0": [[1.0]]}, "'weight_ih_l0' is a list"),
@@ -269,6 +281,8 @@ def test_there_and_back(dtype: str) -> None:
     assert again.flat_parameters.tobytes() == model.flat_parameters.tobytes()
     alone = fl.Model([fl.LSTM(5)], input_size=2, dtype=dtype)
     assert list(alone.to_torch_state_dict()) == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
+    dense = fl.Model([fl.Dense(5)], input_size=2, dtype=dtype)
+    assert list(dense.to_torch_state_dict()) == ["0.weight", "0.bias"]
 
 
 # --- files
@@ -292,6 +306,12 @@ def test_numbered_layers_of_a_file_stand_by_number(tmp_path: Path) -> None:
     model = fl.from_torch(tmp_path / "weights")
     assert [getattr(layer, "bias", None) for layer in model.layers] == [True, False, True]
     assert isinstance(model.layers[2], fl.Dense)
+
+
+def test_numbers_of_different_parts_of_a_module_tell_no_order(tmp_path: Path) -> None:
+    save_file(lstm(3, 5, prefix="rnn.1.") | matrix(2, 5, "head.0"), tmp_path / "weights")
+    model = fl.from_torch(tmp_path / "weights")
+    assert [type(layer) for layer in model.layers] == [fl.LSTM, fl.Dense]
 
 
 def test_a_file_whose_sizes_fit_in_several_orders_or_in_none(tmp_path: Path) -> None:

@@ -201,6 +201,7 @@ class Scaled(nn.Module):  # type: ignore[name-defined, misc]
         super().__init__()
         self.lstm = nn.LSTM(2, 3)
         self.nothing = None
+        self.register_module("no_child", None)
         if what == "parameter":
             self.scale = nn.Parameter(torch.ones(2))
         elif what == "buffer":
@@ -225,6 +226,7 @@ def test_modules_that_compute_something_else_are_named() -> None:
         (Scaled("parameter"), "'scale' belongs to none of the layers"),
         (Scaled("buffer"), "'scale' belongs to none of the layers"),
         (Attention(), "holds no layers with weights"),
+        (nn.Sequential(nn.Dropout()), "holds no layers with weights"),
         (
             nn.Sequential(nn.Embedding(5, 2, max_norm=1.0), nn.LSTM(2, 3)),
             "Embedding '0': max_norm=1.0 is not supported",
