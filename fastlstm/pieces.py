@@ -133,7 +133,7 @@ def check_pieces(model: Model) -> None:
             raise ValueError(f"tbptt_steps feeds each series piece by piece, and layer {index} {reason}")
     if not model.per_step:
         raise ValueError(
-            "tbptt_steps trains on each piece of a series by the targets of its steps, and this model answers at the "
-            "last step only: set return_sequences=True in its last LSTM and give a target for each step (-100, or a "
-            "sample_weight of 0, for those that have none)"
+            "tbptt_steps trains on each piece of a series by the targets of its steps, and this model has one answer "
+            "for a whole series: set return_sequences=True in its last LSTM, leave pooling out, and give a target for "
+            "each step (a sample_weight of 0, or the label -100, for those that have none)"
         )
