@@ -130,6 +130,14 @@ def _interference_table(records: Sequence[Record]) -> str:
     return table(["batch, time, input, hidden", "after", "quiet ms", "directly after ms", "ratio"], rows)
 
 
+def _cells_table(records: Sequence[Record]) -> str:
+    rows = [
+        [r["cell"], *(f"{number(r[f'{kind}_ms'])} ({r[f'{kind}_ratio']:.2f})" for kind in ("train", "infer"))]
+        for r in records
+    ]
+    return table(["cell", "training ms (of plain)", "inference ms (of plain)"], rows)
+
+
 def _all_figures(records: Sequence[Record]) -> str:
     rows = []
     for record in records:
@@ -175,6 +183,13 @@ def markdown(results: Record) -> str:
     scaling = [record for record in cases if record["group"] == "scaling"]
     if scaling:
         parts += ["## Threads\n", _scaling_table(scaling, results["threads"])]
+    if results.get("cells"):
+        parts += [
+            "## Cells\n",
+            f"One layer, {results['cells'][0]['problem']}: forward and backward with the gradient of the input, and "
+            "inference of a frozen model.\n",
+            _cells_table(results["cells"]),
+        ]
     if results["interference"]:
         parts += [
             "## Directly after other thread pools\n",

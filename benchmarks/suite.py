@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import gemm, imports, interference, machine
+from . import cells, gemm, imports, interference, machine
 from .cases import GROUPS, Case, Data, cases_of
 from .peers import OWN, REFERENCE, Peer, Runner, numpy_reference, own
 from .timing import Figures, interleave, ratio
@@ -18,7 +18,7 @@ from .verify import Answer, check
 
 __all__ = ["ALL_GROUPS", "ONE_THREAD", "measure", "progress", "run", "verify"]
 
-ALL_GROUPS = (*GROUPS, "interference", "import")
+ALL_GROUPS = (*GROUPS, "cells", "interference", "import")
 
 ONE_THREAD = f"{OWN}, 1 thread"
 
@@ -160,7 +160,7 @@ def run(
     -------
     dict
         ``date``, ``machine``, ``versions``, ``missing``, ``threads``, ``seconds``, ``quick``, ``cases`` (see
-        `measure`), ``interference``, ``import``. Fit for JSON.
+        `measure`), ``cells``, ``interference``, ``import``. Fit for JSON.
 
     Raises
     ------
@@ -185,6 +185,7 @@ def run(
         "seconds": seconds,
         "quick": quick,
         "cases": [],
+        "cells": [],
         "interference": [],
         "import": None,
     }
@@ -196,6 +197,9 @@ def run(
         progress(f"[{number}/{len(cases)}] {case.group}: {case.kind} {case.label}")
         share = 0.5 if case.group == "scaling" else 1.0  # two take part only
         results["cases"].append(measure(case, peers, threads, share * seconds, sgemm=sgemm))
+    if "cells" in groups:
+        progress("cells")
+        results["cells"] = cells.measure(threads, seconds / 6)
     if "interference" in groups:
         progress("interference")
         results["interference"] = interference.measure(peers, threads, 1 if quick else 5)

@@ -36,6 +36,7 @@ load_package(FOLDER)
 from benchmarks import (  # noqa: E402
     __main__,
     cases,
+    cells,
     gemm,
     imports,
     interference,
@@ -398,6 +399,21 @@ def test_the_rate_of_matrix_products() -> None:
     np.testing.assert_allclose(gemm.product()()[0], a[0] @ b, rtol=1e-4, atol=1e-3)
 
 
+def test_cells_are_verified_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(3, 5, 4, 6)
+    monkeypatch.setattr(cells, "interleave", lambda runners, seconds: {name: Figures(2.0, 1.0, 3) for name in runners})
+    records = cells.measure(2, 0.1, problem)
+    assert [r["cell"] for r in records] == list(cells.cells(6))
+    assert all(r["train_ratio"] == r["infer_ratio"] == 1 and r["problem"] == "3, 5, 4, 6" for r in records)
+
+
+def test_a_wrong_cell_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = cells._train
+    monkeypatch.setattr(cells, "_train", lambda *given: (train(*given)[0] + 0.1, train(*given)[1]))
+    with pytest.raises(verify.WrongAnswer, match="plain: output"):
+        cells.measure(1, 0.1, Problem(3, 5, 4, 6))
+
+
 def test_interference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interference, "PROBLEMS", (Problem(2, 3, 4, 5),))
     monkeypatch.setattr(interference, "others", lambda peers, threads: {"one": lambda: None, "two": lambda: None})
@@ -489,6 +505,24 @@ def results() -> dict[str, Any]:
             ),
             record("scaling", "train", (16, 1, 1, 1), {OWN: 1.0, suite.ONE_THREAD: 1.9}),
         ],
+        "cells": [
+            {
+                "cell": "plain",
+                "problem": "2, 3, 4, 5",
+                "train_ms": 2.0,
+                "infer_ms": 1.0,
+                "train_ratio": 1.0,
+                "infer_ratio": 1,
+            },
+            {
+                "cell": "odd",
+                "problem": "2, 3, 4, 5",
+                "train_ms": 5.0,
+                "infer_ms": 1.5,
+                "train_ratio": 2.5,
+                "infer_ratio": 1.5,
+            },
+        ],
         "interference": [
             {"problem": "1, 2, 3, 4", "after": "NumPy", "quiet_ms": 2.0, "after_ms": 5.0, "ratio": 2.5, "runs": 50}
         ],
@@ -509,6 +543,7 @@ def test_the_report(results: dict[str, Any]) -> None:
         "| 1, 1, 3, 4 | 1 | 30 (30.00) |",  # microseconds, the better of two ways
         "| 9, 9, 9, 9 | 6 | 10 (1.67) | 9 (1.50) | 1.20 |",  # ideal: 10 * 0.5
         "| train | 16, 1, 1, 1 | 1.9 | 1 | 1.90 |",
+        "| odd | 5 (2.50) | 1.5 (1.50) |",
         "| 1, 2, 3, 4 | NumPy | 2 | 5 | 2.50 |",
         "| train | train | 1, 2, 3, 4 | PyTorch | 8 | 4 | 9 | 4.00 |",
         "`import fastlstm` takes 10 ms beyond `import numpy`, which takes 80 ms: medians of 10 fresh processes each.",
@@ -520,6 +555,7 @@ def test_the_report(results: dict[str, Any]) -> None:
         "## One step of a stream",
         "## Series of many lengths",
         "## Threads",
+        "## Cells",
         "## Directly after other thread pools",
         "## Import",
         "## All figures",
