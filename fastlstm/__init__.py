@@ -20,6 +20,7 @@ from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, Redu
 from .config import get_num_threads, set_num_threads, show_config
 from .data import Standardizer, split, windows
 from .decoding import ctc_decode
+from .generation import generate
 from .history import History
 from .layers import (
     LSTM,
@@ -85,6 +86,7 @@ __all__ = [
     "data",
     "datasets",
     "from_torch",
+    "generate",
     "get_num_threads",
     "load",
     "losses",
