@@ -176,7 +176,7 @@ def fit(
 
     inputs = checked_inputs(model, X, lengths)
     if steps:
-        check_pieces(model)
+        check_pieces(model, loss)
     train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
     validation = _validation_cases(model, train, loss, validation_data)
     if validation_split:

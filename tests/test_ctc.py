@@ -418,6 +418,7 @@ def test_weights_and_cases_without_room() -> None:
         ({"class_weight": "balanced"}, ValueError, "class_weight is for classes"),
         ({"sample_weight": np.ones((10, 5))}, ValueError, "sample_weight must have shape"),
         ({"metrics": {"f": len}, "validation_split": 0.5}, ValueError, "not aligned: leave them out"),
+        ({"tbptt_steps": 2}, ValueError, "belong to a whole series"),
         ({"loss": fl.losses.CTC(blank=4)}, ValueError, "are 5 classes and the model puts out 4"),
     ],
 )
