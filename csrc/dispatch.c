@@ -231,6 +231,16 @@ void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes,
     table(dtype)->softmax_cross_entropy(rows, classes, logits, labels, weights, dlogits, losses, n_threads);
 }
 
+size_t fl_ctc_workspace(fl_dtype dtype, const fl_ctc_pass *pass)
+{
+    return table(dtype)->ctc_workspace(pass);
+}
+
+void fl_ctc(fl_dtype dtype, const fl_ctc_pass *pass)
+{
+    table(dtype)->ctc(pass);
+}
+
 void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pass)
 {
     table(dtype)->pool_forward(pass);

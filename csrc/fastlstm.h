@@ -174,6 +174,33 @@ void fl_softmax_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, cons
 void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
                               const int64_t *labels, const void *weights, void *dlogits, double *losses, int n_threads);
 
+/* ---------------------------------------------------------------- CTC (kernels/ctc.h, decode.c) */
+
+typedef struct {
+    ptrdiff_t batch, time, classes, max_labels;
+    const int64_t *lengths;       /* (batch), each in [0, time]; NULL: all are `time` long */
+    const void *logits;           /* (batch, time, classes); padding is never read */
+    const int64_t *labels;        /* (batch, max_labels), in [0, classes), none of them the blank */
+    const int64_t *label_lengths; /* (batch), each in [0, max_labels] */
+    int64_t blank;
+    const double *weights; /* (batch); NULL: ones */
+    void *dlogits;         /* (batch, time, classes), zeros in the padding; NULL: not wanted */
+    double *losses;        /* (batch): w times the loss; infinity, with a gradient of zeros, for labels that cannot be */
+    void *workspace;       /* fl_ctc_workspace() bytes, aligned to 64 */
+    int n_threads;
+} fl_ctc_pass;
+
+size_t fl_ctc_workspace(fl_dtype dtype, const fl_ctc_pass *pass); /* SIZE_MAX when it does not fit in memory */
+void fl_ctc(fl_dtype dtype, const fl_ctc_pass *pass);
+
+/* The most probable labels of one case by prefix beam search, out of log probabilities (time, classes); returns how many.
+ * labels has room for `time`; score is the logarithm of their probability, as far as the beam has seen it. */
+size_t fl_ctc_beam_workspace(ptrdiff_t time, ptrdiff_t classes, ptrdiff_t beam_width);
+ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *log_p, int64_t blank, ptrdiff_t beam_width,
+                             int64_t *labels, double *score, void *workspace);
+/* How many insertions, deletions and changes make a (n) into b (m), at least (Levenshtein); row has room for m + 1. */
+int64_t fl_edit_distance(ptrdiff_t n, const int64_t *a, ptrdiff_t m, const int64_t *b, int64_t *row);
+
 /* ---------------------------------------------------------------- Pooling over the steps (kernels/pooling.h) */
 
 enum { FL_POOL_LAST = 0, FL_POOL_MEAN = 1, FL_POOL_MAX = 2, FL_POOL_ATTENTION = 3 };

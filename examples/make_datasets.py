@@ -57,9 +57,7 @@ def make_steel(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("vowels", type=Path)
     parser.add_argument("steel", type=Path)
     parser.add_argument("folder", type=Path)

@@ -19,6 +19,8 @@ from ._version import __version__
 from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
 from .config import get_num_threads, set_num_threads, show_config
 from .data import Standardizer, split, windows
+from .decoding import ctc_decode
+from .generation import generate
 from .history import History
 from .layers import (
     LSTM,
@@ -33,7 +35,7 @@ from .layers import (
     MeanPool,
 )
 from .loading import load
-from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
+from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .pytorch import from_torch
@@ -42,6 +44,7 @@ from .stream import Stream
 from .training import TrainingDiverged
 
 __all__ = [
+    "CTC",
     "LSTM",
     "MAE",
     "MSE",
@@ -79,9 +82,11 @@ __all__ = [
     "WarmupLR",
     "__version__",
     "callbacks",
+    "ctc_decode",
     "data",
     "datasets",
     "from_torch",
+    "generate",
     "get_num_threads",
     "load",
     "losses",

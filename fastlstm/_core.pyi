@@ -129,6 +129,21 @@ def softmax_cross_entropy(
     losses: Array,
     n_threads: int = 1,
 ) -> None: ...
+def ctc(
+    logits: Array,
+    labels: Array,
+    label_lengths: Array,
+    blank: int,
+    weights: Array | None,
+    dlogits: Array | None,
+    losses: Array,
+    workspace: Workspace,
+    *,
+    lengths: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
+def ctc_beam_search(log_p: Array, blank: int, beam_width: int, workspace: Workspace) -> tuple[Array, float]: ...
+def edit_distance(a: Array, b: Array) -> int: ...
 
 POOL_KINDS: dict[str, int]
 POOL_COUNTS: int

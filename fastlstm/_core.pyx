@@ -152,6 +152,25 @@ cdef extern from "fastlstm.h" nogil:
         void *weights
         int n_threads
 
+    ctypedef struct fl_ctc_pass:
+        ptrdiff_t batch, time, classes, max_labels
+        const int64_t *lengths
+        const void *logits
+        const int64_t *labels
+        const int64_t *label_lengths
+        int64_t blank
+        const double *weights
+        void *dlogits
+        double *losses
+        void *workspace
+        int n_threads
+
+    size_t fl_ctc_workspace(fl_dtype dtype, const fl_ctc_pass *ctc)
+    void fl_ctc(fl_dtype dtype, const fl_ctc_pass *ctc)
+    size_t fl_ctc_beam_workspace(ptrdiff_t time, ptrdiff_t classes, ptrdiff_t beam_width)
+    ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *log_p, int64_t blank,
+                                 ptrdiff_t beam_width, int64_t *labels, double *score, void *workspace)
+    int64_t fl_edit_distance(ptrdiff_t n, const int64_t *a, ptrdiff_t m, const int64_t *b, int64_t *row)
     void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pool)
     void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pool, const void *dy, void *dx, void *dscores)
     void fl_sgd(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
@@ -865,6 +884,85 @@ def softmax_cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not No
             raise ValueError(f"label {label[n]} at position {n} is outside the {classes} classes of the logits")
     with nogil:
         fl_softmax_cross_entropy(dtype, rows, classes, logits_data, label, weights_data, gradients, loss, threads)
+
+
+# ------------------------------------------------------------------ CTC
+
+def ctc(cnp.ndarray logits not None, cnp.ndarray labels not None, cnp.ndarray label_lengths not None, int64_t blank,
+        weights, dlogits, cnp.ndarray losses not None, Workspace workspace not None, *, lengths=None, n_threads=1):
+    """losses[b] = w[b] times the CTC loss of logits[b] (time, classes) and labels[b]; dlogits its gradient. See
+    ``fl_ctc`` in csrc/fastlstm.h."""
+    cdef fl_dtype dtype = _dtype(logits, "logits")
+    cdef int kind = cnp.PyArray_TYPE(logits)
+    cdef fl_ctc_pass run
+    cdef ptrdiff_t b, k
+    cdef int64_t label
+    if cnp.PyArray_NDIM(logits) != 3 or cnp.PyArray_DIM(logits, 2) < 1 or cnp.PyArray_NDIM(labels) != 2:
+        raise ValueError(f"logits has shape {_shape(logits)} and labels {_shape(labels)}, expected (batch, time, "
+                         "classes) and (batch, labels)")
+    run.batch, run.time, run.classes = logits.shape[0], logits.shape[1], logits.shape[2]
+    run.max_labels = labels.shape[1]
+    run.n_threads = _threads(n_threads)
+    run.blank = blank
+    if not 0 <= blank < run.classes:
+        raise ValueError(f"blank is {blank}, expected 0 to {run.classes - 1}, one of the classes")
+    run.logits = _array(logits, "logits", kind, _of3(run.batch, run.time, run.classes), False)
+    run.labels = <const int64_t *>_array(labels, "labels", cnp.NPY_INT64, _of2(run.batch, run.max_labels), False)
+    run.label_lengths = <const int64_t *>_array(label_lengths, "label_lengths", cnp.NPY_INT64, _of(run.batch), False)
+    run.lengths = <const int64_t *>_optional(lengths, "lengths", cnp.NPY_INT64, _of(run.batch), False)
+    run.weights = <const double *>_optional(weights, "weights", cnp.NPY_FLOAT64, _of(run.batch), False)
+    run.dlogits = _optional(dlogits, "dlogits", kind, _of3(run.batch, run.time, run.classes), True)
+    run.losses = <double *>_array(losses, "losses", cnp.NPY_FLOAT64, _of(run.batch), True)
+    for b in range(run.batch):
+        if run.lengths != NULL and not 0 <= run.lengths[b] <= run.time:
+            raise ValueError(f"lengths[{b}] is {run.lengths[b]}, expected 0 to {run.time}")
+        if not 0 <= run.label_lengths[b] <= run.max_labels:
+            raise ValueError(f"label_lengths[{b}] is {run.label_lengths[b]}, expected 0 to {run.max_labels}")
+        for k in range(run.label_lengths[b]):
+            label = run.labels[b * run.max_labels + k]
+            if label < 0 or label >= run.classes or label == blank:
+                raise ValueError(f"label {label} at [{b}, {k}] is not one of the {run.classes} classes, or is the "
+                                 f"blank, {blank}")
+    run.workspace = workspace.reserve(fl_ctc_workspace(dtype, &run))
+    with nogil:
+        fl_ctc(dtype, &run)
+
+
+def ctc_beam_search(cnp.ndarray log_p not None, int64_t blank, ptrdiff_t beam_width, Workspace workspace not None):
+    """The most probable labels of one case, int64, and the logarithm of their probability; log_p (time, classes)."""
+    cdef ptrdiff_t time, classes, count
+    cdef double score
+    cdef double *from_data
+    cdef int64_t *labels
+    cdef void *memory
+    cdef cnp.ndarray out
+    if cnp.PyArray_NDIM(log_p) != 2:
+        raise ValueError(f"log_p has shape {_shape(log_p)}, expected (time, classes)")
+    time, classes = log_p.shape[0], log_p.shape[1]
+    if not 0 <= blank < classes or beam_width < 1:
+        raise ValueError(f"blank is {blank}, expected 0 to {classes - 1}; beam_width is {beam_width}, expected 1 or "
+                         "more")
+    from_data = <double *>_array(log_p, "log_p", cnp.NPY_FLOAT64, _of2(time, classes), False)
+    out = np.empty(time, np.int64)
+    labels = <int64_t *>cnp.PyArray_DATA(out)
+    if time * beam_width > 2**30 or classes > 2**30:
+        raise MemoryError(f"{time} steps with a beam of {beam_width} are too many: use a smaller beam_width")
+    memory = workspace.reserve(fl_ctc_beam_workspace(time, classes, beam_width))
+    with nogil:
+        count = fl_ctc_beam_search(time, classes, from_data, blank, beam_width, labels, &score, memory)
+    return out[:count].copy(), score
+
+
+def edit_distance(cnp.ndarray a not None, cnp.ndarray b not None):
+    """How many insertions, deletions and changes make one int64 vector into the other, at least."""
+    cdef ptrdiff_t n = a.size, m = b.size
+    cdef const int64_t *a_data = <const int64_t *>_array(a, "a", cnp.NPY_INT64, _of(n), False)
+    cdef const int64_t *b_data = <const int64_t *>_array(b, "b", cnp.NPY_INT64, _of(m), False)
+    cdef cnp.ndarray row = np.empty(m + 1, np.int64)
+    cdef int64_t *row_data = <int64_t *>cnp.PyArray_DATA(row)
+    with nogil:
+        n = fl_edit_distance(n, a_data, m, b_data, row_data)
+    return n
 
 
 # ------------------------------------------------------------------ Pooling

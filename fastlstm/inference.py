@@ -3,17 +3,21 @@ them."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks
 from .data import Sequences, Standardizer, Targets, as_sequences, as_targets
-from .losses import BinaryCrossEntropy, Loss, _Regression, get_loss
+from .label_sequences import LabelSequences, as_label_sequences
+from .losses import CTC, BinaryCrossEntropy, Loss, get_loss
+from .losses.ctc import steps_needed
+from .losses.elementwise import Regression
 from .pieces import Feed
 from .sequences import Indices
 
@@ -117,10 +121,10 @@ def evaluate(
     Returns
     -------
     dict of str to float
-        ``"loss"``, then ``"accuracy"`` for the cross-entropies or ``"mae"`` for the regression losses, then
-        `metrics`. With a target scaler the loss is that of the scaled targets, as in training, and ``"mae"``
-        and `metrics` are in the original units. For several outputs with a target each ``"mae"`` is their mean, and
-        ``"mae_0"``, ``"mae_1"``, ... are those of the single ones.
+        ``"loss"``, then ``"accuracy"`` for the cross-entropies, ``"mae"`` for the regression losses or
+        ``"label_error_rate"`` for CTC, then `metrics`. With a target scaler the loss is that of the scaled
+        targets, as in training, and ``"mae"`` and `metrics` are in the original units. For several outputs with a
+        target each ``"mae"`` is their mean, and ``"mae_0"``, ``"mae_1"``, ... are those of the single ones.
 
     Raises
     ------
@@ -134,7 +138,7 @@ def evaluate(
         )
     cases = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
     batch_size = _checks.count("batch_size", batch_size)
-    return run_evaluation(model, cases, loss, named_metrics(metrics), batch_size, n_threads, per_output=True)
+    return run_evaluation(model, cases, loss, named_metrics(metrics, loss), batch_size, n_threads, per_output=True)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class Cases:
     """Inputs with their targets and weights, all checked."""
 
     inputs: Sequences
-    targets: Targets
+    targets: Targets | LabelSequences
     weight: Array | None
     """(n,) or (n, T), float64; None if all are 1."""
 
@@ -188,8 +192,11 @@ def checked_cases(
 
     String labels are numbered by `classes`, by default those of the model, or else their sorted order.
     """
+    if isinstance(loss, CTC):
+        return _checked_label_sequences(model, inputs, y, loss, sample_weight, classes, name)
     weight = _checked_weight(sample_weight, inputs, model.per_step)
-    targets = as_targets(y, inputs, model.per_step, loss.kind, classes or model.classes, weight=weight, name=name)
+    kind: Literal["labels", "values"] = "labels" if loss.kind == "labels" else "values"
+    targets = as_targets(y, inputs, model.per_step, kind, classes or model.classes, weight=weight, name=name)
     if loss.kind == "labels":
         _check_label_outputs(targets, model.output_size)
     else:
@@ -200,6 +207,46 @@ def checked_cases(
         raise ValueError(
             f"a target_scaler is for regression; loss={loss.name!r} needs targets as they are: set it to None"
         )
+    return Cases(inputs, targets, weight)
+
+
+def _checked_label_sequences(
+    model: Model,
+    inputs: Sequences,
+    y: Any,
+    loss: CTC,
+    sample_weight: ArrayLike | None,
+    classes: list[str] | None,
+    name: str,
+) -> Cases:
+    if not model.per_step:
+        raise ValueError(
+            "loss='ctc' needs an output for each step and the model puts out one for each case: make the last LSTM "
+            "return_sequences=True, and leave pooling out"
+        )
+    if model.target_scaler is not None:
+        raise ValueError("a target_scaler is for regression; loss='ctc' needs labels as they are: set it to None")
+    targets = as_label_sequences(y, len(inputs), loss.blank, classes or model.classes, name=name)
+    if targets.n_outputs > model.output_size or (targets.classes and targets.n_outputs != model.output_size):
+        raise ValueError(
+            f"{name} and the blank are {targets.n_outputs} classes and the model puts out {model.output_size}: the "
+            f"last layer must have {targets.n_outputs} outputs, for example fl.Dense({targets.n_outputs})"
+        )
+    weight = _checked_weight(sample_weight, inputs, False)
+    if not loss.zero_infinity:
+        steps = np.full(len(inputs), inputs.time) if inputs.lengths is None else inputs.lengths
+        for chosen in in_order(len(targets), 4096):
+            needed = steps_needed(targets.batch(chosen, 0), targets.numbers[chosen])
+            short = needed > steps[chosen]
+            if weight is not None:
+                short &= weight[chosen] != 0
+            if short.any():
+                case = chosen.start + int(np.argmax(short))
+                raise ValueError(
+                    f"{name}[{case}] has {targets.numbers[case]} labels, which need {needed[case - chosen.start]} "
+                    f"steps, one for each and one between two equal ones; {inputs.name}[{case}] has {steps[case]}: "
+                    "drop such cases, or let them count nothing with loss=fl.losses.CTC(zero_infinity=True)"
+                )
     return Cases(inputs, targets, weight)
 
 
@@ -230,7 +277,7 @@ def run_evaluation(
     scale = None if scaler is None else scaler.scale_
     sums = np.zeros(4)  # loss, its weights, metric, its weights
     outputs = cases.targets.n_outputs
-    if not (per_output and outputs > 1 and outputs == model.output_size and isinstance(loss, _Regression)):
+    if not (per_output and outputs > 1 and outputs == model.output_size and isinstance(loss, Regression)):
         outputs = 0
     errors = np.zeros((outputs, 2))  # of each output, with its weights
     seen: list[tuple[Array, Array]] = []
@@ -253,7 +300,7 @@ def run_evaluation(
         raise ValueError("nothing to evaluate: every label is -100 or every weight is 0")
     result = {"loss": float(sums[0] / sums[1])}
     if loss.metric_name is not None:
-        result[loss.metric_name] = float(sums[2] / sums[3])
+        result[loss.metric_name] = float(sums[2] / sums[3]) if sums[3] else math.nan
     result.update((f"{loss.metric_name}_{k}", float(error / weights)) for k, (error, weights) in enumerate(errors))
     if metrics:
         y_true, y_pred = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
@@ -261,10 +308,15 @@ def run_evaluation(
     return result
 
 
-def named_metrics(metrics: Metrics | None) -> dict[str, Metric]:
+def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
     """`metrics` as a dict, named after the functions if it is a list."""
-    if metrics is None:
+    if not metrics:
         return {}
+    if loss.kind == "sequences":
+        raise ValueError(
+            f"metrics compare targets and outputs position by position, and those of loss={loss.name!r} are not "
+            "aligned: leave them out, and compare y with ctc_decode(model.predict(X))"
+        )
     named = dict(metrics) if isinstance(metrics, Mapping) else {}
     if not isinstance(metrics, Mapping):
         for metric in metrics:
@@ -275,7 +327,8 @@ def named_metrics(metrics: Metrics | None) -> dict[str, Metric]:
                     "as {'rmse': function} for others; accuracy or mae is always reported"
                 )
             named[name] = metric
-    reserved = {name for name in named if name in ("loss", "accuracy", "mae", "lr") or re.fullmatch("mae_[0-9]+", name)}
+    taken = ("loss", "accuracy", "mae", "label_error_rate", "lr")
+    reserved = {name for name in named if name in taken or re.fullmatch("mae_[0-9]+", name)}
     if reserved:
         raise ValueError(f"metrics must not be called {', '.join(sorted(reserved))}: these names are taken")
     return named

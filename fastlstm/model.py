@@ -18,6 +18,7 @@ from .buffers import aligned_zeros, sealed
 from .callbacks import Callback
 from .config import resolve_threads
 from .data import Standardizer
+from .decoding import ctc_decode
 from .history import History
 from .inference import Metrics
 from .layers import (
@@ -33,7 +34,7 @@ from .layers import (
     stack_parameters,
     takes_tokens,
 )
-from .losses import BinaryCrossEntropy, Loss
+from .losses import CTC, BinaryCrossEntropy, Loss, is_known
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
 from .sequences import Sequences, as_sequences
@@ -658,7 +659,7 @@ class Model:
             If the model was trained for regression.
         """
         out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
-        if self.loss is not None and self.loss.metric_name != "accuracy":
+        if self.loss is not None and self.loss.metric_name != "accuracy" and not isinstance(self.loss, CTC):
             raise ValueError(f"this model was trained for regression (loss={self.loss.name!r}): use predict")
         to_probabilities = sigmoid if isinstance(self.loss, BinaryCrossEntropy) else softmax
         if isinstance(out, list):
@@ -685,12 +686,17 @@ class Model:
         ndarray or list of ndarray, shape (n,), (n, T) or n times (T_i,)
             Names out of `classes` if the model has them, otherwise integers. After training with
             ``"binary_cross_entropy"``: 0 or 1 for each output, (n, K) or (n, T, K), without the last axis if K is 1.
+            After training with ``"ctc"``: a list of each case's labels, as `ctc_decode` gives them without a beam.
 
         Raises
         ------
         ValueError
             If the model was trained for regression.
         """
+        if isinstance(self.loss, CTC):
+            out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
+            found = ctc_decode(out, None if isinstance(out, list) else lengths, blank=self.loss.blank)
+            return found if self.classes is None else [np.asarray(self.classes)[labels] for labels in found]
         probabilities = self.predict_proba(X, lengths, batch_size=batch_size, n_threads=n_threads)
         if isinstance(probabilities, list):
             return [self._to_classes(one) for one in probabilities]
@@ -786,8 +792,6 @@ class Model:
 
     def get_config(self) -> dict[str, Any]:
         """Everything about the model but its numbers, JSON-able."""
-        # Of a loss that the user wrote a file can say nothing: it holds no code.
-        known = self.loss is not None and type(self.loss).__module__ == Loss.__module__
         return {
             "layers": [{"type": type(layer).__name__, **layer.get_config()} for layer in self.layers],
             "input_size": self.input_size,
@@ -795,7 +799,8 @@ class Model:
             "seed": self.seed,
             "steps": self._steps,
             "classes": self.classes,
-            "loss": self.loss.get_config() if self.loss is not None and known else None,
+            # Of a loss that the user wrote a file can say nothing: it holds no code.
+            "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -18,6 +18,7 @@ from .sequences import Indices, Sequences
 
 if TYPE_CHECKING:
     from .inference import Cases
+    from .losses import Loss
     from .model import Model
 
 __all__ = ["Feed", "Piece", "check_pieces", "count_pieces"]
@@ -125,8 +126,13 @@ def count_pieces(inputs: Sequences, batches: Iterable[Indices], steps: int) -> i
     return total
 
 
-def check_pieces(model: Model) -> None:
+def check_pieces(model: Model, loss: Loss) -> None:
     """ValueError unless a built model can be trained on pieces of series."""
+    if loss.kind == "sequences":
+        raise ValueError(
+            "tbptt_steps trains on each piece of a series by the targets of its steps, and the labels of "
+            f"loss={loss.name!r} belong to a whole series: leave it out, and use checkpoint_every to save memory"
+        )
     for index, layer in enumerate(model.layers):
         reason = layer.why_not_in_pieces()
         if reason:

@@ -14,6 +14,7 @@ References
 .. [4] N. Srivastava et al., "Dropout", JMLR 15, 2014.
 .. [5] J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. (Philox.)
 .. [6] D. Kingma, J. Ba, "Adam", ICLR 2015; I. Loshchilov, F. Hutter, "Decoupled weight decay", ICLR 2019.
+.. [7] A. Graves, S. Fernandez, F. Gomez, J. Schmidhuber, "Connectionist temporal classification", ICML 2006.
 .. [7] F. Gers, J. Schmidhuber, "Recurrent nets that time and count", IJCNN 2000. (Peepholes.)
 .. [8] H. Sak, A. Senior, F. Beaufays, "Long short-term memory recurrent neural network architectures for large scale
        acoustic modeling", Interspeech 2014. (Recurrent projection; clipping of the cell.)
@@ -540,6 +541,49 @@ def softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None = 
     gradient = softmax(logits)
     gradient[n, labels] -= 1
     return losses, gradient * w[:, None]
+
+
+def ctc(logits: Array, labels: Array, blank: int = 0) -> tuple[float, Array]:
+    """Loss and gradient of connectionist temporal classification [7]_ for one case.
+
+    Parameters
+    ----------
+    logits : (T, C) array
+    labels : (L,) array of int
+        Without blanks.
+    blank : int
+        The class that stands for no label.
+
+    Returns
+    -------
+    loss : float
+        -log of the sum of the probabilities of all paths that give these labels; infinity if there is none.
+    dlogits : (T, C) array
+        Zeros if the loss is infinite.
+    """
+    y = np.log(softmax(logits))
+    states = np.full(2 * len(labels) + 1, blank)
+    states[1::2] = labels
+    skips = np.zeros(len(states), bool)  # whether a path may come from two states before
+    skips[2:] = (states[2:] != blank) & (states[2:] != states[:-2])
+    time, n = len(logits), len(states)
+    alpha, beta = np.full((time, n), -np.inf), np.full((time, n), -np.inf)
+    alpha[0, :2], beta[-1, -2:] = y[0, states[:2]], 0
+    for t in range(1, time):
+        for s in range(n):
+            before = [alpha[t - 1, k] for k in (s, s - 1, s - 2) if k >= 0 and (k > s - 2 or skips[s])]
+            alpha[t, s] = y[t, states[s]] + np.logaddexp.reduce(before)
+    for t in reversed(range(time - 1)):
+        for s in range(n):
+            after = [k for k in (s, s + 1, s + 2) if k < n and (k < s + 2 or skips[k])]
+            beta[t, s] = np.logaddexp.reduce([beta[t + 1, k] + y[t + 1, states[k]] for k in after])
+    total = np.logaddexp.reduce(alpha[-1, -2:])
+    gradient = np.zeros_like(logits)
+    if total > -np.inf:
+        gradient = softmax(logits)
+        for s in range(n):
+            gradient[:, states[s]] -= np.exp(alpha[:, s] + beta[:, s] - total)
+    return -float(total), gradient
 
 
 # ---------------------------------------------------------------------------------------------------- optimizers

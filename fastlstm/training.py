@@ -25,6 +25,7 @@ from .inference import (
     predict,
     run_evaluation,
 )
+from .label_sequences import LabelSequences
 from .losses import BinaryCrossEntropy, Loss, get_loss
 from .optimizers import Optimizer, get_optimizer
 from .pieces import Feed, check_pieces, count_pieces
@@ -91,12 +92,14 @@ def fit(
     y : array or list of arrays
         Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignore
         this one) or strings; values (n,), (n, K), (n, T) or (n, T, K); for a list of series with one output
-        per step, a list of (T_i,) or (T_i, K) arrays.
+        per step, a list of (T_i,) or (T_i, K) arrays. For CTC a list of label sequences, or a padded array; see
+        `fastlstm.losses.CTC`.
     lengths : int array (n,), optional
         Valid steps of each case of an array. What lies beyond is never read.
     loss : str or Loss, default "cross_entropy"
         ``"cross_entropy"`` (labels), ``"binary_cross_entropy"`` (0 and 1), ``"mse"``, ``"mae"``, ``"huber"``,
-        ``"quantile"`` (values), or an object such as ``fl.Huber(delta=0.5)``.
+        ``"quantile"`` (values), ``"ctc"`` (sequences of labels that are not aligned with the steps), or an
+        object such as ``fl.Huber(delta=0.5)``.
     optimizer : Optimizer or str, optional
         Default ``Adam(lr=1e-3)``. An optimizer object keeps its state between calls; its schedule starts
         anew.
@@ -146,9 +149,10 @@ def fit(
     Returns
     -------
     History
-        ``"loss"``, ``"accuracy"`` (cross-entropies) or ``"mae"`` (regression, in the original units of `y`),
-        the same with ``"val_"``, and ``"lr"``. With a target scaler the loss is that of the scaled targets.
-        After Ctrl-C `History.interrupted` is true and the model has the weights of that moment.
+        ``"loss"``, ``"accuracy"`` (cross-entropies), ``"mae"`` (regression, in the original units of `y`) or
+        ``"label_error_rate"`` (CTC), the same with ``"val_"``, and ``"lr"``. With a target scaler the loss is that
+        of the scaled targets. After Ctrl-C `History.interrupted` is true and the model has the weights of that
+        moment.
 
     Raises
     ------
@@ -168,11 +172,11 @@ def fit(
     every = _checks.checkpoints(checkpoint_every)
     steps = 0 if tbptt_steps is None else _checks.count("tbptt_steps", tbptt_steps)
     callbacks = _checked_callbacks(callbacks, verbose)
-    user_metrics = named_metrics(metrics)
+    user_metrics = named_metrics(metrics, loss)
 
     inputs = checked_inputs(model, X, lengths)
     if steps:
-        check_pieces(model)
+        check_pieces(model, loss)
     train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
     validation = _validation_cases(model, train, loss, validation_data)
     if validation_split:
@@ -208,7 +212,7 @@ def fit(
         model.classes = train.targets.classes
         if model.scaler is not None and not model.scaler.fitted:
             model.scaler.fit(train.inputs)
-        if model.target_scaler is not None and not model.target_scaler.fitted:
+        if isinstance(train.targets, Targets) and model.target_scaler is not None and not model.target_scaler.fitted:
             model.target_scaler.fit(train.targets)
         try:
             for epoch in range(1, epochs + 1):
@@ -371,7 +375,7 @@ def _split_off(cases: Cases, share: float, seed: int, loss: Loss) -> tuple[Cases
     return cases.subset(train), cases.subset(validation)
 
 
-def _class_weights(class_weight: ClassWeight, targets: Targets, loss: Loss, outputs: int) -> Array:
+def _class_weights(class_weight: ClassWeight, targets: Targets | LabelSequences, loss: Loss, outputs: int) -> Array:
     """Weight of each class, (classes,) float64."""
     if loss.kind == "labels":
         classes = outputs

@@ -284,7 +284,7 @@ def test_names_and_config_make_the_same_loss_again() -> None:
         assert again.get_config() == loss.get_config()
         assert type(get_loss(loss.name)) is type(loss)
         assert get_loss(loss) is loss
-    with pytest.raises(ValueError, match="cross_entropy, huber, mae, mse, quantile"):
+    with pytest.raises(ValueError, match="cross_entropy, ctc, huber, mae, mse, quantile"):
         get_loss("rmse")
     with pytest.raises(TypeError, match="Huber"):
         get_loss(Huber)  # type: ignore[arg-type]

@@ -46,6 +46,7 @@ FL_PRAGMA_TARGET(FL_TARGET)
 #include "dense.h"
 #include "elementwise.h"
 #include "softmax.h"
+#include "ctc.h"
 #include "pooling.h"
 #include "optimizers.h"
 
@@ -67,6 +68,8 @@ const fl_table FL_TABLE = {
     .softmax = softmax,
     .softmax_backward = softmax_backward,
     .softmax_cross_entropy = softmax_cross_entropy,
+    .ctc_workspace = ctc_workspace,
+    .ctc = ctc,
     .pool_forward = pool_forward,
     .pool_backward = pool_backward,
     .sgd = sgd,

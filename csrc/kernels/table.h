@@ -26,6 +26,8 @@ typedef struct {
     void (*softmax_backward)(ptrdiff_t, ptrdiff_t, const void *, const void *, void *, int);
     void (*softmax_cross_entropy)(ptrdiff_t, ptrdiff_t, const void *, const int64_t *, const void *, void *, double *,
                                   int);
+    size_t (*ctc_workspace)(const fl_ctc_pass *);
+    void (*ctc)(const fl_ctc_pass *);
     void (*pool_forward)(const fl_pool_pass *);
     void (*pool_backward)(const fl_pool_pass *, const void *, void *, void *);
     void (*sgd)(ptrdiff_t, void *, const void *, void *, double, double, int, double, int);

@@ -630,6 +630,94 @@ static void test_pooling(fl_dtype dtype)
     }
 }
 
+/* The sum over all paths of four steps that stand for given labels, and its gradient by a sum over the same paths. */
+static void test_ctc(fl_dtype dtype)
+{
+    enum { B = 4, T = 4, C = 3, L = 3, BLANK = 1 };
+    static const int64_t lengths[B] = {4, 3, 2, 0}, numbers[B] = {2, 2, 2, 0};
+    static const int64_t labels[B * L] = {0, 2, 0, 2, 2, 2, 2, 2, 2, 0, 0, 0}; /* the third cannot be: no room */
+    snprintf(where, sizeof where, "%s %s ctc", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
+    array z = make(dtype, B * T * C, 3), dz = make(dtype, B * T * C, 0);
+    double losses[B], exact[B], weights[B] = {1, 0.5, 2, 1};
+    for (int b = 0; b < B; ++b) {
+        const int n = (int)lengths[b];
+        double p[T][C], total = 0, with[T][C] = {{0}};
+        int paths = 1;
+        for (int t = 0; t < T; ++t) {
+            double sum = 0;
+            for (int c = 0; c < C; ++c)
+                sum += exp(z.exact[(b * T + t) * C + c]);
+            for (int c = 0; c < C; ++c) {
+                p[t][c] = exp(z.exact[(b * T + t) * C + c]) / sum;
+                if (t >= n)
+                    set_nan(dtype, z, (size_t)((b * T + t) * C + c));
+            }
+            paths *= t < n ? C : 1;
+        }
+        for (int path = 0; path < paths; ++path) {
+            int step[T], found = 0, good = 1;
+            double probability = 1;
+            for (int t = 0, rest = path; t < n; ++t, rest /= C) {
+                step[t] = rest % C;
+                probability *= p[t][step[t]];
+                if (step[t] != BLANK && (t == 0 || step[t] != step[t - 1])) {
+                    good &= found < numbers[b] && labels[b * L + found] == step[t];
+                    ++found;
+                }
+            }
+            if (!good || found != numbers[b])
+                continue;
+            total += probability;
+            for (int t = 0; t < n; ++t)
+                with[t][step[t]] += probability;
+        }
+        exact[b] = -weights[b] * log(total);
+        for (int t = 0; t < n && total > 0; ++t)
+            for (int c = 0; c < C; ++c)
+                dz.exact[(b * T + t) * C + c] = weights[b] * (p[t][c] - with[t][c] / total);
+    }
+    fl_ctc_pass pass = {.batch = B, .time = T, .classes = C, .max_labels = L, .lengths = lengths, .logits = z.data,
+                        .labels = labels, .label_lengths = numbers, .blank = BLANK, .weights = weights,
+                        .dlogits = dz.data, .losses = losses, .n_threads = 2};
+    pass.workspace = allocate(fl_ctc_workspace(dtype, &pass));
+    fl_ctc(dtype, &pass);
+    expect_close(dtype, dz, "gradient");
+    for (int b = 0; b < B; ++b)
+        expect(b == 2 ? isinf(losses[b]) : fabs(losses[b] - exact[b]) <= 30 * (dtype == FL_F32 ? 1.2e-6 : 2.2e-15), "loss");
+    free(pass.workspace);
+    pass.dlogits = NULL;
+    pass.workspace = allocate(fl_ctc_workspace(dtype, &pass));
+    double alone[B];
+    pass.losses = alone;
+    fl_ctc(dtype, &pass);
+    expect(!memcmp(alone, losses, sizeof losses), "loss alone");
+    free(pass.workspace);
+    release(z);
+    release(dz);
+}
+
+static void test_decoding(void)
+{
+    enum { T = 3, C = 3 };
+    snprintf(where, sizeof where, "decoding");
+    /* The best path is all blanks, 0.6^3 = 0.216; the label 1 alone has 6 paths, and 0.3^3 + 2 0.3^2 0.6 + 3 0.3 0.6^2. */
+    double log_p[T * C], score;
+    int64_t labels[T], row[4];
+    for (int t = 0; t < T; ++t) {
+        log_p[t * C] = log(0.6);
+        log_p[t * C + 1] = log(0.3);
+        log_p[t * C + 2] = log(0.1);
+    }
+    void *workspace = allocate(fl_ctc_beam_workspace(T, C, 20));
+    const ptrdiff_t count = fl_ctc_beam_search(T, C, log_p, 0, 20, labels, &score, workspace);
+    expect(count == 1 && labels[0] == 1, "beam");
+    expect(fabs(score - log(0.027 + 2 * 0.054 + 3 * 0.108)) < 1e-12, "score of the beam");
+    free(workspace);
+    const int64_t a[] = {1, 2, 3, 4}, b[] = {2, 5, 4};
+    expect(fl_edit_distance(4, a, 3, b, row) == 2, "edit distance");
+    expect(fl_edit_distance(0, a, 3, b, row) == 3 && fl_edit_distance(4, a, 0, b, row) == 4, "edit distance of nothing");
+}
+
 /* Vectors long enough for several threads: the same bits as with one. */
 static void test_long_vectors(fl_dtype dtype)
 {
@@ -702,6 +790,7 @@ static void test_optimizers(fl_dtype dtype)
 int main(void)
 {
     fl_always_wake(1); /* several threads are to run what is small here, too */
+    test_decoding();
     expect(fl_isa_select("no such set") == -1, "an unknown instruction set");
     for (int k = 0; k < fl_isa_count(); ++k) {
         snprintf(where, sizeof where, "%s", fl_isa_name(k));
@@ -713,6 +802,7 @@ int main(void)
             test_softmax((fl_dtype)dtype);
             test_activations((fl_dtype)dtype);
             test_pooling((fl_dtype)dtype);
+            test_ctc((fl_dtype)dtype);
             test_optimizers((fl_dtype)dtype);
             test_long_vectors((fl_dtype)dtype);
         }

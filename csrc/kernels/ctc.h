@@ -1,0 +1,184 @@
+/* kernels/ctc.h - connectionist temporal classification (Graves, Fernandez, Gomez & Schmidhuber 2006).
+ *
+ * The labels of a case, with a blank before, between and behind them, are S = 2 L + 1 states; a path begins in one of the
+ * first two, ends in one of the last two, and goes at each step to the same state, the next, or, past a blank between two
+ * different labels, the one after it. With y[t][k] = log softmax(z[t])[k] and l[s] the label of state s:
+ *
+ *   alpha[t][s] = y[t][l[s]] + log sum exp(alpha[t-1][s], alpha[t-1][s-1], alpha[t-1][s-2] where allowed)
+ *   beta[t][s]  = log sum exp over the states s' after s of beta[t+1][s'] + y[t+1][l[s']]
+ *   loss        = -log sum exp(alpha[T-1][S-1], alpha[T-1][S-2])
+ *   dz[t][k]    = w (softmax(z[t])[k] - sum over s with l[s] = k of exp(alpha[t][s] + beta[t][s] + loss))
+ *
+ * All of it but the softmax is computed in double, in the logarithm: the path that counts in the end may be more than
+ * exp(-700) rarer than others at some step. States from which the end, or that from the beginning, cannot be reached are
+ * left out, and so are terms below exp(-37) of the largest, which a double does not show.
+ *
+ * Cases are shared out over threads; the workspace holds, for each thread, alpha for all steps.
+ */
+#define CTC_NEGLIGIBLE (-37.0)
+
+typedef struct {
+    const fl_ctc_pass *pass;
+    ptrdiff_t states; /* of the longest labels */
+    size_t stride;    /* doubles of workspace for each thread */
+} ctc_context;
+
+static ctc_context ctc_lay_out(const fl_ctc_pass *pass)
+{
+    ctc_context context = {pass, 2 * pass->max_labels + 1, 0};
+    const size_t rows = (pass->dlogits ? (size_t)pass->time : 2) + 2; /* alpha, two of beta */
+    context.stride = ((size_t)context.states * rows + (size_t)pass->time + 7) / 8 * 8;
+    return context;
+}
+
+static size_t ctc_workspace(const fl_ctc_pass *pass)
+{
+    const double doubles = ((double)pass->time + 4) * (2 * (double)pass->max_labels + 2) * (double)pass->n_threads;
+    if (doubles > (double)(SIZE_MAX / 64))
+        return SIZE_MAX;
+    return ctc_lay_out(pass).stride * (size_t)pass->n_threads * sizeof(double);
+}
+
+static double ctc_sum(double a, double b, double c)
+{
+    const double most = a > b ? (a > c ? a : c) : (b > c ? b : c);
+    double sum = 0;
+    if (most == -INFINITY)
+        return most;
+    sum += a == most ? 1 : a - most > CTC_NEGLIGIBLE ? exp(a - most) : 0;
+    sum += b == most ? 1 : b - most > CTC_NEGLIGIBLE ? exp(b - most) : 0;
+    sum += c == most ? 1 : c - most > CTC_NEGLIGIBLE ? exp(c - most) : 0;
+    return sum == 1 ? most : most + log(sum);
+}
+
+/* The states of one case that can lie on a path at step t of T: [*first, *end). */
+static void ctc_range(ptrdiff_t t, ptrdiff_t T, ptrdiff_t states, ptrdiff_t *first, ptrdiff_t *end)
+{
+    const ptrdiff_t least = states - 2 * (T - t);
+    *first = least > 0 ? least : 0;
+    *end = minimum(states, 2 * t + 2);
+}
+
+static int64_t ctc_label(const int64_t *labels, int64_t blank, ptrdiff_t s)
+{
+    return s % 2 ? labels[s / 2] : blank;
+}
+
+/* Whether a path may come to state s from s - 2. */
+static int ctc_skips(const int64_t *labels, ptrdiff_t s)
+{
+    return s % 2 && s > 2 && labels[s / 2] != labels[s / 2 - 1];
+}
+
+/* Fills alpha, the rows of which take turns if there are only two, and gives -loss. */
+static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
+                        ptrdiff_t rows, const double *norm, double *alpha)
+{
+    for (ptrdiff_t t = 0; t < T; ++t) {
+        const double *before = alpha + (t - 1 + rows) % rows * states;
+        double *now = alpha + t % rows * states;
+        ptrdiff_t first, end;
+        ctc_range(t, T, states, &first, &end);
+        for (ptrdiff_t s = 0; s < states; ++s) {
+            if (s < first || s >= end) {
+                now[s] = -INFINITY;
+                continue;
+            }
+            double come = 0; /* a path begins in either of the first two states */
+            if (t)
+                come = ctc_sum(before[s], s > 0 ? before[s - 1] : -INFINITY,
+                               ctc_skips(labels, s) ? before[s - 2] : -INFINITY);
+            now[s] = come + ((double)z[t * pass->classes + ctc_label(labels, pass->blank, s)] - norm[t]);
+        }
+    }
+    if (!T)
+        return states == 1 ? 0 : -INFINITY;
+    const double *last = alpha + (T - 1) % rows * states;
+    return ctc_sum(last[states - 1], states > 1 ? last[states - 2] : -INFINITY, -INFINITY);
+}
+
+/* Takes the shares of the states off the probabilities, which stand in dz, and multiplies by the weight. */
+static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
+                         const double *norm, const double *alpha, double *beta, double log_total, double weight,
+                         real *dz)
+{
+    double *ahead = beta, *now = beta + states; /* ahead: beta of the step behind, with that step's output */
+    for (ptrdiff_t t = T - 1; t >= 0; --t, z -= pass->classes, dz -= pass->classes) {
+        double blanks = 0;
+        for (ptrdiff_t s = 0; s < states; ++s) {
+            double go = s >= states - 2 ? 0 : -INFINITY;
+            if (t < T - 1)
+                go = ctc_sum(ahead[s], s + 1 < states ? ahead[s + 1] : -INFINITY,
+                             s + 2 < states && ctc_skips(labels, s + 2) ? ahead[s + 2] : -INFINITY);
+            const int64_t label = ctc_label(labels, pass->blank, s);
+            const double share = alpha[t * states + s] + go - log_total;
+            now[s] = go + ((double)z[label] - norm[t]);
+            if (share > 2 * CTC_NEGLIGIBLE) {
+                if (s % 2)
+                    dz[label] -= (real)exp(share);
+                else
+                    blanks += exp(share);
+            }
+        }
+        dz[pass->blank] -= (real)blanks;
+        for (ptrdiff_t k = 0; k < pass->classes; ++k)
+            dz[k] *= (real)weight;
+        double *other = ahead;
+        ahead = now;
+        now = other;
+    }
+}
+
+static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
+{
+    const ctc_context *context = argument;
+    const fl_ctc_pass *pass = context->pass;
+    const ptrdiff_t classes = pass->classes, time = pass->time;
+    double *norm = (double *)pass->workspace + (size_t)thread * context->stride;
+    double *beta = norm + time, *alpha = beta + 2 * context->states;
+    ptrdiff_t begin, end;
+    fl_share(pass->batch, thread, team, &begin, &end);
+    for (ptrdiff_t b = begin; b < end; ++b) {
+        const real *z = (const real *)pass->logits + b * time * classes;
+        real *dz = pass->dlogits ? (real *)pass->dlogits + b * time * classes : NULL;
+        const int64_t *labels = pass->labels + b * pass->max_labels;
+        const ptrdiff_t T = pass->lengths ? (ptrdiff_t)pass->lengths[b] : time;
+        const ptrdiff_t states = 2 * (ptrdiff_t)pass->label_lengths[b] + 1;
+        const double weight = pass->weights ? pass->weights[b] : 1;
+        ptrdiff_t written = 0;
+        pass->losses[b] = 0;
+        if (weight != 0) {
+            int bad = 0; /* a maximum could lose a NaN: the loss must show it */
+            for (ptrdiff_t t = 0; t < T; ++t) {
+                const real *row = z + t * classes;
+                real *out = dz ? dz + t * classes : NULL;
+                real most = row[0];
+                for (ptrdiff_t c = 1; c < classes; ++c)
+                    most = row[c] > most || row[c] != row[c] ? row[c] : most;
+                const real sum = softmax_sum(row, classes, most, out);
+                for (ptrdiff_t c = 0; out && c < classes; ++c)
+                    out[c] *= 1 / sum;
+                norm[t] = (double)most + log((double)sum);
+                bad |= norm[t] != norm[t];
+            }
+            const double log_total =
+                bad ? NAN : ctc_alpha(pass, z, labels, T, states, dz ? time : 2, norm, alpha);
+            pass->losses[b] = -weight * log_total;
+            if (dz && log_total > -INFINITY && T) { /* neither NaN nor impossible */
+                ctc_gradient(pass, z + (T - 1) * classes, labels, T, states, norm, alpha, beta, log_total, weight,
+                             dz + (T - 1) * classes);
+                written = T;
+            }
+        }
+        if (dz && written < time)
+            memset(dz + written * classes, 0, (size_t)((time - written) * classes) * sizeof(real));
+    }
+}
+
+static void ctc(const fl_ctc_pass *pass)
+{
+    ctc_context context = ctc_lay_out(pass);
+    const double each = 8.0 * (double)pass->classes + 60.0 * (double)context.states;
+    fl_parallel(fl_worthwhile_threads(pass->n_threads, (double)pass->batch * (double)pass->time * each), ctc_body,
+                &context);
+}

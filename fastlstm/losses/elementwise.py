@@ -1,0 +1,275 @@
+"""Losses that compare numbers one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _checks
+from ..buffers import Buffers
+from .base import Array, Loss, padding, position_weights, weighted_sum, without_weight
+
+__all__ = ["MAE", "MSE", "BinaryCrossEntropy", "Huber", "Quantile", "Regression"]
+
+
+class _Pointwise(Loss):
+    """Base of the losses that compare numbers one by one; a position's loss is the mean over its K values."""
+
+    def __init__(self) -> None:
+        self._buffers = Buffers()
+
+    def __call__(
+        self,
+        out: Array,
+        target: Array,
+        lengths: Array | None = None,
+        weight: Array | None = None,
+        *,
+        n_threads: int | None = None,
+    ) -> tuple[float, float, Array]:
+        total, weight_sum, ignored, weights = self._total(out, target, lengths, weight)
+        slope = self._buffers.get("slope", out.shape, out.dtype)
+        if weight_sum == 0:
+            slope.fill(0.0)
+            return total, weight_sum, slope
+        with np.errstate(over="ignore", invalid="ignore"):  # the training loop reports what is not finite
+            self._slope(out, target, slope)
+            factor = 1.0 / (weight_sum * out.shape[-1])
+            if weights is None:
+                slope *= factor
+            else:
+                slope *= (weights * factor).astype(out.dtype)[..., None]
+        if ignored is not None:
+            slope[ignored] = 0.0
+        return total, weight_sum, slope
+
+    def value(
+        self,
+        out: Array,
+        target: Array,
+        lengths: Array | None = None,
+        weight: Array | None = None,
+        *,
+        n_threads: int | None = None,
+    ) -> tuple[float, float]:
+        return self._total(out, target, lengths, weight)[:2]
+
+    def _total(
+        self, out: Array, target: Array, lengths: Array | None, weight: Array | None
+    ) -> tuple[float, float, Array | None, Array | None]:
+        """Total, sum of weights, mask of what does not count, weights of the positions (None: all 1)."""
+        self._check_shapes(out, target)
+        weights = position_weights(out.shape[:-1], padding(out, lengths), weight)
+        ignored = without_weight(weights)
+        values = self._buffers.get("values", out.shape, out.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._values(out, target, values)
+        if ignored is not None:
+            values[ignored] = 0.0
+        total, weight_sum = weighted_sum(values.mean(axis=-1, dtype=np.float64), weights)
+        return total, weight_sum, ignored, weights
+
+    def _check_shapes(self, out: Array, target: Array) -> None:
+        if target.shape != out.shape:
+            raise ValueError(f"target must have the shape of the model's output, {out.shape}, got {target.shape}")
+
+    def _values(self, out: Array, target: Array, values: Array) -> None:
+        """Write the loss of each number to `values`."""
+        raise NotImplementedError
+
+    def _slope(self, out: Array, target: Array, slope: Array) -> None:
+        """Write the derivative of each number's loss by `out` to `slope`."""
+        raise NotImplementedError
+
+
+class BinaryCrossEntropy(_Pointwise):
+    """Cross-entropy of K independent yes/no answers: sigmoid of the scores `out` against targets in [0, 1].
+
+    Computed from the scores as ``max(out, 0) - out * target + log1p(exp(-abs(out)))``, which neither
+    overflows nor loses digits (as torch.nn.BCEWithLogitsLoss). The metric is the accuracy: the share of
+    scores on the right side of 0, where a target counts as yes from 0.5.
+    """
+
+    name = "binary_cross_entropy"
+    metric_name = "accuracy"
+
+    def metric(
+        self,
+        out: Array,
+        target: Array,
+        lengths: Array | None = None,
+        weight: Array | None = None,
+        scale: Array | None = None,
+    ) -> tuple[float, float]:
+        right = ((out > 0) == (target >= 0.5)).mean(axis=-1)
+        return weighted_sum(right, position_weights(right.shape, padding(out, lengths), weight))
+
+    def _values(self, out: Array, target: Array, values: Array) -> None:
+        np.abs(out, out=values)
+        np.negative(values, out=values)
+        np.exp(values, out=values)
+        np.log1p(values, out=values)
+        values += np.maximum(out, 0) - out * target
+
+    def _slope(self, out: Array, target: Array, slope: Array) -> None:
+        # sigmoid(x) = (1 + tanh(x / 2)) / 2 cannot overflow.
+        np.multiply(out, 0.5, out=slope)
+        np.tanh(slope, out=slope)
+        slope *= 0.5
+        slope += 0.5
+        slope -= target
+
+
+class Regression(_Pointwise):
+    """Base of the regression losses: functions of the error ``out - target``; the metric is the mean absolute
+    error."""
+
+    metric_name = "mae"
+
+    def metric(
+        self,
+        out: Array,
+        target: Array,
+        lengths: Array | None = None,
+        weight: Array | None = None,
+        scale: Array | None = None,
+    ) -> tuple[float, float]:
+        error = np.abs(np.subtract(out, target, dtype=np.float64))
+        if scale is not None:
+            error *= scale
+        rows = error.mean(axis=-1)
+        weights = position_weights(rows.shape, padding(out, lengths), weight)
+        ignored = without_weight(weights)
+        if ignored is not None:
+            rows[ignored] = 0.0
+        return weighted_sum(rows, weights)
+
+
+class MSE(Regression):
+    """Mean squared error: ``(out - target)**2``."""
+
+    name = "mse"
+
+    def _values(self, out: Array, target: Array, values: Array) -> None:
+        np.subtract(out, target, out=values)
+        np.square(values, out=values)
+
+    def _slope(self, out: Array, target: Array, slope: Array) -> None:
+        np.subtract(out, target, out=slope)
+        slope *= 2.0
+
+
+class MAE(Regression):
+    """Mean absolute error: ``abs(out - target)``; the derivative at 0 is taken as 0."""
+
+    name = "mae"
+
+    def _values(self, out: Array, target: Array, values: Array) -> None:
+        np.subtract(out, target, out=values)
+        np.abs(values, out=values)
+
+    def _slope(self, out: Array, target: Array, slope: Array) -> None:
+        np.subtract(out, target, out=slope)
+        np.sign(slope, out=slope)
+
+
+class Huber(Regression):
+    """Huber's loss: quadratic for small errors, linear for large ones (Huber 1964; as torch.nn.HuberLoss).
+
+    ``0.5 * e**2`` if ``abs(e) <= delta``, else ``delta * (abs(e) - 0.5 * delta)``, with ``e = out - target``.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Error at which the loss turns linear, > 0, in the units of the (scaled) target.
+    """
+
+    name = "huber"
+
+    def __init__(self, delta: float = 1.0) -> None:
+        super().__init__()
+        self.delta = _checks.positive("delta", delta)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "delta": self.delta}
+
+    def _values(self, out: Array, target: Array, values: Array) -> None:
+        # With c = min(|e|, delta), both branches are c * (|e| - c / 2).
+        np.subtract(out, target, out=values)
+        np.abs(values, out=values)
+        capped = np.minimum(values, self.delta)
+        values -= 0.5 * capped
+        values *= capped
+
+    def _slope(self, out: Array, target: Array, slope: Array) -> None:
+        np.subtract(out, target, out=slope)
+        np.clip(slope, -self.delta, self.delta, out=slope)
+
+
+class Quantile(Regression):
+    """Quantile (pinball) loss: the output becomes the quantile of the target (Koenker & Bassett 1978).
+
+    ``max(q * (y - out), (q - 1) * (y - out))``, averaged over the output columns. The derivative at 0 is
+    taken as 0.
+
+    Parameters
+    ----------
+    quantiles : float or sequence of float, default (0.1, 0.5, 0.9)
+        Levels, each between 0 and 1. Several levels: the model has one output column for each, and `y` is
+        either one value, whose quantiles these are, or one value per column. One level applies to all
+        columns.
+
+    Notes ----- The metric is the mean absolute error; with one value and several levels it is that of the
+    column whose level is nearest to 0.5.
+    """
+
+    name = "quantile"
+
+    def __init__(self, quantiles: float | Sequence[float] = (0.1, 0.5, 0.9)) -> None:
+        super().__init__()
+        levels = [quantiles] if np.ndim(quantiles) == 0 else list(quantiles)  # type: ignore[arg-type]
+        if not levels:
+            raise ValueError("quantiles must hold at least one level, got none")
+        self.quantiles = tuple(_checks.inside_unit("each of quantiles", level) for level in levels)
+        self._levels = np.array(self.quantiles)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "quantiles": list(self.quantiles)}
+
+    def check_outputs(self, features: int, columns: int) -> None:
+        if len(self.quantiles) == 1:
+            super().check_outputs(features, columns)
+        elif features != len(self.quantiles) or columns not in (1, features):
+            levels = len(self.quantiles)
+            raise ValueError(
+                f"{self!r} needs a model of {levels} outputs and y of 1 or {levels} values; "
+                f"the model puts out {features} values and y has {columns}"
+            )
+
+    def metric(
+        self,
+        out: Array,
+        target: Array,
+        lengths: Array | None = None,
+        weight: Array | None = None,
+        scale: Array | None = None,
+    ) -> tuple[float, float]:
+        if target.shape[-1] < out.shape[-1]:
+            middle = int(np.argmin(np.abs(self._levels - 0.5)))
+            out = out[..., middle : middle + 1]
+        return super().metric(out, target, lengths, weight, scale)
+
+    def _check_shapes(self, out: Array, target: Array) -> None:
+        self.check_outputs(out.shape[-1], target.shape[-1])
+        if target.shape[:-1] != out.shape[:-1]:
+            raise ValueError(f"target must be (..., values) for an output of shape {out.shape}, got {target.shape}")
+
+    def _values(self, out: Array, target: Array, values: Array) -> None:
+        np.subtract(target, out, out=values)
+        values *= np.where(values > 0, self._levels, self._levels - 1.0)
+
+    def _slope(self, out: Array, target: Array, slope: Array) -> None:
+        np.subtract(out, target, out=slope)
+        np.copyto(slope, np.where(slope > 0, 1.0 - self._levels, np.where(slope < 0, -self._levels, 0.0)))
