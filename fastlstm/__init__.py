@@ -20,6 +20,7 @@ from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, Redu
 from .config import get_num_threads, set_num_threads, show_config
 from .data import Standardizer, split, windows
 from .history import History
+from .keras import from_keras
 from .layers import (
     LSTM,
     Activation,
@@ -29,8 +30,10 @@ from .layers import (
     Embedding,
     GaussianNoise,
     LastStep,
+    Masking,
     MaxPool,
     MeanPool,
+    Reverse,
 )
 from .loading import load
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
@@ -64,6 +67,7 @@ __all__ = [
     "History",
     "Huber",
     "LastStep",
+    "Masking",
     "MaxPool",
     "MeanPool",
     "Model",
@@ -72,6 +76,7 @@ __all__ = [
     "Quantile",
     "RMSprop",
     "ReduceLROnPlateau",
+    "Reverse",
     "Standardizer",
     "StepLR",
     "Stream",
@@ -81,6 +86,7 @@ __all__ = [
     "callbacks",
     "data",
     "datasets",
+    "from_keras",
     "from_torch",
     "get_num_threads",
     "load",

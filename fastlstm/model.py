@@ -387,6 +387,7 @@ class Model:
         """The output for one batch of checked inputs: a buffer that is valid until this thread's next pass."""
         tape = self._tape(training)
         tape.lengths = lengths
+        tape.mask = None
         tape.frozen = self._frozen
         tape.n_threads = resolve_threads(n_threads)
         tape.checkpoint_every = checkpoint_every

@@ -65,6 +65,8 @@ class Tape:
         self.layers = [LayerTape() for _ in range(n_layers)]
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self.lengths: Array | None = None
+        self.mask: Array | None = None
+        """(batch, time), boolean: the steps that an LSTM does not skip; None: all. Layers set it as the data pass."""
         self.training = False
         self.frozen = False
         """Whether the parameters are read-only for good, so that a workspace may keep them packed."""
