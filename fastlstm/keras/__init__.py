@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..layers import Activation, Embedding
+from ..layers import Activation, Embedding, Layer
 from ..losses import get_loss
 from ..model import Model
 from . import architecture
@@ -113,6 +113,7 @@ def _model(
     source: Source, config: Mapping[str, Any] | None, logits: bool, dtype: npt.DTypeLike | None, seed: int
 ) -> Model:
     version = source.version
+    layers: Sequence[Mapping[str, Any]]
     if source.config is not None:
         if config is not None:
             raise ValueError("the file describes its model itself: leave config out")
@@ -127,7 +128,7 @@ def _model(
     parameters: dict[str, Array] = {}
     features: int | None = None
     takes: int | None = None
-    stack = []
+    stack: list[Layer] = []
     for part, sets in zip(parts, arrays_of(source.weights, source.root, parts), strict=True):
         ours, after = converted(part, sets, features)
         parameters.update({f"{len(stack)}.{name}": array for name, array in ours.items()})

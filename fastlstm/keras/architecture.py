@@ -15,6 +15,8 @@ from ..layers import (
     GaussianNoise,
     Layer,
     Masking,
+    MaxPool,
+    MeanPool,
     Reverse,
 )
 
@@ -25,13 +27,13 @@ Config = Mapping[str, Any]
 LSTM_WEIGHTS = ("kernel", "recurrent_kernel", "bias")
 _KNOWN = (
     "InputLayer, LSTM, Bidirectional, Dense, TimeDistributed, Embedding, Masking, Activation, ReLU, LeakyReLU, ELU, "
-    "Softmax, Dropout, SpatialDropout1D, GaussianNoise, Flatten"
+    "Softmax, Dropout, SpatialDropout1D, GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, Flatten"
 )
 _MERGES = {"concat": "concat", "sum": "sum", "mul": "product", "ave": "mean"}
 _UNSAID = object()
 
 # Options that change no prediction: names, initial weights, training, the manner of the computation.
-_HARMLESS = {"name", "trainable", "seed", "batch_input_shape", "batch_shape", "input_dtype", "data_format"}
+_HARMLESS = {"name", "trainable", "seed", "batch_input_shape", "batch_shape", "input_dtype"}
 _HARMLESS_ENDS = ("_initializer", "_regularizer", "_constraint")
 _HARMLESS_LSTM = {"stateful", "unroll", "implementation", "use_cudnn", "input_dim", "input_length"}
 _DTYPES = {"float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"}
@@ -107,7 +109,9 @@ class _Options:
     def refuse(self, option: str, *allowed: Any) -> None:
         """ValueError unless the option is not there, or has one of these values."""
         value = self._left.pop(option, None)
-        if value is not None and not any(value is one or (value == one and type(value) is type(one)) for one in allowed):
+        if value is not None and not any(
+            value is one or (value == one and type(value) is type(one)) for one in allowed
+        ):
             raise self.wrong(option, value, "is not supported")
 
     def ignore(self, options: Iterable[str]) -> None:
@@ -146,8 +150,22 @@ def parts(layers: Iterable[Config], version: int | None) -> list[Part]:
     ValueError
         If there is a layer or an option that has no counterpart here; the message names it.
     """
-    state = _State(version)
-    return [_part(layer, state) for layer in layers]
+    state, layers = _State(version), list(layers)
+    found = [_part(layer, state) for layer in layers]
+    _check_input(layers[0]["config"], found)
+    return found
+
+
+def _check_input(config: Config, found: list[Part]) -> None:
+    """ValueError if the model is described as one that reads something else than series or token ids."""
+    shape = config.get("batch_shape", config.get("batch_input_shape"))
+    first = next((part for part in found if part.kind != "InputLayer"), None)
+    if not isinstance(shape, list) or first is None:
+        return
+    axes = 2 if first.kind == "Embedding" else 3
+    if len(shape) != axes:
+        form = "(batch, time)" if axes == 2 else "(batch, time, features)"
+        raise ValueError(f"the model reads arrays of shape {str(shape)[:100]}, expected {form}")
 
 
 def _part(layer: Config, state: _State) -> Part:
@@ -214,7 +232,11 @@ def _function(options: _Options, option: str, given: Any, version: int | None) -
 def _function_object(options: _Options, option: str, given: Config, version: int | None) -> tuple[Any, ...]:
     """An activation that is itself described by an object: a function by name, or a layer without weights."""
     kind, config = given.get("class_name"), given.get("config")
-    if kind == "function" and isinstance(config, str) and given.get("module") in (None, "builtins", "keras.activations"):
+    if (
+        kind == "function"
+        and isinstance(config, str)
+        and given.get("module") in (None, "builtins", "keras.activations")
+    ):
         return _function(options, option, config, version)
     if kind in ("ReLU", "LeakyReLU", "ELU", "Softmax") and isinstance(config, dict):
         inner = _Options(_kind(given), config)
@@ -291,9 +313,7 @@ def _recurrent(options: _Options, state: _State) -> _Recurrent:
     sequences = options.flag("return_sequences", False)
     settings: dict[str, Any] = {"forget_bias": 1.0 if options.flag("unit_forget_bias", True) else 0.0}
     activation = _function(options, "activation", options.take("activation", "tanh"), state.version)
-    gate = _function(
-        options, "recurrent_activation", options.take("recurrent_activation", "sigmoid"), state.version
-    )
+    gate = _function(options, "recurrent_activation", options.take("recurrent_activation", "sigmoid"), state.version)
     for option, function in (("activation", activation), ("recurrent_activation", gate)):
         if function == ("softmax",):
             raise options.wrong(option, "softmax", "is not supported inside an LSTM")
@@ -330,7 +350,7 @@ def _lstm(options: _Options, state: _State) -> Part:
             raise options.wrong(
                 "go_backwards",
                 True,
-                "with return_sequences=True behind a mask is not supported: Keras turns the outputs around, not the mask",
+                "with return_sequences=True behind a mask is not supported: Keras turns the outputs, not the mask",
             )
         layers.append(Reverse())
     _after_recurrent(state, one.return_sequences)
@@ -470,7 +490,18 @@ def _noise(options: _Options, state: _State) -> Part:
 def _flatten(options: _Options, state: _State) -> Part:
     if state.per_step:
         raise ValueError(f"Flatten {options.name!r} puts the steps of a series side by side, which is not supported")
+    options.ignore(("data_format",))
     return Part(options.name, options.kind, [])
+
+
+def _pooling(options: _Options, state: _State) -> Part:
+    _need_steps(options, state)
+    options.refuse("data_format", "channels_last")
+    options.refuse("keepdims", False)
+    if options.kind == "GlobalMaxPooling1D" and state.masked:
+        raise ValueError(f"{options.kind} {options.name!r} stands behind a mask, which Keras does not heed there")
+    _after_recurrent(state, False)
+    return Part(options.name, options.kind, [MeanPool() if options.kind == "GlobalAveragePooling1D" else MaxPool()])
 
 
 def _nothing(options: _Options, state: _State) -> Part:
@@ -495,6 +526,8 @@ _READERS: dict[str, Callable[[_Options, _State], Part]] = {
     "Dropout": _dropout,
     "SpatialDropout1D": _dropout,
     "GaussianNoise": _noise,
+    "GlobalAveragePooling1D": _pooling,
+    "GlobalMaxPooling1D": _pooling,
     "Flatten": _flatten,
     "ActivityRegularization": _nothing,
     "Identity": _nothing,

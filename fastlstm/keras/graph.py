@@ -43,14 +43,17 @@ def chain(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     layers = config.get("layers") if isinstance(config, dict) else config
     if kind not in ("Sequential", "Functional", "Model"):
         raise ValueError(f"the model is a {str(kind)[:100]!r}, expected a Sequential or Functional model of Keras's")
-    if not isinstance(layers, list) or not layers:
+    if not isinstance(layers, list) or not layers or (kind != "Sequential" and not isinstance(config, dict)):
         raise ValueError("the model's description has no list of layers")
     for layer in layers:
         if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict):
             raise ValueError("the model's description has a layer that is no object with a class_name and a config")
         if not isinstance(layer.get("class_name"), str) or not isinstance(layer["config"].get("name", ""), str):
             raise ValueError("the model's description has a layer without a class_name or whose name is no text")
-    return layers if kind == "Sequential" else _functional(layers, config)
+    if kind == "Sequential":
+        return layers
+    assert isinstance(config, dict)
+    return _functional(layers, config)
 
 
 def _functional(layers: list[Mapping[str, Any]], config: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -141,15 +141,15 @@ class Hdf5:
                 raise _Refused(f"{name} claims to be longer than the file")
             into = np.empty((), opened.dtype)
             opened.read(into)
-            value = into[()]
-            return value if isinstance(value, str) else _decoded(bytes(value))
+            value: Any = into[()]
+            return value if isinstance(value, str) else bytes(value).decode()
 
     def _is_bfloat16(self, dataset: Any) -> bool:
         return self._text(dataset, "dtype", "a dataset") == "bfloat16"
 
     def _float_type(self, kind: Any, name: str) -> np.dtype[Any]:
         h5t = self._h5.h5t
-        known = {
+        known: dict[np.dtype[Any], tuple[Any, Any]] = {
             np.dtype(np.float16): (h5t.IEEE_F16LE, h5t.IEEE_F16BE),
             np.dtype(np.float32): (h5t.IEEE_F32LE, h5t.IEEE_F32BE),
             np.dtype(np.float64): (h5t.IEEE_F64LE, h5t.IEEE_F64BE),

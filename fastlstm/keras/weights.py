@@ -48,7 +48,7 @@ def arrays_of(file: Hdf5, root: Path, parts: Sequence[Part]) -> list[list[dict[s
     numbered = is_numbered(file, root)
     container = next((name for name in CONTAINERS if numbered and file.is_group((name,))), "")
     seen: dict[str, int] = {}
-    result = []
+    result: list[list[dict[str, Array]]] = []
     for part in parts:
         base = _snake(part.kind)
         number = seen[base] = seen.get(base, -1) + 1
@@ -112,7 +112,9 @@ def datasets_below(file: Hdf5, path: Path) -> Iterator[Path]:
 # ---------------------------------------------------------------------------------------------- to our layout
 
 
-def converted(part: Part, sets: Sequence[dict[str, Array]], features: int | None) -> tuple[dict[str, Array], int | None]:
+def converted(
+    part: Part, sets: Sequence[dict[str, Array]], features: int | None
+) -> tuple[dict[str, Array], int | None]:
     """The parameters of a part's first layer, by our names, and the features that go out of the part.
 
     Parameters

@@ -30,6 +30,12 @@ class Reverse(Layer):
             raise ValueError("Reverse reads (batch, time, features) and gets (batch, features)")
         return signal
 
+    def why_not_in_pieces(self) -> str:
+        return (
+            "turns series around: it begins at the end of a series, which is not there yet when the series comes piece "
+            "by piece; leave it out"
+        )
+
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
         if tape.mask is not None:
             tape.mask = self._turned(tape.mask, np.empty_like(tape.mask), tape.lengths)

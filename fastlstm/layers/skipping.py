@@ -1,19 +1,24 @@
-"""How a layer that knows only series with padding at the end walks over the steps that a mask leaves.
+"""How a layer that knows only series with padding at the end walks over the steps that a mask counts.
 
-The steps that count are moved together, as if the others had never been there; what comes out is moved back. Each
-function takes boolean arrays, so that what stands in a row of the packed arrays is in the order of the steps.
+The steps that count are moved together, as if the others had never been there; what comes out is moved back. Boolean
+arrays choose the steps, so that they stand in the packed arrays in their old order.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..buffers import Buffers
-from .base import Array
 
-__all__ = ["Skipped"]
+if TYPE_CHECKING:
+    from .base import Layer, LayerTape, Tape
+
+__all__ = ["Skipped", "backward_counting", "forward_counting"]
+
+Array = npt.NDArray[Any]
 
 
 class Skipped(NamedTuple):
@@ -23,11 +28,13 @@ class Skipped(NamedTuple):
     """(batch, time), boolean."""
     packed: Array
     """(batch, longest), boolean: the places that hold a step once those that count are moved together."""
-    inside: Array
-    """(batch, time), boolean: the steps within a case's length."""
+    covered: Array
+    """(batch, time), boolean: from the first step that counts to the end of the series."""
+    repeats: bool
+    """Whether a step that does not count gets the output of the one before, rather than zeros."""
 
     @classmethod
-    def of(cls, mask: Array, lengths: Array | None) -> Skipped:
+    def of(cls, mask: Array, lengths: Array | None, repeats: bool) -> Skipped:
         """What a mask (batch, time) leaves of series of these lengths."""
         steps = np.arange(mask.shape[1])
         inside = np.ones_like(mask) if lengths is None else steps < lengths[:, None]
@@ -35,7 +42,8 @@ class Skipped(NamedTuple):
         counts = valid.sum(axis=1)
         # One step at least: the kernels take series without any, but no arrays without any.
         longest = max(1, int(counts.max(initial=0)))
-        return cls(valid, steps[:longest] < counts[:, None], inside)
+        covered = np.logical_or.accumulate(valid, axis=1) & inside
+        return cls(valid, steps[:longest] < counts[:, None], covered, repeats)
 
     @property
     def lengths(self) -> Array:
@@ -57,27 +65,56 @@ class Skipped(NamedTuple):
         out[self.valid] = y[self.packed]
         return out
 
-    def repeat(self, y: Array, name: str, buffers: Buffers) -> Array:
-        """The same, but a step that does not count repeats the one before; zeros before the first and in padding."""
+    def spread(self, y: Array, name: str, buffers: Buffers) -> Array:
+        """What goes out: `unpack`, or with repetition; zeros before the first step that counts and in padding."""
+        if not self.repeats:
+            return self.unpack(y, name, buffers)
         out = buffers.get(name, (*self.valid.shape, y.shape[2]), y.dtype)
-        covered = self._covered()
-        out[~covered] = 0
+        out[~self.covered] = 0
         # Row by row and step by step, each step that counts begins a run of equal outputs.
         run = np.cumsum(self.valid) - 1
-        out[covered] = y[self.packed][run[covered.ravel()]]
+        out[self.covered] = y[self.packed][run[self.covered.ravel()]]
         return out
 
-    def repeat_backward(self, dy: Array, name: str, buffers: Buffers) -> Array:
-        """The gradient of `repeat`: that of a step is the sum over its run."""
+    def spread_backward(self, dy: Array, name: str, buffers: Buffers) -> Array:
+        """The gradient of `spread`: that of a step is the sum over its run."""
+        if not self.repeats:
+            return self.pack(dy, name, buffers)
         out = buffers.get(name, (*self.packed.shape, dy.shape[2]), dy.dtype)
         out[~self.packed] = 0
-        covered = self._covered()
-        starts = np.flatnonzero(self.valid[covered])
+        starts = np.flatnonzero(self.valid[self.covered])
         if len(starts):
-            out[self.packed] = np.add.reduceat(dy[covered], starts, axis=0)
+            out[self.packed] = np.add.reduceat(dy[self.covered], starts, axis=0)
         return out
 
-    def _covered(self) -> Array:
-        """(batch, time), boolean: the steps from the first that counts to the end of the series."""
-        covered: Array = np.logical_or.accumulate(self.valid, axis=1) & self.inside
-        return covered
+
+def forward_counting(layer: Layer, x: Array, tape: Tape, mine: LayerTape) -> Array:
+    """``layer.forward`` under the tape's mask: a layer that skips sees the steps that count alone."""
+    if not layer.skips:
+        return layer.forward(x, tape, mine)
+    assert tape.mask is not None
+    lengths = tape.lengths
+    skipped = mine.skipped = Skipped.of(tape.mask, lengths, layer.repeats)
+    tape.lengths = skipped.lengths
+    try:
+        y = layer.forward(skipped.pack(x, "packed x", mine.buffers), tape, mine)
+    finally:
+        tape.lengths = lengths
+    if y.ndim == 2:
+        tape.mask = None
+        return y
+    return skipped.spread(y, "spread y", mine.buffers)
+
+
+def backward_counting(layer: Layer, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+    """``layer.backward`` after a pass of `forward_counting` in which steps were skipped."""
+    skipped, lengths = mine.skipped, tape.lengths
+    assert skipped is not None
+    if dy.ndim == 3:
+        dy = skipped.spread_backward(dy, "packed dy", mine.buffers)
+    tape.lengths = skipped.lengths
+    try:
+        dx = layer.backward(dy, tape, mine, need_dx)
+    finally:
+        tape.lengths = lengths
+    return None if dx is None else skipped.unpack(dx, "unpacked dx", mine.buffers)
