@@ -22,8 +22,8 @@ TOLERANCE = {
     # Relative to the largest output. Keras sums in another order, and its backends have other approximations of exp and
     # tanh: each rounds by some ulps of float32, 6e-8, over at most 7 steps and 5 layers. Measured: below 6e-7.
     "float32": 5e-6,
-    # The same in float64; measured: below 1e-15.
-    "float64": 1e-13,
+    # Keras 3 with PyTorch computes a part of a model of float64 in float32: 6e-8. Of Keras 2 see `test_dtypes`.
+    "float64": 1e-6,
 }
 
 
@@ -153,6 +153,8 @@ def test_options_that_concern_training(tmp_path: Path) -> None:
     assert noise.stddev == 0.1
     assert (spatial.p, spatial.per_series) == (0.25, True)
     assert (plain.p, plain.per_series) == (0.5, False)
+    (recurrent,) = layers_of("dropout", tmp_path)
+    assert (recurrent.input_dropout, recurrent.cell.variational_dropout) == (0.25, 0.125)
     assert layers_of("no_forget_bias", tmp_path)[0].forget_bias == 0
     assert layers_of("final", tmp_path)[0].forget_bias == 1
 
@@ -163,7 +165,8 @@ def test_dtypes(tmp_path: Path) -> None:
     wide = fl.from_keras(path, dtype="float64")
     assert wide.dtype == np.float64
     assert error(wide.predict(x).astype(np.float32), y) <= TOLERANCE["float32"]
-    assert fl.from_keras(put(3, "float64.keras", tmp_path)).dtype == np.float64
+    x, y = numbers(2, "float64", tmp_path)
+    assert error(fl.from_keras(put(2, "float64.keras", tmp_path)).predict(x), y) <= 1e-13  # measured: below 1e-15
     assert fl.from_keras(put(3, "float64.keras", tmp_path), dtype="float32").dtype == np.float32
 
 
@@ -210,7 +213,7 @@ REFUSED = [
     ("final", "LSTM", "dropout", float("nan"), "LSTM 'lstm': dropout=nan is no finite number"),
     ("final", "LSTM", "new_option", 1, "LSTM 'lstm': new_option=1 is not supported"),
     ("final", "LSTM", "dtype", {"class_name": "QuantizedDTypePolicy"}, "LSTM 'lstm': dtype="),
-    ("both_sum", "Bidirectional", "merge_mode", None, "Bidirectional 'bidirectional': merge_mode=None is not supported"),
+    ("both_sum", "Bidirectional", "merge_mode", None, "Bidirectional 'bidirectional': merge_mode=None is not"),
     ("both_sum", "Dense", "lora_rank", 4, "Dense 'dense': lora_rank=4 is not supported"),
     ("both_sum", "InputLayer", "batch_shape", [None, 3], "the model reads arrays of shape [None, 3], expected (batch,"),
     ("training_only", "Dropout", "noise_shape", [1, None, 3], "Dropout 'dropout': noise_shape=[1, None, 3]"),
@@ -275,7 +278,7 @@ def test_masks_that_no_layer_can_be_given(tmp_path: Path) -> None:
     def zeros(config: dict[str, Any]) -> None:
         layer_config(config, "LSTM")["zero_output_for_mask"] = True
 
-    for change, message in ((backwards, "go_backwards=True with return_sequences"), (zeros, "zero_output_for_mask=True")):
+    for change, message in ((backwards, "go_backwards=True with return"), (zeros, "zero_output_for_mask=True")):
         with pytest.raises(ValueError, match=message):
             fl.from_keras(rewritten(put(3, "mask_sequences.keras", tmp_path), change))
 
@@ -343,6 +346,19 @@ def test_hard_sigmoid_needs_the_version(tmp_path: Path) -> None:
         del file.attrs["keras_version"]
     with pytest.raises(ValueError, match="recurrent_activation=hard_sigmoid differs between Keras 2 and 3"):
         fl.from_keras(path)
+
+
+def test_weights_alone_of_a_large_model(tmp_path: Path) -> None:
+    """Nearly all of the file is weights, and each is looked at twice."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in ((64, 1024), (256, 1024), (1024,))]
+    with h5py.File(tmp_path / "x.weights.h5", "w") as file:
+        for k, array in enumerate(arrays):
+            file[f"layers/lstm/cell/vars/{k}"] = array
+    state = fl.from_keras(tmp_path / "x.weights.h5").state_dict()
+    assert np.array_equal(state["0.weight_ih_l0"], arrays[0].T)
+    assert np.array_equal(state["0.weight_hh_l0"], arrays[1].T)
+    assert np.array_equal(state["0.bias_ih_l0"] + state["0.bias_hh_l0"], arrays[2])
 
 
 def test_what_weights_alone_leave_open(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def _found(file: Hdf5, path: tuple[str, ...], name: str, base: str) -> _Found | 
         leaf = one[-1].partition(":")[0]
         if "seed_generator" in one or leaf == "seed_generator_state":
             continue
-        shapes.setdefault(_role(one, leaf, base), []).append(file.array(one).shape)
+        shapes.setdefault(_role(one, leaf, base), []).append(file.shape(one))
     if not shapes:
         return None
     sets, recurrent = len(shapes.get("kernel", [])), shapes.get("recurrent_kernel", [])

@@ -20,6 +20,7 @@ __all__ = ["MAGIC", "Hdf5"]
 Array = npt.NDArray[Any]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+_HEAP = b"GCOL\x01"
 _MAX_MEMBERS = 100_000
 """Of a group. A damaged index can name the same members for ever."""
 
@@ -53,6 +54,9 @@ class Hdf5:
         """Bytes that datasets may still give: many names for the same numbers do not make more of them."""
         if not data.startswith(MAGIC):
             raise ValueError("the weights are no HDF5 file: they do not begin like one")
+        if _widths(data) != (8, 8):
+            raise ValueError("the weights are damaged, or no file of h5py's: it writes addresses of 8 bytes")
+        _check_heaps(data)
         with _damaged("the file"):
             self._file = h5py.h5f.open_file_image(data)
             self._root = h5py.h5g.open(self._file, b"/")
@@ -82,12 +86,31 @@ class Hdf5:
         """Whether there is a dataset of this name."""
         return isinstance(self._open(path), self._h5.h5d.DatasetID)
 
+    def shape(self, path: tuple[str, ...]) -> tuple[int, ...]:
+        """The shape of what `array` gives, without reading it."""
+        return self._checked(path)[1]
+
     def array(self, path: tuple[str, ...]) -> Array:
         """The numbers of a dataset: float16, float32, float64, or bfloat16 as float32."""
+        dataset, shape, dtype = self._checked(path)
+        needed = math.prod(shape) * dtype.itemsize
+        if needed > self._left:
+            raise ValueError(f"{_shown(path)} and the datasets before it are larger than the file")
+        self._left -= needed
+        with _damaged(_shown(path)):
+            array = np.empty(shape, dtype)
+            if needed:
+                dataset.read(self._h5.h5s.ALL, self._h5.h5s.ALL, array)
+        if dtype.kind == "V":
+            return np.asarray((array.view("<u2").astype(np.uint32) << 16).view(np.float32))
+        return array
+
+    def _checked(self, path: tuple[str, ...]) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
+        """A dataset of numbers that the file holds, its shape, and the dtype to read it as: V2 for bfloat16."""
         dataset, name = self._open(path), _shown(path)
         if not isinstance(dataset, self._h5.h5d.DatasetID):
-            raise _Refused(f"{name} is missing" if dataset is None else f"{name} is no dataset")
-        h5d, h5t = self._h5.h5d, self._h5.h5t
+            raise ValueError(f"{name} is missing" if dataset is None else f"{name} is no dataset")
+        h5d, h5s = self._h5.h5d, self._h5.h5s
         with _damaged(name):
             settings = dataset.get_create_plist()
             # First of all: to ask a virtual dataset for its shape opens the files that it is made of.
@@ -98,26 +121,15 @@ class Hdf5:
                     f"{name} is compressed or stored in chunks, which Keras does not do: "
                     "convert the file with h5repack -f NONE -l CONTI"
                 )
-            kind = dataset.get_type()
-            half = isinstance(kind, h5t.TypeOpaqueID) and kind.get_size() == 2 and self._is_bfloat16(dataset)
-            dtype = np.dtype("V2") if half else self._float_type(kind, name)
+            dtype = self._dtype(dataset, name)
             space = dataset.get_space()
-            if space.get_simple_extent_type() not in (self._h5.h5s.SIMPLE, self._h5.h5s.SCALAR):
+            if space.get_simple_extent_type() not in (h5s.SIMPLE, h5s.SCALAR):
                 raise _Refused(f"{name} holds no numbers")
             shape = tuple(int(n) for n in space.get_simple_extent_dims())
-            needed = math.prod(shape) * dtype.itemsize
-            stored = dataset.get_storage_size()
-            if needed > stored or needed > self._left:
-                raise _Refused(
-                    f"{name} has shape {shape}, {needed} bytes, of which the file holds {min(stored, self._left)}"
-                )
-            self._left -= needed
-            array = np.empty(shape, dtype)
-            if needed:
-                dataset.read(self._h5.h5s.ALL, self._h5.h5s.ALL, array)
-        if half:
-            return np.asarray((array.view("<u2").astype(np.uint32) << 16).view(np.float32))
-        return array
+            needed, stored = math.prod(shape) * dtype.itemsize, min(dataset.get_storage_size(), self._size)
+            if needed > stored:
+                raise _Refused(f"{name} has shape {shape}, {needed} bytes, of which the file holds {stored}")
+        return dataset, shape, dtype
 
     def text(self, path: tuple[str, ...], attribute: str) -> str | None:
         """An attribute of a group or a dataset that is one text; None if there is none of this name."""
@@ -144,11 +156,8 @@ class Hdf5:
             value: Any = into[()]
             return value if isinstance(value, str) else bytes(value).decode()
 
-    def _is_bfloat16(self, dataset: Any) -> bool:
-        return self._text(dataset, "dtype", "a dataset") == "bfloat16"
-
-    def _float_type(self, kind: Any, name: str) -> np.dtype[Any]:
-        h5t = self._h5.h5t
+    def _dtype(self, dataset: Any, name: str) -> np.dtype[Any]:
+        h5t, kind = self._h5.h5t, dataset.get_type()
         known: dict[np.dtype[Any], tuple[Any, Any]] = {
             np.dtype(np.float16): (h5t.IEEE_F16LE, h5t.IEEE_F16BE),
             np.dtype(np.float32): (h5t.IEEE_F32LE, h5t.IEEE_F32BE),
@@ -157,6 +166,9 @@ class Hdf5:
         for dtype, types in known.items():
             if any(kind.equal(one) for one in types):
                 return dtype
+        opaque = isinstance(kind, h5t.TypeOpaqueID) and kind.get_size() == 2
+        if opaque and self._text(dataset, "dtype", name) == "bfloat16":
+            return np.dtype("V2")
         raise _Refused(f"{name} does not hold float16, float32, float64 or bfloat16 numbers")
 
     def _open(self, path: tuple[str, ...]) -> Any:
@@ -182,6 +194,37 @@ def _decoded(name: bytes) -> str:
     if "/" in text or text in (".", ".."):  # libhdf5 would take it for a path
         raise _Refused(f"{text!r} is no name")
     return text
+
+
+def _widths(data: bytes) -> tuple[int, ...]:
+    """Bytes of an address and of a length, out of the file's first block."""
+    first = 13 if data[8:9] in (b"\0", b"\1") else 9
+    return tuple(data[first : first + 2])
+
+
+def _check_heaps(data: bytes) -> None:
+    """ValueError if libhdf5 would go through one of the file's heaps of texts for ever, or out of it.
+
+    A heap ("global heap collection" in the HDF5 specification) is a row of objects, each with a number of two bytes
+    and, eight bytes on, its size; the space that is left has the number 0. What only looks like a heap has a size
+    beyond the file, which libhdf5 checks.
+    """
+    start, left = data.find(_HEAP), len(data) // 16  # heaps do not overlap, so that there are no more objects
+    while start >= 0:
+        end = start + _uint(data, start + 8, 8)
+        place = start + 16
+        while end <= len(data) and end - place >= 16:
+            size = _uint(data, place + 8, 8)
+            size = (size + 7) // 8 * 8 + 16 if _uint(data, place, 2) else size
+            left -= 1
+            if not 16 <= size <= end - place or left < 0:
+                raise ValueError("the file is damaged: its texts are not where they should be")
+            place += size
+        start = data.find(_HEAP, start + 1)
+
+
+def _uint(data: bytes, place: int, size: int) -> int:
+    return int.from_bytes(data[place : place + size], "little")
 
 
 class _Refused(ValueError):
