@@ -22,6 +22,7 @@ from .data import Standardizer, split, windows
 from .decoding import ctc_decode
 from .generation import generate
 from .history import History
+from .keras import from_keras
 from .layers import (
     LSTM,
     Activation,
@@ -31,8 +32,10 @@ from .layers import (
     Embedding,
     GaussianNoise,
     LastStep,
+    Masking,
     MaxPool,
     MeanPool,
+    Reverse,
 )
 from .loading import load
 from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
@@ -67,6 +70,7 @@ __all__ = [
     "History",
     "Huber",
     "LastStep",
+    "Masking",
     "MaxPool",
     "MeanPool",
     "Model",
@@ -75,6 +79,7 @@ __all__ = [
     "Quantile",
     "RMSprop",
     "ReduceLROnPlateau",
+    "Reverse",
     "Standardizer",
     "StepLR",
     "Stream",
@@ -85,6 +90,7 @@ __all__ = [
     "ctc_decode",
     "data",
     "datasets",
+    "from_keras",
     "from_torch",
     "generate",
     "get_num_threads",

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TextIO
 
 import numpy as np
@@ -34,11 +35,12 @@ from .layers import (
     stack_parameters,
     takes_tokens,
 )
+from .layers.skipping import backward_counting, forward_counting
 from .losses import CTC, BinaryCrossEntropy, Loss, is_known
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
 from .sequences import Sequences, as_sequences
-from .stream import Stream
+from .stream import Stream, new_stream
 
 __all__ = ["SCALERS", "Model"]
 
@@ -388,6 +390,7 @@ class Model:
         """The output for one batch of checked inputs: a buffer that is valid until this thread's next pass."""
         tape = self._tape(training)
         tape.lengths = lengths
+        tape.mask = None
         tape.frozen = self._frozen
         tape.n_threads = resolve_threads(n_threads)
         tape.checkpoint_every = checkpoint_every
@@ -401,7 +404,8 @@ class Model:
         for index, (layer, mine) in enumerate(zip(self.layers, tape.layers, strict=True)):
             if training and layer.draws:
                 mine.seed = mixed_seed(self.seed, self._steps, index)
-            x = layer.forward(x, tape, mine)
+            mine.skipped = None
+            x = layer.forward(x, tape, mine) if tape.mask is None else forward_counting(layer, x, tape, mine)
         tape.out_shape = x.shape
         return x
 
@@ -435,7 +439,9 @@ class Model:
         gradient: Array | None = d_out
         for index in reversed(range(len(self.layers))):
             assert gradient is not None
-            gradient = self.layers[index].backward(gradient, tape, tape.layers[index], need_dx or index > 0)
+            layer, mine = self.layers[index], tape.layers[index]
+            backward = layer.backward if mine.skipped is None else partial(backward_counting, layer)
+            gradient = backward(gradient, tape, mine, need_dx or index > 0)
         return gradient
 
     def forward(
@@ -759,11 +765,12 @@ class Model:
         Raises
         ------
         ValueError
-            If a layer needs the end of a series: ``bidirectional``, ``reverse``.
+            If a layer needs the end of a series: ``bidirectional``, ``reverse``. If a `Masking` does not see the data
+            themselves. Of the stream, if a step is one to be skipped: leave it out.
         RuntimeError
             If the model is not built yet.
         """
-        return Stream(self, batch_size, n_threads)
+        return new_stream(self, batch_size, n_threads)
 
     def summary(self, file: TextIO | None = None) -> None:
         """Prints a table of the layers, their outputs and their numbers of parameters.

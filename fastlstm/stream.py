@@ -13,17 +13,31 @@ from ._checks import count
 from .activations import TANH, as_activation
 from .config import resolve_threads
 from .data import Standardizer
-from .layers import LSTM, Activation, AttentionPool, Dense, Dropout, Embedding, GaussianNoise, LastStep, Layer, Pool
+from .layers import (
+    LSTM,
+    Activation,
+    AttentionPool,
+    Dense,
+    Dropout,
+    Embedding,
+    GaussianNoise,
+    LastStep,
+    Layer,
+    Masking,
+    Pool,
+)
 
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["Stream"]
+__all__ = ["CountingStream", "Stream", "new_stream"]
 
 Array = npt.NDArray[Any]
 State = tuple[Array, Array]
 
 IDENTITY = as_activation("identity", "affine")
+PASSING = (Dropout, GaussianNoise, LastStep, Masking)
+"""Layers that a step passes unchanged."""
 
 
 def _stages(layer: Layer) -> int:
@@ -55,7 +69,7 @@ class Stream(_core.Stream):
         for index, layer in enumerate(model.layers):
             if layer.why_not_in_pieces():
                 raise ValueError(f"layer {index} {layer.why_not_in_pieces()}, or predict on blocks")
-            if not isinstance(layer, (LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise, Pool)):
+            if not isinstance(layer, (LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise, Masking, Pool)):
                 raise TypeError(f"layer {index}, {layer!r}, cannot be streamed")
         self._begin(self.batch_size, model.dtype, sum(map(_stages, model.layers)) + 3, resolve_threads(n_threads))
         if model.scaler is not None:
@@ -85,7 +99,7 @@ class Stream(_core.Stream):
                     self._add_activation(layer.function.number, layer.function.alpha, layer.function.beta, layer.size)
             elif isinstance(layer, Embedding):
                 self._add_embedding(own["weight"])
-        if not self._depths and all(isinstance(layer, (Dropout, GaussianNoise, LastStep)) for layer in model.layers):
+        if not self._depths and all(isinstance(layer, PASSING) for layer in model.layers):
             self._add_activation(IDENTITY.number, IDENTITY.alpha, IDENTITY.beta, model.output_size)
         if model.target_scaler is not None:
             self._add_scaler(model.target_scaler, model.output_size, inverse=True)
@@ -148,3 +162,47 @@ class Stream(_core.Stream):
         for (h, c), (h0, c0) in zip(self.states, self._starts, strict=True):
             h[chosen] = h0
             c[chosen] = c0
+
+
+class CountingStream(Stream):
+    """A stream of a model whose layers skip steps: it is fed only those that count, and says so where one does not."""
+
+    def __init__(self, model: Model, batch_size: int = 1, n_threads: int | None = None) -> None:
+        super().__init__(model, batch_size, n_threads)
+        self._dtype = model.dtype
+        self._checks: list[Masking | Embedding] = []
+        for index, layer in enumerate(model.layers):
+            if isinstance(layer, Embedding) and layer.mask_token is not None:
+                self._checks.append(layer)
+            elif isinstance(layer, Masking):
+                if model.scaler is not None or not all(isinstance(before, PASSING) for before in model.layers[:index]):
+                    raise ValueError(
+                        f"layer {index}, {layer!r}, sees what a scaler or other layers have made of a step, and a "
+                        "stream cannot tell whether that is to be skipped: leave the layer out, or predict on blocks"
+                    )
+                self._checks.append(layer)
+
+    def step(self, x: npt.ArrayLike) -> Array:
+        return super().step(self._checked_steps(x))
+
+    def run(self, x: npt.ArrayLike) -> Array:
+        return super().run(self._checked_steps(x))
+
+    def _checked_steps(self, x: npt.ArrayLike) -> npt.ArrayLike:
+        array = np.asarray(x)
+        for layer in self._checks:
+            if isinstance(layer, Masking):
+                counts = layer.counts(array.astype(self._dtype)) if array.ndim else np.ones((), bool)
+            else:
+                counts = array != layer.mask_token
+            if not counts.all():
+                raise ValueError(
+                    f"x has a step that {layer!r} skips: leave it out, the answer of the step before stands for it"
+                )
+        return x
+
+
+def new_stream(model: Model, batch_size: int, n_threads: int | None) -> Stream:
+    """The work of `Model.stream`."""
+    skipping = any(isinstance(k, Masking) or getattr(k, "mask_token", None) is not None for k in model.layers)
+    return (CountingStream if skipping else Stream)(model, batch_size, n_threads)

@@ -157,7 +157,7 @@ def test_dropout_masks() -> None:
     again = model._tape(True).layers[0].buffers.get("y", x.shape, np.float32)
     assert (outs[0] != again).any(), "each step draws new masks"
     assert model._tape(False) is not model._tape(True)
-    assert dropout.get_config() == {"p": 0.25}
+    assert dropout.get_config() == {"p": 0.25, "per_series": False}
 
 
 def test_dropout_is_off_in_inference() -> None:

@@ -10,8 +10,10 @@ from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
 from .lstm import LSTM
+from .masking import Masking
 from .noise import GaussianNoise
 from .pooling import AttentionPool, LastStep, MaxPool, MeanPool, Pool
+from .reverse import Reverse
 from .seeds import mixed_seed
 from .stack import connect, stack_parameters, takes_tokens
 
@@ -26,10 +28,12 @@ __all__ = [
     "LastStep",
     "Layer",
     "LayerTape",
+    "Masking",
     "MaxPool",
     "MeanPool",
     "ParameterSpec",
     "Pool",
+    "Reverse",
     "Signal",
     "Tape",
     "connect",
@@ -50,8 +54,10 @@ _LAYERS: dict[str, type[Layer]] = {
         GaussianNoise,
         LSTM,
         LastStep,
+        Masking,
         MaxPool,
         MeanPool,
+        Reverse,
     )
 }
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..buffers import Buffers
+from .skipping import Skipped
 
 __all__ = ["Layer", "LayerTape", "ParameterSpec", "Signal", "Tape"]
 
@@ -46,6 +47,8 @@ class LayerTape:
 
     def __init__(self) -> None:
         self.buffers = Buffers()
+        self.skipped: Skipped | None = None
+        """The steps that were left out in the last pass, for backward; None: none."""
         self.seed = 0
         """Seed of the layer's dropout masks in this pass."""
         self.saved: dict[str, Any] = {}
@@ -65,6 +68,8 @@ class Tape:
         self.layers = [LayerTape() for _ in range(n_layers)]
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self.lengths: Array | None = None
+        self.mask: Array | None = None
+        """(batch, time), boolean: the steps that count; None: all. A layer sets it as the data pass."""
         self.training = False
         self.frozen = False
         """Whether the parameters are read-only for good, so that a workspace may keep them packed."""
@@ -83,6 +88,10 @@ class Layer(ABC):
 
     reads_padding = True
     """Whether the layer computes on steps beyond a case's length (their results are never used)."""
+    skips = False
+    """Whether the layer leaves out the steps that a mask does not count; to the others they are like any step."""
+    repeats = True
+    """Whether a layer that skips gives, for a step that does not count, its output of the step before; else zeros."""
     draws = False
     """Whether a training pass reads ``mine.seed``."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import _core
 from .._checks import below_one
 from .base import Array, Layer, LayerTape, Signal, Tape
@@ -21,6 +23,8 @@ class Dropout(Layer):
     ----------
     p : float in [0, 1)
         Probability that an element is dropped.
+    per_series : bool, default False
+        Drop a feature in all steps of a series or in none (Tompson et al. 2015; Keras's SpatialDropout1D).
 
     Raises
     ------
@@ -28,9 +32,10 @@ class Dropout(Layer):
         If p is not a number in [0, 1).
     """
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, *, per_series: bool = False) -> None:
         super().__init__()
         self.p = below_one("p", p)
+        self.per_series = bool(per_series)
         self.draws = self.p > 0
 
     def build(self, signal: Signal) -> Signal:
@@ -41,16 +46,23 @@ class Dropout(Layer):
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
         if not (tape.training and self.p):
             return x
-        y = mine.buffers.get("y", x.shape, tape.dtype)
-        _core.dropout(x, y, self.p, mine.seed, tape.n_threads)
+        return self._dropped(x, "y", tape, mine)
+
+    def _dropped(self, x: Array, name: str, tape: Tape, mine: LayerTape) -> Array:
+        """x or its gradient without what this pass drops."""
+        y = mine.buffers.get(name, x.shape, tape.dtype)
+        if self.per_series and x.ndim == 3:
+            factors = np.ones((x.shape[0], x.shape[2]), tape.dtype)
+            _core.dropout(factors, factors, self.p, mine.seed, tape.n_threads)
+            np.multiply(x, factors[:, None, :], out=y)
+        else:
+            _core.dropout(x, y, self.p, mine.seed, tape.n_threads)
         return y
 
     def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
         if not (need_dx and self.p):
             return dy if need_dx else None
-        dx = mine.buffers.get("dx", dy.shape, tape.dtype)
-        _core.dropout(dy, dx, self.p, mine.seed, tape.n_threads)
-        return dx
+        return self._dropped(dy, "dx", tape, mine)
 
     def get_config(self) -> dict[str, Any]:
-        return {"p": self.p}
+        return {"p": self.p, "per_series": self.per_series}

@@ -23,6 +23,9 @@ class Embedding(Layer):
         Number of tokens; inputs are integers from 0 to num_embeddings - 1.
     embedding_dim : int
         Features of a token's vector.
+    mask_token : int, optional
+        The LSTMs behind this layer skip the steps with this token, as `Masking` has it; 0 is what Keras calls
+        ``mask_zero=True``.
 
     Notes
     -----
@@ -32,13 +35,16 @@ class Embedding(Layer):
     Raises
     ------
     TypeError, ValueError
-        If a size is not an integer of at least 1.
+        If a size is not an integer of at least 1, or mask_token is no token.
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, mask_token: int | None = None) -> None:
         super().__init__()
         self.num_embeddings = count("num_embeddings", num_embeddings)
         self.embedding_dim = count("embedding_dim", embedding_dim)
+        self.mask_token = None if mask_token is None else count("mask_token", mask_token, least=0)
+        if self.mask_token is not None and self.mask_token >= self.num_embeddings:
+            raise ValueError(f"mask_token must be one of the tokens 0 to {num_embeddings - 1}, got {mask_token}")
 
     def build(self, signal: Signal) -> Signal:
         if not signal.tokens:
@@ -52,6 +58,8 @@ class Embedding(Layer):
         yield ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), normal)
 
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+        if self.mask_token is not None:
+            tape.mask = x != self.mask_token
         index = np.ascontiguousarray(x).reshape(-1)
         y = mine.buffers.get("y", (*x.shape, self.embedding_dim), tape.dtype)
         _core.embedding_forward(index, self.parameters["weight"], y.reshape(-1, self.embedding_dim), tape.n_threads)
@@ -65,4 +73,8 @@ class Embedding(Layer):
         return None
 
     def get_config(self) -> dict[str, Any]:
-        return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim}
+        return {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "mask_token": self.mask_token,
+        }

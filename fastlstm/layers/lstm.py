@@ -130,6 +130,7 @@ class LSTM(Layer):
     """
 
     reads_padding = False
+    skips = True
 
     def __init__(
         self,
@@ -169,6 +170,7 @@ class LSTM(Layer):
         self.bias = bool(bias)
         self.dropout = below_one("dropout", dropout)
         self.bidirectional = bool(bidirectional)
+        self.repeats = not self.bidirectional
         self.directions = 2 if self.bidirectional else 1
         self.return_sequences = bool(return_sequences)
         self.forget_bias = None if forget_bias is None else real("forget_bias", forget_bias)

@@ -21,6 +21,7 @@ class Pool(Layer):
 
     kind: ClassVar[str]
     """The kernel's name for what is done; see ``csrc/kernels/pooling.h``."""
+    skips = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,0 +1,145 @@
+"""From a path to the two things that a file of Keras's holds: a description of the layers, and HDF5 with the weights.
+
+Nothing is unpacked to the disk, and of a zip only three members are read, all of whose sizes are known before.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import zipfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .hdf5 import MAGIC, Hdf5
+
+__all__ = ["Source", "open_source", "parsed_config"]
+
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_ZIP_MAGIC = b"PK\x03\x04"
+_MAX_GROWTH = 10
+"""How many times larger than the file its unpacked members may be. Keras does not compress, users may; trained weights
+hardly become smaller, but a file of a small model is mostly zeros."""
+_FREE_GROWTH = 1 << 20  # bytes, for such small files
+
+
+class Source(NamedTuple):
+    """What a file holds."""
+
+    config: dict[str, Any] | None
+    """The description of the model; None: the file has weights only."""
+    version: int | None
+    """Keras's major version; None: the file does not tell."""
+    weights: Hdf5
+    root: tuple[str, ...]
+    """The group with the weights."""
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """Reads a ``.keras``, ``.h5`` or ``.weights.h5`` file; ValueError if it is none or is damaged."""
+    info = os.stat(path)
+    if stat.S_ISDIR(info.st_mode):
+        raise ValueError("it is a folder: save the model as one file, model.save('model.keras')")
+    if not stat.S_ISREG(info.st_mode):
+        raise ValueError("it is not a regular file")  # a pipe may block, a device may not end
+    with open(path, "rb") as file:
+        start = file.read(8)
+        if not start.startswith(_ZIP_MAGIC) and start != MAGIC:
+            raise ValueError("it is neither a .keras file (zip) nor a .h5 file (HDF5)")
+        file.seek(0)
+        data = file.read()
+    return _from_hdf5(data) if start == MAGIC else _from_zip(data)
+
+
+def parsed_config(text: str | bytes, what: str) -> dict[str, Any]:
+    """JSON as an object; ValueError if it is none."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{what} is not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is a {type(value).__name__}, expected an object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Readers differ in which of two equal keys they take.
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
+def _from_hdf5(data: bytes) -> Source:
+    weights = Hdf5(data)
+    text = weights.text((), "model_config")
+    version = weights.text((), "keras_version")
+    config = None if text is None else parsed_config(text, "the attribute 'model_config'")
+    root = ("model_weights",) if weights.is_group(("model_weights",)) else ()
+    return Source(config, None if version is None else _major({"keras_version": version}), weights, root)
+
+
+def _from_zip(data: bytes) -> Source:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = _checked_members(archive, len(data))
+            config, metadata, weights = (_member(archive, members[name]) for name in (_CONFIG, _METADATA, _WEIGHTS))
+    except _Refused:
+        raise
+    except Exception as error:  # zipfile lets much through of what its readers of damaged bytes raise
+        raise ValueError(f"the zip archive is damaged ({type(error).__name__}: {error})") from None
+    version = _major(parsed_config(metadata, _METADATA))
+    return Source(parsed_config(config, _CONFIG), version, Hdf5(weights), ())
+
+
+class _Refused(ValueError):
+    """What this module says itself, not zipfile."""
+
+
+def _checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename
+        parts = name.replace("\\", "/").split("/")
+        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in info.orig_filename:
+            raise _Refused(f"the zip archive has a member {name[:200]!r}, whose name leads out of it")
+        if name in members:
+            raise _Refused(f"the zip archive has two members {name[:200]!r}")
+        members[name] = info
+    missing = [name for name in (_CONFIG, _METADATA, _WEIGHTS) if name not in members]
+    if missing:
+        if any(name.startswith("model.weights.") for name in members):
+            raise _Refused(f"{', '.join(missing)} is missing: weights in .npz or in several files are not read")
+        raise _Refused(f"{', '.join(missing)} is missing: only model.save('model.keras') writes such files")
+    needed = sum(members[name].file_size for name in (_CONFIG, _METADATA, _WEIGHTS))
+    if needed > _MAX_GROWTH * size + _FREE_GROWTH:
+        raise _Refused(f"the members claim to unpack to {needed} bytes, the file has {size}")
+    return members
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.flag_bits & 1:
+        raise _Refused(f"{info.filename} is encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _Refused(f"{info.filename} is compressed in another way than deflate")
+    with archive.open(info) as file:
+        data = file.read(info.file_size)
+        # At the end zipfile compares the checksum; a member that goes on is longer than it says.
+        if len(data) != info.file_size or file.read(1):
+            raise _Refused(f"{info.filename} has another length than the archive says")
+    return data
+
+
+def _major(metadata: Mapping[str, Any]) -> int | None:
+    """Keras's major version, 2 or 3; None if it is not there."""
+    version = metadata.get("keras_version")
+    if version is None:
+        return None
+    major = version.partition(".")[0] if isinstance(version, str) else None
+    if major not in ("2", "3"):
+        raise ValueError(f"it was written by Keras {str(version)[:40]!r}, expected version 2 or 3")
+    return int(major)

@@ -1,0 +1,62 @@
+"""The layer that turns series around."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .base import Array, Layer, LayerTape, Signal, Tape
+
+__all__ = ["Reverse"]
+
+
+class Reverse(Layer):
+    """Puts the last step of each series first; padding beyond a case's length stays where it is, as zeros.
+
+    Behind an LSTM with ``reverse=True`` it gives the outputs in the order in which that LSTM made them, which is what
+    Keras's ``go_backwards=True`` does.
+
+    Raises
+    ------
+    ValueError
+        If token ids, or only the last step of each series, come in.
+    """
+
+    def build(self, signal: Signal) -> Signal:
+        if signal.tokens:
+            raise ValueError("Reverse reads numbers and gets token ids: put it behind the fl.Embedding")
+        if not signal.per_step:
+            raise ValueError("Reverse reads (batch, time, features) and gets (batch, features)")
+        return signal
+
+    def why_not_in_pieces(self) -> str:
+        return (
+            "turns series around: it begins at the end of a series, which is not there yet when the series comes piece "
+            "by piece; leave it out"
+        )
+
+    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+        if tape.mask is not None:
+            tape.mask = self._turned(tape.mask, np.empty_like(tape.mask), tape.lengths)
+        mine.saved["lengths"] = tape.lengths
+        return self._turned(x, mine.buffers.get("y", x.shape, tape.dtype), tape.lengths)
+
+    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+        if not need_dx:
+            return None
+        return self._turned(dy, mine.buffers.get("dx", dy.shape, tape.dtype), mine.saved["lengths"])
+
+    @staticmethod
+    def _turned(x: Array, out: Array, lengths: Array | None) -> Array:
+        """x (batch, time, ...) with the steps of each case in reverse order; its own inverse, and its own gradient."""
+        if lengths is None:
+            np.copyto(out, x[:, ::-1])
+        else:
+            out[...] = 0
+            for row, into, length in zip(x, out, lengths, strict=True):
+                into[:length] = row[:length][::-1]
+        return out
+
+    def get_config(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,260 @@
+"""Steps that are skipped: `Masking`, ``Embedding(mask_token=)``, and the layers that skip them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import FINITE_DIFFERENCE, numerical_gradient, relative_error
+
+import fastlstm as fl
+from fastlstm.layers import Layer
+
+COUNTS = np.array(
+    [
+        [1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 0, 0, 0],
+        [0, 0, 1, 1, 1, 1],
+        [0, 1, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 0],
+    ],
+    bool,
+)
+
+# Of float64: the same numbers are added in the same order, but for sums over series that are packed otherwise.
+SAME = 1e-13
+
+
+def series(seed: int = 0, features: int = 3, value: float = 0.0) -> np.ndarray:
+    x = np.random.default_rng(seed).standard_normal((*COUNTS.shape, features))
+    x[~COUNTS] = value
+    return x
+
+
+def stacks(steps: bool) -> list[list[Layer]]:
+    """Stacks that read series of numbers."""
+    return [
+        [fl.LSTM(4, return_sequences=steps)],
+        [fl.LSTM(4, num_layers=2, return_sequences=steps), fl.Dense(2)],
+        [fl.LSTM(4, bidirectional=True, return_sequences=steps), fl.Dense(2)],
+        [fl.Dense(3), fl.LSTM(3, return_sequences=True), fl.LSTM(2, bidirectional=True, return_sequences=steps)],
+        [fl.LSTM(3, bidirectional=True, num_layers=2, merge="sum", return_sequences=True), fl.LSTM(2)]
+        if not steps
+        else [fl.LSTM(3, bidirectional=True, merge="product", return_sequences=True), fl.Activation("tanh")],
+        [fl.LSTM(4, reverse=True, return_sequences=steps)],
+    ]
+
+
+def model_of(layers: list[Layer], masked: bool, seed: int = 3) -> fl.Model:
+    return fl.Model([fl.Masking(), *layers] if masked else layers, input_size=3, dtype="float64", seed=seed)
+
+
+def twin(model: fl.Model, layers: list[Layer]) -> fl.Model:
+    """The model without its first layer, of the same parameters."""
+    other = fl.Model(layers, input_size=3, dtype="float64")
+    other.flat_parameters[:] = model.flat_parameters
+    return other
+
+
+@pytest.mark.parametrize("which", range(6))
+def test_a_case_alone_without_the_skipped_steps(which: int) -> None:
+    """What is skipped has no influence, wherever it stands: the rest alone gives the same."""
+    x = series()
+    model = model_of(stacks(False)[which], True)
+    got = model.predict(x)
+    other = twin(model, stacks(False)[which])
+    for row, counts, out in zip(x, COUNTS, got, strict=True):
+        if counts.any():
+            assert relative_error(out, other.predict(row[None, counts])[0]) <= SAME
+        elif which == 0:
+            assert not out.any()
+
+
+@pytest.mark.parametrize("which", [0, 1, 2, 5])
+def test_outputs_of_skipped_steps(which: int) -> None:
+    """They repeat the step before, or are 0 where there are two directions, for the layer that skips itself."""
+    layers = stacks(True)[which][:1]
+    model = model_of(layers, True)
+    got = model.predict(series())
+    other = twin(model, stacks(True)[which][:1])
+    for row, counts, out in zip(series(), COUNTS, got, strict=True):
+        expected = np.zeros_like(out)
+        if counts.any():
+            expected[counts] = other.predict(row[None, counts])[0]
+        if which != 2:
+            for step in np.flatnonzero(~counts):
+                expected[step] = expected[step - 1] if step else 0
+        assert relative_error(out, expected) <= SAME
+
+
+@pytest.mark.parametrize("steps", [False, True])
+@pytest.mark.parametrize("which", range(6))
+def test_gradients(which: int, steps: bool) -> None:
+    """Of all parameters and of the inputs, against central differences; with lengths beside the mask."""
+    rng = np.random.default_rng(which)
+    model = model_of(stacks(steps)[which], True)
+    x, lengths = series(which), np.array([6, 5, 4, 6, 3])
+    dy = rng.standard_normal(model.forward(x, lengths, training=True).shape)
+
+    def loss() -> float:
+        out = model.forward(x, lengths)
+        inside = (np.arange(6) < lengths[:, None])[..., None] if steps else 1
+        return float((out * dy * inside).sum())
+
+    model.zero_grad()
+    dx = model.backward(dy)
+    assert relative_error(model.flat_gradients, numerical_gradient(loss, model.flat_parameters)) <= FINITE_DIFFERENCE
+    # A skipped step must stay one: only the others are moved.
+    inside = COUNTS & (np.arange(6) < lengths[:, None])
+    moved = numerical_gradient(loss, x)
+    assert relative_error(dx[inside], moved[inside]) <= FINITE_DIFFERENCE
+    assert not dx[~inside].any()
+
+
+def test_padding_at_the_end_is_the_same_as_lengths() -> None:
+    x = series()[[0, 1]]
+    for layers, others in zip(stacks(False), stacks(False), strict=True):
+        model = model_of(layers, True)
+        assert relative_error(model.predict(x), twin(model, others).predict(x, lengths=[6, 3])) <= SAME
+
+
+def test_every_step_counts_again_after_a_pass_with_gaps() -> None:
+    model = model_of(stacks(True)[1], True)
+    whole = np.random.default_rng(1).standard_normal((2, 6, 3))
+    before = model.forward(whole, training=True)
+    model.forward(series(), training=True)
+    model.zero_grad()
+    assert np.array_equal(model.forward(whole, training=True), before)
+    model.backward(np.ones_like(before))
+    other = twin(model, stacks(True)[1])
+    other.zero_grad()
+    assert np.array_equal(other.forward(whole, training=True), before)
+    other.backward(np.ones_like(before))
+    assert relative_error(model.flat_gradients, other.flat_gradients) <= SAME
+
+
+@pytest.mark.parametrize("pool", [fl.LastStep, fl.MeanPool, fl.MaxPool, lambda: fl.AttentionPool(2)])
+def test_pooling_leaves_skipped_steps_out(pool: Callable[[], Layer]) -> None:
+    model = model_of([fl.LSTM(4, return_sequences=True), pool()], True)
+    x = series()
+    other = twin(model, [fl.LSTM(4, return_sequences=True), pool()])
+    for row, counts, out in zip(x, COUNTS, model.predict(x), strict=True):
+        expected = other.predict(row[None, counts])[0] if counts.any() else np.zeros(4)
+        assert relative_error(out, expected) <= SAME
+    dy = np.random.default_rng(0).standard_normal((5, 4))
+    model.forward(x, training=True)
+    model.backward(dy)
+
+    def loss() -> float:
+        return float((model.forward(x) * dy).sum())
+
+    assert relative_error(model.flat_gradients, numerical_gradient(loss, model.flat_parameters)) <= FINITE_DIFFERENCE
+
+
+def test_the_value() -> None:
+    x = series(value=2.5)
+    x[0, 0, 0] = 2.5  # one feature of three
+    first = fl.Model([fl.Masking(2.5), fl.LSTM(4)], input_size=3, seed=1).predict(x)
+    assert np.array_equal(first[1], fl.Model([fl.LSTM(4)], input_size=3, seed=1).predict(x[1:2, :3])[0])
+    assert not np.array_equal(first[0], fl.Model([fl.LSTM(4)], input_size=3, seed=1).predict(x[:1, 1:])[0])
+
+
+def test_tokens() -> None:
+    ids = np.where(COUNTS, np.random.default_rng(0).integers(1, 7, COUNTS.shape), 0)
+    model = fl.Model([fl.Embedding(7, 3, mask_token=0), fl.LSTM(4)], dtype="float64")
+    other = fl.Model([fl.Embedding(7, 3), fl.LSTM(4)], dtype="float64")
+    for row, counts, out in zip(ids, COUNTS, model.predict(ids), strict=True):
+        expected = other.predict(row[None, counts])[0] if counts.any() else np.zeros(4)
+        assert relative_error(out, expected) <= SAME
+    history = model.fit(ids, np.arange(5) % 4, epochs=3, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_save_load_and_copies(tmp_path: Path) -> None:
+    turned = [fl.LSTM(3, return_sequences=True), fl.Reverse(), fl.Dropout(0.5, per_series=True)]
+    for model, x in (
+        (fl.Model([fl.Masking(-1.5), fl.LSTM(3)], input_size=3), series(value=-1.5)),
+        (fl.Model([fl.Embedding(7, 3, mask_token=2), fl.LSTM(3)]), np.arange(30).reshape(5, 6) % 7),
+        (fl.Model(turned, input_size=3), series()),
+    ):
+        model.save(tmp_path / "model.safetensors")
+        loaded = fl.load(tmp_path / "model.safetensors")
+        assert [repr(layer) for layer in loaded.layers] == [repr(layer) for layer in model.layers]
+        assert np.array_equal(loaded.predict(x), model.predict(x))
+
+
+def test_streams_take_only_steps_that_count() -> None:
+    x = series()
+    model = model_of(stacks(False)[1], True)
+    stream = model.stream()
+    for step in np.flatnonzero(COUNTS[3]):
+        answer = stream.step(x[3, step][None]).copy()
+    assert np.array_equal(answer[0], model.predict(x)[3])
+    with pytest.raises(ValueError, match=r"x has a step that Masking\(.*\) skips: leave it out"):
+        stream.step(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="x has a step that Masking"):
+        stream.run(x[3:4])
+    tokens = fl.Model([fl.Embedding(7, 3, mask_token=0), fl.LSTM(4)]).stream(2)
+    tokens.step(np.array([1, 2]))
+    with pytest.raises(ValueError, match="x has a step that Embedding"):
+        tokens.step(np.array([1, 0]))
+    late = fl.Model([fl.Dense(3), fl.Masking(), fl.LSTM(4)], input_size=3)
+    with pytest.raises(ValueError, match="layer 1, Masking.*sees what a scaler or other layers"):
+        late.stream()
+
+
+def test_reverse() -> None:
+    x, lengths = np.arange(24.0).reshape(2, 4, 3), [4, 2]
+    model = fl.Model([fl.Reverse(), fl.LSTM(3)], input_size=3, dtype="float64")
+    forward = fl.Model([fl.LSTM(3)], input_size=3, dtype="float64")
+    assert np.array_equal(model.predict(x), forward.predict(x[:, ::-1]))
+    assert np.array_equal(model.predict(x, lengths)[1], forward.predict(x[1:, 1::-1])[0])
+    turned = fl.Model([fl.LSTM(3, reverse=True, return_sequences=True), fl.Reverse()], input_size=3, dtype="float64")
+    plain = fl.Model([fl.LSTM(3, return_sequences=True)], input_size=3, dtype="float64")
+    assert np.array_equal(turned.predict(x), plain.predict(x[:, ::-1]))
+    out = turned.forward(x, lengths, training=True)
+    dy = np.random.default_rng(0).standard_normal(out.shape)
+    turned.backward(dy)
+
+    def loss() -> float:
+        got = turned.forward(x, lengths)
+        return float((got[0] * dy[0]).sum() + (got[1, :2] * dy[1, :2]).sum())
+
+    assert relative_error(turned.flat_gradients, numerical_gradient(loss, turned.flat_parameters)) <= FINITE_DIFFERENCE
+
+
+def test_reverse_turns_the_mask() -> None:
+    x = series()
+    model = fl.Model([fl.Masking(), fl.Reverse(), fl.LSTM(3)], input_size=3, dtype="float64")
+    other = fl.Model([fl.Masking(), fl.LSTM(3, reverse=True)], input_size=3, dtype="float64")
+    assert relative_error(model.predict(x), other.predict(x)) <= SAME
+
+
+def test_dropout_per_series() -> None:
+    model = fl.Model([fl.Dropout(0.5, per_series=True)], input_size=40, dtype="float64")
+    x = np.ones((3, 5, 40))
+    out = model.forward(x, training=True)
+    assert set(np.unique(out)) == {0.0, 2.0}
+    assert np.array_equal(out, np.repeat(out[:, :1], 5, axis=1))
+    assert not np.array_equal(out[0, 0], out[1, 0])
+    assert np.array_equal(model.backward(x), out)
+    assert np.array_equal(model.forward(x), x)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: fl.Masking("no"), "value must be a number"),
+        (lambda: fl.Masking(float("nan")), "value must be finite"),
+        (lambda: fl.Embedding(5, 2, mask_token=5), "mask_token must be one of the tokens 0 to 4, got 5"),
+        (lambda: fl.Embedding(5, 2, mask_token=-1), "mask_token must be at least 0"),
+        (lambda: fl.Model([fl.Embedding(5, 2), fl.LSTM(2), fl.Masking()]), "Masking reads (batch, time, features)"),
+        (lambda: fl.Model([fl.LSTM(2), fl.Reverse()], input_size=2), "Reverse reads (batch, time, features)"),
+    ],
+)
+def test_wrong_arguments(make: Callable[[], object], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        make()
