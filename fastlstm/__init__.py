@@ -35,6 +35,7 @@ from .layers import (
 from .loading import load
 from .losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
+from .onnx import from_onnx
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .pytorch import from_torch
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
@@ -81,6 +82,7 @@ __all__ = [
     "callbacks",
     "data",
     "datasets",
+    "from_onnx",
     "from_torch",
     "get_num_threads",
     "load",

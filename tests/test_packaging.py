@@ -30,7 +30,7 @@ def test_dependencies():
 
 
 def test_extras_and_licence():
-    assert set(DISTRIBUTION.metadata.get_all("Provides-Extra")) == {"test", "plot", "peers", "bench", "dev"}
+    assert set(DISTRIBUTION.metadata.get_all("Provides-Extra")) == {"test", "onnx", "plot", "peers", "bench", "dev"}
     assert DISTRIBUTION.metadata["License-Expression"] == "Apache-2.0"
     assert DISTRIBUTION.metadata["Requires-Python"] == ">=3.10"
 

@@ -85,6 +85,8 @@ class Layer(ABC):
     """Whether the layer computes on steps beyond a case's length (their results are never used)."""
     draws = False
     """Whether a training pass reads ``mine.seed``."""
+    takes_tokens = False
+    """Whether the layer reads integer token ids, (batch, time), and so must be the first."""
 
     def __init__(self) -> None:
         self.parameters: dict[str, Array] = {}

@@ -35,6 +35,8 @@ class Embedding(Layer):
         If a size is not an integer of at least 1.
     """
 
+    takes_tokens = True
+
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()
         self.num_embeddings = count("num_embeddings", num_embeddings)

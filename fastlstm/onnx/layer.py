@@ -112,8 +112,13 @@ class OnnxGraph(Layer):
             }
         return kept
 
-    def _run(self, x: Array, lengths: Array | None, tape: Tape, mine: LayerTape) -> tuple[Array, Record]:
-        """The graph's output for cases of these lengths; None: all as long as x."""
+    def _run(
+        self, x: Array, lengths: Array | None, tape: Tape, mine: LayerTape, own_passes: bool
+    ) -> tuple[Array, Record]:
+        """The graph's output for cases of these lengths; None: all as long as x.
+
+        A pass through a kernel keeps what its way back needs: runs that go back together need passes of their own.
+        """
         values = {**self._constants(tape, mine), **self.parameters}
         weights = sum(value.size for value in values.values())
         for one in self._graph.inputs:
@@ -131,7 +136,7 @@ class OnnxGraph(Layer):
             dtype=tape.dtype,
             n_threads=tape.n_threads,
             checkpoint_every=tape.checkpoint_every,
-            passes=mine.saved.setdefault("passes", {}) if not tape.training else None,
+            passes=None if own_passes else mine.saved.setdefault("passes", {}),
         )
         wanted = [*self._shapes, self._data] if tape.training else []
         outputs, record = self._program.forward(values, run, wanted)
@@ -157,7 +162,7 @@ class OnnxGraph(Layer):
         alone = lengths is None or self.lengths_input is not None
         parts: list[_Part] = []
         if alone:
-            out, record = self._run(x, lengths, tape, mine)
+            out, record = self._run(x, lengths, tape, mine, False)
             y = np.ascontiguousarray(self._placed(out, batch, time), tape.dtype)
             parts.append(_Part(slice(None), time, record, out.shape))
         else:
@@ -166,7 +171,7 @@ class OnnxGraph(Layer):
             y = np.zeros(shape, tape.dtype)
             for steps in np.unique(lengths):
                 rows = np.flatnonzero(lengths == steps)
-                out, record = self._run(x[rows, :steps], None, tape, mine)
+                out, record = self._run(x[rows, :steps], None, tape, mine, tape.training)
                 placed = self._placed(out, len(rows), int(steps))
                 if self.time_axis is None:
                     y[rows] = placed
@@ -195,17 +200,8 @@ class OnnxGraph(Layer):
         return dx
 
     def get_config(self) -> dict[str, Any]:
-        constants = {name: np.empty(shape, np.float32) for name, shape in self._shapes.items()} | self._graph.constants
-        whole = Graph(
-            self._graph.nodes,
-            self._graph.inputs,
-            self._graph.outputs,
-            constants,
-            self._graph.trainable,
-            self._graph.opset,
-        )
         return {
-            "graph": graph_to_json(whole),
+            "graph": graph_to_json(self._graph, self._shapes),
             "input_size": self.input_size,
             "output_size": self.output_size,
             "time_major": self.time_major,

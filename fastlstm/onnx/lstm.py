@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from .. import _core
 from ..activations import KINDS, Activation
-from ..cell import PLAIN, Cell
-from ..reference import CellWeights, lstm_backward, lstm_forward
+from ..cell import Cell
+from ..reference import CellWeights
 from .nodes import Node
 from .operators import Back, Forward, Inputs, Run, operator, require
 
@@ -160,62 +160,53 @@ class _Walk(NamedTuple):
 
 
 def _run_walk(walk: _Walk, y: Array, hn: Array, cn: Array, lstm: _core.LSTMPass, run: Run) -> Any:
-    """Fills y (B, T, H), hn and cn (B, H); gives a function from dy, dhn, dcn to the dict of gradients.
-
-    The one place that chooses between the kernels and the reference.
-    """
+    """Fills y (B, T, H), hn and cn (B, H); gives a function from dy, dhn, dcn to the dict of gradients."""
     weights = walk.weights
-    if walk.cell == PLAIN and weights.more == CellWeights():
-        lstm.forward(
-            walk.x,
-            *weights[:4],
-            lengths=walk.lengths,
-            h0=walk.h0,
-            c0=walk.c0,
-            y=y,
-            hn=hn,
-            cn=cn,
-            reverse=walk.reverse,
-            training=run.training,
-            checkpoint_every=run.checkpoint_every,
-            n_threads=run.n_threads,
-        )
-
-        def back(dy: Array | None, dhn: Array | None, dcn: Array | None) -> dict[str, Array]:
-            gradients = {
-                "x": np.zeros_like(walk.x),
-                "weight_ih": np.zeros_like(weights.weight_ih),
-                "weight_hh": np.zeros_like(weights.weight_hh),
-                "bias": np.zeros_like(weights.weight_hh[:, 0]),
-                "h0": np.zeros_like(walk.h0),
-                "c0": np.zeros_like(walk.c0),
-            }
-            lstm.backward(
-                dy=dy,
-                dhn=dhn,
-                dcn=dcn,
-                dx=gradients["x"],
-                dweight_ih=gradients["weight_ih"],
-                dweight_hh=gradients["weight_hh"],
-                dbias_ih=gradients["bias"],
-                dh0=gradients["h0"],
-                dc0=gradients["c0"],
-                n_threads=run.n_threads,
-            )
-            return gradients
-
-        return back
-    y[...], hn[...], cn[...], trace = lstm_forward(
+    lstm.forward(
         walk.x,
         *weights[:4],
         lengths=walk.lengths,
         h0=walk.h0,
         c0=walk.c0,
+        y=y,
+        hn=hn,
+        cn=cn,
         reverse=walk.reverse,
+        training=run.training,
+        checkpoint_every=run.checkpoint_every,
+        n_threads=run.n_threads,
         cell=walk.cell,
         more=weights.more,
     )
-    return lambda dy, dhn, dcn: lstm_backward(trace, dy, dhn, dcn)
+
+    def back(dy: Array | None, dhn: Array | None, dcn: Array | None) -> dict[str, Array]:
+        gradients = {
+            "x": np.zeros_like(walk.x, order="C"),
+            "weight_ih": np.zeros_like(weights.weight_ih),
+            "weight_hh": np.zeros_like(weights.weight_hh),
+            "bias": np.zeros_like(weights.weight_hh[:, 0]),
+            "h0": np.zeros_like(walk.h0),
+            "c0": np.zeros_like(walk.c0),
+        }
+        peepholes = weights.more.peepholes
+        if peepholes is not None:
+            gradients["peepholes"] = np.zeros_like(peepholes)
+        lstm.backward(
+            dy=dy,
+            dhn=dhn,
+            dcn=dcn,
+            dx=gradients["x"],
+            dweight_ih=gradients["weight_ih"],
+            dweight_hh=gradients["weight_hh"],
+            dbias_ih=gradients["bias"],
+            dh0=gradients["h0"],
+            dc0=gradients["c0"],
+            n_threads=run.n_threads,
+            d_more=CellWeights(peepholes=gradients.get("peepholes")),
+        )
+        return gradients
+
+    return back
 
 
 def _checked(inputs: Inputs, settings: LSTMSettings) -> tuple[list[Array | None], tuple[int, int, int, int, int]]:

@@ -172,8 +172,8 @@ def _array_from_json(value: Any, what: str) -> Array:
     return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
 
 
-def graph_to_json(graph: Graph) -> dict[str, Any]:
-    """Everything about a graph but its parameters' values, for `graph_from_json`."""
+def graph_to_json(graph: Graph, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Everything about a graph but its parameters' values, of which these are the shapes, for `graph_from_json`."""
     return {
         "opset": graph.opset,
         "inputs": [
@@ -194,9 +194,9 @@ def graph_to_json(graph: Graph) -> dict[str, Any]:
             }
             for node in graph.nodes
         ],
-        "parameters": {name: list(graph.constants[name].shape) for name in sorted(graph.trainable)},
+        "parameters": {name: list(shape) for name, shape in parameters.items()},
         "constants": {
-            name: _array_to_json(value) for name, value in graph.constants.items() if name not in graph.trainable
+            name: _array_to_json(value) for name, value in graph.constants.items() if name not in parameters
         },
     }
 

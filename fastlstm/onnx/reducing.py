@@ -217,7 +217,7 @@ operator("LogSoftmax", 1, axis=int)(_softmax)
 # ---------------------------------------------------------------------------------------------- normalisations
 
 
-@operator("LayerNormalization", (2, 3), since=17, axis=int, epsilon=float, stash_type=int)
+@operator("LayerNormalization", (2, 3), outputs=3, since=17, axis=int, epsilon=float, stash_type=int)
 def _layer_normalization(node: Node) -> Forward:
     given, eps = node.attributes.get("axis", -1), node.attributes.get("epsilon", 1e-5)
 
@@ -248,7 +248,8 @@ def _layer_normalization(node: Node) -> Forward:
                 result.append(None if bias is None else unbroadcast(d, bias.shape))
             return result
 
-        return [y], back
+        mean = np.asarray(x.mean(axis=axes, keepdims=True))
+        return [y, mean, scale][: len(node.outputs)], back
 
     return forward
 
