@@ -18,7 +18,7 @@ Gradients = Sequence[Array | None]
 
 # ---------------------------------------------------------------------------------------------- of one number
 
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "Sigmoid": "sigmoid",
     "Tanh": "tanh",
     "Relu": "relu",
@@ -31,10 +31,13 @@ _ACTIVATIONS = {
 }
 """Operators that `fastlstm.activations` has, with the same defaults."""
 
+ACTIVATION_OPERATORS = {name: operator for operator, name in ACTIVATIONS.items()}
+"""The same the other way round."""
+
 
 def activation_of(node: Node) -> Activation:
     """The activation that a node of one of these operators is."""
-    name = _ACTIVATIONS[node.op]
+    name = ACTIVATIONS[node.op]
     alpha, beta = KINDS[name]
     return Activation(name, float(node.attributes.get("alpha", alpha)), float(node.attributes.get("beta", beta)))
 
@@ -50,7 +53,7 @@ def _activation(node: Node) -> Forward:
     return forward
 
 
-for _name, _kind in _ACTIVATIONS.items():
+for _name, _kind in ACTIVATIONS.items():
     _given: dict[str, type] = {}
     if KINDS[_kind] != (0.0, 0.0):
         _given["alpha"] = float

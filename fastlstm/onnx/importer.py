@@ -194,7 +194,7 @@ def _as_graph(
     kept = tuple(one for one in graph.inputs if one.name in (data.name, lengths))
     graph = Graph(graph.nodes, kept, graph.outputs, graph.constants, graph.trainable, graph.opset)
     probe = _Probe(graph, data, lengths, 0 if tokens else size or 0, time_major, dtype)
-    batch_axis, time_axis, features = probe.axes()
+    batch_axis, time_axis, features, rank = probe.axes()
     layer = OnnxGraph(
         graph_to_json(graph, {name: value.shape for name, value in parameters.items()}),
         input_size=0 if tokens else size or 0,
@@ -203,6 +203,7 @@ def _as_graph(
         lengths_input=lengths,
         batch_axis=batch_axis,
         time_axis=time_axis,
+        output_rank=rank,
     )
     model = Model([layer], input_size=None if tokens else size, dtype=dtype, seed=seed)
     model.load_state_dict({f"0.{name}": value for name, value in parameters.items()})
@@ -259,8 +260,8 @@ class _Probe:
                 if batch * time <= 2**16:
                     yield batch, time
 
-    def axes(self) -> tuple[int, int | None, int]:
-        """The axis of the cases, that of the steps or None, and the features of a step or case."""
+    def axes(self) -> tuple[int, int | None, int, int]:
+        """The axis of the cases, that of the steps or None, the features of a step or case, the number of axes."""
         error: ValueError | None = None
         for batch, time in self._sizes():
             try:
@@ -283,7 +284,7 @@ class _Probe:
             features *= 1 if k in (batch_axis, time_axis) else n
         if features < 1:
             raise ValueError(f"the output has shape {shape} for {batch} cases of {time} steps: no features")
-        return batch_axis, time_axis, features
+        return batch_axis, time_axis, features, len(shape)
 
     def _moved(self, shape: tuple[int, ...], batch: int, time: int) -> list[int] | None:
         """The axes that differ for other sizes; None if the graph takes no others."""

@@ -42,8 +42,8 @@ class OnnxGraph(Layer):
         Whether the graph reads (time, batch, ...).
     lengths_input : str or None
         The graph's input for the numbers of valid steps.
-    batch_axis, time_axis : int or None
-        Of the graph's output. Without an axis of time the layer's output is (batch, features); all further axes are
+    batch_axis, time_axis, output_rank : int or None
+        Axes of the graph's output, and their number. Without an axis of time the layer's output is (batch, features); all further axes are
         flattened into the features.
 
     Notes
@@ -66,6 +66,7 @@ class OnnxGraph(Layer):
         lengths_input: str | None,
         batch_axis: int,
         time_axis: int | None,
+        output_rank: int,
     ) -> None:
         super().__init__()
         self._graph, self._shapes = graph_from_json(graph)
@@ -76,8 +77,11 @@ class OnnxGraph(Layer):
         self.lengths_input = lengths_input
         self.batch_axis = count("batch_axis", batch_axis, least=0)
         self.time_axis = None if time_axis is None else count("time_axis", time_axis, least=0)
-        if self.batch_axis == self.time_axis:
-            raise ValueError(f"batch and time are both axis {self.time_axis} of the output")
+        self.output_rank = count("output_rank", output_rank)
+        if self.batch_axis == self.time_axis or max(self.batch_axis, self.time_axis or 0) >= self.output_rank:
+            raise ValueError(
+                f"axis {self.batch_axis} for the cases and {self.time_axis} for the steps do not fit {output_rank} axes"
+            )
         names = [one.name for one in self._graph.inputs]
         others = [name for name in names if name != lengths_input]
         if len(others) != 1 or (lengths_input is not None and lengths_input not in names):
@@ -145,8 +149,8 @@ class OnnxGraph(Layer):
     def _placed(self, out: Array, batch: int, time: int) -> Array:
         """The graph's output as (batch, time, features) or (batch, features)."""
         axes = [self.batch_axis, *([] if self.time_axis is None else [self.time_axis])]
-        if out.ndim <= max(axes):
-            raise ValueError(f"the graph's output has shape {out.shape}, expected more axes")
+        if out.ndim != self.output_rank:
+            raise ValueError(f"the graph's output has shape {out.shape}, expected {self.output_rank} axes")
         moved = np.moveaxis(out, axes, range(len(axes)))
         shape = (batch, *([] if self.time_axis is None else [time]), self.output_size)
         if moved.shape[: len(axes)] != shape[:-1] or moved.size != int(np.prod(shape)):
@@ -208,6 +212,7 @@ class OnnxGraph(Layer):
             "lengths_input": self.lengths_input,
             "batch_axis": self.batch_axis,
             "time_axis": self.time_axis,
+            "output_rank": self.output_rank,
         }
 
     def __repr__(self) -> str:

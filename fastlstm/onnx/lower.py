@@ -21,7 +21,7 @@ from ..activations import SIGMOID, TANH, Activation
 from ..cell import Cell
 from ..data import Standardizer
 from ..layers import LSTM, Dense, Dropout, Embedding, Layer
-from .elementwise import _ACTIVATIONS, activation_of
+from .elementwise import ACTIVATIONS, activation_of
 from .lstm import kernel_weights, lstm_settings
 from .nodes import Graph, Node
 from .operators import Run, axes_of, axis_of, make_forward
@@ -796,7 +796,7 @@ _HANDLERS: dict[str, Callable[[_Walk, Node, Sequence[Any]], list[Any]]] = {
     "Flatten": _flatten, "Gather": _gather, "Gemm": _gemm, "Identity": _identity, "LSTM": _lstm, "MatMul": _matmul,
     "ReduceMax": _reduce, "ReduceMean": _reduce, "Reshape": _reshape, "Shape": _shape_of, "Slice": _slice,
     "Softmax": _activation, "Split": _split, "Squeeze": _squeeze, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
-    **dict.fromkeys(_ACTIVATIONS, _activation),
+    **dict.fromkeys(ACTIVATIONS, _activation),
 }  # fmt: skip
 
 

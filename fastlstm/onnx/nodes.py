@@ -157,7 +157,7 @@ def in_order(nodes: Sequence[Node], given: Iterable[str]) -> tuple[Node, ...]:
 
 
 def _array_to_json(array: Array) -> dict[str, Any]:
-    data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    data = array.astype(array.dtype.newbyteorder("<")).tobytes()
     return {"dtype": array.dtype.name, "shape": list(array.shape), "data": base64.b64encode(data).decode()}
 
 
