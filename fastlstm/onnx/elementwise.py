@@ -59,7 +59,7 @@ for _name, _kind in ACTIVATIONS.items():
         _given["alpha"] = float
     if _kind == "hard_sigmoid":
         _given["beta"] = float
-    operator(_name, 1, **_given)(_activation)
+    operator(_name, 1, outputs=1, since=1, **_given)(_activation)
 
 
 def _number(x: Array | None) -> Array:

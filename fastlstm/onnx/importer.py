@@ -89,7 +89,7 @@ def from_onnx(
 def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, seed: int) -> Model:
     data, lengths = _inputs(graph)
     tokens = np.dtype(data.dtype).kind in "iu"
-    kind = np.dtype(np.float32)
+    kind: np.dtype[Any] = np.dtype(np.float32)
     for name in graph.trainable:
         value = graph.constants[name]
         if not np.isfinite(value).all():
@@ -154,9 +154,7 @@ def _cast(values: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]
     return result
 
 
-def _lowered(
-    chain: Chain, tokens: bool, size: int | None, graph: Graph, dtype: np.dtype[Any], seed: int
-) -> Model:
+def _lowered(chain: Chain, tokens: bool, size: int | None, graph: Graph, dtype: np.dtype[Any], seed: int) -> Model:
     if not tokens and size is None:
         first = chain.weights.get("0.weight_ih_l0", chain.weights.get("0.weight"))
         size = None if first is None or first.ndim != 2 else int(first.shape[1])
@@ -232,8 +230,7 @@ class _Probe:
         self.program = Program(graph)
         self.data, self.lengths, self.size, self.time_major, self.dtype = data, lengths, size, time_major, dtype
         self.constants = {
-            name: value.astype(dtype) if value.dtype.kind == "f" else value
-            for name, value in graph.constants.items()
+            name: value.astype(dtype) if value.dtype.kind == "f" else value for name, value in graph.constants.items()
         }
         self.weights = sum(value.size for value in graph.constants.values())
 

@@ -43,8 +43,8 @@ class OnnxGraph(Layer):
     lengths_input : str or None
         The graph's input for the numbers of valid steps.
     batch_axis, time_axis, output_rank : int or None
-        Axes of the graph's output, and their number. Without an axis of time the layer's output is (batch, features); all further axes are
-        flattened into the features.
+        Axes of the graph's output, and their number. Without an axis of time the layer's output is (batch, features);
+        all further axes are flattened into the features.
 
     Notes
     -----

@@ -22,7 +22,7 @@ from ..cell import Cell
 from ..data import Standardizer
 from ..layers import LSTM, Dense, Dropout, Embedding, Layer
 from .elementwise import ACTIVATIONS, activation_of
-from .lstm import kernel_weights, lstm_settings
+from .lstm import all_inputs, kernel_weights, lstm_settings
 from .nodes import Graph, Node
 from .operators import Run, axes_of, axis_of, make_forward
 
@@ -69,8 +69,13 @@ class Fill:
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """The input for the numbers of valid steps."""
+class Marks:
+    """Numbers of the steps, lengths of the cases, or which steps of which cases are valid."""
+
+    kind: str
+    """``steps``, ``lengths`` or ``valid``."""
+    axes: tuple[str, ...]
+    """``time``, ``cases`` and ``1``."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class _Walk:
         self._folding = Run(0, weights)
         for one in graph.inputs:
             if one.name == lengths:
-                self.values[one.name] = Lengths()
+                self.values[one.name] = Marks("lengths", ("cases",))
             elif one.name == data:
                 shape = one.shape or (None, None, None)
                 sizes: list[Any] = [
@@ -324,7 +329,7 @@ def _cast(walk: _Walk, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if isinstance(value, Signal):
         if ("f" in value.axes or "h" in value.axes) != floating:
             raise NoChain(str(node))
-    elif floating:
+    elif floating or node.attributes.get("to") not in (6, 7):
         raise NoChain(str(node))
     return [value]
 
@@ -441,6 +446,11 @@ def _unsqueeze(walk: _Walk, node: Node, inputs: Sequence[Any]) -> list[Any]:
         raise NoChain(str(node))
     if isinstance(value, Fill):
         return [value]
+    if isinstance(value, Marks):
+        labels = iter(value.axes)
+        rank = len(value.axes) + len(axes)
+        new = axes_of(axes, rank)
+        return [replace(value, axes=tuple("1" if k in new else next(labels) for k in range(rank)))]
     if isinstance(value, Sizes):
         if len(axes) != 1 or value.array.ndim != 0:
             raise NoChain(str(node))
@@ -611,6 +621,38 @@ def _filled(walk: _Walk, node: Node, inputs: Sequence[Any]) -> list[Any]:
     return [Fill(float(value.flat[0]))]
 
 
+def _range(walk: _Walk, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """0, 1, 2 ... for each step."""
+    start, limit, step = (_vector(one, node) for one in inputs)
+    if start != [0] or step != [1] or not isinstance(limit[0], Size) or limit[0].axis != walk.time:
+        raise NoChain(str(node))
+    return [Marks("steps", ("time",))]
+
+
+def _less(walk: _Walk, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """Which steps are valid."""
+    steps, lengths = inputs
+    if not isinstance(steps, Marks) or not isinstance(lengths, Marks) or len(steps.axes) != len(lengths.axes):
+        raise NoChain(str(node))
+    pairs = list(zip(steps.axes, lengths.axes, strict=True))
+    if (steps.kind, lengths.kind) != ("steps", "lengths") or any("1" not in pair for pair in pairs):
+        raise NoChain(str(node))
+    return [Marks("valid", tuple(b if a == "1" else a for a, b in pairs))]
+
+
+def _where(walk: _Walk, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """Zeros beyond the lengths, which a model has there anyway."""
+    valid, signal, other = inputs
+    if not isinstance(valid, Marks) or valid.kind != "valid" or not isinstance(signal, Signal) or not _is_zero(other):
+        raise NoChain(str(node))
+    if not isinstance(other, Known) or other.array.size != 1 or len(valid.axes) != len(signal.axes):
+        raise NoChain(str(node))
+    names = {walk.time: "time", {"a0": "a1", "a1": "a0"}.get(walk.time or "", ""): "cases"}
+    if any(mark not in ("1", names.get(axis)) for mark, axis in zip(valid.axes, signal.axes, strict=True)):
+        raise NoChain(str(node))
+    return [signal]
+
+
 # ---------------------------------------------------------------------------------------------- layers
 
 
@@ -716,14 +758,14 @@ def _is_zero(value: Any) -> bool:
 
 
 def _lstm(walk: _Walk, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    x, w, r, b, lengths, h0, c0, p = [*inputs, *([None] * (8 - len(inputs)))]
+    x, w, r, b, lengths, h0, c0, p = all_inputs(inputs)
     settings = lstm_settings(node)
     weights = [w, r, b, p]
     if not all(one is None or isinstance(one, Known) for one in weights) or None in (w, r):
         raise NoChain(str(node))
     if not _is_zero(h0) or not _is_zero(c0):
         raise NoChain(f"{node} begins with states that are not zero")
-    if (lengths is not None) != walk.has_lengths or not (lengths is None or isinstance(lengths, Lengths)):
+    if (lengths is not None) != walk.has_lengths or not (lengths is None or lengths == Marks("lengths", ("cases",))):
         raise NoChain(str(node))
     signal = walk.top(x, node)
     arrays = [None if one is None else one.array for one in weights]
@@ -763,7 +805,7 @@ def _checked_weights(
     arrays: Sequence[Array | None], reverse: Sequence[bool], hidden_size: int | None, features: Any, node: Node
 ) -> tuple[int, int]:
     """Hidden and input size; ValueError if the weights do not fit each other."""
-    w, r, b, p = arrays
+    w, r = arrays[:2]
     assert w is not None and r is not None
     n = len(reverse)
     hidden = r.shape[-1] if r.ndim == 3 else 0
@@ -793,9 +835,11 @@ def _named(weights: Any, suffix: str) -> dict[str, Array]:
 _HANDLERS: dict[str, Callable[[_Walk, Node, Sequence[Any]], list[Any]]] = {
     "Add": _arithmetic, "Sub": _arithmetic, "Mul": _arithmetic, "Div": _arithmetic,
     "Cast": _cast, "Concat": _concat, "ConstantOfShape": _filled, "Dropout": _dropout, "Expand": _filled,
-    "Flatten": _flatten, "Gather": _gather, "Gemm": _gemm, "Identity": _identity, "LSTM": _lstm, "MatMul": _matmul,
-    "ReduceMax": _reduce, "ReduceMean": _reduce, "Reshape": _reshape, "Shape": _shape_of, "Slice": _slice,
+    "Flatten": _flatten, "Gather": _gather, "Gemm": _gemm, "Identity": _identity, "Less": _less,
+    "LSTM": _lstm, "MatMul": _matmul, "Range": _range, "ReduceMax": _reduce, "ReduceMean": _reduce, "Reshape": _reshape,
+    "Shape": _shape_of, "Slice": _slice,
     "Softmax": _activation, "Split": _split, "Squeeze": _squeeze, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
+    "Where": _where,
     **dict.fromkeys(ACTIVATIONS, _activation),
 }  # fmt: skip
 
@@ -833,7 +877,9 @@ def lower(
         reason = str(stop)
     found = None if walk.time is None else walk.time == "a0"
     if found is not None and time_major is not None and found != time_major:
-        raise ValueError(f"time_major is {time_major}, but the graph gives axis {walk.time[1:]} to its LSTM as time")
+        raise ValueError(
+            f"time_major is {time_major}, but the graph gives axis {(walk.time or '')[1:]} to its LSTM as time"
+        )
     if reason:
         return reason, found
     if found is None:

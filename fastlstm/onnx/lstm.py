@@ -19,7 +19,7 @@ from ..reference import CellWeights
 from .nodes import Node
 from .operators import Back, Forward, Inputs, Run, operator, require
 
-__all__ = ["DIRECTIONS", "GATES", "PEEPHOLES", "LSTMSettings", "lstm_settings"]
+__all__ = ["DIRECTIONS", "GATES", "PEEPHOLES", "LSTMSettings", "all_inputs", "lstm_settings"]
 
 Array = npt.NDArray[Any]
 
@@ -209,9 +209,15 @@ def _run_walk(walk: _Walk, y: Array, hn: Array, cn: Array, lstm: _core.LSTMPass,
     return back
 
 
+def all_inputs(inputs: Sequence[Any]) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any]:
+    """The inputs of a node, with None for those that are left out at the end."""
+    x, w, r, b, lengths, h0, c0, p = list(inputs) + [None] * (8 - len(inputs))
+    return x, w, r, b, lengths, h0, c0, p
+
+
 def _checked(inputs: Inputs, settings: LSTMSettings) -> tuple[list[Array | None], tuple[int, int, int, int, int]]:
     """The inputs, as many as there may be, and D, B, T, I, H; ValueError if shapes or types do not fit."""
-    x, w, r, b, lengths, h0, c0, p = [*inputs, *([None] * (8 - len(inputs)))]
+    x, w, r, b, lengths, h0, c0, p = all_inputs(inputs)
     assert x is not None and w is not None and r is not None
     require(x.ndim == 3, f"X has shape {x.shape}, expected three axes")
     directions = len(settings.reverse)
@@ -298,10 +304,16 @@ def _lstm(node: Node) -> Forward:
         def back(d: Sequence[Array | None], needs: Sequence[bool]) -> Sequence[Array | None]:
             dy, dhn, dcn = [*d, None, None][:3]
             if dy is not None:
-                dy = np.ascontiguousarray(dy.transpose(2, 0, 1, 3) if settings.batch_first else dy.transpose(1, 2, 0, 3))
+                order = (2, 0, 1, 3) if settings.batch_first else (1, 2, 0, 3)
+                dy = np.ascontiguousarray(dy.transpose(order))
             if settings.batch_first:
                 dhn, dcn = (None if one is None else one.transpose(1, 0, 2) for one in (dhn, dcn))
-            of_w, of_r, of_b, of_p, of_h, of_c = ([] for _ in range(6))  # type: tuple[list[Array], ...]
+            of_w: list[Array] = []
+            of_r: list[Array] = []
+            of_b: list[Array] = []
+            of_p: list[Array] = []
+            of_h: list[Array] = []
+            of_c: list[Array] = []
             dx = np.zeros(series.shape, work)
             for k, one in enumerate(backs):
                 found = one(

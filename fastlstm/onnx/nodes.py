@@ -195,9 +195,7 @@ def graph_to_json(graph: Graph, parameters: Mapping[str, tuple[int, ...]]) -> di
             for node in graph.nodes
         ],
         "parameters": {name: list(shape) for name, shape in parameters.items()},
-        "constants": {
-            name: _array_to_json(value) for name, value in graph.constants.items() if name not in parameters
-        },
+        "constants": {name: _array_to_json(value) for name, value in graph.constants.items() if name not in parameters},
     }
 
 

@@ -9,8 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from .nodes import Node
-from .operators import Back, Forward, Inputs, Run, axes_of, axis_of, integer_list, integers, operator, require
-from .operators import unbroadcast
+from .operators import (
+    Back,
+    Forward,
+    Inputs,
+    Run,
+    axes_of,
+    axis_of,
+    integer_list,
+    integers,
+    operator,
+    require,
+    unbroadcast,
+)
 
 Array = npt.NDArray[Any]
 Gradients = Sequence[Array | None]

@@ -161,8 +161,7 @@ def _slice(node: Node) -> Forward:
             return [None if one is None else integer_list(one, "a limit") for one in values] + [None]
         parts = [*inputs[1:], *([None] * (5 - len(inputs)))]
         return [integers(parts[0], "starts"), integers(parts[1], "ends")] + [
-            None if one is None else integers(one, what)
-            for one, what in zip(parts[2:], ("axes", "steps"), strict=True)
+            None if one is None else integers(one, what) for one, what in zip(parts[2:], ("axes", "steps"), strict=True)
         ]
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
@@ -243,7 +242,9 @@ def _split(node: Node) -> Forward:
             known = [d for d in dy if d is not None]
             if not known:
                 return [None] * len(inputs)
-            whole = [np.zeros(part.shape, known[0].dtype) if d is None else d for d, part in zip(dy, parts, strict=True)]
+            whole = [
+                np.zeros(part.shape, known[0].dtype) if d is None else d for d, part in zip(dy, parts, strict=True)
+            ]
             return [np.concatenate(whole, axis=axis), *([None] * (len(inputs) - 1))]
 
         return parts, back
@@ -277,7 +278,8 @@ def _gather(node: Node) -> Forward:
                 rows = np.ascontiguousarray(dy[0]).reshape(-1, x.shape[1])
                 _core.embedding_backward(np.ascontiguousarray(at).reshape(-1), rows, dx, run.n_threads)
             else:
-                np.add.at(dx, (slice(None),) * axis + (at,), dy[0])
+                into: Any = (slice(None),) * axis + (at,)
+                np.add.at(dx, into, dy[0])
             return [dx, None]
 
         return [np.take(x, index, axis=axis)], back

@@ -159,9 +159,7 @@ class _Writer:
             if self.time_major:
                 signal = self.add("Transpose", [signal], perm=[1, 0, 2])
         self.add("Identity", [signal], ["y"])
-        out = helper.make_tensor_value_info(
-            "y", element, [*(shape if self.per_step else shape[:1]), model.output_size]
-        )
+        out = helper.make_tensor_value_info("y", element, [*(shape if self.per_step else shape[:1]), model.output_size])
         inputs = [data]
         if self.lengths:
             inputs.append(helper.make_tensor_value_info("lengths", self.onnx.TensorProto.INT32, ["batch"]))
@@ -171,9 +169,9 @@ class _Writer:
             producer_name="fastlstm",
             producer_version=__version__,
             opset_imports=[helper.make_opsetid("", self.opset)],
-            ir_version=IR_VERSION if self.opset <= OPSET else helper.find_min_ir_version_for(
-                [helper.make_opsetid("", self.opset)]
-            ),
+            ir_version=IR_VERSION
+            if self.opset <= OPSET
+            else helper.find_min_ir_version_for([helper.make_opsetid("", self.opset)]),
         )
         self.onnx.checker.check_model(proto)
         return proto
@@ -243,7 +241,7 @@ class _Writer:
         if function.name == "scaled_tanh":
             signal = self.add("Tanh", [self.add("Mul", [signal, self.constant(function.beta)])])
             return str(self.add("Mul", [signal, self.constant(function.alpha)]))
-        attributes = {}
+        attributes: dict[str, Any] = {}
         if function.name in TAKES_ALPHA:
             attributes["alpha"] = function.alpha
         if function.name in TAKES_BETA:
