@@ -1,6 +1,6 @@
 """The interface that ONNX asks of its backends (``onnx.backend.base``): whole models with any inputs, or single nodes.
 
-Inference only; `fastlstm.from_onnx` makes a model that trains. Needs the package onnx (``pip install 'fastlstm[onnx]'``).
+Inference only; `fastlstm.from_onnx` makes a model that trains. Both need the package onnx: ``fastlstm[onnx]``.
 """
 
 from __future__ import annotations
