@@ -137,8 +137,10 @@ def test_each_activation_in_each_place_against_onnx_runtime(name: str, place: in
     names = ["Sigmoid", "Tanh", "Tanh", "HardSigmoid", "Softsign", "ScaledTanh"]
     names[place] = name
     more = parameters_of(names, rng) if given else {}
-    if not given and any(ACTIVATION_NAMES[one.lower()] in ("affine", "scaled_tanh") for one in names[:3]):
-        # ONNX gives these two no defaults; ours are 1 (and 0 for affine's beta).
+    own = ("affine", "scaled_tanh", "thresholded_relu")
+    if not given and any(ACTIVATION_NAMES[one.lower()] in own for one in names[:3]):
+        # ONNX gives the first two no defaults; ours are 1 (and 0 for affine's beta). That of the third is 1, as in
+        # ONNX's operator ThresholdedRelu; ONNX Runtime takes 0.
         alphas = [KINDS[ACTIVATION_NAMES[one.lower()]] for one in names]
         kinds = [ACTIVATION_NAMES[one.lower()] for one in names]
         more = {
@@ -159,6 +161,19 @@ def test_each_activation_in_each_place_against_onnx_runtime(name: str, place: in
     )
     got, expected = run_both(case)
     assert worst(got, expected) <= 5 * FLOAT32 * max(1.0, max(float(np.abs(one).max()) for one in expected))
+
+
+def test_defaults_of_activations_are_those_of_the_operators() -> None:
+    for name, more in (
+        ("ThresholdedRelu", {"activation_alpha": [1.0]}),
+        ("LeakyRelu", {"activation_alpha": [0.01]}),
+        ("Elu", {"activation_alpha": [1.0]}),
+        ("HardSigmoid", {"activation_alpha": [0.2], "activation_beta": [0.5]}),
+    ):
+        fixed = {"direction": "forward", "outputs": ("Y",), "activations": ["Sigmoid", name, "Tanh"]}
+        given, default = (LSTMCase(np.random.default_rng(0), **fixed, **one) for one in (more, {}))
+        (y,), (expected,) = (onnx_backend.run_model(one.model(), one.feed()) for one in (default, given))
+        np.testing.assert_allclose(y, expected, rtol=0, atol=FLOAT32)
 
 
 # ---------------------------------------------------------------------------------------------- the reference

@@ -124,7 +124,7 @@ def _cast_to(x: Array, dtype: np.dtype[Any]) -> tuple[list[Array], Back]:
 
     def back(dy: Gradients, needs: Sequence[bool]) -> Gradients:
         through = dy[0] is not None and before.kind == "f" and dtype.kind == "f"
-        return [dy[0].astype(before) if through and dy[0] is not None else None, None]
+        return [dy[0].astype(before) if through and dy[0] is not None else None]
 
     return [y], back
 
@@ -148,7 +148,8 @@ def _cast_like(node: Node) -> Forward:
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
         x, like = inputs
         assert x is not None and like is not None
-        return _cast_to(x, like.dtype)
+        y, back = _cast_to(x, like.dtype)
+        return y, lambda dy, needs: [*back(dy, needs), None]
 
     return forward
 

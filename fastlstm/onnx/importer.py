@@ -252,10 +252,13 @@ class _Probe:
         """Cases and steps to try: what the file says, then what exporters take as examples."""
         declared = self.data.shape or (None, None)
         steps, cases = (declared[0], declared[1]) if self.time_major else (declared[1], declared[0])
-        for time in [steps] if isinstance(steps, int) else [5, 7, *range(1, 65)]:
-            for batch in [cases] if isinstance(cases, int) else [3, 1]:
-                if batch * time <= 2**16:
-                    yield batch, time
+        times = [steps] if isinstance(steps, int) else [5, 7, *range(1, 65)]
+        batches = [cases] if isinstance(cases, int) else [3, 1, 2, 4, 5, 8, 10, 16, 32, 64]
+        tried = dict.fromkeys([(batch, times[0]) for batch in batches] + [(batches[0], time) for time in times])
+        tried.update(dict.fromkeys((1, time) for time in times if len(batches) > 1))
+        for batch, time in tried:
+            if batch * time <= 2**16:
+                yield batch, time
 
     def axes(self) -> tuple[int, int | None, int, int]:
         """The axis of the cases, that of the steps or None, the features of a step or case, the number of axes."""
