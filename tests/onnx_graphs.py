@@ -33,6 +33,11 @@ def model_of(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
 
 
+def op(name: str, inputs: str, outputs: str = "y", **attributes: Any) -> Any:
+    """A node; its inputs and outputs with commas between them."""
+    return helper.make_node(name, inputs.split(","), outputs.split(","), **attributes)
+
+
 class LSTMCase:
     """One LSTM node with all its inputs, small enough to run hundreds of."""
 

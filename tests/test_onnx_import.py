@@ -11,7 +11,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 from helpers import FINITE_DIFFERENCE, numerical_gradient, relative_error  # noqa: E402
 from onnx import helper, numpy_helper  # noqa: E402
-from onnx_graphs import LSTMCase, model_of  # noqa: E402
+from onnx_graphs import LSTMCase, model_of, op  # noqa: E402
 
 import fastlstm as fl  # noqa: E402
 from fastlstm import onnx_backend  # noqa: E402
@@ -192,10 +192,6 @@ def check_gradients(model: fl.Model, x: np.ndarray, lengths: np.ndarray | None =
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return 0.5 * np.random.default_rng(seed).standard_normal(shape)
-
-
-def op(name: str, inputs: str, outputs: str = "y", **attributes: Any) -> Any:
-    return helper.make_node(name, inputs.split(","), outputs.split(","), **attributes)
 
 
 def ints(*values: int) -> np.ndarray:

@@ -132,9 +132,11 @@ def _inputs(graph: Graph) -> tuple[GraphInput, GraphInput | None]:
 
 
 def _holds_lengths(one: GraphInput, graph: Graph) -> bool:
-    """Whether an input is one integer for each case, that goes to the LSTMs' sequence_lens."""
+    """Whether an input is one integer for each case, and is called so or goes to the LSTMs' sequence_lens."""
     if np.dtype(one.dtype).kind not in "iu" or (one.shape is not None and len(one.shape) != 1):
         return False
+    if one.name == "lengths":
+        return True
     names = {one.name}
     for node in graph.nodes:
         if node.op in ("Cast", "Identity") and names.intersection(node.inputs):
