@@ -74,9 +74,9 @@ def from_onnx(
     >>> model = fl.from_onnx("classifier.onnx")  # doctest: +SKIP
     >>> model.predict(X)  # doctest: +SKIP
     """
-    proto, folder = read_proto(source)
     label = f"{os.fspath(source)}: " if isinstance(source, (str, os.PathLike)) else ""
     try:
+        proto, folder = read_proto(source)
         names = [value.name for value in proto.graph.output]
         if output is not None and output not in names:
             raise ValueError(f"output is {output!r}, expected one of {names}")
@@ -239,6 +239,8 @@ class _Probe:
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
         """The shape of the output for so many cases and steps."""
         shape = (time, batch) if self.time_major else (batch, time)
+        run = Run(batch * time, self.weights, dtype=self.dtype)
+        run.take((*shape, self.size or 1))
         values = dict(self.constants)
         for one in self.program.graph.inputs:
             if one.name == self.lengths:
@@ -247,7 +249,7 @@ class _Probe:
                 values[one.name] = np.zeros((*shape, self.size), self.dtype)
             else:
                 values[one.name] = np.zeros(shape, one.dtype)
-        outputs, _ = self.program.forward(values, Run(batch * time * (self.size or 1), self.weights, dtype=self.dtype))
+        outputs, _ = self.program.forward(values, run)
         return outputs[0].shape
 
     def _sizes(self) -> Iterator[tuple[int, int]]:

@@ -55,7 +55,7 @@ def read_proto(source: Any) -> tuple[Any, Path | None]:
     if isinstance(source, (str, os.PathLike)):
         info = os.stat(source)
         if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
-            raise ValueError(f"{os.fspath(source)}: it is not a regular file")
+            raise ValueError("not an ONNX model: it is not a regular file")
         folder = Path(os.path.realpath(source)).parent
         with open(source, "rb") as file:
             data = file.read()

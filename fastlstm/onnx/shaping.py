@@ -63,6 +63,7 @@ def _versioned_axes(node: Node, since: int) -> None:
     old = node.opset < since
     require(not (old and len(node.inputs) > 1), f"has axes as an input, which came with opset {since}")
     require(old or "axes" not in node.attributes, f"has axes as an attribute, which went with opset {since}")
+    integer_list(node.attributes.get("axes", []), "axes")
 
 
 @operator("Squeeze", (1, 2), axes=list)
@@ -152,6 +153,8 @@ def _slice(node: Node) -> Forward:
     if old:
         require(len(node.inputs) == 1, "has limits as inputs, which came with opset 10")
         require("starts" in node.attributes and "ends" in node.attributes, "has no starts and ends")
+        for key, value in node.attributes.items():
+            integer_list(value, key)
     else:
         require(not node.attributes and len(node.inputs) >= 3, "expected starts and ends as inputs from opset 10 on")
 
@@ -219,6 +222,7 @@ def _split(node: Node) -> Forward:
     require(not (old and len(node.inputs) > 1), "has its sizes as an input, which came with opset 13")
     require(old or "split" not in node.attributes, "has its sizes as an attribute, which went with opset 13")
     count = node.attributes.get("num_outputs", len(node.outputs))
+    integer_list(node.attributes.get("split", []), "split")
     require(count == len(node.outputs), f"num_outputs is {count}, it has {len(node.outputs)} outputs")
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:

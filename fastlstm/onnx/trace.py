@@ -19,7 +19,7 @@ from .. import layers as layer_types
 from .elementwise import ACTIVATIONS, activation_of
 from .lstm import all_inputs, kernel_weights, lstm_settings
 from .nodes import Graph, Node
-from .operators import Run, axes_of, axis_of, make_forward
+from .operators import Forward, Run, axes_of, axis_of, make_forward
 
 __all__ = ["Item", "NoChain", "Signal", "Trace", "is_whole"]
 
@@ -137,9 +137,10 @@ class Trace:
 
     def run(self) -> None:
         for node in self.graph.nodes:
+            function = make_forward(node)  # which checks the attributes
             inputs = [self.values.get(name) if name else None for name in node.inputs]
             if all(one is None or isinstance(one, Known) for one in inputs):
-                results = self._folded(node, inputs)
+                results = self._folded(node, function, inputs)
             else:
                 handler = _HANDLERS.get(node.op)
                 if handler is None:
@@ -149,12 +150,12 @@ class Trace:
                 if name:
                     self.values[name] = value
 
-    def _folded(self, node: Node, inputs: Sequence[Any]) -> list[Known]:
+    def _folded(self, node: Node, function: Forward, inputs: Sequence[Any]) -> list[Known]:
         with np.errstate(all="ignore"):
             try:
-                arrays, _ = make_forward(node)([None if one is None else one.array for one in inputs], self._folding)
+                arrays, _ = function([None if one is None else one.array for one in inputs], self._folding)
             except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
-                raise ValueError(f"{node}: {error}" if str(node) not in str(error) else str(error)) from error
+                raise ValueError(f"{node}: {error}") from error
         self._folding.held += sum(one.size for one in arrays if one.base is None)
         return [Known(one) for one in arrays]
 
