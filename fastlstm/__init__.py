@@ -40,6 +40,7 @@ from .layers import (
 from .loading import load
 from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
+from .onnx import from_onnx
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .pytorch import from_torch
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
@@ -91,6 +92,7 @@ __all__ = [
     "data",
     "datasets",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "generate",
     "get_num_threads",

@@ -366,6 +366,38 @@ class Model:
 
         return to_torch_state_dict(self, prefixes)
 
+    def to_onnx(
+        self, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
+    ) -> None:
+        """Writes the model to an ONNX file (opset 17), for other runtimes. Needs ``pip install 'fastlstm[onnx]'``.
+
+        The file's input ``x`` is (batch, time, features), or integer token ids (batch, time), its output ``y`` what
+        `predict` gives, scalers included; batch and time may be of any size. `from_onnx` is the way back.
+
+        Parameters
+        ----------
+        path : path
+            Conventionally ending in ``.onnx``. Written whole or not at all.
+        with_lengths : bool, default False
+            The file gets a second input ``lengths``, int32 (batch,): the valid steps of each case, as in `predict`.
+        dtype : {"float32", "float64"}, default "float32"
+            Of the file's numbers. ONNX Runtime has no LSTM in float64.
+
+        Raises
+        ------
+        ImportError
+            Without the package onnx.
+        ValueError
+            If a layer computes what ONNX's operators cannot; the message names it and the option.
+        RuntimeError
+            If the model is not built yet.
+        OSError
+            If the file cannot be written.
+        """
+        from .onnx.writer import save_onnx  # here: that module knows all layers
+
+        save_onnx(self, path, with_lengths=with_lengths, dtype=dtype)
+
     # ------------------------------------------------------------------------------------------ passes
 
     def _tape(self, training: bool) -> Tape:

@@ -30,7 +30,8 @@ def test_dependencies():
 
 
 def test_extras_and_licence():
-    assert set(DISTRIBUTION.metadata.get_all("Provides-Extra")) == {"test", "plot", "peers", "bench", "dev", "keras"}
+    extras = {"test", "plot", "onnx", "keras", "peers", "bench", "dev"}
+    assert set(DISTRIBUTION.metadata.get_all("Provides-Extra")) == extras
     assert DISTRIBUTION.metadata["License-Expression"] == "Apache-2.0"
     assert DISTRIBUTION.metadata["Requires-Python"] == ">=3.10"
 

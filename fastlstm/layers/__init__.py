@@ -66,6 +66,10 @@ def layer_from_config(config: dict[str, Any]) -> Layer:
     """The layer that ``{"type": ..., **get_config()}`` describes; ValueError if it describes none."""
     settings = dict(config)
     name = settings.pop("type", None)
+    if name == "OnnxGraph":
+        from ..onnx.layer import OnnxGraph  # here: few models have one, and that package reads this one
+
+        _LAYERS[name] = OnnxGraph
     if name not in _LAYERS:
         raise ValueError(f"unknown layer type {name!r}, expected one of {sorted(_LAYERS)}")
     try:

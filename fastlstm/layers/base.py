@@ -94,6 +94,8 @@ class Layer(ABC):
     """Whether a layer that skips gives, for a step that does not count, its output of the step before; else zeros."""
     draws = False
     """Whether a training pass reads ``mine.seed``."""
+    takes_tokens = False
+    """Whether the layer reads integer token ids, (batch, time), and so must be the first."""
 
     def __init__(self) -> None:
         self.parameters: dict[str, Array] = {}

@@ -38,6 +38,8 @@ class Embedding(Layer):
         If a size is not an integer of at least 1, or mask_token is no token.
     """
 
+    takes_tokens = True
+
     def __init__(self, num_embeddings: int, embedding_dim: int, *, mask_token: int | None = None) -> None:
         super().__init__()
         self.num_embeddings = count("num_embeddings", num_embeddings)

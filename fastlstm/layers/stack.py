@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .base import Layer, ParameterSpec, Signal
-from .embedding import Embedding
 
 __all__ = ["connect", "stack_parameters", "takes_tokens"]
 
 
 def takes_tokens(layers: Sequence[Layer]) -> bool:
     """Whether the stack reads integer token ids, (batch, time)."""
-    return isinstance(layers[0], Embedding)
+    return layers[0].takes_tokens
 
 
 def connect(layers: Sequence[Layer], input_size: int) -> list[Signal]:

@@ -1,0 +1,299 @@
+"""`Model.to_onnx`: the same results in ONNX Runtime, for any batch and time, and as a model again."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+from onnx_graphs import op  # noqa: E402
+
+import fastlstm as fl  # noqa: E402
+from fastlstm import onnx_backend  # noqa: E402
+from fastlstm.activations import KINDS  # noqa: E402
+from fastlstm.layers import _LAYERS, LSTM  # noqa: E402
+
+FLOAT32 = 3e-6
+"""Absolute, of outputs of size 1: 25 ulps. ONNX Runtime's tanh and exp are approximations."""
+
+TOKENS, FEATURES = 11, 3
+
+
+def standardizer(size: int) -> fl.Standardizer:
+    rng = np.random.default_rng(size)
+    state = {"mean": rng.standard_normal(size), "scale": rng.uniform(0.5, 2.0, size)}
+    return fl.Standardizer.from_state(state)
+
+
+def known(settings: dict[str, Any]) -> bool:
+    return settings.keys() <= inspect.signature(LSTM).parameters.keys()
+
+
+def models() -> dict[str, Any]:
+    """Makers of models, each with every kind of layer and option somewhere."""
+    made: dict[str, Any] = {
+        "steps": lambda: [fl.LSTM(4, return_sequences=True), fl.Dense(2)],
+        "last": lambda: [fl.LSTM(4), fl.Dense(2)],
+        "last, no bias": lambda: [fl.LSTM(4, bias=False), fl.Dense(2, bias=False)],
+        "stacked": lambda: [fl.LSTM(4, num_layers=3, dropout=0.5), fl.Dense(2)],
+        "both": lambda: [fl.LSTM(4, num_layers=2, bidirectional=True), fl.Dense(2)],
+        "both, steps": lambda: [fl.LSTM(4, num_layers=2, bidirectional=True, return_sequences=True), fl.Dense(2)],
+        "two": lambda: [fl.LSTM(4, return_sequences=True), fl.Dropout(0.5), fl.LSTM(5, bidirectional=True)],
+        "noise": lambda: [fl.GaussianNoise(0.5), fl.Dense(4), fl.LSTM(3), fl.Activation("softmax")],
+        "tokens": lambda: [fl.Embedding(TOKENS, 3), fl.LSTM(4), fl.Dense(2)],
+        "tokens, steps": lambda: [fl.Embedding(TOKENS, 3), fl.LSTM(4, return_sequences=True), fl.Dense(2)],
+        "dense alone": lambda: [fl.Dense(4), fl.Activation("relu"), fl.Dense(2)],
+    }
+    for name in ("LastStep", "MeanPool", "MaxPool"):
+        made[name] = lambda name=name: [fl.LSTM(4, bidirectional=True, return_sequences=True), getattr(fl, name)(),
+                                        fl.Dense(2)]  # fmt: skip
+        made[f"{name} of the input"] = lambda name=name: [getattr(fl, name)(), fl.Dense(2)]
+    made["AttentionPool"] = lambda: [fl.LSTM(4, return_sequences=True), fl.AttentionPool(3), fl.Dense(2)]
+    for kind in KINDS:
+        made[f"Activation {kind}"] = lambda kind=kind: [fl.LSTM(4), fl.Activation(kind), fl.Dense(2)]
+    made["Activation with parameters"] = lambda: [
+        fl.LSTM(4, return_sequences=True), fl.Activation("scaled_tanh", 1.5, 0.5), fl.Activation("affine", 2.0, 0.25),
+        fl.Activation("hard_sigmoid", 0.3, 0.4), fl.Activation("elu", 0.7), fl.Dense(2),
+    ]  # fmt: skip
+    options: dict[str, dict[str, Any]] = {
+        "reverse": {"reverse": True},
+        "learn_state": {"learn_state": True, "num_layers": 2, "bidirectional": True},
+        "residual": {"residual": True, "num_layers": 3},
+        "residual, both": {"residual": True, "num_layers": 2, "bidirectional": True},
+        "residual, reverse": {"residual": True, "num_layers": 2, "reverse": True},
+        "sum": {"merge": "sum", "bidirectional": True, "num_layers": 2},
+        "mean": {"merge": "mean", "bidirectional": True},
+        "product": {"merge": "product", "bidirectional": True},
+        "peepholes": {"peepholes": True, "bidirectional": True},
+        "coupled": {"coupled": True, "peepholes": True},
+        "activations": {"gate_activation": "hard_sigmoid", "cell_activation": ("scaled_tanh", 1.2, 0.7),
+                        "output_activation": "softsign", "bidirectional": True},
+        "dropouts": {"recurrent_dropout": 0.5, "variational_dropout": 0.5, "input_dropout": 0.5},
+        "initializers": {"weight_init": "orthogonal", "recurrent_init": "glorot_uniform"},
+    }  # fmt: skip
+    for name, settings in options.items():
+        if known(settings):
+            made[f"LSTM {name}"] = lambda settings=settings: [fl.LSTM(4, **settings), fl.Dense(2)]
+            made[f"LSTM {name}, steps"] = lambda settings=settings: [
+                fl.LSTM(4, return_sequences=True, **settings), fl.Dense(2)
+            ]  # fmt: skip
+    return made
+
+
+MODELS = models()
+
+
+def build(name: str, **more: Any) -> fl.Model:
+    layers = MODELS[name]()
+    model = fl.Model(layers, input_size=None if layers[0].takes_tokens else FEATURES, **more)
+    rng = np.random.default_rng(len(name))
+    for value in model.parameters().values():
+        value[...] = 0.6 * rng.standard_normal(value.shape)
+    return model
+
+
+def session(path: Path) -> Any:
+    ort = pytest.importorskip("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(str(path), options)
+
+
+def problem(model: fl.Model, batch: int, time: int, lengths: bool) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(batch * 100 + time)
+    x = rng.integers(0, TOKENS, (batch, time)) if model.takes_tokens else rng.standard_normal((batch, time, FEATURES))
+    x = x if model.takes_tokens else (2 * x + 1).astype(np.float32)
+    feed = {"x": x}
+    steps = None
+    if lengths:
+        steps = rng.integers(1, time + 1, batch)
+        steps[0] = time
+        feed["lengths"] = steps.astype(np.int32)
+    return x, steps, feed
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layer_in_onnx_runtime(name: str, lengths: bool, tmp_path: Path) -> None:
+    """Its results, and those of the file read again, for several sizes."""
+    model = build(name, scaler=None if "tokens" in name else standardizer(FEATURES))
+    path = tmp_path / "m.onnx"
+    model.to_onnx(path, with_lengths=lengths)
+    theirs, again = session(path), fl.from_onnx(path)
+    for batch, time in ((1, 1), (4, 6), (7, 3)):
+        x, steps, feed = problem(model, batch, time, lengths)
+        expected = model.predict(x, steps)
+        (got,) = theirs.run(None, feed)
+        assert got.shape == expected.shape and got.dtype == expected.dtype
+        scale = max(1.0, float(np.abs(expected).max()))
+        np.testing.assert_allclose(got, expected, rtol=0, atol=FLOAT32 * scale)
+        np.testing.assert_allclose(again.predict(x, steps), expected, rtol=0, atol=FLOAT32 * scale)
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+def test_what_is_plain_comes_back_as_layers(lengths: bool, tmp_path: Path) -> None:
+    for name in ("steps", "last", "last, no bias", "both, steps", "tokens", "tokens, steps"):
+        model = build(name, target_scaler=standardizer(2))
+        model.to_onnx(tmp_path / "m.onnx", with_lengths=lengths)
+        again = fl.from_onnx(tmp_path / "m.onnx")
+        assert [type(a) for a in again.layers if not isinstance(a, LSTM)] == [
+            type(a) for a in model.layers if not isinstance(a, LSTM)
+        ]
+        assert any(isinstance(layer, LSTM) for layer in again.layers)
+        assert again.target_scaler is not None and model.target_scaler is not None
+        np.testing.assert_allclose(again.target_scaler.scale_, model.target_scaler.scale_, rtol=1e-7)
+        x, steps, feed = problem(model, 4, 5, lengths)
+        expected = model.predict(x, steps)
+        np.testing.assert_allclose(again.predict(x, steps), expected, rtol=0, atol=2 * FLOAT32)
+        np.testing.assert_allclose(session(tmp_path / "m.onnx").run(None, feed)[0], expected, rtol=0, atol=2 * FLOAT32)
+
+
+def test_one_mean_for_several_outputs(tmp_path: Path) -> None:
+    """Quantiles share the target's one scale."""
+    model = build("last", target_scaler=standardizer(1))
+    model.to_onnx(tmp_path / "m.onnx")
+    x, _, feed = problem(model, 4, 5, False)
+    np.testing.assert_allclose(session(tmp_path / "m.onnx").run(None, feed)[0], model.predict(x), rtol=0, atol=FLOAT32)
+    np.testing.assert_allclose(fl.from_onnx(tmp_path / "m.onnx").predict(x), model.predict(x), rtol=0, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_float64_by_our_own_backend(name: str, tmp_path: Path) -> None:
+    model = build(name, dtype="float64", scaler=None if "tokens" in name else standardizer(FEATURES))
+    model.to_onnx(tmp_path / "m.onnx", dtype="float64", with_lengths=True)
+    proto = onnx.load(tmp_path / "m.onnx")
+    x, steps, feed = problem(model, 5, 4, True)
+    if not model.takes_tokens:
+        feed["x"] = x = x.astype(np.float64)
+    (got,) = onnx_backend.run_model(proto, feed)
+    expected = model.predict(x, steps)
+    assert got.dtype == np.float64
+    # An activation's parameters and an LSTM's are float32 in the file.
+    tolerance = 1e-6 if "Activation" in name or "activations" in name else 1e-12
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * max(1.0, float(np.abs(expected).max())))
+    assert fl.from_onnx(proto).dtype == np.float64
+
+
+def test_the_file_is_what_onnx_s_checker_and_shape_inference_accept(tmp_path: Path) -> None:
+    for name in MODELS:
+        build(name).to_onnx(tmp_path / "m.onnx", with_lengths=True)
+        proto = onnx.load(tmp_path / "m.onnx")
+        onnx.checker.check_model(proto, full_check=True)
+        assert [one.version for one in proto.opset_import] == [17] and proto.ir_version == 8
+        assert [one.name for one in proto.graph.input] == ["x", "lengths"]
+        assert [one.dim_param for one in proto.graph.input[0].type.tensor_type.shape.dim[:2]] == ["batch", "time"]
+        assert len({node.name for node in proto.graph.node}) == len(proto.graph.node)
+
+
+def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
+    model = build("both, steps")
+    model.to_onnx(tmp_path / "a.onnx")
+    model.to_onnx(tmp_path / "b.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
+
+
+def test_every_option_of_the_lstm_is_written_or_refused_by_name(tmp_path: Path) -> None:
+    """Those that no file can hold; a new option is refused until it is written."""
+    refused: dict[str, dict[str, Any]] = {
+        "proj_size": {"proj_size": 2},
+        "layer_norm": {"layer_norm": True},
+        "cell_clip": {"cell_clip": 1.0},
+        "zoneout_h": {"zoneout_h": 0.5},
+        "zoneout_c": {"zoneout_c": 0.5},
+        "gate_clip": {"gate_clip": 1.0},
+        "output_clip": {"output_clip": 1.0, "gate_clip": 2.0},
+    }
+    for name, settings in refused.items():
+        if known(settings):
+            model = fl.Model([fl.LSTM(4, **settings)], input_size=3)
+            with pytest.raises(ValueError, match=rf"layer 0, LSTM.*{name}"):
+                model.to_onnx(tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+    if known({"gate_clip": 1.0, "output_clip": 1.0}):
+        model = fl.Model([fl.LSTM(4, gate_clip=0.5, output_clip=0.5)], input_size=3)
+        model.to_onnx(tmp_path / "m.onnx")
+        x = np.random.default_rng(0).standard_normal((4, 6, 3)).astype(np.float32)
+        (got,) = onnx_backend.run_model(onnx.load(tmp_path / "m.onnx"), {"x": x})
+        np.testing.assert_allclose(got, model.predict(x), rtol=0, atol=FLOAT32)
+        np.testing.assert_allclose(fl.from_onnx(tmp_path / "m.onnx").predict(x), model.predict(x), rtol=0, atol=FLOAT32)
+
+
+def test_every_layer_type_is_written_or_refused_by_name() -> None:
+    from fastlstm.onnx import writer
+
+    source = inspect.getsource(writer)
+    for name in _LAYERS:
+        assert f'"{name}"' in source, f"{name} is neither written nor refused"
+
+
+class Doubled(fl.layers.Layer):
+    """A user's layer."""
+
+    def build(self, signal: Any) -> Any:
+        return signal
+
+    def forward(self, x: Any, tape: Any, mine: Any) -> Any:
+        return 2 * x
+
+    def backward(self, dy: Any, tape: Any, mine: Any, need_dx: bool) -> Any:
+        return 2 * dy
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with pytest.raises(ValueError, match=r"layer 1, Doubled\(\), cannot be written as ONNX"):
+        fl.Model([fl.LSTM(4), Doubled()], input_size=3).to_onnx(path)
+    with pytest.raises(RuntimeError, match="not built yet"):
+        fl.Model([fl.LSTM(4)]).to_onnx(path)
+    with pytest.raises(ValueError, match="scaler is not fitted yet"):
+        fl.Model([fl.LSTM(4)], input_size=3, scaler=fl.Standardizer()).to_onnx(path)
+    with pytest.raises(ValueError, match="dtype must be float32 or float64"):
+        fl.Model([fl.LSTM(4)], input_size=3).to_onnx(path, dtype="float16")
+    with pytest.raises(IsADirectoryError):
+        fl.Model([fl.LSTM(4)], input_size=3).to_onnx(tmp_path)
+    with pytest.raises(OSError):
+        fl.Model([fl.LSTM(4)], input_size=3).to_onnx(tmp_path / "no" / "m.onnx")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["norm_ts", "attention_export", "first_ts"])
+def test_graphs_are_written_as_they_came(name: str, tmp_path: Path) -> None:
+    folder = Path(__file__).parent / "data" / "onnx"
+    model = fl.from_onnx(folder / f"{name}.onnx")
+    model.to_onnx(tmp_path / "m.onnx")
+    with np.load(folder / f"{name}.npz") as data:
+        (got,) = session(tmp_path / "m.onnx").run(None, {"x": data["x"]})
+        np.testing.assert_allclose(got, data["out0"], rtol=0, atol=FLOAT32)
+    with pytest.raises(ValueError, match="has no input for the lengths: leave with_lengths out"):
+        model.to_onnx(tmp_path / "m.onnx", with_lengths=True)
+
+
+def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
+    """Its nodes stand between those that turn the axes."""
+    from onnx_graphs import LSTMCase, model_of
+
+    case = LSTMCase(np.random.default_rng(3), direction="bidirectional", hidden=4, size=3, lengths=True,
+                    initial_h=False, initial_c=False, peepholes=True, coupled=True, hidden_size=True, outputs=("Y", "", ""))  # fmt: skip
+    node = case.node()
+    node.input[0], node.input[4], node.output[0] = "x", "lengths", "s"
+    weights = {name: case.arrays[name] for name in ("W", "R", "B", "P") if name in case.arrays}
+    proto = model_of([node, op("Softplus", "s"), op("Sum", "y,y", "z")],
+                     {"x": ("float32", ["t", "b", 3]), "lengths": ("int32", ["b"])}, ["z"], weights)  # fmt: skip
+    model = fl.from_onnx(proto)
+    x = np.random.default_rng(0).standard_normal((4, 5, 3)).astype(np.float32)
+    steps = np.array([5, 1, 4, 2])
+    (expected,) = onnx_backend.run_model(proto, {"x": x.swapaxes(0, 1), "lengths": steps.astype(np.int32)})
+    expected = expected.transpose(2, 0, 1, 3).reshape(4, 5, 8)
+    valid = np.arange(5) < steps[:, None]
+    np.testing.assert_allclose(model.predict(x, steps)[valid], expected[valid], rtol=0, atol=FLOAT32)
+    model.to_onnx(tmp_path / "m.onnx")
+    (got,) = session(tmp_path / "m.onnx").run(None, {"x": x, "lengths": steps.astype(np.int32)})
+    np.testing.assert_allclose(got[valid], expected[valid], rtol=0, atol=FLOAT32)
