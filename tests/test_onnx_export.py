@@ -281,7 +281,8 @@ def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
     from onnx_graphs import LSTMCase, model_of
 
     case = LSTMCase(np.random.default_rng(3), direction="bidirectional", hidden=4, size=3, lengths=True,
-                    initial_h=False, initial_c=False, peepholes=True, coupled=True, hidden_size=True, outputs=("Y", "", ""))  # fmt: skip
+                    initial_h=False, initial_c=False, peepholes=True, coupled=True, hidden_size=True,
+                    outputs=("Y", "", ""))  # fmt: skip
     node = case.node()
     node.input[0], node.input[4], node.output[0] = "x", "lengths", "s"
     weights = {name: case.arrays[name] for name in ("W", "R", "B", "P") if name in case.arrays}

@@ -127,6 +127,7 @@ def _reshape(node: Node) -> Forward:
         for size in shape:
             total *= size
         require(total == x.size, f"{x.shape} cannot be given the shape {target}")
+        run.take(shape)
         return _reshaped(x, shape, len(inputs))
 
     return forward
