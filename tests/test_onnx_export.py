@@ -52,6 +52,8 @@ def models() -> dict[str, Any]:
         made[name] = lambda name=name: [fl.LSTM(4, bidirectional=True, return_sequences=True), getattr(fl, name)(),
                                         fl.Dense(2)]  # fmt: skip
         made[f"{name} of the input"] = lambda name=name: [getattr(fl, name)(), fl.Dense(2)]
+    made["Reverse"] = lambda: [fl.LSTM(4, return_sequences=True), fl.Reverse(), fl.LSTM(3)]
+    made["Reverse of the input"] = lambda: [fl.Reverse(), fl.LSTM(3, return_sequences=True)]
     made["AttentionPool"] = lambda: [fl.LSTM(4, return_sequences=True), fl.AttentionPool(3), fl.Dense(2)]
     for kind in KINDS:
         made[f"Activation {kind}"] = lambda kind=kind: [fl.LSTM(4), fl.Activation(kind), fl.Dense(2)]
@@ -251,6 +253,10 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(ValueError, match=r"layer 1, Doubled\(\), cannot be written as ONNX"):
         fl.Model([fl.LSTM(4), Doubled()], input_size=3).to_onnx(path)
+    for layers in ([fl.Masking(), fl.LSTM(4)], [fl.Embedding(5, 3, mask_token=0), fl.LSTM(4)]):
+        model = fl.Model(layers, input_size=None if layers[0].takes_tokens else 3)
+        with pytest.raises(ValueError, match="layer 0, .*mask.*cannot skip steps|layer 0, Masking.*cannot skip steps"):
+            model.to_onnx(path)
     with pytest.raises(RuntimeError, match="not built yet"):
         fl.Model([fl.LSTM(4)]).to_onnx(path)
     with pytest.raises(ValueError, match="scaler is not fitted yet"):
