@@ -10,6 +10,9 @@
  * while. What other threads were doing in the parent at the time of the fork does not matter: nothing here or in OpenMP
  * that they may have held is touched.
  */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* pthread_sigmask */
+#endif
 #include "crew.h"
 
 #if defined(_OPENMP) && !defined(_WIN32)
