@@ -1,4 +1,4 @@
-"""Teams of threads: after a fork, when OpenMP grants fewer than asked for, and nested in other threads."""
+"""Teams of threads: when OpenMP grants fewer than asked for, and nested in other threads."""
 
 from __future__ import annotations
 
@@ -41,33 +41,6 @@ def run(code: str, folder: Path, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_computes(tmp_path: Path) -> None:
-    code = """
-before = digest(3)
-for _ in range(5):
-    child = os.fork()
-    if child == 0:
-        os._exit(digest(3) != before)
-    assert os.waitpid(child, 0)[1] == 0
-assert digest(3) == before
-print("done")
-"""
-    assert run(code, tmp_path) == "done\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_pool_of_forked_workers_computes(tmp_path: Path) -> None:
-    code = """
-import multiprocessing
-before = digest(2)
-with multiprocessing.get_context("fork").Pool(2) as pool:
-    assert set(pool.map(digest, [1, 2, 3, 2])) == {before}
-print("done")
-"""
-    assert run(code, tmp_path) == "done\n"
 
 
 @pytest.mark.skipif(not _core.openmp(), reason="built without OpenMP")
