@@ -11,13 +11,14 @@
  * that they may have held is touched.
  */
 #if !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* pthread_sigmask */
+#define _GNU_SOURCE /* pthread_sigmask, pthread_attr_setaffinity_np */
 #endif
 #include "crew.h"
 
 #if defined(_OPENMP) && !defined(_WIN32)
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -107,31 +108,68 @@ static crew *new_crew(void)
     return all;
 }
 
-static void hire(crew *all)
+/* Where OpenMP is told to bind threads to places, it has bound the survivor to one; others would inherit that. */
+static void choose_place(pthread_attr_t *attributes, ptrdiff_t part)
+{
+#if defined(__linux__)
+    const int places = omp_get_num_places();
+    if (omp_get_proc_bind() == omp_proc_bind_false || places < 1)
+        return;
+    const int place = (int)(part % places), count = omp_get_place_num_procs(place);
+    int *ids = count > 0 ? malloc((size_t)count * sizeof *ids) : NULL;
+    if (!ids)
+        return;
+    omp_get_place_proc_ids(place, ids);
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (int k = 0; k < count; ++k)
+        if (ids[k] >= 0 && ids[k] < CPU_SETSIZE)
+            CPU_SET((size_t)ids[k], &set);
+    pthread_attr_setaffinity_np(attributes, sizeof set, &set);
+    free(ids);
+#else
+    (void)attributes;
+    (void)part;
+#endif
+}
+
+static int start_thread(crew_member *member)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    sigset_t every, before;
+    if (pthread_attr_init(&attributes))
+        return 0;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    choose_place(&attributes, member->part);
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before); /* signals are for the threads that the program knows */
+    const int failed = pthread_create(&thread, &attributes, serve, member);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return !failed;
+}
+
+/* Adds a member; 0 if the system refuses. */
+static int hire(crew *all)
 {
     crew_member **members = realloc(all->members, (size_t)(all->count + 1) * sizeof *members);
     if (!members)
-        return;
+        return 0;
     all->members = members;
     crew_member *member = calloc(1, sizeof *member);
     if (!member)
-        return;
+        return 0;
     pthread_mutex_init(&member->lock, NULL);
     pthread_cond_init(&member->wake, NULL);
     member->crew = all;
     member->part = all->count + 1;
-    pthread_t thread;
-    sigset_t every, before;
-    sigfillset(&every);
-    pthread_sigmask(SIG_SETMASK, &every, &before); /* signals are for the threads that the program knows */
-    const int failed = pthread_create(&thread, NULL, serve, member);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) {
+    if (!start_thread(member)) {
         free(member);
-        return;
+        return 0;
     }
-    pthread_detach(thread);
     members[all->count++] = member;
+    return 1;
 }
 
 static void order(crew_member *member)
@@ -172,12 +210,8 @@ int fl_crew_run(int n_threads, fl_body body, void *context)
     const int limit = omp_get_thread_limit();
     if (n_threads > limit)
         n_threads = limit;
-    while (all->count < n_threads - 1) {
-        const ptrdiff_t before = all->count;
-        hire(all);
-        if (all->count == before)
-            break; /* the system refuses another thread */
-    }
+    while (all->count < n_threads - 1 && hire(all))
+        ;
     all->in_use = 1;
     all->body = body;
     all->context = context;

@@ -32,6 +32,15 @@ int fl_openmp_max_threads(void)
 #endif
 }
 
+int fl_openmp_bound_processors(void)
+{
+#if defined(_OPENMP) && !defined(_MSC_VER)
+    if (omp_get_proc_bind() != omp_proc_bind_false)
+        return omp_get_num_procs();
+#endif
+    return 0;
+}
+
 static long ask_second_level_cache(void)
 {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
