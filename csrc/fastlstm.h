@@ -36,6 +36,8 @@ int fl_has_openmp(void);
 /* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (parallel.c). For tests,
  * and for runtimes whose threads never sleep. */
 void fl_always_wake(int always);
+/* Processors of the process where OpenMP is told to bind threads to them (the main thread has but one then), else 0. */
+int fl_openmp_bound_processors(void);
 int fl_openmp_max_threads(void); /* omp_get_max_threads(): what OMP_NUM_THREADS and threadpoolctl allow; 1 without OpenMP */
 
 /* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm_*.h) */

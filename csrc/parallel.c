@@ -1,43 +1,17 @@
-/* parallel.c - OpenMP behind one function, and what fork() does to it.
- *
- * libgomp keeps its worker threads between parallel regions. They do not exist in a child made by fork(), but libgomp's
- * books say that they do, and the child's first parallel region waits for them for ever. So a process that was forked
- * after its parent had used threads runs its kernels on one thread (results are the same bits: they never depend on the
- * team). A parent that has not started a team leaves a clean library behind, and its children use all their threads.
- */
+/* parallel.c - OpenMP behind one function: how many threads some work is worth, and the start of a team. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* sched_getcpu, cpu_set_t */
 #endif
 #include "parallel.h"
+#include "crew.h"
 #include "fastlstm.h"
-
-#include <stdatomic.h>
 
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
 #if !defined(_WIN32)
 #include <sched.h>
-#include <time.h>
 #include <unistd.h>
-#endif
-#if defined(_OPENMP) && !defined(_WIN32)
-#include <pthread.h>
-
-static atomic_int team_started;       /* a parallel region has run in this process */
-static atomic_int team_lost_in_fork;  /* ... and this process is a child of that one */
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-
-static void in_child(void)
-{
-    if (atomic_load(&team_started))
-        atomic_store(&team_lost_in_fork, 1);
-}
-
-static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, in_child);
-}
 #endif
 
 int fl_has_openmp(void)
@@ -58,25 +32,13 @@ int fl_openmp_max_threads(void)
 #endif
 }
 
-/* A number that the system tells once and for all: asked for at the first call. */
-static long known_once(_Atomic long *known, long (*ask)(void))
+int fl_openmp_bound_processors(void)
 {
-    long value = atomic_load_explicit(known, memory_order_relaxed);
-    if (value == 0) {
-        value = ask();
-        atomic_store_explicit(known, value, memory_order_relaxed);
-    }
-    return value;
-}
-
-static long ask_processors(void)
-{
-#if defined(_SC_NPROCESSORS_ONLN)
-    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    if (processors > 0)
-        return processors;
+#if defined(_OPENMP) && !defined(_MSC_VER)
+    if (omp_get_proc_bind() != omp_proc_bind_false)
+        return omp_get_num_procs();
 #endif
-    return 1 << 20; /* as many as anybody asks for */
+    return 0;
 }
 
 static long ask_second_level_cache(void)
@@ -92,48 +54,7 @@ static long ask_second_level_cache(void)
 double fl_second_level_cache(void)
 {
     static _Atomic long known;
-    return (double)known_once(&known, ask_second_level_cache);
-}
-
-/* One round of waiting: for a while with the processor at rest, then by giving it away. */
-static void relax(int spins, int most_spins)
-{
-#if !defined(_WIN32)
-    if (spins > most_spins) {
-        sched_yield();
-        return;
-    }
-#endif
-#if defined(__x86_64__) && defined(__GNUC__)
-    __builtin_ia32_pause();
-#endif
-    (void)spins;
-    (void)most_spins;
-}
-
-void fl_wait(fl_barrier *barrier, unsigned *round, int team)
-{
-    static _Atomic long processors;
-    /* Some 20 microseconds, after which whoever we wait for is not running; with more threads than processors that is so
-     * from the start. */
-    const int most_spins = team > known_once(&processors, ask_processors) ? 20 : 2000;
-    const unsigned all = ++*round * (unsigned)team;
-    atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel);
-    /* A difference, so that the count may wrap around. */
-    for (int spins = 0; (int)(atomic_load_explicit(&barrier->arrived, memory_order_acquire) - all) < 0;
-         spins += spins < 1 << 30)
-        relax(spins, most_spins);
-}
-
-/* Nanoseconds of a clock that does not go back; 0 where there is none. */
-static int64_t now(void)
-{
-#if defined(CLOCK_MONOTONIC)
-    struct timespec t;
-    if (clock_gettime(CLOCK_MONOTONIC, &t) == 0)
-        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-#endif
-    return 0;
+    return (double)fl_known_once(&known, ask_second_level_cache);
 }
 
 /* A team that has had nothing to do for a while sleeps, and to wake it takes 50 microseconds or more: its processors may be
@@ -162,7 +83,7 @@ static int team_is_awake(int64_t time)
 
 static int worth_waking(double work)
 {
-    const int64_t time = now();
+    const int64_t time = fl_now();
     if (time == 0 || team_is_awake(time) || atomic_load_explicit(&always_wake, memory_order_relaxed))
         return 1;
     double sum = work;
@@ -183,48 +104,23 @@ int fl_worthwhile_threads(int n_threads, double work)
     return most < n_threads ? (int)most : n_threads;
 }
 
-/* How many of n_threads this process may start. */
-static int team_of(int n_threads)
-{
 #if defined(_OPENMP)
-#if !defined(_WIN32)
-    if (n_threads > 1) {
-        pthread_once(&fork_once, watch_forks);
-        if (atomic_load(&team_lost_in_fork))
-            return 1;
-        atomic_store(&team_started, 1);
-    }
-#endif
-    return n_threads;
-#else
-    (void)n_threads;
-    return 1;
-#endif
-}
-
-#if defined(_OPENMP)
-/* What a team has in common while it starts. */
+/* Work, and what a team has in common while it starts. */
 typedef struct {
-    int waking;     /* it may have slept */
-    int processor;  /* the caller's; -1: not known */
+    fl_body body;
+    void *context;
+    ptrdiff_t n_tasks;       /* 0: one part for each thread */
+    _Atomic ptrdiff_t taken; /* of the tasks */
+    int waking;              /* the team may have slept */
+    int processor;           /* the caller's; -1: not known */
     atomic_int arrived;
-} team_start;
-
-static team_start start_team(void)
-{
-    team_start start = {.waking = !team_is_awake(now()), .processor = -1};
-#if defined(__linux__)
-    if (start.waking)
-        start.processor = sched_getcpu();
-#endif
-    return start;
-}
+} region;
 
 /* A thread that is woken is often put on the processor of the thread that wakes it, although others are idle, and stays
  * there until the system balances its load, some milliseconds later: the two then take turns (1 row, 100 steps, hidden 128:
  * 6.4 ms rather than .2). So whoever finds itself there moves on, by forbidding itself that processor for a moment, and the
  * caller gives way until all are there, or for some 50 microseconds. */
-static void arrive(team_start *start, int thread, int team)
+static void arrive(region *start, ptrdiff_t thread, ptrdiff_t team)
 {
     if (!start->waking)
         return;
@@ -240,56 +136,86 @@ static void arrive(team_start *start, int thread, int team)
 #endif
     atomic_fetch_add_explicit(&start->arrived, 1, memory_order_relaxed);
 #if !defined(_WIN32)
-    if (thread == 0)
-        for (int64_t end = now() + 50000; atomic_load_explicit(&start->arrived, memory_order_relaxed) < team && now() < end;)
+    if (thread == 0) {
+        const int64_t end = fl_now() + 50000;
+        while (atomic_load_explicit(&start->arrived, memory_order_relaxed) < team && fl_now() < end)
             sched_yield();
+    }
 #else
     (void)thread;
     (void)team;
 #endif
 }
 
-static void team_rests(void)
+/* gcc's thread sanitizer does not see how libgomp orders the beginning and the end of a team. */
+#if defined(__SANITIZE_THREAD__)
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define SEES(r) __tsan_acquire(r)
+#define SHOWS(r) __tsan_release(r)
+#else
+#define SEES(r) (void)(r)
+#define SHOWS(r) (void)(r)
+#endif
+
+/* What each thread of a team does. */
+static void take_part(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
-    atomic_store_explicit(&team_rested, now(), memory_order_relaxed);
+    region *work = context;
+    SEES(work);
+    arrive(work, thread, team);
+    if (!work->n_tasks) {
+        work->body(work->context, thread, team);
+    } else {
+        for (ptrdiff_t k; (k = atomic_fetch_add_explicit(&work->taken, 1, memory_order_relaxed)) < work->n_tasks;)
+            work->body(work->context, k, work->n_tasks);
+    }
+    SHOWS(work);
+}
+
+static void run(int n_threads, region *work)
+{
+    work->waking = !team_is_awake(fl_now());
+    work->processor = -1;
+#if defined(__linux__)
+    if (work->waking)
+        work->processor = sched_getcpu();
+#endif
+    SHOWS(work);
+    if (!fl_crew_run(n_threads, take_part, work)) {
+#pragma omp parallel num_threads(n_threads)
+        take_part(work, omp_get_thread_num(), omp_get_num_threads());
+    }
+    SEES(work);
+    atomic_store_explicit(&team_rested, fl_now(), memory_order_relaxed);
 }
 #endif
 
 void fl_parallel(int n_threads, fl_body body, void *context)
 {
-    n_threads = team_of(n_threads);
 #if defined(_OPENMP)
     if (n_threads > 1) {
-        team_start start = start_team();
-#pragma omp parallel num_threads(n_threads)
-        {
-            arrive(&start, omp_get_thread_num(), omp_get_num_threads());
-            body(context, omp_get_thread_num(), omp_get_num_threads());
-        }
-        team_rests();
+        region work = {.body = body, .context = context};
+        run(n_threads, &work);
         return;
     }
 #endif
+    (void)n_threads;
     body(context, 0, 1);
 }
 
 void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_body body, void *context)
 {
-    n_threads = team_of(n_threads < n_tasks ? n_threads : (int)n_tasks);
 #if defined(_OPENMP)
+    if (n_threads > n_tasks)
+        n_threads = (int)n_tasks;
     if (n_threads > 1) {
-        team_start start = start_team();
-#pragma omp parallel num_threads(n_threads)
-        {
-            arrive(&start, omp_get_thread_num(), omp_get_num_threads());
-#pragma omp for schedule(dynamic, 1) nowait
-            for (ptrdiff_t k = 0; k < n_tasks; ++k)
-                body(context, k, n_tasks);
-        }
-        team_rests();
+        region work = {.body = body, .context = context, .n_tasks = n_tasks};
+        run(n_threads, &work);
         return;
     }
 #endif
+    (void)n_threads;
     for (ptrdiff_t k = 0; k < n_tasks; ++k)
         body(context, k, n_tasks);
 }

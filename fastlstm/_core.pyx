@@ -28,6 +28,7 @@ cdef extern from "fastlstm.h" nogil:
     int fl_isa_lanes(fl_dtype dtype)
     int fl_has_openmp()
     int fl_openmp_max_threads()
+    int fl_openmp_bound_processors()
     void fl_always_wake(int always)
 
     ctypedef struct fl_function:
@@ -230,6 +231,11 @@ def openmp():
 def openmp_max_threads():
     """OpenMP's own limit (what threadpoolctl sets); 1 without OpenMP."""
     return fl_openmp_max_threads()
+
+
+def openmp_bound_processors():
+    """Processors of the process if OpenMP binds threads to them, 0 if not."""
+    return fl_openmp_bound_processors()
 
 
 def always_wake(bint always):

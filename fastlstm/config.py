@@ -165,12 +165,17 @@ def _limited(threads: int, source: str) -> tuple[int, str]:
 
 @lru_cache(maxsize=1)
 def _default_threads() -> tuple[int, str]:
-    """Return the number of threads from the environment or the CPUs; read once, at the first use."""
+    """Return the number of threads from the environment or the CPUs; read once in each process, at the first use."""
     for name in ("FASTLSTM_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").strip()
         if text:
             return _parse_count(name, text), name
     return min(_usable_cpus(), _MAX_THREADS), "CPUs this process may use"
+
+
+if hasattr(os, "register_at_fork"):
+    # A child may be given other processors than its parent has.
+    os.register_at_fork(after_in_child=_default_threads.cache_clear)
 
 
 def _parse_count(name: str, text: str) -> int:
@@ -200,7 +205,8 @@ def _check_count(n: int, name: str) -> int:
 def _usable_cpus(proc: Path = Path("/proc/self"), cgroup_root: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many CPUs this process may keep busy: affinity mask, then the container's quota."""
     if sys.platform == "linux":
-        cpus = len(os.sched_getaffinity(0))
+        # OpenMP, where it binds threads to processors, has left this one with a single one.
+        cpus = max(len(os.sched_getaffinity(0)), _core.openmp_bound_processors())
     else:
         cpus = os.cpu_count() or 1
     quota = _cgroup_quota(proc, cgroup_root)

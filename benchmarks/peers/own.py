@@ -36,6 +36,13 @@ def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
     return runners
 
 
+def runs(case: Case, data: Data, threads: int) -> Callable[[], Any]:
+    """The work of ``train`` or ``infer`` as a function, to be called by whoever takes the time."""
+    if case.kind == "infer":
+        return inference(case.problem, data, threads, data.lengths)
+    return _training(case.problem, data, data.lengths, threads)[0]
+
+
 def _model(problem: Problem, data: Data, classes: int = 0) -> Any:
     import fastlstm as fl
 
@@ -53,7 +60,9 @@ def _model(problem: Problem, data: Data, classes: int = 0) -> Any:
     return model
 
 
-def _train(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
+def _training(
+    problem: Problem, data: Data, lengths: Array | None, threads: int
+) -> tuple[Callable[[], None], Callable[[], Answer]]:
     import fastlstm as fl
 
     model = _model(problem, data)
@@ -77,7 +86,11 @@ def _train(problem: Problem, data: Data, lengths: Array | None, threads: int) ->
         result["norm"] = np.linalg.norm(model.flat_gradients.astype(np.float64))
         return result
 
-    return local(run, answer)
+    return run, answer
+
+
+def _train(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
+    return local(*_training(problem, data, lengths, threads))
 
 
 def inference(problem: Problem, data: Data, threads: int, lengths: Array | None = None) -> Callable[[], Array]:

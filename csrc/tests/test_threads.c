@@ -1,0 +1,219 @@
+/* test_threads.c - teams: of several callers at once, larger than the machine, and after a fork.
+ *
+ * Every answer must have the bits that one thread gives alone. A deadlock ends the program by an alarm. Exits with 1 if
+ * anything differs.
+ */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* fork, alarm */
+#endif
+#include "../fastlstm.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 }; /* no threads can be started in a child of a process with several, then */
+#else
+enum { SANITIZED = 0 };
+#endif
+
+enum { SECONDS = 300, CALLERS = 6, ROUNDS = 6, FORKS = 12 };
+
+static uint64_t random_state = 1;
+
+static void fill(float *to, size_t n)
+{
+    for (size_t k = 0; k < n; ++k) {
+        random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+        to[k] = (float)(random_state >> 40) / (float)(1 << 24) - 0.5f;
+    }
+}
+
+static void *allocate(size_t bytes)
+{
+    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!memory) {
+        puts("out of memory");
+        exit(2);
+    }
+    return memory;
+}
+
+static float *numbers(size_t n)
+{
+    float *made = allocate(n * sizeof *made);
+    fill(made, n);
+    return made;
+}
+
+/* One LSTM, its data, and what one thread makes of them; read by all callers at once. */
+typedef struct {
+    ptrdiff_t batch, time, input, hidden, checkpoint_every;
+    float *w_ih, *w_hh, *bias, *x, *dy;
+    float *answer;
+} problem;
+
+/* y, then dx, then the gradients of the weights. */
+static size_t outputs_of(const problem *p, size_t sizes[4])
+{
+    sizes[0] = (size_t)(p->batch * p->time * p->hidden);
+    sizes[1] = (size_t)(p->batch * p->time * p->input);
+    sizes[2] = (size_t)(4 * p->hidden * p->input);
+    sizes[3] = (size_t)(4 * p->hidden * p->hidden);
+    return sizes[0] + sizes[1] + sizes[2] + sizes[3];
+}
+
+static float *solve(const problem *p, int n_threads)
+{
+    size_t sizes[4];
+    const size_t n = outputs_of(p, sizes);
+    float *out = allocate(n * sizeof *out);
+    memset(out, 0, n * sizeof *out);
+    fl_lstm_pass pass = {
+        .batch = p->batch, .time = p->time, .input = p->input, .hidden = p->hidden, .training = 1,
+        .checkpoint_every = p->checkpoint_every, .weight_ih = p->w_ih, .weight_hh = p->w_hh, .bias_ih = p->bias,
+        .x = p->x, .x_batch = p->time * p->input, .x_time = p->input,
+        .y = out, .y_batch = p->time * p->hidden, .y_time = p->hidden, .n_threads = n_threads,
+    };
+    fl_lstm_gradients gradients = {
+        .dy = p->dy, .dy_batch = pass.y_batch, .dy_time = pass.y_time,
+        .dx = out + sizes[0], .dx_batch = pass.x_batch, .dx_time = pass.x_time,
+        .dweight_ih = out + sizes[0] + sizes[1], .dweight_hh = out + sizes[0] + sizes[1] + sizes[2],
+    };
+    pass.workspace = allocate(fl_lstm_workspace(FL_F32, &pass));
+    fl_lstm_forward(FL_F32, &pass);
+    fl_lstm_backward(FL_F32, &pass, &gradients);
+    fl_clip(FL_F32, (ptrdiff_t)n, out, 1.0, n_threads);
+    free(pass.workspace);
+    return out;
+}
+
+static int same(const problem *p, int n_threads)
+{
+    size_t sizes[4];
+    float *out = solve(p, n_threads);
+    const int equal = !memcmp(out, p->answer, outputs_of(p, sizes) * sizeof *out);
+    free(out);
+    return equal;
+}
+
+static problem make(ptrdiff_t batch, ptrdiff_t time, ptrdiff_t input, ptrdiff_t hidden, ptrdiff_t checkpoint_every)
+{
+    problem p = {.batch = batch, .time = time, .input = input, .hidden = hidden, .checkpoint_every = checkpoint_every};
+    p.w_ih = numbers((size_t)(4 * hidden * input));
+    p.w_hh = numbers((size_t)(4 * hidden * hidden));
+    p.bias = numbers((size_t)(4 * hidden));
+    p.x = numbers((size_t)(batch * time * input));
+    p.dy = numbers((size_t)(batch * time * hidden));
+    p.answer = solve(&p, 1);
+    return p;
+}
+
+static void release(problem p)
+{
+    float *all[] = {p.w_ih, p.w_hh, p.bias, p.x, p.dy, p.answer};
+    for (size_t k = 0; k < sizeof all / sizeof all[0]; ++k)
+        free(all[k]);
+}
+
+enum { PROBLEMS = 3 };
+static problem problems[PROBLEMS]; /* by rows, by units, and by rows with checkpoints */
+
+typedef struct {
+    int number, wrong;
+    int *go_on; /* NULL: a number of rounds */
+} caller;
+
+static void *call(void *context)
+{
+    caller *me = context;
+    for (int k = 0; me->go_on ? __atomic_load_n(me->go_on, __ATOMIC_RELAXED) : k < ROUNDS; ++k)
+        me->wrong += !same(&problems[(me->number + k) % PROBLEMS], 1 + (me->number + k) % 4);
+    return NULL;
+}
+
+static int callers_at_once(void)
+{
+    pthread_t threads[CALLERS];
+    caller callers[CALLERS];
+    int wrong = 0;
+    for (int k = 0; k < CALLERS; ++k) {
+        callers[k] = (caller){k, 0, NULL};
+        if (pthread_create(&threads[k], NULL, call, &callers[k]))
+            exit(2);
+    }
+    for (int k = 0; k < CALLERS; ++k) {
+        pthread_join(threads[k], NULL);
+        wrong += callers[k].wrong;
+    }
+    return wrong;
+}
+
+/* In a child: 0 if the thread that has come through the fork, and a new one, give the same bits; `deeper` forks again. */
+static int as_before(int deeper)
+{
+    alarm(SECONDS);
+    int wrong = 0;
+    for (int n_threads = 4; n_threads > 1; --n_threads)
+        for (int k = 0; k < PROBLEMS; ++k)
+            wrong += !same(&problems[k], n_threads);
+    caller other = {0, 0, NULL};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, call, &other))
+        return 2;
+    wrong += !same(&problems[0], 2);
+    pthread_join(thread, NULL);
+    wrong += other.wrong;
+    if (deeper) {
+        int status = 1;
+        const pid_t child = fork();
+        if (child == 0)
+            _exit(as_before(0));
+        wrong += child < 0 || waitpid(child, &status, 0) != child || status != 0;
+    }
+    return wrong != 0;
+}
+
+/* Forks while another thread is inside kernels. */
+static int forks(void)
+{
+    int wrong = 0, go_on = 1;
+    caller busy = {1, 0, &go_on};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, call, &busy))
+        exit(2);
+    for (int k = 0; k < FORKS; ++k) {
+        int status = 1;
+        wrong += !same(&problems[k % PROBLEMS], 2 + k % 2);
+        const pid_t child = fork();
+        if (child == 0)
+            _exit(as_before(k % 4 == 0));
+        wrong += child < 0 || waitpid(child, &status, 0) != child || status != 0;
+    }
+    __atomic_store_n(&go_on, 0, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    return wrong + busy.wrong;
+}
+
+int main(void)
+{
+    alarm(SECONDS);
+    fl_always_wake(1);
+    problems[0] = make(24, 12, 8, 40, 0);
+    problems[1] = make(1, 60, 8, 96, 0);
+    problems[2] = make(9, 30, 4, 48, 7);
+    const int at_once = callers_at_once();
+    printf("%d callers at once, %d rounds: %d wrong\n", CALLERS, ROUNDS, at_once);
+    int forked = 0;
+    if (!SANITIZED) {
+        forked = forks();
+        printf("%d forks: %d wrong\n", FORKS, forked);
+    }
+    for (int k = 0; k < PROBLEMS; ++k)
+        release(problems[k]);
+    return at_once || forked;
+}
