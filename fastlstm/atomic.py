@@ -111,16 +111,25 @@ def _temporary(folder: Path) -> tuple[Path, int]:
         path = folder / f".fastlstm-{secrets.token_hex(8)}.tmp"
         try:
             descriptor = os.open(path, _FLAGS, 0o666)
+            if sys.platform == "win32" or _locked(path, descriptor):
+                return path, descriptor
+            os.close(descriptor)
         except OSError as error:
             reason = f"cannot save a file in this folder: {error.strerror}"
             raise OSError(error.errno, reason, str(folder)) from error
-        if sys.platform == "win32":
-            return path, descriptor
+
+
+def _locked(path: Path, descriptor: int) -> bool:
+    """Locks a new file; False if it has been taken for a leftover and removed meanwhile."""
+    try:
         with contextlib.suppress(OSError):  # a file system without locks: nobody removes leftovers there
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            return path, descriptor
-        os.close(descriptor)  # taken for a leftover before it was locked
+        return os.fstat(descriptor).st_nlink > 0
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        os.close(descriptor)
+        raise
 
 
 def _write_all(descriptor: int, part: bytes | memoryview) -> None:

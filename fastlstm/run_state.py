@@ -201,7 +201,8 @@ class Saved:
     def _refusal(self, name: str, was: Any, now: Any) -> str:
         begun = f"{self._path}: the run was begun with"
         if name.startswith("data."):
-            what = name.removeprefix("data.").replace(".", " of ")
+            part, _, what = name.removeprefix("data.").partition(".")
+            what = f"{what or 'that'} ({part})"
             was, now = ({} if one is None else one for one in (was, now))
             differing = [key for key in ("shape", "dtype", "windows_every") if was.get(key) != now.get(key)]
             told = ", ".join(f"{key} {was.get(key)} instead of {now.get(key)}" for key in differing) or "other values"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,12 @@ import pytest
 from fastlstm import _core
 
 _core.always_wake(True)  # small work is to be done by several threads, too, where a test asks for them
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("FASTLSTM_NIGHTLY") == "1" and config.option.markexpr == "not nightly":
+        config.option.markexpr = ""
+
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import helpers`, with pytest's importlib mode
 
