@@ -233,10 +233,15 @@ class EarlyStopping(_Monitor):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         weights = state["weights"]
-        if weights is not None and weights.shape != self.model.flat_parameters.shape:
-            raise ValueError(f"the best weights of EarlyStopping have shape {weights.shape}, which is not the model's")
-        self.best_epoch, self.stopped_epoch = state["best_epoch"], state["stopped_epoch"]
-        self._waited, self._weights = state["waited"], weights
+        parameters = self.model.flat_parameters
+        if weights is not None and (weights.shape, weights.dtype) != (parameters.shape, parameters.dtype):
+            raise ValueError(
+                f"the best weights of EarlyStopping have shape {weights.shape} and type {weights.dtype}, expected "
+                f"those of the model, {parameters.shape} and {parameters.dtype}"
+            )
+        epochs = {name: state[name] for name in ("best_epoch", "stopped_epoch")}
+        self.best_epoch, self.stopped_epoch = (v if v is None else _checks.count(k, v) for k, v in epochs.items())
+        self._waited, self._weights = _checks.count("waited", state["waited"], least=0), weights
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if epoch < self.start_from_epoch:
@@ -351,7 +356,7 @@ class ReduceLROnPlateau(_Monitor):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._waited = state["waited"]
+        self._waited = _checks.count("waited", state["waited"], least=0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if self._improved(logs):
@@ -390,7 +395,7 @@ class CSVLogger(Callback):
         return {"bytes": 0 if self._file is None else os.fstat(self._file.fileno()).st_size}
 
     def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
-        size = state["bytes"]
+        size = _checks.count("bytes", state["bytes"], least=0)
         if os.path.isfile(self.path) and os.path.getsize(self.path) >= size > 0:
             os.truncate(self.path, size)
             self._open(True)

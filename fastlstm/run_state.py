@@ -162,7 +162,7 @@ class Saved:
         start = _checks.count("start", self._optimizer["start"], least=0)
         self._updates = _checks.count("iterations", self._optimizer["iterations"], least=start) - start
         self._lr = None if training["lr"] is None else _checks.non_negative("lr", training["lr"])
-        self._callbacks = [(str(name), _decoded(state, self._tensors)) for name, state in training["callbacks"]]
+        self._callbacks = [(str(name), dict(_decoded(state, self._tensors))) for name, state in training["callbacks"]]
         self.history = {name: self._vector(f"history.{name}").tolist() for name in self.run["names"]}
         if {len(values) for values in self.history.values()} != {epoch - 1}:
             raise ValueError("the record of the epochs has not as many values as there are epochs")
@@ -196,14 +196,22 @@ class Saved:
         )
         if any(one != layout for one in layouts) or found != known:
             raise ValueError(f"{self._path}: the tensors in it do not fit the model")
+        if state.feed.steps and self.progress.batch:
+            state.feed.checked_states(self._states())
         self.with_states(state.callbacks)
+
+    def _states(self) -> list[tuple[Array, Array]]:
+        """Where the series that are fed in pieces have been left."""
+        found = [self._tensors.get(f"state.{index}.{part}") for index in range(len(self._tensors)) for part in "hc"]
+        known = [one for one in found if one is not None]
+        return list(zip(known[::2], known[1::2], strict=False))
 
     def _refusal(self, name: str, was: Any, now: Any) -> str:
         begun = f"{self._path}: the run was begun with"
         if name.startswith("data."):
             part, _, what = name.removeprefix("data.").partition(".")
             what = f"{what or 'that'} ({part})"
-            was, now = ({} if one is None else one for one in (was, now))
+            was, now = (one if isinstance(one, dict) else {} for one in (was, now))
             differing = [key for key in ("shape", "dtype", "windows_every") if was.get(key) != now.get(key)]
             told = ", ".join(f"{key} {was.get(key)} instead of {now.get(key)}" for key in differing) or "other values"
             return f"{begun} other data: {what} had {told}. Give fit the same data, or begin a new run without resume"
@@ -261,14 +269,22 @@ class Saved:
             state.history.history[name] = list(values)
         state.progress.__dict__.update(self.progress.__dict__)
 
+    def resume_callback(self, callback: Callback, remembered: dict[str, Any]) -> None:
+        """Begins a callback; ValueError if what the file has of it does not fit it."""
+        try:
+            callback.on_resume(self.progress.epoch, self.progress.batch, remembered)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self._path}: {type(callback).__qualname__} cannot go on from the state that was saved of it: "
+                f"{error!r}"
+            ) from error
+
     def restore_weights(self, state: RunState) -> None:
         """Brings model and series to where the file has them."""
         state.model.restore(self._of_model, self._config)
         np.copyto(state.good, self._tensors["good"])
-        index = 0
-        while f"state.{index}.h" in self._tensors:
-            state.feed.states.append((self._tensors[f"state.{index}.h"], self._tensors[f"state.{index}.c"]))
-            index += 1
+        if state.feed.steps and self.progress.batch:
+            state.feed.go_on_from(state.feed.checked_states(self._states()))
 
 
 def environment() -> dict[str, Any]:

@@ -252,7 +252,7 @@ def fit(
             saved.restore(state)
             for callback, remembered in saved.with_states(callbacks):
                 at_end.callback(callback.on_train_end)
-                callback.on_resume(run.progress.epoch, run.progress.batch, remembered)
+                saved.resume_callback(callback, remembered)
             saved.restore_weights(state)
         model.loss = loss
         model.classes = train.targets.classes
