@@ -20,6 +20,7 @@ except ImportError as error:
 from . import callbacks, data, datasets, losses, optimizers, reference, schedules
 from ._version import __version__
 from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from .checkpoint import Checkpoint, CheckpointError
 from .config import get_num_threads, set_num_threads, show_config
 from .data import Standardizer, split, windows
 from .decoding import ctc_decode
@@ -65,6 +66,8 @@ __all__ = [
     "BinaryCrossEntropy",
     "CSVLogger",
     "Callback",
+    "Checkpoint",
+    "CheckpointError",
     "ConstantLR",
     "CosineLR",
     "CrossEntropy",

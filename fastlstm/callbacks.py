@@ -68,8 +68,42 @@ class Callback:
         self.steps_per_epoch = steps_per_epoch
         self.stop_training = False
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a `Checkpoint` is to save of this callback, so that the run can go on from there.
+
+        Override it together with `load_state_dict` if the callback remembers anything from batch to batch.
+
+        Returns
+        -------
+        dict
+            None, bool, int, float, str, arrays of float32, float64 or int64, lists and dicts (with str keys) of these.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave. Tuples have become lists."""
+
     def on_train_begin(self) -> None:
         """Before the first epoch. An error raised here leaves the weights as they are."""
+
+    def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
+        """Instead of `on_train_begin`, in a run that goes on from a checkpoint.
+
+        By default it calls `on_train_begin`, and `load_state_dict` if there is a state. `history` holds the epochs that
+        are done. If `batch` is not 0, `on_epoch_begin` has been called for this epoch and is not called again.
+
+        Parameters
+        ----------
+        epoch : int
+            The epoch that goes on, counted from 1; one more than there are if the run was over.
+        batch : int
+            Updates of it that are done.
+        state : dict
+            As `state_dict` gave it; empty if this callback has none.
+        """
+        self.on_train_begin()
+        if state:
+            self.load_state_dict(state)
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Before the first batch of an epoch."""
@@ -112,6 +146,17 @@ class _Monitor(Callback):
                 f"{type(self).__name__} monitors {self.monitor!r}, which this run does not have: "
                 f"there are {', '.join(map(repr, names))}{advice}"
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"monitor": self.monitor, "best": self._best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["monitor"] != self.monitor:
+            raise ValueError(
+                f"the run was begun with a {type(self).__name__} that monitors {state['monitor']!r}, got "
+                f"{self.monitor!r}: give fit the same callbacks, or begin a new run without resume"
+            )
+        self._best = float(state["best"])
 
     def _improved(self, logs: dict[str, float]) -> bool:
         """Whether the monitored quantity is better than ever, by more than `min_delta`; remembers it if
@@ -175,6 +220,28 @@ class EarlyStopping(_Monitor):
     def on_train_begin(self) -> None:
         super().on_train_begin()
         self._forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            **super().state_dict(),
+            "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
+            "waited": self._waited,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        weights = state["weights"]
+        parameters = self.model.flat_parameters
+        if weights is not None and (weights.shape, weights.dtype) != (parameters.shape, parameters.dtype):
+            raise ValueError(
+                f"the best weights of EarlyStopping have shape {weights.shape} and type {weights.dtype}, expected "
+                f"those of the model, {parameters.shape} and {parameters.dtype}"
+            )
+        epochs = {name: state[name] for name in ("best_epoch", "stopped_epoch")}
+        self.best_epoch, self.stopped_epoch = (v if v is None else _checks.count(k, v) for k, v in epochs.items())
+        self._waited, self._weights = _checks.count("waited", state["waited"], least=0), weights
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if epoch < self.start_from_epoch:
@@ -284,6 +351,13 @@ class ReduceLROnPlateau(_Monitor):
             )
         self._waited = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._waited = _checks.count("waited", state["waited"], least=0)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if self._improved(logs):
             self._waited = 0
@@ -297,6 +371,8 @@ class ReduceLROnPlateau(_Monitor):
 
 class CSVLogger(Callback):
     """Write the values of each epoch to a CSV file, one line per epoch, flushed at once.
+
+    In a run that goes on from a checkpoint the file is cut back to the epochs that the checkpoint has.
 
     Parameters
     ----------
@@ -312,8 +388,26 @@ class CSVLogger(Callback):
         self._file: TextIO | None = None
 
     def on_train_begin(self) -> None:
+        self._open(self.append)
+
+    def state_dict(self) -> dict[str, Any]:
+        # The place behind this run's last line: what comes later in the file is not known to the checkpoint.
+        return {"bytes": 0 if self._file is None else os.fstat(self._file.fileno()).st_size}
+
+    def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
+        size = _checks.count("bytes", state["bytes"], least=0)
+        if os.path.isfile(self.path) and os.path.getsize(self.path) >= size > 0:
+            os.truncate(self.path, size)
+            self._open(True)
+            return
+        # The file is gone, or a crash has taken its last lines: those of this run are in the record.
+        self._open(False)
+        for done in range(1, self.history.epochs + 1):
+            self.on_epoch_end(done, {name: values[done - 1] for name, values in self.history.history.items()})
+
+    def _open(self, append: bool) -> None:
         columns = ["epoch", *self.history.history]
-        exists = self.append and os.path.isfile(self.path) and os.path.getsize(self.path) > 0
+        exists = append and os.path.isfile(self.path) and os.path.getsize(self.path) > 0
         if exists:
             with open(self.path, newline="", encoding="utf-8") as file:
                 found = next(csv.reader(file))
@@ -349,6 +443,14 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
         self._validation = ""
+        self._done = 0
+
+    def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
+        self._done = (epoch - 1) * self.steps_per_epoch + batch
+        self.on_train_begin()
+        self._done = 0
+        if batch:
+            self.on_epoch_begin(epoch)
 
     def on_train_begin(self) -> None:
         self._validation = ""
@@ -356,6 +458,7 @@ class ProgressBar(Callback):
 
         self._bar = tqdm(
             total=self.epochs * self.steps_per_epoch,
+            initial=self._done,
             disable=not sys.stderr.isatty(),
             unit="step",
             dynamic_ncols=True,

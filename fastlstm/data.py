@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+SCALERS = ("scaler", "target_scaler")
+"""Attributes of a model that are saved as tensors beside its parameters, such as ``scaler.mean``."""
+
+
 # --------------------------------------------------------------------------------------------- windows
 
 

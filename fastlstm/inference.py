@@ -334,9 +334,9 @@ def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
     return named
 
 
-def in_order(n: int, batch_size: int) -> Iterator[slice]:
-    """The batches of n cases, one after the other."""
-    for start in range(0, n, batch_size):
+def in_order(n: int, batch_size: int, first: int = 0) -> Iterator[slice]:
+    """The batches of n cases, one after the other, from batch `first` on."""
+    for start in range(first * batch_size, n, batch_size):
         yield slice(start, min(start + batch_size, n))
 
 

@@ -11,16 +11,17 @@ import numpy.typing as npt
 
 from . import serialization
 from ._checks import count
-from .data import Standardizer
+from .data import SCALERS, Standardizer
 from .layers import Layer, connect, layer_from_config, stack_parameters, takes_tokens
 from .losses import get_loss
-from .model import SCALERS, Model
+from .model import Model
+from .run_state import KEY, PREFIX
 
 __all__ = ["load"]
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Reads a model that `Model.save` wrote.
+    """Reads a model that `Model.save` wrote, or the model of a run that a `Checkpoint` saved.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ def load(path: str | os.PathLike[str]) -> Model:
         If it cannot be read.
     """
     tensors, config = serialization.load(path)
+    if KEY in config:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
     try:
         return _model(config, tensors)
     except ValueError as error:

@@ -18,7 +18,7 @@ from ._checks import checkpoints, count
 from .buffers import aligned_zeros, sealed
 from .callbacks import Callback
 from .config import resolve_threads
-from .data import Standardizer
+from .data import SCALERS, Standardizer
 from .decoding import ctc_decode
 from .history import History
 from .inference import Metrics
@@ -42,13 +42,10 @@ from .reference import sigmoid, softmax
 from .sequences import Sequences, as_sequences
 from .stream import Stream, new_stream
 
-__all__ = ["SCALERS", "Model"]
+__all__ = ["Model"]
 
 Array = npt.NDArray[Any]
 State = tuple[Array, Array]
-
-SCALERS = ("scaler", "target_scaler")
-"""Attributes of a model that are saved as tensors beside its parameters, such as ``scaler.mean``."""
 
 
 class Model:
@@ -635,6 +632,7 @@ class Model:
         seed: int | None = None,
         checkpoint_every: int | None = None,
         tbptt_steps: int | None = None,
+        resume: str | os.PathLike[str] | bool | None = None,
     ) -> History:
         self._require_unfrozen("fit")
         return training.fit(
@@ -658,6 +656,7 @@ class Model:
             seed=seed,
             checkpoint_every=checkpoint_every,
             tbptt_steps=tbptt_steps,
+            resume=resume,
         )
 
     def predict(
@@ -860,12 +859,27 @@ class Model:
         RuntimeError
             If the model is not built yet.
         """
+        serialization.save(path, self.saved_tensors(), self.get_config())
+
+    def saved_tensors(self) -> dict[str, Array]:
+        """What a file of the model holds beside `get_config`: views of the parameters, and fitted scalers."""
         tensors = dict(self.parameters())
         for name in SCALERS:
             scaler: Standardizer | None = getattr(self, name)
             if scaler is not None and scaler.fitted:
                 tensors.update({f"{name}.{key}": value for key, value in scaler.state().items()})
-        serialization.save(path, tensors, self.get_config())
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Array], config: Mapping[str, Any]) -> None:
+        """Takes over `saved_tensors` and the number of training passes of a model that has the same layers."""
+        self.load_state_dict({name: value for name, value in tensors.items() if name.partition(".")[0] not in SCALERS})
+        for name in SCALERS:
+            scaler: Standardizer | None = getattr(self, name)
+            if scaler is not None:
+                state = {key: tensors[f"{name}.{key}"] for key in ("mean", "scale") if f"{name}.{key}" in tensors}
+                fitted = Standardizer.from_state(state)
+                scaler.mean_, scaler.scale_ = fitted.mean_, fitted.scale_
+        self._steps = count("steps", config["steps"], least=0)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and multiprocessing: everything but the tapes, which belong to this process's threads."""

@@ -7,6 +7,7 @@ of updates) lives in the optimizer, in vectors laid out like the parameters.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,6 +81,46 @@ class Optimizer:
         self._start = 0
         self._state: dict[str, NDArray[Any]] = {}
         self._layout: tuple[int, np.dtype[Any]] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the optimizer remembers: ``"iterations"`` and, once it has updated a model, a copy of each moment.
+
+        Returns
+        -------
+        dict
+            ``"iterations"`` and ``"start"``, of them those before the present run, are ints; the moments are arrays of
+            the model's dtype, laid out as its `flat_parameters`: ``"m"`` of SGD with momentum, ``"v"`` (and ``"m"``
+            with momentum) of RMSprop, ``"m"`` and ``"v"`` of Adam.
+        """
+        moments = {name: moment.copy() for name, moment in self._state.items()}
+        return {"iterations": self.iterations, "start": self._start, **moments}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave, of an optimizer of the same kind and arguments.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `state` has other moments, or arrays of different sizes or types. Nothing has changed then.
+        """
+        moments = {name: np.asarray(value) for name, value in state.items() if name not in ("iterations", "start")}
+        start = _checks.count("start", state.get("start", 0), least=0)
+        iterations = _checks.count("iterations", state.get("iterations"), least=start)
+        if set(moments) != (set(self._moments) if moments or iterations else set()):
+            raise ValueError(
+                f"the state has the moments {sorted(moments)} after {iterations} updates, expected "
+                f"{sorted(self._moments)}: it is that of an optimizer with other arguments"
+            )
+        layouts = {(moment.shape, moment.dtype) for moment in moments.values()}
+        if len(layouts) > 1 or any(len(shape) != 1 or dtype.kind != "f" for shape, dtype in layouts):
+            raise ValueError(
+                f"the moments must be 1-D real arrays of one size and type, got {sorted(map(str, layouts))}"
+            )
+        self.reset()
+        self.iterations, self._start = iterations, start
+        for name in self._moments if moments else ():
+            self._prepare(moments[name])
+            self._state[name][...] = moments[name]
 
     @property
     def lr(self) -> float:

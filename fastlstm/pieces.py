@@ -9,6 +9,7 @@ Shapes: a batch has b cases and T steps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,11 @@ class Feed:
     ----------
     steps : int
         Steps of a piece; 0: each batch is one piece.
+
+    Attributes
+    ----------
+    states : list of (h, c)
+        Where the last piece has ended; empty if batches are not cut.
     """
 
     def __init__(
@@ -63,30 +69,62 @@ class Feed:
         self.training = training
         self.n_threads = n_threads
         self.checkpoint_every = checkpoint_every
-        self._states: list[State] = []
+        self.states: list[State] = []
+        self._from_file = False
 
-    def pieces(self, batches: Iterable[Indices]) -> Iterator[Piece]:
-        """The pieces of one batch after the other, to be given to `forward` in this order."""
+    def pieces(self, batches: Iterable[Indices], done: int = 0) -> Iterator[Piece]:
+        """The pieces of one batch after the other, to be given to `forward` in this order.
+
+        The first `done` of them are passed over; `states` must be those in which the last of them has ended.
+        """
         for indices in batches:
+            if done:
+                here = count_pieces(self.cases.inputs, [indices], self.steps)
+                if here <= done:
+                    done -= here
+                    continue
             x, lengths, y, weight = self.cases.read(self.model, indices)
             if self.steps:
-                yield from _cut(x, lengths, y, weight, self.steps)
+                yield from islice(_cut(x, lengths, y, weight, self.steps), done, None)
             else:
                 yield Piece(x, lengths, y, weight, None)
+            done = 0
+
+    def checked_states(self, states: list[State]) -> list[State]:
+        """States that a file has kept, in the model's dtype; ValueError unless they can be those at a piece's end."""
+        batch = states[0][0].shape[1] if states and states[0][0].ndim == 3 else 0
+        return [state for state in self.model._checked_states(states, batch) if state is not None]
+
+    def go_on_from(self, states: list[State]) -> None:
+        """Goes on from checked states that a file has kept."""
+        self.states = states
+        self._from_file = True
 
     def forward(self, piece: Piece) -> Array:
         """The model's output for a piece: a buffer that is valid until this thread's next pass."""
         model, arguments = self.model, (self.training, self.n_threads, self.checkpoint_every)
         if not self.steps:
             return model._forward(piece.x, piece.lengths, *arguments)
+        if self._from_file:
+            self._check_rows(piece)
+            self._from_file = False
         states: list[State] | None = None
         if isinstance(piece.rows, slice):
-            states = self._states
+            states = self.states
         elif piece.rows is not None:
-            states = [(h.take(piece.rows, axis=1), c.take(piece.rows, axis=1)) for h, c in self._states]
+            states = [(h.take(piece.rows, axis=1), c.take(piece.rows, axis=1)) for h, c in self.states]
         out = model._forward_from(states, piece.x, piece.lengths, *arguments)
-        self._states = model._final_states(self.training)  # copies: what a callback does to the model is no matter
+        self.states = model._final_states(self.training)  # copies: what a callback does to the model is no matter
         return out
+
+    def _check_rows(self, piece: Piece) -> None:
+        """Nobody but the file itself vouches for the states that it has kept."""
+        series = self.states[0][0].shape[1]
+        fits = (
+            len(piece.x) == series if isinstance(piece.rows, slice) else piece.rows is None or piece.rows.max() < series
+        )
+        if not fits:
+            raise ValueError(f"the checkpoint holds the states of {series} series, which are not those of this batch")
 
 
 def _cut(x: Array, lengths: Array | None, y: Array, weight: Array | None, steps: int) -> Iterator[Piece]:

@@ -53,6 +53,7 @@ _FILE_DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype(np.float64),
 }
 _BFLOAT16 = "BF16"
+_FILE_DTYPES[_BFLOAT16] = np.dtype(np.uint16)  # NumPy has no such type: its bits are the upper half of a float32's
 _WITHOUT_COUNTERPART = (
     "merge", "reverse", "residual", "learn_state", "peepholes", "coupled", "layer_norm", "gate_clip", "cell_clip",
     "output_clip", "gate_activation", "cell_activation", "output_activation", "zoneout_h", "zoneout_c",
@@ -150,7 +151,7 @@ def from_torch(
     elif isinstance(source, Mapping):
         groups = _tensor_parts({name: _array(name, value) for name, value in source.items()})
     elif isinstance(source, (str, os.PathLike)):
-        groups = _tensor_parts(serialization.read_file(source, _file_tensors, "a .safetensors file"))
+        groups = _tensor_parts(_file_tensors(source))
         groups, fixed = _by_number(groups)
     else:
         raise TypeError(
@@ -239,21 +240,17 @@ def _array(name: Any, value: Any) -> Array:
     return array
 
 
-def _file_tensors(data: bytes) -> dict[str, Array]:
-    """The tensors in the bytes of a file."""
-    views, header = serialization.parse_views(data, "a .safetensors file")
-    if serialization.is_model(header):
-        raise ValueError("Model.save wrote this file: read it with fl.load")
-    arrays = {}
-    for name, view in sorted(views.items()):
-        if view["dtype"] == _BFLOAT16:  # NumPy has no such type: the upper half of a float32
-            bits = serialization.view_array(name, view, np.dtype(np.uint16)).astype(np.uint32) << 16
-            arrays[name] = _array(name, bits.view(np.float32))
-        elif view["dtype"] in _FILE_DTYPES:
-            arrays[name] = _array(name, serialization.view_array(name, view, _FILE_DTYPES[view["dtype"]]))
-        else:
-            raise ValueError(f"{name!r} is {view['dtype']}; expected one of {', '.join([*_FILE_DTYPES, _BFLOAT16])}")
-    return arrays
+def _file_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """The tensors of a file."""
+    with serialization.opened(path, "a .safetensors file") as reader:
+        if reader.is_model:
+            raise ValueError("Model.save wrote this file: read it with fl.load")
+        tensors = reader.tensors(_FILE_DTYPES)
+        for name, array in tensors.items():
+            if reader.dtypes[name] == _BFLOAT16:
+                array = (array.astype(np.uint32) << 16).view(np.float32)
+            tensors[name] = _array(name, array)
+    return tensors
 
 
 # ---------------------------------------------------------------------------------------------- layers

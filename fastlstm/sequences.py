@@ -178,7 +178,13 @@ class Sequences(ABC):
 
 
 class ArraySequences(Sequences):
-    """Cases of one array (n, T, F); for tokens (n, T, 1)."""
+    """Cases of one array (n, T, F); for tokens (n, T, 1).
+
+    Attributes
+    ----------
+    rows : ndarray of int64 or None
+        Cases of the array in use, in this order; None: all of them.
+    """
 
     def __init__(
         self,
@@ -189,7 +195,7 @@ class ArraySequences(Sequences):
         rows: NDArray[np.int64] | None = None,
     ) -> None:
         self._array = array
-        self._rows = rows  # cases of the array in use, in this order; None: all of them
+        self.rows = rows
         self.time = array.shape[1]
         self.features = 0 if tokens else array.shape[2]
         self.lengths = None if lengths is None or bool((lengths == self.time).all()) else lengths
@@ -197,14 +203,14 @@ class ArraySequences(Sequences):
         self.name = name
 
     def __len__(self) -> int:
-        return len(self._array) if self._rows is None else len(self._rows)
+        return len(self._array) if self.rows is None else len(self.rows)
 
     def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         array, lengths = self._array, None
         if self.lengths is not None:
             lengths, longest = _batch_lengths(self.lengths[indices])
             array = array[:, :longest]
-        rows = indices if self._rows is None else self._rows[indices]
+        rows = indices if self.rows is None else self.rows[indices]
         dtype = np.int64 if self.tokens else dtype
         # A slice is a view of the user's memory, which the caller of batch must not change: copy it always.
         x = (
@@ -216,7 +222,7 @@ class ArraySequences(Sequences):
 
     def subset(self, indices: Indices) -> Sequences:
         indices = _checked_indices(indices, len(self))
-        array, rows = self._array, self._rows
+        array, rows = self._array, self.rows
         if rows is not None:
             rows = rows[indices]
         elif isinstance(indices, slice):
@@ -227,10 +233,11 @@ class ArraySequences(Sequences):
         return ArraySequences(array, lengths, self.tokens, self.name, rows)
 
     def blocks(self) -> Iterator[Block]:
-        hop = self._hop()
+        hop = self.hop
         return self._blocks_of_cases() if hop is None else self._blocks_of_windows(hop)
 
-    def _hop(self) -> int | None:
+    @property
+    def hop(self) -> int | None:
         """Steps from one case to the next if the cases are overlapping windows of one series, else None."""
         time, (next_case, next_step, _) = self.time, self._array.strides
         if self.lengths is None and next_step and next_case % next_step == 0 and 0 < next_case // next_step < time:
@@ -245,7 +252,7 @@ class ArraySequences(Sequences):
             chosen = slice(case, case + cases)
             lengths = None if self.lengths is None else self.lengths[chosen, None]
             for step in range(0, time, steps):
-                rows = chosen if self._rows is None else self._rows[chosen]
+                rows = chosen if self.rows is None else self.rows[chosen]
                 block = self._array[rows, step : step + steps]
                 valid = None if lengths is None else np.arange(step, step + block.shape[1]) < lengths
                 values = block.reshape(-1, features) if valid is None else block[valid]
@@ -258,12 +265,12 @@ class ArraySequences(Sequences):
             self._array, (total, features), self._array.strides[1:], writeable=False
         )
         steps = max(1, BLOCK_VALUES // features)
-        if self._rows is None:
+        if self.rows is None:
             for start in range(0, total, steps):
                 yield Block(series[start : start + steps], partial(_locate_in_windows, start, time, hop))
             return
-        order = np.argsort(self._rows, kind="stable")
-        windows = self._rows[order]
+        order = np.argsort(self.rows, kind="stable")
+        windows = self.rows[order]
         for start in range(0, total, steps):
             values = series[start : start + steps]
             # Step p lies in the windows ceil((p - time + 1) / hop) to p // hop: is one of them in use?

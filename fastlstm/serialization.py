@@ -12,28 +12,30 @@ bytes. It is read through the package, which checks that the tensors fit the fil
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
-import secrets
-import shutil
 import stat
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-__all__ = ["is_model", "load", "parse_views", "read_file", "save", "view_array"]
+from . import atomic
 
-T = TypeVar("T")
+__all__ = ["Reader", "load", "opened", "save"]
 
 _FORMAT = "fastlstm"
 _FORMAT_VERSION = "1"
 _METADATA = "__metadata__"
-_MAX_HEADER = 100_000_000  # bytes; the safetensors package refuses longer ones
+_MAX_HEADER = 4_000_000
+"""Bytes. The header of a model takes some thousand, and 20 for each name of a class."""
+_MAX_MARKS = 200_000
+"""Commas, colons and brackets in one JSON text: each may take some 100 bytes once it is read."""
+_MARKS = ",:[{"
 _CODES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 _DTYPES = {code: np.dtype(name) for name, code in _CODES.items()}
 
@@ -58,7 +60,7 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], config
     TypeError
         A tensor is not an array of a supported dtype, or ``config`` holds something JSON cannot.
     ValueError
-        ``config`` holds NaN or infinity, refers to itself, or is too large for a header (100 MB).
+        ``config`` holds NaN or infinity, refers to itself, or is too large for a header (4 MB, 200,000 values).
     OSError
         The folder does not exist or cannot be written, the disk is full, or ``path`` is not a regular file.
     """
@@ -70,35 +72,13 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], config
     except RecursionError:
         raise ValueError("config is nested too deeply to be saved") from None
     header = _header(arrays, text)
-    if len(header) > _MAX_HEADER:
-        raise ValueError(f"config and tensor names take {len(header)} bytes; a file can hold {_MAX_HEADER}")
-
-    target = Path(os.path.realpath(path))  # so that saving through a symbolic link keeps the link
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot save to {target}: it is a folder; give the name of a file in it")
-    if target.exists() and not target.is_file():
-        raise OSError(f"cannot save to {target}: it is not a regular file")
-    temporary = target.parent / f".fastlstm-{secrets.token_hex(8)}.tmp"
-    try:
-        file = open(temporary, "xb")
-    except OSError as error:
-        reason = f"cannot save a model in this folder: {error.strerror}"
-        raise OSError(error.errno, reason, str(target.parent)) from error
-    try:
-        with file:
-            file.write(len(header).to_bytes(8, "little"))
-            file.write(header)
-            for array in arrays.values():
-                file.write(array.data)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    marks = _marks(header.decode())
+    if len(header) > _MAX_HEADER or marks > _MAX_MARKS:
+        raise ValueError(
+            f"config and tensor names take {len(header)} bytes with {marks} values; a file can hold {_MAX_HEADER} with "
+            f"{_MAX_MARKS}"
+        )
+    atomic.write(path, [len(header).to_bytes(8, "little"), header, *(array.data for array in arrays.values())])
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -117,29 +97,29 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         The file is not one of :func:`save`'s, or is truncated, altered, or from a newer fastlstm; the message
         says which.
     OSError
-        The file does not exist or cannot be read.
+        The file does not exist or cannot be read, or does not fit in the memory.
     """
-    return read_file(path, _parse, "a fastlstm model")
+    with opened(path, "a fastlstm model") as reader:
+        return _parse(reader)
 
 
-def read_file(path: str | os.PathLike[str], parse: Callable[[bytes], T], kind: str) -> T:
-    """What ``parse`` makes of the bytes of a file that begins like a .safetensors file.
+@contextmanager
+def opened(path: str | os.PathLike[str], kind: str) -> Iterator[Reader]:
+    """A reader of a .safetensors file whose header has been checked; ValueErrors within are given the path.
 
     Parameters
     ----------
     path : path
         Must be a regular file.
-    parse : callable
-        Its ValueErrors are given the path.
     kind : str
         What the caller looks for, with its article, for the messages.
 
     Raises
     ------
     ValueError
-        The file does not begin like a .safetensors file, or ``parse`` raised it.
+        The file is no .safetensors file.
     OSError
-        The file does not exist or cannot be read.
+        The file does not exist or cannot be read, or does not fit in the memory.
     """
     info = os.stat(path)
     if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
@@ -147,49 +127,79 @@ def read_file(path: str | os.PathLike[str], parse: Callable[[bytes], T], kind: s
         raise ValueError(f"{os.fspath(path)}: not {kind}: it is not a regular file")
     with open(path, "rb") as file:
         try:
-            # The first bytes tell most foreign files, which may be huge, before they are read.
-            _header_size(file.read(9), info.st_size, kind)
-            file.seek(0)
-            return parse(file.read())
+            yield Reader(file, kind)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
+        except MemoryError as error:
+            raise OSError(errno.ENOMEM, "what the file holds does not fit in the memory", os.fspath(path)) from error
 
 
-def parse_views(data: bytes, kind: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """The tensors of a whole file as the safetensors package gives them ("shape", "dtype", "data"), and the header."""
-    size = _header_size(data[:9], len(data), kind)
-    from safetensors import SafetensorError, deserialize  # here: not every process reads a file
+class Reader:
+    """An open file that begins like a .safetensors file; its tensors are read when they are asked for.
 
-    try:
-        views = dict(deserialize(data))
-    except SafetensorError as error:
-        raise ValueError(f"truncated, damaged, or not a .safetensors file ({error})") from None
-    return views, _decode_json(data[8 : 8 + size], "header")
+    The package safetensors reads them and checks that they fit the file. What it does not bound is checked before: the
+    length of the header, and how many values it may hold.
+
+    Attributes
+    ----------
+    metadata : dict of str to str
+    dtypes : dict of str to str
+        The type of each tensor, as the file format calls it; empty before `tensors`.
+    """
+
+    def __init__(self, file: BinaryIO, kind: str) -> None:
+        # The first bytes tell most foreign files, which may be huge, before they are read.
+        length = _header_size(file.read(9), os.fstat(file.fileno()).st_size, kind)
+        file.seek(8)
+        header = _decode_json(file.read(length), "header")
+        self.metadata = _checked_metadata(header.get(_METADATA, {}))
+        self.dtypes: dict[str, str] = {}
+        self._file = file
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the file is one of :func:`save`'s."""
+        return self.metadata.get("format") == _FORMAT
+
+    def tensors(self, dtypes: Mapping[str, np.dtype[Any]]) -> dict[str, np.ndarray]:
+        """All tensors, sorted by name, writable and little-endian.
+
+        Parameters
+        ----------
+        dtypes : mapping of str to dtype
+            For each type of the file format that is known, the one to read it as, of the same size.
+
+        Raises
+        ------
+        ValueError
+            The tensors do not fit the file, or one has another type or a shape that NumPy cannot hold.
+        """
+        from safetensors import SafetensorError, deserialize  # here: not every process reads a file
+
+        self._file.seek(0)
+        try:
+            # The file's bytes are gone when the tensors' copies of them are looked at: twice its size at most.
+            views = dict(deserialize(self._file.read()))
+        except SafetensorError as error:
+            raise ValueError(f"truncated, damaged, or not a .safetensors file ({error})") from None
+        arrays: dict[str, np.ndarray] = {}
+        for name, view in sorted(views.items()):
+            if view["dtype"] not in dtypes:
+                raise ValueError(f"tensor {name!r} is {view['dtype']}; expected one of {', '.join(dtypes)}")
+            flat = np.frombuffer(view["data"], dtypes[view["dtype"]].newbyteorder("<"))
+            try:
+                arrays[name] = flat.reshape(view["shape"])
+            except (OverflowError, ValueError):  # e.g. (0, 2**63), or more axes than NumPy has
+                raise ValueError(f"tensor {name!r} has a shape that NumPy cannot hold") from None
+        self.dtypes = {name: view["dtype"] for name, view in views.items()}
+        return arrays
 
 
-def view_array(name: str, view: Mapping[str, Any], dtype: np.dtype[Any]) -> np.ndarray:
-    """One of `parse_views`'s tensors as a read-only array of this dtype, little-endian."""
-    array: np.ndarray = np.frombuffer(view["data"], dtype.newbyteorder("<"))
-    try:
-        array = array.reshape(view["shape"])
-    except (OverflowError, ValueError):  # e.g. (0, 2**63), or more axes than NumPy has
-        raise ValueError(f"tensor {name!r} has a shape that NumPy cannot hold") from None
-    return array
-
-
-def is_model(header: Mapping[str, Any]) -> bool:
-    """Whether a file with this header is one of :func:`save`'s."""
-    metadata = header.get(_METADATA)
-    return isinstance(metadata, dict) and metadata.get("format") == _FORMAT
-
-
-def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Check the bytes of a whole file and return their tensors and config."""
-    views, header = parse_views(data, "a fastlstm model")
-    if not is_model(header):
+def _parse(reader: Reader) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Check a whole file and return its tensors and config."""
+    if not reader.is_model:
         raise ValueError("a .safetensors file, but not a fastlstm model; only Model.save writes those")
-    metadata = header[_METADATA]
-    version, text, digest = (metadata.get(key, "") for key in ("format_version", "config", "sha256"))
+    version, text, digest = (reader.metadata.get(key, "") for key in ("format_version", "config", "sha256"))
     if version != _FORMAT_VERSION:
         if re.fullmatch("[1-9][0-9]{0,8}", version):
             raise ValueError(
@@ -197,17 +207,27 @@ def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 f"update with: pip install -U fastlstm"
             )
         raise ValueError(f"unknown file format {version[:20]!r}; this version reads {_FORMAT_VERSION}")
-
-    arrays = {}
-    for name, view in sorted(views.items()):
-        dtype = _DTYPES.get(view["dtype"])
-        if dtype is None:
-            raise ValueError(f"tensor {name!r} is {view['dtype']}; expected one of {', '.join(_DTYPES)}")
-        arrays[name] = view_array(name, view, dtype)
+    arrays = reader.tensors(_DTYPES)
     if _digest(arrays, text) != digest:
         raise ValueError("the file was altered or damaged after saving (its checksum differs)")
     config = _decode_json(text.encode(), "config")
     return {name: np.require(a, a.dtype.newbyteorder("="), ["C", "W"]) for name, a in arrays.items()}, config
+
+
+def _checked_metadata(metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError(f"the header's {_METADATA} must map names to texts")
+    for text in (*metadata, *metadata.values()):
+        _check_text(text)
+    return metadata
+
+
+def _check_text(text: str) -> None:
+    """JSON can write half of a character, which is no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the header holds {text[:50]!r}, which is no valid text") from None
 
 
 def _header_size(start: bytes, file_size: int, kind: str) -> int:
@@ -217,14 +237,24 @@ def _header_size(start: bytes, file_size: int, kind: str) -> int:
     size = int.from_bytes(start[:8], "little")
     if len(start) < 9 or start[8:] != b"{":
         raise ValueError(f"not {kind}: the file does not begin like a .safetensors file")
-    if size > min(file_size - 8, _MAX_HEADER):
+    if size > file_size - 8:
         raise ValueError(f"truncated, or not {kind}: {size} bytes of header, {file_size} of file")
+    if size > _MAX_HEADER:
+        raise ValueError(f"not {kind}: {size} bytes of header, expected at most {_MAX_HEADER}")
     return size
+
+
+def _marks(text: str) -> int:
+    """How many values a JSON text may hold at most, without reading it."""
+    return sum(text.count(mark) for mark in _MARKS)
 
 
 def _decode_json(data: bytes, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        text = data.decode()
+        if _marks(text) > _MAX_MARKS:
+            raise ValueError(f"it holds more than {_MAX_MARKS} values")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError(f"the {what} is nested too deeply") from None
     except ValueError as error:
@@ -283,16 +313,3 @@ def _digest(arrays: Mapping[str, np.ndarray], config: str) -> str:
         digest.update(json.dumps([name, _CODES[array.dtype.name], list(array.shape)]).encode() + b"\n")
         digest.update(array.data)
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself survive a power cut, where the system can (not on Windows)."""
-    if os.name != "posix":
-        return
-    # The new file is complete and in place by now; some file systems cannot sync a folder.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -64,11 +64,11 @@ class Shuffle:
             index[outside] = self._permuted(index[outside])
         return index.astype(np.int64)
 
-    def batches(self, batch_size: int) -> Iterator[NDArray[np.int64]]:
-        """Go through all cases, `batch_size` at a time; the last batch may be smaller."""
+    def batches(self, batch_size: int, first: int = 0) -> Iterator[NDArray[np.int64]]:
+        """Go through all cases, `batch_size` at a time, from batch `first` on; the last batch may be smaller."""
         # Many batches at once: for 32 cases alone the hashes cost 0.18 ms in NumPy calls, for 8192 1.4 ms.
         together = max(1, 8192 // count("batch_size", batch_size)) * batch_size
-        for start in range(0, self.n, together):
+        for start in range(first * batch_size, self.n, together):
             indices = self.take(start, start + together)
             for i in range(0, len(indices), batch_size):
                 yield indices[i : i + batch_size]

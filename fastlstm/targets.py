@@ -32,6 +32,8 @@ class Targets:
         Outputs a model needs: the columns K of values; for labels the largest label + 1, or `len(classes)`.
     classes : list of str or None
         What the label indices stand for.
+    data : Sequences
+        Labels and values of each step as (n, T, K); values of each case along the step axis, (n, K, 1).
     """
 
     def __init__(
@@ -43,8 +45,8 @@ class Targets:
         classes: list[str] | None,
         holes: bool = False,
     ) -> None:
-        # Values per case lie along the step axis, (n, K, 1): so scans see windows of one series as such.
-        self._data = data
+        # Values per case lie along the step axis: so scans see windows of one series as such.
+        self.data = data
         self.kind = kind
         self.per_step = per_step
         self.n_outputs = n_outputs
@@ -52,7 +54,7 @@ class Targets:
         self._holes = holes  # whether NaN stands where the weight is 0
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def batch(self, indices: Indices, time: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Copy the targets of some cases.
@@ -71,7 +73,7 @@ class Targets:
         ndarray, shape (b,) or (b, time) for labels; (b, K) or (b, time, K) for values
             A fresh C-contiguous array. Beyond the length of a case labels are -100 and values 0.
         """
-        y, lengths = self._data.batch(indices, dtype)
+        y, lengths = self.data.batch(indices, dtype)
         if not self.per_step:
             return y.reshape(len(y)) if self.kind == "labels" else y.reshape(len(y), -1)
         fill = IGNORE if self.kind == "labels" else 0
@@ -86,7 +88,7 @@ class Targets:
 
     def subset(self, indices: Indices) -> Targets:
         """Choose cases without copying them; see `Sequences.subset`."""
-        data = self._data.subset(indices)
+        data = self.data.subset(indices)
         return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._holes)
 
     def blocks(self) -> Iterator[NDArray[Any]]:
@@ -96,7 +98,7 @@ class Targets:
 
     def _rows(self) -> Iterator[NDArray[Any]]:
         if self.per_step or self.kind == "labels":
-            yield from (block.values for block in self._data.blocks())
+            yield from (block.values for block in self.data.blocks())
             return
         cases = max(1, sequences.BLOCK_VALUES // self.n_outputs)
         for case in range(0, len(self), cases):

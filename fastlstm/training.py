@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -12,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core
 from .callbacks import Callback, EpochPrinter, ProgressBar
-from .data import Sequences, Shuffle, Targets, split
+from .checkpoint import Checkpoint, find_saved
+from .data import SCALERS, Sequences, Shuffle, Targets, split
+from .fingerprint import of_cases
 from .history import History
 from .inference import (
     Cases,
@@ -28,7 +31,8 @@ from .inference import (
 from .label_sequences import LabelSequences
 from .losses import BinaryCrossEntropy, Loss, get_loss
 from .optimizers import Optimizer, get_optimizer
-from .pieces import Feed, check_pieces, count_pieces
+from .pieces import Feed, Piece, check_pieces, count_pieces
+from .run_state import Progress, RunState, described
 from .sequences import Indices
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ Array = NDArray[Any]
 ClassWeight = Mapping[Any, float] | Literal["balanced"]
 
 _EVALUATION_BATCH = 256
+_FIXED = ("layers", "input_size", "dtype", "seed")
+"""Of a model's config what training does not change."""
 
 
 class TrainingDiverged(FloatingPointError):
@@ -78,6 +84,7 @@ def fit(
     seed: int | None = None,
     checkpoint_every: int | None = None,
     tbptt_steps: int | None = None,
+    resume: str | os.PathLike[str] | bool | None = None,
 ) -> History:
     """Train a model.
 
@@ -145,6 +152,12 @@ def fit(
         the order is random among series, never within one. For models that answer at each step and have one direction.
         Validation goes the same way. Where lengths differ, the number of updates of an epoch depends on which
         series stand side by side; schedules count those of the first epoch. By default each batch is one update.
+    resume : path or bool, optional
+        Go on with a run that a `Checkpoint` saved: from this file, or, if True, from the newest file of the
+        `Checkpoint` among the callbacks; True begins a run if there is none yet. Everything else is given as in the
+        first call, also the data; what differs is refused. Only `epochs` may be another number, if the learning rates
+        do not depend on it. The result is the same bits as that of a run without an end in between; see
+        docs/checkpoints.md.
 
     Returns
     -------
@@ -157,7 +170,10 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, or the data hold NaN or infinity. No weight has changed.
+        If an argument does not fit, the data hold NaN or infinity, or `resume` leads to another run. No weight has
+        changed.
+    OSError
+        If the file to resume from cannot be read (no weight has changed), or a callback cannot write.
     RuntimeError
         If the model is frozen.
     TrainingDiverged
@@ -173,12 +189,14 @@ def fit(
     steps = 0 if tbptt_steps is None else _checks.count("tbptt_steps", tbptt_steps)
     callbacks = _checked_callbacks(callbacks, verbose)
     user_metrics = named_metrics(metrics, loss)
+    saved = find_saved(resume, callbacks)
 
     inputs = checked_inputs(model, X, lengths)
     if steps:
         check_pieces(model, loss)
     train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
     validation = _validation_cases(model, train, loss, validation_data)
+    data = {"training": train} if validation is None else {"training": train, "validation": validation}
     if validation_split:
         if validation is not None:
             raise ValueError("give either validation_data or validation_split")
@@ -194,20 +212,52 @@ def fit(
         names += [f"val_{name}" for name in (*names, *user_metrics)]
     history = History([*names, "lr"])
 
-    def batches_of(epoch: int) -> Iterator[Indices]:
+    def batches_of(epoch: int, first: int = 0) -> Iterator[Indices]:
         n = len(train)
-        return Shuffle(n, seed, epoch).batches(batch_size) if shuffle else in_order(n, batch_size)
+        return Shuffle(n, seed, epoch).batches(batch_size, first) if shuffle else in_order(n, batch_size, first)
 
     steps_per_epoch = count_pieces(train.inputs, batches_of(1), steps) if steps else -(-len(train) // batch_size)
-    optimizer.bind(steps_per_epoch, epochs)
     feed = Feed(model, train, steps, training=True, n_threads=n_threads, checkpoint_every=every)
     run = _Run(feed, loss, optimizer, class_weights, callbacks, history)
+    checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+    state = RunState(model, optimizer, history, feed, run.good, run.progress, callbacks)
+    if checkpoints or saved is not None:
+        state.run = {
+            "data": {name: of_cases(cases) for name, cases in data.items()},
+            "model": {name: value for name, value in model.get_config().items() if name in _FIXED},
+            "scaled": [name for name in SCALERS if getattr(model, name) is not None],
+            "classes": train.targets.classes,
+            "loss": described(loss),
+            "optimizer": described(optimizer),
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "validation_split": validation_split,
+            "class_weight": None if class_weights is None else class_weights.tolist(),
+            "shuffle": bool(shuffle),
+            "seed": seed,
+            "tbptt_steps": tbptt_steps,
+            "steps_per_epoch": steps_per_epoch,
+            "names": list(history.history),
+        }
+    if saved is not None:
+        saved.check(state)
+    optimizer.bind(steps_per_epoch, epochs)
+    state.schedule, run.progress.last_lr = optimizer.schedule, optimizer.lr
+    for checkpoint in checkpoints:
+        checkpoint.bind(state)
     with ExitStack() as at_end:
         for callback in callbacks:
             callback.attach(model, optimizer, history, epochs, steps_per_epoch)
-        for callback in callbacks:
-            at_end.callback(callback.on_train_end)
-            callback.on_train_begin()
+        if saved is None:
+            for callback in callbacks:
+                at_end.callback(callback.on_train_end)
+                callback.on_train_begin()
+        else:
+            saved.restore(state)
+            for callback, remembered in saved.with_states(callbacks):
+                at_end.callback(callback.on_train_end)
+                saved.resume_callback(callback, remembered)
+            saved.restore_weights(state)
         model.loss = loss
         model.classes = train.targets.classes
         if model.scaler is not None and not model.scaler.fitted:
@@ -215,10 +265,13 @@ def fit(
         if isinstance(train.targets, Targets) and model.target_scaler is not None and not model.target_scaler.fitted:
             model.target_scaler.fit(train.targets)
         try:
-            for epoch in range(1, epochs + 1):
-                for callback in callbacks:
-                    callback.on_epoch_begin(epoch)
-                logs = run.epoch(epoch, batches_of(epoch))
+            while run.progress.epoch <= epochs and not run.progress.stopped:
+                epoch, done = run.progress.epoch, run.progress.batch
+                if not done:
+                    for callback in callbacks:
+                        callback.on_epoch_begin(epoch)
+                pieces = feed.pieces(batches_of(epoch), done) if steps else feed.pieces(batches_of(epoch, done))
+                logs = run.epoch(pieces)
                 if logs is None:
                     break
                 if validation is not None:
@@ -228,8 +281,9 @@ def fit(
                     if not math.isfinite(measured["loss"]):
                         run.diverge(f"the validation loss became {measured['loss']} after epoch {epoch}")
                     logs.update((f"val_{name}", value) for name, value in measured.items())
-                logs["lr"] = run.last_lr
+                logs["lr"] = run.progress.last_lr
                 history.append(logs)
+                run.progress.next_epoch()
                 for callback in callbacks:
                     callback.on_epoch_end(epoch, dict(logs))
                 if run.stopped():
@@ -258,20 +312,21 @@ class _Run:
         self.class_weights = class_weights
         self.callbacks = callbacks
         self.history = history
-        self.last_lr = optimizer.lr
+        self.progress = Progress()
         # The last weights whose loss was finite. Copying them costs little beside the update, and an update
         # that ruins the weights shows only in the next loss.
-        self._good = self.model.flat_parameters.copy()
+        self.good = self.model.flat_parameters.copy()
 
-    def epoch(self, epoch: int, batches: Iterator[Indices]) -> dict[str, float] | None:
-        """Train on all batches; mean loss and metric, or None if a callback stopped the training."""
+    def epoch(self, pieces: Iterator[Piece]) -> dict[str, float] | None:
+        """Train on what is left of an epoch; mean loss and metric, or None if a callback stopped the training."""
         model, loss, optimizer, n_threads = self.model, self.loss, self.optimizer, self.feed.n_threads
+        progress, epoch = self.progress, self.progress.epoch
         scaler = model.target_scaler
         scale = None if scaler is None else scaler.scale_
         listeners = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
-        loss_sum = loss_weight = metric_sum = metric_weight = 0.0
+        sums = progress.sums
         logs: dict[str, float] = {}
-        for batch, piece in enumerate(self.feed.pieces(batches), start=1):
+        for batch, piece in enumerate(pieces, start=progress.batch + 1):
             _, lengths, y, sample_weight, _ = piece
             weight = sample_weight
             if self.class_weights is not None:
@@ -283,37 +338,38 @@ class _Run:
             total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
             if not math.isfinite(total):
                 self.diverge(f"the training loss became {total} in epoch {epoch}, batch {batch}")
-            np.copyto(self._good, model.flat_parameters)
-            loss_sum += total
-            loss_weight += weight_sum
+            np.copyto(self.good, model.flat_parameters)
+            sums[0] += total
+            sums[1] += weight_sum
             if loss.metric_name is not None:
                 value, count = loss.metric(out, y, lengths, sample_weight, scale)
-                metric_sum += value
-                metric_weight += count
+                sums[2] += value
+                sums[3] += count
             # A batch in which nothing counts has no gradient; an update would still move the weights by
             # momentum.
             if weight_sum > 0:
                 model._backward(d_out)
-                self.last_lr = optimizer.lr
+                progress.last_lr = optimizer.lr
                 try:
                     optimizer.step(model, n_threads)
                 except FloatingPointError as error:
                     raise TrainingDiverged(f"in epoch {epoch}, batch {batch}, {error}", self.history) from error
+            progress.batch = batch
             if listeners:
-                logs = self._means(loss_sum, loss_weight, metric_sum, metric_weight)
+                logs = self._means()
                 for callback in listeners:
                     callback.on_batch_end(batch, logs)
                 if self.stopped():
                     return None
-        if loss_weight == 0:
+        if sums[1] == 0:
             raise ValueError("there is nothing to learn: every label is -100 or has weight 0")
         if _core.first_nonfinite(model.flat_parameters) >= 0:
             self.diverge(f"a weight became NaN or infinite at the end of epoch {epoch}")
-        return self._means(loss_sum, loss_weight, metric_sum, metric_weight)
+        return self._means()
 
     def diverge(self, what: str) -> NoReturn:
         """Put the last good weights back and raise TrainingDiverged."""
-        np.copyto(self.model.flat_parameters, self._good)
+        np.copyto(self.model.flat_parameters, self.good)
         raise TrainingDiverged(
             f"{what}; the model has its last good weights. A smaller learning rate, clip_norm=1.0 in the "
             "optimizer, or scaled inputs and targets usually help",
@@ -332,7 +388,8 @@ class _Run:
             return weight
         return weight * (sample_weight if sample_weight.ndim == weight.ndim else sample_weight[:, None])
 
-    def _means(self, loss_sum: float, loss_weight: float, metric_sum: float, metric_weight: float) -> dict[str, float]:
+    def _means(self) -> dict[str, float]:
+        loss_sum, loss_weight, metric_sum, metric_weight = self.progress.sums
         logs = {"loss": loss_sum / loss_weight if loss_weight else math.nan}
         if self.loss.metric_name is not None:
             logs[self.loss.metric_name] = metric_sum / metric_weight if metric_weight else math.nan
@@ -350,6 +407,7 @@ def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Call
         checked.append(ProgressBar())
     elif verbose == 2:
         checked.append(EpochPrinter())
+    checked.sort(key=lambda callback: isinstance(callback, Checkpoint))  # what the others remember is to be in it
     return checked
 
 

@@ -134,8 +134,8 @@ def test_states_and_outputs_are_those_of_the_whole(steps: int, training: bool) -
         start += steps
         for row, case in enumerate(alive):
             if lengths[case] <= start:
-                np.testing.assert_array_equal(feed._states[0][0][:, row], h[:, case])
-                np.testing.assert_array_equal(feed._states[0][1][:, row], c[:, case])
+                np.testing.assert_array_equal(feed.states[0][0][:, row], h[:, case])
+                np.testing.assert_array_equal(feed.states[0][1][:, row], c[:, case])
     assert start >= 20
     for case, length in enumerate(lengths):
         np.testing.assert_array_equal(got[case, :length], whole[case, :length])

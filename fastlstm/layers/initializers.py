@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .orthogonal import orthonormal_rows
+
 __all__ = ["INITIALIZERS", "checked_initializer", "initializer", "zeros"]
 
 Array = npt.NDArray[Any]
@@ -102,7 +104,5 @@ def _matrix(name: str, rng: np.random.Generator, rows: int, columns: int) -> Arr
 def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
     """A matrix whose columns (rows, if there are fewer of them) are orthonormal, drawn evenly among all such."""
     normal = rng.standard_normal((max(rows, columns), min(rows, columns)))
-    q, r = np.linalg.qr(normal)
-    # The signs that LAPACK gives R's diagonal are a habit of the algorithm; turned positive, Q is Haar's [5].
-    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
-    return q if rows >= columns else np.ascontiguousarray(q.T)
+    basis = orthonormal_rows(normal.T)  # Haar's distribution, since the diagonal of R is positive [5]
+    return np.ascontiguousarray(basis.T) if rows >= columns else basis
