@@ -1,5 +1,8 @@
 """fastlstm: LSTM networks on CPUs - train, validate, save and reuse, with NumPy and a small C library."""
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from ._openmp import never_sleeps, short_waits
 
 try:
@@ -21,7 +24,6 @@ from .data import Standardizer, split, windows
 from .decoding import ctc_decode
 from .generation import generate
 from .history import History
-from .keras import from_keras
 from .layers import (
     LSTM,
     Activation,
@@ -39,12 +41,15 @@ from .layers import (
 from .loading import load
 from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
 from .model import Model
-from .onnx import from_onnx
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .pytorch import from_torch
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
 from .stream import Stream
 from .training import TrainingDiverged
+
+if _TYPE_CHECKING:
+    from .keras import from_keras
+    from .onnx import from_onnx
 
 __all__ = [
     "CTC",
@@ -105,3 +110,16 @@ __all__ = [
     "split",
     "windows",
 ]
+
+# Readers of other libraries' files: imported when they are asked for, as few programs do.
+_LATE = {"from_keras": "keras", "from_onnx": "onnx"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATE:
+        return getattr(_import_module(f"{__name__}.{_LATE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

@@ -359,7 +359,7 @@ class Model:
             If the model is not built yet.
         TypeError, ValueError
             If the prefixes are not as many different texts, or an LSTM has an option that PyTorch's has not
-            (``reverse``, ``merge``, ``residual``, ``learn_state``).
+            (such as ``residual`` or ``peepholes``).
         """
         self._require_built()
         from .pytorch import to_torch_state_dict  # here: that module builds models

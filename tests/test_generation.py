@@ -82,6 +82,12 @@ def test_the_seed_decides_and_nothing_else() -> None:
     np.testing.assert_array_equal(fl.generate(model, prompts, 15, seed=7), first[:, :15])
     assert (fl.generate(model, prompts, 40, seed=8) != first).any()
     assert (first[0] != first[2]).any(), "equal prompts go on differently"
+    # Token k of series i has the chance at (i, k), whatever the length of its prompt.
+    for row, prompt in enumerate(prompts):
+        series = [*prompt, *first[row]]
+        for k in (0, 7):
+            z = model.predict(np.array([series[: len(prompt) + k]]))[:, -1].astype(np.float64)
+            assert _draw(z, 6, 1.0, np.array([_uniform(7, row, k)])) == first[row, k]
 
 
 def test_uniform_chances() -> None:

@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import fastlstm as fl
+
 CODE = """
 import sys
 import fastlstm
-print(*sorted({name.partition(".")[0] for name in sys.modules}))
+print(*sorted({name.partition(".")[0] for name in sys.modules}), *(n for n in sys.modules if n.startswith("fastlstm.")))
 """
 
 
@@ -17,4 +21,12 @@ def test_heavy_packages_are_imported_where_they_are_used(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", CODE], cwd=tmp_path, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "fastlstm" in loaded
+    assert not loaded & {"fastlstm.keras", "fastlstm.onnx"}
     assert not loaded & {"matplotlib", "onnx", "onnxruntime", "pandas", "safetensors", "sklearn", "torch", "tqdm"}
+
+
+def test_late_names_are_there() -> None:
+    assert {"from_keras", "from_onnx"} <= set(dir(fl)) and {"from_keras", "from_onnx"} <= set(fl.__all__)
+    assert fl.from_onnx.__module__ == "fastlstm.onnx.importer" and fl.from_keras.__module__ == "fastlstm.keras"
+    with pytest.raises(AttributeError, match="no attribute 'from_caffe'"):
+        fl.from_caffe  # noqa: B018

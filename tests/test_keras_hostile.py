@@ -359,6 +359,20 @@ def check_unopened(path: Path, message: str) -> None:
     assert message in done.stdout
 
 
+def test_a_heap_of_texts_without_end(good_h5: Path) -> None:
+    """libhdf5 goes from object to object, and from one without a size, to itself."""
+    data = bytearray(good_h5.read_bytes())
+    heap = data.find(b"GCOL\x01")
+    end, place = heap + int.from_bytes(data[heap + 8 : heap + 16], "little"), heap + 16
+    while int.from_bytes(data[place : place + 2], "little"):  # 0 is the space that is left
+        place += 16 + (int.from_bytes(data[place + 8 : place + 16], "little") + 7) // 8 * 8
+    assert heap < place < end
+    for size in (0, 8, 2**40, 2**64 - 16):
+        data[place + 8 : place + 16] = size.to_bytes(8, "little")
+        good_h5.write_bytes(data)
+        check_unopened(good_h5, "its texts are not where they should be")
+
+
 def test_a_description_that_is_no_text(good_h5: Path) -> None:
     for value in (np.zeros(3), np.array(["{}"] * 3, "S2"), 7):
         with h5py.File(good_h5, "r+") as file:

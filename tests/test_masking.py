@@ -114,6 +114,17 @@ def test_gradients(which: int, steps: bool) -> None:
     assert not dx[~inside].any()
 
 
+def test_a_mask_is_of_one_pass() -> None:
+    """One that is found late does not reach the layers before it in the next pass."""
+    layers = [fl.LSTM(1, return_sequences=True), fl.Activation("relu"), fl.Masking(), fl.LSTM(2, return_sequences=True)]
+    model = fl.Model(layers, input_size=3, dtype="float64")
+    x = np.random.default_rng(0).standard_normal((4, 6, 3))
+    first = model.predict(x)
+    mask = model._tape(False).mask
+    assert mask is not None and mask.any() and not mask.all()
+    assert np.array_equal(model.predict(x), first)
+
+
 def test_padding_at_the_end_is_the_same_as_lengths() -> None:
     x = series()[[0, 1]]
     for layers, others in zip(stacks(False), stacks(False), strict=True):

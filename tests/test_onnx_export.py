@@ -52,6 +52,8 @@ def models() -> dict[str, Any]:
         made[name] = lambda name=name: [fl.LSTM(4, bidirectional=True, return_sequences=True), getattr(fl, name)(),
                                         fl.Dense(2)]  # fmt: skip
         made[f"{name} of the input"] = lambda name=name: [getattr(fl, name)(), fl.Dense(2)]
+    made["Reverse"] = lambda: [fl.LSTM(4, return_sequences=True), fl.Reverse(), fl.LSTM(3)]
+    made["Reverse of the input"] = lambda: [fl.Reverse(), fl.LSTM(3, return_sequences=True)]
     made["AttentionPool"] = lambda: [fl.LSTM(4, return_sequences=True), fl.AttentionPool(3), fl.Dense(2)]
     for kind in KINDS:
         made[f"Activation {kind}"] = lambda kind=kind: [fl.LSTM(4), fl.Activation(kind), fl.Dense(2)]
@@ -251,6 +253,10 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(ValueError, match=r"layer 1, Doubled\(\), cannot be written as ONNX"):
         fl.Model([fl.LSTM(4), Doubled()], input_size=3).to_onnx(path)
+    for layers in ([fl.Masking(), fl.LSTM(4)], [fl.Embedding(5, 3, mask_token=0), fl.LSTM(4)]):
+        model = fl.Model(layers, input_size=None if layers[0].takes_tokens else 3)
+        with pytest.raises(ValueError, match="layer 0, .*mask.*cannot skip steps|layer 0, Masking.*cannot skip steps"):
+            model.to_onnx(path)
     with pytest.raises(RuntimeError, match="not built yet"):
         fl.Model([fl.LSTM(4)]).to_onnx(path)
     with pytest.raises(ValueError, match="scaler is not fitted yet"):
@@ -281,7 +287,8 @@ def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
     from onnx_graphs import LSTMCase, model_of
 
     case = LSTMCase(np.random.default_rng(3), direction="bidirectional", hidden=4, size=3, lengths=True,
-                    initial_h=False, initial_c=False, peepholes=True, coupled=True, hidden_size=True, outputs=("Y", "", ""))  # fmt: skip
+                    initial_h=False, initial_c=False, peepholes=True, coupled=True, hidden_size=True,
+                    outputs=("Y", "", ""))  # fmt: skip
     node = case.node()
     node.input[0], node.input[4], node.output[0] = "x", "lengths", "s"
     weights = {name: case.arrays[name] for name in ("W", "R", "B", "P") if name in case.arrays}

@@ -1,4 +1,4 @@
-"""ONNX files that are damaged or mean harm: a ValueError that says why, and no more memory than the file's size allows."""
+"""ONNX files that are damaged or mean harm: a ValueError that says why, and no more memory than they account for."""
 
 from __future__ import annotations
 
@@ -218,7 +218,8 @@ def with_tensor(**changed: Any) -> Any:
         ({"dims": [-1]}, "is negative"),
         ({"dims": [-1, -3]}, "is negative"),
         ({"dims": [3] + [1] * 40}, "has 41 axes, at most 16"),
-        ({"dims": [0, 2**62]}, "but 12 bytes"),
+        ({"dims": [0, 2**62]}, "which is empty and huge"),
+        ({"dims": [0, 3]}, "but 12 bytes"),
         ({"data_type": 8}, "element type 8; known are float32"),
         ({"data_type": 22}, "element type 22"),
         ({"data_type": 99}, "element type 99"),
@@ -347,6 +348,10 @@ def bombs() -> dict[str, tuple[list[Any], dict[str, np.ndarray]]]:
         "Add": ([op("Reshape", "x,a", "p"), op("Reshape", "x,b", "q"), op("Add", "p,q", "r"), op("Reshape", "r,a", "s"),
                  op("Reshape", "r,b", "t"), op("Add", "s,t", "u"), op("Reshape", "u,a", "v"), op("Reshape", "u,b", "w"),
                  op("Add", "v,w")], {"a": ints(-1, 1, 1), "b": ints(1, -1, 1)}),
+        "what is empty": ([op("Reshape", "x,none", "n"), op("Slice", "n,zero1,zero1", "m"),
+                           op("Reshape", "m,wide", "w", allowzero=1),
+                           op("ReduceSum", "w,axis", "s"), op("Add", "x,s")],
+                          {"none": ints(-1), "zero1": ints(0), "wide": ints(2**31, 0, 2**20), "axis": ints(1)}),
         "many at once": ([*kept, op("Add", "x,kk")], {"many": ints(2**14, 1, 1, 1)}),
     }  # fmt: skip
 

@@ -85,16 +85,15 @@ typedef struct {
 static void dropout_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const dropout_context *job = argument;
-    enum { GROUP = 16 }; /* counters evaluated side by side, so that the rounds vectorize */
+    enum { GROUP = DRAWS };
     ptrdiff_t begin, end;
     fl_share((job->n + 4 * GROUP - 1) / (4 * GROUP), thread, team, &begin, &end);
     for (ptrdiff_t group = begin; group < end; ++group) {
-        uint32_t words[GROUP][4];
-        for (int k = 0; k < GROUP; ++k)
-            philox4x32(job->seed, (uint64_t)(group * GROUP + k), 0, words[k]);
+        uint32_t words[4][GROUP];
+        draw_words(job->seed, (uint64_t)(group * GROUP), 0, words);
         const ptrdiff_t first = group * 4 * GROUP, count = minimum(4 * GROUP, job->n - first);
         for (ptrdiff_t k = 0; k < count; ++k)
-            job->y[first + k] = words[k / 4][k % 4] >= job->threshold ? job->x[first + k] * job->scale : 0;
+            job->y[first + k] = words[k % 4][k / 4] >= job->threshold ? job->x[first + k] * job->scale : 0;
     }
 }
 

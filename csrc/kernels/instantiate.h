@@ -37,6 +37,7 @@ FL_PRAGMA_TARGET(FL_TARGET)
 #include "simd.h"
 #include "vmath.h"
 #include "activation.h"
+#include "draw.h"
 #include "tile.h"
 #include "lstm.h"
 #include "lstm_cells.h"

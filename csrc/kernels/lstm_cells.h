@@ -40,25 +40,16 @@ enum { DRAW_G = 1, DRAW_VARIATIONAL = 2, DRAW_H = 3, DRAW_C = 4 };
 static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, ptrdiff_t b, ptrdiff_t units, ptrdiff_t begin,
                       ptrdiff_t end, double p, real dropped, real kept, real *to)
 {
-    enum { GROUP = 16 }; /* counters evaluated side by side, so that the rounds vectorize */
+    enum { GROUP = DRAWS };
     const uint32_t threshold = (uint32_t)(p * 4294967296.0);
     const ptrdiff_t width = round_up(units, 4), first = (time * work->batch + b) * (width / 4);
     for (ptrdiff_t group = begin / 4; group * 4 < end; group += GROUP) {
-        uint32_t x[4][GROUP], key0 = (uint32_t)work->cell->seed, key1 = (uint32_t)(work->cell->seed >> 32);
+        uint32_t words[4][GROUP];
         real mask[4 * GROUP];
-        for (int k = 0; k < GROUP; ++k) {
-            const uint64_t counter = (uint64_t)(first + group + k);
-            x[0][k] = (uint32_t)counter;
-            x[1][k] = (uint32_t)(counter >> 32);
-            x[2][k] = stream;
-            x[3][k] = 0;
-        }
-        for (int round = 0; round < 10; ++round, key0 += PHILOX_KEY0, key1 += PHILOX_KEY1)
-            for (int k = 0; k < GROUP; ++k)
-                PHILOX_ROUND(x[0][k], x[1][k], x[2][k], x[3][k], key0, key1);
+        draw_words(work->cell->seed, (uint64_t)(first + group), stream, words);
         for (int k = 0; k < GROUP; ++k)
             for (int word = 0; word < 4; ++word)
-                mask[4 * k + word] = x[word][k] < threshold ? dropped : kept;
+                mask[4 * k + word] = words[word][k] < threshold ? dropped : kept;
         const ptrdiff_t from = begin > 4 * group ? begin - 4 * group : 0;
         memcpy(to + 4 * group + from, mask + from, (size_t)(minimum(4 * GROUP, end - 4 * group) - from) * sizeof(real));
     }

@@ -23,7 +23,7 @@ import numpy.typing as npt
 __all__ = ["INITIALIZERS", "checked_initializer", "initializer", "zeros"]
 
 Array = npt.NDArray[Any]
-Initialize = Callable[[np.random.Generator, tuple[int, ...]], Array]
+Initialize = Callable[["np.random.Generator", tuple[int, ...]], Array]  # quoted: NumPy imports random when asked
 
 # Variance of an element, by fan in and fan out.
 _VARIANCE: dict[str, Callable[[int, int], float]] = {

@@ -106,6 +106,9 @@ class OnnxGraph(Layer):
         for name, shape in self._shapes.items():
             yield ParameterSpec(name, shape, lambda rng, size: np.zeros(size))
 
+    def why_not_in_pieces(self) -> str:
+        return "is a graph of operators, any of which may read the whole series; use a model of ordinary layers"
+
     def _constants(self, tape: Tape, mine: LayerTape) -> dict[str, Array]:
         """The constants that are no parameters, in this model's floating-point type."""
         kept: dict[str, Array] | None = mine.saved.get("constants")

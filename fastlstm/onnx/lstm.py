@@ -270,7 +270,7 @@ def _lstm(node: Node) -> Forward:
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
         arrays, (directions, batch, time, _, hidden) = _checked(inputs, settings)
-        run.take((2 + time * directions * batch, hidden))
+        run.take(((time + 2) * directions * batch, hidden))
         given = arrays[0]
         assert given is not None
         dtype = given.dtype

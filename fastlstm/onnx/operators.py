@@ -67,7 +67,7 @@ class Run:
         """ValueError if a result of this shape is more than the run may take."""
         total = 1
         for size in shape:
-            total *= int(size)
+            total *= max(int(size), 1)  # what is empty must not hide sizes that a sum over its axes would bring out
         if self.held + total > self.limit:
             raise ValueError(
                 f"a result of shape {[int(size) for size in shape]} would take more memory than its inputs and "

@@ -127,6 +127,7 @@ def _reshape(node: Node) -> Forward:
         for size in shape:
             total *= size
         require(total == x.size, f"{x.shape} cannot be given the shape {target}")
+        run.take(shape)
         return _reshaped(x, shape, len(inputs))
 
     return forward
@@ -189,6 +190,28 @@ def _slice(node: Node) -> Forward:
             return [dx, *([None] * (len(inputs) - 1))]
 
         return [x[index]], back
+
+    return forward
+
+
+@operator("ReverseSequence", 2, since=10, batch_axis=int, time_axis=int)
+def _reverse_sequence(node: Node) -> Forward:
+    cases, steps = node.attributes.get("batch_axis", 1), node.attributes.get("time_axis", 0)
+    require({cases, steps} == {0, 1}, f"batch_axis is {cases} and time_axis {steps}, expected 0 and 1")
+
+    def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
+        x, lengths = inputs
+        assert x is not None and lengths is not None
+        require(x.ndim >= 2 and lengths.shape == (x.shape[cases],), f"lengths {lengths.shape} do not fit {x.shape}")
+        require(lengths.dtype.kind in "iu", f"the lengths are {lengths.dtype}, expected integers")
+        time = x.shape[steps]
+        ends = lengths.astype(np.int64)[:, None]
+        require(bool(((ends >= 0) & (ends <= time)).all()), f"a length is out of range for {time} steps")
+        step = np.arange(time)[None, :]
+        turned = np.where(step < ends, ends - 1 - step, step)  # (cases, steps)
+        case = np.arange(len(ends))[:, None]
+        index: Any = (turned.T, case.T) if steps == 0 else (case, turned)
+        return [x[index]], lambda dy, needs: [None if dy[0] is None else dy[0][index], None]
 
     return forward
 

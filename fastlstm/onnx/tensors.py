@@ -18,6 +18,9 @@ __all__ = ["ELEMENT_TYPES", "tensor_array"]
 
 Array = npt.NDArray[Any]
 
+_EMPTY = 2**24
+"""Numbers that an empty tensor would have with 1 in place of each 0."""
+
 ELEMENT_TYPES: dict[int, str] = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
     11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
@@ -57,6 +60,8 @@ def tensor_array(tensor: Any, folder: Path | None, what: str) -> Array:
     if kind is None:
         raise ValueError(f"{what} has element type {tensor.data_type}; known are {_names()}")
     shape = tuple(tensor.dims)
+    if 0 in shape and element_count([max(size, 1) for size in shape], _EMPTY) > _EMPTY:
+        raise ValueError(f"{what} has shape {list(shape)}, which is empty and huge")
     if len(shape) > MAX_RANK:
         raise ValueError(f"{what} has {len(shape)} axes, at most {MAX_RANK} are read")
     if tensor.HasField("segment"):

@@ -279,11 +279,8 @@ def _whole(value: Any, node: Node) -> list[int]:
 def _objects(value: Any, node: Node) -> Array:
     if isinstance(value, Sizes):
         return value.array
-    if isinstance(value, Known) and value.array.dtype.kind in "iu" and value.array.size <= 64:
-        array = np.empty(value.array.shape, object)
-        for index in np.ndindex(array.shape):
-            array[index] = int(value.array[index])
-        return array
+    if isinstance(value, Known) and value.array.dtype.kind in "iu" and value.array.ndim <= 1:
+        return _size_vector(_vector(value, node)).array.reshape(value.array.shape)
     raise NoChain(str(node))
 
 
@@ -349,12 +346,11 @@ def _gather(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if isinstance(value, Fill):
         return [value]
     if isinstance(value, Sizes):
-        if not isinstance(index, Known):
+        if not isinstance(index, Known) or index.array.ndim > 1:
             raise NoChain(str(node))
-        taken = np.empty(index.array.shape, object)
-        for at in np.ndindex(taken.shape):
-            taken[at] = _entry(value.array.reshape(-1), int(index.array[at]), node)
-        return [Sizes(taken)]
+        entries = [_entry(value.array.reshape(-1), at, node) for at in _whole(index, node)]
+        taken = _size_vector(entries)
+        return [Sizes(taken.array.reshape(index.array.shape))]
     if not isinstance(value, Signal) or not isinstance(index, Known) or index.array.ndim > 1:
         raise NoChain(str(node))
     numbers = _whole(index, node)

@@ -203,7 +203,10 @@ class _Writer:
             "MaxPool": self._max_pool,
             "MeanPool": self._mean_pool,
             "OnnxGraph": self._graph,
+            "Reverse": self._reverse,
         }.get(kind)
+        if kind == "Masking" or (isinstance(layer, Embedding) and layer.mask_token is not None):
+            raise ValueError(f"layer {index}, {layer!r}: an LSTM in ONNX cannot skip steps, give lengths instead")
         if write is None or type(layer) is not getattr(layer_types, kind, OnnxGraph):
             raise ValueError(f"layer {index}, {layer!r}, cannot be written as ONNX")
         return write(index, layer, signal)
@@ -267,6 +270,14 @@ class _Writer:
         )
         chosen = self.add("Where", [self.add("Equal", [steps, ends]), signal, self.constant(0.0)])
         return str(self.add("ReduceSum", [chosen, self.constant([axis])], keepdims=0))
+
+    def _reverse(self, index: int, layer: Layer, signal: str) -> str:
+        axis = self._time_axis()
+        if not self.lengths:
+            limits = [self.constant([value]) for value in (-1, -(2**62), axis, -1)]
+            return str(self.add("Slice", [signal, *limits]))
+        ends = self.add("Cast", [self.lengths], to=self.onnx.TensorProto.INT64)
+        return str(self.add("ReverseSequence", [signal, ends], batch_axis=1 - axis, time_axis=axis))
 
     def _last_step(self, index: int, layer: Layer, signal: str) -> str:
         signal = self._last(signal)
