@@ -131,19 +131,8 @@ def _interference_table(records: Sequence[Record]) -> str:
 
 
 def _oversubscription_table(records: Sequence[Record]) -> str:
-    rows = [
-        [
-            r["kind"],
-            r["problem"],
-            *(number(rate) for rate in r["rates"].values()),
-            f"{r['cost']:.2f}",
-        ]
-        for r in records
-    ]
-    return table(
-        ["", "batch, time, input, hidden", *(f"{_threads(n)} each" for n in records[0]["rates"]), "best / default"],
-        rows,
-    )
+    rows = [[r["kind"], r["problem"], number(r["rate"]), number(r["rate_alone"]), f"{r['cost']:.2f}"] for r in records]
+    return table(["", "batch, time, input, hidden", "all threads", "1 thread", "better / all threads"], rows)
 
 
 def _cells_table(records: Sequence[Record]) -> str:
