@@ -306,7 +306,7 @@ GROUPS = {
     "sizes": _sizes,
     "scaling": _scaling,
 }
-"""Groups of cases, in the order in which they run. (Two more, "interference" and "import", are no cases.)"""
+"""Groups of cases, in the order in which they run. (Four more, from "cells" to "import", are no cases.)"""
 
 
 def cases_of(group: str, quick: bool = False) -> list[Case]:

@@ -130,6 +130,11 @@ def _interference_table(records: Sequence[Record]) -> str:
     return table(["batch, time, input, hidden", "after", "quiet ms", "directly after ms", "ratio"], rows)
 
 
+def _oversubscription_table(records: Sequence[Record]) -> str:
+    rows = [[r["kind"], r["problem"], number(r["rate"]), number(r["rate_alone"]), f"{r['cost']:.2f}"] for r in records]
+    return table(["", "batch, time, input, hidden", "all threads", "1 thread", "better / all threads"], rows)
+
+
 def _cells_table(records: Sequence[Record]) -> str:
     rows = [
         [r["cell"], *(f"{number(r[f'{kind}_ms'])} ({r[f'{kind}_ratio']:.2f})" for kind in ("train", "infer"))]
@@ -195,6 +200,14 @@ def markdown(results: Record) -> str:
             "## Directly after other thread pools\n",
             "Inference directly after 50 ms of work of another library in the same process, and in quiet.\n",
             _interference_table(results["interference"]),
+        ]
+    if results.get("oversubscription"):
+        records = results["oversubscription"]
+        parts += [
+            "## Several processes at once\n",
+            f"Runs a second of {records[0]['processes']} processes together, each with as many threads as everybody, "
+            "and with one.\n",
+            _oversubscription_table(records),
         ]
     if results["import"]:
         one = results["import"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cells, gemm, imports, interference, machine
+from . import cells, gemm, imports, interference, machine, oversubscription
 from .cases import GROUPS, Case, Data, cases_of
 from .peers import OWN, REFERENCE, Peer, Runner, numpy_reference, own
 from .timing import Figures, interleave, ratio
@@ -18,7 +18,7 @@ from .verify import Answer, check
 
 __all__ = ["ALL_GROUPS", "ONE_THREAD", "measure", "progress", "run", "verify"]
 
-ALL_GROUPS = (*GROUPS, "cells", "interference", "import")
+ALL_GROUPS = (*GROUPS, "cells", "interference", "oversubscription", "import")
 
 ONE_THREAD = f"{OWN}, 1 thread"
 
@@ -160,7 +160,7 @@ def run(
     -------
     dict
         ``date``, ``machine``, ``versions``, ``missing``, ``threads``, ``seconds``, ``quick``, ``cases`` (see
-        `measure`), ``cells``, ``interference``, ``import``. Fit for JSON.
+        `measure`), ``cells``, ``interference``, ``oversubscription``, ``import``. Fit for JSON.
 
     Raises
     ------
@@ -187,6 +187,7 @@ def run(
         "cases": [],
         "cells": [],
         "interference": [],
+        "oversubscription": [],
         "import": None,
     }
     if "scaling" in groups and threads == 1:
@@ -203,6 +204,10 @@ def run(
     if "interference" in groups:
         progress("interference")
         results["interference"] = interference.measure(peers, threads, 1 if quick else 5)
+    if "oversubscription" in groups:
+        progress("oversubscription")
+        chosen = oversubscription.CASES[::3] if quick else oversubscription.CASES
+        results["oversubscription"] = oversubscription.measure(threads, seconds=seconds / 6, cases=chosen)
     if "import" in groups:
         progress("import")
         results["import"] = imports.measure(5 if quick else 10)

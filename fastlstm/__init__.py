@@ -12,10 +12,9 @@ try:
         _core.openmp_max_threads()  # LLVM's runtime reads its settings at the first call
         _core.always_wake(never_sleeps())
 except ImportError as error:
-    raise ImportError(
-        "the compiled part of fastlstm is missing or broken. In a checkout of the source, install it first "
-        "(pip install . or pip install -e .) and run Python from another folder, or with -P"
-    ) from error
+    from ._import_errors import why
+
+    raise ImportError(why(error)) from error
 
 from . import callbacks, data, datasets, losses, optimizers, reference, schedules
 from ._version import __version__

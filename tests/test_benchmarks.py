@@ -41,6 +41,7 @@ from benchmarks import (  # noqa: E402
     imports,
     interference,
     machine,
+    oversubscription,
     peers,
     plot,
     regression,
@@ -426,6 +427,19 @@ def test_interference(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(r["ratio"] == r["after_ms"] / 2.0 for r in records)
 
 
+def test_oversubscription() -> None:
+    """In processes of its own; what they count depends on the machine, how it is put together does not."""
+    cases = [Case("oversubscription", kind, Problem(2, 3, 4, 5)) for kind in ("train", "infer")]
+    records = oversubscription.measure(2, processes=2, cases=cases, seconds=0.01, rounds=1)
+    assert [(r["kind"], r["problem"], r["processes"]) for r in records] == [
+        ("train", "2, 3, 4, 5", 2),
+        ("infer", "2, 3, 4, 5", 2),
+    ]
+    for r in records:
+        assert r["rate"] > 0 and r["rate_alone"] > 0
+        assert r["cost"] == max(r["rate"], r["rate_alone"]) / r["rate"] >= 1
+
+
 def test_import_times() -> None:
     seconds = {"numpy": iter([9.0, 0.1, 0.3, 0.2]), "fastlstm": iter([9.0, 0.25, 0.35, 0.15])}
     order: list[str] = []
@@ -526,6 +540,9 @@ def results() -> dict[str, Any]:
         "interference": [
             {"problem": "1, 2, 3, 4", "after": "NumPy", "quiet_ms": 2.0, "after_ms": 5.0, "ratio": 2.5, "runs": 50}
         ],
+        "oversubscription": [
+            {"kind": "train", "problem": "1, 2, 3, 4", "processes": 8, "rate": 40.0, "rate_alone": 50.0, "cost": 1.25}
+        ],
         "import": {"numpy_ms": 80.0, "fastlstm_ms": 90.0, "beyond_numpy_ms": 10.0, "runs": 10},
     }
 
@@ -545,6 +562,8 @@ def test_the_report(results: dict[str, Any]) -> None:
         "| train | 16, 1, 1, 1 | 1.9 | 1 | 1.90 |",
         "| odd | 5 (2.50) | 1.5 (1.50) |",
         "| 1, 2, 3, 4 | NumPy | 2 | 5 | 2.50 |",
+        "|  | batch, time, input, hidden | all threads | 1 thread | better / all threads |",
+        "| train | 1, 2, 3, 4 | 40 | 50 | 1.25 |",
         "| train | train | 1, 2, 3, 4 | PyTorch | 8 | 4 | 9 | 4.00 |",
         "`import fastlstm` takes 10 ms beyond `import numpy`, which takes 80 ms: medians of 10 fresh processes each.",
     ):
@@ -557,6 +576,7 @@ def test_the_report(results: dict[str, Any]) -> None:
         "## Threads",
         "## Cells",
         "## Directly after other thread pools",
+        "## Several processes at once",
         "## Import",
         "## All figures",
     ]

@@ -79,7 +79,10 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, code: str, *arguments: object) -> None:
     """Runs a program that prints 'done' at its end."""
     body = "\n".join("    " + line for line in code.strip().splitlines())
-    program = "import os, sys\nfrom work import *\n\nif __name__ == '__main__':\n" + body + "\n    print('done')\n"
+    first = "import torch\n" if "torch" in code else ""
+    program = (
+        first + "import os, sys\nfrom work import *\n\nif __name__ == '__main__':\n" + body + "\n    print('done')\n"
+    )
     (folder / "program.py").write_text(program)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "program.py", *map(str, arguments)],
@@ -168,6 +171,29 @@ for other in others:
 @needs_fork
 def test_fork_before_any_work(folder: Path) -> None:
     run(folder, IN_CHILD + "assert forked(3, digest(1)) == 0\nassert forked(3, digest(3)) == 0")
+
+
+@needs_fork
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+def test_fork_after_another_library_has_used_the_same_openmp(folder: Path) -> None:
+    """Imported first, torch brings the libgomp that fastlstm then shares; what torch began does not stop the child."""
+    code = (
+        """
+def torch_works():
+    torch.set_num_threads(3)
+    return torch.randn(2000, 500).exp().sum().item() > 0
+"""
+        + IN_CHILD
+        + """
+expected = digest(1)
+assert torch_works()
+assert forked(3, expected, deeper=1) == 0
+assert digest(3) == expected
+assert torch_works()
+assert forked(3, expected, deeper=1) == 0
+"""
+    )
+    run(folder, code)
 
 
 @needs_fork
