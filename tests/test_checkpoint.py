@@ -635,6 +635,19 @@ def test_a_schedule_set_by_a_callback_cannot_be_saved(tmp_path: Path) -> None:
         )
 
 
+def test_the_callback_of_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    scope: dict[str, Any] = {"fl": fl}
+    exec(text.split("```python")[-1].split("```")[0], scope)
+    case = CASES["segments and threads"]
+    whole, first, then = (scope["MeanWeights"]() for _ in range(3))
+    case.fit(callbacks=[whole])
+    case.fit(callbacks=[first], checkpoints=checkpoints(tmp_path))
+    case.fit(callbacks=[then], resume=tmp_path / "01-2.safetensors")
+    np.testing.assert_array_equal(then.mean, whole.mean)
+    assert (whole.mean != case.fit()[0].flat_parameters).any()
+
+
 # --- writing fails
 
 
