@@ -205,6 +205,12 @@ CASES: dict[str, Case] = {
         optimizer=lambda: Momentum(0.05),
         callbacks=lambda: [Average()],
     ),
+    "labels that are not aligned, steps that are masked": Case(
+        lambda: fl.Model([fl.Masking(9.0), fl.LSTM(6, return_sequences=True), fl.Dropout(0.1), fl.Dense(3)], seed=8),
+        (np.where(np.arange(6)[:, None] < 4, X, 9.0), [[1], [1, 2], [2]] * 7 + [[2, 1]]),
+        loss="ctc",
+        validation_split=0.3,
+    ),
     "segments and threads": Case(
         lambda: fl.Model(layers(), seed=9), (X, LABELS), checkpoint_every=2, n_threads=2, epochs=2, seed=77
     ),

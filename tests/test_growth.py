@@ -160,7 +160,7 @@ LONG = {
     "predict": (100_000, 1_000_000),
     "predict, frozen": (100_000, 1_000_000),
 }
-"""Calls of the long run, and bytes that they may add. Every tenth of "fit" is 10 updates; "checkpoints" are 400 runs."""
+"""Calls of the long run, and bytes that they may add. Of "fit" every tenth is 10 updates; "checkpoints": 400 runs."""
 
 
 @pytest.mark.nightly
