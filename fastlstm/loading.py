@@ -73,7 +73,7 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
         )
         model._steps = count("steps", config["steps"], least=0)
         model.loss = None if config["loss"] is None else get_loss(config["loss"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"the file does not describe a fastlstm model: {error}") from error
     model.load_state_dict(tensors)
     return model

@@ -45,6 +45,7 @@ PREFIX = "training."
 """Of the names of the tensors that are not of the model."""
 
 _DTYPES = ("float32", "float64", "int64")
+_MOST = 2**62
 _RATES = 1000
 """Steps at which the rates of two runs of different length are compared."""
 
@@ -147,7 +148,7 @@ class Saved:
             )
         try:
             self._read(config[KEY])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{self._path}: the file does not describe a training run: {error!r}") from error
 
     def _read(self, training: Mapping[str, Any]) -> None:
@@ -161,6 +162,8 @@ class Saved:
         self._optimizer = _decoded(training["optimizer"], self._tensors)
         start = _checks.count("start", self._optimizer["start"], least=0)
         self._updates = _checks.count("iterations", self._optimizer["iterations"], least=start) - start
+        if self._updates + start > _MOST or _checks.count("steps", self._config["steps"], least=0) > _MOST:
+            raise ValueError("nobody has made so many updates")
         self._lr = None if training["lr"] is None else _checks.non_negative("lr", training["lr"])
         self._callbacks = [(str(name), dict(_decoded(state, self._tensors))) for name, state in training["callbacks"]]
         self.history = {name: self._vector(f"history.{name}").tolist() for name in self.run["names"]}

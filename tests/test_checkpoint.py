@@ -205,6 +205,12 @@ CASES: dict[str, Case] = {
         optimizer=lambda: Momentum(0.05),
         callbacks=lambda: [Average()],
     ),
+    "labels that are not aligned, steps that are masked": Case(
+        lambda: fl.Model([fl.Masking(9.0), fl.LSTM(6, return_sequences=True), fl.Dropout(0.1), fl.Dense(3)], seed=8),
+        (np.where(np.arange(6)[:, None] < 4, X, 9.0), [[1], [1, 2], [2]] * 7 + [[2, 1]]),
+        loss="ctc",
+        validation_split=0.3,
+    ),
     "segments and threads": Case(
         lambda: fl.Model(layers(), seed=9), (X, LABELS), checkpoint_every=2, n_threads=2, epochs=2, seed=77
     ),
@@ -544,6 +550,24 @@ def test_a_run_that_a_callback_has_stopped_stays_so(batch: int, tmp_path: Path) 
     assert end == expected
 
 
+def test_a_run_that_diverges_does_so_again_with_the_same_weights(tmp_path: Path) -> None:
+    """The last checkpoint has weights whose loss is not finite: what comes back are those before."""
+
+    def diverged(**arguments: Any) -> tuple[bytes, str, dict[str, Any]]:
+        model = fl.Model([fl.LSTM(4), fl.Dense(2)], dtype="float64", seed=1)
+        with pytest.raises(fl.TrainingDiverged) as raised, np.errstate(all="ignore"):
+            model.fit(X, VALUES, loss="mse", epochs=50, batch_size=8, verbose=0, optimizer=fl.SGD(1e30), **arguments)
+        assert np.isfinite(fl.losses.MSE()(model.predict(X), VALUES)[0])
+        return model.flat_parameters.tobytes(), str(raised.value), raised.value.history.history
+
+    expected = diverged()
+    assert diverged(callbacks=checkpoints(tmp_path)) == expected
+    files = os.listdir(tmp_path)
+    assert len(files) >= 2
+    for file in files:
+        assert diverged(resume=tmp_path / file) == expected
+
+
 def test_hooks_of_a_run_that_goes_on(tmp_path: Path) -> None:
     events: list[Any] = []
 
@@ -633,6 +657,22 @@ def test_a_schedule_set_by_a_callback_cannot_be_saved(tmp_path: Path) -> None:
         CASES["segments and threads"].fit(
             checkpoints=[fl.Checkpoint(tmp_path / "run.st")], callbacks=lambda: [Replace()]
         )
+
+
+def test_the_callback_of_the_documentation(tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs" / "checkpoints.md"
+    if not page.exists():
+        pytest.skip("the documentation is in the repository only")
+    text = page.read_text(encoding="utf-8")
+    scope: dict[str, Any] = {"fl": fl}
+    exec(text.split("```python")[-1].split("```")[0], scope)
+    case = CASES["segments and threads"]
+    whole, first, then = (scope["MeanWeights"]() for _ in range(3))
+    case.fit(callbacks=[whole])
+    case.fit(callbacks=[first], checkpoints=checkpoints(tmp_path))
+    case.fit(callbacks=[then], resume=tmp_path / "01-2.safetensors")
+    np.testing.assert_array_equal(then.mean, whole.mean)
+    assert (whole.mean != case.fit()[0].flat_parameters).any()
 
 
 # --- writing fails

@@ -4,7 +4,7 @@
 
 Whatever a file holds, reading it must end in what was saved, or in a ValueError or OSError; it must not take more
 memory than twice the file's size and 64 MB, nor make or change any other file, nor hang. Case number n of a seed is
-always the same file. A file that breaks a promise is kept in ``--failures``; ``--corpus`` keeps one small file of each
+always the same file. A file that breaks a promise is kept in ``--failures``. ``--corpus`` keeps one small file of each
 kind of outcome, for tests/data/corpus, which the tests read again.
 """
 
