@@ -17,7 +17,7 @@
 #define LN2_HIGH 0.693359375f         /* few bits: n * LN2_HIGH is exact */
 #define LN2_LOW (-2.12194440054690583e-4f)
 #define EXP_MOST 89.0f                /* n = 128 and 2^n = infinity, on purpose: 1 / (1 + inf) = 0 */
-#define EXP_LEAST (-87.0f)
+#define EXP_LEAST (-88.0f)            /* n = -127 and 2^n = 0 */
 #define TANH_MOST 20.0f               /* m > 2^24: m / (m + 2) rounds to 1 */
 static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0.00833338935939f,
                                         0.0416663597472f,   0.166666663697f,   0.500000004443f};
@@ -28,7 +28,7 @@ static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
 #define EXP_MOST 710.0
-#define EXP_LEAST (-708.0)
+#define EXP_LEAST (-709.0)
 #define TANH_MOST 40.0
 static const real exp_coefficients[] = {
     2.087530592864308851118e-9,   2.510908293027161007918e-8,    2.755740301564458526611e-7,
