@@ -10,6 +10,8 @@
  *            biases (4*hidden); gates in the order i, f, g, o.
  * Same bits  a result depends neither on n_threads nor, row by row, on the other rows of the batch. It does depend
  *            on the instruction set (a fused multiply-add rounds once).
+ * Subnormal  numbers, below 1.2e-38 (float) or 2.2e-308 (double), count as 0 where the kernels compute; the caller's
+ *            floating-point mode stays what it is (subnormal.h).
  */
 #ifndef FASTLSTM_H
 #define FASTLSTM_H

@@ -5,6 +5,7 @@
 #include "parallel.h"
 #include "crew.h"
 #include "fastlstm.h"
+#include "subnormal.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -191,8 +192,25 @@ static void run(int n_threads, region *work)
 }
 #endif
 
+typedef struct {
+    fl_body body;
+    void *context;
+} flushed_job;
+
+/* Does a part of the work without subnormal numbers. */
+static void flushed(void *context, ptrdiff_t part, ptrdiff_t parts)
+{
+    const flushed_job *job = context;
+    const fl_float_mode before = fl_flush_subnormals();
+    job->body(job->context, part, parts);
+    fl_restore_float_mode(before);
+}
+
 void fl_parallel(int n_threads, fl_body body, void *context)
 {
+    flushed_job job = {body, context};
+    body = flushed;
+    context = &job;
 #if defined(_OPENMP)
     if (n_threads > 1) {
         region work = {.body = body, .context = context};
@@ -206,6 +224,9 @@ void fl_parallel(int n_threads, fl_body body, void *context)
 
 void fl_parallel_tasks(int n_threads, ptrdiff_t n_tasks, fl_body body, void *context)
 {
+    flushed_job job = {body, context};
+    body = flushed;
+    context = &job;
 #if defined(_OPENMP)
     if (n_threads > n_tasks)
         n_threads = (int)n_tasks;

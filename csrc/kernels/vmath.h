@@ -8,7 +8,8 @@
  *
  * sigmoid and tanh keep their accuracy relative to the result: near 0, n = 0 and tanh is m / (m + 2) with no cancellation, where
  * (1 - e) / (1 + e) would keep only absolute accuracy and drown small signals and their gradients. They are exact at
- * saturation (0, 1, -1) and give NaN for NaN. Sigmoids below the smallest normal number become 0.
+ * saturation (0, 1, -1) and give NaN for NaN. Results below the smallest normal number become 0 (subnormal.h).
+ * tests/exhaustive.c has gone through every float: its head says what holds, with the bounds.
  */
 #if REAL_IS_FLOAT
 #define EXP_SHIFT 23
@@ -17,7 +18,7 @@
 #define LN2_HIGH 0.693359375f         /* few bits: n * LN2_HIGH is exact */
 #define LN2_LOW (-2.12194440054690583e-4f)
 #define EXP_MOST 89.0f                /* n = 128 and 2^n = infinity, on purpose: 1 / (1 + inf) = 0 */
-#define EXP_LEAST (-87.0f)
+#define EXP_LEAST (-88.0f)            /* n = -127 and 2^n = 0 */
 #define TANH_MOST 20.0f               /* m > 2^24: m / (m + 2) rounds to 1 */
 static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0.00833338935939f,
                                         0.0416663597472f,   0.166666663697f,   0.500000004443f};
@@ -28,7 +29,7 @@ static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
 #define EXP_MOST 710.0
-#define EXP_LEAST (-708.0)
+#define EXP_LEAST (-709.0)
 #define TANH_MOST 40.0
 static const real exp_coefficients[] = {
     2.087530592864308851118e-9,   2.510908293027161007918e-8,    2.755740301564458526611e-7,
@@ -76,10 +77,11 @@ INLINE V v_expm1(V y)
 INLINE V v_log1p_unit(V e)
 {
     const int terms = REAL_IS_FLOAT ? 8 : 17;
-    V s = e / (v_set(2) + e), square = s * s, sum = v_set((real)(1.0 / (2 * terms + 1)));
+    V twice = (e + e) / (v_set(2) + e), s = v_set((real)0.5) * twice; /* s alone would fall below the normal numbers */
+    V square = s * s, sum = v_set((real)(1.0 / (2 * terms + 1)));
     for (int k = terms - 1; k >= 0; --k)
         sum = v_fma(sum, square, v_set((real)(1.0 / (2 * k + 1))));
-    return (s + s) * sum;
+    return twice * sum;
 }
 
 INLINE V v_sigmoid(V x)

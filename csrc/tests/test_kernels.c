@@ -5,7 +5,9 @@
  * it shows. Exits with 1 if anything differs.
  */
 #include "../fastlstm.h"
+#include "../subnormal.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -787,6 +789,40 @@ static void test_optimizers(fl_dtype dtype)
         release(*all[a]);
 }
 
+/* Below the smallest normal number is 0, whoever computes it; and the caller's arithmetic stays as it was. */
+static void test_subnormal(fl_dtype dtype)
+{
+    enum { N = 400003 };
+    snprintf(where, sizeof where, "%s %s subnormal numbers", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
+    const double least = dtype == FL_F32 ? FLT_MIN : DBL_MIN;
+    array x = make(dtype, N, 0), y = make(dtype, N, 0);
+    for (int n_threads = 1; n_threads <= 3; ++n_threads)
+        for (int way = 0; way < 3; ++way) {
+            int zeros = 0;
+            for (int k = 0; k < N; ++k) {
+                const double value = way == 0 ? least : least / 4;
+                if (dtype == FL_F32)
+                    ((float *)x.data)[k] = ((float *)y.data)[k] = (float)value;
+                else
+                    ((double *)x.data)[k] = ((double *)y.data)[k] = value;
+            }
+            if (way < 2)
+                fl_scale(dtype, N, y.data, way == 0 ? 0.5 : 4, n_threads); /* a subnormal result, and argument */
+            else
+                fl_activation(dtype, 1, 0, 0, N, x.data, y.data, n_threads);
+            for (int k = 0; k < N; ++k)
+                zeros += get(dtype, y, (size_t)k) == 0;
+            expect(zeros == N, "is 0");
+            volatile double half = least;
+            volatile float half_float = FLT_MIN;
+            half /= 2;
+            half_float /= 2;
+            expect(half == least / 2 && half_float > 0 && (dtype == FL_F32 || half > 0), "the caller's mode");
+        }
+    release(x);
+    release(y);
+}
+
 int main(void)
 {
     fl_always_wake(1); /* several threads are to run what is small here, too */
@@ -805,6 +841,8 @@ int main(void)
             test_ctc((fl_dtype)dtype);
             test_optimizers((fl_dtype)dtype);
             test_long_vectors((fl_dtype)dtype);
+            if (FL_FLUSHES)
+                test_subnormal((fl_dtype)dtype);
         }
     }
     printf("%d of %d checks passed on %d instruction sets\n", checks - failures, checks, fl_isa_count());
