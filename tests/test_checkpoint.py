@@ -159,7 +159,7 @@ CASES: dict[str, Case] = {
         validation_data=(X[:9], LABELS[:9]),
         epochs=6,
         callbacks=lambda: [
-            fl.ReduceLROnPlateau(patience=1, factor=0.5, min_delta=0.05),
+            fl.ReduceLROnPlateau(patience=2, factor=0.5, min_delta=9.0),  # after epochs 3 and 5
             fl.EarlyStopping(patience=5),
         ],
     ),
@@ -395,6 +395,17 @@ def test_padding_is_no_part_of_the_data(tmp_path: Path) -> None:
     beyond = np.arange(6) >= LENGTHS[:, None]
     case.data = (np.where(beyond[:, :, None], np.nan, X), np.where(beyond, 1, 0))
     case.fit(lengths=LENGTHS, sample_weight=np.where(beyond, np.nan, weight), resume=file)
+
+
+def test_where_series_end_is_part_of_the_data(tmp_path: Path) -> None:
+    file = tmp_path / "run.st"
+    steps = rng.standard_normal((13, 3))
+    case = Case(lambda: fl.Model([fl.LSTM(4), fl.Dense(2)]), (np.split(steps, [3, 8]), [0, 1, 1]))
+    case.fit(checkpoints=[fl.Checkpoint(file)])
+    case.fit(resume=file)
+    case.data = (np.split(steps, [5, 8]), [0, 1, 1])  # the same steps in series of the same greatest length
+    with pytest.raises(ValueError, match=r"X .training. had other values"):
+        case.fit(resume=file)
 
 
 def test_windows_are_read_as_their_series(tmp_path: Path) -> None:
