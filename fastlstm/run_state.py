@@ -148,7 +148,7 @@ class Saved:
             )
         try:
             self._read(config[KEY])
-        except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{self._path}: the file does not describe a training run: {error!r}") from error
 
     def _read(self, training: Mapping[str, Any]) -> None:
@@ -159,7 +159,7 @@ class Saved:
         self.run: dict[str, Any] = dict(training["run"])
         self.epochs = _checks.count("epochs", self.run["epochs"])
         self.environment: dict[str, Any] = dict(training["environment"])
-        self._optimizer = _decoded(training["optimizer"], self._tensors)
+        self._optimizer: dict[str, Any] = dict(_decoded(training["optimizer"], self._tensors))
         start = _checks.count("start", self._optimizer["start"], least=0)
         self._updates = _checks.count("iterations", self._optimizer["iterations"], least=start) - start
         if self._updates + start > _MOST or _checks.count("steps", self._config["steps"], least=0) > _MOST:
