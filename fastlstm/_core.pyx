@@ -740,11 +740,19 @@ cdef int _check_indices(const int64_t *index, ptrdiff_t n, ptrdiff_t limit) exce
     return 0
 
 
+cdef int _check_table(cnp.ndarray table, str name) except -1:
+    if cnp.PyArray_NDIM(table) != 2:
+        raise ValueError(f"{name} has shape {_shape(table)}, expected two axes")
+    return 0
+
+
 def embedding_forward(cnp.ndarray index not None, cnp.ndarray table not None, cnp.ndarray out not None, n_threads=1):
     """out[n] = table[index[n]] for index (n,) int64, table (size, width), out (n, width)."""
     cdef fl_dtype dtype = _dtype(table, "table")
     cdef int kind = cnp.PyArray_TYPE(table), threads = _threads(n_threads)
-    cdef ptrdiff_t n = index.size, size = table.shape[0], width = table.shape[1]
+    cdef ptrdiff_t n = index.size, size, width
+    _check_table(table, "table")
+    size, width = table.shape[0], table.shape[1]
     cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, _of(n), False)
     cdef void *from_data = _array(table, "table", kind, _of2(size, width), False)
     cdef void *to = _array(out, "out", kind, _of2(n, width), True)
@@ -757,7 +765,9 @@ def embedding_backward(cnp.ndarray index not None, cnp.ndarray dout not None, cn
     """dtable[index[n]] += dout[n], in the order of n."""
     cdef fl_dtype dtype = _dtype(dtable, "dtable")
     cdef int kind = cnp.PyArray_TYPE(dtable), threads = _threads(n_threads)
-    cdef ptrdiff_t n = index.size, size = dtable.shape[0], width = dtable.shape[1]
+    cdef ptrdiff_t n = index.size, size, width
+    _check_table(dtable, "dtable")
+    size, width = dtable.shape[0], dtable.shape[1]
     cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, _of(n), False)
     cdef void *from_data = _array(dout, "dout", kind, _of2(n, width), False)
     cdef void *to = _array(dtable, "dtable", kind, _of2(size, width), True)
@@ -1135,16 +1145,24 @@ cdef class Stream:
         self.held.append((mean, scale))
 
     def _add_embedding(self, cnp.ndarray table not None):
-        cdef Stage *stage = self._add(EMBEDDING, 0, table.shape[1])
+        cdef Stage *stage
+        _check_table(table, "table")
+        stage = self._add(EMBEDDING, 0, table.shape[1])
         stage.table = _array(table, "table", self.kind, _of2(table.shape[0], table.shape[1]), False)
         stage.table_size = table.shape[0]
         self.held.append(table)
 
     def _add_lstm(self, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None, bias_ih, bias_hh,
                   cnp.ndarray h not None, cnp.ndarray c not None, bint residual=False, cell=None, more=None):
-        cdef ptrdiff_t hidden = c.shape[1], recurrent = h.shape[1], inputs = weight_ih.shape[1], gates = 4
-        cdef Stage *stage = self._add(LSTM, inputs, recurrent)
-        cdef fl_lstm_pass *lstm = &stage.lstm
+        cdef ptrdiff_t hidden, recurrent, inputs, gates = 4
+        cdef Stage *stage
+        cdef fl_lstm_pass *lstm
+        _check_table(weight_ih, "weight_ih")
+        _check_table(h, "h")
+        _check_table(c, "c")
+        hidden, recurrent, inputs = c.shape[1], h.shape[1], weight_ih.shape[1]
+        stage = self._add(LSTM, inputs, recurrent)
+        lstm = &stage.lstm
         lstm.batch, lstm.input, lstm.hidden = self.batch, inputs, hidden
         if cell is not None:
             _settings(&stage.cell, cell)
@@ -1170,8 +1188,11 @@ cdef class Stream:
         self.states.append((h, c))
 
     def _add_dense(self, cnp.ndarray weight not None, bias):
-        cdef ptrdiff_t inputs = weight.shape[1], outputs = weight.shape[0]
-        cdef Stage *stage = self._add(DENSE, inputs, outputs)
+        cdef ptrdiff_t inputs, outputs
+        cdef Stage *stage
+        _check_table(weight, "weight")
+        inputs, outputs = weight.shape[1], weight.shape[0]
+        stage = self._add(DENSE, inputs, outputs)
         stage.dense.input, stage.dense.output = inputs, outputs
         stage.dense.weight = _array(weight, "weight", self.kind, _of2(outputs, inputs), False)
         stage.dense.bias = _optional(bias, "bias", self.kind, _of(outputs), False)

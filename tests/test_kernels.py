@@ -536,3 +536,12 @@ def test_steady_state_keeps_its_workspace() -> None:
         kernel.forward(**good(), training=True)
         kernel.backward()
     assert kernel.nbytes == held > 0
+
+
+@pytest.mark.parametrize("shape", [(3,), (), (3, 2, 2)])
+def test_a_table_without_two_axes_is_refused(shape: tuple[int, ...]) -> None:
+    table, out = np.zeros(shape), np.zeros((1, 2))
+    with pytest.raises(ValueError, match="expected two axes"):
+        _core.embedding_forward(np.zeros(1, np.int64), table, out)
+    with pytest.raises(ValueError, match="expected two axes"):
+        _core.embedding_backward(np.zeros(1, np.int64), out, table)
