@@ -180,6 +180,9 @@ def test_a_folder_without_permission(tmp_path: Path, mode: int) -> None:
     folder.chmod(mode)
     code = f"""
 os.chdir("/")
+# What is imported late is so before the user changes, who may not read it.
+import safetensors
+fl.Model([fl.LSTM(8), fl.Dense(2)]).fit(np.zeros((4, 5, 3)), [0, 1, 0, 1], epochs=1, verbose=0)
 if os.geteuid() == 0:  # root may write everywhere
     os.setgid(65534)
     os.setuid(65534)

@@ -31,7 +31,9 @@ import fuzz_safetensors
 
 def child(code: str, folder: Path, *arguments: object) -> str:
     command = [sys.executable, "-c", CHILD + code, str(Path(__file__).parent / "fuzz"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
+    # Memory is limited by addresses, of which each arena of glibc's malloc reserves 64 MB at once.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

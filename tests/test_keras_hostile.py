@@ -354,7 +354,12 @@ def test_numbers_in_other_files(good: Path, tmp_path: Path) -> None:
 
 def check_unopened(path: Path, message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LINKS, str(path)], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", LINKS, str(path)],
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert message in done.stdout
 
