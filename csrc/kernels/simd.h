@@ -13,10 +13,12 @@
 #if defined(FL_REAL_F32)
 typedef float real;
 typedef int32_t integer;
+typedef uint32_t natural;
 #define REAL_IS_FLOAT 1
 #else
 typedef double real;
 typedef int64_t integer;
+typedef uint64_t natural;
 #define REAL_IS_FLOAT 0
 #endif
 
@@ -55,6 +57,7 @@ typedef int64_t integer;
 #if defined(__GNUC__)
 typedef real V __attribute__((vector_size(VECTOR_BYTES), may_alias));
 typedef integer VI __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef natural VN __attribute__((vector_size(VECTOR_BYTES), may_alias)); /* for sums that may wrap around */
 typedef real V_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 INLINE V v_load(const real *p)
@@ -90,6 +93,7 @@ INLINE V v_select(VI mask, V yes, V no)
 #else
 typedef real V;
 typedef integer VI;
+typedef natural VN;
 
 INLINE V v_load(const real *p)
 {

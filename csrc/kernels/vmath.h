@@ -44,7 +44,7 @@ INLINE V exp_parts(V y, V *scale)
     const int terms = (int)(sizeof exp_coefficients / sizeof exp_coefficients[0]);
     V shifted = v_fma(y, v_set((real)1.44269504088896340736), v_set((real)ROUNDING));
     V n = shifted - v_set((real)ROUNDING);
-    *scale = v_from_bits((v_bits(shifted) << EXP_SHIFT) + ((integer)EXP_BIAS << EXP_SHIFT));
+    *scale = v_from_bits((VI)(((VN)v_bits(shifted) << EXP_SHIFT) + ((natural)EXP_BIAS << EXP_SHIFT)));
     V r = v_fma(n, v_set((real)-LN2_HIGH), y);
     r = v_fma(n, v_set((real)-LN2_LOW), r);
     V q = v_set(exp_coefficients[0]);
