@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import FINITE_DIFFERENCE, numerical_gradient, relative_error
 
 from fastlstm import _core, reference
 from fastlstm.activations import KINDS, Activation, as_activation
 from fastlstm.cell import Cell
 from fastlstm.reference import CellWeights
-
-from .helpers import FINITE_DIFFERENCE, numerical_gradient, relative_error
 
 Array = np.ndarray[Any, Any]
 
