@@ -650,18 +650,26 @@ cdef class LSTMPass:
         out.dweight_hh = _optional(dweight_hh, "dweight_hh", kind, _of2(gates * lstm.hidden, recurrent), True)
         out.dbias_ih = _optional(dbias_ih, "dbias_ih", kind, _of(gates * lstm.hidden), True)
         out.dbias_hh = _optional(dbias_hh, "dbias_hh", kind, _of(gates * lstm.hidden), True)
-        dweight_hr, dpeepholes, dgain_ih, dgain_hh, dgain_c, dbias_c = NO_MORE if d_more is None else d_more
+        out.dweight_hr = out.dpeepholes = out.dgain_ih = out.dgain_hh = out.dgain_c = out.dbias_c = NULL
+        if d_more is not None:
+            self._more_gradients(&out, d_more, kind, gates, recurrent)
+        lstm.n_threads = n_threads
+        with nogil:
+            fl_lstm_backward(dtype, lstm, &out)
+        lstm.training = 0
+        self.held = None
+        return 0
+
+    cdef int _more_gradients(self, fl_lstm_gradients *out, d_more, int kind, ptrdiff_t gates,
+                             ptrdiff_t recurrent) except -1:
+        cdef fl_lstm_pass *lstm = &self.lstm
+        dweight_hr, dpeepholes, dgain_ih, dgain_hh, dgain_c, dbias_c = d_more
         out.dweight_hr = _optional(dweight_hr, "dweight_hr", kind, _of2(recurrent, lstm.hidden), True)
         out.dpeepholes = _optional(dpeepholes, "dpeepholes", kind, _of2(gates - 1, lstm.hidden), True)
         out.dgain_ih = _optional(dgain_ih, "dgain_ih", kind, _of(gates * lstm.hidden), True)
         out.dgain_hh = _optional(dgain_hh, "dgain_hh", kind, _of(gates * lstm.hidden), True)
         out.dgain_c = _optional(dgain_c, "dgain_c", kind, _of(lstm.hidden), True)
         out.dbias_c = _optional(dbias_c, "dbias_c", kind, _of(lstm.hidden), True)
-        lstm.n_threads = n_threads
-        with nogil:
-            fl_lstm_backward(dtype, lstm, &out)
-        lstm.training = 0
-        self.held = None
         return 0
 
     @property

@@ -85,8 +85,8 @@ class Stream(_core.Stream):
                     assert weight_ih is not None and weight_hh is not None
                     sizes = layer.state_size, layer.hidden_size
                     h, c = (np.zeros((self.batch_size, size), model.dtype) for size in sizes)
-                    cell, more = layer.cell_and_weights(own, k)
-                    self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c, layer.residual and k > 0, cell, more)
+                    residual, more = layer.residual and k > 0, layer.more(own, f"_l{k}")
+                    self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c, residual, layer.kernel_cell, more)
                     self._starts.append((0.0 if h0 is None else h0, 0.0 if c0 is None else c0))
             elif isinstance(layer, Dense):
                 self._add_dense(own["weight"], own.get("bias"))

@@ -16,29 +16,13 @@ from ..reference import CellWeights
 from .base import ParameterSpec
 from .initializers import initializer, zeros
 
-__all__ = ["CELL_OPTIONS", "cell_specs", "cell_weights", "make_cell"]
+__all__ = ["cell_specs", "cell_weights", "make_cell"]
 
 Array = npt.NDArray[Any]
 
-CELL_OPTIONS: dict[str, Any] = {
-    "coupled": False,
-    "layer_norm": False,
-    "gate_clip": None,
-    "cell_clip": None,
-    "output_clip": None,
-    "gate_activation": "sigmoid",
-    "cell_activation": "tanh",
-    "output_activation": "tanh",
-    "recurrent_dropout": 0.0,
-    "variational_dropout": 0.0,
-    "zoneout_h": 0.0,
-    "zoneout_c": 0.0,
-}
-"""The layer's arguments that make its cell, with the values of the plain one."""
-
 
 def make_cell(options: Mapping[str, Any]) -> Cell:
-    """Checks the options of `CELL_OPTIONS` and makes the cell.
+    """Checks the layer's options of the names of `Cell`'s settings, and makes the cell.
 
     Raises
     ------
@@ -51,7 +35,7 @@ def make_cell(options: Mapping[str, Any]) -> Cell:
             settings[name] = as_activation(name, value)
         elif name.endswith("_clip"):
             settings[name] = math.inf if value is None else positive(name, value)
-        elif isinstance(CELL_OPTIONS[name], bool):
+        elif name in ("coupled", "layer_norm"):
             settings[name] = bool(value)
         else:
             settings[name] = below_one(name, value)

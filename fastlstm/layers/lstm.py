@@ -16,7 +16,7 @@ from ..activations import ActivationLike
 from ..cell import PLAIN, Cell
 from ..reference import CellWeights
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
-from .cells import CELL_OPTIONS, cell_specs, cell_weights, make_cell
+from .cells import cell_specs, cell_weights, make_cell
 from .initializers import checked_initializer, initializer, zeros
 from .merge import MERGES, join, merged_size, outputs, split
 from .seeds import mixed_seed
@@ -183,14 +183,32 @@ class LSTM(Layer):
         self.proj_size = count("proj_size", proj_size, least=0)
         self.peepholes = bool(peepholes)
         self.input_dropout = below_one("input_dropout", input_dropout)
-        given = locals()
+        options: dict[str, Any] = {
+            "coupled": coupled,
+            "layer_norm": layer_norm,
+            "gate_clip": gate_clip,
+            "cell_clip": cell_clip,
+            "output_clip": output_clip,
+            "gate_activation": gate_activation,
+            "cell_activation": cell_activation,
+            "output_activation": output_activation,
+            "recurrent_dropout": recurrent_dropout,
+            "variational_dropout": variational_dropout,
+            "zoneout_h": zoneout_h,
+            "zoneout_c": zoneout_c,
+        }
         # As JSON has them, so that a model and its file have equal settings.
-        self._options = {k: list(given[k]) if isinstance(given[k], tuple) else given[k] for k in CELL_OPTIONS}
-        self.cell = make_cell(self._options)
+        self._options = {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
+        self.cell = make_cell(options)
+        self.kernel_cell: Cell | None = self.cell
+        """What the kernels are given: None for the plain cell."""
+        if self.cell == PLAIN and not self.proj_size and not self.peepholes:
+            self.kernel_cell = None
+        self.state_size = self.proj_size or self.hidden_size
+        """Size of h, in one direction."""
         self.input_size = 0
         shares = (self.dropout, self.input_dropout, self.cell.recurrent_dropout, self.cell.variational_dropout)
         self.draws = any((*shares, self.cell.zoneout_h, self.cell.zoneout_c))
-        self._plain = self.cell == PLAIN and not self.proj_size and not self.peepholes
         self._check_combination()
 
     def _check_combination(self) -> None:
@@ -213,11 +231,6 @@ class LSTM(Layer):
                 f"residual=True with merge={self.merge!r} needs return_sequences=True: the final outputs of the two "
                 "directions belong to different steps, so that no one input goes with what they are merged to"
             )
-
-    @property
-    def state_size(self) -> int:
-        """Size of h, in one direction."""
-        return self.proj_size or self.hidden_size
 
     @property
     def output_size(self) -> int:
@@ -307,26 +320,17 @@ class LSTM(Layer):
 
     # ------------------------------------------------------------------------------------------ passes
 
-    def _passes(self, mine: LayerTape) -> list[_core.LSTMPass]:
-        passes: list[_core.LSTMPass] | None = mine.saved.get("passes")
+    def _passes(self, mine: LayerTape) -> list[tuple[_core.LSTMPass, CellWeights | None]]:
+        """The pass of each walk, with what `more` gives: always the same objects, for frozen weights stay packed."""
+        passes: list[tuple[_core.LSTMPass, CellWeights | None]] | None = mine.saved.get("passes")
         if passes is None:
-            count = self.num_layers * self.directions
-            passes = mine.saved["passes"] = [_core.LSTMPass() for _ in range(count)]
+            passes = [(_core.LSTMPass(), self.more(self.parameters, w.suffix)) for w in chain(*self._layers)]
+            mine.saved["passes"] = passes
         return passes
 
-    def _more(self, mine: LayerTape) -> list[CellWeights | None]:
-        """Of each walk the weights that its cell has beside those of the gates; always the same objects."""
-        more: list[CellWeights | None] | None = mine.saved.get("more")
-        if more is None:
-            more = [None if self._plain else cell_weights(self.parameters, w.suffix) for w in chain(*self._layers)]
-            mine.saved["more"] = more
-        return more
-
-    def cell_and_weights(self, arrays: Mapping[str, Array], layer: int) -> tuple[Cell | None, CellWeights | None]:
-        """What a kernel needs beside the gates' weights, of a layer's first direction; None, None: a plain cell."""
-        if self._plain:
-            return None, None
-        return self.cell, cell_weights(arrays, self._layers[layer][0].suffix)
+    def more(self, arrays: Mapping[str, Array], suffix: str) -> CellWeights | None:
+        """Of one walk's parameters, or gradients, those that its cell has beside the gates'; None of the plain cell."""
+        return None if self.kernel_cell is None else cell_weights(arrays, suffix)
 
     def _input_mask(self, layer: int, shape: tuple[int, int], tape: Tape, mine: LayerTape) -> Array:
         """Factors (batch, 1, features) of a layer's input in all steps; drawn again by the backward pass."""
@@ -355,8 +359,8 @@ class LSTM(Layer):
 
     def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
         batch, time, _ = x.shape
-        parameters, buffers, passes, more = self.parameters, mine.buffers, self._passes(mine), self._more(mine)
-        top, cell = self.num_layers - 1, None if self._plain else self.cell
+        parameters, buffers, passes, cell = self.parameters, mine.buffers, self._passes(mine), self.kernel_cell
+        top = self.num_layers - 1
         of_h, of_c = self.state_shapes(batch)
         hn, hn_rows = buffers.rows("hn", of_h, tape.dtype)
         cn, cn_rows = buffers.rows("cn", of_c, tape.dtype)
@@ -375,7 +379,8 @@ class LSTM(Layer):
                 x = np.multiply(x, mask, out=x if layer else buffers.get("x", x.shape, tape.dtype))
             for direction, walk in enumerate(walks):
                 k = walk.place
-                passes[k].forward(
+                lstm, more = passes[k]
+                lstm.forward(
                     x,
                     parameters[walk.weight_ih],
                     parameters[walk.weight_hh],
@@ -393,7 +398,7 @@ class LSTM(Layer):
                     frozen=tape.frozen,
                     n_threads=tape.n_threads,
                     cell=cell,
-                    more=more[k],
+                    more=more,
                     seed=mixed_seed(mine.seed, _CELL, k) if cell is not None and tape.training else 0,
                 )
             if y is None or parts is None:
@@ -462,7 +467,7 @@ class LSTM(Layer):
             for direction in reversed(range(self.directions)):
                 walk = self._layers[layer][direction]
                 k = walk.place
-                passes[k].backward(
+                passes[k][0].backward(
                     dy=None if parts is None else parts[direction],
                     dhn=dhn[k],
                     dcn=dcn[k],
@@ -475,7 +480,7 @@ class LSTM(Layer):
                     dh0=dh0[k],
                     dc0=dc0[k],
                     n_threads=tape.n_threads,
-                    d_more=None if self._plain else cell_weights(gradients, walk.suffix),
+                    d_more=self.more(gradients, walk.suffix),
                 )
             if dx is None:
                 continue  # the first layer, whose input's gradient nobody wants
