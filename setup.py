@@ -123,9 +123,7 @@ class BuildExt(build_ext):
             compile_args += ["-g", f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer"]
             link_args += [f"-fsanitize={sanitizers}"]
         if not (debug or coverage or sanitizers or "-g" in os.environ.get("CFLAGS", "")):
-            compile_args += [
-                "-g0"
-            ]  # Python's flags may have -g, for 5.9 MB instead of 0.8 and a slower build
+            compile_args += ["-g0"]  # Python's flags may have -g, for 5.9 MB instead of 0.8 and a slower build
         return compile_args, link_args
 
     def openmp_flags(self) -> tuple[list[str], list[str]]:
@@ -144,9 +142,7 @@ class BuildExt(build_ext):
         print(NO_OPENMP, file=sys.stderr)
         return without, []
 
-    def works(
-        self, code: str, args: Sequence[str] = (), link_args: Sequence[str] = (), link: bool = True
-    ) -> bool:
+    def works(self, code: str, args: Sequence[str] = (), link_args: Sequence[str] = (), link: bool = True) -> bool:
         """Tell whether the compiler compiles (and links) a program; it is not run."""
         with tempfile.TemporaryDirectory() as folder, quiet(folder):
             source = Path(folder, "probe.c")
