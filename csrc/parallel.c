@@ -4,6 +4,7 @@
 #endif
 #include "parallel.h"
 #include "crew.h"
+#include "crowd.h"
 #include "fastlstm.h"
 #include "subnormal.h"
 
@@ -85,7 +86,11 @@ static int team_is_awake(int64_t time)
 static int worth_waking(double work)
 {
     const int64_t time = fl_now();
-    if (time == 0 || team_is_awake(time) || atomic_load_explicit(&always_wake, memory_order_relaxed))
+    if (time == 0 || atomic_load_explicit(&always_wake, memory_order_relaxed))
+        return 1;
+    if (fl_crowded(time))
+        return 0;
+    if (team_is_awake(time))
         return 1;
     double sum = work;
     if (time - atomic_load_explicit(&alone_till, memory_order_relaxed) < AWAKE)
@@ -115,6 +120,8 @@ typedef struct {
     int waking;              /* the team may have slept */
     int processor;           /* the caller's; -1: not known */
     atomic_int arrived;
+    int looked_at; /* crowd.c */
+    fl_crowd_look look;
 } region;
 
 /* A thread that is woken is often put on the processor of the thread that wakes it, although others are idle, and stays
@@ -164,6 +171,7 @@ static void take_part(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     region *work = context;
     SEES(work);
+    const int64_t before = work->looked_at ? fl_thread_time() : 0;
     arrive(work, thread, team);
     if (!work->n_tasks) {
         work->body(work->context, thread, team);
@@ -171,12 +179,17 @@ static void take_part(void *context, ptrdiff_t thread, ptrdiff_t team)
         for (ptrdiff_t k; (k = atomic_fetch_add_explicit(&work->taken, 1, memory_order_relaxed)) < work->n_tasks;)
             work->body(work->context, k, work->n_tasks);
     }
+    if (work->looked_at)
+        atomic_fetch_add_explicit(&work->look.used, fl_thread_time() - before, memory_order_relaxed);
     SHOWS(work);
 }
 
 static void run(int n_threads, region *work)
 {
-    work->waking = !team_is_awake(fl_now());
+    const int64_t start = fl_now();
+    work->waking = !team_is_awake(start);
+    work->looked_at = fl_crowd_look_due(start);
+    work->look.start = start;
     work->processor = -1;
 #if defined(__linux__)
     if (work->waking)
@@ -188,7 +201,10 @@ static void run(int n_threads, region *work)
         take_part(work, omp_get_thread_num(), omp_get_num_threads());
     }
     SEES(work);
-    atomic_store_explicit(&team_rested, fl_now(), memory_order_relaxed);
+    const int64_t end = fl_now();
+    if (work->looked_at)
+        fl_crowd_looked(&work->look, end);
+    atomic_store_explicit(&team_rested, end, memory_order_relaxed);
 }
 #endif
 

@@ -8,8 +8,9 @@ The number of threads is resolved in one place, :func:`resolve_threads`, in this
 4. the environment variable ``OMP_NUM_THREADS``,
 5. the CPUs this process may use: its affinity mask and its container's CPU quota (cgroup v1 and v2).
 
-A limit set with ``threadpoolctl`` lowers 2 to 5. The number never changes a result: the kernels give the
-same bits for any number of threads.
+A limit set with ``threadpoolctl`` lowers 2 to 5. A call takes fewer where more do not pay: for little work, and while
+other programs keep the processors busy. The number never changes a result: the kernels give the same bits for any
+number of threads.
 """
 
 from __future__ import annotations

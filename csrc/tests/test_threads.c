@@ -1,4 +1,4 @@
-/* test_threads.c - teams: of several callers at once, larger than the machine, and after a fork.
+/* test_threads.c - teams: of several callers at once, larger than the machine, after a fork, and in a crowd.
  *
  * Every answer must have the bits that one thread gives alone. A deadlock ends the program by an alarm. Exits with 1 if
  * anything differs.
@@ -6,7 +6,9 @@
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* fork, alarm */
 #endif
+#include "../crowd.h"
 #include "../fastlstm.h"
+#include "../parallel.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -67,7 +69,7 @@ static size_t outputs_of(const problem *p, size_t sizes[4])
     return sizes[0] + sizes[1] + sizes[2] + sizes[3];
 }
 
-static float *solve(const problem *p, int n_threads)
+static float *solve(const problem *p, int n_threads, int n_threads_back)
 {
     size_t sizes[4];
     const size_t n = outputs_of(p, sizes);
@@ -86,16 +88,18 @@ static float *solve(const problem *p, int n_threads)
     };
     pass.workspace = allocate(fl_lstm_workspace(FL_F32, &pass));
     fl_lstm_forward(FL_F32, &pass);
+    pass.n_threads = n_threads_back;
     fl_lstm_backward(FL_F32, &pass, &gradients);
-    fl_clip(FL_F32, (ptrdiff_t)n, out, 1.0, n_threads);
+    fl_clip(FL_F32, (ptrdiff_t)n, out, 1.0, n_threads_back);
     free(pass.workspace);
     return out;
 }
 
+/* On the way back there are fewer threads or more: another load of the machine may have made it so. */
 static int same(const problem *p, int n_threads)
 {
     size_t sizes[4];
-    float *out = solve(p, n_threads);
+    float *out = solve(p, n_threads, 5 - n_threads);
     const int equal = !memcmp(out, p->answer, outputs_of(p, sizes) * sizeof *out);
     free(out);
     return equal;
@@ -109,7 +113,7 @@ static problem make(ptrdiff_t batch, ptrdiff_t time, ptrdiff_t input, ptrdiff_t 
     p.bias = numbers((size_t)(4 * hidden));
     p.x = numbers((size_t)(batch * time * input));
     p.dy = numbers((size_t)(batch * time * hidden));
-    p.answer = solve(&p, 1);
+    p.answer = solve(&p, 1, 1);
     return p;
 }
 
@@ -199,6 +203,56 @@ static int forks(void)
     return wrong + busy.wrong;
 }
 
+/* A look at a team that took so many ms, whose threads had the processors for so many; the time after it. */
+static int64_t look(int64_t now, double ms, double used)
+{
+    const int64_t end = now + (int64_t)(1e6 * ms);
+    const fl_crowd_look seen = {now, (int64_t)(1e6 * used)};
+    fl_crowd_looked(&seen, end);
+    return end;
+}
+
+static int expect(int what, const char *text)
+{
+    if (!what)
+        printf("crowd: not so: %s\n", text);
+    return !what;
+}
+
+/* The verdict on teams, with invented times; they begin long after those of this program. */
+static int crowds(void)
+{
+    int64_t now = fl_now() + (int64_t)3600 * 1000000000;
+    const int64_t second = 1000000000, ms = 1000000;
+    int wrong = 0;
+    now = look(now, 10, 18);
+    wrong += expect(!fl_crowded(now), "two threads that were used well go on");
+    wrong += expect(!fl_crowd_look_due(now) && fl_crowd_look_due(now + 2 * ms), "looks are made now and then");
+    now = look(now, 10, 10);
+    wrong += expect(!fl_crowded(now), "uneven shares are no crowd");
+    now = look(now, 4, .1);
+    wrong += expect(!fl_crowded(now), "a single short look proves nothing");
+    now = look(now, 4, .1);
+    wrong += expect(fl_crowded(now) && fl_crowded(now + 19 * ms), "teams that wait have to rest");
+    now += 21 * ms;
+    wrong += expect(!fl_crowded(now), "the first rest is short");
+    now = look(now, 30, 8);
+    wrong += expect(fl_crowded(now + 39 * ms) && !fl_crowded(now + 41 * ms), "the second rest is twice the first");
+    for (int k = 0; k < 20; ++k)
+        now = look(now + 2 * second, 30, 8);
+    wrong += expect(fl_crowded(now + second) && !fl_crowded(now + 3 * second / 2), "rests do not grow for ever");
+    now = look(now + 2 * second, 10, 18);
+    now = look(now, 30, 8);
+    wrong += expect(!fl_crowded(now + 21 * ms), "a good team makes the next rest short again");
+    for (int k = 0; k < 1000; ++k)
+        now = look(now + 2 * second, .2, .1);
+    wrong += expect(!fl_crowded(now), "the time in which threads wake is no crowd");
+    now = look(now, 1, 0);
+    now = look(now + 2 * second, 100, 0);
+    wrong += expect(!fl_crowded(now), "where nobody tells the processor time, teams go on");
+    return wrong;
+}
+
 int main(void)
 {
     alarm(SECONDS);
@@ -213,7 +267,9 @@ int main(void)
         forked = forks();
         printf("%d forks: %d wrong\n", FORKS, forked);
     }
+    const int judged = crowds();
+    printf("verdicts on crowds: %d wrong\n", judged);
     for (int k = 0; k < PROBLEMS; ++k)
         release(problems[k]);
-    return at_once || forked;
+    return at_once || forked || judged;
 }
