@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from . import atomic
+from .json_object import json_object
 
 __all__ = ["Reader", "load", "opened", "save"]
 
@@ -252,24 +253,11 @@ def _marks(text: str) -> int:
 def _decode_json(data: bytes, what: str) -> dict[str, Any]:
     try:
         text = data.decode()
-        if _marks(text) > _MAX_MARKS:
-            raise ValueError(f"it holds more than {_MAX_MARKS} values")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError(f"the {what} is nested too deeply") from None
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"the {what} is not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"the {what} is a {type(value).__name__}, expected an object")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers differ in which of two equal keys they take, so that a checked value may not be the used one.
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key stands twice")
-    return value
+    if _marks(text) > _MAX_MARKS:
+        raise ValueError(f"the {what} holds more than {_MAX_MARKS} values")
+    return json_object(text, f"the {what}", _refuse_constant)
 
 
 def _refuse_constant(name: str) -> NoReturn:

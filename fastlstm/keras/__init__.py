@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..json_object import json_object
 from ..layers import Activation, Embedding, Layer
 from ..losses import get_loss
 from ..model import Model
 from . import architecture
-from .archive import Source, open_source, parsed_config
+from .archive import Source, open_source
 from .bare import described
 from .graph import chain
 from .weights import arrays_of, converted
@@ -102,10 +103,10 @@ def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> 
     if config is None or isinstance(config, Mapping):
         return config
     if isinstance(config, str) and config.lstrip().startswith("{"):
-        return parsed_config(config, "config")
+        return json_object(config, "config")
     if isinstance(config, (str, os.PathLike)):
         with open(config, "rb") as file:
-            return parsed_config(file.read(), f"config {os.fspath(config)!r}")
+            return json_object(file.read(), f"config {os.fspath(config)!r}")
     raise TypeError(f"config must be what model.to_json() gives, or the path of a file with it, got {config!r}")
 
 

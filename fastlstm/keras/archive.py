@@ -6,16 +6,16 @@ Nothing is unpacked to the disk, and of a zip only three members are read, all o
 from __future__ import annotations
 
 import io
-import json
 import os
 import stat
 import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..json_object import json_object
 from .hdf5 import MAGIC, Hdf5
 
-__all__ = ["Source", "open_source", "parsed_config"]
+__all__ = ["Source", "open_source"]
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -53,32 +53,11 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     return _from_hdf5(data) if start == MAGIC else _from_zip(data)
 
 
-def parsed_config(text: str | bytes, what: str) -> dict[str, Any]:
-    """JSON as an object; ValueError if it is none."""
-    try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError(f"{what} is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{what} is not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} is a {type(value).__name__}, expected an object")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers differ in which of two equal keys they take.
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key stands twice")
-    return value
-
-
 def _from_hdf5(data: bytes) -> Source:
     weights = Hdf5(data)
     text = weights.text((), "model_config")
     version = weights.text((), "keras_version")
-    config = None if text is None else parsed_config(text, "the attribute 'model_config'")
+    config = None if text is None else json_object(text, "the attribute 'model_config'")
     root = ("model_weights",) if weights.is_group(("model_weights",)) else ()
     return Source(config, None if version is None else _major({"keras_version": version}), weights, root)
 
@@ -92,8 +71,8 @@ def _from_zip(data: bytes) -> Source:
         raise
     except Exception as error:  # zipfile lets much through of what its readers of damaged bytes raise
         raise ValueError(f"the zip archive is damaged ({type(error).__name__}: {error})") from None
-    version = _major(parsed_config(metadata, _METADATA))
-    return Source(parsed_config(config, _CONFIG), version, Hdf5(weights), ())
+    version = _major(json_object(metadata, _METADATA))
+    return Source(json_object(config, _CONFIG), version, Hdf5(weights), ())
 
 
 class _Refused(ValueError):
