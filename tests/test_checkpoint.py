@@ -511,6 +511,17 @@ def test_names_and_how_many_are_kept(tmp_path: Path) -> None:
     assert saving.newest() == str(tmp_path / "2" / "1-3")
 
 
+def test_the_newest_is_the_last_written_and_of_the_same_time_the_furthest(tmp_path: Path) -> None:
+    saving = fl.Checkpoint(tmp_path / "{epoch}-{batch}", keep=None)
+    assert saving.newest() is None
+    for name, written in (("9-1", 5), ("10-2", 5), ("10-12", 5), ("10-3", 5), ("80-1", 4)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (written, written))
+    assert saving.newest() == str(tmp_path / "10-12")
+    os.utime(tmp_path / "9-1", (6, 6))
+    assert saving.newest() == str(tmp_path / "9-1")
+
+
 def test_when_it_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES["segments and threads"]
     written: list[str] = []
