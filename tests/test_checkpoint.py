@@ -436,6 +436,24 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
             Case(lambda model=model: model, (X, LABELS)).fit(resume=file, seed=0)
 
 
+@pytest.mark.parametrize("change", ["missing", "shape", "renamed"])
+def test_tensors_that_do_not_fit_are_refused_before_anything_changes(change: str, tmp_path: Path) -> None:
+    case, file = CASES["segments and threads"], tmp_path / "run.st"
+    model, _, _ = case.fit(checkpoints=[fl.Checkpoint(file)])
+    before = model.flat_parameters.copy()
+    tensors, config = serialization.load(file)
+    name = next(name for name in tensors if name.endswith("weight_hh_l0"))
+    tensor = tensors.pop(name)
+    if change == "shape":
+        tensors[name] = np.ascontiguousarray(tensor.T)
+    elif change == "renamed":
+        tensors[name + "_reverse"] = tensor
+    serialization.save(file, tensors, config)
+    with pytest.raises(ValueError, match="do not fit the model"):
+        Case(lambda: model, case.data, **case.arguments).fit(resume=file)
+    np.testing.assert_array_equal(model.flat_parameters, before)
+
+
 def test_the_model_may_be_that_of_the_file(tmp_path: Path) -> None:
     case = CASES["values, scalers, one cycle, lengths, metrics, float64"]
     expected = case.fit()[2]
