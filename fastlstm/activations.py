@@ -50,6 +50,8 @@ class Activation(NamedTuple):
     ``softsign``              x / (1 + abs(x))
     ``softplus``              log(1 + exp(x))
     ========================  ==================================================
+
+    NaN gives NaN, in all of them.
     """
 
     name: str
@@ -66,8 +68,8 @@ class Activation(NamedTuple):
         return np.asarray(self._value(x))
 
     def derivative(self, x: Array) -> Array:
-        """The derivative at x; at a corner that of one side (0 for ``relu``)."""
-        return np.asarray(self._slope(x))
+        """The derivative at x; at a corner that of one side (0 for ``relu``). NaN gives NaN, but for ``affine``."""
+        return np.asarray(self._slope(x) if self.name == "affine" else np.where(np.isnan(x), x, self._slope(x)))
 
     def _value(self, x: Array) -> Any:
         alpha, beta = x.dtype.type(self.alpha), x.dtype.type(self.beta)
@@ -83,7 +85,7 @@ class Activation(NamedTuple):
         if self.name == "leaky_relu":
             return np.where(x >= 0, x, alpha * x)
         if self.name == "thresholded_relu":
-            return np.where(x > alpha, x, 0)
+            return np.where(x <= alpha, 0, x)
         if self.name == "scaled_tanh":
             return alpha * np.tanh(beta * x)
         if self.name == "hard_sigmoid":
@@ -91,6 +93,8 @@ class Activation(NamedTuple):
         if self.name == "elu":
             return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
         if self.name == "softsign":
+            most = np.finfo(x.dtype).max  # infinity / infinity would be NaN
+            x = np.clip(x, -most, most)
             return x / (1 + np.abs(x))
         return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 

@@ -168,8 +168,8 @@ def layer_norm_backward(d_normed: Array, normed: Array, scale: Array) -> Array:
 
 
 def _inside(value: Array, limit: float) -> Array:
-    """Where a clipped value lets its gradient through."""
-    return np.abs(value) <= limit
+    """Where a clipped value lets its gradient through. Clipping hides no NaN, here nor in the value."""
+    return ~(np.abs(value) > limit)
 
 
 def any_cell_forward(
@@ -197,8 +197,8 @@ def any_cell_forward(
 
     Notes
     -----
-    With sigma, psi and chi the gate, cell and output activations, clip(v, m) = min(max(v, -m), m), and only those parts
-    that the cell has::
+    With sigma, psi and chi the gate, cell and output activations, clip(v, m) = min(max(v, -m), m), which leaves NaN as it
+    is, and only those parts that the cell has::
 
         i  = sigma(clip(z_i + p_i c_(t-1)))      f  = sigma(clip(z_f + p_f c_(t-1)))    or 1 - i
         g  = psi(clip(z_g)) draw_g               c~ = clip(f c_(t-1) + i g)

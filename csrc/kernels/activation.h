@@ -13,7 +13,8 @@
  *   9       softsign           x / (1 + |x|)                   1 / (1 + |x|)^2
  *   10      softplus           max(x, 0) + log1p(exp(-|x|))    sigmoid(x)
  *
- * The numbers are the places in fastlstm/activations.py's KINDS. NaN gives NaN. Functions that need an exponential take
+ * The numbers are the places in fastlstm/activations.py's KINDS. NaN gives NaN, in values and derivatives (but for affine's,
+ * a constant), and infinity the limit. Functions that need an exponential take
  * it from vmath.h; elu and softplus keep their accuracy relative to the result, near 0 and far below it.
  */
 enum {
@@ -29,6 +30,19 @@ enum {
     ACT_SOFTSIGN,
     ACT_SOFTPLUS
 };
+
+/* The argument of softsign: infinity / infinity would be NaN, while the largest number gives 1 as infinity must. */
+INLINE V v_finite(V x)
+{
+    const V most = v_set(REAL_IS_FLOAT ? (real)FLT_MAX : (real)DBL_MAX);
+    return v_at_least(v_at_most(x, most), -most);
+}
+
+/* A derivative that comparisons have found, which NaN passes by. */
+INLINE V v_unless_nan(V slope, V x)
+{
+    return v_select(x == x, slope, x);
+}
 
 INLINE V v_activate(int kind, V alpha, V beta, V x)
 {
@@ -53,6 +67,7 @@ INLINE V v_activate(int kind, V alpha, V beta, V x)
     case ACT_ELU:
         return v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
     case ACT_SOFTSIGN:
+        x = v_finite(x);
         return x / (one + v_abs(x));
     default:
         return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
@@ -69,19 +84,19 @@ INLINE V v_activate_slope(int kind, V alpha, V beta, V x, V y)
     case ACT_TANH:
         return one - y * y;
     case ACT_RELU:
-        return v_select(x > zero, one, zero);
+        return v_unless_nan(v_select(x > zero, one, zero), x);
     case ACT_AFFINE:
         return alpha;
     case ACT_LEAKY_RELU:
-        return v_select(x >= zero, one, alpha);
+        return v_unless_nan(v_select(x >= zero, one, alpha), x);
     case ACT_THRESHOLDED_RELU:
-        return v_select(x > alpha, one, zero);
+        return v_unless_nan(v_select(x > alpha, one, zero), x);
     case ACT_SCALED_TANH: {
         const V t = v_tanh(beta * x);
         return alpha * beta * (one - t * t);
     }
     case ACT_HARD_SIGMOID:
-        return v_select(y > zero, v_select(y < one, alpha, zero), zero);
+        return v_unless_nan(v_select(y > zero, v_select(y < one, alpha, zero), zero), y);
     case ACT_ELU:
         return v_select(x >= zero, one, alpha * v_exp(v_at_most(x, zero)));
     case ACT_SOFTSIGN: {

@@ -4,6 +4,7 @@
  * instruction set is switched on here for the functions that follow, not by compiler flags: every file of csrc compiles
  * with the same flags, and nothing outside the wrappers can pick up instructions that the machine may lack.
  */
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -145,6 +145,7 @@ INLINE V cell_activate(const fl_function *function, V x)
     return v_activate(function->kind, v_set((real)function->alpha), v_set((real)function->beta), x);
 }
 
+/* NaN stays NaN. */
 INLINE V cell_clip(V x, double limit)
 {
     return v_at_least(v_at_most(x, v_set((real)limit)), v_set((real)-limit));
