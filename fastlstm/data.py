@@ -469,7 +469,8 @@ class Standardizer:
                 f"got an array of shape {x.shape}, expected {features} features, as fitted, on the last "
                 "axis: for a (batch, time) array of one channel fit the Standardizer on X[:, :, None]"
             )
-        return self.mean_.astype(x.dtype), self.scale_.astype(x.dtype)
+        scale = np.where(self.scale_ < np.finfo(x.dtype).tiny, 1.0, self.scale_)  # smaller numbers count as 0
+        return self.mean_.astype(x.dtype), scale.astype(x.dtype)
 
 
 def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:

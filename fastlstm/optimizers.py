@@ -156,7 +156,8 @@ class Optimizer:
         RuntimeError
             If the model is frozen.
         FloatingPointError
-            If a gradient is NaN or infinite. The parameters are unchanged.
+            If a gradient is NaN or infinite, or, in an optimizer that squares them, too large for that (1.8e19 in
+            float32). The parameters are unchanged.
         """
         parameters, gradients = model.flat_parameters, model.flat_gradients
         if not parameters.flags.writeable:
@@ -177,6 +178,14 @@ class Optimizer:
                 norm = _core.grad_norm(gradients, threads)
         if self.clip_norm is not None and norm > self.clip_norm:
             _core.scale(gradients, self.clip_norm / norm, threads)
+            norm = self.clip_norm
+        # A square beyond the largest number would stay in the mean of squares, and its parameter where it is, for good.
+        if "v" in self._moments and norm > math.sqrt(float(np.finfo(gradients.dtype).max)):
+            raise FloatingPointError(
+                f"the gradient's square does not fit {gradients.dtype} (its norm is {norm:.3g}) at update "
+                f"{self.iterations + 1}; the parameters are unchanged. clip_norm, a smaller learning rate or scaled "
+                "inputs usually help"
+            )
         lr = self.lr
         self.iterations += 1
         self._update(parameters, gradients, lr, threads)

@@ -154,9 +154,13 @@ NO_MORE = CellWeights()
 
 def layer_norm(a: Array) -> tuple[Array, Array]:
     """Rows of mean 0 and variance 1, and 1 / sqrt(variance + 1e-5) of each: eq. (4) of [10]_ without gain and bias."""
-    centred = a - a.mean(axis=1, keepdims=True)
-    scale = 1 / np.sqrt((centred**2).mean(axis=1, keepdims=True) + NORM_EPS)
-    return centred * scale, scale
+    # Squares overflow long before what they are squares of: rows of large numbers are scaled down by a power of 2.
+    exponent = np.frexp(np.abs(a).max(axis=1, keepdims=True))[1]
+    down = np.ldexp(a.dtype.type(1), np.where(exponent > 50, -exponent, 0))
+    small = a * down
+    centred = small - small.mean(axis=1, keepdims=True)
+    scale = 1 / np.sqrt((centred**2).mean(axis=1, keepdims=True) + NORM_EPS * down**2)
+    return centred * scale, scale * down
 
 
 def layer_norm_backward(d_normed: Array, normed: Array, scale: Array) -> Array:
@@ -197,8 +201,8 @@ def any_cell_forward(
 
     Notes
     -----
-    With sigma, psi and chi the gate, cell and output activations, clip(v, m) = min(max(v, -m), m), which leaves NaN as it
-    is, and only those parts that the cell has::
+    With sigma, psi and chi the gate, cell and output activations, clip(v, m) = min(max(v, -m), m), NaN for NaN, and only
+    those parts that the cell has::
 
         i  = sigma(clip(z_i + p_i c_(t-1)))      f  = sigma(clip(z_f + p_f c_(t-1)))    or 1 - i
         g  = psi(clip(z_g)) draw_g               c~ = clip(f c_(t-1) + i g)
@@ -561,7 +565,8 @@ def ctc(logits: Array, labels: Array, blank: int = 0) -> tuple[float, Array]:
     dlogits : (T, C) array
         Zeros if the loss is infinite.
     """
-    y = np.log(softmax(logits))
+    y = logits - logits.max(axis=1, keepdims=True)
+    y = y - np.log(np.exp(y).sum(axis=1, keepdims=True))
     states = np.full(2 * len(labels) + 1, blank)
     states[1::2] = labels
     skips = np.zeros(len(states), bool)  # whether a path may come from two states before

@@ -27,16 +27,22 @@ static ctc_context ctc_lay_out(const fl_ctc_pass *pass)
 {
     ctc_context context = {pass, 2 * pass->max_labels + 1, 0};
     const size_t rows = (pass->dlogits ? (size_t)pass->time : 2) + 2; /* alpha, two of beta */
-    context.stride = ((size_t)context.states * rows + (size_t)pass->time + 7) / 8 * 8;
+    context.stride = ((size_t)context.states * rows + 2 * (size_t)pass->time + 7) / 8 * 8;
     return context;
 }
 
 static size_t ctc_workspace(const fl_ctc_pass *pass)
 {
-    const double doubles = ((double)pass->time + 4) * (2 * (double)pass->max_labels + 2) * (double)pass->n_threads;
+    const double doubles = ((double)pass->time + 4) * (2 * (double)pass->max_labels + 3) * (double)pass->n_threads;
     if (doubles > (double)(SIZE_MAX / 64))
         return SIZE_MAX;
     return ctc_lay_out(pass).stride * (size_t)pass->n_threads * sizeof(double);
+}
+
+/* log softmax: the largest logit is taken off first, beside which the logarithm may be nothing. */
+static double ctc_log_p(real z, const double norm[2])
+{
+    return ((double)z - norm[0]) - norm[1];
 }
 
 static double ctc_sum(double a, double b, double c)
@@ -72,7 +78,7 @@ static int ctc_skips(const int64_t *labels, ptrdiff_t s)
 
 /* Fills alpha, the rows of which take turns if there are only two, and gives -loss. */
 static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
-                        ptrdiff_t rows, const double *norm, double *alpha)
+                        ptrdiff_t rows, const double (*norm)[2], double *alpha)
 {
     for (ptrdiff_t t = 0; t < T; ++t) {
         const double *before = alpha + (t - 1 + rows) % rows * states;
@@ -88,7 +94,7 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
             if (t)
                 come = ctc_sum(before[s], s > 0 ? before[s - 1] : -INFINITY,
                                ctc_skips(labels, s) ? before[s - 2] : -INFINITY);
-            now[s] = come + ((double)z[t * pass->classes + ctc_label(labels, pass->blank, s)] - norm[t]);
+            now[s] = come + ctc_log_p(z[t * pass->classes + ctc_label(labels, pass->blank, s)], norm[t]);
         }
     }
     if (!T)
@@ -99,7 +105,7 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
 
 /* Takes the shares of the states off the probabilities, which stand in dz, and multiplies by the weight. */
 static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
-                         const double *norm, const double *alpha, double *beta, double log_total, double weight,
+                         const double (*norm)[2], const double *alpha, double *beta, double log_total, double weight,
                          real *dz)
 {
     double *ahead = beta, *now = beta + states; /* ahead: beta of the step behind, with that step's output */
@@ -112,7 +118,7 @@ static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *
                              s + 2 < states && ctc_skips(labels, s + 2) ? ahead[s + 2] : -INFINITY);
             const int64_t label = ctc_label(labels, pass->blank, s);
             const double share = alpha[t * states + s] + go - log_total;
-            now[s] = go + ((double)z[label] - norm[t]);
+            now[s] = go + ctc_log_p(z[label], norm[t]);
             if (share > 2 * CTC_NEGLIGIBLE) {
                 if (s % 2)
                     dz[label] -= (real)exp(share);
@@ -134,8 +140,9 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     const ctc_context *context = argument;
     const fl_ctc_pass *pass = context->pass;
     const ptrdiff_t classes = pass->classes, time = pass->time;
-    double *norm = (double *)pass->workspace + (size_t)thread * context->stride;
-    double *beta = norm + time, *alpha = beta + 2 * context->states;
+    double *own = (double *)pass->workspace + (size_t)thread * context->stride;
+    double (*norm)[2] = (double (*)[2])own; /* of each step: the largest logit, and log sum exp of how far all are below it */
+    double *beta = own + 2 * time, *alpha = beta + 2 * context->states;
     ptrdiff_t begin, end;
     fl_share(pass->batch, thread, team, &begin, &end);
     for (ptrdiff_t b = begin; b < end; ++b) {
@@ -158,15 +165,16 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
                 const real sum = softmax_sum(row, classes, most, out);
                 for (ptrdiff_t c = 0; out && c < classes; ++c)
                     out[c] *= 1 / sum;
-                norm[t] = (double)most + log((double)sum);
-                bad |= norm[t] != norm[t];
+                norm[t][0] = (double)most;
+                norm[t][1] = log((double)sum);
+                bad |= norm[t][1] != norm[t][1];
             }
             const double log_total =
-                bad ? NAN : ctc_alpha(pass, z, labels, T, states, dz ? time : 2, norm, alpha);
+                bad ? NAN : ctc_alpha(pass, z, labels, T, states, dz ? time : 2, (const double (*)[2])norm, alpha);
             pass->losses[b] = -weight * log_total;
             if (dz && log_total > -INFINITY && T) { /* neither NaN nor impossible */
-                ctc_gradient(pass, z + (T - 1) * classes, labels, T, states, norm, alpha, beta, log_total, weight,
-                             dz + (T - 1) * classes);
+                ctc_gradient(pass, z + (T - 1) * classes, labels, T, states, (const double (*)[2])norm, alpha, beta, log_total,
+                             weight, dz + (T - 1) * classes);
                 written = T;
             }
         }

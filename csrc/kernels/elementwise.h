@@ -9,6 +9,12 @@
  * Philox4x32-10 (Salmon et al. 2011) at counter n / 4, keyed by the seed, and is kept if word / 2^32 >= p. The draw is
  * a function of (seed, n): no state, no stored mask, the same for every thread count.
  */
+/* 1 for a scale that would count as 0: what varies by less does not vary. */
+static real scaling_in_use(double scale)
+{
+    return scale < (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) ? 1 : (real)scale;
+}
+
 static void standardize(ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean, const double *scaling,
                         void *to)
 {
@@ -16,7 +22,7 @@ static void standardize(ptrdiff_t rows, ptrdiff_t width, const void *from, const
     real *y = to;
     for (ptrdiff_t n = 0; n < rows; ++n, x += width, y += width)
         for (ptrdiff_t c = 0; c < width; ++c)
-            y[c] = (x[c] - (real)mean[c]) / (real)scaling[c];
+            y[c] = (x[c] - (real)mean[c]) / scaling_in_use(scaling[c]);
 }
 
 static void unstandardize(ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean, const double *scaling,

@@ -287,9 +287,9 @@ INLINE real v_total(V a)
     return total;
 }
 
-/* Mean and 1 / sqrt(variance + eps) of the units in `blocks` blocks of `gates` vectors each, gate 1 left out where it is
- * coupled. The mean is taken off before squares are summed, so that it does not drown the variance. */
-static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, real *mean, real *scale)
+/* Mean and variance of the units in `blocks` blocks of `gates` vectors each, gate 1 left out where it is coupled, after
+ * multiplication by `down`. The mean is taken off before squares are summed, so that it does not drown the variance. */
+INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, const real down, real *mean)
 {
     const int skipped = gates == GATES && work->cell->coupled ? 1 : -1;
     const real count = (real)(work->hidden * (gates - (skipped > 0)));
@@ -297,16 +297,31 @@ static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t bloc
     for (ptrdiff_t block = 0; block < work->blocks; ++block)
         for (int gate = 0; gate < gates; ++gate)
             if (gate != skipped)
-                sum = sum + v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES)) & cell_units(work->hidden, block));
+                sum = sum + v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down)) &
+                                        cell_units(work->hidden, block));
     *mean = v_total(sum) / count;
     for (ptrdiff_t block = 0; block < work->blocks; ++block)
         for (int gate = 0; gate < gates; ++gate)
             if (gate != skipped) {
-                const V off = v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) - v_set(*mean)) &
+                const V off = v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down) - v_set(*mean)) &
                                           cell_units(work->hidden, block));
                 squares = v_fma(off, off, squares);
             }
-    *scale = 1 / (real)sqrt((double)(v_total(squares) / count + (real)work->cell->norm_eps));
+    return v_total(squares) / count;
+}
+
+/* Mean and 1 / sqrt(variance + eps). Where the squares are beyond the largest number, which they are long before what they
+ * are squares of, they are summed again of numbers that are smaller by a power of 2; eps is nothing beside them. */
+static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, real *mean, real *scale)
+{
+    const real down = REAL_IS_FLOAT ? (real)0x1p-100 : (real)0x1p-600;
+    real variance = norm_moments(work, a, block_stride, gates, 1, mean);
+    *scale = 1 / (real)sqrt((double)(variance + (real)work->cell->norm_eps));
+    if (variance - variance == 0)
+        return;
+    variance = norm_moments(work, a, block_stride, gates, down, mean);
+    *mean /= down;
+    *scale = down / (real)sqrt((double)variance);
 }
 
 /* (a - mean) scale, 0 in lanes that are no units. */

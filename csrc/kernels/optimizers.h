@@ -17,6 +17,8 @@
  * the update on 1 / 2 threads: 25,000 parameters 37 / 49 us, 83,000 109 / 127, 330,000 354 / 301.) */
 #define COST 1.0
 
+#define LEAST (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) /* smaller numbers count as 0 */
+
 typedef struct {
     ptrdiff_t n;
     real *p;
@@ -116,7 +118,7 @@ static void rmsprop(ptrdiff_t n, void *p, const void *g, void *v, void *m, doubl
                     double momentum, double weight_decay, int n_threads)
 {
     update_context u = {.n = n, .p = p, .g = g, .m = m, .v = v, .lr = (real)lr, .momentum = (real)momentum,
-                        .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)eps};
+                        .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)fmax(eps, LEAST)};
     fl_parallel(update_threads(n, n_threads), rmsprop_body, &u);
 }
 
@@ -133,7 +135,7 @@ static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double l
         .lr = (real)(lr / correction1),
         .beta1 = (real)beta1,
         .beta2 = (real)beta2,
-        .eps = (real)eps,
+        .eps = (real)fmax(eps, LEAST), /* an eps that counts as 0 would make 0 / 0 of a gradient of 0 */
         .correction = (real)(1 / sqrt(correction2)),
         .weight_decay = (real)(decoupled ? 0 : weight_decay),
         .shrink = (real)(decoupled ? 1 - lr * weight_decay : 1),
@@ -176,6 +178,17 @@ static void norm_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     }
 }
 
+/* The norm where squares are beyond the largest double: of numbers made smaller by a power of 2. */
+static double norm_of_large(const real *x, ptrdiff_t n)
+{
+    double total = 0;
+    for (ptrdiff_t k = 0; k < n; ++k) {
+        const double small = (double)x[k] * 0x1p-600;
+        total += small * small;
+    }
+    return sqrt(total) * 0x1p600;
+}
+
 static double norm(ptrdiff_t n, const void *array, int n_threads)
 {
     norm_context context = {.n = n, .x = array};
@@ -186,7 +199,7 @@ static double norm(ptrdiff_t n, const void *array, int n_threads)
     double total = 0;
     for (ptrdiff_t p = 0; p < tile_count(n, context.piece); ++p)
         total += context.sums[p];
-    return sqrt(total);
+    return total - total == 0 ? sqrt(total) : norm_of_large(array, n);
 }
 
 typedef struct {
@@ -219,6 +232,11 @@ static void clip_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 static void scale(ptrdiff_t n, void *x, double factor, int n_threads)
 {
     rescale_context job = {n, x, (real)factor};
+    if (factor != 0 && factor < LEAST && factor > -LEAST) { /* which would count as 0: in two steps */
+        job.value = LEAST;
+        fl_parallel(update_threads(n, n_threads), scale_body, &job);
+        job.value = (real)(factor / (double)LEAST);
+    }
     fl_parallel(update_threads(n, n_threads), scale_body, &job);
 }
 

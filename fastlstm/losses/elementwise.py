@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,9 @@ class _Pointwise(Loss):
         if ignored is not None:
             values[ignored] = 0.0
         total, weight_sum = weighted_sum(values.mean(axis=-1, dtype=np.float64), weights)
+        if not math.isfinite(total) and out.dtype != np.float64:
+            # The loss is a float64: it need not be infinite where a square is too large for the output's type.
+            total = self._total(out.astype(np.float64), target.astype(np.float64), lengths, weight)[0]
         return total, weight_sum, ignored, weights
 
     def _check_shapes(self, out: Array, target: Array) -> None:
@@ -272,4 +276,4 @@ class Quantile(Regression):
 
     def _slope(self, out: Array, target: Array, slope: Array) -> None:
         np.subtract(out, target, out=slope)
-        np.copyto(slope, np.where(slope > 0, 1.0 - self._levels, np.where(slope < 0, -self._levels, 0.0)))
+        np.copyto(slope, np.where(slope > 0, 1.0 - self._levels, np.where(slope < 0, -self._levels, slope)))
