@@ -201,8 +201,8 @@ def any_cell_forward(
 
     Notes
     -----
-    With sigma, psi and chi the gate, cell and output activations, clip(v, m) = min(max(v, -m), m), NaN for NaN, and only
-    those parts that the cell has::
+    With sigma, psi and chi the gate, cell and output activations, clip(v, m) = min(max(v, -m), m), NaN for NaN, and
+    only those parts that the cell has::
 
         i  = sigma(clip(z_i + p_i c_(t-1)))      f  = sigma(clip(z_f + p_f c_(t-1)))    or 1 - i
         g  = psi(clip(z_g)) draw_g               c~ = clip(f c_(t-1) + i g)
