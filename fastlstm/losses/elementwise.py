@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,9 +69,6 @@ class _Pointwise(Loss):
         if ignored is not None:
             values[ignored] = 0.0
         total, weight_sum = weighted_sum(values.mean(axis=-1, dtype=np.float64), weights)
-        if not math.isfinite(total) and out.dtype != np.float64:
-            # The loss is a float64: it need not be infinite where a square is too large for the output's type.
-            total = self._total(out.astype(np.float64), target.astype(np.float64), lengths, weight)[0]
         return total, weight_sum, ignored, weights
 
     def _check_shapes(self, out: Array, target: Array) -> None:
@@ -152,7 +148,10 @@ class Regression(_Pointwise):
 
 
 class MSE(Regression):
-    """Mean squared error: ``(out - target)**2``."""
+    """Mean squared error: ``(out - target)**2``.
+
+    Computed in the type of `out`: infinite where a square is too large for it, which training reports as divergence.
+    """
 
     name = "mse"
 
