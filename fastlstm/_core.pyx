@@ -588,6 +588,8 @@ cdef class LSTMPass:
         self.dtype = dtype
         self.kind = kind
         self.isa = fl_isa_active()
+        # Before the pass: nothing that may fail stands between it and its end.
+        self.held = (x, weight_ih, weight_hh, lengths, more) if training else None
         lstm.training = training
         try:
             lstm.workspace = self.workspace.reserve(fl_lstm_workspace(dtype, lstm))
@@ -599,7 +601,6 @@ cdef class LSTMPass:
             fl_lstm_forward(dtype, lstm)
         lstm.packed = 0
         self.workspace.end(frozen, weight_ih, weight_hh, bias_ih, bias_hh, cell, more)
-        self.held = (x, weight_ih, weight_hh, lengths, more) if training else None
         return 0
 
     def backward(self, *, dy=None, dhn=None, dcn=None, dx=None, bint dx_add=False, dweight_ih=None, dweight_hh=None,
