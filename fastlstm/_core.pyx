@@ -1051,6 +1051,8 @@ def pool_backward(str kind, cnp.ndarray x not None, cnp.ndarray y not None, cnp.
         raise ValueError("the backward pass of max needs index, that of attention weights")
     if index is not None:
         for k in range(pool.batch * pool.width):
+            if pool.lengths != NULL and pool.lengths[k // pool.width] == 0:
+                continue  # the forward pass has left them unset, and the backward pass does not read them
             if pool.index[k] < 0 or pool.index[k] >= pool.time:
                 raise ValueError(f"index holds {pool.index[k]}, expected 0 to {pool.time - 1}")
     with nogil:
