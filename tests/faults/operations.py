@@ -169,6 +169,13 @@ def fit_bits(pair: tuple[fl.Model, fl.Optimizer]) -> list[bytes]:
     return [*model_bits(model), repr(frozen_bits(moments)).encode()]
 
 
+def optimizer_after(batches: int) -> fl.Optimizer:
+    optimizer = fl.Adam()
+    for _ in range(batches):
+        fit((model_of("lstm"), optimizer))
+    return optimizer
+
+
 def fitting(name: str = "lstm", make: Callable[[], fl.Optimizer] = fl.Adam, **arguments: Any) -> Operation:
     return Operation(lambda: (model_of(name), make()), lambda pair: fit(pair, **arguments), fit_bits)
 
@@ -332,6 +339,11 @@ OPERATIONS: dict[str, Operation] = {
         ),
         lambda pair: pair[0].load_state_dict(pair[1]),
         lambda pair: model_bits(pair[0]),
+    ),
+    "optimizer.load_state_dict": Operation(
+        lambda: (optimizer_after(1), optimizer_after(2).state_dict()),
+        lambda pair: [pair[0].load_state_dict(pair[1]), pair[0].state_dict()],
+        lambda pair: [repr(frozen_bits(pair[0].state_dict())).encode()],
     ),
     "ctc": Operation(ctc, loss_and_gradient, none),
     "ctc_decode": Operation(lambda: None, lambda _: fl.ctc_decode(rng_targets((3, 20, 5))), none),
