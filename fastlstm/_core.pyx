@@ -588,6 +588,8 @@ cdef class LSTMPass:
         self.dtype = dtype
         self.kind = kind
         self.isa = fl_isa_active()
+        # Before the pass: nothing that may fail stands between it and its end.
+        self.held = (x, weight_ih, weight_hh, lengths, more) if training else None
         lstm.training = training
         try:
             lstm.workspace = self.workspace.reserve(fl_lstm_workspace(dtype, lstm))
@@ -599,7 +601,6 @@ cdef class LSTMPass:
             fl_lstm_forward(dtype, lstm)
         lstm.packed = 0
         self.workspace.end(frozen, weight_ih, weight_hh, bias_ih, bias_hh, cell, more)
-        self.held = (x, weight_ih, weight_hh, lengths, more) if training else None
         return 0
 
     def backward(self, *, dy=None, dhn=None, dcn=None, dx=None, bint dx_add=False, dweight_ih=None, dweight_hh=None,
@@ -1050,6 +1051,8 @@ def pool_backward(str kind, cnp.ndarray x not None, cnp.ndarray y not None, cnp.
         raise ValueError("the backward pass of max needs index, that of attention weights")
     if index is not None:
         for k in range(pool.batch * pool.width):
+            if pool.lengths != NULL and pool.lengths[k // pool.width] == 0:
+                continue  # the forward pass has left them unset, and the backward pass does not read them
             if pool.index[k] < 0 or pool.index[k] >= pool.time:
                 raise ValueError(f"index holds {pool.index[k]}, expected 0 to {pool.time - 1}")
     with nogil:

@@ -337,8 +337,8 @@ class Standardizer:
             raise ValueError("X holds values too large to square in float64: divide them by a constant first")
         # Rounding leaves a constant feature a tiny deviation, by which nothing may be divided.
         constant = low == high
-        self.mean_ = np.where(constant, low, mean)
-        self.scale_ = np.where(constant | (scale == 0), 1.0, scale)
+        mean, scale = np.where(constant, low, mean), np.where(constant | (scale == 0), 1.0, scale)
+        self.mean_, self.scale_ = mean, scale  # both or, where memory is short, neither
         return self
 
     @overload

@@ -169,26 +169,36 @@ class Model:
             return
         signal = connect(self.layers, input_size)[-1]
         size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self.layers))
-        self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1))
-        rng = np.random.default_rng(self.seed)
-        for index, _, spec in stack_parameters(self.layers):
-            self.layers[index].parameters[spec.name][...] = spec.initialize(rng, spec.shape)
+        parameters, gradients = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1)
+        rng, start = np.random.default_rng(self.seed), 0
+        for _, _, spec in stack_parameters(self.layers):
+            part = slice(start, start + math.prod(spec.shape))
+            parameters[part].reshape(spec.shape)[...] = spec.initialize(rng, spec.shape)
+            start = part.stop
+        self._place(parameters, gradients)
         self.output_size, self.per_step = signal.features, signal.per_step
         self.input_size = input_size
 
     def _place(self, parameters: Array, gradients: Array | None) -> None:
-        """Makes these flat vectors those of the model, and hands each layer its views of them."""
-        for layer in self.layers:
-            layer.gradients = {}
+        """Makes these flat vectors those of the model, and hands each layer its views of them.
+
+        All that takes memory comes first: where there is none the model stays what it was.
+        """
+        views: list[tuple[Layer, dict[str, Array], dict[str, Array]]] = [(layer, {}, {}) for layer in self.layers]
         start = 0
         for index, _, spec in stack_parameters(self.layers):
-            layer, part = self.layers[index], slice(start, start + math.prod(spec.shape))
-            layer.parameters[spec.name] = parameters[part].reshape(spec.shape)
+            _, of_parameters, of_gradients = views[index]
+            part = slice(start, start + math.prod(spec.shape))
+            of_parameters[spec.name] = parameters[part].reshape(spec.shape)
             if gradients is not None:
-                layer.gradients[spec.name] = gradients[part].reshape(spec.shape)
+                of_gradients[spec.name] = gradients[part].reshape(spec.shape)
             start = part.stop
-        self.flat_parameters = parameters
-        self.flat_gradients = np.empty(0, self.dtype) if gradients is None else gradients
+        if gradients is None:
+            gradients = np.empty(0, self.dtype)
+        tapes = threading.local()  # what the tapes hold belongs to the old vectors
+        for layer, of_parameters, of_gradients in views:
+            layer.parameters, layer.gradients = of_parameters, of_gradients
+        self.flat_parameters, self.flat_gradients, self._tapes = parameters, gradients, tapes
 
     def _build_from(self, inputs: Sequences) -> None:
         """Builds the model for these inputs, or checks that they fit it."""
@@ -242,7 +252,6 @@ class Model:
         if not self._frozen:
             self._place(sealed(self.flat_parameters), None)
             self._frozen = True
-            self._tapes = threading.local()
         return self
 
     def unfreeze(self) -> Model:
@@ -258,9 +267,8 @@ class Model:
         if self._frozen:
             parameters = aligned_zeros(self.flat_parameters.size, self.dtype)
             parameters[:] = self.flat_parameters
-            self._frozen = False
             self._place(parameters, aligned_zeros(parameters.size, self.dtype, place=1))
-            self._tapes = threading.local()
+            self._frozen = False
         return self
 
     def _require_unfrozen(self, what: str) -> None:
@@ -308,7 +316,7 @@ class Model:
         Raises
         ------
         ValueError
-            If a name is missing or unknown, or a shape differs. No parameter has changed then.
+            If a name is missing or unknown, or a shape differs. No parameter has changed then, nor after a MemoryError.
         RuntimeError
             If the model is frozen.
         """
@@ -329,8 +337,8 @@ class Model:
                 raise ValueError(f"{name} has shape {arrays[name].shape}, expected {parameter.shape}")
             if arrays[name].dtype.kind not in "fiu":
                 raise ValueError(f"{name} has dtype {arrays[name].dtype}, expected real numbers")
-        for name, parameter in parameters.items():
-            parameter[...] = arrays[name]
+        new = [arrays[name].reshape(-1) for name in parameters]  # in the order of the flat vector
+        np.copyto(self.flat_parameters, np.concatenate(new, dtype=self.dtype, casting="unsafe") if new else 0)
 
     def to_torch_state_dict(self, prefixes: Sequence[str] | None = None) -> dict[str, Array]:
         """The parameters under the names that a PyTorch module has for them.
@@ -527,9 +535,15 @@ class Model:
         self._build_from(inputs)
         x, batch_lengths = inputs.batch(slice(0, len(inputs)), self.dtype)
         states = self._checked_states(state, len(x))
-        out = self._forward_from(states, x, batch_lengths, training, n_threads, every).copy()
+        passes = self._steps
+        try:
+            out = self._forward_from(states, x, batch_lengths, training, n_threads, every).copy()
+            result = (out, self._final_states(training)) if return_state else out
+        except Exception:
+            self._steps = passes  # tried again, it draws the same masks
+            raise
         self._tape(training).pending = training
-        return (out, self._final_states(training)) if return_state else out
+        return result
 
     def backward(
         self, d_out: npt.ArrayLike, d_state: State | Sequence[State] | None = None, return_d_state: bool = False

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from . import _checks, _core
 from .buffers import aligned_zeros
 from .config import resolve_threads
 from .schedules import ConstantLR, Schedule, as_schedule
+
+_LARGEST_TO_SQUARE = {np.dtype(t): math.sqrt(float(np.finfo(t).max)) for t in ("float32", "float64")}
 
 
 class HasFlatParameters(Protocol):
@@ -101,7 +104,8 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            If `state` has other moments, or arrays of different sizes or types. Nothing has changed then.
+            If `state` has other moments, or arrays of different sizes or types. Nothing has changed then, nor after a
+            MemoryError.
         """
         moments = {name: np.asarray(value) for name, value in state.items() if name not in ("iterations", "start")}
         start = _checks.count("start", state.get("start", 0), least=0)
@@ -116,11 +120,16 @@ class Optimizer:
             raise ValueError(
                 f"the moments must be 1-D real arrays of one size and type, got {sorted(map(str, layouts))}"
             )
+        new: dict[str, NDArray[Any]] = {}
+        layout = None
+        if moments:
+            ((shape, dtype),) = layouts
+            layout = shape[0], dtype
+            new = self._new_moments(*layout)
+            for name, moment in new.items():
+                moment[...] = moments[name]
         self.reset()
-        self.iterations, self._start = iterations, start
-        for name in self._moments if moments else ():
-            self._prepare(moments[name])
-            self._state[name][...] = moments[name]
+        self.iterations, self._start, self._state, self._layout = iterations, start, new, layout
 
     @property
     def lr(self) -> float:
@@ -180,15 +189,19 @@ class Optimizer:
             _core.scale(gradients, self.clip_norm / norm, threads)
             norm = self.clip_norm
         # A square beyond the largest number would stay in the mean of squares, and its parameter where it is, for good.
-        if "v" in self._moments and norm > math.sqrt(float(np.finfo(gradients.dtype).max)):
+        if "v" in self._moments and norm > _LARGEST_TO_SQUARE[gradients.dtype]:
             raise FloatingPointError(
                 f"the gradient's square does not fit {gradients.dtype} (its norm is {norm:.3g}) at update "
                 f"{self.iterations + 1}; the parameters are unchanged. clip_norm, a smaller learning rate or scaled "
                 "inputs usually help"
             )
-        lr = self.lr
-        self.iterations += 1
-        self._update(parameters, gradients, lr, threads)
+        lr, before = self.lr, self.iterations
+        self.iterations = before + 1
+        try:
+            self._update(parameters, gradients, lr, threads)
+        except Exception:
+            self.iterations = before  # the update has not been made
+            raise
 
     def get_config(self) -> dict[str, Any]:
         """Name and arguments, fit for JSON; `lr` is a number or the configuration of the schedule."""
@@ -201,14 +214,14 @@ class Optimizer:
             "clip_value": self.clip_value,
         }
 
+    def _new_moments(self, size: int, dtype: npt.DTypeLike) -> dict[str, NDArray[Any]]:
+        # The parameters are at place 0 and the gradients at 1.
+        return {name: aligned_zeros(size, dtype, place) for place, name in enumerate(self._moments, start=2)}
+
     def _prepare(self, parameters: NDArray[Any]) -> None:
         layout = (parameters.size, parameters.dtype)
         if self._layout is None:
-            # The parameters are at place 0 and the gradients at 1.
-            self._state = {
-                name: aligned_zeros(parameters.size, parameters.dtype, place)
-                for place, name in enumerate(self._moments, start=2)
-            }
+            self._state = self._new_moments(*layout)
             self._layout = layout
         elif self._layout != layout:
             size, dtype = self._layout

@@ -183,6 +183,11 @@ class Reader:
             views = dict(deserialize(self._file.read()))
         except SafetensorError as error:
             raise ValueError(f"truncated, damaged, or not a .safetensors file ({error})") from None
+        except BaseException as error:
+            # How the package tells that Python had no memory for a tensor; it is not even an Exception.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise MemoryError("the tensors do not fit in the memory") from None
         arrays: dict[str, np.ndarray] = {}
         for name, view in sorted(views.items()):
             if view["dtype"] not in dtypes:

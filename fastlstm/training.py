@@ -327,33 +327,38 @@ class _Run:
         sums = progress.sums
         logs: dict[str, float] = {}
         for batch, piece in enumerate(pieces, start=progress.batch + 1):
-            _, lengths, y, sample_weight, _ = piece
-            weight = sample_weight
-            if self.class_weights is not None:
-                weight = self._with_class_weights(y, sample_weight)
-            if scaler is not None:
-                scaler.transform_batch_(y)
-            model.zero_grad()
-            out = self.feed.forward(piece)
-            total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
-            if not math.isfinite(total):
-                self.diverge(f"the training loss became {total} in epoch {epoch}, batch {batch}")
-            np.copyto(self.good, model.flat_parameters)
-            sums[0] += total
-            sums[1] += weight_sum
-            if loss.metric_name is not None:
-                value, count = loss.metric(out, y, lengths, sample_weight, scale)
-                sums[2] += value
-                sums[3] += count
-            # A batch in which nothing counts has no gradient; an update would still move the weights by
-            # momentum.
-            if weight_sum > 0:
-                model._backward(d_out)
-                progress.last_lr = optimizer.lr
-                try:
-                    optimizer.step(model, n_threads)
-                except FloatingPointError as error:
-                    raise TrainingDiverged(f"in epoch {epoch}, batch {batch}, {error}", self.history) from error
+            passes = model._steps
+            try:
+                _, lengths, y, sample_weight, _ = piece
+                weight = sample_weight
+                if self.class_weights is not None:
+                    weight = self._with_class_weights(y, sample_weight)
+                if scaler is not None:
+                    scaler.transform_batch_(y)
+                model.zero_grad()
+                out = self.feed.forward(piece)
+                total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
+                if not math.isfinite(total):
+                    self.diverge(f"the training loss became {total} in epoch {epoch}, batch {batch}")
+                np.copyto(self.good, model.flat_parameters)
+                sums[0] += total
+                sums[1] += weight_sum
+                if loss.metric_name is not None:
+                    value, count = loss.metric(out, y, lengths, sample_weight, scale)
+                    sums[2] += value
+                    sums[3] += count
+                # A batch in which nothing counts has no gradient; an update would still move the weights by
+                # momentum.
+                if weight_sum > 0:
+                    model._backward(d_out)
+                    progress.last_lr = optimizer.lr
+                    try:
+                        optimizer.step(model, n_threads)
+                    except FloatingPointError as error:
+                        raise TrainingDiverged(f"in epoch {epoch}, batch {batch}, {error}", self.history) from error
+            except Exception:
+                model._steps = passes  # the batch has not been: when it is tried again it draws the same masks
+                raise
             progress.batch = batch
             if listeners:
                 logs = self._means()

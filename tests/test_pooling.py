@@ -50,7 +50,7 @@ def run_kernel(kind: str, dtype: str, width: int, threads: int, seed: int = 1) -
     dscores = np.full(scores.shape, 9, dtype)
     more: dict[str, Any] = {}
     if kind == "max":
-        more["index"] = np.zeros((batch, width), np.int64)
+        more["index"] = np.full((batch, width), -9)  # as in a buffer: whatever was there
     elif kind == "attention":
         more.update(scores=scores, weights=np.full(scores.shape, 9, dtype))
     state = np.zeros((batch, _core.POOL_COUNTS)), np.zeros((batch, width))

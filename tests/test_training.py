@@ -23,6 +23,7 @@ class Linear:
     """``x W' + b`` of the last valid step, or of every step: the interface of a model that training uses."""
 
     takes_tokens = False
+    _steps = 0
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ The same seed changes the same files in the same way.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -247,7 +248,8 @@ def limit_memory() -> None:
         import resource
     except ImportError:
         return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # the address sanitizer takes 16 TB of addresses
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def main() -> int:
