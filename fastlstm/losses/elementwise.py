@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import _checks
+from .. import _checks, _core
+from ..activations import SIGMOID
 from ..buffers import Buffers
 from .base import Array, Loss, padding, position_weights, weighted_sum, without_weight
 
@@ -114,12 +115,15 @@ class BinaryCrossEntropy(_Pointwise):
         values += np.maximum(out, 0) - out * target
 
     def _slope(self, out: Array, target: Array, slope: Array) -> None:
-        # sigmoid(x) = (1 + tanh(x / 2)) / 2 cannot overflow.
-        np.multiply(out, 0.5, out=slope)
-        np.tanh(slope, out=slope)
-        slope *= 0.5
-        slope += 0.5
-        slope -= target
+        # sigmoid(x) - t = (1 - t) sigmoid(x) - t sigmoid(-x), of which a sure and right answer keeps all digits.
+        yes, no = self._buffers.get("yes", out.shape, out.dtype), slope
+        np.negative(out, out=yes)
+        np.copyto(no, out)
+        for side in (yes, no):
+            _core.activation(SIGMOID.number, 0.0, 0.0, side, side)
+        no *= 1 - target
+        yes *= target
+        no -= yes
 
 
 class Regression(_Pointwise):
