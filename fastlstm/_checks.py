@@ -19,7 +19,7 @@ def real(name: str, value: Any) -> float:
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # of any __float__
         raise TypeError(f"{name} must be a number, got {value!r}") from error
     except OverflowError:
         number = math.inf

@@ -1269,15 +1269,13 @@ cdef class Stream:
         cdef cnp.ndarray a
         cdef ptrdiff_t bad
         if not (isinstance(x, np.ndarray) and cnp.PyArray_TYPE(x) == kind and cnp.PyArray_ISCARRAY_RO(x)):
-            x = np.asarray(x)
-            if x.dtype.kind not in ("iu" if kind == cnp.NPY_INT64 else "fiub"):
-                raise TypeError(f"x has dtype {x.dtype}, expected "
-                                f"{'integer token ids' if kind == cnp.NPY_INT64 else 'real numbers'}")
-            x = np.ascontiguousarray(x, _type_of(kind))
+            from .sequences import real_numbers  # here: that module imports this one
+            x = real_numbers(x, kind == cnp.NPY_INT64, "x")
+            self._check_shape(x, shape)
+            with np.errstate(over="ignore"):
+                x = np.ascontiguousarray(x, _type_of(kind))
         a = x
-        # One stream, or one feature, may leave the axis of length 1 out.
-        if not _has_shape(a, shape) and [n for n in _shape(a) if n != 1] != [n for n in _expected(shape) if n != 1]:
-            raise ValueError(f"x has shape {_shape(a)}, expected {_expected(shape)}")
+        self._check_shape(a, shape)
         if kind == cnp.NPY_INT64:
             _check_indices(<const int64_t *>cnp.PyArray_DATA(a), cnp.PyArray_SIZE(a), self.stages[0].table_size)
         else:
@@ -1286,6 +1284,12 @@ cdef class Stream:
                 raise ValueError(f"x holds {a.reshape(-1)[bad]} at position {bad}, expected finite numbers: "
                                  "the state has not changed")
         return a
+
+    cdef int _check_shape(self, cnp.ndarray a, Shape shape) except -1:
+        # One stream, or one feature, may leave the axis of length 1 out.
+        if not _has_shape(a, shape) and [n for n in _shape(a) if n != 1] != [n for n in _expected(shape) if n != 1]:
+            raise ValueError(f"x has shape {_shape(a)}, expected {_expected(shape)}")
+        return 0
 
     cdef int _run(self, cnp.ndarray x, ptrdiff_t steps, cnp.ndarray answer) except -1:
         if self.busy:
@@ -1362,7 +1366,10 @@ cdef class Stream:
         """Feeds a block of steps to every series; see `fastlstm.Stream`."""
         cdef cnp.ndarray a, answer
         cdef ptrdiff_t steps
-        shape = np.shape(x)
+        if not isinstance(x, np.ndarray):
+            from .sequences import real_numbers
+            x = real_numbers(x, self.stages[0].kind == EMBEDDING, "x")
+        shape = x.shape
         if len(shape) < 2 or shape[0] != self.batch or shape[1] < 1:
             raise ValueError(f"x has shape {shape}, expected ({self.batch}, steps, features) with 1 step or more")
         steps = shape[1]

@@ -19,7 +19,7 @@ from .losses import CTC, BinaryCrossEntropy, Loss, get_loss
 from .losses.ctc import steps_needed
 from .losses.elementwise import Regression
 from .pieces import Feed
-from .sequences import Indices
+from .sequences import Indices, real_numbers
 
 if TYPE_CHECKING:
     from .model import Model
@@ -319,6 +319,8 @@ def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
         )
     named = dict(metrics) if isinstance(metrics, Mapping) else {}
     if not isinstance(metrics, Mapping):
+        if not isinstance(metrics, Sequence) or isinstance(metrics, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"metrics must be a list or dict of functions, got a {type(metrics).__name__}")
         for metric in metrics:
             name = getattr(metric, "__name__", "<lambda>")
             if not callable(metric) or name == "<lambda>" or name in named:
@@ -327,6 +329,9 @@ def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
                     "as {'rmse': function} for others; accuracy or mae is always reported"
                 )
             named[name] = metric
+    for key, metric in named.items():
+        if not isinstance(key, str) or not callable(metric):
+            raise TypeError(f"metrics must map names to functions of (y_true, y_pred), got {key!r}: {metric!r}")
     taken = ("loss", "accuracy", "mae", "label_error_rate", "lr")
     reserved = {name for name in named if name in taken or re.fullmatch("mae_[0-9]+", name)}
     if reserved:
@@ -375,10 +380,12 @@ def _check_label_outputs(targets: Targets, outputs: int) -> None:
 def _checked_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool) -> Array | None:
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, np.float64)
+    weight = real_numbers(sample_weight, False, "sample_weight")
     shapes = [(len(inputs),), (len(inputs), inputs.time)] if per_step else [(len(inputs),)]
     if weight.shape not in shapes:
         raise ValueError(f"sample_weight must have shape {' or '.join(map(str, shapes))}, got {weight.shape}")
+    with np.errstate(over="ignore"):
+        weight = weight.astype(np.float64)
     valid = weight
     if weight.ndim == 2 and inputs.lengths is not None:
         valid = weight[np.arange(inputs.time) < inputs.lengths[:, None]]

@@ -39,7 +39,7 @@ from .layers.skipping import backward_counting, forward_counting
 from .losses import CTC, BinaryCrossEntropy, Loss, is_known
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
-from .sequences import Sequences, as_sequences
+from .sequences import Sequences, as_sequences, finite_numbers, plain_array, real_numbers
 from .stream import Stream, new_stream
 
 __all__ = ["Model"]
@@ -321,7 +321,9 @@ class Model:
             If the model is frozen.
         """
         self._require_unfrozen("load_state_dict")
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must map names to arrays, as state_dict() does, got a {type(state).__name__}")
+        arrays = {name: plain_array(value, str(name)) for name, value in state.items()}
         if not self.built:
             first = next((k for k, layer in enumerate(self.layers) if isinstance(layer, (LSTM, Dense))), -1)
             weight = arrays.get(f"{first}.weight_ih_l0", arrays.get(f"{first}.weight"))
@@ -329,9 +331,12 @@ class Model:
                 raise ValueError(f"the tensors {sorted(arrays)} do not tell the input size: give Model its input_size")
             self.build(weight.shape[1])
         parameters = self.parameters()
-        missing, unknown = sorted(parameters.keys() - arrays.keys()), sorted(arrays.keys() - parameters.keys())
+        missing, unknown = sorted(parameters.keys() - arrays.keys()), sorted(arrays.keys() - parameters.keys(), key=str)
         if missing or unknown:
-            raise ValueError(f"the tensors do not fit the model: missing {missing}, unknown {unknown}")
+            raise ValueError(
+                f"the tensors do not fit the model, expected the names of state_dict(): missing {missing}, "
+                f"unknown {unknown}"
+            )
         for name, parameter in parameters.items():
             if arrays[name].shape != parameter.shape:
                 raise ValueError(f"{name} has shape {arrays[name].shape}, expected {parameter.shape}")
@@ -578,9 +583,11 @@ class Model:
         tape = self._tape(True)
         if not tape.pending:
             raise RuntimeError("backward needs a forward(..., training=True) before it, one for each backward")
-        gradient = np.array(d_out, self.dtype, order="C")
+        gradient = real_numbers(d_out, False, "d_out")
         if gradient.shape != tape.out_shape:
             raise ValueError(f"d_out has shape {gradient.shape}, expected that of the output, {tape.out_shape}")
+        with np.errstate(over="ignore"):
+            gradient = np.array(gradient, self.dtype, order="C")
         if tape.lengths is not None and self.per_step:
             gradient[np.arange(gradient.shape[1]) >= tape.lengths[:, None]] = 0
         recurrent = self._recurrent_tapes(tape)
@@ -608,17 +615,26 @@ class Model:
         if state is None:
             return [None] * len(lstms)
         states: Sequence[Any] = [state] if isinstance(state, tuple) else state
+        if not isinstance(states, (list, tuple)) or not all(
+            isinstance(p, (list, tuple)) and len(p) == 2 for p in states
+        ):
+            raise TypeError(f"a state must be (h, c), or a list of them for several LSTM layers, got {state!r:.200}")
         if len(states) != len(lstms):
-            raise ValueError(f"got {len(states)} states (h, c), the model has {len(lstms)} LSTM layer objects")
+            raise ValueError(
+                f"got {len(states)} states (h, c), expected {len(lstms)}: the model has {len(lstms)} LSTM layer objects"
+            )
         checked: list[State | None] = []
         for layer, pair in zip(lstms, states, strict=True):
-            of_h, of_c = layer.state_shapes(batch)
-            h, c = (np.ascontiguousarray(part, self.dtype) for part in pair)
-            if h.shape != of_h or c.shape != of_c:
+            shapes = layer.state_shapes(batch)
+            given = [real_numbers(part, False, name) for part, name in zip(pair, ("h", "c"), strict=True)]
+            if (given[0].shape, given[1].shape) != shapes:
                 raise ValueError(
-                    f"a state has shapes {h.shape} and {c.shape}, expected {of_h} and {of_c}: "
+                    f"a state has shapes {given[0].shape} and {given[1].shape}, expected {shapes[0]} and {shapes[1]}: "
                     "(num_layers * directions, batch, hidden_size), and with proj_size that for h"
                 )
+            h, c = (
+                finite_numbers(*one, self.dtype, name) for *one, name in zip(given, shapes, ("h", "c"), strict=True)
+            )
             checked.append((h, c))
         return checked
 

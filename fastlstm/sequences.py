@@ -471,8 +471,28 @@ def plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
         raise TypeError(f"{name} is a masked array: pass {name}.filled(...), and `lengths` for padding at the end")
     try:
         return np.asarray(values)
+    except MemoryError:
+        raise
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name} is ragged: pass a list of arrays, one for each series") from error
+    except Exception as error:  # whatever the object's own __array__ raises
+        raise TypeError(
+            f"{name} is a {type(values).__name__} that NumPy cannot turn into an array ({error}): pass an array"
+        ) from error
+
+
+def finite_numbers(values: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> NDArray[Any]:
+    """An array of this shape and dtype, C-contiguous, of finite numbers; the array itself if it is one."""
+    array = real_numbers(values, False, name)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype)
+    place = _core.first_nonfinite(array.reshape(-1))
+    if place >= 0:
+        index = [int(i) for i in np.unravel_index(place, shape)]
+        raise ValueError(f"{name} holds {array.flat[place]} at {index}, expected finite numbers of {np.dtype(dtype)}")
+    return array
 
 
 def real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
@@ -493,7 +513,7 @@ def real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
 
 
 def _checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArray[np.int64]:
-    array = np.asarray(lengths)
+    array = plain_array(lengths, "lengths")
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(
             f"lengths have shape {array.shape} and type {array.dtype}, expected ({n},) integers: one for "

@@ -26,6 +26,7 @@ from .layers import (
     Masking,
     Pool,
 )
+from .sequences import finite_numbers, plain_array
 
 if TYPE_CHECKING:
     from .model import Model
@@ -137,15 +138,15 @@ class Stream(_core.Stream):
     @state.setter
     def state(self, value: Sequence[State]) -> None:
         present = self.state
+        if not isinstance(value, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in value):
+            raise TypeError(f"state must be a list of one (h, c) for each layer with a state, got {value!r:.200}")
         if len(value) != len(present):
-            raise ValueError(f"got {len(value)} states, the model has {len(present)} layers with a state")
+            raise ValueError(
+                f"got {len(value)} states, expected {len(present)}: the model has {len(present)} layers with a state"
+            )
         new = []
         for (h, c), (old, old_c) in zip(value, present, strict=True):
-            pair = np.asarray(h, old.dtype), np.asarray(c, old.dtype)
-            if pair[0].shape != old.shape or pair[1].shape != old_c.shape:
-                raise ValueError(
-                    f"a state has shapes {pair[0].shape} and {pair[1].shape}, expected {old.shape} and {old_c.shape}"
-                )
+            pair = finite_numbers(h, old.shape, old.dtype, "h"), finite_numbers(c, old_c.shape, old_c.dtype, "c")
             new += list(zip(*pair, strict=True))
         for (h, c), (new_h, new_c) in zip(self.states, new, strict=True):
             h[:], c[:] = new_h, new_c
@@ -157,8 +158,25 @@ class Stream(_core.Stream):
         ----------
         rows : int array or boolean mask, optional
             Which of the series; all by default.
+
+        Raises
+        ------
+        ValueError
+            If there is no such series. No state has changed.
         """
-        chosen: Any = slice(None) if rows is None else np.asarray(rows)
+        chosen: Any = slice(None)
+        if rows is not None:
+            chosen = plain_array(rows, "rows")
+            mask = chosen.dtype == bool and chosen.shape == (self.batch_size,)
+            index = chosen.ndim < 2 and chosen.dtype.kind in "iu"
+            index = index and bool(((chosen >= -self.batch_size) & (chosen < self.batch_size)).all())
+            if chosen.ndim > 1 or not (mask or index or chosen.size == 0):
+                raise ValueError(
+                    f"rows holds {chosen!r:.200}, expected numbers of series from 0 to {self.batch_size - 1}, or "
+                    f"{self.batch_size} booleans"
+                )
+            if chosen.size == 0:
+                return
         for (h, c), (h0, c0) in zip(self.states, self._starts, strict=True):
             h[chosen] = h0
             c[chosen] = c0

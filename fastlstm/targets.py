@@ -266,7 +266,7 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
 
 
 def _holds_strings(y: ArrayLike) -> bool:
-    array = np.asarray(y[0] if isinstance(y, (list, tuple)) and y else y)
+    array = plain_array(y[0] if isinstance(y, (list, tuple)) and y else y, "the labels")
     return array.dtype.kind == "U" or (array.dtype == object and all(isinstance(v, str) for v in array.ravel()))
 
 

@@ -196,11 +196,12 @@ def fit(
         check_pieces(model, loss)
     train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
     validation = _validation_cases(model, train, loss, validation_data)
+    validation_split = _checks.below_one("validation_split", 0.0 if validation_split is None else validation_split)
     data = {"training": train} if validation is None else {"training": train, "validation": validation}
     if validation_split:
         if validation is not None:
             raise ValueError("give either validation_data or validation_split")
-        train, validation = _split_off(train, _checks.below_one("validation_split", validation_split), seed, loss)
+        train, validation = _split_off(train, validation_split, seed, loss)
     if user_metrics and validation is None:
         raise ValueError("metrics are measured on validation data: give validation_data or validation_split")
     class_weights = (
@@ -402,8 +403,10 @@ class _Run:
 
 
 def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
-    if verbose not in (0, 1, 2):
+    if not isinstance(verbose, (int, np.integer)) or verbose not in (0, 1, 2):
         raise ValueError(f"verbose must be 0, 1 or 2, got {verbose!r}")
+    if not isinstance(callbacks, Iterable) or isinstance(callbacks, np.ndarray):
+        raise TypeError(f"callbacks must be a list of fl.Callback, got a {type(callbacks).__name__}")
     checked = list(callbacks)
     for callback in checked:
         if not isinstance(callback, Callback):
