@@ -7,6 +7,7 @@ array raises ValueError or TypeError here; past this file nothing is checked aga
 """
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport SIZE_MAX, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.limits cimport INT_MAX
 from libc.math cimport isfinite
 cimport numpy as cnp
 import numpy as np
@@ -260,9 +261,13 @@ cdef fl_dtype _dtype(cnp.ndarray a, str name) except *:
 
 
 cdef int _threads(n_threads) except -1:
-    cdef int n = n_threads
+    cdef int n
+    try:
+        n = n_threads
+    except OverflowError:
+        n = 0
     if n < 1:
-        raise ValueError(f"n_threads is {n}, expected 1 or more")
+        raise ValueError(f"n_threads is {n_threads}, expected 1 to {INT_MAX}")
     return n
 
 

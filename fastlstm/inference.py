@@ -173,7 +173,6 @@ class Cases:
 def checked_inputs(model: Model, X: Sequences | ArrayLike, lengths: ArrayLike | None, name: str = "X") -> Sequences:
     """`X` as Sequences that fit the model; builds the model if it is not built yet."""
     inputs = as_sequences(X, lengths, tokens=model.takes_tokens, name=name)
-    inputs.check_finite(model.dtype)
     model._build_from(inputs)
     return inputs
 
@@ -310,28 +309,31 @@ def run_evaluation(
 
 def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
     """`metrics` as a dict, named after the functions if it is a list."""
-    if not metrics:
+    given = (
+        metrics
+        if isinstance(metrics, Mapping)
+        else _checks.listed("metrics", [] if metrics is None else metrics, "functions")
+    )
+    if not given:
         return {}
     if loss.kind == "sequences":
         raise ValueError(
             f"metrics compare targets and outputs position by position, and those of loss={loss.name!r} are not "
             "aligned: leave them out, and compare y with ctc_decode(model.predict(X))"
         )
-    named = dict(metrics) if isinstance(metrics, Mapping) else {}
-    if not isinstance(metrics, Mapping):
-        if not isinstance(metrics, Sequence) or isinstance(metrics, (str, bytes, bytearray, memoryview)):
-            raise TypeError(f"metrics must be a list or dict of functions, got a {type(metrics).__name__}")
-        for metric in metrics:
+    named = dict(given) if isinstance(given, Mapping) else {}
+    if not isinstance(given, Mapping):
+        for metric in given:
             name = getattr(metric, "__name__", "<lambda>")
             if not callable(metric) or name == "<lambda>" or name in named:
                 raise ValueError(
-                    f"metrics must be named functions of (y_true, y_pred), got {metric!r}: give a dict such "
+                    f"metrics must be named functions of (y_true, y_pred), got {metric!r:.200}: give a dict such "
                     "as {'rmse': function} for others; accuracy or mae is always reported"
                 )
             named[name] = metric
     for key, metric in named.items():
         if not isinstance(key, str) or not callable(metric):
-            raise TypeError(f"metrics must map names to functions of (y_true, y_pred), got {key!r}: {metric!r}")
+            raise TypeError(f"metrics must map names to functions of (y_true, y_pred), got {key!r}: {metric!r:.200}")
     taken = ("loss", "accuracy", "mae", "label_error_rate", "lr")
     reserved = {name for name in named if name in taken or re.fullmatch("mae_[0-9]+", name)}
     if reserved:

@@ -64,7 +64,7 @@ class Stream(_core.Stream):
 
     def __init__(self, model: Model, batch_size: int = 1, n_threads: int | None = None) -> None:
         model._require_built()
-        self.batch_size = count("batch_size", batch_size)
+        self.batch_size = count("batch_size", batch_size, bits=31)
         self._depths: list[int] = []
         self._starts: list[tuple[Array | float, Array | float]] = []
         for index, layer in enumerate(model.layers):

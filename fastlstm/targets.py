@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import sequences
+from ._checks import listed
 from .sequences import ArraySequences, Indices, Sequences, list_sequences, plain_array, real_numbers
 
 __all__ = ["IGNORE", "Targets", "as_targets", "encode_labels"]
@@ -302,8 +303,12 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
     >>> labels.tolist(), classes
     ([1, 0, 1], ['off', 'on'])
     """
-    if isinstance(y, (list, tuple)) and y and np.ndim(y[0]) > 0:
-        parts = [np.asarray(one) for one in y]
+    if classes is not None:
+        classes = [str(label) for label in listed("classes", classes, "names")]
+        if not classes:
+            raise ValueError("classes is empty, expected the names of the classes")
+    if isinstance(y, (list, tuple)) and y and plain_array(y[0], f"{name}[0]").ndim > 0:
+        parts = [plain_array(one, f"{name}[{i}]") for i, one in enumerate(y)]
         flat, known = encode_labels(np.concatenate([part.ravel() for part in parts]), classes, name=name)
         pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
         return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _checks, _core
 from .callbacks import Callback, EpochPrinter, ProgressBar
 from .checkpoint import Checkpoint, find_saved
+from .config import resolve_threads
 from .data import SCALERS, Sequences, Shuffle, Targets, split
 from .fingerprint import of_cases
 from .history import History
@@ -184,9 +185,11 @@ def fit(
     optimizer = get_optimizer(optimizer)
     epochs = _checks.count("epochs", epochs)
     batch_size = _checks.count("batch_size", batch_size)
-    seed = model.seed if seed is None else _checks.count("seed", seed, least=0)
+    seed = model.seed if seed is None else _checks.count("seed", seed, least=0, bits=_checks.MANY)
     every = _checks.checkpoints(checkpoint_every)
     steps = 0 if tbptt_steps is None else _checks.count("tbptt_steps", tbptt_steps)
+    shuffle = _checks.flag("shuffle", shuffle)
+    resolve_threads(n_threads)
     callbacks = _checked_callbacks(callbacks, verbose)
     user_metrics = named_metrics(metrics, loss)
     saved = find_saved(resume, callbacks)
@@ -234,7 +237,7 @@ def fit(
             "batch_size": batch_size,
             "validation_split": validation_split,
             "class_weight": None if class_weights is None else class_weights.tolist(),
-            "shuffle": bool(shuffle),
+            "shuffle": shuffle,
             "seed": seed,
             "tbptt_steps": tbptt_steps,
             "steps_per_epoch": steps_per_epoch,
@@ -404,10 +407,8 @@ class _Run:
 
 def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
     if not isinstance(verbose, (int, np.integer)) or verbose not in (0, 1, 2):
-        raise ValueError(f"verbose must be 0, 1 or 2, got {verbose!r}")
-    if not isinstance(callbacks, Iterable) or isinstance(callbacks, np.ndarray):
-        raise TypeError(f"callbacks must be a list of fl.Callback, got a {type(callbacks).__name__}")
-    checked = list(callbacks)
+        raise ValueError(f"verbose must be 0, 1 or 2, got {_checks.shown(verbose)}")
+    checked = _checks.listed("callbacks", callbacks, "fl.Callback objects")
     for callback in checked:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be objects of classes derived from fl.Callback, got {callback!r}")
