@@ -193,7 +193,7 @@ def split(
     >>> split(10, (0.8, 0.2), method="time")
     (slice(0, 8, None), slice(8, 10, None))
     """
-    n = len(cases) if isinstance(cases, Sized) and getattr(cases, "ndim", 1) else count("cases", cases)
+    n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
     count("gap", gap, 0)
     if not isinstance(method, str) or method not in ("random", "stratified", "time"):
         raise ValueError(f"got method = {shown(method)}, expected 'random', 'stratified' or 'time'")
@@ -331,7 +331,9 @@ class Standardizer:
         if not np.isfinite(scale).all():
             if isinstance(source, Sequences):
                 source.check_finite()
-            raise ValueError("X holds values too large to square in float64: divide them by a constant first")
+            raise ValueError(
+                "X holds values too large to square, expected squares that fit float64: divide by a constant first"
+            )
         # Rounding leaves a constant feature a tiny deviation, by which nothing may be divided.
         constant = low == high
         mean, scale = np.where(constant, low, mean), np.where(constant | (scale == 0), 1.0, scale)

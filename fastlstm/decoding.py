@@ -48,7 +48,7 @@ def ctc_decode(
     Raises
     ------
     TypeError, ValueError
-        If a shape or an argument does not fit, or a valid score is NaN.
+        If a shape or an argument does not fit, or a step has a score of NaN or no finite best one.
 
     Examples
     --------
@@ -63,8 +63,9 @@ def ctc_decode(
     for index, case in enumerate(cases):
         if blank >= case.shape[1]:
             raise ValueError(f"blank is {blank}, expected 0 to {case.shape[1] - 1}, one of the classes")
-        if np.isnan(case).any():
-            raise ValueError(f"the scores of case {index} hold NaN, expected numbers")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(case.max(axis=1).astype(np.float64)).all():
+                raise ValueError(f"the scores of case {index} hold NaN, expected a finite best score at each step")
     if beam_width == 1:
         return [_without_repetitions(case.argmax(axis=1), blank) for case in cases]
     workspace = _core.Workspace()
@@ -119,7 +120,8 @@ def _without_repetitions(path: Array, blank: int) -> Array:
 
 
 def _log_softmax(scores: Array) -> Array:
-    z = scores.astype(np.float64)
+    with np.errstate(over="ignore"):
+        z = scores.astype(np.float64)
     z -= z.max(axis=1, keepdims=True)
     z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
     return np.ascontiguousarray(z)

@@ -39,13 +39,13 @@ from .layers.skipping import backward_counting, forward_counting
 from .losses import CTC, BinaryCrossEntropy, Loss, is_known
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
-from .sequences import Sequences, as_sequences, finite_numbers, plain_array, real_numbers
+from .sequences import Sequences, as_sequences, plain_array, real_numbers
+from .states import State, checked_states
 from .stream import Stream, new_stream
 
 __all__ = ["Model"]
 
 Array = npt.NDArray[Any]
-State = tuple[Array, Array]
 
 
 class Model:
@@ -620,29 +620,8 @@ class Model:
         lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
         if state is None:
             return [None] * len(lstms)
-        states: Sequence[Any] = [state] if isinstance(state, tuple) else state
-        if not isinstance(states, (list, tuple)) or not all(
-            isinstance(p, (list, tuple)) and len(p) == 2 for p in states
-        ):
-            raise TypeError(f"a state must be (h, c), or a list of them for several LSTM layers, got {state!r:.200}")
-        if len(states) != len(lstms):
-            raise ValueError(
-                f"got {len(states)} states (h, c), expected {len(lstms)}: the model has {len(lstms)} LSTM layer objects"
-            )
-        checked: list[State | None] = []
-        for layer, pair in zip(lstms, states, strict=True):
-            shapes = layer.state_shapes(batch)
-            given = [real_numbers(part, False, name) for part, name in zip(pair, ("h", "c"), strict=True)]
-            if (given[0].shape, given[1].shape) != shapes:
-                raise ValueError(
-                    f"a state has shapes {given[0].shape} and {given[1].shape}, expected {shapes[0]} and {shapes[1]}: "
-                    "(num_layers * directions, batch, hidden_size), and with proj_size that for h"
-                )
-            h, c = (
-                finite_numbers(*one, self.dtype, name) for *one, name in zip(given, shapes, ("h", "c"), strict=True)
-            )
-            checked.append((h, c))
-        return checked
+        expected = [(*layer.state_shapes(batch), self.dtype) for layer in lstms]
+        return list(checked_states([state] if isinstance(state, tuple) else state, expected, "LSTM layer objects"))
 
     # ------------------------------------------------------------------------------------------ the verbs
 

@@ -481,20 +481,6 @@ def plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
         ) from error
 
 
-def finite_numbers(values: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> NDArray[Any]:
-    """An array of this shape and dtype, C-contiguous, of finite numbers; the array itself if it is one."""
-    array = real_numbers(values, False, name)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype)
-    place = _core.first_nonfinite(array.reshape(-1))
-    if place >= 0:
-        index = [int(i) for i in np.unravel_index(place, shape)]
-        raise ValueError(f"{name} holds {array.flat[place]} at {index}, expected finite numbers of {np.dtype(dtype)}")
-    return array
-
-
 def real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
     array = plain_array(values, name)
     if array.dtype == object:

@@ -26,7 +26,8 @@ from .layers import (
     Masking,
     Pool,
 )
-from .sequences import finite_numbers, plain_array
+from .sequences import plain_array
+from .states import State, checked_states
 
 if TYPE_CHECKING:
     from .model import Model
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["CountingStream", "Stream", "new_stream"]
 
 Array = npt.NDArray[Any]
-State = tuple[Array, Array]
 
 IDENTITY = as_activation("identity", "affine")
 PASSING = (Dropout, GaussianNoise, LastStep, Masking)
@@ -137,17 +137,9 @@ class Stream(_core.Stream):
 
     @state.setter
     def state(self, value: Sequence[State]) -> None:
-        present = self.state
-        if not isinstance(value, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in value):
-            raise TypeError(f"state must be a list of one (h, c) for each layer with a state, got {value!r:.200}")
-        if len(value) != len(present):
-            raise ValueError(
-                f"got {len(value)} states, expected {len(present)}: the model has {len(present)} layers with a state"
-            )
-        new = []
-        for (h, c), (old, old_c) in zip(value, present, strict=True):
-            pair = finite_numbers(h, old.shape, old.dtype, "h"), finite_numbers(c, old_c.shape, old_c.dtype, "c")
-            new += list(zip(*pair, strict=True))
+        expected = [(h.shape, c.shape, h.dtype) for h, c in self.state]
+        pairs = checked_states(value, expected, "layers with a state")
+        new = [layer for pair in pairs for layer in zip(*pair, strict=True)]
         for (h, c), (new_h, new_c) in zip(self.states, new, strict=True):
             h[:], c[:] = new_h, new_c
 

@@ -314,7 +314,7 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
         return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known
     if not _holds_strings(y):
         return _target_array(y, True, name).astype(np.int64), classes
-    array = np.asarray(y, dtype=np.str_)
+    array = plain_array(y, name).astype(np.str_)
     if classes is None:
         names, labels = np.unique(array, return_inverse=True)
         return labels.reshape(array.shape).astype(np.int64), [str(label) for label in names]

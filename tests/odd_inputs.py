@@ -45,8 +45,13 @@ def examples(number: int, *strategies: Any) -> Callable[[Callable[..., None]], C
 def check_property(name: str, nightly: bool = False) -> None:
     """Runs the property's examples: the same ones each time, or, nightly, many new ones."""
     function, strategies, number = PROPERTIES[name]
+    checked(function, strategies, number * NIGHTLY if nightly else number, nightly)
+
+
+def checked(function: Callable[..., None], strategies: tuple[Any, ...], number: int, nightly: bool) -> None:
+    """Calls the function with so many examples of its arguments."""
     chosen = settings(
-        max_examples=number * NIGHTLY if nightly else number,
+        max_examples=number,
         derandomize=not nightly,
         print_blob=nightly,
         database=None,
