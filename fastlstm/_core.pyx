@@ -1274,11 +1274,14 @@ cdef class Stream:
         cdef cnp.ndarray a
         cdef ptrdiff_t bad
         if not (isinstance(x, np.ndarray) and cnp.PyArray_TYPE(x) == kind and cnp.PyArray_ISCARRAY_RO(x)):
-            from .sequences import real_numbers  # here: that module imports this one
-            x = real_numbers(x, kind == cnp.NPY_INT64, "x")
+            if type(x) is not np.ndarray or x.dtype.kind not in ("iu" if kind == cnp.NPY_INT64 else "fiub"):
+                from .sequences import real_numbers  # here: that module imports this one
+                x = real_numbers(x, kind == cnp.NPY_INT64, "x")
             self._check_shape(x, shape)
             with np.errstate(over="ignore"):
                 x = np.ascontiguousarray(x, _type_of(kind))
+            if not cnp.PyArray_ISALIGNED(x):
+                x = x.copy()
         a = x
         self._check_shape(a, shape)
         if kind == cnp.NPY_INT64:

@@ -505,4 +505,5 @@ def _rows(source: Sequences | Targets) -> Iterator[NDArray[Any]]:
 def _float_copy(X: ArrayLike) -> NDArray[Any]:
     array = real_numbers(X, False, "X")
     with np.errstate(over="ignore"):
-        return np.array(array, array.dtype if array.dtype in (np.float32, np.float64) else np.float64, order="C")
+        dtype = array.dtype.newbyteorder("=")
+        return np.array(array, dtype if dtype in (np.float32, np.float64) else np.float64, order="C")

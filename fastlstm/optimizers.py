@@ -372,7 +372,7 @@ class Adam(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(lr, weight_decay, clip_norm=clip_norm, clip_value=clip_value)
-        if len(_checks.listed("betas", betas, "two numbers")) != 2:
+        if not isinstance(betas, (list, tuple)) or len(betas) != 2:
             raise ValueError(f"betas must be two numbers, got {_checks.shown(betas)}")
         self.betas = (_checks.below_one("betas[0]", betas[0]), _checks.below_one("betas[1]", betas[1]))
         self.eps = _checks.positive("eps", eps)

@@ -144,7 +144,12 @@ class Sequences(ABC):
         for values, locate in self.blocks():
             if values.dtype.kind != "f":
                 continue
-            if values.flags.c_contiguous and values.dtype in _KERNEL_TYPES and dtype in (None, values.dtype):
+            if (
+                values.flags.c_contiguous
+                and values.flags.aligned
+                and values.dtype in _KERNEL_TYPES
+                and dtype in (None, values.dtype)
+            ):
                 # Nothing to convert: no temporary arrays, and a small call is quick.
                 if _core.first_nonfinite(values.reshape(-1)) < 0:
                     continue

@@ -45,7 +45,7 @@ def checked_states(value: Any, expected: Sequence[tuple[Shape, Shape, npt.DTypeL
 
 def _finite(array: Array, dtype: npt.DTypeLike, name: str) -> Array:
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype)
+        array = np.require(array, dtype, ["C", "A"])
     place = _core.first_nonfinite(array.reshape(-1))
     if place >= 0:
         index = [int(i) for i in np.unravel_index(place, array.shape)]

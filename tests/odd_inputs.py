@@ -239,7 +239,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "negative strides": reversed_strides,
     "every other": every_other,
     "transposed": transposed,
-    "a field": lambda a: np.rec.fromarrays([a, a], names="u, v")["u"] if a.ndim else a,
+    "a field": lambda a: np.rec.fromarrays([a, a], names="u, v")["u"],
 }
 TYPES = ["f2", "f4", "f8", np.longdouble, "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?"]
 
@@ -251,7 +251,8 @@ sizes = st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 4))
 def _array(shape: list[int], dtype: Any, layout: str, value: float) -> np.ndarray:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return LAYOUTS[layout](np.full(shape, value).astype(dtype))
+        plain = np.asarray(np.full(shape, value).astype(dtype))
+        return LAYOUTS[layout](plain) if shape else plain
 
 
 arrays = st.builds(

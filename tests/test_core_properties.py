@@ -226,7 +226,7 @@ def check(name: str, nightly: bool) -> None:
         replaced.pop("dtype", None)
         try:
             function(**{**arguments, **replaced})
-        except (TypeError, ValueError, MemoryError) as error:
+        except (TypeError, ValueError, MemoryError, OverflowError) as error:  # the last: an integer that C cannot hold
             assert replaced, f"{error!r}, though everything fits"
             assert len(str(error)) > 15
 
