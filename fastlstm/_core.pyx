@@ -574,6 +574,9 @@ cdef class LSTMPass:
         lstm.bias_hh = _optional(bias_hh, "bias_hh", kind, _of(gates * lstm.hidden), False)
         lstm.lengths = NULL
         if lengths is not None:
+            lengths = np.asarray(lengths)
+            if lengths.size and lengths.dtype.kind not in "iu":
+                raise TypeError(f"lengths has dtype {lengths.dtype}, expected integers")
             lengths = np.array(lengths, dtype=np.int64)  # a copy: the backward pass reads it again
             lstm.lengths = <const int64_t *>_array(lengths, "lengths", cnp.NPY_INT64, _of(lstm.batch), False)
             for b in range(lstm.batch):

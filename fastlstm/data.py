@@ -90,9 +90,7 @@ def windows(
     >>> X[:, :, 0].tolist(), y.tolist()
     ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
     """
-    count("length", length)
-    count("horizon", horizon, 0)
-    count("stride", stride)
+    length, horizon, stride = count("length", length), count("horizon", horizon, 0), count("stride", stride)
     array = real_numbers(series, False, "series")
     if array.ndim not in (1, 2) or 0 in array.shape[1:]:
         raise ValueError(f"series has shape {array.shape}, expected (steps,) or (steps, features)")
@@ -194,7 +192,7 @@ def split(
     (slice(0, 8, None), slice(8, 10, None))
     """
     n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
-    count("gap", gap, 0)
+    gap = count("gap", gap, 0)
     if not isinstance(method, str) or method not in ("random", "stratified", "time"):
         raise ValueError(f"got method = {shown(method)}, expected 'random', 'stratified' or 'time'")
     fractions = tuple(real("each of fractions", fraction) for fraction in listed("fractions", fractions, "numbers"))

@@ -314,7 +314,10 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
         return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known
     if not _holds_strings(y):
         return _target_array(y, True, name).astype(np.int64), classes
-    array = plain_array(y, name).astype(np.str_)
+    array = plain_array(y, name)
+    if array.dtype.kind != "U" and not all(isinstance(label, str) for label in array.ravel()):
+        raise TypeError(f"{name} holds strings and others, expected strings alone or integers alone")
+    array = array.astype(np.str_)
     if classes is None:
         names, labels = np.unique(array, return_inverse=True)
         return labels.reshape(array.shape).astype(np.int64), [str(label) for label in names]
