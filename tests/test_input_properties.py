@@ -423,7 +423,11 @@ def every_layout_and_type_gives_the_same_bits(
     np.testing.assert_array_equal(m.predict(odd, lengths), m.predict(plain, lengths))
     np.testing.assert_array_equal(m.forward(odd, lengths), m.forward(plain, lengths))
     np.testing.assert_array_equal(m.stream(n).run(odd), m.predict(plain))
+    h = rng.standard_normal((1, n, 3)).astype("f4")
+    odd_h = LAYOUTS[layout](h)
+    np.testing.assert_array_equal(m.forward(odd, lengths, (odd_h, odd_h)), m.forward(plain, lengths, (h, h)))
     one, other = m.stream(n), m.stream(n)
+    one.state, other.state = [(odd_h, odd_h)], [(h, h)]
     for t in range(time):
         np.testing.assert_array_equal(one.step(odd[:, t]), other.step(plain[:, t]))
     d_out = rng.standard_normal(m.forward(x, lengths).shape).astype("f4")
@@ -470,6 +474,14 @@ def helpers_take_every_layout_and_type(dtype: Any, layout: str, seed: int) -> No
     if x.dtype.kind == "f" and x.dtype.itemsize <= 8:
         state = {"weight_ih_l0": np.ones((4, 2)), "weight_hh_l0": LAYOUTS[layout](x[0, :, :1])}
         np.testing.assert_array_equal(fl.from_torch(state).parameters()["0.weight_hh_l0"], x[0, :, :1])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_with_each_type(layout: str) -> None:
+    for dtype in TYPES:
+        every_layout_and_type_gives_the_same_bits((1, 1, 1), dtype, layout, 0, False)
+        every_layout_and_type_gives_the_same_bits((3, 4, 2), dtype, layout, 0, True)
+        helpers_take_every_layout_and_type(dtype, layout, 0)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
