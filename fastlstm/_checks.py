@@ -4,27 +4,68 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
+
+MANY = 2**20
+"""Bits, where any number will do."""
 
 
 def checkpoints(value: Any) -> int:
     """`checkpoint_every` as the kernels take it: 0 for None. More steps than there are is all of them."""
-    return 0 if value is None else min(count("checkpoint_every", value), sys.maxsize)
+    return 0 if value is None else min(count("checkpoint_every", value, bits=MANY), sys.maxsize)
+
+
+def shown(value: Any) -> str:
+    """`value` as messages show it: not at full length, and whatever its own repr does."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of more digits than Python prints, for one
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def listed(name: str, value: Any, what: str) -> list[Any]:
+    """`value` as a list; texts, mappings and arrays of several axes are refused."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
+        raise TypeError(f"{name} must be a list of {what}, got {shown(value)}")
+    return list(value)
+
+
+def path(value: Any) -> str:
+    """A path as a text; numbers, which are open files to the system, are refused."""
+    try:
+        text = os.fsdecode(value)
+    except (TypeError, UnicodeError) as error:
+        raise TypeError(f"path must be a text or a pathlib.Path, got {shown(value)}") from error
+    if "\0" in text:
+        raise ValueError(f"path must not hold a null character, got {shown(value)}")
+    return text
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool; 0 and 1 will do, other things that are true or false in some way are slips."""
+    if not isinstance(value, (bool, int, np.bool_, np.integer)) or value not in (0, 1):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
 
 
 def real(name: str, value: Any) -> float:
     """`value` as a finite float."""
     if isinstance(value, (bool, str)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a number, got {value!r}") from error
     except OverflowError:
         number = math.inf
+    except Exception as error:  # of any __float__
+        raise TypeError(f"{name} must be a number, got {shown(value)}") from error
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {value!r}")
+        raise ValueError(f"{name} must be finite, got {shown(value)}")
     return number
 
 
@@ -32,7 +73,7 @@ def positive(name: str, value: Any) -> float:
     """`value` as a float > 0."""
     number = real(name, value)
     if number <= 0:
-        raise ValueError(f"{name} must be greater than 0, got {value!r}")
+        raise ValueError(f"{name} must be greater than 0, got {shown(value)}")
     return number
 
 
@@ -40,7 +81,7 @@ def non_negative(name: str, value: Any) -> float:
     """`value` as a float >= 0."""
     number = real(name, value)
     if number < 0:
-        raise ValueError(f"{name} must not be negative, got {value!r}")
+        raise ValueError(f"{name} must not be negative, got {shown(value)}")
     return number
 
 
@@ -48,7 +89,7 @@ def below_one(name: str, value: Any) -> float:
     """`value` as a float in [0, 1)."""
     number = real(name, value)
     if not 0 <= number < 1:
-        raise ValueError(f"{name} must be at least 0 and less than 1, got {value!r}")
+        raise ValueError(f"{name} must be at least 0 and less than 1, got {shown(value)}")
     return number
 
 
@@ -56,18 +97,20 @@ def inside_unit(name: str, value: Any) -> float:
     """`value` as a float in (0, 1)."""
     number = real(name, value)
     if not 0 < number < 1:
-        raise ValueError(f"{name} must lie between 0 and 1 (both excluded), got {value!r}")
+        raise ValueError(f"{name} must lie between 0 and 1 (both excluded), got {shown(value)}")
     return number
 
 
-def count(name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int >= `least`; floats are refused, NumPy integers are taken."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+def count(name: str, value: Any, least: int = 1, bits: int = 63) -> int:
+    """`value` as an int >= `least` of so many bits; floats are refused, NumPy integers are taken."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
     try:
         number = operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from error
+    except Exception as error:  # of any __index__
+        raise TypeError(f"{name} must be an integer, got {shown(value)}") from error
     if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+        raise ValueError(f"{name} must be at least {least}, got {shown(value)}")
+    if number.bit_length() > bits:
+        raise ValueError(f"{name} must be less than 2**{bits}, got {shown(value)}")
     return number

@@ -7,6 +7,7 @@ array raises ValueError or TypeError here; past this file nothing is checked aga
 """
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport SIZE_MAX, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.limits cimport INT_MAX
 from libc.math cimport isfinite
 cimport numpy as cnp
 import numpy as np
@@ -260,9 +261,13 @@ cdef fl_dtype _dtype(cnp.ndarray a, str name) except *:
 
 
 cdef int _threads(n_threads) except -1:
-    cdef int n = n_threads
+    cdef int n
+    try:
+        n = n_threads
+    except OverflowError:
+        n = 0
     if n < 1:
-        raise ValueError(f"n_threads is {n}, expected 1 or more")
+        raise ValueError(f"n_threads is {n_threads}, expected 1 to {INT_MAX}")
     return n
 
 
@@ -569,6 +574,9 @@ cdef class LSTMPass:
         lstm.bias_hh = _optional(bias_hh, "bias_hh", kind, _of(gates * lstm.hidden), False)
         lstm.lengths = NULL
         if lengths is not None:
+            lengths = np.asarray(lengths)
+            if lengths.size and lengths.dtype.kind not in "iu":
+                raise TypeError(f"lengths has dtype {lengths.dtype}, expected integers")
             lengths = np.array(lengths, dtype=np.int64)  # a copy: the backward pass reads it again
             lstm.lengths = <const int64_t *>_array(lengths, "lengths", cnp.NPY_INT64, _of(lstm.batch), False)
             for b in range(lstm.batch):
@@ -1269,15 +1277,16 @@ cdef class Stream:
         cdef cnp.ndarray a
         cdef ptrdiff_t bad
         if not (isinstance(x, np.ndarray) and cnp.PyArray_TYPE(x) == kind and cnp.PyArray_ISCARRAY_RO(x)):
-            x = np.asarray(x)
-            if x.dtype.kind not in ("iu" if kind == cnp.NPY_INT64 else "fiub"):
-                raise TypeError(f"x has dtype {x.dtype}, expected "
-                                f"{'integer token ids' if kind == cnp.NPY_INT64 else 'real numbers'}")
-            x = np.ascontiguousarray(x, _type_of(kind))
+            if type(x) is not np.ndarray or x.dtype.kind not in ("iu" if kind == cnp.NPY_INT64 else "fiub"):
+                from .sequences import real_numbers  # here: that module imports this one
+                x = real_numbers(x, kind == cnp.NPY_INT64, "x")
+            self._check_shape(x, shape)
+            with np.errstate(over="ignore"):
+                x = np.ascontiguousarray(x, _type_of(kind))
+            if not cnp.PyArray_ISALIGNED(x):
+                x = x.copy()
         a = x
-        # One stream, or one feature, may leave the axis of length 1 out.
-        if not _has_shape(a, shape) and [n for n in _shape(a) if n != 1] != [n for n in _expected(shape) if n != 1]:
-            raise ValueError(f"x has shape {_shape(a)}, expected {_expected(shape)}")
+        self._check_shape(a, shape)
         if kind == cnp.NPY_INT64:
             _check_indices(<const int64_t *>cnp.PyArray_DATA(a), cnp.PyArray_SIZE(a), self.stages[0].table_size)
         else:
@@ -1286,6 +1295,12 @@ cdef class Stream:
                 raise ValueError(f"x holds {a.reshape(-1)[bad]} at position {bad}, expected finite numbers: "
                                  "the state has not changed")
         return a
+
+    cdef int _check_shape(self, cnp.ndarray a, Shape shape) except -1:
+        # One stream, or one feature, may leave the axis of length 1 out.
+        if not _has_shape(a, shape) and [n for n in _shape(a) if n != 1] != [n for n in _expected(shape) if n != 1]:
+            raise ValueError(f"x has shape {_shape(a)}, expected {_expected(shape)}")
+        return 0
 
     cdef int _run(self, cnp.ndarray x, ptrdiff_t steps, cnp.ndarray answer) except -1:
         if self.busy:
@@ -1362,7 +1377,10 @@ cdef class Stream:
         """Feeds a block of steps to every series; see `fastlstm.Stream`."""
         cdef cnp.ndarray a, answer
         cdef ptrdiff_t steps
-        shape = np.shape(x)
+        if not isinstance(x, np.ndarray):
+            from .sequences import real_numbers
+            x = real_numbers(x, self.stages[0].kind == EMBEDDING, "x")
+        shape = x.shape
         if len(shape) < 2 or shape[0] != self.batch or shape[1] < 1:
             raise ValueError(f"x has shape {shape}, expected ({self.batch}, steps, features) with 1 step or more")
         steps = shape[1]

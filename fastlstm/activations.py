@@ -6,11 +6,12 @@ underscores; `csrc/kernels/activation.h` computes the same functions.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from ._checks import real, shown
 
 __all__ = ["KINDS", "SIGMOID", "TANH", "Activation", "ActivationLike", "as_activation"]
 
@@ -156,15 +157,13 @@ def as_activation(what: str, given: ActivationLike) -> Activation:
     elif isinstance(given, (tuple, list)) and 1 <= len(given) <= 3:
         parts = tuple(given)
     else:
-        raise TypeError(f"{what} is {given!r}, expected a name or a tuple (name, alpha, beta)")
+        raise TypeError(f"{what} is {shown(given)}, expected a name or a tuple (name, alpha, beta)")
     name = _ALIASES.get(parts[0], parts[0]) if isinstance(parts[0], str) else parts[0]
     if not isinstance(name, str) or name not in KINDS:
-        raise ValueError(f"{what} is {parts[0]!r}, expected one of {', '.join(KINDS)}")
+        raise ValueError(f"{what} is {shown(parts[0])}, expected one of {', '.join(KINDS)}")
     numbers = list(KINDS[name])
     for k, number in enumerate(parts[1:]):
         if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{what} is {given!r}: {number!r} is not a number")
-        if not math.isfinite(number):
-            raise ValueError(f"{what} is {given!r}: {number!r} is not finite")
-        numbers[k] = float(number)
+            raise TypeError(f"{what} is {shown(given)}: {shown(number)} is not a number, expected (name, alpha, beta)")
+        numbers[k] = real(f"each number of {what}", number)
     return Activation(name, *numbers)

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ._checks import path as checked_path
+
 if sys.platform != "win32":
     import fcntl
 
@@ -44,7 +46,7 @@ def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> 
         The folder does not exist or cannot be written, the disk is full, or `path` is there and no regular file. An
         older file is as it was.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(checked_path(path)))
     if target.is_dir():
         raise IsADirectoryError(f"cannot save to {target}: it is a folder; give the name of a file in it")
     if target.exists() and not target.is_file():

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import count
-from .sequences import Sequences, as_sequences
+from ._checks import MANY, count, listed, real, shown
+from .sequences import Sequences, as_sequences, plain_array, real_numbers
 from .shuffle import Shuffle
 from .targets import Targets, as_targets, encode_labels
 
@@ -90,14 +90,8 @@ def windows(
     >>> X[:, :, 0].tolist(), y.tolist()
     ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
     """
-    count("length", length)
-    count("horizon", horizon, 0)
-    count("stride", stride)
-    if isinstance(series, np.ma.MaskedArray):
-        raise TypeError("series is a masked array, expected plain numbers: pass series.filled(...)")
-    array = np.asarray(series)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"series has type {array.dtype}, expected real numbers: use series.astype(float)")
+    length, horizon, stride = count("length", length), count("horizon", horizon, 0), count("stride", stride)
+    array = real_numbers(series, False, "series")
     if array.ndim not in (1, 2) or 0 in array.shape[1:]:
         raise ValueError(f"series has shape {array.shape}, expected (steps,) or (steps, features)")
     if len(array) < length + horizon:
@@ -120,7 +114,7 @@ def windows(
 
 
 def _evenly_spaced(columns: list[int], n: int) -> slice:
-    if not columns or not all(0 <= column < n for column in columns):
+    if not columns or not all(count("each of target", column, 0) < n for column in columns):
         raise ValueError(f"got target = {columns}, expected columns from 0 to {n - 1}")
     steps = set(np.diff(columns).tolist())
     if len(steps) > 1 or steps == {0}:
@@ -197,9 +191,12 @@ def split(
     >>> split(10, (0.8, 0.2), method="time")
     (slice(0, 8, None), slice(8, 10, None))
     """
-    n = len(cases) if isinstance(cases, Sized) else count("cases", cases)
-    count("gap", gap, 0)
-    if any(not fraction > 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
+    n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
+    gap = count("gap", gap, 0)
+    if not isinstance(method, str) or method not in ("random", "stratified", "time"):
+        raise ValueError(f"got method = {shown(method)}, expected 'random', 'stratified' or 'time'")
+    fractions = tuple(real("each of fractions", fraction) for fraction in listed("fractions", fractions, "numbers"))
+    if any(fraction <= 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"got fractions {fractions}, expected positive numbers that sum to 1")
     bounds = np.rint(np.cumsum((0.0, *fractions)) * n).astype(np.int64)
     if method == "time":
@@ -217,17 +214,15 @@ def split(
             f"{n} cases leave a part of fractions {fractions} empty, expected at least one case in each: "
             "take fewer parts"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(count("seed", seed, 0, bits=MANY))
     order = rng.permutation(n)
     if method == "stratified":
         order = order[_spread(_class_numbers(cases if y is None else y, n)[order], rng)]
-    elif method != "random":
-        raise ValueError(f"got method = {method!r}, expected 'random', 'stratified' or 'time'")
     return tuple(np.sort(order[start:stop]) for start, stop in pairwise(bounds))
 
 
 def _class_numbers(y: Any, n: int) -> NDArray[np.int64]:
-    labels = np.asarray(y)
+    labels = plain_array(y, "y")
     if labels.shape != (n,) or labels.dtype.kind not in "iubUO":
         raise ValueError(
             f"got labels of shape {labels.shape} and type {labels.dtype}, expected ({n},) integers or "
@@ -334,7 +329,9 @@ class Standardizer:
         if not np.isfinite(scale).all():
             if isinstance(source, Sequences):
                 source.check_finite()
-            raise ValueError("X holds values too large to square in float64: divide them by a constant first")
+            raise ValueError(
+                "X holds values too large to square, expected squares that fit float64: divide by a constant first"
+            )
         # Rounding leaves a constant feature a tiny deviation, by which nothing may be divided.
         constant = low == high
         mean, scale = np.where(constant, low, mean), np.where(constant | (scale == 0), 1.0, scale)
@@ -407,7 +404,7 @@ class Standardizer:
             If not fitted, or if x has other features.
         """
         mean, scale = self._constants(x)
-        if x.ndim == 3 and x.shape[2] > 1 and x.flags.c_contiguous:
+        if x.ndim == 3 and x.shape[2] > 1 and x.size and x.flags.c_contiguous:
             # One long row for each case: NumPy's inner loop over a few features costs up to 4 times as much.
             rows = x.reshape(len(x), -1)
             rows -= np.tile(mean, x.shape[1])
@@ -431,10 +428,11 @@ class Standardizer:
         ValueError
             If an array is missing, of the wrong shape, not finite, or a scale is not positive.
         """
-        if not {"mean", "scale"} <= set(state):
-            raise ValueError(f"got the state {sorted(state)} of a Standardizer, expected 'mean' and 'scale'")
+        if not isinstance(state, Mapping) or not {"mean", "scale"} <= set(state):
+            raise ValueError(f"got the state {shown(state)} of a Standardizer, expected 'mean' and 'scale'")
         scaler = cls()
-        mean, scale = (np.array(state[key], np.float64) for key in ("mean", "scale"))
+        with np.errstate(over="ignore"):
+            mean, scale = (np.array(real_numbers(state[key], False, key), np.float64) for key in ("mean", "scale"))
         if mean.ndim != 1 or mean.shape != scale.shape or mean.size == 0:
             raise ValueError(
                 f"got a mean of shape {mean.shape} and a scale of shape {scale.shape}, expected (features,) for both"
@@ -478,7 +476,7 @@ def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:
     if isinstance(X, (Sequences, Targets)) and lengths is None:
         source = X
     elif lengths is None and (_is_flat(X) or not isinstance(X, (list, tuple))):
-        array = X if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
+        array = plain_array(X, "X")
         if array.ndim == 1:
             array = array[None, :, None]
         elif array.ndim == 2:
@@ -493,7 +491,7 @@ def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:
 
 def _is_flat(X: Any) -> bool:
     """Whether X is a list of numbers, rather than of series."""
-    return isinstance(X, (list, tuple)) and len(X) > 0 and np.ndim(X[0]) == 0
+    return isinstance(X, (list, tuple)) and len(X) > 0 and plain_array(X[0], "X[0]").ndim == 0
 
 
 def _rows(source: Sequences | Targets) -> Iterator[NDArray[Any]]:
@@ -503,7 +501,7 @@ def _rows(source: Sequences | Targets) -> Iterator[NDArray[Any]]:
 
 
 def _float_copy(X: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(X)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"X has type {array.dtype}, expected real numbers: use X.astype(float)")
-    return np.array(array, array.dtype if array.dtype in (np.float32, np.float64) else np.float64, order="C")
+    array = real_numbers(X, False, "X")
+    with np.errstate(over="ignore"):
+        dtype = array.dtype.newbyteorder("=")
+        return np.array(array, dtype if dtype in (np.float32, np.float64) else np.float64, order="C")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._checks import count
+from ._checks import count, shown
+from .sequences import plain_array
 
 __all__ = ["best_path", "ctc_decode", "label_errors"]
 
@@ -47,7 +48,7 @@ def ctc_decode(
     Raises
     ------
     TypeError, ValueError
-        If a shape or an argument does not fit, or a valid score is NaN.
+        If a shape or an argument does not fit, or a step has a score of NaN or no finite best one.
 
     Examples
     --------
@@ -62,8 +63,9 @@ def ctc_decode(
     for index, case in enumerate(cases):
         if blank >= case.shape[1]:
             raise ValueError(f"blank is {blank}, expected 0 to {case.shape[1] - 1}, one of the classes")
-        if np.isnan(case).any():
-            raise ValueError(f"the scores of case {index} hold NaN")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(case.max(axis=1).astype(np.float64)).all():
+                raise ValueError(f"the scores of case {index} hold NaN, expected a finite best score at each step")
     if beam_width == 1:
         return [_without_repetitions(case.argmax(axis=1), blank) for case in cases]
     workspace = _core.Workspace()
@@ -89,19 +91,19 @@ def _cases(logits: Any, lengths: ArrayLike | None) -> list[Array]:
     if isinstance(logits, (list, tuple)):
         if lengths is not None:
             raise ValueError("logits is a list, whose cases have their own lengths: pass lengths=None, or one array")
-        cases = [np.asarray(case) for case in logits]
+        cases = [plain_array(case, f"logits[{i}]") for i, case in enumerate(logits)]
     else:
-        array = np.asarray(logits)
+        array = plain_array(logits, "logits")
         if array.ndim != 3:
             raise ValueError(f"logits has shape {array.shape}, expected (n, T, classes) or a list of (T, classes)")
-        ends = np.full(len(array), array.shape[1]) if lengths is None else np.asarray(lengths)
+        ends = np.full(len(array), array.shape[1]) if lengths is None else plain_array(lengths, "lengths")
         if (
             ends.shape != (len(array),)
             or ends.dtype.kind not in "iu"
             or (ends < 0).any()
             or (ends > array.shape[1]).any()
         ):
-            raise ValueError(f"lengths must be {len(array)} integers from 0 to {array.shape[1]}, got {lengths!r}")
+            raise ValueError(f"lengths must be {len(array)} integers from 0 to {array.shape[1]}, got {shown(lengths)}")
         cases = [case[:end] for case, end in zip(array, ends, strict=True)]
     for index, case in enumerate(cases):
         if case.ndim != 2 or case.shape[1] < 1 or case.dtype.kind not in "fiu":
@@ -118,7 +120,8 @@ def _without_repetitions(path: Array, blank: int) -> Array:
 
 
 def _log_softmax(scores: Array) -> Array:
-    z = scores.astype(np.float64)
+    with np.errstate(over="ignore"):
+        z = scores.astype(np.float64)
     z -= z.max(axis=1, keepdims=True)
     z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
     return np.ascontiguousarray(z)

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._checks import count, non_negative
+from ._checks import count, non_negative, shown
 from .layers import Activation, Embedding
+from .sequences import plain_array
 
 if TYPE_CHECKING:
     from .model import Model
@@ -80,7 +81,7 @@ def generate(
     >>> fl.generate(model, [3, 4, 0], 6, temperature=0).tolist()
     [1, 2, 3, 4, 0, 1]
     """
-    table = model.layers[0]
+    table = model.layers[0] if hasattr(model, "layers") else None
     if not isinstance(table, Embedding):
         raise ValueError("generate needs a model that reads tokens: one whose first layer is an fl.Embedding")
     if model.output_size != table.num_embeddings or model.target_scaler is not None:
@@ -92,8 +93,8 @@ def generate(
     temperature = non_negative("temperature", temperature)
     k = table.num_embeddings if top_k is None else min(count("top_k", top_k), table.num_embeddings)
     if top_p is not None and not (isinstance(top_p, (int, float, np.floating)) and 0 < top_p <= 1):
-        raise ValueError(f"top_p must be a number above 0 and at most 1, got {top_p!r}")
-    seed = count("seed", seed, least=0)
+        raise ValueError(f"top_p must be a number above 0 and at most 1, got {shown(top_p)}")
+    seed = count("seed", seed, least=0, bits=64)
     prompts, single = _prompts(prompt)
     last = model.layers[-1]
     probabilities = isinstance(last, Activation) and last.function is None
@@ -126,14 +127,14 @@ def generate(
 
 def _prompts(prompt: Any) -> tuple[list[Array], bool]:
     """The prompts one by one, and whether one was given as such."""
-    if isinstance(prompt, (list, tuple)) and len(prompt) and np.ndim(prompt[0]) == 1:
+    if isinstance(prompt, (list, tuple)) and len(prompt) and plain_array(prompt[0], "prompt[0]").ndim == 1:
         given, single = list(prompt), False
     else:
-        array = np.asarray(prompt)
+        array = plain_array(prompt, "prompt")
         if array.ndim not in (1, 2):
             raise ValueError(f"prompt has shape {array.shape}, expected (n, T), (T,) or a list of (T,)")
         given, single = ([array], True) if array.ndim == 1 else (list(array), False)
-    prompts = [np.asarray(one) for one in given]
+    prompts = [plain_array(one, f"prompt[{i}]") for i, one in enumerate(given)]
     for index, one in enumerate(prompts):
         if one.ndim != 1 or one.dtype.kind not in "iu" or not len(one):
             raise ValueError(

@@ -19,7 +19,7 @@ from .losses import CTC, BinaryCrossEntropy, Loss, get_loss
 from .losses.ctc import steps_needed
 from .losses.elementwise import Regression
 from .pieces import Feed
-from .sequences import Indices
+from .sequences import Indices, real_numbers
 
 if TYPE_CHECKING:
     from .model import Model
@@ -173,7 +173,6 @@ class Cases:
 def checked_inputs(model: Model, X: Sequences | ArrayLike, lengths: ArrayLike | None, name: str = "X") -> Sequences:
     """`X` as Sequences that fit the model; builds the model if it is not built yet."""
     inputs = as_sequences(X, lengths, tokens=model.takes_tokens, name=name)
-    inputs.check_finite(model.dtype)
     model._build_from(inputs)
     return inputs
 
@@ -310,23 +309,31 @@ def run_evaluation(
 
 def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
     """`metrics` as a dict, named after the functions if it is a list."""
-    if not metrics:
+    given = (
+        metrics
+        if isinstance(metrics, Mapping)
+        else _checks.listed("metrics", [] if metrics is None else metrics, "functions")
+    )
+    if not given:
         return {}
     if loss.kind == "sequences":
         raise ValueError(
             f"metrics compare targets and outputs position by position, and those of loss={loss.name!r} are not "
             "aligned: leave them out, and compare y with ctc_decode(model.predict(X))"
         )
-    named = dict(metrics) if isinstance(metrics, Mapping) else {}
-    if not isinstance(metrics, Mapping):
-        for metric in metrics:
+    named = dict(given) if isinstance(given, Mapping) else {}
+    if not isinstance(given, Mapping):
+        for metric in given:
             name = getattr(metric, "__name__", "<lambda>")
             if not callable(metric) or name == "<lambda>" or name in named:
                 raise ValueError(
-                    f"metrics must be named functions of (y_true, y_pred), got {metric!r}: give a dict such "
+                    f"metrics must be named functions of (y_true, y_pred), got {metric!r:.200}: give a dict such "
                     "as {'rmse': function} for others; accuracy or mae is always reported"
                 )
             named[name] = metric
+    for key, metric in named.items():
+        if not isinstance(key, str) or not callable(metric):
+            raise TypeError(f"metrics must map names to functions of (y_true, y_pred), got {key!r}: {metric!r:.200}")
     taken = ("loss", "accuracy", "mae", "label_error_rate", "lr")
     reserved = {name for name in named if name in taken or re.fullmatch("mae_[0-9]+", name)}
     if reserved:
@@ -375,10 +382,12 @@ def _check_label_outputs(targets: Targets, outputs: int) -> None:
 def _checked_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool) -> Array | None:
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, np.float64)
+    weight = real_numbers(sample_weight, False, "sample_weight")
     shapes = [(len(inputs),), (len(inputs), inputs.time)] if per_step else [(len(inputs),)]
     if weight.shape not in shapes:
         raise ValueError(f"sample_weight must have shape {' or '.join(map(str, shapes))}, got {weight.shape}")
+    with np.errstate(over="ignore"):
+        weight = weight.astype(np.float64)
     valid = weight
     if weight.ndim == 2 and inputs.lengths is not None:
         valid = weight[np.arange(inputs.time) < inputs.lengths[:, None]]

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .sequences import Indices
+from ._checks import listed
+from .sequences import Indices, plain_array
 from .targets import IGNORE
 
 __all__ = ["LabelSequences", "as_label_sequences"]
@@ -116,14 +117,14 @@ def as_label_sequences(
 
 
 def _is_array(y: Any) -> bool:
-    if isinstance(y, tuple) and len(y) == 2 and hasattr(y[0], "ndim") and y[0].ndim == 2 and np.ndim(y[1]) == 1:
+    if isinstance(y, tuple) and len(y) == 2 and hasattr(y[0], "ndim") and y[0].ndim == 2:
         return True
     return hasattr(y, "ndim") and y.ndim == 2
 
 
 def _padded_cases(y: Any, name: str) -> list[Array]:
     array, numbers = y if isinstance(y, tuple) else (y, None)
-    array = np.asarray(array)
+    array = plain_array(array, name)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} has type {array.dtype}, expected integer labels")
     if numbers is None:
@@ -131,21 +132,18 @@ def _padded_cases(y: Any, name: str) -> list[Array]:
         if (there[:, 1:] & ~there[:, :-1]).any() or (array[~there] != IGNORE).any():
             raise ValueError(f"{name} must hold labels from 0 and behind them {IGNORE} as padding, in each row")
         numbers = there.sum(axis=1)
-    numbers = np.asarray(numbers)
+    numbers = plain_array(numbers, "the numbers of labels")
     if numbers.shape != array.shape[:1] or numbers.dtype.kind not in "iu":
-        raise ValueError(f"the numbers of labels must be {len(array)} integers, got {numbers!r}")
+        raise ValueError(f"the numbers of labels must be {len(array)} integers, got {numbers!r:.200}")
     if (numbers < 0).any() or (numbers > array.shape[1]).any():
         raise ValueError(f"the numbers of labels must be from 0 to {array.shape[1]}, the columns of {name}")
     return [row[:number] for row, number in zip(array, numbers, strict=True)]
 
 
 def _listed_cases(y: Any, name: str) -> list[Array]:
-    if isinstance(y, str) or not hasattr(y, "__len__") or not hasattr(y, "__getitem__"):
-        raise TypeError(f"{name} must be a list with a sequence of labels for each case, got {type(y).__name__}")
     cases = []
-    for index in range(len(y)):
-        one = y[index]
-        case = np.array(list(one), np.str_) if isinstance(one, str) else np.asarray(one)
+    for index, one in enumerate(listed(name, y, "sequences of labels, one for each case")):
+        case = np.array(list(one), np.str_) if isinstance(one, str) else plain_array(one, f"{name}[{index}]")
         if case.size == 0:
             case = np.zeros(0, np.int64)
         if case.ndim != 1 or case.dtype.kind not in "iuU":

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import serialization, training
-from ._checks import checkpoints, count
+from ._checks import MANY, checkpoints, count, flag, listed, shown
 from .buffers import aligned_zeros, sealed
 from .callbacks import Callback
 from .config import resolve_threads
@@ -39,13 +39,13 @@ from .layers.skipping import backward_counting, forward_counting
 from .losses import CTC, BinaryCrossEntropy, Loss, is_known
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
-from .sequences import Sequences, as_sequences
+from .sequences import Sequences, as_sequences, plain_array, real_numbers
+from .states import State, checked_states
 from .stream import Stream, new_stream
 
 __all__ = ["Model"]
 
 Array = npt.NDArray[Any]
-State = tuple[Array, Array]
 
 
 class Model:
@@ -105,23 +105,26 @@ class Model:
         target_scaler: Standardizer | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
-        self.layers = list(layers)
+        self.layers = listed("layers", layers, "layers such as [fl.LSTM(64), fl.Dense(2)]")
         if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
-            raise TypeError(f"layers must be a list of layers such as [fl.LSTM(64), fl.Dense(2)], got {layers!r}")
+            raise TypeError(f"layers must be a list of layers such as [fl.LSTM(64), fl.Dense(2)], got {shown(layers)}")
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             raise ValueError("the same layer object stands twice in the model: make one object for each place")
         if any(layer.parameters for layer in self.layers):
             raise ValueError("a layer belongs to another model already: make new layer objects")
-        self.dtype = np.dtype(dtype)
+        try:
+            self.dtype = np.dtype(dtype)
+        except Exception as error:  # of whatever NumPy makes of it
+            raise TypeError(f"dtype must be float32 or float64, got {shown(dtype)}") from error
         if self.dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+            raise ValueError(f"dtype must be float32 or float64, got {shown(dtype)}")
         for name, value in (("scaler", scaler), ("target_scaler", target_scaler)):
             if value is not None and not isinstance(value, Standardizer):
-                raise TypeError(f"{name} must be a fl.Standardizer or None, got {value!r}")
-        self.seed = count("seed", seed, least=0)
+                raise TypeError(f"{name} must be a fl.Standardizer or None, got {shown(value)}")
+        self.seed = count("seed", seed, least=0, bits=MANY)
         self.scaler = scaler
         self.target_scaler = target_scaler
-        self.classes = None if classes is None else [str(name) for name in classes]
+        self.classes = None if classes is None else [str(name) for name in listed("classes", classes, "names")]
         self.loss: Loss | None = None
         self.input_size: int | None = None
         self.output_size = 0
@@ -169,6 +172,8 @@ class Model:
             return
         signal = connect(self.layers, input_size)[-1]
         size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self.layers))
+        if size > sys.maxsize // 8:
+            raise ValueError(f"the layers have {size} parameters, more than can be addressed: give them smaller sizes")
         parameters, gradients = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1)
         rng, start = np.random.default_rng(self.seed), 0
         for _, _, spec in stack_parameters(self.layers):
@@ -201,12 +206,13 @@ class Model:
         self.flat_parameters, self.flat_gradients, self._tapes = parameters, gradients, tapes
 
     def _build_from(self, inputs: Sequences) -> None:
-        """Builds the model for these inputs, or checks that they fit it."""
+        """Checks inputs, and builds the model for them if it is not built yet."""
         if self.input_size is not None and inputs.features != self.input_size:
             raise ValueError(
                 f"{inputs.name} has {inputs.features} features, the model was built for {self.input_size}: "
                 "the last axis must hold the features in the order of the training data"
             )
+        inputs.check_finite(self.dtype)  # last: it may take long
         self.build(inputs.features)
         first = self.layers[0]
         if isinstance(first, Embedding):
@@ -321,7 +327,9 @@ class Model:
             If the model is frozen.
         """
         self._require_unfrozen("load_state_dict")
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must map names to arrays, as state_dict() does, got a {type(state).__name__}")
+        arrays = {name: plain_array(value, str(name)) for name, value in state.items()}
         if not self.built:
             first = next((k for k, layer in enumerate(self.layers) if isinstance(layer, (LSTM, Dense))), -1)
             weight = arrays.get(f"{first}.weight_ih_l0", arrays.get(f"{first}.weight"))
@@ -329,9 +337,12 @@ class Model:
                 raise ValueError(f"the tensors {sorted(arrays)} do not tell the input size: give Model its input_size")
             self.build(weight.shape[1])
         parameters = self.parameters()
-        missing, unknown = sorted(parameters.keys() - arrays.keys()), sorted(arrays.keys() - parameters.keys())
+        missing, unknown = sorted(parameters.keys() - arrays.keys()), sorted(arrays.keys() - parameters.keys(), key=str)
         if missing or unknown:
-            raise ValueError(f"the tensors do not fit the model: missing {missing}, unknown {unknown}")
+            raise ValueError(
+                f"the tensors do not fit the model, expected the names of state_dict(): missing {missing}, "
+                f"unknown {unknown}"
+            )
         for name, parameter in parameters.items():
             if arrays[name].shape != parameter.shape:
                 raise ValueError(f"{name} has shape {arrays[name].shape}, expected {parameter.shape}")
@@ -527,11 +538,11 @@ class Model:
         RuntimeError
             If the model is frozen and `training` is true.
         """
+        training, return_state = flag("training", training), flag("return_state", return_state)
         if training:
             self._require_unfrozen("forward(training=True)")
         every = checkpoints(checkpoint_every)
         inputs = as_sequences(X, lengths, tokens=self.takes_tokens)
-        inputs.check_finite(self.dtype)
         self._build_from(inputs)
         x, batch_lengths = inputs.batch(slice(0, len(inputs)), self.dtype)
         states = self._checked_states(state, len(x))
@@ -578,9 +589,11 @@ class Model:
         tape = self._tape(True)
         if not tape.pending:
             raise RuntimeError("backward needs a forward(..., training=True) before it, one for each backward")
-        gradient = np.array(d_out, self.dtype, order="C")
+        gradient = real_numbers(d_out, False, "d_out")
         if gradient.shape != tape.out_shape:
             raise ValueError(f"d_out has shape {gradient.shape}, expected that of the output, {tape.out_shape}")
+        with np.errstate(over="ignore"):
+            gradient = np.array(gradient, self.dtype, order="C")
         if tape.lengths is not None and self.per_step:
             gradient[np.arange(gradient.shape[1]) >= tape.lengths[:, None]] = 0
         recurrent = self._recurrent_tapes(tape)
@@ -607,20 +620,8 @@ class Model:
         lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
         if state is None:
             return [None] * len(lstms)
-        states: Sequence[Any] = [state] if isinstance(state, tuple) else state
-        if len(states) != len(lstms):
-            raise ValueError(f"got {len(states)} states (h, c), the model has {len(lstms)} LSTM layer objects")
-        checked: list[State | None] = []
-        for layer, pair in zip(lstms, states, strict=True):
-            of_h, of_c = layer.state_shapes(batch)
-            h, c = (np.ascontiguousarray(part, self.dtype) for part in pair)
-            if h.shape != of_h or c.shape != of_c:
-                raise ValueError(
-                    f"a state has shapes {h.shape} and {c.shape}, expected {of_h} and {of_c}: "
-                    "(num_layers * directions, batch, hidden_size), and with proj_size that for h"
-                )
-            checked.append((h, c))
-        return checked
+        expected = [(*layer.state_shapes(batch), self.dtype) for layer in lstms]
+        return list(checked_states([state] if isinstance(state, tuple) else state, expected, "LSTM layer objects"))
 
     # ------------------------------------------------------------------------------------------ the verbs
 

@@ -18,6 +18,7 @@ from . import _checks, _core
 from .buffers import aligned_zeros
 from .config import resolve_threads
 from .schedules import ConstantLR, Schedule, as_schedule
+from .sequences import plain_array
 
 _LARGEST_TO_SQUARE = {np.dtype(t): math.sqrt(float(np.finfo(t).max)) for t in ("float32", "float64")}
 
@@ -107,12 +108,16 @@ class Optimizer:
             If `state` has other moments, or arrays of different sizes or types. Nothing has changed then, nor after a
             MemoryError.
         """
-        moments = {name: np.asarray(value) for name, value in state.items() if name not in ("iterations", "start")}
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be what state_dict() gives, got {_checks.shown(state)}")
+        moments = {
+            name: plain_array(value, str(name)) for name, value in state.items() if name not in ("iterations", "start")
+        }
         start = _checks.count("start", state.get("start", 0), least=0)
         iterations = _checks.count("iterations", state.get("iterations"), least=start)
         if set(moments) != (set(self._moments) if moments or iterations else set()):
             raise ValueError(
-                f"the state has the moments {sorted(moments)} after {iterations} updates, expected "
+                f"the state has the moments {sorted(map(str, moments))} after {iterations} updates, expected "
                 f"{sorted(self._moments)}: it is that of an optimizer with other arguments"
             )
         layouts = {(moment.shape, moment.dtype) for moment in moments.values()}
@@ -272,7 +277,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay, clip_norm=clip_norm, clip_value=clip_value)
         self.momentum = _checks.below_one("momentum", momentum)
-        self.nesterov = bool(nesterov)
+        self.nesterov = _checks.flag("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True needs momentum > 0, for example momentum=0.9")
         self._moments = ("m",) if self.momentum else ()
@@ -367,8 +372,8 @@ class Adam(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(lr, weight_decay, clip_norm=clip_norm, clip_value=clip_value)
-        if np.shape(betas) != (2,):
-            raise ValueError(f"betas must be two numbers, got {betas!r}")
+        if not isinstance(betas, (list, tuple)) or len(betas) != 2:
+            raise ValueError(f"betas must be two numbers, got {_checks.shown(betas)}")
         self.betas = (_checks.below_one("betas[0]", betas[0]), _checks.below_one("betas[1]", betas[1]))
         self.eps = _checks.positive("eps", eps)
 
@@ -452,7 +457,7 @@ def get_optimizer(optimizer: Optimizer | str | None) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):
-        raise TypeError(f"optimizer must be a name or an object such as fl.Adam(lr=1e-3), got {optimizer!r}")
+        raise TypeError(f"optimizer must be a name or an object such as fl.Adam(), got {_checks.shown(optimizer)}")
     if optimizer.lower() not in _BY_NAME:
         raise ValueError(f"unknown optimizer {optimizer!r}; there are: {', '.join(sorted(_BY_NAME))}")
     return _BY_NAME[optimizer.lower()]()

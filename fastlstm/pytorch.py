@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import serialization
+from ._checks import listed, shown
 from .layers import LSTM, Activation, Dense, Dropout, Embedding, Layer
 from .model import Model
+from .sequences import plain_array
 
 __all__ = ["from_torch", "to_torch_state_dict"]
 
@@ -178,7 +180,7 @@ def to_torch_state_dict(model: Model, prefixes: Sequence[str] | None = None) -> 
         alone = len(model.layers) == 1 and isinstance(model.layers[0], LSTM)
         names = [""] if alone else [str(index) for index in holders]
     else:
-        names = [prefixes] if isinstance(prefixes, str) else list(prefixes)
+        names = [prefixes] if isinstance(prefixes, str) else listed("prefixes", prefixes, "texts such as 'lstm'")
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"prefixes must be texts such as 'lstm', got {prefixes!r}")
         if len(names) != len(holders) or len(set(names)) != len(names):
@@ -229,14 +231,14 @@ def _array(name: Any, value: Any) -> Array:
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"{name!r} cannot be read as an array: {error}") from error
     elif hasattr(value, "__array__"):
-        array = np.asarray(value)
+        array = plain_array(value, repr(name))
     else:
         raise TypeError(f"{name!r} is a {type(value).__name__}, expected a tensor or an array")
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise ValueError(f"{name!r} has dtype {array.dtype}, expected float16, float32 or float64")
     array = array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32, copy=False)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name!r} holds NaN or infinity")
+        raise ValueError(f"{name!r} holds NaN or infinity, expected finite numbers")
     return array
 
 
@@ -444,9 +446,9 @@ def _by_number(groups: list[list[_Part]]) -> tuple[list[list[_Part]], bool]:
 
 def _reordered(groups: list[list[_Part]], order: Sequence[str]) -> list[list[_Part]]:
     named = {group[0].name: group for group in groups}
-    names = [order] if isinstance(order, str) else list(order)
+    names = [order] if isinstance(order, str) else listed("order", order, "names")
     if sorted(map(str, names)) != sorted(named):
-        raise ValueError(f"order must hold each of the names {list(named)} once, got {order!r}")
+        raise ValueError(f"order must hold each of the names {list(named)} once, got {shown(order)}")
     return [named[name] for name in names]
 
 

@@ -144,7 +144,12 @@ class Sequences(ABC):
         for values, locate in self.blocks():
             if values.dtype.kind != "f":
                 continue
-            if values.flags.c_contiguous and values.dtype in _KERNEL_TYPES and dtype in (None, values.dtype):
+            if (
+                values.flags.c_contiguous
+                and values.flags.aligned
+                and values.dtype in _KERNEL_TYPES
+                and dtype in (None, values.dtype)
+            ):
                 # Nothing to convert: no temporary arrays, and a small call is quick.
                 if _core.first_nonfinite(values.reshape(-1)) < 0:
                     continue
@@ -471,8 +476,14 @@ def plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
         raise TypeError(f"{name} is a masked array: pass {name}.filled(...), and `lengths` for padding at the end")
     try:
         return np.asarray(values)
+    except MemoryError:
+        raise
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name} is ragged: pass a list of arrays, one for each series") from error
+    except Exception as error:  # whatever the object's own __array__ raises
+        raise TypeError(
+            f"{name} is a {type(values).__name__} that NumPy cannot turn into an array ({error}): pass an array"
+        ) from error
 
 
 def real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
@@ -493,7 +504,7 @@ def real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
 
 
 def _checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArray[np.int64]:
-    array = np.asarray(lengths)
+    array = plain_array(lengths, "lengths")
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(
             f"lengths have shape {array.shape} and type {array.dtype}, expected ({n},) integers: one for "

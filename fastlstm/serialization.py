@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from . import atomic
+from ._checks import path as checked_path
 from .json_object import json_object
 
 __all__ = ["Reader", "load", "opened", "save"]
@@ -122,7 +123,7 @@ def opened(path: str | os.PathLike[str], kind: str) -> Iterator[Reader]:
     OSError
         The file does not exist or cannot be read, or does not fit in the memory.
     """
-    info = os.stat(path)
+    info = os.stat(checked_path(path))
     if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
         # A pipe may block, a device may not end.
         raise ValueError(f"{os.fspath(path)}: not {kind}: it is not a regular file")

@@ -26,6 +26,8 @@ from .layers import (
     Masking,
     Pool,
 )
+from .sequences import plain_array
+from .states import State, checked_states
 
 if TYPE_CHECKING:
     from .model import Model
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["CountingStream", "Stream", "new_stream"]
 
 Array = npt.NDArray[Any]
-State = tuple[Array, Array]
 
 IDENTITY = as_activation("identity", "affine")
 PASSING = (Dropout, GaussianNoise, LastStep, Masking)
@@ -63,7 +64,7 @@ class Stream(_core.Stream):
 
     def __init__(self, model: Model, batch_size: int = 1, n_threads: int | None = None) -> None:
         model._require_built()
-        self.batch_size = count("batch_size", batch_size)
+        self.batch_size = count("batch_size", batch_size, bits=31)
         self._depths: list[int] = []
         self._starts: list[tuple[Array | float, Array | float]] = []
         for index, layer in enumerate(model.layers):
@@ -136,17 +137,9 @@ class Stream(_core.Stream):
 
     @state.setter
     def state(self, value: Sequence[State]) -> None:
-        present = self.state
-        if len(value) != len(present):
-            raise ValueError(f"got {len(value)} states, the model has {len(present)} layers with a state")
-        new = []
-        for (h, c), (old, old_c) in zip(value, present, strict=True):
-            pair = np.asarray(h, old.dtype), np.asarray(c, old.dtype)
-            if pair[0].shape != old.shape or pair[1].shape != old_c.shape:
-                raise ValueError(
-                    f"a state has shapes {pair[0].shape} and {pair[1].shape}, expected {old.shape} and {old_c.shape}"
-                )
-            new += list(zip(*pair, strict=True))
+        expected = [(h.shape, c.shape, h.dtype) for h, c in self.state]
+        pairs = checked_states(value, expected, "layers with a state")
+        new = [layer for pair in pairs for layer in zip(*pair, strict=True)]
         for (h, c), (new_h, new_c) in zip(self.states, new, strict=True):
             h[:], c[:] = new_h, new_c
 
@@ -157,8 +150,25 @@ class Stream(_core.Stream):
         ----------
         rows : int array or boolean mask, optional
             Which of the series; all by default.
+
+        Raises
+        ------
+        ValueError
+            If there is no such series. No state has changed.
         """
-        chosen: Any = slice(None) if rows is None else np.asarray(rows)
+        chosen: Any = slice(None)
+        if rows is not None:
+            chosen = plain_array(rows, "rows")
+            mask = chosen.dtype == bool and chosen.shape == (self.batch_size,)
+            index = chosen.ndim < 2 and chosen.dtype.kind in "iu"
+            index = index and bool(((chosen >= -self.batch_size) & (chosen < self.batch_size)).all())
+            if chosen.ndim > 1 or not (mask or index or chosen.size == 0):
+                raise ValueError(
+                    f"rows holds {chosen!r:.200}, expected numbers of series from 0 to {self.batch_size - 1}, or "
+                    f"{self.batch_size} booleans"
+                )
+            if chosen.size == 0:
+                return
         for (h, c), (h0, c0) in zip(self.states, self._starts, strict=True):
             h[chosen] = h0
             c[chosen] = c0

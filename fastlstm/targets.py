@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import sequences
+from ._checks import listed
 from .sequences import ArraySequences, Indices, Sequences, list_sequences, plain_array, real_numbers
 
 __all__ = ["IGNORE", "Targets", "as_targets", "encode_labels"]
@@ -266,7 +267,7 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
 
 
 def _holds_strings(y: ArrayLike) -> bool:
-    array = np.asarray(y[0] if isinstance(y, (list, tuple)) and y else y)
+    array = plain_array(y[0] if isinstance(y, (list, tuple)) and y else y, "the labels")
     return array.dtype.kind == "U" or (array.dtype == object and all(isinstance(v, str) for v in array.ravel()))
 
 
@@ -302,14 +303,21 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
     >>> labels.tolist(), classes
     ([1, 0, 1], ['off', 'on'])
     """
-    if isinstance(y, (list, tuple)) and y and np.ndim(y[0]) > 0:
-        parts = [np.asarray(one) for one in y]
+    if classes is not None:
+        classes = [str(label) for label in listed("classes", classes, "names")]
+        if not classes:
+            raise ValueError("classes is empty, expected the names of the classes")
+    if isinstance(y, (list, tuple)) and y and plain_array(y[0], f"{name}[0]").ndim > 0:
+        parts = [plain_array(one, f"{name}[{i}]") for i, one in enumerate(y)]
         flat, known = encode_labels(np.concatenate([part.ravel() for part in parts]), classes, name=name)
         pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
         return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known
     if not _holds_strings(y):
         return _target_array(y, True, name).astype(np.int64), classes
-    array = np.asarray(y, dtype=np.str_)
+    array = plain_array(y, name)
+    if array.dtype.kind != "U" and not all(isinstance(label, str) for label in array.ravel()):
+        raise TypeError(f"{name} holds strings and others, expected strings alone or integers alone")
+    array = array.astype(np.str_)
     if classes is None:
         names, labels = np.unique(array, return_inverse=True)
         return labels.reshape(array.shape).astype(np.int64), [str(label) for label in names]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _checks, _core
 from .callbacks import Callback, EpochPrinter, ProgressBar
 from .checkpoint import Checkpoint, find_saved
+from .config import resolve_threads
 from .data import SCALERS, Sequences, Shuffle, Targets, split
 from .fingerprint import of_cases
 from .history import History
@@ -184,9 +185,11 @@ def fit(
     optimizer = get_optimizer(optimizer)
     epochs = _checks.count("epochs", epochs)
     batch_size = _checks.count("batch_size", batch_size)
-    seed = model.seed if seed is None else _checks.count("seed", seed, least=0)
+    seed = model.seed if seed is None else _checks.count("seed", seed, least=0, bits=_checks.MANY)
     every = _checks.checkpoints(checkpoint_every)
     steps = 0 if tbptt_steps is None else _checks.count("tbptt_steps", tbptt_steps)
+    shuffle = _checks.flag("shuffle", shuffle)
+    resolve_threads(n_threads)
     callbacks = _checked_callbacks(callbacks, verbose)
     user_metrics = named_metrics(metrics, loss)
     saved = find_saved(resume, callbacks)
@@ -196,11 +199,12 @@ def fit(
         check_pieces(model, loss)
     train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
     validation = _validation_cases(model, train, loss, validation_data)
+    validation_split = _checks.below_one("validation_split", 0.0 if validation_split is None else validation_split)
     data = {"training": train} if validation is None else {"training": train, "validation": validation}
     if validation_split:
         if validation is not None:
             raise ValueError("give either validation_data or validation_split")
-        train, validation = _split_off(train, _checks.below_one("validation_split", validation_split), seed, loss)
+        train, validation = _split_off(train, validation_split, seed, loss)
     if user_metrics and validation is None:
         raise ValueError("metrics are measured on validation data: give validation_data or validation_split")
     class_weights = (
@@ -233,7 +237,7 @@ def fit(
             "batch_size": batch_size,
             "validation_split": validation_split,
             "class_weight": None if class_weights is None else class_weights.tolist(),
-            "shuffle": bool(shuffle),
+            "shuffle": shuffle,
             "seed": seed,
             "tbptt_steps": tbptt_steps,
             "steps_per_epoch": steps_per_epoch,
@@ -402,9 +406,9 @@ class _Run:
 
 
 def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
-    if verbose not in (0, 1, 2):
-        raise ValueError(f"verbose must be 0, 1 or 2, got {verbose!r}")
-    checked = list(callbacks)
+    if not isinstance(verbose, (int, np.integer)) or verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 0, 1 or 2, got {_checks.shown(verbose)}")
+    checked = _checks.listed("callbacks", callbacks, "fl.Callback objects")
     for callback in checked:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be objects of classes derived from fl.Callback, got {callback!r}")

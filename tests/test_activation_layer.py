@@ -169,7 +169,7 @@ def test_a_hidden_layer_learns_what_a_line_cannot() -> None:
         (("relu", 0.5), ValueError, "relu has no parameter alpha"),
         (("elu", 0.5, 0.1), ValueError, "elu has no parameter beta"),
         (("softmax", 1.0), ValueError, "softmax has no parameter alpha"),
-        (("elu", float("nan")), ValueError, "not finite"),
+        (("elu", float("nan")), ValueError, "must be finite"),
         (("elu", "big"), TypeError, "not a number"),
     ],
 )

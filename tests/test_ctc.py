@@ -414,7 +414,7 @@ def test_weights_and_cases_without_room() -> None:
         ({"y": np.array([[1.0]] * 10)}, TypeError, "expected integer labels"),
         ({"y": np.array([[-100, 1]] * 10)}, ValueError, "behind them -100 as padding"),
         ({"y": (np.array([[1]] * 10), np.full(10, 2))}, ValueError, "from 0 to 1, the columns of y"),
-        ({"y": "text"}, TypeError, "list with a sequence of labels for each case"),
+        ({"y": "text"}, TypeError, "list of sequences of labels, one for each case"),
         ({"class_weight": "balanced"}, ValueError, "class_weight is for classes"),
         ({"sample_weight": np.ones((10, 5))}, ValueError, "sample_weight must have shape"),
         ({"metrics": {"f": len}, "validation_split": 0.5}, ValueError, "not aligned: leave them out"),

@@ -45,6 +45,8 @@ class Linear:
         self.batches: list[Array] = []  # the inputs of every training step
 
     def _build_from(self, seq: Sequences) -> None:
+        if isinstance(seq, Sequences):
+            seq.check_finite(self.dtype)
         if hasattr(self, "flat_parameters"):
             return
         size = self.output_size * (seq.features + 1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._checks import below_one, positive
+from .._checks import below_one, flag, positive
 from ..activations import as_activation
 from ..cell import Cell
 from ..reference import CellWeights
@@ -36,7 +36,7 @@ def make_cell(options: Mapping[str, Any]) -> Cell:
         elif name.endswith("_clip"):
             settings[name] = math.inf if value is None else positive(name, value)
         elif name in ("coupled", "layer_norm"):
-            settings[name] = bool(value)
+            settings[name] = flag(name, value)
         else:
             settings[name] = below_one(name, value)
     return Cell(**settings)

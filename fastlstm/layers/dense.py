@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import _core
-from .._checks import count
+from .._checks import count, flag
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
 from .initializers import checked_initializer, initializer
 
@@ -39,7 +39,7 @@ class Dense(Layer):
     def __init__(self, output_size: int, *, bias: bool = True, weight_init: str = "uniform") -> None:
         super().__init__()
         self.output_size = count("output_size", output_size)
-        self.bias = bool(bias)
+        self.bias = flag("bias", bias)
         self.weight_init = checked_initializer("weight_init", weight_init)
         self.input_size = 0
 

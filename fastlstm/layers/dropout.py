@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .._checks import below_one
+from .._checks import below_one, flag
 from .base import Array, Layer, LayerTape, Signal, Tape
 
 __all__ = ["Dropout"]
@@ -35,7 +35,7 @@ class Dropout(Layer):
     def __init__(self, p: float = 0.5, *, per_series: bool = False) -> None:
         super().__init__()
         self.p = below_one("p", p)
-        self.per_series = bool(per_series)
+        self.per_series = flag("per_series", per_series)
         self.draws = self.p > 0
 
     def build(self, signal: Signal) -> Signal:

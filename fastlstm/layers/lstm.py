@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core
-from .._checks import below_one, count, real
+from .._checks import below_one, count, flag, real, shown
 from ..activations import ActivationLike
 from ..cell import PLAIN, Cell
 from ..reference import CellWeights
@@ -167,21 +167,21 @@ class LSTM(Layer):
         super().__init__()
         self.hidden_size = count("hidden_size", hidden_size)
         self.num_layers = count("num_layers", num_layers)
-        self.bias = bool(bias)
+        self.bias = flag("bias", bias)
         self.dropout = below_one("dropout", dropout)
-        self.bidirectional = bool(bidirectional)
+        self.bidirectional = flag("bidirectional", bidirectional)
         self.repeats = not self.bidirectional
         self.directions = 2 if self.bidirectional else 1
-        self.return_sequences = bool(return_sequences)
+        self.return_sequences = flag("return_sequences", return_sequences)
         self.forget_bias = None if forget_bias is None else real("forget_bias", forget_bias)
-        self.reverse = bool(reverse)
+        self.reverse = flag("reverse", reverse)
         self.merge = merge
-        self.residual = bool(residual)
-        self.learn_state = bool(learn_state)
+        self.residual = flag("residual", residual)
+        self.learn_state = flag("learn_state", learn_state)
         self.weight_init = checked_initializer("weight_init", weight_init)
         self.recurrent_init = checked_initializer("recurrent_init", recurrent_init)
         self.proj_size = count("proj_size", proj_size, least=0)
-        self.peepholes = bool(peepholes)
+        self.peepholes = flag("peepholes", peepholes)
         self.input_dropout = below_one("input_dropout", input_dropout)
         options: dict[str, Any] = {
             "coupled": coupled,
@@ -197,9 +197,14 @@ class LSTM(Layer):
             "zoneout_h": zoneout_h,
             "zoneout_c": zoneout_c,
         }
-        # As JSON has them, so that a model and its file have equal settings.
-        self._options = {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
         self.cell = make_cell(options)
+        # As JSON has them, so that a model and its file have equal settings.
+        self._options = {
+            name: (list(v) if isinstance(v, tuple) else v)
+            if v is None or name.endswith("_activation")
+            else getattr(self.cell, name)
+            for name, v in options.items()
+        }
         self.kernel_cell: Cell | None = self.cell
         """What the kernels are given: None for the plain cell."""
         if self.cell == PLAIN and not self.proj_size and not self.peepholes:
@@ -220,8 +225,8 @@ class LSTM(Layer):
             raise ValueError(
                 "reverse=True is for one direction, and bidirectional=True has both: leave one of them out"
             )
-        if self.merge not in MERGES:
-            raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {self.merge!r}")
+        if not isinstance(self.merge, str) or self.merge not in MERGES:
+            raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {shown(self.merge)}")
         if self.merge != "concat" and not self.bidirectional:
             raise ValueError(f"merge={self.merge!r} is for two directions: set bidirectional=True, or leave it out")
         if self.residual and self.num_layers == 1:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._checks import shown
 from .base import Loss
 from .cross_entropy import CrossEntropy
 from .ctc import CTC
@@ -59,7 +60,7 @@ def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
     arguments = dict(loss) if isinstance(loss, dict) else {"name": loss}
     name = arguments.pop("name", None)
     if not isinstance(name, str):
-        raise TypeError(f"loss must be a name or an object such as fl.Huber(delta=0.5), got {loss!r}")
+        raise TypeError(f"loss must be a name or an object such as fl.Huber(delta=0.5), got {shown(loss)}")
     if name not in _BY_NAME:
         raise ValueError(f"unknown loss {name!r}; there are: {', '.join(sorted(_BY_NAME))}")
     return _BY_NAME[name](**arguments)

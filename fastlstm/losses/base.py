@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Loss", "padding", "position_weights", "weighted_sum", "without_weight"]
+from .._checks import shown
+
+__all__ = ["Array", "Loss", "check_arrays", "padding", "position_weights", "weighted_sum", "without_weight"]
 
 Array = NDArray[Any]
 
@@ -115,6 +117,24 @@ class Loss:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items() if key != "name")
         return f"{type(self).__name__}({arguments})"
+
+
+def check_arrays(out: Array, target: Array, lengths: Array | None, weight: Array | None) -> None:
+    """Raise TypeError or ValueError unless these are arrays such as `Loss.__call__` takes, but for the shapes."""
+    for name, value, kinds in (("out", out, "f"), ("target", target, "fiub"), ("weight", weight, "fiub")):
+        if value is not None and (not isinstance(value, np.ndarray) or value.dtype.kind not in kinds):
+            raise TypeError(f"{name} must be a NumPy array of real numbers, got {shown(value)}")
+    if out is None or target is None:
+        raise TypeError("out and target must be NumPy arrays, got None")
+    if out.ndim not in (2, 3) or out.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"out must be float32 or float64, (batch, features) or (batch, time, features), got {out.dtype} of shape "
+            f"{out.shape}"
+        )
+    if lengths is None:
+        return
+    if not isinstance(lengths, np.ndarray) or lengths.shape != out.shape[:1] or lengths.dtype.kind not in "iu":
+        raise ValueError(f"lengths must be an array of {len(out)} integers, got {shown(lengths)}")
 
 
 def padding(out: Array, lengths: Array | None) -> Array | None:

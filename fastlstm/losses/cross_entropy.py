@@ -8,7 +8,7 @@ from .. import _core
 from ..buffers import Buffers
 from ..config import resolve_threads
 from ..targets import IGNORE
-from .base import Array, Loss, padding, position_weights, weighted_sum
+from .base import Array, Loss, check_arrays, padding, position_weights, weighted_sum
 
 __all__ = ["CrossEntropy"]
 
@@ -36,6 +36,7 @@ class CrossEntropy(Loss):
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float, Array]:
+        check_arrays(out, target, lengths, weight)
         d_out = self._buffers.get("d_out", out.shape, out.dtype)
         total, weight_sum = self._compute(out, target, lengths, weight, d_out, n_threads)
         return total, weight_sum, d_out
@@ -49,6 +50,7 @@ class CrossEntropy(Loss):
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float]:
+        check_arrays(out, target, lengths, weight)
         return self._compute(out, target, lengths, weight, None, n_threads)
 
     def metric(
@@ -59,6 +61,7 @@ class CrossEntropy(Loss):
         weight: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[float, float]:
+        check_arrays(out, target, lengths, weight)
         labels = _counted_labels(out, target, lengths)
         right = np.argmax(out, axis=-1) == labels
         return weighted_sum(right, position_weights(labels.shape, labels < 0, weight))

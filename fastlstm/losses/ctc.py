@@ -10,7 +10,7 @@ from .. import _checks, _core
 from ..buffers import Buffers
 from ..config import resolve_threads
 from ..decoding import best_path, label_errors
-from .base import Array, Loss, position_weights
+from .base import Array, Loss, check_arrays, position_weights
 
 __all__ = ["CTC", "steps_needed"]
 
@@ -47,7 +47,7 @@ class CTC(Loss):
 
     def __init__(self, blank: int = 0, zero_infinity: bool = False) -> None:
         self.blank = _checks.count("blank", blank, least=0)
-        self.zero_infinity = bool(zero_infinity)
+        self.zero_infinity = _checks.flag("zero_infinity", zero_infinity)
         self._buffers = Buffers()
         self._workspace = _core.Workspace()
 
@@ -64,6 +64,7 @@ class CTC(Loss):
 
         Without `zero_infinity` the total is infinite if labels have no room; the gradient of such a case is zero.
         """
+        check_arrays(out, target, lengths, weight)
         d_out = self._buffers.get("d_out", out.shape, out.dtype)
         total, weight_sum = self._compute(out, target, lengths, weight, d_out, n_threads)
         return total, weight_sum, d_out
@@ -77,6 +78,7 @@ class CTC(Loss):
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float]:
+        check_arrays(out, target, lengths, weight)
         return self._compute(out, target, lengths, weight, None, n_threads)
 
     def metric(
@@ -87,6 +89,7 @@ class CTC(Loss):
         weight: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[float, float]:
+        check_arrays(out, target, lengths, weight)
         numbers = _numbers(out, target)
         weights = np.ones(len(out)) if weight is None else weight
         expected = [row[:number] for row, number in zip(target, numbers, strict=True)]

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _checks, _core
 from ..activations import SIGMOID
 from ..buffers import Buffers
-from .base import Array, Loss, padding, position_weights, weighted_sum, without_weight
+from .base import Array, Loss, check_arrays, padding, position_weights, weighted_sum, without_weight
 
 __all__ = ["MAE", "MSE", "BinaryCrossEntropy", "Huber", "Quantile", "Regression"]
 
@@ -61,6 +61,7 @@ class _Pointwise(Loss):
         self, out: Array, target: Array, lengths: Array | None, weight: Array | None
     ) -> tuple[float, float, Array | None, Array | None]:
         """Total, sum of weights, mask of what does not count, weights of the positions (None: all 1)."""
+        check_arrays(out, target, lengths, weight)
         self._check_shapes(out, target)
         weights = position_weights(out.shape[:-1], padding(out, lengths), weight)
         ignored = without_weight(weights)
@@ -104,6 +105,7 @@ class BinaryCrossEntropy(_Pointwise):
         weight: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[float, float]:
+        check_arrays(out, target, lengths, weight)
         right = ((out > 0) == (target >= 0.5)).mean(axis=-1)
         return weighted_sum(right, position_weights(right.shape, padding(out, lengths), weight))
 
@@ -140,6 +142,7 @@ class Regression(_Pointwise):
         weight: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[float, float]:
+        check_arrays(out, target, lengths, weight)
         error = np.abs(np.subtract(out, target, dtype=np.float64))
         if scale is not None:
             error *= scale
@@ -236,7 +239,11 @@ class Quantile(Regression):
 
     def __init__(self, quantiles: float | Sequence[float] = (0.1, 0.5, 0.9)) -> None:
         super().__init__()
-        levels = [quantiles] if np.ndim(quantiles) == 0 else list(quantiles)  # type: ignore[arg-type]
+        levels = (
+            [quantiles]
+            if isinstance(quantiles, (int, float, np.number))
+            else _checks.listed("quantiles", quantiles, "levels")
+        )
         if not levels:
             raise ValueError("quantiles must hold at least one level, got none")
         self.quantiles = tuple(_checks.inside_unit("each of quantiles", level) for level in levels)
@@ -263,13 +270,14 @@ class Quantile(Regression):
         weight: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[float, float]:
-        if target.shape[-1] < out.shape[-1]:
+        check_arrays(out, target, lengths, weight)
+        if target.shape[-1:] < out.shape[-1:]:
             middle = int(np.argmin(np.abs(self._levels - 0.5)))
             out = out[..., middle : middle + 1]
         return super().metric(out, target, lengths, weight, scale)
 
     def _check_shapes(self, out: Array, target: Array) -> None:
-        self.check_outputs(out.shape[-1], target.shape[-1])
+        self.check_outputs(out.shape[-1], target.shape[-1] if target.ndim else 0)
         if target.shape[:-1] != out.shape[:-1]:
             raise ValueError(f"target must be (..., values) for an output of shape {out.shape}, got {target.shape}")
 
