@@ -3,12 +3,15 @@
  *   expm1(y) = 2^n (expm1(r) + 1) - 1,   n = round(y / ln 2),  r = y - n ln 2,  |r| <= ln(2)/2
  *   expm1(r) = r + r^2 q(r)              q: minimax polynomial, fitted for this file (Lawson's iteration, relative
  *                                        error of expm1: 2.4e-10 for float, 2.6e-19 for double)
- *   sigmoid(x) = 1 / (1 + exp(-x))       tanh(x) = sign(x) m / (m + 2),  m = expm1(2 |x|)
+ *   sigmoid(x) = 1 / (1 + exp(-x))
+ *   tanh(x) = sign(x) (h - h h / (h + 1)) for h < 1/3, else sign(x) (1 - 1 / (h + 1)),  h = expm1(2 |x|) / 2
  *   log1p(e) = 2 atanh(s),  s = e / (2 + e);  for e in [0, 1], s^2 <= 1/9 and the series of atanh is short
  *
- * sigmoid and tanh keep their accuracy relative to the result: near 0, n = 0 and tanh is m / (m + 2) with no cancellation, where
- * (1 - e) / (1 + e) would keep only absolute accuracy and drown small signals and their gradients. They are exact at
- * saturation (0, 1, -1) and give NaN for NaN. Results below the smallest normal number become 0 (subnormal.h).
+ * sigmoid and tanh keep their accuracy relative to the result: near 0 nothing cancels in tanh, where (1 - e) / (1 + e) would
+ * keep only absolute accuracy and drown small signals and their gradients. They never go down: each operation on the way is
+ * monotone in the one before, but for the h - h h / (h + 1), in which the part that is taken off is small beside the step
+ * of h as long as tanh is below 3/8. (h / (h + 1), its equal, goes back by 1 or 2 units wherever h + 1 is rounded up.) They
+ * are exact at saturation (0, 1, -1) and give NaN for NaN. Results below the smallest normal number become 0 (subnormal.h).
  * tests/exhaustive.c has gone through every float: its head says what holds, with the bounds.
  */
 #if REAL_IS_FLOAT
@@ -19,7 +22,7 @@
 #define LN2_LOW (-2.12194440054690583e-4f)
 #define EXP_MOST 89.0f                /* n = 128 and 2^n = infinity, on purpose: 1 / (1 + inf) = 0 */
 #define EXP_LEAST (-88.0f)            /* n = -127 and 2^n = 0 */
-#define TANH_MOST 20.0f               /* m > 2^24: m / (m + 2) rounds to 1 */
+#define TANH_MOST 20.0f               /* 1 - 1 / (h + 1) rounds to 1 */
 static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0.00833338935939f,
                                         0.0416663597472f,   0.166666663697f,   0.500000004443f};
 #else
@@ -37,14 +40,15 @@ static const real exp_coefficients[] = {
     1.38888888889629490039e-3,    8.333333333321605064496e-3,    4.166666666666650725143e-2,
     1.666666666666667659998e-1,   5.00000000000000000858e-1};
 #endif
+#define TANH_FAR (1.0 / 3)            /* of h: tanh = 1/4 */
 
-/* Gives the two factors of exp(y) = scale * (1 + m), m = expm1(r). */
-INLINE V exp_parts(V y, V *scale)
+/* Gives the two factors of exp(y) 2^power = scale * (1 + m), m = expm1(r). */
+INLINE V exp_parts(V y, int power, V *scale)
 {
     const int terms = (int)(sizeof exp_coefficients / sizeof exp_coefficients[0]);
     V shifted = v_fma(y, v_set((real)1.44269504088896340736), v_set((real)ROUNDING));
     V n = shifted - v_set((real)ROUNDING);
-    *scale = v_from_bits((VI)(((VN)v_bits(shifted) << EXP_SHIFT) + ((natural)EXP_BIAS << EXP_SHIFT)));
+    *scale = v_from_bits((VI)(((VN)v_bits(shifted) << EXP_SHIFT) + ((natural)(EXP_BIAS + power) << EXP_SHIFT)));
     V r = v_fma(n, v_set((real)-LN2_HIGH), y);
     r = v_fma(n, v_set((real)-LN2_LOW), r);
     V q = v_set(exp_coefficients[0]);
@@ -57,7 +61,7 @@ INLINE V v_exp(V y)
 {
     V scale, m;
     y = v_at_least(v_at_most(y, v_set((real)EXP_MOST)), v_set((real)EXP_LEAST));
-    m = exp_parts(y, &scale);
+    m = exp_parts(y, 0, &scale);
     return scale * (v_set(1) + m); /* not scale + scale * m: scale may be infinity and m negative */
 }
 
@@ -69,7 +73,7 @@ INLINE V v_abs(V x)
 /* For y <= 0. */
 INLINE V v_expm1(V y)
 {
-    V scale, m = exp_parts(v_at_least(y, v_set((real)EXP_LEAST)), &scale);
+    V scale, m = exp_parts(v_at_least(y, v_set((real)EXP_LEAST)), 0, &scale);
     return v_fma(scale, m, scale - v_set(1));
 }
 
@@ -92,10 +96,11 @@ INLINE V v_sigmoid(V x)
 
 INLINE V v_tanh(V x)
 {
-    V one = v_set(1), two = v_set(2), scale;
+    V one = v_set(1), scale;
     VI sign = v_bits(x) & v_bits(v_set((real)-0.0));
     V magnitude = v_abs(x);
-    V m = exp_parts(v_at_most(magnitude + magnitude, v_set((real)TANH_MOST)), &scale);
-    m = v_fma(scale, m, scale - one);
-    return v_from_bits(v_bits(m / (m + two)) | sign);
+    V m = exp_parts(v_at_most(magnitude + magnitude, v_set((real)TANH_MOST)), -1, &scale);
+    V half = v_fma(scale, m, scale - v_set((real)0.5)), rest = one / (half + one);
+    V near = v_fma(-half, half * rest, half), far = one - rest;
+    return v_from_bits(v_bits(v_select(half < v_set((real)TANH_FAR), near, far)) | sign);
 }
