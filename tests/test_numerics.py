@@ -2,8 +2,9 @@
 
 What is promised, with u half the distance from 1 to the next number (6.0e-8 in float32, 1.1e-16 in float64):
 
-*   sigmoid and tanh within 5 units in the last place, NaN for NaN, exact at saturation: csrc/tests/exhaustive.c, over
-    all floats; here that kernels and reference agree at infinities and NaN, of every activation.
+*   sigmoid and tanh within 3 units in the last place, never going down, NaN for NaN, exact at saturation:
+    csrc/tests/exhaustive.c, over all floats; here that kernels and reference agree at infinities and NaN, of every
+    activation.
 *   A sum of n products w x is off by at most (n + 2) u sum |w x|. So a gate that saturates in exact arithmetic does in
     ours, unless its net input is what larger terms of both signs leave.
 *   Results are finite where every product and every partial sum is: up to 3.4e38 in float32, 1.8e308 in float64. A net

@@ -96,8 +96,8 @@ static void dropout_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     fl_share((job->n + 4 * GROUP - 1) / (4 * GROUP), thread, team, &begin, &end);
     for (ptrdiff_t group = begin; group < end; ++group) {
         uint32_t words[4][GROUP];
-        draw_words(job->seed, (uint64_t)(group * GROUP), 0, words);
         const ptrdiff_t first = group * 4 * GROUP, count = minimum(4 * GROUP, job->n - first);
+        draw_words(job->seed, (uint64_t)(group * GROUP), 0, (int)tile_count(count, 4), words);
         for (ptrdiff_t k = 0; k < count; ++k)
             job->y[first + k] = words[k % 4][k / 4] >= job->threshold ? job->x[first + k] * job->scale : 0;
     }

@@ -46,8 +46,9 @@ static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, pt
     for (ptrdiff_t group = begin / 4; group * 4 < end; group += GROUP) {
         uint32_t words[4][GROUP];
         real mask[4 * GROUP];
-        draw_words(work->cell->seed, (uint64_t)(first + group), stream, words);
-        for (int k = 0; k < GROUP; ++k)
+        const int count = (int)minimum(GROUP, tile_count(end - 4 * group, 4));
+        draw_words(work->cell->seed, (uint64_t)(first + group), stream, count, words);
+        for (int k = 0; k < count; ++k)
             for (int word = 0; word < 4; ++word)
                 mask[4 * k + word] = words[word][k] < threshold ? dropped : kept;
         const ptrdiff_t from = begin > 4 * group ? begin - 4 * group : 0;
