@@ -81,7 +81,7 @@ def refusal(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
-WORDS = ("expected", "must", "needs", "pass ", "give ", "there are", "knows", "leave", "read", "is for", "have not")
+WORDS = ("expected", "must", "need", "pass ", "give ", "there are", "knows", "leave", "read", "is for", "have not")
 
 
 # ---------------------------------------------------------------------------------------------- odd things
