@@ -757,7 +757,7 @@ cdef int _check_indices(const int64_t *index, ptrdiff_t n, ptrdiff_t limit) exce
     return 0
 
 
-cdef int _check_table(cnp.ndarray table, str name) except -1:
+cdef int _check_two_axes(cnp.ndarray table, str name) except -1:
     if cnp.PyArray_NDIM(table) != 2:
         raise ValueError(f"{name} has shape {_shape(table)}, expected two axes")
     return 0
@@ -768,7 +768,7 @@ def embedding_forward(cnp.ndarray index not None, cnp.ndarray table not None, cn
     cdef fl_dtype dtype = _dtype(table, "table")
     cdef int kind = cnp.PyArray_TYPE(table), threads = _threads(n_threads)
     cdef ptrdiff_t n = index.size, size, width
-    _check_table(table, "table")
+    _check_two_axes(table, "table")
     size, width = table.shape[0], table.shape[1]
     cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, _of(n), False)
     cdef void *from_data = _array(table, "table", kind, _of2(size, width), False)
@@ -783,7 +783,7 @@ def embedding_backward(cnp.ndarray index not None, cnp.ndarray dout not None, cn
     cdef fl_dtype dtype = _dtype(dtable, "dtable")
     cdef int kind = cnp.PyArray_TYPE(dtable), threads = _threads(n_threads)
     cdef ptrdiff_t n = index.size, size, width
-    _check_table(dtable, "dtable")
+    _check_two_axes(dtable, "dtable")
     size, width = dtable.shape[0], dtable.shape[1]
     cdef const int64_t *indices = <const int64_t *>_array(index, "index", cnp.NPY_INT64, _of(n), False)
     cdef void *from_data = _array(dout, "dout", kind, _of2(n, width), False)
@@ -1165,7 +1165,7 @@ cdef class Stream:
 
     def _add_embedding(self, cnp.ndarray table not None):
         cdef Stage *stage
-        _check_table(table, "table")
+        _check_two_axes(table, "table")
         stage = self._add(EMBEDDING, 0, table.shape[1])
         stage.table = _array(table, "table", self.kind, _of2(table.shape[0], table.shape[1]), False)
         stage.table_size = table.shape[0]
@@ -1176,9 +1176,9 @@ cdef class Stream:
         cdef ptrdiff_t hidden, recurrent, inputs, gates = 4
         cdef Stage *stage
         cdef fl_lstm_pass *lstm
-        _check_table(weight_ih, "weight_ih")
-        _check_table(h, "h")
-        _check_table(c, "c")
+        _check_two_axes(weight_ih, "weight_ih")
+        _check_two_axes(h, "h")
+        _check_two_axes(c, "c")
         hidden, recurrent, inputs = c.shape[1], h.shape[1], weight_ih.shape[1]
         stage = self._add(LSTM, inputs, recurrent)
         lstm = &stage.lstm
@@ -1209,7 +1209,7 @@ cdef class Stream:
     def _add_dense(self, cnp.ndarray weight not None, bias):
         cdef ptrdiff_t inputs, outputs
         cdef Stage *stage
-        _check_table(weight, "weight")
+        _check_two_axes(weight, "weight")
         inputs, outputs = weight.shape[1], weight.shape[0]
         stage = self._add(DENSE, inputs, outputs)
         stage.dense.input, stage.dense.output = inputs, outputs
