@@ -207,9 +207,6 @@ int fl_crew_run(int n_threads, fl_body body, void *context)
         body(context, 0, 1);
         return 1;
     }
-    const int limit = omp_get_thread_limit();
-    if (n_threads > limit)
-        n_threads = limit;
     while (all->count < n_threads - 1 && hire(all))
         ;
     all->in_use = 1;

@@ -41,6 +41,7 @@ void fl_always_wake(int always);
 /* Processors of the process where OpenMP is told to bind threads to them (the main thread has but one then), else 0. */
 int fl_openmp_bound_processors(void);
 int fl_openmp_max_threads(void); /* omp_get_max_threads(): what OMP_NUM_THREADS and threadpoolctl allow; 1 without OpenMP */
+void fl_openmp_set_max_threads(int n);
 
 /* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm_*.h) */
 

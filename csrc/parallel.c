@@ -34,6 +34,15 @@ int fl_openmp_max_threads(void)
 #endif
 }
 
+void fl_openmp_set_max_threads(int n)
+{
+#if defined(_OPENMP)
+    omp_set_num_threads(n);
+#else
+    (void)n;
+#endif
+}
+
 int fl_openmp_bound_processors(void)
 {
 #if defined(_OPENMP) && !defined(_MSC_VER)
@@ -186,6 +195,9 @@ static void take_part(void *context, ptrdiff_t thread, ptrdiff_t team)
 
 static void run(int n_threads, region *work)
 {
+    const int limit = omp_get_thread_limit(); /* OMP_THREAD_LIMIT; LLVM's runtime complains of more, a crew knows none */
+    if (n_threads > limit)
+        n_threads = limit;
     const int64_t start = fl_now();
     work->waking = !team_is_awake(start);
     work->looked_at = fl_crowd_look_due(start);

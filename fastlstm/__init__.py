@@ -3,7 +3,7 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from ._openmp import never_sleeps, short_waits
+from ._openmp import keep_in_children, never_sleeps, short_waits
 
 try:
     with short_waits():
@@ -11,6 +11,7 @@ try:
 
         _core.openmp_max_threads()  # LLVM's runtime reads its settings at the first call
         _core.always_wake(never_sleeps())
+        keep_in_children(_core.openmp_max_threads, _core.set_openmp_max_threads)
 except ImportError as error:
     from ._import_errors import why
 

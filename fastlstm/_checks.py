@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,24 @@ def path(value: Any) -> str:
     if "\0" in text:
         raise ValueError(f"path must not hold a null character, got {shown(value)}")
     return text
+
+
+def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
+    """`value` if it is one of these texts."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}, got {shown(value)}")
+    return value
+
+
+def float_type(value: Any) -> np.dtype[Any]:
+    """`dtype` as float32 or float64."""
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except Exception as error:  # of whatever NumPy makes of it
+        raise TypeError(f"dtype must be float32 or float64, got {shown(value)}") from error
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {shown(value)}")
+    return dtype
 
 
 def flag(name: str, value: Any) -> bool:

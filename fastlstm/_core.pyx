@@ -29,6 +29,7 @@ cdef extern from "fastlstm.h" nogil:
     int fl_isa_lanes(fl_dtype dtype)
     int fl_has_openmp()
     int fl_openmp_max_threads()
+    void fl_openmp_set_max_threads(int n)
     int fl_openmp_bound_processors()
     void fl_always_wake(int always)
 
@@ -232,6 +233,11 @@ def openmp():
 def openmp_max_threads():
     """OpenMP's own limit (what threadpoolctl sets); 1 without OpenMP."""
     return fl_openmp_max_threads()
+
+
+def set_openmp_max_threads(int n):
+    """Sets OpenMP's own limit for the calling thread, as omp_set_num_threads does; nothing without OpenMP."""
+    fl_openmp_set_max_threads(n)
 
 
 def openmp_bound_processors():

@@ -1,4 +1,4 @@
-"""How long OpenMP's threads wait for their next work before they sleep.
+"""What OpenMP's runtime is told: how long its threads wait for work before they sleep, and what a child keeps of it.
 
 GNU's runtime lets them spin for some 5 milliseconds and LLVM's for 200, on processors that the rest of the program may
 want: a matrix product of NumPy right after a pass over an LSTM took twice its time on two cores, and our own two
@@ -9,15 +9,19 @@ of a millisecond covers the gaps between the passes of a training step (shorter 
 The runtimes read these settings once, when they are loaded. So they are set around the import of the extension, unless
 the user has chosen something, and are taken back for the processes that this one starts. Where another package has
 loaded the same runtime before, that package's setting holds.
+
+LLVM's runtime begins anew in a child made by fork, with what the environment says, and forgets a limit of threads that
+the parent had set. GNU's keeps both.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["never_sleeps", "short_waits"]
+__all__ = ["keep_in_children", "never_sleeps", "short_waits"]
 
 _SETTINGS = {
     "GOMP_SPINCOUNT": "10000",  # rounds; GNU
@@ -38,6 +42,24 @@ def short_waits() -> Iterator[None]:
     finally:
         for name in _SETTINGS:
             os.environ.pop(name, None)
+
+
+def keep_in_children(max_threads: Callable[[], int], set_max_threads: Callable[[int], None]) -> None:
+    """Children made by fork from now on have their parent's limit of threads and short waits."""
+    if not hasattr(os, "register_at_fork"):
+        return
+    in_parent = threading.local()  # several threads may fork at the same time, and each has a limit of its own
+
+    def before() -> None:
+        in_parent.limit = max_threads()
+
+    def in_child() -> None:
+        with short_waits():
+            forgotten = max_threads() != in_parent.limit
+        if forgotten:
+            set_max_threads(in_parent.limit)
+
+    os.register_at_fork(before=before, after_in_child=in_child)
 
 
 def never_sleeps() -> bool:

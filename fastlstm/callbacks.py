@@ -122,12 +122,12 @@ class _Monitor(Callback):
     """Base of the callbacks that watch one quantity for improvement."""
 
     def __init__(self, monitor: str, min_delta: float, mode: Mode) -> None:
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}")
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor must be a text such as 'val_loss', got {_checks.shown(monitor)}")
         self.monitor = monitor
         self.min_delta = _checks.non_negative("min_delta", min_delta)
-        self.mode = mode
-        self._sign = 1.0 if _resolve_mode(monitor, mode) == "min" else -1.0
+        self.mode = _checks.one_of("mode", mode, ("auto", "min", "max"))
+        self._sign = 1.0 if _resolve_mode(monitor, self.mode) == "min" else -1.0
         self._best = math.inf
 
     @property
@@ -208,7 +208,7 @@ class EarlyStopping(_Monitor):
         super().__init__(monitor, min_delta, mode)
         self.patience = _checks.count("patience", patience)
         self.start_from_epoch = _checks.count("start_from_epoch", start_from_epoch)
-        self.restore_best = restore_best
+        self.restore_best = _checks.flag("restore_best", restore_best)
         self._forget()
 
     def _forget(self) -> None:
@@ -291,19 +291,29 @@ class ModelCheckpoint(_Monitor):
         mode: Mode = "auto",
     ) -> None:
         super().__init__(monitor, 0.0, mode)
-        self.path = os.fspath(path)
-        self.save_best_only = save_best_only
+        self.path = _checks.path(path)
+        self.save_best_only = _checks.flag("save_best_only", save_best_only)
 
     def on_train_begin(self) -> None:
         if self.save_best_only:
             super().on_train_begin()
+        example = self._file(1, dict.fromkeys(self.history.history, 1.0))  # rather than after an epoch that took hours
         folder = Path(self.path).parent
-        if "{" not in str(folder) and not folder.is_dir():
+        if folder == Path(example).parent and not folder.is_dir():
             raise FileNotFoundError(f"ModelCheckpoint cannot write {self.path!r}: there is no folder {str(folder)!r}")
+        if Path(example).is_dir():
+            raise IsADirectoryError(f"ModelCheckpoint cannot write {self.path!r}: it is a folder; give a file's name")
+
+    def _file(self, epoch: int, logs: dict[str, float]) -> str:
+        try:
+            return self.path.format(epoch=epoch, **logs)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            fields = ", ".join(f"{{{name}}}" for name in ("epoch", *logs))
+            raise ValueError(f"path may have the fields {fields}, got {self.path!r} ({error})") from error
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if not self.save_best_only or self._improved(logs):
-            self.model.save(self.path.format(epoch=epoch, **logs))
+            self.model.save(self._file(epoch, logs))
 
 
 class ReduceLROnPlateau(_Monitor):
@@ -383,8 +393,8 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
-        self.path = os.fspath(path)
-        self.append = append
+        self.path = _checks.path(path)
+        self.append = _checks.flag("append", append)
         self._file: TextIO | None = None
 
     def on_train_begin(self) -> None:
@@ -499,7 +509,7 @@ def _format(logs: dict[str, float]) -> str:
     return ", ".join(f"{name}={value:.4g}" for name, value in logs.items())
 
 
-def _resolve_mode(monitor: str, mode: Mode) -> Literal["min", "max"]:
+def _resolve_mode(monitor: str, mode: str) -> str:
     if mode != "auto":
         return mode
     name = monitor.rsplit("_", 1)[-1].lower()

@@ -86,16 +86,14 @@ class Checkpoint(Callback):
         keep: int | None = 1,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = _checks.path(path)
         self.every_epochs = None if every_epochs is None else _checks.count("every_epochs", every_epochs)
         self.every_batches = None if every_batches is None else _checks.count("every_batches", every_batches)
         self.every_seconds = None if every_seconds is None else _checks.positive("every_seconds", every_seconds)
         if self.every_epochs is self.every_batches is self.every_seconds is None:
             self.every_epochs = 1
         self.keep = None if keep is None else _checks.count("keep", keep)
-        if on_error not in ("warn", "raise"):
-            raise ValueError(f"on_error must be 'warn' or 'raise', got {on_error!r}")
-        self.on_error = on_error
+        self.on_error = _checks.one_of("on_error", on_error, ("warn", "raise"))
         self._pattern = _pattern(Path(self.path).name)
         if {"{", "}"} & set(str(Path(self.path).parent)):
             raise ValueError(f"path must have its fields in the name of the file, not of the folder, got {self.path!r}")
@@ -140,6 +138,8 @@ class Checkpoint(Callback):
         folder = Path(self.path).parent
         if not folder.is_dir():
             raise FileNotFoundError(f"Checkpoint cannot write {self.path!r}: there is no folder {str(folder)!r}")
+        if Path(self.path).is_dir():
+            raise IsADirectoryError(f"Checkpoint cannot write {self.path!r}: it is a folder; give a file's name")
         atomic.check_folder(folder)
         atomic.remove_leftovers(folder)
         self._state.saved()  # finds a callback whose state cannot be saved before hours have gone by

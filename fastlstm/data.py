@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import MANY, count, listed, real, shown
+from ._checks import MANY, count, listed, one_of, real, shown
 from .sequences import Sequences, as_sequences, plain_array, real_numbers
 from .shuffle import Shuffle
 from .targets import Targets, as_targets, encode_labels
@@ -193,8 +193,7 @@ def split(
     """
     n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
     gap = count("gap", gap, 0)
-    if not isinstance(method, str) or method not in ("random", "stratified", "time"):
-        raise ValueError(f"got method = {shown(method)}, expected 'random', 'stratified' or 'time'")
+    one_of("method", method, ("random", "stratified", "time"))
     fractions = tuple(real("each of fractions", fraction) for fraction in listed("fractions", fractions, "numbers"))
     if any(fraction <= 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"got fractions {fractions}, expected positive numbers that sum to 1")

@@ -334,7 +334,7 @@ def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
     for key, metric in named.items():
         if not isinstance(key, str) or not callable(metric):
             raise TypeError(f"metrics must map names to functions of (y_true, y_pred), got {key!r}: {metric!r:.200}")
-    taken = ("loss", "accuracy", "mae", "label_error_rate", "lr")
+    taken = ("epoch", "loss", "accuracy", "mae", "label_error_rate", "lr")
     reserved = {name for name in named if name in taken or re.fullmatch("mae_[0-9]+", name)}
     if reserved:
         raise ValueError(f"metrics must not be called {', '.join(sorted(reserved))}: these names are taken")

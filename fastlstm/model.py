@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import serialization, training
-from ._checks import MANY, checkpoints, count, flag, listed, shown
+from ._checks import MANY, checkpoints, count, flag, float_type, listed, shown
 from .buffers import aligned_zeros, sealed
 from .callbacks import Callback
 from .config import resolve_threads
@@ -112,12 +112,7 @@ class Model:
             raise ValueError("the same layer object stands twice in the model: make one object for each place")
         if any(layer.parameters for layer in self.layers):
             raise ValueError("a layer belongs to another model already: make new layer objects")
-        try:
-            self.dtype = np.dtype(dtype)
-        except Exception as error:  # of whatever NumPy makes of it
-            raise TypeError(f"dtype must be float32 or float64, got {shown(dtype)}") from error
-        if self.dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype must be float32 or float64, got {shown(dtype)}")
+        self.dtype = float_type(dtype)
         for name, value in (("scaler", scaler), ("target_scaler", target_scaler)):
             if value is not None and not isinstance(value, Standardizer):
                 raise TypeError(f"{name} must be a fl.Standardizer or None, got {shown(value)}")

@@ -1,9 +1,12 @@
-"""What several test files share: tolerances with their reasons, finite differences, random problems."""
+"""What several test files share: tolerances with their reasons, finite differences, random problems, programs."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,27 @@ def in_threads(n: int, work: Callable[[int], None]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def run_with_children(command: Sequence[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end, or for `timeout` seconds; then it and the processes that it has started are ended.
+
+    subprocess.run ends the program only, and goes on to wait for what a child that hangs may still print.
+    """
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **pipes, **options)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except BaseException as reason:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        out, err = process.communicate()
+        if not isinstance(reason, subprocess.TimeoutExpired):
+            raise
+        raise AssertionError(f"not done after {timeout:g} s, having printed:\n{out}{err}") from None
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def random_lstm(rng: np.random.Generator, batch: int, time: int, inputs: int, hidden: int) -> dict[str, Any]:

@@ -83,7 +83,10 @@ def refusal(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
-WORDS = ("expected", "must", "need", "pass ", "give ", "there are", "knows", "leave", "read", "is for", "have not")
+WORDS = (
+    *("expected", "must", "need", "pass ", "give ", "there are", "knows", "leave", "read", "is for", "have not"),
+    "not an ONNX model",
+)
 
 
 # ---------------------------------------------------------------------------------------------- odd things

@@ -154,6 +154,15 @@ def test_checkpoint_finds_a_missing_folder_before_training(tmp_path: Path) -> No
         attached(ModelCheckpoint(tmp_path / "nowhere" / "m.safetensors"))
 
 
+def test_checkpoint_finds_a_wrong_name_before_training(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        attached(ModelCheckpoint(tmp_path))
+    for name in ("m-{epoch:02d}-{val_accuracy:.3f}", "m-{}", "m-{epoch:s}", "m-{epoch", "m-{loss.nothing}"):
+        with pytest.raises(ValueError, match=r"the fields \{epoch\}, \{loss\}, \{val_loss\}, got"):
+            attached(ModelCheckpoint(tmp_path / name), names=("loss", "val_loss"))
+    attached(ModelCheckpoint(tmp_path / "{epoch}" / "m"), names=("loss", "val_loss"))  # to be made by then
+
+
 def test_reduce_lr_waits_lowers_and_stops_at_min_lr() -> None:
     callback = attached(ReduceLROnPlateau(factor=0.5, patience=2, min_lr=0.3), lr=1.0)
     seen = []

@@ -508,6 +508,8 @@ def test_wrong_places_to_go_on_from(tmp_path: Path) -> None:
         case.fit(resume=tmp_path / "other.st")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         case.fit(checkpoints=[fl.Checkpoint(tmp_path / "nowhere" / "run.st")], resume=True)
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        case.fit(checkpoints=[fl.Checkpoint(tmp_path)])
 
 
 def test_names_and_how_many_are_kept(tmp_path: Path) -> None:

@@ -609,7 +609,7 @@ def test_many_single_cases_do_not_push_a_large_class_aside():
         ((3,), {}, "3 cases leave a part"),
         ((10,), {"method": "time", "gap": 2}, "10 cases with gap = 2 leave a part"),
         ((10,), {"gap": 2}, "gap = 2 with method = 'random'"),
-        ((10,), {"method": "sorted"}, "method = 'sorted', expected 'random'"),
+        ((10,), {"method": "sorted"}, "method must be 'random', 'stratified' or 'time', got 'sorted'"),
         ((10,), {"method": "stratified"}, "a stratified split needs y=labels"),
         ((10,), {"method": "stratified", "y": np.zeros(9, int)}, r"labels of shape \(9,\)"),
         ((10,), {"method": "stratified", "y": np.zeros(10)}, "type float64"),

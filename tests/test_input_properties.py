@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -338,9 +341,6 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "tokens of a stream": lambda v: reading_model().stream(2).run(v),
     "tokens of a step": lambda v: reading_model().stream(2).step(v),
     "set_num_threads": threads,
-    "load": lambda v: path(fl.load, v),
-    "save": lambda v: path(small_model().save, v),
-    "from_torch": lambda v: path(fl.from_torch, v),
     "from_torch, a tensor": lambda v: fl.from_torch({**TORCH, "weight_hh_l0": v}),
     "from_torch, another tensor": lambda v: fl.from_torch({**TORCH, "fc.weight": v}),
     "from_torch, a name": lambda v: fl.from_torch({**TORCH, v: np.ones((2, 4))} if hashable(v) else v),
@@ -392,17 +392,89 @@ def path(use: Callable[[Any], Any], value: Any) -> Any:
         return None
 
 
-@pytest.mark.parametrize("call", CALLS)
+def watched(cls: Callable[..., fl.Callback], **arguments: Any) -> Any:
+    """A run with this callback."""
+    one = cls(**arguments)
+    return path(lambda c: fit(small_model(), validation_data=(GOOD, LABELS), callbacks=[c]), one)
+
+
+MONITORS: dict[str, tuple[Callable[..., fl.Callback], list[str]]] = {
+    "EarlyStopping": (
+        fl.EarlyStopping,
+        ["monitor", "patience", "min_delta", "restore_best", "mode", "start_from_epoch"],
+    ),
+    "ReduceLROnPlateau": (
+        fl.ReduceLROnPlateau,
+        ["monitor", "factor", "patience", "min_lr", "min_delta", "mode"],
+    ),
+}
+CALLS |= {
+    f"{name}({argument})": lambda v, cls=cls, argument=argument: watched(cls, **{argument: v})  # type: ignore[misc]
+    for name, (cls, arguments) in MONITORS.items()
+    for argument in arguments
+}
+WRITERS: dict[str, tuple[Callable[..., fl.Callback], list[str]]] = {
+    "ModelCheckpoint": (fl.ModelCheckpoint, ["path", "monitor", "save_best_only", "mode"]),
+    "CSVLogger": (fl.CSVLogger, ["path", "append"]),
+    "Checkpoint": (fl.Checkpoint, ["path", "every_epochs", "every_batches", "every_seconds", "keep", "on_error"]),
+}
+
+
+@cache
+def of_keras() -> bytes:
+    with zipfile.ZipFile(Path(__file__).parent / "data" / "keras" / "keras3.zip") as archive:
+        name = min(name for name in archive.namelist() if name.endswith(".keras"))
+        return archive.read(name)
+
+
+def from_keras(**arguments: Any) -> Any:
+    Path("model.keras").write_bytes(of_keras())
+    return path(lambda given: fl.from_keras(**given), {"path": "model.keras", **arguments})
+
+
+def from_onnx(**arguments: Any) -> Any:
+    small_model().to_onnx("model.onnx")
+    return path(lambda given: fl.from_onnx(**given), {"source": "model.onnx", **arguments})
+
+
+WITH_FILES: dict[str, Callable[[Any], Any]] = {
+    "load": lambda v: path(fl.load, v),
+    "save": lambda v: path(small_model().save, v),
+    "from_torch": lambda v: path(fl.from_torch, v),
+    **{
+        f"{name}({argument})": lambda v, cls=cls, argument=argument: watched(  # type: ignore[misc]
+            cls, **{"path": "abc{epoch}", argument: v}
+        )
+        for name, (cls, arguments) in WRITERS.items()
+        for argument in arguments
+    },
+}
+if find_spec("h5py"):
+    WITH_FILES |= {
+        f"from_keras, {argument}": lambda v, argument=argument: from_keras(**{argument: v})  # type: ignore[misc]
+        for argument in ("path", "config", "logits", "dtype", "seed")
+    }
+if find_spec("onnx"):
+    WITH_FILES |= {
+        f"from_onnx, {argument}": lambda v, argument=argument: from_onnx(**{argument: v})  # type: ignore[misc]
+        for argument in ("source", "output", "time_major", "dtype", "seed")
+    }
+    WITH_FILES |= {
+        f"to_onnx, {argument}": lambda v, argument=argument: path(  # type: ignore[misc]
+            lambda given: small_model().to_onnx(**given), {"path": "model.onnx", argument: v}
+        )
+        for argument in ("path", "with_lengths", "dtype")
+    }
+
+
+@pytest.mark.parametrize("call", [*CALLS, *WITH_FILES])
 def test_odd_arguments_are_taken_or_refused(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # "abc" is the name of a file, too
     for value in ODD_IN_MEMORY.values():
-        refusal(lambda value=value: CALLS[call](value))  # type: ignore[misc]
+        refusal(lambda value=value: {**CALLS, **WITH_FILES}[call](value))  # type: ignore[misc]
 
 
-WITHOUT_FILES = sorted(set(CALLS) - {"load", "save", "from_torch"})
-
-
-@examples(500, st.sampled_from(WITHOUT_FILES), things)
+@examples(500, st.sampled_from(sorted(CALLS)), things)
 def any_argument_is_taken_or_refused(call: str, value: Any) -> None:
     refusal(lambda: CALLS[call](value))
 

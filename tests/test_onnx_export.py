@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -304,3 +306,24 @@ def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
     model.to_onnx(tmp_path / "m.onnx")
     (got,) = session(tmp_path / "m.onnx").run(None, {"x": x, "lengths": steps.astype(np.int32)})
     np.testing.assert_allclose(got[valid], expected[valid], rtol=0, atol=FLOAT32)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of `Model.save` do: it is written by the same function (tests/test_atomic.py)."""
+    model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3, seed=0)
+    file = tmp_path / "model.onnx"
+    model.to_onnx(file)
+    before = file.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"an older file is as it was: No space left on device.*model\.onnx"):
+            fl.Model([fl.LSTM(5)], input_size=3).to_onnx(file)
+    assert file.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.onnx"]
+    (tmp_path / f".fastlstm-{'0' * 16}.tmp").write_bytes(b"left by a process that was killed")
+    model.to_onnx(file)
+    assert os.listdir(tmp_path) == ["model.onnx"]

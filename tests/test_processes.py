@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from helpers import run_with_children
 
 from fastlstm import _core
 
@@ -76,6 +77,30 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@needs_fork
+def test_a_child_that_hangs_fails_its_test() -> None:
+    """It is ended, too, though it holds the pipes of a parent that is gone already."""
+    code = "import os, time\nchild = os.fork()\nif child:\n    print(child, flush=True)\nelse:\n    time.sleep(1000)"
+    with pytest.raises(AssertionError, match=r"not done after 2 s, having printed:\n\d+") as error:
+        run_with_children([sys.executable, "-c", code], timeout=2)
+    child = int(str(error.value).split()[-1])
+    end = time.monotonic() + HANG
+    while _lives(child):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"  # nobody may wait for it
+    except FileNotFoundError:
+        return False
+
+
 def run(folder: Path, code: str, *arguments: object) -> None:
     """Runs a program that prints 'done' at its end."""
     body = "\n".join("    " + line for line in code.strip().splitlines())
@@ -84,14 +109,11 @@ def run(folder: Path, code: str, *arguments: object) -> None:
         first + "import os, sys\nfrom work import *\n\nif __name__ == '__main__':\n" + body + "\n    print('done')\n"
     )
     (folder / "program.py").write_text(program)
-    done = subprocess.run(
+    done = run_with_children(
         [sys.executable, "-W", "ignore", "program.py", *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
         timeout=HANG,
-        check=False,
     )
     assert done.returncode == 0 and done.stdout == "done\n", done.stdout + done.stderr
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import sysconfig
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import in_threads
+from helpers import in_threads, run_with_children
 
 import fastlstm as fl
 from fastlstm import _core, config
@@ -35,18 +34,16 @@ def digest(n_threads):
 """
 
 
-def run(code: str, folder: Path, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PREPARE + code],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,  # a hang is a failure
-        check=False,
-    )
+def printed(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """By a new process, which does not have the settings of this one's user."""
+    env = {name: value for name, value in os.environ.items() if name not in ("FASTLSTM_NUM_THREADS", "OMP_NUM_THREADS")}
+    done = run_with_children(command, cwd=folder, env={**env, **environment}, timeout=60)  # a hang is a failure
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run(code: str, folder: Path, **environment: str) -> str:
+    return printed([sys.executable, "-W", "ignore", "-c", PREPARE + code], folder, environment)
 
 
 # --- many Python threads
@@ -218,19 +215,9 @@ DEFAULT = "print(fl.get_num_threads(), fl.config.config()['threads_source'])"
 
 
 def default_threads(folder: Path, *command: str, **environment: str) -> str:
-    """Of a new process, started by a command; without the settings of this one's user."""
-    unset = {"FASTLSTM_NUM_THREADS", "OMP_NUM_THREADS"}
-    done = subprocess.run(
-        [*command, sys.executable, "-c", "import fastlstm as fl, fastlstm.config\n" + DEFAULT],
-        cwd=folder,
-        env={**{name: value for name, value in os.environ.items() if name not in unset}, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Of a new process, started by a command."""
+    code = "import fastlstm as fl, fastlstm.config\n" + DEFAULT
+    return printed([*command, sys.executable, "-c", code], folder, environment)
 
 
 affinity = pytest.mark.skipif(
@@ -263,7 +250,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert fl.get_num_threads() == before
 print("done")
 """
-    assert run(code, tmp_path, FASTLSTM_NUM_THREADS="", OMP_NUM_THREADS="") == "done\n"
+    assert run(code, tmp_path) == "done\n"
 
 
 @affinity

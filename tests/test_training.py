@@ -519,6 +519,7 @@ def test_values_that_are_not_finite_are_refused_before_any_weight_changes(bad: f
         ({"metrics": [np.mean]}, ValueError, "validation"),
         ({"metrics": [lambda a, b: 0.0], "validation_split": 0.1}, ValueError, "dict"),
         ({"metrics": {"loss": np.mean}, "validation_split": 0.1}, ValueError, "taken"),
+        ({"metrics": {"epoch": np.mean}, "validation_split": 0.1}, ValueError, "taken"),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_weight_changes(

@@ -170,16 +170,21 @@ typedef struct {
     V g_in, free, c;      /* g with it; c~ before and after clipping */
 } cell_values;
 
+/* p_i, p_f or p_o (0, 1, 2) of a block. */
+INLINE V cell_peephole(const lstm_work *work, int which, ptrdiff_t block)
+{
+    return v_load(work->of_cell.peepholes + which * work->padded + block * LANES);
+}
+
 /* From the net inputs of a block of a row. The lanes behind the last unit stay 0 in c: sigma and psi need not be 0 at 0. */
 INLINE cell_values cell_gates(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const V z[GATES], V c_before)
 {
     const fl_lstm_cell *cell = work->cell;
     const cell_work *own = &work->of_cell;
-    const real *p = own->peepholes + block * LANES;
     cell_values v = {.z_i = z[0], .z_f = z[1], .z_g = z[2], .z_o = z[3]};
     if (own->peepholes) {
-        v.z_i = v_fma(v_load(p), c_before, v.z_i);
-        v.z_f = v_fma(v_load(p + work->padded), c_before, v.z_f);
+        v.z_i = v_fma(cell_peephole(work, 0, block), c_before, v.z_i);
+        v.z_f = v_fma(cell_peephole(work, 1, block), c_before, v.z_f);
     }
     v.i = cell_activate(&cell->gate, cell_clip(v.z_i, cell->gate_clip));
     if (cell->coupled)
@@ -193,7 +198,7 @@ INLINE cell_values cell_gates(const lstm_work *work, ptrdiff_t block, ptrdiff_t 
     v.free = v_from_bits(v_bits(v_fma(v.f, c_before, v.i * v.g_in)) & cell_units(work->hidden, block));
     v.c = cell_clip(v.free, cell->cell_clip);
     if (own->peepholes)
-        v.z_o = v_fma(v_load(p + 2 * work->padded), v.c, v.z_o);
+        v.z_o = v_fma(cell_peephole(work, 2, block), v.c, v.z_o);
     v.o = cell_activate(&cell->gate, cell_clip(v.z_o, cell->gate_clip));
     return v;
 }

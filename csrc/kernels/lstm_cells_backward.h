@@ -46,7 +46,6 @@ INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row
 {
     const fl_lstm_cell *cell = work->cell;
     const cell_work *own = &work->of_cell;
-    const real *p = own->peepholes + block * LANES;
     const VI units = cell_units(work->hidden, block);
     real *dc_at = work->dc + (block * work->batch + row) * LANES;
     const V dc = v_load(dc_at);
@@ -60,7 +59,7 @@ INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row
         d_c = d_c + dc;
     }
     if (own->peepholes)
-        d_c = v_fma(v_load(p + 2 * work->padded), dz[3], d_c);
+        d_c = v_fma(cell_peephole(work, 2, block), dz[3], d_c);
     d_c = v_from_bits(v_bits(cell_through(d_c, v->free, cell->cell_clip)) & units);
     V d_i = d_c * v->g_in, d_f = d_c * c_before, d_g = d_c * v->i;
     if (cell->coupled) {
@@ -78,8 +77,8 @@ INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row
         dz[gate] = v_from_bits(v_bits(dz[gate]) & units);
     before = v_fma(d_c, v->f, before);
     if (own->peepholes) {
-        before = v_fma(v_load(p), dz[0], before);
-        before = v_fma(v_load(p + work->padded), dz[1], before);
+        before = v_fma(cell_peephole(work, 0, block), dz[0], before);
+        before = v_fma(cell_peephole(work, 1, block), dz[1], before);
         cell_add(work, 0, block, row, dz[0], c_before);
         cell_add(work, 1, block, row, dz[1], c_before);
         cell_add(work, 2, block, row, dz[3], v->c);

@@ -17,10 +17,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Whether processes with threads may be forked here. Not with the thread sanitizer, nor with an address sanitizer whose
+ * allocator may be locked in a child, for ever, by a thread of the parent that was just in it: gcc's before 15, clang's
+ * before 18 (https://github.com/llvm/llvm-project/pull/75290). */
 #if defined(__SANITIZE_THREAD__)
-enum { SANITIZED = 1 }; /* no threads can be started in a child of a process with several, then */
+enum { MAY_FORK = 0 };
+#elif defined(__clang__)
+#if __has_feature(address_sanitizer) && __clang_major__ < 18
+enum { MAY_FORK = 0 };
 #else
-enum { SANITIZED = 0 };
+enum { MAY_FORK = 1 };
+#endif
+#elif defined(__SANITIZE_ADDRESS__) && __GNUC__ < 15
+enum { MAY_FORK = 0 };
+#else
+enum { MAY_FORK = 1 };
 #endif
 
 enum { SECONDS = 300, CALLERS = 6, ROUNDS = 6, FORKS = 12 };
@@ -263,7 +274,7 @@ int main(void)
     const int at_once = callers_at_once();
     printf("%d callers at once, %d rounds: %d wrong\n", CALLERS, ROUNDS, at_once);
     int forked = 0;
-    if (!SANITIZED) {
+    if (MAY_FORK) {
         forked = forks();
         printf("%d forks: %d wrong\n", FORKS, forked);
     }

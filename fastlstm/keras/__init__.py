@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._checks import flag, shown
+from .._checks import path as checked_path
 from ..json_object import json_object
 from ..layers import Activation, Embedding, Layer
 from ..losses import get_loss
@@ -91,11 +93,12 @@ def from_keras(
     >>> model = fl.from_keras("model.keras")  # doctest: +SKIP
     >>> model.predict(X)  # doctest: +SKIP
     """
+    name, logits = checked_path(path), flag("logits", logits)
     text = _described_by(config)
     try:
-        return _model(open_source(path), text, bool(logits), dtype, seed)
+        return _model(open_source(name), text, logits, dtype, seed)
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -105,9 +108,10 @@ def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> 
     if isinstance(config, str) and config.lstrip().startswith("{"):
         return json_object(config, "config")
     if isinstance(config, (str, os.PathLike)):
-        with open(config, "rb") as file:
-            return json_object(file.read(), f"config {os.fspath(config)!r}")
-    raise TypeError(f"config must be what model.to_json() gives, or the path of a file with it, got {config!r}")
+        name = checked_path(config)
+        with open(name, "rb") as file:
+            return json_object(file.read(), f"config {name!r}")
+    raise TypeError(f"config must be what model.to_json() gives, or the path of a file with it, got {shown(config)}")
 
 
 def _model(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._checks import flag, float_type, shown
 from ..model import Model
 from .layer import OnnxGraph
 from .lower import Chain, lower
@@ -74,12 +75,14 @@ def from_onnx(
     >>> model = fl.from_onnx("classifier.onnx")  # doctest: +SKIP
     >>> model.predict(X)  # doctest: +SKIP
     """
+    if time_major is not None:
+        time_major = flag("time_major", time_major)
     label = f"{os.fspath(source)}: " if isinstance(source, (str, os.PathLike)) else ""
     try:
         proto, folder = read_proto(source)
         names = [value.name for value in proto.graph.output]
-        if output is not None and output not in names:
-            raise ValueError(f"output is {output!r}, expected one of {names}")
+        if output is not None and (not isinstance(output, str) or output not in names):
+            raise ValueError(f"output is {shown(output)}, expected one of {names}")
         graph = read_graph(proto, folder, [output] if output is not None else names[:1])
         return _model(graph, time_major, dtype, seed)
     except ValueError as error:
@@ -97,7 +100,7 @@ def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, s
         if value.dtype == np.float64:
             kind = np.dtype(np.float64)
     if dtype is not None:
-        kind = np.dtype(dtype)
+        kind = float_type(dtype)
     size = None
     if not tokens and data.shape is not None:
         last = data.shape[2]

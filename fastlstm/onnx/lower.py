@@ -66,7 +66,8 @@ def lower(
     found = None if walk.time is None else walk.time == "a0"
     if found is not None and time_major is not None and found != time_major:
         raise ValueError(
-            f"time_major is {time_major}, but the graph gives axis {(walk.time or '')[1:]} to its LSTM as time"
+            f"time_major is {time_major}, but the graph gives axis {(walk.time or '')[1:]} to its LSTM as time: "
+            "leave it out"
         )
     if reason:
         return reason, found

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._checks import path as checked_path
 from .nodes import Graph, GraphInput, Node, in_order, needed_nodes
 from .tensors import ELEMENT_TYPES, tensor_array
 
@@ -53,6 +54,7 @@ def read_proto(source: Any) -> tuple[Any, Path | None]:
         return source, None
     folder = None
     if isinstance(source, (str, os.PathLike)):
+        source = checked_path(source)
         info = os.stat(source)
         if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
             raise ValueError("not an ONNX model: it is not a regular file")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .. import atomic
 from .. import layers as layer_types
+from .._checks import flag, float_type
+from .._checks import path as checked_path
 from .._version import __version__
 from ..activations import Activation, as_activation
 from ..data import Standardizer
@@ -40,30 +40,15 @@ def save_onnx(
     model: Model, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
 ) -> None:
     """The work of `Model.to_onnx`."""
-    data = model_proto(model, with_lengths=with_lengths, dtype=dtype).SerializeToString()
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot save to {target}: it is a folder; give the name of a file in it")
-    temporary = target.parent / f".fastlstm-{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    path = checked_path(path)
+    atomic.write(path, [model_proto(model, with_lengths=with_lengths, dtype=dtype).SerializeToString()])
 
 
 def model_proto(model: Model, *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32") -> Any:
     """The ``onnx.ModelProto`` of a model; the arguments are those of `Model.to_onnx`."""
     onnx = import_onnx()
     model._require_built()
-    kind = np.dtype(dtype)
-    if kind not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
-    writer = _Writer(onnx, model, bool(with_lengths), kind)
+    writer = _Writer(onnx, model, flag("with_lengths", with_lengths), float_type(dtype))
     return writer.finished()
 
 

@@ -145,7 +145,7 @@ def limited() -> None:
         import resource
     except ImportError:  # not on Windows
         return
-    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # the address sanitizer takes 16 TB of addresses
+    if "asan" not in os.environ.get("LD_PRELOAD", ""):  # the address sanitizer takes 16 TB of addresses
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

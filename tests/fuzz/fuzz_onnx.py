@@ -248,7 +248,7 @@ def limit_memory() -> None:
         import resource
     except ImportError:
         return
-    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # the address sanitizer takes 16 TB of addresses
+    if "asan" not in os.environ.get("LD_PRELOAD", ""):  # the address sanitizer takes 16 TB of addresses
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
