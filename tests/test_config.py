@@ -89,6 +89,28 @@ def test_limit_set_in_the_process(monkeypatch):
     assert fl.get_num_threads() == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="needs fork")
+def test_a_runtime_that_begins_anew_in_a_child_is_told_the_limit_again(monkeypatch):
+    """Of a runtime that does, as LLVM's, with the settings of the environment; test_threads.py has real forks."""
+    hooks, limits, waits = {}, [3], []
+
+    def max_threads():
+        waits.append("KMP_BLOCKTIME" in os.environ)
+        return limits[-1]
+
+    with monkeypatch.context() as patch:
+        patch.delenv("OMP_WAIT_POLICY", raising=False)
+        patch.setattr(os, "register_at_fork", lambda **given: hooks.update(given))
+        _openmp.keep_in_children(max_threads, limits.append)
+        limits.append(2)
+        hooks["before"]()
+        hooks["after_in_child"]()
+        assert limits == [3, 2] and waits == [False, True]  # nothing is forgotten, nothing said
+        limits.append(3)
+        hooks["after_in_child"]()
+        assert limits == [3, 2, 3, 2] and "KMP_BLOCKTIME" not in os.environ
+
+
 @needs_openmp
 def test_omp_num_threads_is_no_limit_for_set_num_threads(monkeypatch):
     monkeypatch.setattr(config, "_OPENMP_THREADS_AT_IMPORT", 1)  # OpenMP itself reads OMP_NUM_THREADS=1
