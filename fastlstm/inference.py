@@ -195,7 +195,9 @@ def checked_cases(
         return _checked_label_sequences(model, inputs, y, loss, sample_weight, classes, name)
     weight = _checked_weight(sample_weight, inputs, model.per_step)
     kind: Literal["labels", "values"] = "labels" if loss.kind == "labels" else "values"
-    targets = as_targets(y, inputs, model.per_step, kind, classes or model.classes, weight=weight, name=name)
+    targets = as_targets(
+        y, inputs, model.per_step, kind, classes or model.classes, weight=weight, dtype=model.dtype, name=name
+    )
     if loss.kind == "labels":
         _check_label_outputs(targets, model.output_size)
     else:

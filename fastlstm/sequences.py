@@ -153,13 +153,10 @@ class Sequences(ABC):
                 # Nothing to convert: no temporary arrays, and a small call is quick.
                 if _core.first_nonfinite(values.reshape(-1)) < 0:
                     continue
-            with np.errstate(over="ignore"):
-                finite = np.isfinite(values if dtype is None else values.astype(dtype, copy=False))
-            if not finite.all():
-                row, feature = (int(i) for i in np.argwhere(~finite)[0])
-                value = values[row, feature]
-                problem = f"{value} (too large for {np.dtype(dtype)})" if np.isfinite(value) else f"{value}"
-                return problem, *locate(row), feature
+            good = finite(values, dtype)
+            if not good.all():
+                row, feature = (int(i) for i in np.argwhere(~good)[0])
+                return bad_value(values[row, feature], dtype), *locate(row), feature
         return None
 
     def check_tokens(self, num_embeddings: int) -> None:
@@ -218,11 +215,12 @@ class ArraySequences(Sequences):
         rows = indices if self.rows is None else self.rows[indices]
         dtype = np.int64 if self.tokens else dtype
         # A slice is a view of the user's memory, which the caller of batch must not change: copy it always.
-        x = (
-            np.array(array[rows], dtype, order="C")
-            if isinstance(rows, slice)
-            else np.ascontiguousarray(array[rows], dtype)
-        )
+        with np.errstate(over="ignore"):  # of padding, and of targets without weight: all else has been checked
+            x = (
+                np.array(array[rows], dtype, order="C")
+                if isinstance(rows, slice)
+                else np.ascontiguousarray(array[rows], dtype)
+            )
         return (x[:, :, 0] if self.tokens else x), lengths
 
     def subset(self, indices: Indices) -> Sequences:
@@ -307,8 +305,9 @@ class _ListSequences(Sequences):
         series = self._chosen(indices)
         lengths, longest = _batch_lengths(self._all_lengths[indices])
         x = np.zeros((len(series), longest, series[0].shape[1]), np.int64 if self.tokens else dtype)
-        for row, one in zip(x, series, strict=True):
-            row[: len(one)] = one
+        with np.errstate(over="ignore"):  # of targets without weight
+            for row, one in zip(x, series, strict=True):
+                row[: len(one)] = one
         return (x[:, :, 0] if self.tokens else x), lengths
 
     def subset(self, indices: Indices) -> Sequences:
@@ -330,6 +329,18 @@ class _ListSequences(Sequences):
                 pieces.append((case, step, piece))
                 rows += len(piece)
         yield _joined(pieces)
+
+
+def finite(values: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[np.bool_]:
+    """Which values are finite, and stay so in a type."""
+    with np.errstate(over="ignore"):
+        result: NDArray[np.bool_] = np.isfinite(values if dtype is None else values.astype(dtype, copy=False))
+    return result
+
+
+def bad_value(value: Any, dtype: DTypeLike | None) -> str:
+    """What messages say of a value that `finite` finds."""
+    return f"{value} (too large for {np.dtype(dtype)})" if np.isfinite(value) else f"{value}"
 
 
 def _joined(pieces: list[tuple[int, int, NDArray[Any]]]) -> Block:

@@ -114,6 +114,7 @@ def as_targets(
     classes: list[str] | None = None,
     *,
     weight: NDArray[Any] | None = None,
+    dtype: DTypeLike | None = None,
     name: str = "y",
 ) -> Targets:
     """Wrap the targets of a model without copying them, and check every valid one.
@@ -134,6 +135,8 @@ def as_targets(
         What the labels stand for; string labels become indices into it. By default the sorted labels of y.
     weight : array (n,) or (n, T), optional
         Weight of each case or step; values of weight 0 are not looked at and may be NaN.
+    dtype : dtype, optional
+        In which values will be read; those that overflow in it are refused, too.
     name : str
         What error messages call y.
 
@@ -159,10 +162,10 @@ def as_targets(
         n_outputs = _checked_label_count(data, per_step, classes)
     else:
         n_outputs = data.features if per_step else data.time * data.features
-        found = data.find_nonfinite()
+        found = data.find_nonfinite(dtype)
         holes = found is not None and weight is not None and not weight.all()
         if holes and weight is not None:
-            found = _bad_where_it_counts(data, weight, per_step)
+            found = _bad_where_it_counts(data, weight, per_step, dtype)
         if found is not None:
             problem, case, step, column = found
             place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
@@ -173,17 +176,19 @@ def as_targets(
     return Targets(data, kind, per_step, n_outputs, classes, holes)
 
 
-def _bad_where_it_counts(data: Sequences, weight: NDArray[Any], per_step: bool) -> tuple[str, int, int, int] | None:
+def _bad_where_it_counts(
+    data: Sequences, weight: NDArray[Any], per_step: bool, dtype: DTypeLike | None
+) -> tuple[str, int, int, int] | None:
     """As `Sequences.find_nonfinite`, among the values whose weight is not 0."""
     for values, locate in data.blocks():
         if values.dtype.kind != "f":
             continue
-        finite = np.isfinite(values)
+        finite = sequences.finite(values, dtype)
         for row in np.flatnonzero(~finite.all(axis=1)):
             case, step = locate(int(row))
             if weight[case, step] if per_step and weight.ndim == 2 else weight[case].any():
                 column = int(np.argmin(finite[row]))
-                return f"{values[row, column]}", case, step, column
+                return sequences.bad_value(values[row, column], dtype), case, step, column
     return None
 
 

@@ -42,7 +42,8 @@ VALUES = np.linspace(0, 1, CASES * 2).reshape(CASES, 2)
 
 def bounded(value: Any, most: int = 100) -> Any:
     """The value, unless it is a number that asks for much memory or time in earnest."""
-    return 1 if isinstance(value, int) and most < value < 2**63 else value
+    number = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    return 1 if isinstance(number, (int, np.integer)) and most < number < 2**63 else value
 
 
 def bits(m: fl.Model) -> Any:

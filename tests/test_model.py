@@ -466,3 +466,23 @@ def test_summary() -> None:
 def test_wrong_models_are_refused(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_targets_that_overflow_in_the_model_s_type(per_step: bool) -> None:
+    """Refused where they count; without weight they may be anything."""
+    model = fl.Model([fl.LSTM(3, return_sequences=per_step), fl.Dense(1)], input_size=2, seed=0)
+    x = np.random.default_rng(0).standard_normal((4, 3, 2))
+    y = np.zeros((4, 3) if per_step else 4)
+    y[2, ...] = 3.4028235677973366e38  # float32's largest is .00000003 times smaller
+    for given in (y, list(y)) if per_step else (y,):
+        with pytest.raises(ValueError, match=r"y holds 3\.4028\d+e\+38 \(too large for float32\) at .*\[2, 0"):
+            model.fit(x, given, loss="mse", epochs=1, verbose=0)
+        with pytest.raises(ValueError, match="too large for float32"):
+            model.evaluate(x, given, loss="mse", sample_weight=[0, 1, 1, 1])
+        weight = [1, 1, 0, 1]
+        expected = model.evaluate(x, np.where(y > 1, 0, y), loss="mse", sample_weight=weight)
+        assert model.evaluate(x, given, loss="mse", sample_weight=weight) == expected
+    fl.Model([fl.LSTM(3, return_sequences=per_step), fl.Dense(1)], input_size=2, dtype="float64").evaluate(
+        x, y, loss="mse"
+    )
