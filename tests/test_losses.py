@@ -317,3 +317,16 @@ def test_wrong_weights_and_arguments_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match="delta|quantiles"):
             make()
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, 1e308])
+@pytest.mark.parametrize("loss", [CrossEntropy(), MSE(), BinaryCrossEntropy()])
+def test_weights_without_a_finite_sum_are_refused(loss: Any, bad: float) -> None:
+    out = np.zeros((3, 4, 2), np.float32)
+    target = np.zeros((3, 4), np.int64) if loss.kind == "labels" else np.zeros_like(out)
+    weight = np.ones((3, 4))
+    weight[:2, 1] = bad
+    for use in (loss, loss.value, loss.metric):
+        with pytest.raises(ValueError, match="weight must hold finite numbers with a finite sum"):
+            use(out, target, None, weight)
+        use(out, target, np.array([1, 1, 4]), weight)  # it stands beyond the lengths

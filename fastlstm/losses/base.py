@@ -151,9 +151,13 @@ def position_weights(shape: tuple[int, ...], ignored: Array | None, weight: Arra
     if weight.shape != shape and weight.shape != shape[:1]:
         raise ValueError(f"weight must have shape {shape} or {shape[:1]}, got {weight.shape}")
     weights = np.empty(shape)
-    weights[...] = weight if weight.shape == shape else weight.reshape(-1, *[1] * (len(shape) - 1))
-    if ignored is not None:
-        weights[ignored] = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights[...] = weight if weight.shape == shape else weight.reshape(-1, *[1] * (len(shape) - 1))
+        if ignored is not None:
+            weights[ignored] = 0.0
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError(f"weight must hold finite numbers with a finite sum, got a sum of {total}")
     return weights
 
 
