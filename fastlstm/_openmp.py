@@ -55,9 +55,10 @@ def keep_in_children(max_threads: Callable[[], int], set_max_threads: Callable[[
 
     def in_child() -> None:
         with short_waits():
-            forgotten = max_threads() != in_parent.limit
-        if forgotten:
-            set_max_threads(in_parent.limit)
+            limit = max_threads()
+        known = getattr(in_parent, "limit", limit)  # servers that fork in C may call this alone
+        if known != limit:
+            set_max_threads(known)
 
     os.register_at_fork(before=before, after_in_child=in_child)
 

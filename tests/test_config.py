@@ -102,6 +102,9 @@ def test_a_runtime_that_begins_anew_in_a_child_is_told_the_limit_again(monkeypat
         patch.delenv("OMP_WAIT_POLICY", raising=False)
         patch.setattr(os, "register_at_fork", lambda **given: hooks.update(given))
         _openmp.keep_in_children(max_threads, limits.append)
+        hooks["after_in_child"]()
+        assert limits == [3] and waits == [True]  # nobody has asked before the fork
+        waits.clear()
         limits.append(2)
         hooks["before"]()
         hooks["after_in_child"]()

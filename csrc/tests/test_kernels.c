@@ -841,7 +841,7 @@ int main(void)
             test_ctc((fl_dtype)dtype);
             test_optimizers((fl_dtype)dtype);
             test_long_vectors((fl_dtype)dtype);
-            if (FL_FLUSHES)
+            if (FL_FLUSHES && !getenv("FL_EMULATED")) /* memcheck computes with subnormal numbers whatever it is told */
                 test_subnormal((fl_dtype)dtype);
         }
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,16 @@ from numpy.typing import NDArray
 
 from .._checks import shown
 
-__all__ = ["Array", "Loss", "check_arrays", "padding", "position_weights", "weighted_sum", "without_weight"]
+__all__ = [
+    "Array",
+    "Loss",
+    "check_arrays",
+    "padding",
+    "position_weights",
+    "total_weight",
+    "weighted_sum",
+    "without_weight",
+]
 
 Array = NDArray[Any]
 
@@ -151,14 +161,22 @@ def position_weights(shape: tuple[int, ...], ignored: Array | None, weight: Arra
     if weight.shape != shape and weight.shape != shape[:1]:
         raise ValueError(f"weight must have shape {shape} or {shape[:1]}, got {weight.shape}")
     weights = np.empty(shape)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore"):  # of what total_weight refuses
         weights[...] = weight if weight.shape == shape else weight.reshape(-1, *[1] * (len(shape) - 1))
-        if ignored is not None:
-            weights[ignored] = 0.0
-        total = weights.sum()
-    if not np.isfinite(total):
-        raise ValueError(f"weight must hold finite numbers with a finite sum, got a sum of {total}")
+    if ignored is not None:
+        weights[ignored] = 0.0
     return weights
+
+
+def total_weight(weights: Array | None, positions: int) -> float:
+    """Sum of the weights of so many positions; ValueError if it is not finite."""
+    if weights is None:
+        return float(positions)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(weights.sum())
+    if not math.isfinite(total):
+        raise ValueError(f"weight must hold finite numbers with a finite sum, got a sum of {total}")
+    return total
 
 
 def without_weight(weights: Array | None) -> Array | None:
@@ -170,6 +188,7 @@ def without_weight(weights: Array | None) -> Array | None:
 
 def weighted_sum(rows: Array, weights: Array | None) -> tuple[float, float]:
     """Sum of ``weights * rows`` and of the weights, in float64."""
+    total = total_weight(weights, rows.size)
     if weights is None:
-        return float(rows.sum(dtype=np.float64)), float(rows.size)
-    return float((rows * weights).sum()), float(weights.sum())
+        return float(rows.sum(dtype=np.float64)), total
+    return float((rows * weights).sum()), total

@@ -8,7 +8,7 @@ from .. import _core
 from ..buffers import Buffers
 from ..config import resolve_threads
 from ..targets import IGNORE
-from .base import Array, Loss, check_arrays, padding, position_weights, weighted_sum
+from .base import Array, Loss, check_arrays, padding, position_weights, total_weight, weighted_sum
 
 __all__ = ["CrossEntropy"]
 
@@ -81,7 +81,7 @@ class CrossEntropy(Loss):
             raise ValueError(f"label {labels.max()} is out of range: the model puts out {classes} classes, from 0")
         ignored = labels < 0
         weights = position_weights(labels.shape, ignored if ignored.any() else None, weight)
-        weight_sum = float(labels.size) if weights is None else float(weights.sum())
+        weight_sum = total_weight(weights, labels.size)
         # Dividing the weights by their sum lets the kernel write the final gradient, without another pass
         # over it.
         shares = self._buffers.get("shares", (labels.size,), out.dtype)

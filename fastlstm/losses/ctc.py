@@ -10,7 +10,7 @@ from .. import _checks, _core
 from ..buffers import Buffers
 from ..config import resolve_threads
 from ..decoding import best_path, label_errors
-from .base import Array, Loss, check_arrays, position_weights
+from .base import Array, Loss, check_arrays, position_weights, total_weight
 
 __all__ = ["CTC", "steps_needed"]
 
@@ -114,7 +114,7 @@ class CTC(Loss):
         if self.zero_infinity:
             impossible = steps_needed(target, numbers) > steps
         weights = position_weights(out.shape[:1], impossible, weight)
-        weight_sum = float(len(out)) if weights is None else float(weights.sum())
+        weight_sum = total_weight(weights, len(out))
         if weights is None:
             weights = np.ones(len(out))
         shares = weights / weight_sum if weight_sum > 0 else weights

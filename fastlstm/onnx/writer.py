@@ -13,7 +13,6 @@ import numpy.typing as npt
 from .. import atomic
 from .. import layers as layer_types
 from .._checks import flag, float_type
-from .._checks import path as checked_path
 from .._version import __version__
 from ..activations import Activation, as_activation
 from ..data import Standardizer
@@ -40,7 +39,6 @@ def save_onnx(
     model: Model, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
 ) -> None:
     """The work of `Model.to_onnx`."""
-    path = checked_path(path)
     atomic.write(path, [model_proto(model, with_lengths=with_lengths, dtype=dtype).SerializeToString()])
 
 
