@@ -30,7 +30,7 @@ HEADERS = sorted(glob("csrc/*.h") + glob("csrc/isa/*.h") + glob("csrc/kernels/*.
 NO_COMPILER = (
     "fastlstm: no working C compiler (tried: {command}); install one and try again "
     "(Debian and Ubuntu: apt install gcc python3-dev; Fedora: dnf install gcc python3-devel; "
-    "macOS: xcode-select --install; Windows: Visual Studio Build Tools with 'Desktop development with C++')"
+    "macOS: xcode-select --install; Windows: Visual Studio Build Tools 2022 with 'Desktop development with C++')"
 )
 NO_HEADERS = (
     "fastlstm: the headers of Python {version} (Python.h) are missing; install them and try again "
@@ -108,7 +108,9 @@ class BuildExt(build_ext):
         """Return the compiler's and the linker's flags, without OpenMP."""
         debug, coverage = switch("FASTLSTM_DEBUG"), switch("FASTLSTM_COVERAGE")
         if self.msvc:
-            return ["/Od" if debug else "/O2", "/std:c11"] + (["/Zi", "/UNDEBUG"] if debug else []), []
+            # The second: stdatomic.h, which needs Visual Studio 2022 17.5 or later.
+            args = ["/std:c11", "/experimental:c11atomics"]
+            return args + (["/Od", "/Zi", "/UNDEBUG"] if debug else ["/O2"]), []
         # No -march=native, no -ffast-math: the package must run, and give equal numbers, on other machines.
         sanitizers = os.environ.get("FASTLSTM_SANITIZE")
         level = "-O0" if debug else "-O1" if coverage or sanitizers else "-O3"

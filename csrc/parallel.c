@@ -45,7 +45,7 @@ void fl_openmp_set_max_threads(int n)
 
 int fl_openmp_bound_processors(void)
 {
-#if defined(_OPENMP) && !defined(_MSC_VER)
+#if defined(_OPENMP) && _OPENMP >= 201107 /* 3.1; Microsoft's knows 2.0 */
     if (omp_get_proc_bind() != omp_proc_bind_false)
         return omp_get_num_procs();
 #endif
@@ -195,9 +195,11 @@ static void take_part(void *context, ptrdiff_t thread, ptrdiff_t team)
 
 static void run(int n_threads, region *work)
 {
+#if _OPENMP >= 200805 /* 3.0 */
     const int limit = omp_get_thread_limit(); /* OMP_THREAD_LIMIT; LLVM's runtime complains of more, a crew knows none */
     if (n_threads > limit)
         n_threads = limit;
+#endif
     const int64_t start = fl_now();
     work->waking = !team_is_awake(start);
     work->looked_at = fl_crowd_look_due(start);

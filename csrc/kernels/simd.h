@@ -1,6 +1,6 @@
 /* kernels/simd.h - the vector type V of `real` numbers, and the few operations that are not plain C on it.
  *
- * V is a GCC/Clang vector type (one `real` where the compiler has none), so + - * / and casts between V and the integer
+ * V is a GCC/Clang vector type (one `real` where the compiler has none, or with -DFL_SCALAR), so + - * / and casts between V and the integer
  * vector VI are the language's own. What is spelt out here is what must not be left to the compiler: the fused
  * multiply-add (contraction is off, so that every copy of a kernel rounds the same way), and minimum and maximum with a
  * defined answer for NaN.
@@ -43,10 +43,11 @@ typedef uint64_t natural;
 #elif defined(FL_ISA_NEON)
 #define VECTOR_BYTES 16
 #define COLS 4
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) && !defined(FL_SCALAR)
 #define VECTOR_BYTES 16
 #define COLS 2
 #else
+#define ONE_LANE /* V is `real` */
 #define VECTOR_BYTES ((int)sizeof(real))
 #define COLS 2
 #endif
@@ -54,7 +55,7 @@ typedef uint64_t natural;
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(real)))
 
-#if defined(__GNUC__)
+#if !defined(ONE_LANE)
 typedef real V __attribute__((vector_size(VECTOR_BYTES), may_alias));
 typedef integer VI __attribute__((vector_size(VECTOR_BYTES), may_alias));
 typedef natural VN __attribute__((vector_size(VECTOR_BYTES), may_alias)); /* for sums that may wrap around */
@@ -163,7 +164,7 @@ INLINE V v_at_least(V a, V bound) { return v_select(a < bound, bound, a); }
 /* All ones in the first `count` (0 to LANES) lanes, zeros in the others. */
 INLINE VI v_first(ptrdiff_t count)
 {
-#if defined(__GNUC__)
+#if !defined(ONE_LANE)
     static const integer ones_then_zeros[2 * LANES] = {[0 ... LANES - 1] = -1};
     typedef integer VI_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(integer)), may_alias));
     return (VI) * (const VI_unaligned *)(ones_then_zeros + LANES - count);
@@ -209,7 +210,7 @@ INLINE void v_store_part(real *p, V a, ptrdiff_t count)
 }
 #endif
 
-#if defined(__GNUC__)
+#if !defined(ONE_LANE)
 /* One half of exchanging two blocks of d x d elements: with high = 0 lane l is a[l] where bit d of l is clear and b[l - d]
  * where it is set; with high = 1 it is a[l + d] and b[l]. */
 INLINE V v_exchange(V a, V b, const int d, const int high)
