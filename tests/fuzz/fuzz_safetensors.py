@@ -393,6 +393,11 @@ def used(kind: int) -> int:
         return int(file.read().split()[kind]) * resource.getpagesize()
 
 
+def peak() -> int:
+    """The most that the process has had in memory, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def outcome(target: str, path: Path) -> str:
     """What reading a file ends in; RuntimeError with the story if that breaks a promise."""
     size = path.stat().st_size
@@ -400,8 +405,7 @@ def outcome(target: str, path: Path) -> str:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if measured:
         resource.setrlimit(resource.RLIMIT_AS, (used(0) + 2 * size + MOST, hard))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    before = sorted(os.listdir(path.parent))
+    before, least = sorted(os.listdir(path.parent)), peak()
     faulthandler.dump_traceback_later(HANGS, exit=True)
     try:
         TARGETS[target](path)
@@ -415,7 +419,7 @@ def outcome(target: str, path: Path) -> str:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     if sorted(os.listdir(path.parent)) != before:
         raise RuntimeError(f"{target}: the folder held {before} and holds {os.listdir(path.parent)}")
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - max(peak, used(1) if measured else 0)
+    taken = peak() - max(least, used(1) if measured else 0)
     if taken > 2 * size + MOST:
         raise RuntimeError(f"{target}: {taken} bytes taken for a file of {size}")
     return f"{target} {result.replace(str(path), 'FILE')}"
