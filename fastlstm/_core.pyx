@@ -581,7 +581,7 @@ cdef class LSTMPass:
         lstm.lengths = NULL
         if lengths is not None:
             lengths = np.asarray(lengths)
-            if lengths.size and lengths.dtype.kind not in "iu":
+            if lengths.dtype.kind not in "iu":
                 raise TypeError(f"lengths has dtype {lengths.dtype}, expected integers")
             lengths = np.array(lengths, dtype=np.int64)  # a copy: the backward pass reads it again
             lstm.lengths = <const int64_t *>_array(lengths, "lengths", cnp.NPY_INT64, _of(lstm.batch), False)

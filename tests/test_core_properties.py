@@ -247,6 +247,13 @@ def test_kernels_with_many_examples(name: str) -> None:
     check(name, nightly=True)
 
 
+@pytest.mark.parametrize("lengths", [np.ones(2), np.ones(2, bool), np.zeros(0), np.zeros(0, "c8")])
+def test_lengths_that_are_no_integers(lengths: np.ndarray) -> None:
+    weights = np.zeros((4, 1), "f4")
+    with pytest.raises(TypeError, match=f"lengths has dtype {lengths.dtype}, expected integers"):
+        _core.LSTMPass().forward(np.zeros((2, 3, 1), "f4"), weights, weights, lengths=lengths)
+
+
 @pytest.mark.parametrize(("batch", "time"), [(1, 2**60), (2**20, 2**40), (2**40, 2**20), (2**60, 1)])
 def test_sizes_whose_product_does_not_fit(batch: int, time: int) -> None:
     """Shapes whose strides are 0 and whose workspace would be larger than the memory that can be addressed."""

@@ -295,7 +295,7 @@ def test_names_and_config_make_the_same_loss_again() -> None:
     [
         (CrossEntropy(), (4, 3), np.zeros((4, 1), np.int64), r"shape \(4,\)"),
         (CrossEntropy(), (4, 3), np.zeros(4), "integer labels"),
-        (CrossEntropy(), (4, 3), np.array([0, 1, 2, 3]), "label 3 is out of range"),
+        (CrossEntropy(), (4, 3), np.array([0, 1, 2, 3]), "label 3 is out of range, expected 0 to 2"),
         (MSE(), (4, 3), np.zeros((4, 1)), r"\(4, 3\)"),
         (Quantile((0.1, 0.9)), (4, 3), np.zeros((4, 3)), "needs a model of 2 outputs"),
         (Quantile((0.1, 0.9)), (4, 2), np.zeros((3, 1)), r"\(3, 1\)"),

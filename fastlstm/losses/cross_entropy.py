@@ -78,7 +78,7 @@ class CrossEntropy(Loss):
         labels = _counted_labels(out, target, lengths)
         classes = out.shape[-1]
         if labels.size and labels.max() >= classes:
-            raise ValueError(f"label {labels.max()} is out of range: the model puts out {classes} classes, from 0")
+            raise ValueError(f"label {labels.max()} is out of range, expected 0 to {classes - 1} ({classes} outputs)")
         ignored = labels < 0
         weights = position_weights(labels.shape, ignored if ignored.any() else None, weight)
         weight_sum = total_weight(weights, labels.size)
