@@ -489,10 +489,10 @@ def plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
         return np.asarray(values)
     except MemoryError:
         raise
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} is ragged: pass a list of arrays, one for each series") from error
-    except Exception as error:  # whatever the object's own __array__ raises
-        raise TypeError(
+    except Exception as error:
+        if isinstance(error, ValueError) and not isinstance(error, UnicodeError):  # rows of different lengths
+            raise ValueError(f"{name} is ragged: pass a list of arrays, one for each series") from error
+        raise TypeError(  # whatever the object's own __array__ raises; bytes that are no text, among strings
             f"{name} is a {type(values).__name__} that NumPy cannot turn into an array ({error}): pass an array"
         ) from error
 

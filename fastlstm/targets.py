@@ -276,6 +276,20 @@ def _holds_strings(y: ArrayLike) -> bool:
     return array.dtype.kind == "U" or (array.dtype == object and all(isinstance(v, str) for v in array.ravel()))
 
 
+def _strings(y: ArrayLike, name: str) -> NDArray[np.str_]:
+    """Labels of which some are strings: all of them must be."""
+    array = plain_array(y, name)
+    if array.dtype.kind == "U" and isinstance(y, (list, tuple)):
+        array = np.array(y, object)  # NumPy makes strings of the numbers, bytes and nan that stand among them
+    if array.dtype.kind != "U":
+        for label in array.ravel():
+            if not isinstance(label, str):
+                raise TypeError(
+                    f"{name} holds {label!r} among labels that are strings, expected strings alone or integers alone"
+                )
+    return array.astype(np.str_)
+
+
 def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str = "y") -> tuple[Any, list[str] | None]:
     """Turn string labels into class indices.
 
@@ -313,16 +327,15 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
         if not classes:
             raise ValueError("classes is empty, expected the names of the classes")
     if isinstance(y, (list, tuple)) and y and plain_array(y[0], f"{name}[0]").ndim > 0:
-        parts = [plain_array(one, f"{name}[{i}]") for i, one in enumerate(y)]
+        if not _holds_strings(y):
+            return [_target_array(one, True, f"{name}[{i}]").astype(np.int64) for i, one in enumerate(y)], classes
+        parts = [_strings(one, f"{name}[{i}]") for i, one in enumerate(y)]
         flat, known = encode_labels(np.concatenate([part.ravel() for part in parts]), classes, name=name)
         pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
         return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known
     if not _holds_strings(y):
         return _target_array(y, True, name).astype(np.int64), classes
-    array = plain_array(y, name)
-    if array.dtype.kind != "U" and not all(isinstance(label, str) for label in array.ravel()):
-        raise TypeError(f"{name} holds strings and others, expected strings alone or integers alone")
-    array = array.astype(np.str_)
+    array = _strings(y, name)
     if classes is None:
         names, labels = np.unique(array, return_inverse=True)
         return labels.reshape(array.shape).astype(np.int64), [str(label) for label in names]

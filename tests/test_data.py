@@ -436,6 +436,28 @@ def test_string_labels_of_steps():
     assert targets.batch(slice(0, 2), 2).tolist() == [[0, -100], [1, 0]] and targets.classes == ["x", "y"]
 
 
+@pytest.mark.parametrize(
+    "y", [["a", 1], ["a", float("nan")], ["a", b"x"], ["a", None], [["a"], [1]], [["a"], ["b", 1.5]]]
+)
+def test_what_stands_among_strings_is_no_class(y):
+    """NumPy would make strings of it, and a class of a label that is missing."""
+    with pytest.raises(TypeError, match=r"y(\[1\])? holds .* among labels that are strings, expected strings alone"):
+        data.encode_labels(y)
+    with pytest.raises(TypeError):
+        data.as_targets(y, data.as_sequences([[0.0], [0.0, 0.0]]), isinstance(y[0], list), "labels")
+
+
+@pytest.mark.parametrize("y", [[1, "a"], [[1], ["a"]], [[1], [b"a"]], [np.array(["2020"], "M8[D]"), np.array([1.5])]])
+def test_what_stands_among_integers_is_no_label(y):
+    with pytest.raises(TypeError, match="expected integer labels from 0, or strings"):
+        data.encode_labels(y)
+
+
+def test_bytes_that_are_no_text_among_strings():
+    with pytest.raises(TypeError, match="a list that NumPy cannot turn into an array"):
+        data.encode_labels(["a", b"\x80"])
+
+
 def test_integer_labels_stay():
     labels, classes = data.encode_labels(np.array([3, 1], np.uint8))
     assert labels.tolist() == [3, 1] and labels.dtype == np.int64 and classes is None
