@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._checks import listed
-from .sequences import Indices, plain_array
+from .sequences import Indices, plain_array, strings
 from .targets import IGNORE
 
 __all__ = ["LabelSequences", "as_label_sequences"]
@@ -143,9 +143,12 @@ def _padded_cases(y: Any, name: str) -> list[Array]:
 def _listed_cases(y: Any, name: str) -> list[Array]:
     cases = []
     for index, one in enumerate(listed(name, y, "sequences of labels, one for each case")):
-        case = np.array(list(one), np.str_) if isinstance(one, str) else plain_array(one, f"{name}[{index}]")
+        one = list(one) if isinstance(one, str) else one
+        case = plain_array(one, f"{name}[{index}]")
         if case.size == 0:
             case = np.zeros(0, np.int64)
+        elif case.dtype.kind == "U":
+            case = strings(one, f"{name}[{index}]")
         if case.ndim != 1 or case.dtype.kind not in "iuU":
             raise TypeError(
                 f"{name}[{index}] has shape {case.shape} and type {case.dtype}, expected integer labels (L,), or texts"

@@ -497,6 +497,20 @@ def plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
         ) from error
 
 
+def strings(y: ArrayLike, name: str) -> NDArray[np.str_]:
+    """Labels of which some are strings: all of them must be."""
+    array = plain_array(y, name)
+    if array.dtype.kind == "U" and isinstance(y, (list, tuple)):
+        array = np.array(y, object)  # NumPy makes strings of the numbers, bytes and nan that stand among them
+    if array.dtype.kind != "U":
+        for label in array.ravel():
+            if not isinstance(label, str):
+                raise TypeError(
+                    f"{name} holds {label!r} among labels that are strings, expected strings alone or integers alone"
+                )
+    return array.astype(np.str_)
+
+
 def real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
     array = plain_array(values, name)
     if array.dtype == object:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import sequences
 from ._checks import listed
-from .sequences import ArraySequences, Indices, Sequences, list_sequences, plain_array, real_numbers
+from .sequences import ArraySequences, Indices, Sequences, list_sequences, plain_array, real_numbers, strings
 
 __all__ = ["IGNORE", "Targets", "as_targets", "encode_labels"]
 
@@ -276,20 +276,6 @@ def _holds_strings(y: ArrayLike) -> bool:
     return array.dtype.kind == "U" or (array.dtype == object and all(isinstance(v, str) for v in array.ravel()))
 
 
-def _strings(y: ArrayLike, name: str) -> NDArray[np.str_]:
-    """Labels of which some are strings: all of them must be."""
-    array = plain_array(y, name)
-    if array.dtype.kind == "U" and isinstance(y, (list, tuple)):
-        array = np.array(y, object)  # NumPy makes strings of the numbers, bytes and nan that stand among them
-    if array.dtype.kind != "U":
-        for label in array.ravel():
-            if not isinstance(label, str):
-                raise TypeError(
-                    f"{name} holds {label!r} among labels that are strings, expected strings alone or integers alone"
-                )
-    return array.astype(np.str_)
-
-
 def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str = "y") -> tuple[Any, list[str] | None]:
     """Turn string labels into class indices.
 
@@ -329,13 +315,13 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
     if isinstance(y, (list, tuple)) and y and plain_array(y[0], f"{name}[0]").ndim > 0:
         if not _holds_strings(y):
             return [_target_array(one, True, f"{name}[{i}]").astype(np.int64) for i, one in enumerate(y)], classes
-        parts = [_strings(one, f"{name}[{i}]") for i, one in enumerate(y)]
+        parts = [strings(one, f"{name}[{i}]") for i, one in enumerate(y)]
         flat, known = encode_labels(np.concatenate([part.ravel() for part in parts]), classes, name=name)
         pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
         return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known
     if not _holds_strings(y):
         return _target_array(y, True, name).astype(np.int64), classes
-    array = _strings(y, name)
+    array = strings(y, name)
     if classes is None:
         names, labels = np.unique(array, return_inverse=True)
         return labels.reshape(array.shape).astype(np.int64), [str(label) for label in names]
