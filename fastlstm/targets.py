@@ -235,6 +235,8 @@ def _target_array(y: ArrayLike, labels: bool, name: str) -> NDArray[Any]:
     if not labels:
         return real_numbers(y, False, name)
     array = plain_array(y, name)
+    if array.dtype.kind == "U":
+        strings(y, name)  # names what NumPy has made a string of
     if array.dtype.kind not in "iub":
         raise TypeError(
             f"{name} has type {array.dtype}, expected integer labels from 0, or strings: use "
@@ -273,7 +275,7 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
 
 def _holds_strings(y: ArrayLike) -> bool:
     array = plain_array(y[0] if isinstance(y, (list, tuple)) and y else y, "the labels")
-    return array.dtype.kind == "U" or (array.dtype == object and all(isinstance(v, str) for v in array.ravel()))
+    return array.dtype.kind == "U" or (array.dtype == object and any(isinstance(v, str) for v in array.ravel()))
 
 
 def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str = "y") -> tuple[Any, list[str] | None]:

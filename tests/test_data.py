@@ -437,17 +437,30 @@ def test_string_labels_of_steps():
 
 
 @pytest.mark.parametrize(
-    "y", [["a", 1], ["a", float("nan")], ["a", b"x"], ["a", None], [["a"], [1]], [["a"], ["b", 1.5]]]
+    "y",
+    [
+        *(
+            ["a", 1],
+            [1, "a"],
+            ["a", float("nan")],
+            [float("nan"), "a"],
+            ["a", b"x"],
+            ["a", None],
+            [["a"], [1]],
+            [["a"], ["b", 1.5]],
+        ),
+        *(np.array(["a", np.nan], object), np.array([None, "a"], object), [np.array([np.nan, "a"], object), ["b"]]),
+    ],
 )
 def test_what_stands_among_strings_is_no_class(y):
     """NumPy would make strings of it, and a class of a label that is missing."""
-    with pytest.raises(TypeError, match=r"y(\[1\])? holds .* among labels that are strings, expected strings alone"):
+    with pytest.raises(TypeError, match=r"y(\[.\])? holds .* among labels that are strings, expected strings alone"):
         data.encode_labels(y)
     with pytest.raises(TypeError):
         data.as_targets(y, data.as_sequences([[0.0], [0.0, 0.0]]), isinstance(y[0], list), "labels")
 
 
-@pytest.mark.parametrize("y", [[1, "a"], [[1], ["a"]], [[1], [b"a"]], [np.array(["2020"], "M8[D]"), np.array([1.5])]])
+@pytest.mark.parametrize("y", [[[1], ["a"]], [[1], [b"a"]], [np.array(["2020"], "M8[D]"), np.array([1.5])]])
 def test_what_stands_among_integers_is_no_label(y):
     with pytest.raises(TypeError, match="expected integer labels from 0, or strings"):
         data.encode_labels(y)
