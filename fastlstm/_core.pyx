@@ -920,7 +920,8 @@ def softmax_cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not No
     loss = <double *>_array(losses, "losses", cnp.NPY_FLOAT64, _of(rows), True)
     for n in range(rows):
         if label[n] >= classes:
-            raise ValueError(f"label {label[n]} at position {n} is outside the {classes} classes of the logits")
+            raise ValueError(f"label {label[n]} at position {n} is outside the {classes} classes of the logits, "
+                             f"expected at most {classes - 1}")
     with nogil:
         fl_softmax_cross_entropy(dtype, rows, classes, logits_data, label, weights_data, gradients, loss, threads)
 
@@ -961,7 +962,7 @@ def ctc(cnp.ndarray logits not None, cnp.ndarray labels not None, cnp.ndarray la
             label = run.labels[b * run.max_labels + k]
             if label < 0 or label >= run.classes or label == blank:
                 raise ValueError(f"label {label} at [{b}, {k}] is not one of the {run.classes} classes, or is the "
-                                 f"blank, {blank}")
+                                 f"blank, {blank}: expected another from 0 to {run.classes - 1}")
     run.workspace = workspace.reserve(fl_ctc_workspace(dtype, &run))
     with nogil:
         fl_ctc(dtype, &run)
@@ -1194,8 +1195,9 @@ cdef class Stream:
             _cell(&stage.cell, cell, NO_MORE if more is None else more, self.kind, hidden, 0)
             gates = 3 if stage.cell.coupled else 4
             lstm.cell = &stage.cell
-        if recurrent != (stage.cell.projection if cell is not None and stage.cell.projection else hidden):
-            raise ValueError(f"h has shape {_shape(h)}, which does not fit the cell")
+        outputs = stage.cell.projection if cell is not None and stage.cell.projection else hidden
+        if recurrent != outputs:
+            raise ValueError(f"h has shape {_shape(h)}, expected {outputs} columns, as many as the cell puts out")
         lstm.weight_ih = _array(weight_ih, "weight_ih", self.kind, _of2(gates * hidden, inputs), False)
         lstm.weight_hh = _array(weight_hh, "weight_hh", self.kind, _of2(gates * hidden, recurrent), False)
         lstm.bias_ih = _optional(bias_ih, "bias_ih", self.kind, _of(gates * hidden), False)

@@ -166,7 +166,8 @@ def _encoded(flat: Array, blank: int, classes: list[str] | None, name: str) -> t
         classes = [str(label) for label in np.unique(flat)]
         if blank > len(classes):
             raise ValueError(
-                f"blank is {blank}, but {name} has only {len(classes)} labels, and so {len(classes) + 1} classes"
+                f"blank is {blank}, but {name} has only {len(classes)} labels, and so {len(classes) + 1} classes: "
+                f"expected 0 to {len(classes)}"
             )
         classes.insert(blank, "")
     index = {label: k for k, label in enumerate(classes)}

@@ -163,7 +163,9 @@ class Model:
         """
         if self.input_size is not None:
             if input_size != self.input_size:
-                raise ValueError(f"the model is built for {self.input_size} features, got {input_size}")
+                raise ValueError(
+                    f"input_size is {input_size}, expected {self.input_size}, for which the model is built"
+                )
             return
         signal = connect(self.layers, input_size)[-1]
         size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self.layers))

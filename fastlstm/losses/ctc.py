@@ -152,5 +152,7 @@ def _numbers(out: Array, target: Array) -> Array:
         )
     there = target >= 0
     if (there[:, 1:] & ~there[:, :-1]).any():
-        raise ValueError("labels follow the padding of a case in target: padding (-100) stands behind its labels only")
+        raise ValueError(
+            "labels follow the padding of a case in target: padding (-100) must stand behind its labels only"
+        )
     return np.asarray(there.sum(axis=1, dtype=np.int64))
