@@ -300,7 +300,7 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
     Raises
     ------
     TypeError
-        If the labels are neither integers nor strings.
+        If the labels are neither integers nor strings, or other things stand among strings, such as nan.
     ValueError
         If a string is not among the classes.
 

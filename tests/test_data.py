@@ -439,17 +439,17 @@ def test_string_labels_of_steps():
 @pytest.mark.parametrize(
     "y",
     [
-        *(
-            ["a", 1],
-            [1, "a"],
-            ["a", float("nan")],
-            [float("nan"), "a"],
-            ["a", b"x"],
-            ["a", None],
-            [["a"], [1]],
-            [["a"], ["b", 1.5]],
-        ),
-        *(np.array(["a", np.nan], object), np.array([None, "a"], object), [np.array([np.nan, "a"], object), ["b"]]),
+        ["a", 1],
+        [1, "a"],
+        ["a", float("nan")],
+        [float("nan"), "a"],
+        ["a", b"x"],
+        ["a", None],
+        [["a"], [1]],
+        [["a"], ["b", 1.5]],
+        np.array(["a", np.nan], object),
+        np.array([None, "a"], object),
+        [np.array([np.nan, "a"], object), ["b"]],
     ],
 )
 def test_what_stands_among_strings_is_no_class(y):

@@ -1,9 +1,9 @@
 /* kernels/simd.h - the vector type V of `real` numbers, and the few operations that are not plain C on it.
  *
- * V is a GCC/Clang vector type (one `real` where the compiler has none, or with -DFL_SCALAR), so + - * / and casts between V and the integer
- * vector VI are the language's own. What is spelt out here is what must not be left to the compiler: the fused
- * multiply-add (contraction is off, so that every copy of a kernel rounds the same way), and minimum and maximum with a
- * defined answer for NaN.
+ * V is a GCC/Clang vector type (one `real` where the compiler has none, or with -DFL_SCALAR), so + - * / and casts
+ * between V and the integer vector VI are the language's own. What is spelt out here is what must not be left to the
+ * compiler: the fused multiply-add (contraction is off, so that every copy of a kernel rounds the same way), and minimum
+ * and maximum with a defined answer for NaN.
  *
  *   LANES  elements of V      ROWS  batch rows of a register tile      COLS  vectors across a register tile
  *
