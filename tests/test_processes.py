@@ -252,7 +252,7 @@ if sys.argv[1] not in multiprocessing.get_all_start_methods():
     sys.exit()
 context = multiprocessing.get_context(sys.argv[1])
 expected = digest(2)
-for _ in range(max(1, int(sys.argv[2]) // 5)):
+for _ in range(int(sys.argv[2])):
     with context.Pool(2) as pool:
         assert set(pool.map(digest, [1, 2, 3, 2, 4])) == {expected}
     with context.Pool(1) as pool:  # one worker, whose first work this is
@@ -271,7 +271,7 @@ if sys.argv[1] not in multiprocessing.get_all_start_methods():
     print("done")
     sys.exit()
 expected = digest(2)
-for _ in range(max(1, int(sys.argv[2]) // 5)):
+for _ in range(int(sys.argv[2])):
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(sys.argv[1])) as pool:
         assert set(pool.map(digest, [1, 2, 3, 2, 4])) == {expected}
 """
@@ -285,7 +285,7 @@ def test_joblib(folder: Path, backend: str, times: int) -> None:
     code = """
 from joblib import Parallel, delayed, parallel_config
 expected = digest(2)
-for _ in range(max(1, int(sys.argv[2]) // 5)):
+for _ in range(int(sys.argv[2])):
     got = Parallel(n_jobs=2, backend=sys.argv[1])(delayed(digest)(n) for n in (1, 2, 3, 2, None))
     assert set(got) == {expected}
 if sys.argv[1] == "loky":  # it tells its workers how many threads each may have
