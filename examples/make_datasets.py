@@ -1,6 +1,6 @@
-"""Make the two data files of fastlstm/datasets from their originals, and check that nothing is lost.
+"""Make the two data files of fastlstm/data/datasets from their originals, and check that nothing is lost.
 
-    python examples/make_datasets.py japanese_vowels.npz Steel_industry_data.csv fastlstm/datasets
+    python examples/make_datasets.py japanese_vowels.npz Steel_industry_data.csv fastlstm/data/datasets
 
 The first file holds the padded arrays X_train (270, 29, 12), lengths_train, y_train (from 0) and the same for
 test (370 utterances), as the UEA archive gives the Japanese vowels; the second is the CSV file of UCI.

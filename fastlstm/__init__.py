@@ -3,7 +3,7 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from ._openmp import keep_in_children, never_sleeps, short_waits
+from .runtime.openmp import keep_in_children, never_sleeps, short_waits
 
 try:
     with short_waits():
@@ -13,19 +13,17 @@ try:
         _core.always_wake(never_sleeps())
         keep_in_children(_core.openmp_max_threads, _core.set_openmp_max_threads)
 except ImportError as error:
-    from ._import_errors import why
+    from .runtime.import_errors import why
 
     raise ImportError(why(error)) from error
 
-from . import callbacks, data, datasets, losses, optimizers, reference, schedules
+from . import data, losses, optimizers, schedules
 from ._version import __version__
-from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
-from .checkpoint import Checkpoint, CheckpointError
-from .config import get_num_threads, set_num_threads, show_config
-from .data import Standardizer, split, windows
-from .decoding import ctc_decode
-from .generation import generate
-from .history import History
+from .data import Standardizer, datasets, split, windows
+from .formats.model_file import load
+from .formats.torch import from_torch
+from .inference.generation import generate
+from .inference.stream import Stream
 from .layers import (
     LSTM,
     Activation,
@@ -40,18 +38,21 @@ from .layers import (
     MeanPool,
     Reverse,
 )
-from .loading import load
-from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile
+from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile, ctc_decode
 from .model import Model
 from .optimizers import SGD, Adam, AdamW, RMSprop
-from .pytorch import from_torch
+from .runtime.config import get_num_threads, set_num_threads, show_config
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
-from .stream import Stream
-from .training import TrainingDiverged
+from .training import callbacks
+from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from .training.callbacks.checkpoint import Checkpoint, CheckpointError
+from .training.history import History
+from .training.loop import TrainingDiverged
 
 if _TYPE_CHECKING:
-    from .keras import from_keras
-    from .onnx import from_onnx
+    from . import reference
+    from .formats.keras import from_keras
+    from .formats.onnx import from_onnx
 
 __all__ = [
     "CTC",
@@ -115,15 +116,20 @@ __all__ = [
     "windows",
 ]
 
-# Readers of other libraries' files: imported when they are asked for, as few programs do.
-_LATE = {"from_keras": "keras", "from_onnx": "onnx"}
+# What few programs ask for is imported when they do: readers of other libraries' files, the specification in NumPy.
+_LAZY = {"from_keras": "formats.keras", "from_onnx": "formats.onnx", "reference": "reference"}
 
 
 def __getattr__(name: str) -> object:
-    if name in _LATE:
-        return getattr(_import_module(f"{__name__}.{_LATE[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _LAZY[name]
+    return (
+        _import_module(f"{__name__}.{name}")
+        if module is None
+        else getattr(_import_module(f"{__name__}.{module}"), name)
+    )
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *_LAZY})

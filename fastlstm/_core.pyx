@@ -12,8 +12,7 @@ from libc.math cimport isfinite
 cimport numpy as cnp
 import numpy as np
 
-from .cell import NORM_EPS
-from .reference import NO_MORE
+from .cell import NO_MORE, NORM_EPS
 
 cnp.import_array()
 
@@ -1286,7 +1285,7 @@ cdef class Stream:
         cdef ptrdiff_t bad
         if not (isinstance(x, np.ndarray) and cnp.PyArray_TYPE(x) == kind and cnp.PyArray_ISCARRAY_RO(x)):
             if type(x) is not np.ndarray or x.dtype.kind not in ("iu" if kind == cnp.NPY_INT64 else "fiub"):
-                from .sequences import real_numbers  # here: that module imports this one
+                from ._arrays import real_numbers
                 x = real_numbers(x, kind == cnp.NPY_INT64, "x")
             self._check_shape(x, shape)
             with np.errstate(over="ignore"):
@@ -1386,7 +1385,7 @@ cdef class Stream:
         cdef cnp.ndarray a, answer
         cdef ptrdiff_t steps
         if not isinstance(x, np.ndarray):
-            from .sequences import real_numbers
+            from ._arrays import real_numbers
             x = real_numbers(x, self.stages[0].kind == EMBEDDING, "x")
         shape = x.shape
         if len(shape) < 2 or shape[0] != self.batch or shape[1] < 1:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
 
 from .activations import SIGMOID, TANH, Activation
 
-__all__ = ["NORM_EPS", "PLAIN", "Cell"]
+__all__ = ["NORM_EPS", "NO_MORE", "PLAIN", "Cell", "CellWeights"]
+
+Array = npt.NDArray[Any]
 
 NORM_EPS = 1e-5
 """Added to the variance in layer normalisation, as in Ba et al.'s code and torch.nn.LayerNorm."""
@@ -48,3 +53,28 @@ class Cell:
 
 PLAIN = Cell()
 """Today's LSTM: forget gates, sigmoid and tanh, nothing else."""
+
+
+class CellWeights(NamedTuple):
+    """The weights of a cell other than those of its gates; None for those that the cell has not.
+
+    H is the hidden size, P the size of h with a projection.
+    """
+
+    weight_hr: Array | None = None
+    """(P, H): projects the cell's output to h_t of size P (Sak et al. 2014). The recurrent weights are then (4H, P)."""
+    peepholes: Array | None = None
+    """(3, H): what i, f and o see of the cell state (Gers & Schmidhuber 2000); (2, H), i and o, with coupled gates."""
+    gain_ih: Array | None = None
+    """(4H,): gain of the normalised W_ih x_t (Ba et al. 2016); the three below belong to it. bias_ih and bias_hh are
+    the biases of the two normalisations."""
+    gain_hh: Array | None = None
+    """(4H,): gain of the normalised W_hh h_(t-1)."""
+    gain_c: Array | None = None
+    """(H,): gain of the normalised cell state."""
+    bias_c: Array | None = None
+    """(H,): bias of the normalised cell state."""
+
+
+NO_MORE = CellWeights()
+"""Of cells that have no weights but those of their gates."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastlstm._version import __version__
-from fastlstm.config import show_config
+from fastlstm.runtime.config import show_config
 
 __all__ = ["main"]
 

@@ -13,35 +13,25 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from . import serialization, training
+from ._arrays import plain_array, real_numbers
 from ._checks import MANY, checkpoints, count, flag, float_type, listed, shown
-from .buffers import aligned_zeros, sealed
-from .callbacks import Callback
-from .config import resolve_threads
 from .data import SCALERS, Standardizer
-from .decoding import ctc_decode
-from .history import History
-from .inference import Metrics
-from .layers import (
-    LSTM,
-    Dense,
-    Embedding,
-    Layer,
-    LayerTape,
-    Tape,
-    connect,
-    layer_from_config,
-    mixed_seed,
-    stack_parameters,
-    takes_tokens,
-)
+from .data.sequences import Sequences, as_sequences
+from .formats import safetensors as serialization
+from .inference.evaluation import Metrics
+from .inference.stream import Stream, new_stream
+from .layers import LSTM, Dense, Embedding, Layer, LayerTape, Tape, connect, mixed_seed, stack_parameters, takes_tokens
 from .layers.skipping import backward_counting, forward_counting
+from .layers.states import State, checked_states
 from .losses import CTC, BinaryCrossEntropy, Loss, is_known
+from .losses.decoding import ctc_decode
 from .optimizers import Optimizer
 from .reference import sigmoid, softmax
-from .sequences import Sequences, as_sequences, plain_array, real_numbers
-from .states import State, checked_states
-from .stream import Stream, new_stream
+from .runtime.buffers import aligned_zeros, sealed
+from .runtime.config import resolve_threads
+from .training import loop as training
+from .training.callbacks.base import Callback
+from .training.history import History
 
 __all__ = ["Model"]
 
@@ -375,7 +365,7 @@ class Model:
             (such as ``residual`` or ``peepholes``).
         """
         self._require_built()
-        from .pytorch import to_torch_state_dict  # here: that module builds models
+        from .formats.torch import to_torch_state_dict  # here: that module builds models
 
         return to_torch_state_dict(self, prefixes)
 
@@ -407,7 +397,7 @@ class Model:
         OSError
             If the file cannot be written.
         """
-        from .onnx.writer import save_onnx  # here: that module knows all layers
+        from .formats.onnx.write import save_onnx  # here: that module knows all layers
 
         save_onnx(self, path, with_lengths=with_lengths, dtype=dtype)
 
@@ -900,7 +890,7 @@ class Model:
         state["flat_gradients"] = None
         if self.built:
             state["flat_parameters"] = self.flat_parameters.copy()
-        state["layers"] = [layer_from_config({"type": type(k).__name__, **k.get_config()}) for k in self.layers]
+        state["layers"] = [type(layer)(**layer.get_config()) for layer in self.layers]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

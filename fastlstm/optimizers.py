@@ -15,10 +15,10 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from . import _checks, _core
-from .buffers import aligned_zeros
-from .config import resolve_threads
+from ._arrays import plain_array
+from .runtime.buffers import aligned_zeros
+from .runtime.config import resolve_threads
 from .schedules import ConstantLR, Schedule, as_schedule
-from .sequences import plain_array
 
 _LARGEST_TO_SQUARE = {np.dtype(t): math.sqrt(float(np.finfo(t).max)) for t in ("float32", "float64")}
 

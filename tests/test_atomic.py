@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
-from fastlstm import atomic
+from fastlstm.formats import atomic
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX files")
 OPERATIONS = ("open", "write", "fsync", "replace", "close", "unlink", "fstat")

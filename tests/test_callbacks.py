@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastlstm.callbacks import (
+from fastlstm.optimizers import SGD
+from fastlstm.schedules import CosineLR
+from fastlstm.training.callbacks import (
     Callback,
     CSVLogger,
     EarlyStopping,
@@ -20,9 +22,7 @@ from fastlstm.callbacks import (
     ProgressBar,
     ReduceLROnPlateau,
 )
-from fastlstm.history import History
-from fastlstm.optimizers import SGD
-from fastlstm.schedules import CosineLR
+from fastlstm.training.history import History
 
 NAMES = ("loss", "accuracy", "val_loss", "val_accuracy", "lr")
 

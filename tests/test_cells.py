@@ -10,8 +10,7 @@ from helpers import FINITE_DIFFERENCE, numerical_gradient, relative_error
 
 from fastlstm import _core, reference
 from fastlstm.activations import KINDS, Activation, as_activation
-from fastlstm.cell import Cell
-from fastlstm.reference import CellWeights
+from fastlstm.cell import Cell, CellWeights
 
 Array = np.ndarray[Any, Any]
 

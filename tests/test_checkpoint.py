@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
-from fastlstm import atomic, checkpoint, run_state, serialization, shuffle
-from fastlstm.callbacks import ProgressBar
+from fastlstm.data import shuffle
+from fastlstm.formats import atomic
+from fastlstm.formats import safetensors as serialization
+from fastlstm.training import run_state
+from fastlstm.training.callbacks import ProgressBar, checkpoint
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((22, 6, 3))

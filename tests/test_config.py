@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
-from fastlstm import _core, _openmp, config
+from fastlstm import _core
+from fastlstm.runtime import config
+from fastlstm.runtime import openmp as _openmp
 
 needs_openmp = pytest.mark.skipif(not _core.openmp(), reason="built without OpenMP")
 

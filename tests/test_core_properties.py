@@ -10,8 +10,7 @@ import pytest
 from odd_inputs import NIGHTLY, arrays, checked, st
 
 from fastlstm import _core
-from fastlstm.cell import Cell
-from fastlstm.reference import CellWeights
+from fastlstm.cell import Cell, CellWeights
 
 Make = Callable[[int, int, int, type], dict[str, Any]]
 

@@ -12,9 +12,9 @@ from helpers import FINITE_DIFFERENCE, numerical_gradient, relative_error
 
 import fastlstm as fl
 from fastlstm import _core, reference
-from fastlstm.decoding import label_errors
-from fastlstm.label_sequences import as_label_sequences
+from fastlstm.data.label_sequences import as_label_sequences
 from fastlstm.losses import CTC, get_loss
+from fastlstm.losses.decoding import label_errors
 
 # Relative: float32 has the rounding of its softmax, some 1e-7 for each step; in float64 log and exp leave 1e-15.
 LOSS = {"float32": 2e-6, "float64": 1e-13}

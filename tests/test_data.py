@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fastlstm import data, sequences, shuffle
+from fastlstm import data
+from fastlstm.data import sequences, shuffle
 
 RAGGED_IS_AN_ERROR = pytest.mark.skipif(
     np.lib.NumpyVersion(np.__version__) < "1.24.0",

@@ -8,7 +8,7 @@ import pytest
 
 import fastlstm as fl
 from fastlstm.demo import power, report, run_power, run_vowels, vowels
-from fastlstm.history import History
+from fastlstm.training.history import History
 
 DAY, WEEK = 96, 672
 

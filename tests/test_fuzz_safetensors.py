@@ -16,7 +16,7 @@ pytest.importorskip("resource", reason="memory is measured by the limits of POSI
 sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
 import fuzz_safetensors
 
-from fastlstm import serialization
+from fastlstm.formats import safetensors as serialization
 
 CORPUS = sorted((Path(__file__).parent / "data" / "corpus").glob("*.safetensors"))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
-from fastlstm.generation import _draw, _uniform
+from fastlstm.inference.generation import _draw, _uniform
 from fastlstm.reference import softmax
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastlstm.history import History
+from fastlstm.training.history import History
 
 
 def recorded() -> History:

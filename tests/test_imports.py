@@ -21,12 +21,15 @@ def test_heavy_packages_are_imported_where_they_are_used(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", CODE], cwd=tmp_path, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "fastlstm" in loaded
-    assert not loaded & {"fastlstm.keras", "fastlstm.onnx"}
+    assert not loaded & {"fastlstm.formats.keras", "fastlstm.formats.onnx", "fastlstm.reference"}
     assert not loaded & {"matplotlib", "onnx", "onnxruntime", "pandas", "safetensors", "sklearn", "torch", "tqdm"}
 
 
 def test_late_names_are_there() -> None:
     assert {"from_keras", "from_onnx"} <= set(dir(fl)) and {"from_keras", "from_onnx"} <= set(fl.__all__)
-    assert fl.from_onnx.__module__ == "fastlstm.onnx.importer" and fl.from_keras.__module__ == "fastlstm.keras"
+    assert (
+        fl.from_onnx.__module__ == "fastlstm.formats.onnx.read.importer"
+        and fl.from_keras.__module__ == "fastlstm.formats.keras"
+    )
     with pytest.raises(AttributeError, match="no attribute 'from_caffe'"):
         fl.from_caffe  # noqa: B018

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastlstm import _import_errors
+from fastlstm.runtime import import_errors as _import_errors
 
 INTERPRETERS = """
 import sys

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import fastlstm as fl
-from fastlstm.run_state import Saved
+from fastlstm.training.run_state import Saved
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 

@@ -11,8 +11,8 @@ from helpers import FINITE_DIFFERENCE, TOLERANCE, numerical_gradient, relative_e
 
 import fastlstm as fl
 from fastlstm import reference
-from fastlstm.buffers import Buffers
 from fastlstm.layers import layer_from_config
+from fastlstm.runtime.buffers import Buffers
 
 STACKS: dict[str, Callable[[], list[Any]]] = {
     "last step": lambda: [fl.LSTM(5), fl.Dense(3)],

@@ -9,16 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastlstm.losses import (
-    MAE,
-    MSE,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Huber,
-    Loss,
-    Quantile,
-    get_loss,
-)
+from fastlstm.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Loss, Quantile, get_loss
 
 Array = NDArray[Any]
 

@@ -14,7 +14,7 @@ import pytest
 from helpers import in_threads
 
 import fastlstm as fl
-from fastlstm import serialization
+from fastlstm.formats import safetensors as serialization
 
 
 def classifier(**kwargs: Any) -> fl.Model:

@@ -23,8 +23,8 @@ from onnx_graphs import LSTMCase, model_of  # noqa: E402
 from fastlstm import onnx_backend, reference  # noqa: E402
 from fastlstm.activations import KINDS, Activation  # noqa: E402
 from fastlstm.cell import Cell  # noqa: E402
-from fastlstm.onnx.lstm import ACTIVATION_NAMES, TAKES_ALPHA, TAKES_BETA  # noqa: E402
-from fastlstm.onnx.operators import OPERATORS  # noqa: E402
+from fastlstm.formats.onnx.graph.lstm import ACTIVATION_NAMES, TAKES_ALPHA, TAKES_BETA  # noqa: E402
+from fastlstm.formats.onnx.graph.operators import OPERATORS  # noqa: E402
 
 FLOAT32, FLOAT64 = 2e-6, 1e-13
 """Absolute, of results of size 1 after at most 8 steps: 32 and 450 ulps. ONNX Runtime's tanh is an approximation."""

@@ -17,7 +17,7 @@ from onnx_graphs import op  # noqa: E402
 import fastlstm as fl  # noqa: E402
 from fastlstm import onnx_backend  # noqa: E402
 from fastlstm.activations import KINDS  # noqa: E402
-from fastlstm.layers import _LAYERS, LSTM  # noqa: E402
+from fastlstm.layers import LSTM, registered_layers  # noqa: E402
 
 FLOAT32 = 3e-6
 """Absolute, of outputs of size 1: 25 ulps. ONNX Runtime's tanh and exp are approximations."""
@@ -228,10 +228,10 @@ def test_every_option_of_the_lstm_is_written_or_refused_by_name(tmp_path: Path) 
 
 
 def test_every_layer_type_is_written_or_refused_by_name() -> None:
-    from fastlstm.onnx import writer
+    from fastlstm.formats.onnx import write as writer
 
     source = inspect.getsource(writer)
-    for name in _LAYERS:
+    for name in registered_layers():
         assert f'"{name}"' in source, f"{name} is neither written nor refused"
 
 

@@ -390,7 +390,7 @@ def test_the_limit_grows_with_data_and_weights() -> None:
 
 def test_a_saved_graph_is_not_trusted_either(tmp_path: Path) -> None:
     """The description in a .safetensors file is checked like an ONNX file."""
-    from fastlstm import serialization
+    from fastlstm.formats import safetensors as serialization
 
     fl.from_onnx(valid()).save(tmp_path / "m.safetensors")
     tensors, config = serialization.load(tmp_path / "m.safetensors")

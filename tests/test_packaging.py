@@ -46,7 +46,7 @@ def test_the_package_is_typed_and_has_its_data():
     folder = Path(fl.__file__).parent
     assert (folder / "py.typed").is_file()
     assert (folder / "_core.pyi").is_file()
-    data = [path for path in (folder / "datasets").iterdir() if path.suffix not in (".py", ".pyc", "")]
+    data = [path for path in (folder / "data" / "datasets").iterdir() if path.suffix not in (".py", ".pyc", "")]
     assert len(data) >= 2
     assert all(path.stat().st_size <= 500_000 for path in data)
 
@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_package_and_nothing_else():
     brought = {name for name in packaged if re.fullmatch(r"fastlstm\.(libs|dylibs)/lib(g|i|)omp[\w.-]+", name)}
     assert all(name.startswith("fastlstm/") for name in packaged - brought)
     assert len([name for name in packaged if re.fullmatch(r"fastlstm/_core\.[\w.-]*(so|pyd)", name)]) == 1
-    assert {"fastlstm/py.typed", "fastlstm/_core.pyi", "fastlstm/datasets/__init__.py"} <= packaged
+    assert {"fastlstm/py.typed", "fastlstm/_core.pyi", "fastlstm/data/datasets/__init__.py"} <= packaged
     leftovers = [name for name in packaged if re.search(r"\.(pyx|c|h|o|obj|html)$|/tests?/", name)]
     assert leftovers == []
     assert any(name.endswith("licenses/LICENSE") for name in files)

@@ -11,9 +11,9 @@ from helpers import relative_error
 
 import fastlstm as fl
 from fastlstm import reference
-from fastlstm.data import as_sequences
-from fastlstm.inference import Cases, checked_cases
-from fastlstm.pieces import Feed, count_pieces
+from fastlstm.data.sequences import as_sequences
+from fastlstm.inference.evaluation import Cases, checked_cases
+from fastlstm.inference.feeding import Feed, count_pieces
 
 
 class Recorder(fl.SGD):

@@ -11,8 +11,8 @@ import pytest
 import safetensors
 from safetensors.numpy import save_file
 
-from fastlstm import serialization
-from fastlstm.serialization import load, save
+from fastlstm.formats import safetensors as serialization
+from fastlstm.formats.safetensors import load, save
 
 CONFIG = {
     "layers": [{"type": "LSTM", "hidden_size": 3, "dropout": 0.25, "bias": True}],

@@ -14,7 +14,8 @@ import pytest
 from helpers import in_threads, run_with_children
 
 import fastlstm as fl
-from fastlstm import _core, config
+from fastlstm import _core
+from fastlstm.runtime import config
 
 # Sizes for which a team is worth waking, one walking by rows and one by units.
 PREPARE = """

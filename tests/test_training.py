@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastlstm.callbacks import Callback, EarlyStopping
-from fastlstm.data import Sequences, Standardizer, windows
+from fastlstm.data import Standardizer, windows
+from fastlstm.data.sequences import Sequences
 from fastlstm.losses import MSE, CrossEntropy, Loss, Quantile
 from fastlstm.optimizers import SGD, Adam
 from fastlstm.schedules import CosineLR
-from fastlstm.training import TrainingDiverged, evaluate, fit, predict
+from fastlstm.training.callbacks import Callback, EarlyStopping
+from fastlstm.training.loop import TrainingDiverged, evaluate, fit, predict
 
 Array = NDArray[Any]
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..callbacks import EarlyStopping
 from ..data import Standardizer, split
-from ..datasets import SteelPowerFactor, load_steel_power_factor
+from ..data.datasets import SteelPowerFactor, load_steel_power_factor
 from ..layers import LSTM, Dense, Dropout
 from ..model import Model
 from ..optimizers import AdamW
 from ..schedules import CosineLR
+from ..training.callbacks import EarlyStopping
 from .report import check_reloaded, printer, save_plot, table
 
 __all__ = ["HORIZONS", "baselines", "forecast", "make_inputs", "run_power"]

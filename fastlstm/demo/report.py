@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..loading import load
+from ..formats.model_file import load
 from ..model import Model
 
 __all__ = ["Print", "check_reloaded", "printer", "save_plot", "table"]

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Standardizer, split
-from ..datasets import JapaneseVowels, load_japanese_vowels
-from ..history import History
+from ..data.datasets import JapaneseVowels, load_japanese_vowels
 from ..layers import LSTM, Dense, Dropout, GaussianNoise
 from ..model import Model
 from ..optimizers import AdamW
 from ..schedules import CosineLR
+from ..training.history import History
 from .report import check_reloaded, printer, save_plot, table
 
 __all__ = ["run_vowels"]

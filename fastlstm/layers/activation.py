@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import _core, activations
 from .base import Array, Layer, LayerTape, Signal, Tape
+from .registry import register
 
 __all__ = ["Activation"]
 
@@ -21,6 +22,7 @@ _PARAMETERS = {
 """What the functions that have parameters call them."""
 
 
+@register
 class Activation(Layer):
     """A function of each element, or the softmax over the features, for each case or for each step.
 

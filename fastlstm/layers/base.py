@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..buffers import Buffers
+from ..runtime.buffers import Buffers
 from .skipping import Skipped
 
 __all__ = ["Layer", "LayerTape", "ParameterSpec", "Signal", "Tape"]

@@ -10,10 +10,12 @@ from .. import _core
 from .._checks import count, flag
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
 from .initializers import checked_initializer, initializer
+from .registry import register
 
 __all__ = ["Dense"]
 
 
+@register
 class Dense(Layer):
     """y = x W' + b, for each case or for each step (``torch.nn.Linear``).
 

@@ -9,10 +9,12 @@ import numpy as np
 from .. import _core
 from .._checks import below_one, flag
 from .base import Array, Layer, LayerTape, Signal, Tape
+from .registry import register
 
 __all__ = ["Dropout"]
 
 
+@register
 class Dropout(Layer):
     """Sets a share of its inputs to zero in training and scales the rest up (Srivastava et al. 2014).
 

@@ -10,10 +10,12 @@ import numpy as np
 from .. import _core
 from .._checks import count
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .registry import register
 
 __all__ = ["Embedding"]
 
 
+@register
 class Embedding(Layer):
     """A table with one trainable vector for each token; the first layer of a model that reads integers.
 

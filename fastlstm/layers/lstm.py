@@ -13,12 +13,12 @@ import numpy as np
 from .. import _core
 from .._checks import below_one, count, flag, real, shown
 from ..activations import ActivationLike
-from ..cell import PLAIN, Cell
-from ..reference import CellWeights
+from ..cell import PLAIN, Cell, CellWeights
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
 from .cells import cell_specs, cell_weights, make_cell
 from .initializers import checked_initializer, initializer, zeros
 from .merge import MERGES, join, merged_size, outputs, split
+from .registry import register
 from .seeds import mixed_seed
 
 __all__ = ["LSTM"]
@@ -44,6 +44,7 @@ class Walk(NamedTuple):
 _CELL, _INPUT = 1, 2
 
 
+@register
 class LSTM(Layer):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with forget gates (Gers et al. 2000).
 

@@ -8,10 +8,12 @@ import numpy as np
 
 from .._checks import real
 from .base import Array, Layer, LayerTape, Signal, Tape
+from .registry import register
 
 __all__ = ["Masking"]
 
 
+@register
 class Masking(Layer):
     """Makes the LSTMs behind it skip the steps whose features all have a certain value, as Keras's layer of that name.
 

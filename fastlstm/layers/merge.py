@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..buffers import Buffers
+from ..runtime.buffers import Buffers
 
 __all__ = ["MERGES", "join", "merged_size", "outputs", "split"]
 

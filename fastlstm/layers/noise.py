@@ -8,10 +8,12 @@ import numpy as np
 
 from .._checks import non_negative
 from .base import Array, Layer, LayerTape, Signal, Tape
+from .registry import register
 
 __all__ = ["GaussianNoise"]
 
 
+@register
 class GaussianNoise(Layer):
     """Adds normal noise to its inputs in training, so that a small training set is never seen twice the same.
 

@@ -12,6 +12,7 @@ from .. import _core
 from .._checks import count
 from ..activations import TANH
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .registry import register
 
 __all__ = ["AttentionPool", "LastStep", "MaxPool", "MeanPool", "Pool"]
 
@@ -69,6 +70,7 @@ class Pool(Layer):
         return {}
 
 
+@register
 class LastStep(Pool):
     """The last valid step of each case.
 
@@ -79,12 +81,14 @@ class LastStep(Pool):
     kind = "last"
 
 
+@register
 class MeanPool(Pool):
     """The mean of the valid steps of each case, summed in float64."""
 
     kind = "mean"
 
 
+@register
 class MaxPool(Pool):
     """The largest value of each feature over the valid steps of each case.
 
@@ -97,6 +101,7 @@ class MaxPool(Pool):
         return {"index": mine.buffers.get("index", (len(x), self.size), np.int64)} if tape.training else {}
 
 
+@register
 class AttentionPool(Pool):
     """A weighted mean of the valid steps of each case, whose weights are learnt from what the steps hold.
 

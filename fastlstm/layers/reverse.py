@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Layer, LayerTape, Signal, Tape
+from .registry import register
 
 __all__ = ["Reverse"]
 
 
+@register
 class Reverse(Layer):
     """Puts the last step of each series first; padding beyond a case's length stays where it is, as zeros.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..buffers import Buffers
+from ..runtime.buffers import Buffers
 
 if TYPE_CHECKING:
     from .base import Layer, LayerTape, Tape

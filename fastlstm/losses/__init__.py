@@ -16,20 +16,25 @@ from __future__ import annotations
 from typing import Any
 
 from .._checks import shown
-from .base import Loss
+from .base import Head, Loss
+from .batch import Batch
 from .cross_entropy import CrossEntropy
 from .ctc import CTC
+from .decoding import ctc_decode
 from .elementwise import MAE, MSE, BinaryCrossEntropy, Huber, Quantile
 
 __all__ = [
     "CTC",
     "MAE",
     "MSE",
+    "Batch",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "Head",
     "Huber",
     "Loss",
     "Quantile",
+    "ctc_decode",
     "get_loss",
     "is_known",
 ]

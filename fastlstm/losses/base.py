@@ -1,34 +1,39 @@
-"""What every loss is, and which positions of a batch it counts with which weight."""
+"""What every loss is: a value and a gradient, and all that follows from it - which targets, which answers."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
-from .._checks import shown
+from .._typing import Array
+from ..data.label_sequences import LabelSequences
+from ..data.sequences import Sequences
+from ..data.targets import Targets, as_targets
+from .batch import Batch, check_arrays
 
-__all__ = [
-    "Array",
-    "Loss",
-    "check_arrays",
-    "padding",
-    "position_weights",
-    "total_weight",
-    "weighted_sum",
-    "without_weight",
-]
+__all__ = ["BuiltInLoss", "Head", "Loss", "softmax"]
 
-Array = NDArray[Any]
+
+class Head(NamedTuple):
+    """What the end of a model puts out, for the loss to compare the targets with."""
+
+    outputs: int
+    """Features of the output."""
+    per_step: bool
+    """Whether there is an output for each step, (batch, time, outputs)."""
+    dtype: DTypeLike
+    scaled: bool = False
+    """Whether the model has a target scaler."""
 
 
 class Loss:
     """Base class of the losses; subclass it to write your own.
 
     A subclass sets the class attributes and implements `__call__`; overriding `value` saves the gradient
-    during validation, overriding `metric` (with `metric_name`) reports a second figure beside the loss.
+    during validation, overriding `metric` (with `metric_name`) reports a second figure with the loss.
 
     Attributes
     ----------
@@ -39,11 +44,19 @@ class Loss:
         time, K), or int64 sequences of labels of their own lengths, (batch, L), padded with -100.
     metric_name : str or None
         Name of what `metric` measures, such as ``"accuracy"``; None if there is no metric.
+    aligned : bool
+        Whether each target belongs to one position of the output, so that they can be compared one by one.
+    metric_per_output : bool
+        Whether `metric` can also be taken of single outputs with a target each.
     """
 
     name: ClassVar[str] = "custom"
     kind: ClassVar[Literal["labels", "values", "sequences"]] = "values"
     metric_name: ClassVar[str | None] = None
+    aligned: ClassVar[bool] = True
+    metric_per_output: ClassVar[bool] = False
+
+    # ------------------------------------------------------------------------------------ value and gradient
 
     def __call__(
         self,
@@ -54,7 +67,7 @@ class Loss:
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float, Array]:
-        """Loss of a batch and its gradient.
+        """Compute the loss of a batch and its gradient.
 
         Parameters
         ----------
@@ -89,7 +102,7 @@ class Loss:
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float]:
-        """`total` and `weight_sum` as `__call__` returns them, without the gradient."""
+        """Compute `total` and `weight_sum` as `__call__` returns them, without the gradient."""
         total, weight_sum, _ = self(out, target, lengths, weight, n_threads=n_threads)
         return total, weight_sum
 
@@ -101,7 +114,7 @@ class Loss:
         weight: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[float, float]:
-        """Weighted sum of the metric over the positions that count, and the sum of the weights.
+        """Compute the weighted sum of the metric over the positions that count, and the sum of the weights.
 
         Parameters
         ----------
@@ -112,6 +125,53 @@ class Loss:
         """
         raise NotImplementedError
 
+    # ------------------------------------------------------------------------------------ targets
+
+    def as_targets(
+        self,
+        y: ArrayLike,
+        inputs: Sequences,
+        head: Head,
+        *,
+        classes: list[str] | None = None,
+        weight: Array | None = None,
+        name: str = "y",
+    ) -> Targets | LabelSequences:
+        """Wrap the targets of a model without copying them, and check that they suit the inputs and the model.
+
+        Parameters
+        ----------
+        y : array or list of arrays
+            As `Model.fit` takes them.
+        inputs : Sequences
+            The inputs that `y` belongs to.
+        head : Head
+            What the model puts out.
+        classes : list of str, optional
+            What the labels stand for; string labels become indices into it.
+        weight : array (n,) or (n, T), optional
+            Weight of each case or step; values of weight 0 are not looked at.
+        name : str
+            What error messages call `y`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they do not suit each other; the message says what would.
+        """
+        kind: Literal["labels", "values"] = "labels" if self.kind == "labels" else "values"
+        targets = as_targets(y, inputs, head.per_step, kind, classes, weight=weight, dtype=head.dtype, name=name)
+        if self.kind == "labels":
+            _check_label_outputs(targets, head.outputs)
+        else:
+            self.check_outputs(head.outputs, targets.n_outputs)
+        self.check_values(targets, name)
+        if head.scaled and self.metric_name == "accuracy":
+            raise ValueError(
+                f"a target_scaler is for regression; loss={self.name!r} needs targets as they are: set it to None"
+            )
+        return targets
+
     def check_outputs(self, features: int, columns: int) -> None:
         """Raise ValueError if targets of `columns` values do not suit a model of `features` outputs."""
         if features != columns:
@@ -120,8 +180,68 @@ class Loss:
                 f"the last layer must have {columns} outputs, for example fl.Dense({columns})"
             )
 
+    def check_values(self, targets: Targets, name: str) -> None:
+        """Raise ValueError if the values of the targets are not such as the loss compares with."""
+
+    def check_cases(
+        self, targets: Targets | LabelSequences, inputs: Sequences, weight: Array | None, name: str = "y"
+    ) -> None:
+        """Raise ValueError if a case that has weight cannot be learnt from."""
+
+    def weight_per_step(self, head: Head) -> bool:
+        """Tell whether a weight can be given for each step."""
+        return head.per_step
+
+    def class_count(self, targets: Targets | LabelSequences, outputs: int) -> int | None:
+        """Return the number of classes between which the targets choose; None if they choose between none."""
+        return outputs if self.kind == "labels" else None
+
+    def class_labels(self, y: Array) -> Array:
+        """Return the class index of each target, -100 for those that are ignored; for losses with a `class_count`."""
+        return y
+
+    def strata(self, targets: Targets | LabelSequences) -> Array | None:
+        """Return a label (n,) for each case, of which every part of the data should get its share; None if none."""
+        if self.kind == "labels" and not targets.per_step:
+            return targets.batch(slice(0, len(targets)), 1)
+        return None
+
+    def counted(self, y: Array, out: Array, lengths: Array | None) -> tuple[Array, Array]:
+        """Return targets (N,) or (N, K) and outputs (N, F) of the positions that count, as copies."""
+        counts = y >= 0 if self.kind == "labels" else np.isfinite(y).all(axis=-1)
+        if out.ndim == 3 and lengths is not None:
+            counts &= np.arange(out.shape[1]) < lengths[:, None]
+        return y[counts], out[counts]
+
+    # ------------------------------------------------------------------------------------ answers
+
+    def probabilities(self, out: Array) -> Array:
+        """Turn what a model puts out into probabilities.
+
+        Raises
+        ------
+        ValueError
+            If the loss is one of regression.
+        """
+        if self.metric_name != "accuracy":
+            raise ValueError(f"this model was trained for regression (loss={self.name!r}): use predict")
+        return softmax(out)
+
+    def decide(self, out: Array | list[Array], lengths: ArrayLike | None, classes: Sequence[str] | None) -> Any:
+        """Turn what a model puts out, an array or a list of one for each case, into the most probable classes."""
+        if isinstance(out, list):
+            return [self.decide_positions(self.probabilities(one), classes) for one in out]
+        return self.decide_positions(self.probabilities(out), classes)
+
+    def decide_positions(self, probabilities: Array, classes: Sequence[str] | None) -> Array:
+        """Choose the most probable class of each position: indices, or their names where there are names."""
+        index: Array = probabilities.argmax(axis=-1)
+        return index if classes is None else np.asarray(classes)[index]
+
+    # ------------------------------------------------------------------------------------ files
+
     def get_config(self) -> dict[str, Any]:
-        """Name and arguments, fit for JSON; `get_loss` makes the same loss from it."""
+        """Return name and arguments, fit for JSON; `get_loss` makes the same loss from it."""
         return {"name": self.name}
 
     def __repr__(self) -> str:
@@ -129,66 +249,75 @@ class Loss:
         return f"{type(self).__name__}({arguments})"
 
 
-def check_arrays(out: Array, target: Array, lengths: Array | None, weight: Array | None) -> None:
-    """Raise TypeError or ValueError unless these are arrays such as `Loss.__call__` takes, but for the shapes."""
-    for name, value, kinds in (("out", out, "f"), ("target", target, "fiub"), ("weight", weight, "fiub")):
-        if value is not None and (not isinstance(value, np.ndarray) or value.dtype.kind not in kinds):
-            raise TypeError(f"{name} must be a NumPy array of real numbers, got {shown(value)}")
-    if out is None or target is None:
-        raise TypeError("out and target must be NumPy arrays, got None")
-    if out.ndim not in (2, 3) or out.dtype not in (np.float32, np.float64):
+class BuiltInLoss(Loss):
+    """Base class of this package's losses: the arguments are checked here, once, and go on as a `Batch`."""
+
+    def __call__(
+        self,
+        out: Array,
+        target: Array,
+        lengths: Array | None = None,
+        weight: Array | None = None,
+        *,
+        n_threads: int | None = None,
+    ) -> tuple[float, float, Array]:
+        batch = Batch(out, target, lengths, weight)
+        check_arrays(batch)
+        return self.gradient_of(batch, n_threads)
+
+    def value(
+        self,
+        out: Array,
+        target: Array,
+        lengths: Array | None = None,
+        weight: Array | None = None,
+        *,
+        n_threads: int | None = None,
+    ) -> tuple[float, float]:
+        batch = Batch(out, target, lengths, weight)
+        check_arrays(batch)
+        return self.value_of(batch, n_threads)
+
+    def metric(
+        self,
+        out: Array,
+        target: Array,
+        lengths: Array | None = None,
+        weight: Array | None = None,
+        scale: Array | None = None,
+    ) -> tuple[float, float]:
+        batch = Batch(out, target, lengths, weight)
+        check_arrays(batch)
+        return self.metric_of(batch, scale)
+
+    def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
+        """Compute what `__call__` returns."""
+        raise NotImplementedError
+
+    def value_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float]:
+        """Compute what `value` returns."""
+        raise NotImplementedError
+
+    def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
+        """Compute what `metric` returns."""
+        raise NotImplementedError
+
+
+def softmax(scores: Array) -> Array:
+    """Return exp(z - max z) / sum exp(z - max z) over the last axis, in NumPy."""
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p: Array = e / e.sum(axis=-1, keepdims=True)
+    return p
+
+
+def _check_label_outputs(targets: Targets, outputs: int) -> None:
+    if outputs < 2:
         raise ValueError(
-            f"out must be float32 or float64, (batch, features) or (batch, time, features), got {out.dtype} of shape "
-            f"{out.shape}"
+            "loss='cross_entropy' needs one output per class and the model has 1: give the last layer an "
+            "output for each class, or use loss='binary_cross_entropy' with targets of 0 and 1"
         )
-    if lengths is None:
-        return
-    if not isinstance(lengths, np.ndarray) or lengths.shape != out.shape[:1] or lengths.dtype.kind not in "iu":
-        raise ValueError(f"lengths must be an array of {len(out)} integers, got {shown(lengths)}")
-
-
-def padding(out: Array, lengths: Array | None) -> Array | None:
-    """Mask (batch, time) of the steps beyond each length; None if there are none."""
-    if lengths is None or out.ndim == 2:
-        return None
-    return np.asarray(np.arange(out.shape[1]) >= lengths[:, None])
-
-
-def position_weights(shape: tuple[int, ...], ignored: Array | None, weight: Array | None) -> Array | None:
-    """float64 weight of each position, 0 where ignored; None if all are 1."""
-    if weight is None:
-        return None if ignored is None else (~ignored).astype(np.float64)
-    if weight.shape != shape and weight.shape != shape[:1]:
-        raise ValueError(f"weight must have shape {shape} or {shape[:1]}, got {weight.shape}")
-    weights = np.empty(shape)
-    with np.errstate(over="ignore"):  # of what total_weight refuses
-        weights[...] = weight if weight.shape == shape else weight.reshape(-1, *[1] * (len(shape) - 1))
-    if ignored is not None:
-        weights[ignored] = 0.0
-    return weights
-
-
-def total_weight(weights: Array | None, positions: int) -> float:
-    """Sum of the weights of so many positions; ValueError if it is not finite."""
-    if weights is None:
-        return float(positions)
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(weights.sum())
-    if not math.isfinite(total):
-        raise ValueError(f"weight must hold finite numbers with a finite sum, got a sum of {total}")
-    return total
-
-
-def without_weight(weights: Array | None) -> Array | None:
-    """Mask of the positions of weight 0; None if there are none."""
-    if weights is None or weights.all():
-        return None
-    return np.asarray(weights == 0)
-
-
-def weighted_sum(rows: Array, weights: Array | None) -> tuple[float, float]:
-    """Sum of ``weights * rows`` and of the weights, in float64."""
-    total = total_weight(weights, rows.size)
-    if weights is None:
-        return float(rows.sum(dtype=np.float64)), total
-    return float((rows * weights).sum()), total
+    if targets.n_outputs > outputs or (targets.classes is not None and targets.n_outputs != outputs):
+        raise ValueError(
+            f"y has {targets.n_outputs} classes and the model puts out {outputs}: the last layer must have "
+            f"{targets.n_outputs} outputs, for example fl.Dense({targets.n_outputs})"
+        )

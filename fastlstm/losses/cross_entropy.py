@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _core
-from ..buffers import Buffers
-from ..config import resolve_threads
-from ..targets import IGNORE
-from .base import Array, Loss, check_arrays, padding, position_weights, total_weight, weighted_sum
+from .._typing import Array
+from ..data.targets import IGNORE
+from ..runtime.buffers import Buffers
+from ..runtime.config import resolve_threads
+from .base import BuiltInLoss
+from .batch import Batch, padding, position_weights, total_weight, weighted_sum
 
 __all__ = ["CrossEntropy"]
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(BuiltInLoss):
     """Softmax cross-entropy of class scores and integer labels: ``-log softmax(out)[label]``.
 
     `out` holds one score (logit) per class, `target` int64 labels from 0; -100 marks positions to ignore. The
@@ -27,60 +29,27 @@ class CrossEntropy(Loss):
     def __init__(self) -> None:
         self._buffers = Buffers()
 
-    def __call__(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, float, Array]:
-        check_arrays(out, target, lengths, weight)
-        d_out = self._buffers.get("d_out", out.shape, out.dtype)
-        total, weight_sum = self._compute(out, target, lengths, weight, d_out, n_threads)
+    def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
+        d_out = self._buffers.get("d_out", batch.out.shape, batch.out.dtype)
+        total, weight_sum = self._compute(batch, d_out, n_threads)
         return total, weight_sum, d_out
 
-    def value(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, float]:
-        check_arrays(out, target, lengths, weight)
-        return self._compute(out, target, lengths, weight, None, n_threads)
+    def value_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float]:
+        return self._compute(batch, None, n_threads)
 
-    def metric(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        scale: Array | None = None,
-    ) -> tuple[float, float]:
-        check_arrays(out, target, lengths, weight)
-        labels = _counted_labels(out, target, lengths)
-        right = np.argmax(out, axis=-1) == labels
-        return weighted_sum(right, position_weights(labels.shape, labels < 0, weight))
+    def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
+        labels = _counted_labels(batch)
+        right = np.argmax(batch.out, axis=-1) == labels
+        return weighted_sum(right, position_weights(labels.shape, labels < 0, batch.weight))
 
-    def _compute(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None,
-        weight: Array | None,
-        d_out: Array | None,
-        n_threads: int | None,
-    ) -> tuple[float, float]:
-        labels = _counted_labels(out, target, lengths)
+    def _compute(self, batch: Batch, d_out: Array | None, n_threads: int | None) -> tuple[float, float]:
+        out = batch.out
+        labels = _counted_labels(batch)
         classes = out.shape[-1]
         if labels.size and labels.max() >= classes:
             raise ValueError(f"label {labels.max()} is out of range, expected 0 to {classes - 1} ({classes} outputs)")
         ignored = labels < 0
-        weights = position_weights(labels.shape, ignored if ignored.any() else None, weight)
+        weights = position_weights(labels.shape, ignored if ignored.any() else None, batch.weight)
         weight_sum = total_weight(weights, labels.size)
         # Dividing the weights by their sum lets the kernel write the final gradient, without another pass
         # over it.
@@ -103,13 +72,14 @@ class CrossEntropy(Loss):
         return float(losses.sum()) * weight_sum, weight_sum
 
 
-def _counted_labels(out: Array, target: Array, lengths: Array | None) -> Array:
-    """Contiguous int64 labels with -100 at the steps that do not count."""
+def _counted_labels(batch: Batch) -> Array:
+    """Return contiguous int64 labels with -100 at the steps that do not count."""
+    out, target = batch.out, batch.target
     if target.shape != out.shape[:-1] or target.dtype.kind not in "iu":
         raise ValueError(
             f"target must be integer labels of shape {out.shape[:-1]} for an output of shape {out.shape}, "
             f"got {target.dtype} of shape {target.shape}"
         )
     labels = np.ascontiguousarray(target, np.int64)
-    beyond = padding(out, lengths)
+    beyond = padding(out, batch.lengths)
     return labels if beyond is None else np.where(beyond, IGNORE, labels)

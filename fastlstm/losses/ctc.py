@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import _checks, _core
-from ..buffers import Buffers
-from ..config import resolve_threads
-from ..decoding import best_path, label_errors
-from .base import Array, Loss, check_arrays, position_weights, total_weight
+from .._typing import Array
+from ..data.label_sequences import LabelSequences, as_label_sequences
+from ..data.sequences import Sequences
+from ..data.targets import Targets
+from ..runtime.buffers import Buffers
+from ..runtime.config import resolve_threads
+from .base import BuiltInLoss, Head, softmax
+from .batch import Batch, position_weights, total_weight
+from .decoding import best_path, ctc_decode, label_errors
 
 __all__ = ["CTC", "steps_needed"]
 
+_CASES_AT_ONCE = 4096
 
-class CTC(Loss):
+
+class CTC(BuiltInLoss):
     """Connectionist temporal classification: from series to shorter sequences of labels (Graves et al. 2006).
 
     The model answers at each step with one score for each label and one for the *blank*, no label. A path, one of
@@ -44,6 +53,7 @@ class CTC(Loss):
     name = "ctc"
     kind = "sequences"
     metric_name = "label_error_rate"
+    aligned = False
 
     def __init__(self, blank: int = 0, zero_infinity: bool = False) -> None:
         self.blank = _checks.count("blank", blank, least=0)
@@ -51,63 +61,87 @@ class CTC(Loss):
         self._buffers = Buffers()
         self._workspace = _core.Workspace()
 
-    def __call__(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, float, Array]:
-        """As `Loss.__call__`; target is int64 (batch, L), each case's labels followed by -100, weight (batch,).
+    def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
+        """Compute loss and gradient; target is int64 (batch, L), each case's labels followed by -100, weight (batch,).
 
         Without `zero_infinity` the total is infinite if labels have no room; the gradient of such a case is zero.
         """
-        check_arrays(out, target, lengths, weight)
-        d_out = self._buffers.get("d_out", out.shape, out.dtype)
-        total, weight_sum = self._compute(out, target, lengths, weight, d_out, n_threads)
+        d_out = self._buffers.get("d_out", batch.out.shape, batch.out.dtype)
+        total, weight_sum = self._compute(batch, d_out, n_threads)
         return total, weight_sum, d_out
 
-    def value(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, float]:
-        check_arrays(out, target, lengths, weight)
-        return self._compute(out, target, lengths, weight, None, n_threads)
+    def value_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float]:
+        return self._compute(batch, None, n_threads)
 
-    def metric(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        scale: Array | None = None,
-    ) -> tuple[float, float]:
-        check_arrays(out, target, lengths, weight)
+    def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
+        out, target, lengths, weight = batch
         numbers = _numbers(out, target)
         weights = np.ones(len(out)) if weight is None else weight
         expected = [row[:number] for row, number in zip(target, numbers, strict=True)]
         errors = label_errors(best_path(out, lengths, self.blank), expected)
         return float((weights * errors).sum()), float((weights * numbers).sum())
 
+    def as_targets(
+        self,
+        y: ArrayLike,
+        inputs: Sequences,
+        head: Head,
+        *,
+        classes: list[str] | None = None,
+        weight: Array | None = None,
+        name: str = "y",
+    ) -> LabelSequences:
+        if not head.per_step:
+            raise ValueError(
+                "loss='ctc' needs an output for each step and the model puts out one for each case: make the last LSTM "
+                "return_sequences=True, and leave pooling out"
+            )
+        if head.scaled:
+            raise ValueError("a target_scaler is for regression; loss='ctc' needs labels as they are: set it to None")
+        targets = as_label_sequences(y, len(inputs), self.blank, classes, name=name)
+        if targets.n_outputs > head.outputs or (targets.classes and targets.n_outputs != head.outputs):
+            raise ValueError(
+                f"{name} and the blank are {targets.n_outputs} classes and the model puts out {head.outputs}: the "
+                f"last layer must have {targets.n_outputs} outputs, for example fl.Dense({targets.n_outputs})"
+            )
+        return targets
+
+    def weight_per_step(self, head: Head) -> bool:
+        return False
+
+    def check_cases(
+        self, targets: Targets | LabelSequences, inputs: Sequences, weight: Array | None, name: str = "y"
+    ) -> None:
+        if self.zero_infinity or not isinstance(targets, LabelSequences):
+            return
+        steps = np.full(len(inputs), inputs.time) if inputs.lengths is None else inputs.lengths
+        for start in range(0, len(targets), _CASES_AT_ONCE):
+            chosen = slice(start, start + _CASES_AT_ONCE)
+            needed = steps_needed(targets.batch(chosen, 0), targets.numbers[chosen])
+            short = needed > steps[chosen]
+            if weight is not None:
+                short &= weight[chosen] != 0
+            if short.any():
+                place = int(np.argmax(short))
+                case = start + place
+                raise ValueError(
+                    f"{name}[{case}] has {targets.numbers[case]} labels, which need {needed[place]} "
+                    f"steps, one for each and one between two equal ones; {inputs.name}[{case}] has {steps[case]}: "
+                    "drop such cases, or let them count nothing with loss=fl.losses.CTC(zero_infinity=True)"
+                )
+
+    def probabilities(self, out: Array) -> Array:
+        return softmax(out)
+
+    def decide(self, out: Array | list[Array], lengths: ArrayLike | None, classes: Sequence[str] | None) -> list[Array]:
+        found = ctc_decode(out, None if isinstance(out, list) else lengths, blank=self.blank)
+        return found if classes is None else [np.asarray(classes)[labels] for labels in found]
+
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "blank": self.blank, "zero_infinity": self.zero_infinity}
 
-    def _compute(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None,
-        weight: Array | None,
-        d_out: Array | None,
-        n_threads: int | None,
-    ) -> tuple[float, float]:
+    def _compute(self, batch: Batch, d_out: Array | None, n_threads: int | None) -> tuple[float, float]:
+        out, target, lengths, weight = batch
         numbers = _numbers(out, target)
         steps = np.full(len(out), out.shape[1]) if lengths is None else lengths
         impossible = None

@@ -8,29 +8,26 @@ from typing import Any
 import numpy as np
 
 from .. import _checks, _core
+from .._typing import Array
 from ..activations import SIGMOID
-from ..buffers import Buffers
-from .base import Array, Loss, check_arrays, padding, position_weights, weighted_sum, without_weight
+from ..data.label_sequences import LabelSequences
+from ..data.targets import Targets
+from ..runtime.buffers import Buffers
+from .base import BuiltInLoss
+from .batch import Batch, padding, position_weights, weighted_sum, without_weight
 
 __all__ = ["MAE", "MSE", "BinaryCrossEntropy", "Huber", "Quantile", "Regression"]
 
 
-class _Pointwise(Loss):
+class _Pointwise(BuiltInLoss):
     """Base of the losses that compare numbers one by one; a position's loss is the mean over its K values."""
 
     def __init__(self) -> None:
         self._buffers = Buffers()
 
-    def __call__(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, float, Array]:
-        total, weight_sum, ignored, weights = self._total(out, target, lengths, weight)
+    def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
+        out, target = batch.out, batch.target
+        total, weight_sum, ignored, weights = self._total(batch)
         slope = self._buffers.get("slope", out.shape, out.dtype)
         if weight_sum == 0:
             slope.fill(0.0)
@@ -46,22 +43,12 @@ class _Pointwise(Loss):
             slope[ignored] = 0.0
         return total, weight_sum, slope
 
-    def value(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, float]:
-        return self._total(out, target, lengths, weight)[:2]
+    def value_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float]:
+        return self._total(batch)[:2]
 
-    def _total(
-        self, out: Array, target: Array, lengths: Array | None, weight: Array | None
-    ) -> tuple[float, float, Array | None, Array | None]:
-        """Total, sum of weights, mask of what does not count, weights of the positions (None: all 1)."""
-        check_arrays(out, target, lengths, weight)
+    def _total(self, batch: Batch) -> tuple[float, float, Array | None, Array | None]:
+        """Compute total, sum of weights, mask of what does not count, weights of the positions (None: all 1)."""
+        out, target, lengths, weight = batch
         self._check_shapes(out, target)
         weights = position_weights(out.shape[:-1], padding(out, lengths), weight)
         ignored = without_weight(weights)
@@ -97,17 +84,27 @@ class BinaryCrossEntropy(_Pointwise):
     name = "binary_cross_entropy"
     metric_name = "accuracy"
 
-    def metric(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        scale: Array | None = None,
-    ) -> tuple[float, float]:
-        check_arrays(out, target, lengths, weight)
+    def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
+        out, target, lengths, weight = batch
         right = ((out > 0) == (target >= 0.5)).mean(axis=-1)
         return weighted_sum(right, position_weights(right.shape, padding(out, lengths), weight))
+
+    def check_values(self, targets: Targets, name: str) -> None:
+        if any(((block < 0) | (block > 1)).any() for block in targets.blocks()):
+            raise ValueError(f"{name} must hold 0 and 1 for loss='binary_cross_entropy', got other values")
+
+    def class_count(self, targets: Targets | LabelSequences, outputs: int) -> int | None:
+        return 2 if targets.n_outputs == 1 else None
+
+    def class_labels(self, y: Array) -> Array:
+        return (y[..., 0] >= 0.5).astype(np.int64)
+
+    def probabilities(self, out: Array) -> Array:
+        return SIGMOID(out)
+
+    def decide_positions(self, probabilities: Array, classes: Sequence[str] | None) -> Array:
+        chosen: Array = (probabilities >= 0.5).astype(np.int64)
+        return chosen[..., 0] if chosen.shape[-1] == 1 else chosen
 
     def _values(self, out: Array, target: Array, values: Array) -> None:
         np.abs(out, out=values)
@@ -133,16 +130,10 @@ class Regression(_Pointwise):
     error."""
 
     metric_name = "mae"
+    metric_per_output = True
 
-    def metric(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        scale: Array | None = None,
-    ) -> tuple[float, float]:
-        check_arrays(out, target, lengths, weight)
+    def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
+        out, target, lengths, weight = batch
         error = np.abs(np.subtract(out, target, dtype=np.float64))
         if scale is not None:
             error *= scale
@@ -231,8 +222,10 @@ class Quantile(Regression):
         either one value, whose quantiles these are, or one value per column. One level applies to all
         columns.
 
-    Notes ----- The metric is the mean absolute error; with one value and several levels it is that of the
-    column whose level is nearest to 0.5.
+    Notes
+    -----
+    The metric is the mean absolute error; with one value and several levels it is that of the column whose level is
+    nearest to 0.5.
     """
 
     name = "quantile"
@@ -262,19 +255,12 @@ class Quantile(Regression):
                 f"the model puts out {features} values and y has {columns}"
             )
 
-    def metric(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        scale: Array | None = None,
-    ) -> tuple[float, float]:
-        check_arrays(out, target, lengths, weight)
-        if target.shape[-1:] < out.shape[-1:]:
+    def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
+        out = batch.out
+        if batch.target.shape[-1:] < out.shape[-1:]:
             middle = int(np.argmin(np.abs(self._levels - 0.5)))
             out = out[..., middle : middle + 1]
-        return super().metric(out, target, lengths, weight, scale)
+        return super().metric_of(batch._replace(out=out), scale)
 
     def _check_shapes(self, out: Array, target: Array) -> None:
         self.check_outputs(out.shape[-1], target.shape[-1] if target.ndim else 0)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 import fastlstm as fl
-from fastlstm import serialization
+from fastlstm.formats import safetensors as serialization
 
 MOST = 64_000_000
 """Bytes that reading may take beside twice the file."""

@@ -1,0 +1,95 @@
+"""Inputs with their targets and weights, checked, and read batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from .._arrays import real_numbers
+from .._typing import Array
+from .label_sequences import LabelSequences
+from .scaling import Standardizer
+from .sequences import Indices, Sequences
+from .targets import Targets
+
+__all__ = ["CaseBatch", "Cases", "as_weight", "in_order", "read_inputs"]
+
+
+class CaseBatch(NamedTuple):
+    """Some of the cases, copied into arrays."""
+
+    x: Array
+    """(b, time, features), scaled; (b, time) for token ids."""
+    lengths: Array | None
+    """(b,), int64; None if all cases have the same length."""
+    y: Array
+    """Targets in the units of the user."""
+    weight: Array | None
+    """(b,) or (b, time), float64; None if all are 1."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Inputs with their targets and weights, all checked."""
+
+    inputs: Sequences
+    targets: Targets | LabelSequences
+    weight: Array | None
+    """(n,) or (n, T), float64; None if all are 1."""
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def subset(self, indices: Indices) -> Cases:
+        """Choose some of the cases; at least one of them must have weight."""
+        weight = None if self.weight is None else self.weight[indices]
+        if weight is not None and not weight.any():
+            raise ValueError("a part of the data has only sample weights of 0: give its cases weight, or drop them")
+        return Cases(self.inputs.subset(indices), self.targets.subset(indices), weight)
+
+    def read(self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None) -> CaseBatch:
+        """Copy one batch, with its inputs scaled."""
+        x, lengths = read_inputs(self.inputs, indices, dtype, scaler)
+        y = self.targets.batch(indices, x.shape[1], dtype)
+        weight = None if self.weight is None else self.weight[indices]
+        if weight is not None and weight.ndim == 2:
+            weight = weight[:, : x.shape[1]]
+        return CaseBatch(x, lengths, y, weight)
+
+
+def read_inputs(
+    inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None
+) -> tuple[Array, Array | None]:
+    """Copy one batch of inputs, scaled, and its lengths."""
+    x, lengths = inputs.batch(indices, dtype)
+    if scaler is not None:
+        scaler.transform_batch_(x)
+    return x, lengths
+
+
+def as_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool) -> Array | None:
+    """Convert `sample_weight` to float64, (n,) or, if `per_step`, also (n, T); ValueError if it does not suit."""
+    if sample_weight is None:
+        return None
+    weight = real_numbers(sample_weight, False, "sample_weight")
+    shapes = [(len(inputs),), (len(inputs), inputs.time)] if per_step else [(len(inputs),)]
+    if weight.shape not in shapes:
+        raise ValueError(f"sample_weight must have shape {' or '.join(map(str, shapes))}, got {weight.shape}")
+    with np.errstate(over="ignore"):
+        weight = weight.astype(np.float64)
+    valid = weight
+    if weight.ndim == 2 and inputs.lengths is not None:
+        valid = weight[np.arange(inputs.time) < inputs.lengths[:, None]]
+    if not np.isfinite(valid).all() or (valid < 0).any() or not valid.any():
+        raise ValueError("sample_weight must hold finite numbers >= 0, not all of them 0")
+    return weight
+
+
+def in_order(n: int, batch_size: int, first: int = 0) -> Iterator[slice]:
+    """Go through n cases one batch after the other, from batch `first` on."""
+    for start in range(first * batch_size, n, batch_size):
+        yield slice(start, min(start + batch_size, n))

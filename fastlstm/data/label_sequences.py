@@ -1,0 +1,178 @@
+"""Targets that are a sequence of labels for each case, of its own length: what CTC learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .._arrays import plain_array, strings
+from .._checks import listed
+from .sequences import Indices
+from .targets import IGNORE
+
+__all__ = ["LabelSequences", "as_label_sequences"]
+
+Array = NDArray[Any]
+
+
+class LabelSequences:
+    """Label sequences, read batch by batch; made by `as_label_sequences`. It does what `Targets` does.
+
+    Attributes
+    ----------
+    numbers : ndarray of int64, shape (n,)
+        How many labels each case has.
+    n_outputs : int
+        Outputs a model needs: the largest label or blank, + 1, or `len(classes)`.
+    classes : list of str or None
+        What the labels stand for; the blank's name is empty where the classes were learnt.
+    """
+
+    kind: Literal["sequences"] = "sequences"
+    per_step = False
+
+    def __init__(self, flat: Array, numbers: Array, starts: Array, n_outputs: int, classes: list[str] | None) -> None:
+        self._flat = flat
+        self._starts = starts
+        self.numbers = numbers
+        self.n_outputs = n_outputs
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def batch(self, indices: Indices, time: int, dtype: DTypeLike = np.float32) -> Array:
+        """Labels of some cases, int64 (b, L), each case's followed by -100; L is their largest number."""
+        numbers, starts = self.numbers[indices], self._starts[indices]
+        y = np.full((len(numbers), int(numbers.max())), IGNORE, np.int64)
+        places = np.arange(y.shape[1])
+        there = places < numbers[:, None]
+        y[there] = self._flat[(starts[:, None] + places)[there]]
+        return y
+
+    def subset(self, indices: Indices) -> LabelSequences:
+        """Choose cases without copying them; see `Sequences.subset`."""
+        return LabelSequences(self._flat, self.numbers[indices], self._starts[indices], self.n_outputs, self.classes)
+
+    def blocks(self) -> Iterator[Array]:
+        """Go through the labels of each case, (rows, 1)."""
+        for start, number in zip(self._starts, self.numbers, strict=True):
+            yield self._flat[start : start + number, None]
+
+
+def as_label_sequences(
+    y: Any, n: int, blank: int, classes: list[str] | None = None, *, name: str = "y"
+) -> LabelSequences:
+    """Take the targets of a model that is trained with CTC.
+
+    Parameters
+    ----------
+    y : list of sequences, int array (n, L), or tuple of such an array and the numbers of labels (n,)
+        For each case its labels: integers other than the blank, or a text whose characters are the labels, or a list of
+        texts. What stands behind a case's labels in an array is -100, or anything where the numbers are given.
+    n : int
+        Cases of the inputs.
+    blank : int
+        The class that stands for no label.
+    classes : list of str, optional
+        Names of all classes, the blank's included; by default, for texts, those of y in sorted order, and an empty one
+        for the blank.
+    name : str
+        What error messages call y.
+
+    Returns
+    -------
+    LabelSequences
+
+    Raises
+    ------
+    TypeError, ValueError
+        If y is none of these, a label is negative, the blank, or unknown.
+    """
+    cases = _padded_cases(y, name) if _is_array(y) else _listed_cases(y, name)
+    if len(cases) != n:
+        raise ValueError(f"{name} has {len(cases)} cases, X has {n}: expected one sequence of labels for each")
+    numbers = np.array([len(case) for case in cases], np.int64)
+    flat: Array = np.concatenate(cases) if cases else np.zeros(0, np.int64)
+    if flat.dtype.kind == "U":
+        flat, classes = _encoded(flat, blank, classes, name)
+    starts = np.concatenate([[0], np.cumsum(numbers)[:-1]]).astype(np.int64)
+    flat = flat.astype(np.int64)
+    limit = None if classes is None else len(classes)
+    bad = (flat < 0) | (flat == blank)
+    if limit is not None:
+        bad |= flat >= limit
+    if bad.any():
+        place = int(np.argmax(bad))
+        case = int(np.searchsorted(starts, place, side="right")) - 1
+        raise ValueError(
+            f"{name}[{case}] holds label {flat[place]}, expected integers from 0"
+            f"{'' if limit is None else f' to {limit - 1}'} other than the blank, {blank}: number the labels "
+            f"around it, or choose another blank, loss=fl.losses.CTC(blank=...)"
+        )
+    n_outputs = limit if limit is not None else max(int(flat.max(initial=0)), blank) + 1
+    return LabelSequences(flat, numbers, starts, n_outputs, classes)
+
+
+def _is_array(y: Any) -> bool:
+    if isinstance(y, tuple) and len(y) == 2 and hasattr(y[0], "ndim") and y[0].ndim == 2:
+        return True
+    return hasattr(y, "ndim") and y.ndim == 2
+
+
+def _padded_cases(y: Any, name: str) -> list[Array]:
+    array, numbers = y if isinstance(y, tuple) else (y, None)
+    array = plain_array(array, name)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has type {array.dtype}, expected integer labels")
+    if numbers is None:
+        there = array >= 0
+        if (there[:, 1:] & ~there[:, :-1]).any() or (array[~there] != IGNORE).any():
+            raise ValueError(f"{name} must hold labels from 0 and behind them {IGNORE} as padding, in each row")
+        numbers = there.sum(axis=1)
+    numbers = plain_array(numbers, "the numbers of labels")
+    if numbers.shape != array.shape[:1] or numbers.dtype.kind not in "iu":
+        raise ValueError(f"the numbers of labels must be {len(array)} integers, got {numbers!r:.200}")
+    if (numbers < 0).any() or (numbers > array.shape[1]).any():
+        raise ValueError(f"the numbers of labels must be from 0 to {array.shape[1]}, the columns of {name}")
+    return [row[:number] for row, number in zip(array, numbers, strict=True)]
+
+
+def _listed_cases(y: Any, name: str) -> list[Array]:
+    cases = []
+    for index, one in enumerate(listed(name, y, "sequences of labels, one for each case")):
+        one = list(one) if isinstance(one, str) else one
+        case = plain_array(one, f"{name}[{index}]")
+        if case.size == 0:
+            case = np.zeros(0, np.int64)
+        elif case.dtype.kind == "U":
+            case = strings(one, f"{name}[{index}]")
+        if case.ndim != 1 or case.dtype.kind not in "iuU":
+            raise TypeError(
+                f"{name}[{index}] has shape {case.shape} and type {case.dtype}, expected integer labels (L,), or texts"
+            )
+        cases.append(case)
+    if len({case.dtype.kind == "U" for case in cases if case.size}) > 1:
+        raise TypeError(f"{name} holds integers and texts: expected one or the other")
+    if any(case.dtype.kind == "U" for case in cases):
+        return [case.astype(np.str_) if case.size else np.zeros(0, np.str_) for case in cases]
+    return cases
+
+
+def _encoded(flat: Array, blank: int, classes: list[str] | None, name: str) -> tuple[Array, list[str]]:
+    if classes is None:
+        classes = [str(label) for label in np.unique(flat)]
+        if blank > len(classes):
+            raise ValueError(
+                f"blank is {blank}, but {name} has only {len(classes)} labels, and so {len(classes) + 1} classes: "
+                f"expected 0 to {len(classes)}"
+            )
+        classes.insert(blank, "")
+    index = {label: k for k, label in enumerate(classes)}
+    unknown = set(flat.tolist()) - index.keys()
+    if unknown:
+        raise ValueError(f"{name} holds the label {min(unknown)!r}, expected one of the known classes {classes}")
+    return np.array([index[label] for label in flat.tolist()], np.int64), classes

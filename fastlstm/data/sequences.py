@@ -1,0 +1,498 @@
+"""One interface over arrays, memory maps and lists of series, read batch by batch.
+
+`Sequences` keeps a reference to what the user passed and copies only the cases of a batch, so data larger than the
+memory can be trained on.
+
+Shapes: n cases, T steps, F features; a batch has b cases and T_b steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .. import _core
+from .._arrays import plain_array, real_numbers
+
+__all__ = ["Block", "Indices", "Sequences", "as_sequences"]
+
+BLOCK_VALUES = 2**20
+"""Values looked at in one go by the scans over a whole data set."""
+
+_KERNEL_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+Indices = slice | range | NDArray[np.integer[Any]]
+
+
+class Block(NamedTuple):
+    """A bounded piece of a scan: valid steps only."""
+
+    values: NDArray[Any]
+    """(rows, F)."""
+    locate: Callable[[int], tuple[int, int]]
+    """Gives the (case, step) of a row."""
+
+
+class Sequences(ABC):
+    """Series of numbers or token ids, read batch by batch; made by `as_sequences`.
+
+    Attributes
+    ----------
+    features : int
+        Features of a step; 0 for tokens.
+    time : int
+        Steps of the array, or of the longest series of a list.
+    lengths : ndarray of int64, shape (n,), or None
+        Valid steps of each case; None if every case has `time` of them. Read only.
+    tokens : bool
+        Whether the series are integer token ids.
+    name : str
+        What error messages call the data.
+    """
+
+    features: int
+    time: int
+    lengths: NDArray[np.int64] | None
+    tokens: bool
+    name: str
+
+    @property
+    def kind(self) -> Literal["tokens", "values"]:
+        """Token ids or measured values."""
+        return "tokens" if self.tokens else "values"
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of cases."""
+
+    @abstractmethod
+    def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """Copy some cases into one array.
+
+        Parameters
+        ----------
+        indices : slice, range or ndarray of int, shape (b,)
+            Which cases, in which order; a slice of consecutive cases is the fastest.
+        dtype : dtype
+            float32 or float64; tokens are always int64.
+
+        Returns
+        -------
+        x : ndarray, shape (b, T_b, features), or (b, T_b) for tokens
+            A fresh C-contiguous array that the caller may change. T_b is the longest length of the batch.
+            Steps beyond a length are zero for a list, and whatever the user's array has there otherwise.
+        lengths : ndarray of int64, shape (b,), or None
+            None if all of the batch are T_b steps long.
+        """
+
+    @abstractmethod
+    def subset(self, indices: Indices) -> Sequences:
+        """Choose cases without copying a series.
+
+        Parameters
+        ----------
+        indices : slice, range or ndarray of int, shape (m,)
+            Which cases, in which order.
+
+        Returns
+        -------
+        Sequences
+            The chosen cases, numbered from 0.
+
+        Raises
+        ------
+        ValueError
+            If no case is chosen or an index is outside [0, n).
+        """
+
+    @abstractmethod
+    def blocks(self) -> Iterator[Block]:
+        """Go through the valid steps in pieces of bounded size.
+
+        Windows of one series share memory; of those each step that some case holds comes once, not once per
+        window.
+        """
+
+    def check_finite(self, dtype: DTypeLike | None = None) -> None:
+        """Refuse NaN and infinity among the valid steps.
+
+        Parameters
+        ----------
+        dtype : dtype, optional
+            Also refuse finite values that overflow in this type.
+
+        Raises
+        ------
+        ValueError
+            With the index of the first bad value as [case, step, feature].
+        """
+        found = self.find_nonfinite(dtype)
+        if found is not None:
+            problem, case, step, feature = found
+            raise ValueError(
+                f"{self.name} holds {problem} at [case, step, feature] = [{case}, {step}, {feature}], "
+                "expected finite numbers: fill or drop such values (numpy.nan_to_num, interpolation), or "
+                "exclude padding by `lengths`"
+            )
+
+    def find_nonfinite(self, dtype: DTypeLike | None = None) -> tuple[str, int, int, int] | None:
+        """Return what `check_finite` complains of: (value, case, step, feature), or None if all is well."""
+        for values, locate in self.blocks():
+            if values.dtype.kind != "f":
+                continue
+            if (
+                values.flags.c_contiguous
+                and values.flags.aligned
+                and values.dtype in _KERNEL_TYPES
+                and dtype in (None, values.dtype)
+            ):
+                # Nothing to convert: no temporary arrays, and a small call is quick.
+                if _core.first_nonfinite(values.reshape(-1)) < 0:
+                    continue
+            good = finite(values, dtype)
+            if not good.all():
+                row, feature = (int(i) for i in np.argwhere(~good)[0])
+                return bad_value(values[row, feature], dtype), *locate(row), feature
+        return None
+
+    def check_tokens(self, num_embeddings: int) -> None:
+        """Refuse token ids outside [0, num_embeddings) among the valid steps.
+
+        Raises
+        ------
+        ValueError
+            With the index of the first bad token as [case, step].
+        """
+        for values, locate in self.blocks():
+            good = (values >= 0) & (values < num_embeddings)
+            if not good.all():
+                row = int(np.argmin(good[:, 0]))
+                case, step = locate(row)
+                raise ValueError(
+                    f"{self.name} holds token {values[row, 0]} at [case, step] = [{case}, {step}], expected "
+                    f"ids in [0, {num_embeddings}): raise num_embeddings of the Embedding, or map rarer "
+                    "tokens to one id"
+                )
+
+
+class ArraySequences(Sequences):
+    """Cases of one array (n, T, F); for tokens (n, T, 1).
+
+    Attributes
+    ----------
+    rows : ndarray of int64 or None
+        Cases of the array in use, in this order; None: all of them.
+    """
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        lengths: NDArray[np.int64] | None,
+        tokens: bool,
+        name: str,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._array = array
+        self.rows = rows
+        self.time = array.shape[1]
+        self.features = 0 if tokens else array.shape[2]
+        self.lengths = None if lengths is None or bool((lengths == self.time).all()) else lengths
+        self.tokens = tokens
+        self.name = name
+
+    def __len__(self) -> int:
+        return len(self._array) if self.rows is None else len(self.rows)
+
+    def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        array, lengths = self._array, None
+        if self.lengths is not None:
+            lengths, longest = _batch_lengths(self.lengths[indices])
+            array = array[:, :longest]
+        rows = indices if self.rows is None else self.rows[indices]
+        dtype = np.int64 if self.tokens else dtype
+        # A slice is a view of the user's memory, which the caller of batch must not change: copy it always.
+        with np.errstate(over="ignore"):  # of padding, and of targets without weight: all else has been checked
+            x = (
+                np.array(array[rows], dtype, order="C")
+                if isinstance(rows, slice)
+                else np.ascontiguousarray(array[rows], dtype)
+            )
+        return (x[:, :, 0] if self.tokens else x), lengths
+
+    def subset(self, indices: Indices) -> Sequences:
+        indices = _checked_indices(indices, len(self))
+        array, rows = self._array, self.rows
+        if rows is not None:
+            rows = rows[indices]
+        elif isinstance(indices, slice):
+            array = array[indices]
+        else:
+            rows = indices
+        lengths = None if self.lengths is None else self.lengths[indices]
+        return ArraySequences(array, lengths, self.tokens, self.name, rows)
+
+    def blocks(self) -> Iterator[Block]:
+        hop = self.hop
+        return self._blocks_of_cases() if hop is None else self._blocks_of_windows(hop)
+
+    @property
+    def hop(self) -> int | None:
+        """Steps from one case to the next if the cases are overlapping windows of one series, else None."""
+        time, (next_case, next_step, _) = self.time, self._array.strides
+        if self.lengths is None and next_step and next_case % next_step == 0 and 0 < next_case // next_step < time:
+            return next_case // next_step
+        return None
+
+    def _blocks_of_cases(self) -> Iterator[Block]:
+        _, time, features = self._array.shape
+        steps = max(1, min(time, BLOCK_VALUES // features))
+        cases = max(1, BLOCK_VALUES // (time * features))
+        for case in range(0, len(self), cases):
+            chosen = slice(case, case + cases)
+            lengths = None if self.lengths is None else self.lengths[chosen, None]
+            for step in range(0, time, steps):
+                rows = chosen if self.rows is None else self.rows[chosen]
+                block = self._array[rows, step : step + steps]
+                valid = None if lengths is None else np.arange(step, step + block.shape[1]) < lengths
+                values = block.reshape(-1, features) if valid is None else block[valid]
+                yield Block(values, partial(_locate_in_grid, case, step, block.shape[1], valid))
+
+    def _blocks_of_windows(self, hop: int) -> Iterator[Block]:
+        cases, time, features = self._array.shape
+        total = (cases - 1) * hop + time
+        series = np.lib.stride_tricks.as_strided(
+            self._array, (total, features), self._array.strides[1:], writeable=False
+        )
+        steps = max(1, BLOCK_VALUES // features)
+        if self.rows is None:
+            for start in range(0, total, steps):
+                yield Block(series[start : start + steps], partial(_locate_in_windows, start, time, hop))
+            return
+        order = np.argsort(self.rows, kind="stable")
+        windows = self.rows[order]
+        for start in range(0, total, steps):
+            values = series[start : start + steps]
+            # Step p lies in the windows ceil((p - time + 1) / hop) to p // hop: is one of them in use?
+            p = np.arange(start, start + len(values))
+            place = np.searchsorted(windows, -((time - 1 - p) // hop))
+            place[place == len(windows)] = 0
+            held = (windows[place] * hop <= p) & (p < windows[place] * hop + time)
+            place = place[held]
+            located = order[place], p[held] - windows[place] * hop
+            yield Block(values[held], partial(_locate_in_lists, *located))
+
+
+class _ListSequences(Sequences):
+    """Series of a list, each (T_i, F); for tokens (T_i, 1)."""
+
+    def __init__(self, series: list[NDArray[Any]], tokens: bool, name: str) -> None:
+        self._series = series
+        self._all_lengths = np.array([len(one) for one in series], np.int64)
+        self.time = int(self._all_lengths.max())
+        self.features = 0 if tokens else series[0].shape[1]
+        self.lengths = None if bool((self._all_lengths == self.time).all()) else self._all_lengths
+        self.tokens = tokens
+        self.name = name
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        series = self._chosen(indices)
+        lengths, longest = _batch_lengths(self._all_lengths[indices])
+        x = np.zeros((len(series), longest, series[0].shape[1]), np.int64 if self.tokens else dtype)
+        with np.errstate(over="ignore"):  # of targets without weight
+            for row, one in zip(x, series, strict=True):
+                row[: len(one)] = one
+        return (x[:, :, 0] if self.tokens else x), lengths
+
+    def subset(self, indices: Indices) -> Sequences:
+        return _ListSequences(self._chosen(_checked_indices(indices, len(self))), self.tokens, self.name)
+
+    def _chosen(self, indices: Indices) -> list[NDArray[Any]]:
+        return self._series[indices] if isinstance(indices, slice) else [self._series[i] for i in indices]
+
+    def blocks(self) -> Iterator[Block]:
+        steps = max(1, BLOCK_VALUES // self._series[0].shape[1])
+        pieces: list[tuple[int, int, NDArray[Any]]] = []
+        rows = 0
+        for case, one in enumerate(self._series):
+            for step in range(0, len(one), steps):
+                piece = one[step : step + steps]
+                if rows + len(piece) > steps:
+                    yield _joined(pieces)
+                    pieces, rows = [], 0
+                pieces.append((case, step, piece))
+                rows += len(piece)
+        yield _joined(pieces)
+
+
+def finite(values: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[np.bool_]:
+    """Which values are finite, and stay so in a type."""
+    with np.errstate(over="ignore"):
+        result: NDArray[np.bool_] = np.isfinite(values if dtype is None else values.astype(dtype, copy=False))
+    return result
+
+
+def bad_value(value: Any, dtype: DTypeLike | None) -> str:
+    """What messages say of a value that `finite` finds."""
+    return f"{value} (too large for {np.dtype(dtype)})" if np.isfinite(value) else f"{value}"
+
+
+def _joined(pieces: list[tuple[int, int, NDArray[Any]]]) -> Block:
+    values = pieces[0][2] if len(pieces) == 1 else np.concatenate([piece for _, _, piece in pieces])
+    return Block(values, partial(_locate_in_pieces, pieces))
+
+
+def _locate_in_grid(case: int, step: int, width: int, valid: NDArray[np.bool_] | None, row: int) -> tuple[int, int]:
+    in_case, in_step = divmod(row, width) if valid is None else np.argwhere(valid)[row]
+    return case + int(in_case), step + int(in_step)
+
+
+def _locate_in_windows(start: int, time: int, hop: int, row: int) -> tuple[int, int]:
+    p = start + row
+    first = max(0, -((time - 1 - p) // hop))
+    return first, p - first * hop
+
+
+def _locate_in_lists(cases: NDArray[np.int64], steps: NDArray[np.int64], row: int) -> tuple[int, int]:
+    return int(cases[row]), int(steps[row])
+
+
+def _locate_in_pieces(pieces: list[tuple[int, int, NDArray[Any]]], row: int) -> tuple[int, int]:
+    ends = np.cumsum([len(piece) for _, _, piece in pieces])
+    i = int(np.searchsorted(ends, row, side="right"))
+    case, step, piece = pieces[i]
+    return case, step + row - int(ends[i]) + len(piece)
+
+
+def _batch_lengths(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, int]:
+    longest = int(lengths.max())
+    return (None if int(lengths.min()) == longest else lengths), longest
+
+
+def _checked_indices(indices: Indices, n: int) -> slice | NDArray[np.int64]:
+    if isinstance(indices, slice):
+        if len(range(*indices.indices(n))) == 0:
+            raise ValueError(f"{indices} chooses none of the {n} cases, expected at least one")
+        return indices
+    rows = np.asarray(indices)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0:
+        raise ValueError(
+            f"got indices of shape {rows.shape} and type {rows.dtype}, expected a slice or a 1-D array of at "
+            "least one integer: turn a boolean mask into indices by numpy.flatnonzero"
+        )
+    if rows.min() < 0 or rows.max() >= n:
+        raise ValueError(f"indices run from {rows.min()} to {rows.max()}, expected 0 to {n - 1}")
+    return rows.astype(np.int64, copy=False)
+
+
+# ---------------------------------------------------------------------------------------------- inputs
+
+
+def as_sequences(
+    X: Sequences | ArrayLike, lengths: ArrayLike | None = None, *, tokens: bool = False, name: str = "X"
+) -> Sequences:
+    """Wrap the inputs of a model without copying them.
+
+    Parameters
+    ----------
+    X : array, memory map, list of arrays, or Sequences
+        - array (n, T, F) of any real type;
+        - array (n, T): one feature per step, or token ids if `tokens`;
+        - list of n arrays (T_i, F) or (T_i,), whose lengths may differ;
+        - Sequences: returned as it is.
+    lengths : array of int, shape (n,), optional
+        Valid steps of each case of an array, in [1, T]. What lies beyond is padding and never read.
+    tokens : bool
+        X holds integer ids, (n, T) or a list of (T_i,) arrays.
+    name : str
+        What error messages call X.
+
+    Returns
+    -------
+    Sequences
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers (or not integers for tokens), or an array is masked.
+    ValueError
+        If a shape or a length does not fit.
+
+    Examples
+    --------
+    >>> x, lengths = as_sequences([[1, 2, 3], [4]]).batch(slice(0, 2))
+    >>> x[:, :, 0].tolist(), lengths.tolist()
+    ([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]], [3, 1])
+    """
+    if isinstance(X, Sequences):
+        if lengths is not None:
+            raise ValueError(f"{name} is a Sequences, which holds its lengths already: pass lengths=None")
+        if X.tokens != tokens:
+            raise ValueError(f"{name} is a Sequences made with tokens={X.tokens}, expected tokens={tokens}")
+        return X
+    if isinstance(X, (list, tuple)):
+        if lengths is not None:
+            raise ValueError(
+                f"{name} is a list, whose series have their own lengths: pass lengths=None, or one padded array"
+            )
+        return list_sequences(X, tokens, name)
+    array = real_numbers(X, tokens, name)
+    expected = "a (batch, time) array of token ids" if tokens else "(batch, time, features) or (batch, time)"
+    advice = {
+        1: f"for one series pass {name}[None]" if tokens else f"for one series pass {name}[None, :, None]",
+        3: f"token ids have no feature axis, pass {name}[:, :, 0]",
+    }.get(array.ndim, f"reshape it, e.g. {name}.reshape(len({name}), {name}.shape[1], -1)")
+    if array.ndim != 2 and (array.ndim != 3 or tokens):
+        raise ValueError(f"{name} has shape {array.shape}, expected {expected}: {advice}")
+    if 0 in array.shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected at least one case, one step and one feature")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    checked = None if lengths is None else _checked_lengths(lengths, array.shape[0], array.shape[1], name)
+    return ArraySequences(array, checked, tokens, name)
+
+
+def list_sequences(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> Sequences:
+    if not X:
+        raise ValueError(f"{name} is an empty list, expected at least one series")
+    series: list[NDArray[Any]] = []
+    for i, member in enumerate(X):
+        one = real_numbers(member, tokens, f"{name}[{i}]")
+        expected = "(time,) integers" if tokens else "(time, features) or (time,)"
+        if one.ndim != 1 and (one.ndim != 2 or tokens):
+            raise ValueError(
+                f"{name}[{i}] has shape {one.shape}, expected {expected}: a list holds one array for each "
+                f"series; for a single series pass [{name}]"
+            )
+        if 0 in one.shape:
+            raise ValueError(f"{name}[{i}] has shape {one.shape}, expected at least one step: drop empty series")
+        one = one[:, None] if one.ndim == 1 else one
+        if series and one.shape[1] != series[0].shape[1]:
+            raise ValueError(
+                f"{name}[{i}] has {one.shape[1]} features, expected {series[0].shape[1]} as {name}[0] has: "
+                "every series must be (time, features) with the same features (is one transposed?)"
+            )
+        series.append(one)
+    return _ListSequences(series, tokens, name)
+
+
+def _checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArray[np.int64]:
+    array = plain_array(lengths, "lengths")
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"lengths have shape {array.shape} and type {array.dtype}, expected ({n},) integers: one for "
+            f"each case of {name}"
+        )
+    bad = np.flatnonzero((array < 1) | (array > time))
+    if len(bad):
+        raise ValueError(
+            f"lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {time}, the steps of {name}: drop empty series"
+        )
+    return array.astype(np.int64)

@@ -1,0 +1,90 @@
+"""The order in which an epoch takes the cases, without holding it in memory when there are very many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._checks import count
+
+__all__ = ["Shuffle"]
+
+PERMUTATION_LIMIT = 2**20
+"""Up to this many cases `Shuffle` holds the whole permutation (8 bytes each)."""
+
+
+class Shuffle:
+    """A random order of n cases that needs no memory for large n.
+
+    Up to `PERMUTATION_LIMIT` cases it is NumPy's permutation. Above, position i goes through a Feistel
+    network of keyed hashes on b bits, 2**b >= n, again and again until the result is below n (cycle walking;
+    fewer than two times on average): a bijection of [0, n) that is computed for one batch at a time.
+
+    Parameters
+    ----------
+    n : int
+        Number of cases, at least 1.
+    seed : int
+        At least 0. The order depends on n, seed and epoch only.
+    epoch : int
+        Each epoch has its own order.
+
+    Notes
+    -----
+    Luby and Rackoff, "How to construct pseudorandom permutations from pseudorandom functions", SIAM Journal
+    on Computing 17(2), 1988. Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (cycle
+    walking).
+    """
+
+    def __init__(self, n: int, seed: int, epoch: int = 0) -> None:
+        self.n = count("n", n)
+        entropy = np.random.SeedSequence([seed, epoch])
+        self._permutation: NDArray[np.int64] | None = None
+        if n <= PERMUTATION_LIMIT:
+            self._permutation = np.random.default_rng(entropy).permutation(n)
+            return
+        bits = max(2, (n - 1).bit_length())
+        self._low_bits = np.uint64(bits // 2)
+        self._low_mask = np.uint64(2 ** (bits // 2) - 1)
+        self._high_mask = np.uint64(2 ** (bits - bits // 2) - 1)
+        self._keys = entropy.generate_state(8, np.uint64)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def take(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the cases at positions start <= i < min(stop, n) of the order, int64."""
+        stop = min(stop, self.n)
+        if self._permutation is not None:
+            return self._permutation[start:stop]
+        index = self._permuted(np.arange(start, stop, dtype=np.uint64))
+        while len(outside := np.flatnonzero(index >= self.n)):
+            index[outside] = self._permuted(index[outside])
+        return index.astype(np.int64)
+
+    def batches(self, batch_size: int, first: int = 0) -> Iterator[NDArray[np.int64]]:
+        """Go through all cases, `batch_size` at a time, from batch `first` on; the last batch may be smaller."""
+        # Many batches at once: for 32 cases alone the hashes cost 0.18 ms in NumPy calls, for 8192 1.4 ms.
+        together = max(1, 8192 // count("batch_size", batch_size)) * batch_size
+        for start in range(first * batch_size, self.n, together):
+            indices = self.take(start, start + together)
+            for i in range(0, len(indices), batch_size):
+                yield indices[i : i + batch_size]
+
+    def _permuted(self, index: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        high, low = index >> self._low_bits, index & self._low_mask
+        for first, second in self._keys.reshape(-1, 2):
+            high ^= _hash(low ^ first) & self._high_mask
+            low ^= _hash(high ^ second) & self._low_mask
+        permuted: NDArray[np.uint64] = (high << self._low_bits) | low
+        return permuted
+
+
+def _hash(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix 64 bits: the output function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x

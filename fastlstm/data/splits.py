@@ -1,0 +1,129 @@
+"""Divide cases into parts: training, validation, test."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from itertools import pairwise
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import plain_array
+from .._checks import MANY, count, listed, one_of, real
+
+__all__ = ["split"]
+
+
+@overload
+def split(
+    cases: int | Sized,
+    fractions: tuple[float, ...] = ...,
+    *,
+    method: Literal["random", "stratified"] = ...,
+    y: ArrayLike | None = ...,
+    seed: int = ...,
+) -> tuple[NDArray[np.int64], ...]: ...
+
+
+@overload
+def split(
+    cases: int | Sized, fractions: tuple[float, ...] = ..., *, method: Literal["time"], gap: int = ...
+) -> tuple[slice, ...]: ...
+
+
+def split(
+    cases: int | Sized,
+    fractions: tuple[float, ...] = (0.7, 0.15, 0.15),
+    *,
+    method: Literal["random", "stratified", "time"] = "random",
+    y: ArrayLike | None = None,
+    seed: int = 0,
+    gap: int = 0,
+) -> tuple[NDArray[np.int64], ...] | tuple[slice, ...]:
+    """Divide cases into parts, such as training, validation and test.
+
+    Parameters
+    ----------
+    cases : int, or anything with a length
+        How many cases there are: a number, or the inputs or targets themselves.
+    fractions : tuple of float
+        Share of each part; they sum to 1.
+    method : {"random", "stratified", "time"}
+        - "random": any case anywhere;
+        - "stratified": at random, each class with the same share in every part, to about one case;
+        - "time": consecutive parts, the first cases first.
+    y : array, shape (n,), optional
+        Labels for "stratified". By default `cases`, if that is an array or list of labels.
+    seed : int
+        Decides the random parts.
+    gap : int
+        For "time": cases left out between parts. Windows of length L, stride 1 and horizon H share no step
+        with another part for gap = L + H - 1, and no target for gap = H - 1.
+
+    Returns
+    -------
+    tuple of ndarray of int64, or of slice
+        For each part the sorted indices of its cases; for "time" slices, which give views of an array.
+
+    Raises
+    ------
+    ValueError
+        If the fractions do not fit, or a part would be empty.
+
+    Examples
+    --------
+    >>> split(10, (0.8, 0.2), method="time")
+    (slice(0, 8, None), slice(8, 10, None))
+    """
+    n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
+    gap = count("gap", gap, 0)
+    one_of("method", method, ("random", "stratified", "time"))
+    fractions = tuple(real("each of fractions", fraction) for fraction in listed("fractions", fractions, "numbers"))
+    if any(fraction <= 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"got fractions {fractions}, expected positive numbers that sum to 1")
+    bounds = np.rint(np.cumsum((0.0, *fractions)) * n).astype(np.int64)
+    if method == "time":
+        starts = bounds[:-1] + gap * (np.arange(len(fractions)) > 0)
+        if np.any(starts >= bounds[1:]):
+            raise ValueError(
+                f"{n} cases with gap = {gap} leave a part of fractions {fractions} empty, expected at least "
+                "one case in each: take fewer parts or a smaller gap"
+            )
+        return tuple(slice(int(start), int(stop)) for start, stop in zip(starts, bounds[1:], strict=True))
+    if gap:
+        raise ValueError(f"got gap = {gap} with method = {method!r}, expected method = 'time'")
+    if np.any(np.diff(bounds) < 1):
+        raise ValueError(
+            f"{n} cases leave a part of fractions {fractions} empty, expected at least one case in each: "
+            "take fewer parts"
+        )
+    rng = np.random.default_rng(count("seed", seed, 0, bits=MANY))
+    order = rng.permutation(n)
+    if method == "stratified":
+        order = order[_spread(_class_numbers(cases if y is None else y, n)[order], rng)]
+    return tuple(np.sort(order[start:stop]) for start, stop in pairwise(bounds))
+
+
+def _class_numbers(y: Any, n: int) -> NDArray[np.int64]:
+    labels = plain_array(y, "y")
+    if labels.shape != (n,) or labels.dtype.kind not in "iubUO":
+        raise ValueError(
+            f"got labels of shape {labels.shape} and type {labels.dtype}, expected ({n},) integers or "
+            "strings: a stratified split needs y=labels"
+        )
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def _spread(classes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Order cases so that every run of them holds each class by its share.
+
+    Member j of a class of m gets the key (j + offset) / m: each class lies evenly over (0, 1), whatever its
+    size. The offsets are spread over (0, 1) too, so that the roundings of many small classes cancel.
+    """
+    by_class = np.argsort(classes, kind="stable")
+    counts = np.bincount(classes)
+    offsets = (rng.permutation(len(counts)) + 0.5) / len(counts)
+    members = np.arange(len(classes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    keys = (members + np.repeat(offsets, counts)) / np.repeat(counts, counts)
+    return by_class[np.argsort(keys, kind="stable")]

@@ -1,0 +1,340 @@
+"""What a model should answer: labels or values, for each case or each step, read batch by batch.
+
+Shapes: n cases, T steps, K columns; a batch has b cases and T_b steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .._arrays import plain_array, real_numbers, strings
+from .._checks import listed
+from . import sequences
+from .sequences import ArraySequences, Indices, Sequences, list_sequences
+
+__all__ = ["IGNORE", "Targets", "as_targets", "encode_labels"]
+
+IGNORE = -100
+"""Label that every loss skips, as in ``torch.nn.CrossEntropyLoss``."""
+
+
+class Targets:
+    """Labels or values for each case or each step, read batch by batch; made by `as_targets`.
+
+    Attributes
+    ----------
+    kind : {"labels", "values"}
+    per_step : bool
+        Whether there is a target for each step.
+    n_outputs : int
+        Outputs a model needs: the columns K of values; for labels the largest label + 1, or `len(classes)`.
+    classes : list of str or None
+        What the label indices stand for.
+    data : Sequences
+        Labels and values of each step as (n, T, K); values of each case along the step axis, (n, K, 1).
+    """
+
+    def __init__(
+        self,
+        data: Sequences,
+        kind: Literal["labels", "values"],
+        per_step: bool,
+        n_outputs: int,
+        classes: list[str] | None,
+        holes: bool = False,
+    ) -> None:
+        # Values per case lie along the step axis: so scans see windows of one series as such.
+        self.data = data
+        self.kind = kind
+        self.per_step = per_step
+        self.n_outputs = n_outputs
+        self.classes = classes
+        self._holes = holes  # whether NaN stands where the weight is 0
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batch(self, indices: Indices, time: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """Copy the targets of some cases.
+
+        Parameters
+        ----------
+        indices : slice, range or ndarray of int, shape (b,)
+            Which cases, in which order.
+        time : int
+            Steps of the batch of inputs; targets for each step are cut or padded to it.
+        dtype : dtype
+            float32 or float64 for values; labels are always int64.
+
+        Returns
+        -------
+        ndarray, shape (b,) or (b, time) for labels; (b, K) or (b, time, K) for values
+            A fresh C-contiguous array. Beyond the length of a case labels are -100 and values 0.
+        """
+        y, lengths = self.data.batch(indices, dtype)
+        if not self.per_step:
+            return y.reshape(len(y)) if self.kind == "labels" else y.reshape(len(y), -1)
+        fill = IGNORE if self.kind == "labels" else 0
+        steps = min(time, y.shape[1])
+        if lengths is not None:
+            y[np.arange(y.shape[1]) >= lengths[:, None]] = fill
+        if y.shape[1] != time:
+            padded = np.full((len(y), time, *y.shape[2:]), fill, y.dtype)
+            padded[:, :steps] = y[:, :steps]
+            y = padded
+        return y
+
+    def subset(self, indices: Indices) -> Targets:
+        """Choose cases without copying them; see `Sequences.subset`."""
+        data = self.data.subset(indices)
+        return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._holes)
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """Go through the valid values, (rows, K) at a time, without rows that are not known; labels are (rows, 1)."""
+        for rows in self._rows():
+            yield rows[np.isfinite(rows).all(axis=1)] if self._holes else rows
+
+    def _rows(self) -> Iterator[NDArray[Any]]:
+        if self.per_step or self.kind == "labels":
+            yield from (block.values for block in self.data.blocks())
+            return
+        cases = max(1, sequences.BLOCK_VALUES // self.n_outputs)
+        for case in range(0, len(self), cases):
+            yield self.batch(slice(case, case + cases), 1, np.float64)
+
+
+def as_targets(
+    y: ArrayLike,
+    seq: Sequences,
+    per_step: bool,
+    kind: Literal["labels", "values"],
+    classes: list[str] | None = None,
+    *,
+    weight: NDArray[Any] | None = None,
+    dtype: DTypeLike | None = None,
+    name: str = "y",
+) -> Targets:
+    """Wrap the targets of a model without copying them, and check every valid one.
+
+    Parameters
+    ----------
+    y : array or list of arrays
+        For each case (n,) or (n, K); for each step (n, T), (n, T, K), or a list of (T_i,) or (T_i, K) arrays.
+        Labels have no K axis. Values per case with further axes, such as windows (n, horizon, targets), are
+        flattened to K columns.
+    seq : Sequences
+        The inputs that y belongs to.
+    per_step : bool
+        Whether y has a target for each step.
+    kind : {"labels", "values"}
+        Labels are integers from 0, with -100 for 'ignore', or strings.
+    classes : list of str, optional
+        What the labels stand for; string labels become indices into it. By default the sorted labels of y.
+    weight : array (n,) or (n, T), optional
+        Weight of each case or step; values of weight 0 are not looked at and may be NaN.
+    dtype : dtype, optional
+        In which values will be read; those that overflow in it are refused, too.
+    name : str
+        What error messages call y.
+
+    Returns
+    -------
+    Targets
+
+    Raises
+    ------
+    TypeError
+        If the type of y does not fit the kind.
+    ValueError
+        If a shape does not fit, a label is negative or unknown, or a valid value is NaN or infinite; with its
+        index.
+    """
+    labels, holes = kind == "labels", False
+    if labels and _holds_strings(y):
+        y, classes = encode_labels(y, classes, name=name)
+    data = _step_targets(y, seq, labels, name) if per_step else _case_targets(y, seq, labels, name)
+    if len(data) != len(seq):
+        raise ValueError(f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each")
+    if labels:
+        n_outputs = _checked_label_count(data, per_step, classes)
+    else:
+        n_outputs = data.features if per_step else data.time * data.features
+        found = data.find_nonfinite(dtype)
+        holes = found is not None and weight is not None and not weight.all()
+        if holes and weight is not None:
+            found = _bad_where_it_counts(data, weight, per_step, dtype)
+        if found is not None:
+            problem, case, step, column = found
+            place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
+            raise ValueError(
+                f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
+                "finite numbers: drop or fill such cases, or give what is not known a sample_weight of 0"
+            )
+    return Targets(data, kind, per_step, n_outputs, classes, holes)
+
+
+def _bad_where_it_counts(
+    data: Sequences, weight: NDArray[Any], per_step: bool, dtype: DTypeLike | None
+) -> tuple[str, int, int, int] | None:
+    """As `Sequences.find_nonfinite`, among the values whose weight is not 0."""
+    for values, locate in data.blocks():
+        if values.dtype.kind != "f":
+            continue
+        finite = sequences.finite(values, dtype)
+        for row in np.flatnonzero(~finite.all(axis=1)):
+            case, step = locate(int(row))
+            if weight[case, step] if per_step and weight.ndim == 2 else weight[case].any():
+                column = int(np.argmin(finite[row]))
+                return sequences.bad_value(values[row, column], dtype), case, step, column
+    return None
+
+
+def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:
+    array = _target_array(y, labels, name)
+    if array.ndim not in ((1,) if labels else (1, 2, 3)):
+        advice = (
+            f"({len(seq)},), one label for each case: for a one-hot array pass {name}.argmax(axis=-1), for a "
+            f"column {name}[:, 0]; for labels of each step make the last LSTM return_sequences=True"
+            if labels
+            else f"({len(seq)},) or ({len(seq)}, columns)"
+        )
+        raise ValueError(f"{name} has shape {array.shape}, expected {advice}")
+    _refuse_empty(array, name)
+    return ArraySequences(array.reshape(*array.shape, *[1] * (3 - array.ndim)), None, labels, name)
+
+
+def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:
+    if isinstance(y, (list, tuple)):
+        data = list_sequences([_target_array(one, labels, f"{name}[{i}]") for i, one in enumerate(y)], labels, name)
+        if len(data) == len(seq):
+            got, expected = (np.full(len(s), s.time) if s.lengths is None else s.lengths for s in (data, seq))
+            bad = np.flatnonzero(got != expected)
+            if len(bad):
+                raise ValueError(
+                    f"{name}[{bad[0]}] has {got[bad[0]]} steps, {seq.name}[{bad[0]}] has {expected[bad[0]]}: "
+                    "expected one target for each step"
+                )
+        return data
+    array = _target_array(y, labels, name)
+    _refuse_empty(array, name)
+    shapes = f"({len(seq)}, {seq.time})" + ("" if labels else f" or ({len(seq)}, {seq.time}, columns)")
+    if array.ndim not in ((2,) if labels else (2, 3)) or array.shape[1] != seq.time:
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected {shapes}: a target for each step of {seq.name}, since "
+            "the model answers at each step; for one target per case make the last LSTM "
+            "return_sequences=False"
+        )
+    lengths = seq.lengths if len(array) == len(seq) else None
+    return ArraySequences(array[:, :, None] if array.ndim == 2 else array, lengths, labels, name)
+
+
+def _target_array(y: ArrayLike, labels: bool, name: str) -> NDArray[Any]:
+    if not labels:
+        return real_numbers(y, False, name)
+    array = plain_array(y, name)
+    if array.dtype.kind == "U":
+        strings(y, name)  # names what NumPy has made a string of
+    if array.dtype.kind not in "iub":
+        raise TypeError(
+            f"{name} has type {array.dtype}, expected integer labels from 0, or strings: use "
+            f"{name}.astype(int) for labels stored as floats; for regression use a loss such as 'mse'"
+        )
+    return array.view(np.uint8) if array.dtype == bool else array
+
+
+def _refuse_empty(array: NDArray[Any], name: str) -> None:
+    if 0 in array.shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected at least one target")
+
+
+def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | None) -> int:
+    """Return the number of classes; refuse labels outside it."""
+    limit = None if classes is None else len(classes)
+    largest = -1
+    for values, locate in data.blocks():
+        bad = (values < 0) & (values != IGNORE)
+        if limit is not None:
+            bad |= values >= limit
+        if bad.any():
+            row = int(np.argmax(bad[:, 0]))
+            case, step = locate(row)
+            place = f"[case, step] = [{case}, {step}]" if per_step else f"[{case}]"
+            raise ValueError(
+                f"{data.name} holds label {values[row, 0]} at {place}, expected 0 to "
+                f"{'the number of classes - 1' if limit is None else limit - 1}, or {IGNORE} for 'ignore': "
+                "number the classes by numpy.unique(y, return_inverse=True)"
+            )
+        largest = max(largest, int(values.max()))
+    if largest < 0:
+        raise ValueError(f"every label of {data.name} is {IGNORE} ('ignore'), expected at least one class")
+    return largest + 1 if limit is None else limit
+
+
+def _holds_strings(y: ArrayLike) -> bool:
+    array = plain_array(y[0] if isinstance(y, (list, tuple)) and y else y, "the labels")
+    return array.dtype.kind == "U" or (array.dtype == object and any(isinstance(v, str) for v in array.ravel()))
+
+
+def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str = "y") -> tuple[Any, list[str] | None]:
+    """Turn string labels into class indices.
+
+    Parameters
+    ----------
+    y : array of str or int, or list of such arrays
+        Labels of any shape; a list of arrays for the steps of series of different lengths.
+    classes : list of str, optional
+        The known classes, such as those of a trained model. By default the sorted labels of y.
+    name : str
+        What error messages call y.
+
+    Returns
+    -------
+    labels : ndarray of int64, or list of such arrays
+        Indices into the classes; integer labels unchanged.
+    classes : list of str or None
+        None for integer labels if none were given.
+
+    Raises
+    ------
+    TypeError
+        If the labels are neither integers nor strings, or other things stand among strings, such as nan.
+    ValueError
+        If a string is not among the classes.
+
+    Examples
+    --------
+    >>> labels, classes = encode_labels(["on", "off", "on"])
+    >>> labels.tolist(), classes
+    ([1, 0, 1], ['off', 'on'])
+    """
+    if classes is not None:
+        classes = [str(label) for label in listed("classes", classes, "names")]
+        if not classes:
+            raise ValueError("classes is empty, expected the names of the classes")
+    if isinstance(y, (list, tuple)) and y and plain_array(y[0], f"{name}[0]").ndim > 0:
+        if not _holds_strings(y):
+            return [_target_array(one, True, f"{name}[{i}]").astype(np.int64) for i, one in enumerate(y)], classes
+        parts = [strings(one, f"{name}[{i}]") for i, one in enumerate(y)]
+        flat, known = encode_labels(np.concatenate([part.ravel() for part in parts]), classes, name=name)
+        pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
+        return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known
+    if not _holds_strings(y):
+        return _target_array(y, True, name).astype(np.int64), classes
+    array = strings(y, name)
+    if classes is None:
+        names, labels = np.unique(array, return_inverse=True)
+        return labels.reshape(array.shape).astype(np.int64), [str(label) for label in names]
+    order = np.argsort(classes)
+    place = np.searchsorted(classes, array, sorter=order)
+    labels = order[np.minimum(place, len(classes) - 1)]
+    unknown = np.asarray(classes)[labels] != array
+    if unknown.any():
+        raise ValueError(
+            f"{name} holds the label {str(array[unknown][0])!r}, expected one of the known classes "
+            f"{classes}: drop such cases, or train a new model with them"
+        )
+    return labels.astype(np.int64), classes

@@ -1,0 +1,1 @@
+"""Files: this package's own, and those of PyTorch, Keras and ONNX."""

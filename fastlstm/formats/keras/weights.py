@@ -1,0 +1,179 @@
+"""The weights of each layer, wherever a version of Keras puts them, and from Keras's layout into that of this package.
+
+===========================  ==========================================================================
+``.keras``, ``.weights.h5``  ``layers/lstm_1/cell/vars/0``: the second LSTM, its first weight; Keras 2.12
+                             says ``_layer_checkpoint_dependencies`` for ``layers``
+``.h5``                      ``model_weights/NAME/.../lstm_cell/kernel:0``: the layer of that name; without
+                             ``model_weights`` in a file of weights only, and without ``:0`` from Keras 3 on
+===========================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...layers import LSTM, Dense, Embedding
+from .architecture import Part
+from .hdf5 import Hdf5
+
+__all__ = ["CONTAINERS", "arrays_of", "converted", "datasets_below", "is_numbered"]
+
+Array = npt.NDArray[Any]
+Path = tuple[str, ...]
+
+CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+_MAX_DEPTH = 8
+_MAX_DATASETS = 12
+"""Below one layer: twice what two LSTMs have. No file has a reason to hold more."""
+
+
+def is_numbered(file: Hdf5, root: Path) -> bool:
+    """Whether the layers are named by class and number (``.keras``), not as the user named them (``.h5``)."""
+    return not root and any(file.is_group((name,)) for name in CONTAINERS)
+
+
+def arrays_of(file: Hdf5, root: Path, parts: Sequence[Part]) -> list[list[dict[str, Array]]]:
+    """For each layer its sets of weights, by Keras's names.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or there are more than the layer has.
+    """
+    numbered = is_numbered(file, root)
+    container = next((name for name in CONTAINERS if numbered and file.is_group((name,))), "")
+    seen: dict[str, int] = {}
+    result: list[list[dict[str, Array]]] = []
+    for part in parts:
+        base = _snake(part.kind)
+        number = seen[base] = seen.get(base, -1) + 1
+        if not part.places:
+            result.append([])
+        elif numbered:
+            group = (container, f"{base}_{number}" if number else base)
+            result.append([_numbered(file, part, (*group, *filter(None, place.split("/")))) for place in part.places])
+        else:
+            result.append(_named(file, part, (*root, part.name)))
+    return result
+
+
+def _snake(kind: str) -> str:
+    """How Keras writes a class in its files: TimeDistributed is time_distributed, LSTM is lstm."""
+    name = re.sub(r"\W+", "", kind)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _numbered(file: Hdf5, part: Part, path: Path) -> dict[str, Array]:
+    path = (*path, "vars")
+    found = sorted(file.members(path))
+    if found != [str(k) for k in range(len(part.weights))]:
+        raise ValueError(f"{part} has the weights {part.weights}, the file has {found} in {'/'.join(path)}")
+    return {name: file.array((*path, str(k))) for k, name in enumerate(part.weights)}
+
+
+def _named(file: Hdf5, part: Part, path: Path) -> list[dict[str, Array]]:
+    sets: dict[Path, dict[str, Path]] = {}
+    for found in datasets_below(file, path):
+        sets.setdefault(found[:-1], {})[found[-1].partition(":")[0]] = found
+    if len(sets) != len(part.places) or any(sorted(names) != sorted(part.weights) for names in sets.values()):
+        shown = ["/".join(one) for names in sets.values() for one in names.values()]
+        raise ValueError(f"{part} has {len(part.places)} times the weights {part.weights}, the file has {shown}")
+    order = list(sets)
+    if len(order) == 2:
+        forward = [place for place in order if any(name.startswith("forward_") for name in place[len(path) :])]
+        if len(forward) != 1:
+            raise ValueError(f"{part}: the names of its weights do not tell which go forward")
+        order = forward + [place for place in order if place not in forward]
+    return [{name: file.array(sets[place][name]) for name in part.weights} for place in order]
+
+
+def datasets_below(file: Hdf5, path: Path) -> Iterator[Path]:
+    """Paths of the datasets in a group and its groups, of which there may not be many."""
+    count, waiting = 0, [path]
+    while waiting:
+        group = waiting.pop()
+        for name in file.members(group):
+            one = (*group, name)
+            count += 1
+            if count > _MAX_DATASETS * _MAX_DEPTH or len(one) > len(path) + _MAX_DEPTH:
+                raise ValueError(f"{'/'.join(path)} holds more than the weights of a layer")
+            if file.is_dataset(one):
+                yield one
+            else:
+                waiting.append(one)
+
+
+# ---------------------------------------------------------------------------------------------- to our layout
+
+
+def converted(
+    part: Part, sets: Sequence[dict[str, Array]], features: int | None
+) -> tuple[dict[str, Array], int | None]:
+    """The parameters of a part's first layer, by our names, and the features that go out of the part.
+
+    Parameters
+    ----------
+    part : Part
+    sets : sequence of dict
+        Its weights, as `arrays_of` gives them.
+    features : int or None
+        What comes in; None: not known yet.
+
+    Raises
+    ------
+    ValueError
+        If the shape of a weight is another than the layer needs, or a number is NaN or infinite.
+    """
+    if not part.places:
+        return {}, features
+    layer = part.layers[0]
+    for weights in sets:
+        _check_finite(part, weights)
+    if isinstance(layer, Embedding):
+        _check_shape(part, "embeddings", sets[0]["embeddings"], part.sizes)
+        return {"weight": sets[0]["embeddings"]}, part.sizes[1]
+    (units,) = part.sizes
+    features = _rows(part, sets[0]["kernel"]) if features is None else features
+    if isinstance(layer, Dense):
+        _check_shape(part, "kernel", sets[0]["kernel"], (features, units))
+        parameters = {"weight": sets[0]["kernel"].T}
+        if layer.bias:
+            _check_shape(part, "bias", sets[0]["bias"], (units,))
+            parameters["bias"] = sets[0]["bias"]
+        return parameters, units
+    assert isinstance(layer, LSTM)
+    parameters = {}
+    for weights, suffix in zip(sets, ("", "_reverse"), strict=False):
+        # Keras's gates stand in the same order, i, f, c, o, but along the columns; it has one bias.
+        _check_shape(part, "kernel", weights["kernel"], (features, 4 * units))
+        _check_shape(part, "recurrent_kernel", weights["recurrent_kernel"], (units, 4 * units))
+        parameters[f"weight_ih_l0{suffix}"] = weights["kernel"].T
+        parameters[f"weight_hh_l0{suffix}"] = weights["recurrent_kernel"].T
+        if layer.bias:
+            _check_shape(part, "bias", weights["bias"], (4 * units,))
+            parameters[f"bias_ih_l0{suffix}"] = weights["bias"]
+            parameters[f"bias_hh_l0{suffix}"] = np.zeros_like(weights["bias"])
+    return parameters, layer.output_size
+
+
+def _rows(part: Part, kernel: Array) -> int:
+    if kernel.ndim != 2 or not kernel.shape[0]:
+        raise ValueError(f"{part}: kernel has shape {kernel.shape}, expected (features, units)")
+    return int(kernel.shape[0])
+
+
+def _check_shape(part: Part, name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{part}: {name} has shape {array.shape}, expected {shape}")
+
+
+def _check_finite(part: Part, weights: dict[str, Array]) -> None:
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{part}: {name} holds NaN or infinity")

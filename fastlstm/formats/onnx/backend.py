@@ -1,0 +1,212 @@
+"""The interface that ONNX asks of its backends (``onnx.backend.base``): whole models with any inputs, or single nodes.
+
+Inference only; `fastlstm.from_onnx` makes a model that trains. Both need the package onnx: ``fastlstm[onnx]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...runtime.config import resolve_threads
+from .graph.nodes import Graph, GraphInput
+from .graph.operators import OPERATORS, Run
+from .graph.program import Program
+from .read.reader import MAX_OPSET, import_onnx, make_node, read_graph, read_proto
+
+__all__ = ["Backend", "BackendRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
+
+Array = npt.NDArray[Any]
+
+
+class BackendRep:
+    """A prepared model; made by `prepare`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._program = Program(graph)
+        read = set(graph.outputs).union(*(node.inputs for node in graph.nodes))
+        self._inputs = graph.inputs
+        self._needed = {one.name for one in graph.inputs if one.name in read}
+        self._weights = sum(value.size for value in graph.constants.values())
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs, in their order."""
+        return [one.name for one in self._inputs]
+
+    def run(self, inputs: Any, *, n_threads: int | None = None, **kwargs: Any) -> tuple[Array, ...]:
+        """The model's outputs.
+
+        Parameters
+        ----------
+        inputs : sequence or mapping of str to array, or one array
+            All inputs in their order, or by name.
+        n_threads : int, optional
+            Threads to use; by default as configured.
+        **kwargs
+            Not used.
+
+        Returns
+        -------
+        tuple of ndarray
+            In the order of the graph's outputs.
+
+        Raises
+        ------
+        ValueError
+            If the inputs are not those that the graph has, or do not fit it.
+        """
+        values = self._by_name(inputs)
+        arrays: dict[str, Array] = {}
+        for one in self._inputs:
+            if one.name not in values:
+                if one.name in self._needed:
+                    raise ValueError(f"the input {one.name!r} is missing, expected {self.input_names}")
+                continue
+            arrays[one.name] = _fitting(np.asarray(values[one.name]), one)
+        data = sum(array.size for array in arrays.values())
+        run = Run(data, self._weights, n_threads=resolve_threads(n_threads))
+        outputs, _ = self._program.forward({**self._program.graph.constants, **arrays}, run)
+        return tuple(outputs)
+
+    def _by_name(self, inputs: Any) -> dict[str, Any]:
+        if isinstance(inputs, Mapping):
+            unknown = sorted(set(inputs) - set(self.input_names))
+            if unknown:
+                raise ValueError(f"the model has no inputs {unknown}, expected {self.input_names}")
+            return dict(inputs)
+        given = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+        if len(given) != len(self._inputs):
+            raise ValueError(f"got {len(given)} inputs, the model has {len(self._inputs)}: {self.input_names}")
+        return dict(zip(self.input_names, given, strict=True))
+
+
+def _fitting(array: Array, expected: GraphInput) -> Array:
+    if array.dtype.name != expected.dtype:
+        raise ValueError(f"the input {expected.name!r} is {array.dtype}, expected {expected.dtype}")
+    shape = expected.shape
+    if shape is not None and (
+        len(shape) != array.ndim
+        or any(isinstance(want, int) and want != got for want, got in zip(shape, array.shape, strict=True))
+    ):
+        raise ValueError(f"the input {expected.name!r} has shape {array.shape}, expected {shape}")
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+
+
+class Backend:
+    """This package as a backend of ONNX, for the CPU; see ``onnx.backend.base.Backend``."""
+
+    @classmethod
+    def is_compatible(cls, model: Any, device: str = "CPU", **kwargs: Any) -> bool:
+        """Whether `prepare` would take the model."""
+        try:
+            cls.prepare(model, device, **kwargs)
+        except ValueError:
+            return False
+        return True
+
+    @classmethod
+    def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> BackendRep:
+        """A model made ready to run.
+
+        Parameters
+        ----------
+        model : onnx.ModelProto, path or bytes
+            External data are read only where a path is given.
+        device : str
+            "CPU".
+        **kwargs
+            Not used.
+
+        Returns
+        -------
+        BackendRep
+
+        Raises
+        ------
+        ValueError
+            If the model is damaged, has an operator that is not supported, or another device is asked for.
+        """
+        _require_cpu(device)
+        return BackendRep(read_graph(*read_proto(model)))
+
+    @classmethod
+    def run_model(cls, model: Any, inputs: Any, device: str = "CPU", **kwargs: Any) -> tuple[Array, ...]:
+        """The outputs of a model; see `prepare` and `BackendRep.run`."""
+        return cls.prepare(model, device, **kwargs).run(inputs)
+
+    @classmethod
+    def run_node(
+        cls,
+        node: Any,
+        inputs: Any,
+        device: str = "CPU",
+        outputs_info: Sequence[tuple[Any, tuple[int, ...]]] | None = None,
+        **kwargs: Any,
+    ) -> tuple[Array, ...]:
+        """The outputs of a single operator.
+
+        Parameters
+        ----------
+        node : onnx.NodeProto
+        inputs : sequence of array, or mapping of str to array
+            Those of the node's inputs that have a name.
+        device : str
+            "CPU".
+        outputs_info : optional
+            Not used.
+        **kwargs
+            ``opset_version``: version of the operator; by default the newest that the package onnx has.
+
+        Returns
+        -------
+        tuple of ndarray
+            Of the node's outputs that have a name.
+
+        Raises
+        ------
+        ValueError
+            If the operator is not supported, or its inputs do not fit.
+        """
+        _require_cpu(device)
+        opset = int(kwargs.get("opset_version", min(import_onnx().defs.onnx_opset_version(), MAX_OPSET)))
+        one = make_node(node, 0, opset)
+        names = list(dict.fromkeys(name for name in one.inputs if name))
+        given = [inputs[name] for name in names] if isinstance(inputs, Mapping) else list(inputs)
+        if len(given) != len(names):
+            raise ValueError(f"{one}: got {len(given)} inputs, expected {names}")
+        arrays = {name: np.asarray(value) for name, value in zip(names, given, strict=True)}
+        graph = Graph(
+            (one,),
+            tuple(GraphInput(name, array.dtype.name, None) for name, array in arrays.items()),
+            tuple(name for name in one.outputs if name),
+            {},
+            frozenset(),
+            opset,
+        )
+        return BackendRep(graph).run(arrays)
+
+    @classmethod
+    def supports_device(cls, device: str) -> bool:
+        """Whether this is a CPU."""
+        return device.split(":")[0] == "CPU"
+
+    @classmethod
+    def operators(cls) -> list[str]:
+        """Names of the supported operators."""
+        return sorted(OPERATORS)
+
+
+def _require_cpu(device: str) -> None:
+    if not Backend.supports_device(device):
+        raise ValueError(f"device is {device!r}, this backend runs on the CPU only")
+
+
+is_compatible = Backend.is_compatible
+prepare = Backend.prepare
+run_model = Backend.run_model
+run_node = Backend.run_node
+supports_device = Backend.supports_device

@@ -1,0 +1,1 @@
+"""Graphs of ONNX operators, run and trained by NumPy and the LSTM kernels."""

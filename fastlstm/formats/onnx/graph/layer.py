@@ -1,0 +1,224 @@
+"""A graph as one layer of a model: for models that no chain of ordinary layers can express."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...._checks import count
+from ....layers.base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from ....layers.registry import register
+from .nodes import Graph, graph_from_json, graph_to_json
+from .operators import Run
+from .program import Program, Record
+
+__all__ = ["OnnxGraph"]
+
+
+class _Part(NamedTuple):
+    """Cases that went through the graph together."""
+
+    rows: Array | slice
+    steps: int
+    record: Record
+    out_shape: tuple[int, ...]
+
+
+@register
+class OnnxGraph(Layer):
+    """A graph of ONNX operators, run and trained by NumPy and this package's LSTM kernels; made by `fl.from_onnx`.
+
+    Its float initializers are trainable parameters. No masks of dropout are drawn in training.
+
+    Parameters
+    ----------
+    graph : dict
+        The nodes and constants; see `fastlstm.onnx.nodes.graph_to_json`.
+    input_size : int
+        Features of a step; 0 for token ids.
+    output_size : int
+        Features of the output.
+    time_major : bool
+        Whether the graph reads (time, batch, ...).
+    lengths_input : str or None
+        The graph's input for the numbers of valid steps.
+    batch_axis, time_axis, output_rank : int or None
+        Axes of the graph's output, and their number. Without an axis of time the layer's output is (batch, features);
+        all further axes are flattened into the features.
+
+    Notes
+    -----
+    Where cases have lengths and the graph has no input for them, those of one length run together, cut to it.
+
+    Raises
+    ------
+    ValueError
+        If the graph is damaged, or has an operator that is not supported.
+    """
+
+    def __init__(
+        self,
+        graph: dict[str, Any],
+        *,
+        input_size: int,
+        output_size: int,
+        time_major: bool,
+        lengths_input: str | None,
+        batch_axis: int,
+        time_axis: int | None,
+        output_rank: int,
+    ) -> None:
+        super().__init__()
+        self._graph, self._shapes = graph_from_json(graph)
+        self._program = Program(self._graph)
+        self.input_size = count("input_size", input_size, least=0)
+        self.output_size = count("output_size", output_size)
+        self.time_major = bool(time_major)
+        self.lengths_input = lengths_input
+        self.batch_axis = count("batch_axis", batch_axis, least=0)
+        self.time_axis = None if time_axis is None else count("time_axis", time_axis, least=0)
+        self.output_rank = count("output_rank", output_rank)
+        if self.batch_axis == self.time_axis or max(self.batch_axis, self.time_axis or 0) >= self.output_rank:
+            raise ValueError(
+                f"axis {self.batch_axis} for the cases and {self.time_axis} for the steps do not fit {output_rank} axes"
+            )
+        names = [one.name for one in self._graph.inputs]
+        others = [name for name in names if name != lengths_input]
+        if len(others) != 1 or (lengths_input is not None and lengths_input not in names):
+            raise ValueError(f"the graph has the inputs {names}, expected one for the data")
+        self._data = others[0]
+        self.takes_tokens = self.input_size == 0
+
+    @property
+    def graph(self) -> Graph:
+        """The graph; its constants do not hold the parameters."""
+        return self._graph
+
+    def build(self, signal: Signal) -> Signal:
+        if signal.tokens != self.takes_tokens:
+            kind = "token ids" if self.takes_tokens else "numbers"
+            raise ValueError(f"this graph reads {kind} and must be the first layer")
+        if not signal.per_step or signal.features != self.input_size:
+            raise ValueError(f"this graph reads (batch, time, {self.input_size}) and gets {signal.features} features")
+        return Signal(self.output_size, self.time_axis is not None)
+
+    def parameter_specs(self) -> Iterator[ParameterSpec]:
+        for name, shape in self._shapes.items():
+            yield ParameterSpec(name, shape, lambda rng, size: np.zeros(size))
+
+    def why_not_in_pieces(self) -> str:
+        return "is a graph of operators, any of which may read the whole series; use a model of ordinary layers"
+
+    def _constants(self, tape: Tape, mine: LayerTape) -> dict[str, Array]:
+        """The constants that are no parameters, in this model's floating-point type."""
+        kept: dict[str, Array] | None = mine.saved.get("constants")
+        if kept is None:
+            kept = mine.saved["constants"] = {
+                name: value.astype(tape.dtype) if value.dtype.kind == "f" else value
+                for name, value in self._graph.constants.items()
+            }
+        return kept
+
+    def _run(
+        self, x: Array, lengths: Array | None, tape: Tape, mine: LayerTape, own_passes: bool
+    ) -> tuple[Array, Record]:
+        """The graph's output for cases of these lengths; None: all as long as x.
+
+        A pass through a kernel keeps what its way back needs: runs that go back together need passes of their own.
+        """
+        values = {**self._constants(tape, mine), **self.parameters}
+        weights = sum(value.size for value in values.values())
+        for one in self._graph.inputs:
+            if one.name == self.lengths_input:
+                steps = np.full(len(x), x.shape[1]) if lengths is None else lengths
+                values[one.name] = steps.astype(one.dtype)
+            elif self.takes_tokens:
+                values[one.name] = (x.T if self.time_major else x).astype(one.dtype)
+            else:
+                values[one.name] = x.swapaxes(0, 1) if self.time_major else x
+        run = Run(
+            x.size,
+            weights,
+            training=tape.training,
+            dtype=tape.dtype,
+            n_threads=tape.n_threads,
+            checkpoint_every=tape.checkpoint_every,
+            passes=None if own_passes else mine.saved.setdefault("passes", {}),
+        )
+        wanted = [*self._shapes, self._data] if tape.training else []
+        outputs, record = self._program.forward(values, run, wanted)
+        return outputs[0], record
+
+    def _placed(self, out: Array, batch: int, time: int) -> Array:
+        """The graph's output as (batch, time, features) or (batch, features)."""
+        axes = [self.batch_axis, *([] if self.time_axis is None else [self.time_axis])]
+        if out.ndim != self.output_rank:
+            raise ValueError(f"the graph's output has shape {out.shape}, expected {self.output_rank} axes")
+        moved = np.moveaxis(out, axes, range(len(axes)))
+        shape = (batch, *([] if self.time_axis is None else [time]), self.output_size)
+        if moved.shape[: len(axes)] != shape[:-1] or moved.size != int(np.prod(shape)):
+            raise ValueError(
+                f"the graph's output has shape {out.shape} for {batch} cases of {time} steps, "
+                f"expected something to arrange as {shape}: the file may be for other sizes only"
+            )
+        return moved.reshape(shape)
+
+    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+        batch, time = x.shape[:2]
+        lengths = tape.lengths
+        alone = lengths is None or self.lengths_input is not None
+        parts: list[_Part] = []
+        if alone:
+            out, record = self._run(x, lengths, tape, mine, False)
+            y = np.ascontiguousarray(self._placed(out, batch, time), tape.dtype)
+            parts.append(_Part(slice(None), time, record, out.shape))
+        else:
+            assert lengths is not None
+            shape = (batch, self.output_size) if self.time_axis is None else (batch, time, self.output_size)
+            y = np.zeros(shape, tape.dtype)
+            for steps in np.unique(lengths):
+                rows = np.flatnonzero(lengths == steps)
+                out, record = self._run(x[rows, :steps], None, tape, mine, tape.training)
+                placed = self._placed(out, len(rows), int(steps))
+                if self.time_axis is None:
+                    y[rows] = placed
+                else:
+                    y[rows, :steps] = placed
+                parts.append(_Part(rows, int(steps), record, out.shape))
+        mine.saved["parts"] = parts if tape.training else []
+        mine.saved["shape"] = x.shape
+        return y
+
+    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+        dx = None if not need_dx or self.takes_tokens else np.zeros(mine.saved["shape"], tape.dtype)
+        axes = [self.batch_axis, *([] if self.time_axis is None else [self.time_axis])]
+        for part in mine.saved["parts"]:
+            d = dy[part.rows] if self.time_axis is None else dy[part.rows, : part.steps]
+            moved_shape = np.moveaxis(np.empty(part.out_shape, bool), axes, range(len(axes))).shape
+            d = np.moveaxis(d.reshape(moved_shape), range(len(axes)), axes)
+            found = self._program.backward(part.record, {self._graph.outputs[0]: d})
+            for name in self._shapes:
+                if name in found:
+                    self.gradients[name] += found[name]
+            if dx is not None and self._data in found:
+                of_x = found[self._data]
+                dx[part.rows, : part.steps] = of_x.swapaxes(0, 1) if self.time_major else of_x
+        mine.saved["parts"] = []
+        return dx
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "graph": graph_to_json(self._graph, self._shapes),
+            "input_size": self.input_size,
+            "output_size": self.output_size,
+            "time_major": self.time_major,
+            "lengths_input": self.lengths_input,
+            "batch_axis": self.batch_axis,
+            "time_axis": self.time_axis,
+            "output_rank": self.output_rank,
+        }
+
+    def __repr__(self) -> str:
+        return f"OnnxGraph({len(self._graph.nodes)} nodes, opset {self._graph.opset})"

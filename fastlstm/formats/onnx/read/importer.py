@@ -1,0 +1,302 @@
+"""`from_onnx`: a model out of an ONNX file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...._checks import flag, float_type, shown
+from ....model import Model
+from ..graph.layer import OnnxGraph
+from ..graph.nodes import Graph, GraphInput, graph_to_json
+from ..graph.operators import Run
+from ..graph.program import Program
+from .lower import Chain, lower
+from .reader import read_graph, read_proto
+
+__all__ = ["from_onnx"]
+
+Array = npt.NDArray[Any]
+
+
+def from_onnx(
+    source: Any,
+    *,
+    output: str | None = None,
+    time_major: bool | None = None,
+    dtype: npt.DTypeLike | None = None,
+    seed: int = 0,
+) -> Model:
+    """A model with the layers and weights of an ONNX file.
+
+    A graph that is a chain of layers (LSTM, embedding, dense, pooling, activations, scaling before and after) becomes
+    these layers. Any other graph becomes one layer, `OnnxGraph`, that predicts, trains and saves as well. Needs the
+    package onnx: ``pip install 'fastlstm[onnx]'``; a model saved with `Model.save` is loaded without it.
+
+    Parameters
+    ----------
+    source : path, bytes or onnx.ModelProto
+    output : str, optional
+        Which of the graph's outputs; by default the first.
+    time_major : bool, optional
+        Whether the graph reads (time, batch, features). By default the graph tells: an LSTM says which of its axes is
+        time. The model reads (batch, time, features) in any case.
+    dtype : {"float32", "float64"}, optional
+        Of the model. By default float64 if the graph's weights are, else float32.
+    seed : int, default 0
+        The model's seed, for dropout and further training.
+
+    Returns
+    -------
+    Model
+        Built. Its ``predict`` gives the graph's output, as (batch, time, features) or (batch, features); further axes,
+        such as that of the directions, are flattened into the features. A second input of the graph that holds the
+        numbers of valid steps is `lengths`.
+
+    Raises
+    ------
+    ImportError
+        Without the package onnx.
+    TypeError
+        If `source` is none of these.
+    ValueError
+        If the file is damaged, or the graph has an operator or an input that is not supported; the message names it. A
+        model with further inputs, such as initial states, is run by `fastlstm.onnx_backend.prepare`.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> model = fl.from_onnx("classifier.onnx")  # doctest: +SKIP
+    >>> model.predict(X)  # doctest: +SKIP
+    """
+    if time_major is not None:
+        time_major = flag("time_major", time_major)
+    label = f"{os.fspath(source)}: " if isinstance(source, (str, os.PathLike)) else ""
+    try:
+        proto, folder = read_proto(source)
+        names = [value.name for value in proto.graph.output]
+        if output is not None and (not isinstance(output, str) or output not in names):
+            raise ValueError(f"output is {shown(output)}, expected one of {names}")
+        graph = read_graph(proto, folder, [output] if output is not None else names[:1])
+        return _model(graph, time_major, dtype, seed)
+    except ValueError as error:
+        raise ValueError(f"{label}{error}") from error
+
+
+def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, seed: int) -> Model:
+    data, lengths = _inputs(graph)
+    tokens = np.dtype(data.dtype).kind in "iu"
+    kind: np.dtype[Any] = np.dtype(np.float32)
+    for name in graph.trainable:
+        value = graph.constants[name]
+        if not np.isfinite(value).all():
+            raise ValueError(f"initializer {name!r} holds NaN or infinity")
+        if value.dtype == np.float64:
+            kind = np.dtype(np.float64)
+    if dtype is not None:
+        kind = float_type(dtype)
+    size = None
+    if not tokens and data.shape is not None:
+        last = data.shape[2]
+        size = last if isinstance(last, int) else None
+    lengths_name = None if lengths is None else lengths.name
+    chain, found = lower(graph, data.name, lengths_name, size, time_major)
+    if isinstance(chain, Chain):
+        return _lowered(chain, tokens, size, graph, kind, seed)
+    return _as_graph(graph, data, lengths_name, size, bool(time_major if found is None else found), kind, seed)
+
+
+def _inputs(graph: Graph) -> tuple[GraphInput, GraphInput | None]:
+    """The input for the data and that for the lengths, if there is one."""
+    read = set(graph.outputs).union(*(node.inputs for node in graph.nodes))
+    used = [one for one in graph.inputs if one.name in read]
+    lengths = [one for one in used if _holds_lengths(one, graph)]
+    rest = [one for one in used if one not in lengths]
+    if len(rest) != 1 or len(lengths) > 1:
+        raise ValueError(
+            f"the graph reads the inputs {[one.name for one in used]}; a model has one for the data and, at most, one "
+            "for the lengths: fastlstm.onnx_backend.prepare(onnx.load(path)).run([...]) runs a graph with others"
+        )
+    data = rest[0]
+    dtype = np.dtype(data.dtype)
+    rank = 3 if dtype.kind == "f" else 2
+    if dtype.kind not in "fiu" or (data.shape is not None and len(data.shape) != rank):
+        raise ValueError(
+            f"the input {data.name!r} is {data.dtype} with {len(data.shape or ())} axes, expected floating-point "
+            "numbers (batch, time, features) or integer token ids (batch, time); fastlstm.onnx_backend runs others"
+        )
+    return data, lengths[0] if lengths else None
+
+
+def _holds_lengths(one: GraphInput, graph: Graph) -> bool:
+    """Whether an input is one integer for each case, and is called so or goes to the LSTMs' sequence_lens."""
+    if np.dtype(one.dtype).kind not in "iu" or (one.shape is not None and len(one.shape) != 1):
+        return False
+    if one.name == "lengths":
+        return True
+    names = {one.name}
+    for node in graph.nodes:
+        if node.op in ("Cast", "Identity") and names.intersection(node.inputs):
+            names.update(node.outputs)
+        if node.op == "LSTM" and len(node.inputs) > 4 and node.inputs[4] in names:
+            return True
+    return False
+
+
+def _cast(values: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]:
+    result = {}
+    with np.errstate(over="ignore"):
+        for name, value in values.items():
+            result[name] = value.astype(dtype)
+            if not np.isfinite(result[name]).all():
+                raise ValueError(f"{name!r} holds NaN, infinity or numbers beyond {dtype}")
+    return result
+
+
+def _lowered(chain: Chain, tokens: bool, size: int | None, graph: Graph, dtype: np.dtype[Any], seed: int) -> Model:
+    if not tokens and size is None:
+        first = chain.weights.get("0.weight_ih_l0", chain.weights.get("0.weight"))
+        size = None if first is None or first.ndim != 2 else int(first.shape[1])
+        if size is None:
+            raise ValueError(f"the graph does not tell how many features its input {graph.inputs[0].name!r} has")
+    weights = _cast(chain.weights, dtype)
+    model = Model(
+        chain.layers,
+        input_size=None if tokens else size,
+        dtype=dtype,
+        seed=seed,
+        scaler=chain.scaler,
+        target_scaler=chain.target_scaler,
+    )
+    model.load_state_dict(weights)
+    return model
+
+
+# ---------------------------------------------------------------------------------------------- as it is
+
+
+def _as_graph(
+    graph: Graph,
+    data: GraphInput,
+    lengths: str | None,
+    size: int | None,
+    time_major: bool,
+    dtype: np.dtype[Any],
+    seed: int,
+) -> Model:
+    tokens = np.dtype(data.dtype).kind in "iu"
+    if size is None and not tokens:
+        size = _first_width(graph)
+    parameters = _cast({name: graph.constants[name] for name in sorted(graph.trainable)}, dtype)
+    kept = tuple(one for one in graph.inputs if one.name in (data.name, lengths))
+    graph = Graph(graph.nodes, kept, graph.outputs, graph.constants, graph.trainable, graph.opset)
+    probe = _Probe(graph, data, lengths, 0 if tokens else size or 0, time_major, dtype)
+    batch_axis, time_axis, features, rank = probe.axes()
+    layer = OnnxGraph(
+        graph_to_json(graph, {name: value.shape for name, value in parameters.items()}),
+        input_size=0 if tokens else size or 0,
+        output_size=features,
+        time_major=time_major,
+        lengths_input=lengths,
+        batch_axis=batch_axis,
+        time_axis=time_axis,
+        output_rank=rank,
+    )
+    model = Model([layer], input_size=None if tokens else size, dtype=dtype, seed=seed)
+    model.load_state_dict({f"0.{name}": value for name, value in parameters.items()})
+    return model
+
+
+def _first_width(graph: Graph) -> int:
+    for node in graph.nodes:
+        if node.op == "LSTM" and node.inputs[1] in graph.constants and graph.constants[node.inputs[1]].ndim == 3:
+            return int(graph.constants[node.inputs[1]].shape[2])
+    raise ValueError("the graph does not tell how many features its input has: give the last axis of the input a size")
+
+
+class _Probe:
+    """Finds out which axes of a graph's output are the cases and the steps, by running it on zeros."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        data: GraphInput,
+        lengths: str | None,
+        size: int,
+        time_major: bool,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self.program = Program(graph)
+        self.data, self.lengths, self.size, self.time_major, self.dtype = data, lengths, size, time_major, dtype
+        self.constants = {
+            name: value.astype(dtype) if value.dtype.kind == "f" else value for name, value in graph.constants.items()
+        }
+        self.weights = sum(value.size for value in graph.constants.values())
+
+    def shape(self, batch: int, time: int) -> tuple[int, ...]:
+        """The shape of the output for so many cases and steps."""
+        shape = (time, batch) if self.time_major else (batch, time)
+        run = Run(batch * time, self.weights, dtype=self.dtype)
+        run.take((*shape, self.size or 1))
+        values = dict(self.constants)
+        for one in self.program.graph.inputs:
+            if one.name == self.lengths:
+                values[one.name] = np.full(batch, time, one.dtype)
+            elif self.size:
+                values[one.name] = np.zeros((*shape, self.size), self.dtype)
+            else:
+                values[one.name] = np.zeros(shape, one.dtype)
+        outputs, _ = self.program.forward(values, run)
+        return outputs[0].shape
+
+    def _sizes(self) -> Iterator[tuple[int, int]]:
+        """Cases and steps to try: what the file says, then what exporters take as examples."""
+        declared = self.data.shape or (None, None)
+        steps, cases = (declared[0], declared[1]) if self.time_major else (declared[1], declared[0])
+        times = [steps] if isinstance(steps, int) else [5, 7, *range(1, 65)]
+        batches = [cases] if isinstance(cases, int) else [3, 1, 2, 4, 5, 8, 10, 16, 32, 64]
+        tried = dict.fromkeys([(batch, times[0]) for batch in batches] + [(batches[0], time) for time in times])
+        tried.update(dict.fromkeys((1, time) for time in times if len(batches) > 1))
+        for batch, time in tried:
+            if batch * time <= 2**16:
+                yield batch, time
+
+    def axes(self) -> tuple[int, int | None, int, int]:
+        """The axis of the cases, that of the steps or None, the features of a step or case, the number of axes."""
+        error: ValueError | None = None
+        for batch, time in self._sizes():
+            try:
+                shape = self.shape(batch, time)
+                break
+            except ValueError as problem:
+                error = error or problem
+        else:
+            raise error or ValueError("the input's sizes are too large")
+        batch_axes = self._moved(shape, batch + 1, time) or [k for k, n in enumerate(shape) if n == batch]
+        if not batch_axes:
+            raise ValueError(f"the output has shape {shape} for {batch} cases: no axis of cases")
+        batch_axis = batch_axes[0]
+        moved = self._moved(shape, batch, time + 1)
+        if moved is None:
+            moved = [k for k, n in enumerate(shape) if n == time and k != batch_axis and len(shape) > 2]
+        time_axis = next((k for k in moved if k != batch_axis), None)
+        features = 1
+        for k, n in enumerate(shape):
+            features *= 1 if k in (batch_axis, time_axis) else n
+        if features < 1:
+            raise ValueError(f"the output has shape {shape} for {batch} cases of {time} steps: no features")
+        return batch_axis, time_axis, features, len(shape)
+
+    def _moved(self, shape: tuple[int, ...], batch: int, time: int) -> list[int] | None:
+        """The axes that differ for other sizes; None if the graph takes no others."""
+        try:
+            other = self.shape(batch, time)
+        except ValueError:
+            return None
+        return [k for k, (a, b) in enumerate(zip(shape, other, strict=False)) if a != b]

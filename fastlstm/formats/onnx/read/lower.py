@@ -1,0 +1,201 @@
+"""From a graph that is a chain of layers to these layers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .... import layers as layer_types
+from ....activations import SIGMOID, TANH, Activation
+from ....cell import Cell
+from ....data import Standardizer
+from ....layers import LSTM, Dense, Dropout, Embedding, Layer
+from ..graph.nodes import Graph
+from .trace import Item, NoChain, Signal, Trace, is_whole
+
+__all__ = ["Chain", "lower"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a graph is as a model."""
+
+    layers: list[Layer]
+    weights: dict[str, Array]
+    """As `Model.load_state_dict` takes them."""
+    scaler: Standardizer | None
+    target_scaler: Standardizer | None
+    time_major: bool
+
+
+def lower(
+    graph: Graph, data: str, lengths: str | None, input_size: int | None, time_major: bool | None
+) -> tuple[Chain | str, bool | None]:
+    """The layers that a graph is, or why it is none; and whether it reads (time, batch, ...), None if that is open.
+
+    Parameters
+    ----------
+    graph : Graph
+        With one output.
+    data, lengths : str
+        Names of its inputs.
+    input_size : int, optional
+        Features of the input, where they are known.
+    time_major : bool, optional
+        What the user says.
+
+    Raises
+    ------
+    ValueError
+        If the graph cannot be right.
+    """
+    walk = Trace(graph, data, lengths, input_size)
+    reason = ""
+    try:
+        walk.run()
+        signal = _output(walk, walk.values[graph.outputs[0]])
+    except NoChain as stop:
+        reason = str(stop)
+    found = None if walk.time is None else walk.time == "a0"
+    if found is not None and time_major is not None and found != time_major:
+        raise ValueError(
+            f"time_major is {time_major}, but the graph gives axis {(walk.time or '')[1:]} to its LSTM as time: "
+            "leave it out"
+        )
+    if reason:
+        return reason, found
+    if found is None:
+        found = bool(time_major)
+        walk.time = "a0" if found else "a1"
+    per_step = walk.time in signal.axes
+    if not per_step and all(item.kind not in ("lstm", "LastStep", "MeanPool", "MaxPool") for item in walk.items):
+        return "the output has no steps, and nothing takes them away", found
+    try:
+        return _chain(walk, found), found
+    except NoChain as stop:
+        return str(stop), found
+
+
+def _output(walk: Trace, signal: Any) -> Signal:
+    """The signal as (cases, steps, features) or (cases, features), whatever the order of its axes."""
+    if not isinstance(signal, Signal):
+        raise NoChain("the output does not depend on the data as a chain does")
+    core = [axis for axis in signal.axes if axis != "1"]
+    if "d" in core and "h" in core and core.index("d") < core.index("h") and is_whole(walk, signal):
+        signal = replace(signal, axes=tuple("1" if a == "d" else "f" if a == "h" else a for a in signal.axes))
+        core = [axis for axis in signal.axes if axis != "1"]
+    if sorted(core) not in (["a0", "a1", "f"], ["a0", "f"], ["a1", "f"]):
+        raise NoChain("the output's axes are not cases, steps and features")
+    if walk.time is not None and walk.time in core and len(core) == 2:
+        raise NoChain("the output has no axis of cases")
+    if not walk.items:
+        raise NoChain("the output is the input")
+    return walk.top(signal, "the output")
+
+
+def _standardizer(mean: Array, scale: Array, size: int) -> Standardizer:
+    return Standardizer.from_state(
+        {key: np.array(np.broadcast_to(value, size), np.float64) for key, value in (("mean", mean), ("scale", scale))}
+    )
+
+
+def _taken_affine(items: list[Item], operators: Sequence[str], at_end: bool) -> list[Array] | None:
+    """Takes items of these operators off the chain's beginning or end."""
+    part = items[-len(operators) :] if at_end else items[: len(operators)]
+    if [item.settings.get("op") if item.kind == "affine" else None for item in part] != list(operators):
+        return None
+    if at_end:
+        del items[-len(operators) :]
+    else:
+        del items[: len(operators)]
+    return [item.settings["by"] for item in part]
+
+
+def _chain(walk: Trace, time_major: bool) -> Chain:
+    items = list(walk.items)
+    scaler = target_scaler = None
+    try:
+        taken = _taken_affine(items, ["Sub", "Div"], at_end=False)
+        if taken is not None and walk.input_size is not None:
+            scaler = _standardizer(taken[0], taken[1], walk.input_size)
+        taken = _taken_affine(items, ["Mul", "Add"], at_end=True)
+        if taken is not None:
+            target_scaler = _standardizer(taken[1], taken[0], max(one.size for one in taken))
+    except ValueError as error:
+        raise NoChain(f"the graph scales by numbers that no Standardizer has ({error})") from None
+    layers: list[Layer] = []
+    weights: dict[str, Array] = {}
+    for item in items:
+        weights.update({f"{len(layers)}.{name}": value for name, value in item.weights.items()})
+        layers.append(_layer(item))
+    if not layers:
+        raise NoChain("the graph has no layers")
+    return Chain(layers, weights, scaler, target_scaler, time_major)
+
+
+def _layer(item: Item) -> Layer:
+    settings: Mapping[str, Any] = item.settings
+    if item.kind == "lstm":
+        return _lstm_layer(item)
+    if item.kind == "activation":
+        kind = settings["kind"]
+        if isinstance(kind, str):
+            return layer_types.Activation(kind)
+        return _activation_layer(kind)
+    if item.kind == "affine":
+        raise NoChain("the graph scales in between")
+    made: dict[str, Callable[..., Layer]] = {"embedding": Embedding, "dense": Dense, "dropout": Dropout}
+    try:
+        return made.get(item.kind, getattr(layer_types, item.kind, Dense))(**settings)
+    except (TypeError, ValueError) as error:
+        raise NoChain(f"no layer {item.kind}: {error}") from None
+
+
+def _activation_layer(function: Activation) -> Layer:
+    for given in ({"alpha": function.alpha, "beta": function.beta}, {"alpha": function.alpha}, {}):
+        try:
+            return layer_types.Activation(function.name, **given)
+        except ValueError:
+            continue
+    raise NoChain(f"no layer for {function}")
+
+
+def _lstm_layer(item: Item) -> Layer:
+    settings = item.settings
+    arguments: dict[str, Any] = {
+        "hidden_size": settings["hidden_size"],
+        "bias": settings["bias"],
+        "bidirectional": len(settings["reverse"]) == 2,
+        "return_sequences": settings["return_sequences"],
+    }
+    cell: Cell = settings["cells"][0]
+    if any(one != cell for one in settings["cells"]):
+        raise NoChain("the two directions of an LSTM have different activations")
+    if settings["reverse"] == (True,):
+        arguments["reverse"] = True
+    if settings["peepholes"]:
+        arguments["peepholes"] = True
+    if cell.coupled:
+        arguments["coupled"] = True
+    for name in ("gate_clip", "output_clip"):
+        if np.isfinite(getattr(cell, name)):
+            arguments[name] = getattr(cell, name)
+    plain = {"gate_activation": SIGMOID, "cell_activation": TANH, "output_activation": TANH}
+    for name, default in plain.items():
+        if getattr(cell, name) != default:
+            arguments[name] = tuple(getattr(cell, name))
+    known = inspect.signature(LSTM).parameters
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        raise NoChain(f"the layer LSTM has no {', '.join(unknown)}")
+    try:
+        return LSTM(**arguments)
+    except (TypeError, ValueError) as error:
+        raise NoChain(f"no such LSTM: {error}") from None

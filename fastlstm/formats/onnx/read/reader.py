@@ -1,0 +1,242 @@
+"""From an ONNX file to a checked `Graph`. The file is not trusted, and nothing in it is run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...._checks import path as checked_path
+from ..graph.nodes import Graph, GraphInput, Node, in_order, needed_nodes
+from ..graph.tensors import ELEMENT_TYPES, tensor_array
+
+__all__ = ["MAX_OPSET", "MIN_OPSET", "import_onnx", "make_node", "read_graph", "read_proto"]
+
+Array = npt.NDArray[Any]
+
+MIN_OPSET, MAX_OPSET = 7, 28
+"""Versions of the operator set whose operators are known. Before 7 broadcasting was something else."""
+
+_DOMAINS = ("", "ai.onnx")
+# Numbers of onnx.AttributeProto.AttributeType, and where each keeps its value.
+_ATTRIBUTES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
+_SUBGRAPHS = (5, 10)
+
+
+def import_onnx() -> Any:
+    """The package onnx, or an ImportError that names the extra."""
+    try:
+        import onnx  # here: only those who read or write its files need it
+    except ImportError as error:
+        raise ImportError("ONNX files need the package onnx: pip install 'fastlstm[onnx]'") from error
+    return onnx
+
+
+def read_proto(source: Any) -> tuple[Any, Path | None]:
+    """The ``onnx.ModelProto`` of a path, of bytes or of such an object, and the folder of its external data.
+
+    Raises
+    ------
+    TypeError
+        If the source is none of these.
+    ValueError
+        If the bytes are no ONNX model.
+    OSError
+        If the file cannot be read.
+    """
+    onnx = import_onnx()
+    if isinstance(source, onnx.ModelProto):
+        return source, None
+    folder = None
+    if isinstance(source, (str, os.PathLike)):
+        source = checked_path(source)
+        info = os.stat(source)
+        if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
+            raise ValueError("not an ONNX model: it is not a regular file")
+        folder = Path(os.path.realpath(source)).parent
+        with open(source, "rb") as file:
+            data = file.read()
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+    else:
+        raise TypeError(f"source must be a path, bytes or an onnx.ModelProto, got {type(source).__name__}")
+    if not data:
+        raise ValueError("not an ONNX model: the file is empty")
+    try:
+        return onnx.ModelProto.FromString(data), folder
+    except Exception as error:  # google.protobuf.message.DecodeError, whose module need not be importable
+        if type(error).__name__ != "DecodeError":
+            raise
+        raise ValueError(f"truncated, damaged, or not an ONNX model ({error})") from None
+
+
+def read_graph(proto: Any, folder: Path | None = None, outputs: Sequence[str] | None = None) -> Graph:
+    """The graph of an ``onnx.ModelProto``, pruned to what the outputs need.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+    folder : Path, optional
+        Where its external data lie.
+    outputs : sequence of str, optional
+        Those of its outputs that are wanted; all by default.
+
+    Raises
+    ------
+    ValueError
+        With the reason, if the graph is damaged, or uses what is not supported: other domains, functions, subgraphs,
+        sparse tensors, opsets out of `MIN_OPSET` to `MAX_OPSET`.
+    """
+    if not proto.HasField("graph"):
+        raise ValueError("not an ONNX model: it holds no graph")
+    opset = _opset(proto)
+    if len(proto.functions):
+        raise ValueError(f"the model defines functions of its own ({proto.functions[0].name!r}), not supported")
+    if len(proto.graph.sparse_initializer):
+        raise ValueError("the model has sparse tensors, which are not supported")
+    constants: dict[str, Array] = {}
+    for tensor in proto.graph.initializer:
+        name = _text(tensor.name, "the name of an initializer")
+        if not name or name in constants:
+            raise ValueError(f"the initializer {name!r} has no name" if not name else f"{name!r} is defined twice")
+        constants[name] = tensor_array(tensor, folder, f"initializer {name!r}")
+    trainable = {name for name, value in constants.items() if value.dtype.kind == "f" and value.ndim > 0}
+    inputs = [_input(value) for value in proto.graph.input]
+    names = [one.name for one in inputs]
+    if len(set(names)) < len(names):
+        raise ValueError("two inputs of the graph have one name")
+    # Up to version 3 of the format initializers are listed among the inputs, too, as values that may be replaced.
+    inputs = [one for one in inputs if one.name not in constants]
+    nodes = []
+    for index, node in enumerate(proto.graph.node):
+        one = make_node(node, index, opset, folder)
+        if one.op == "Constant":
+            if len(one.outputs) != 1 or one.inputs or one.outputs[0] in constants:
+                raise ValueError(f"{one}: expected no inputs and one output of a name of its own")
+            constants[one.outputs[0]] = _constant(one)
+        else:
+            nodes.append(one)
+    given = [one.name for one in inputs] + list(constants)
+    if len(set(given)) < len(given):
+        raise ValueError("an input and a constant of the graph have one name")
+    ordered = in_order(nodes, given)
+    listed = [_text(value.name, "the name of an output") for value in proto.graph.output]
+    wanted = list(listed if outputs is None else outputs)
+    made = set(given).union(*(node.outputs for node in ordered)) if ordered else set(given)
+    for name in wanted:
+        if name not in listed or name not in made or not name:
+            raise ValueError(f"the output {name!r} is missing in the graph, which has {listed}")
+    if not wanted:
+        raise ValueError("the graph has no output")
+    kept = needed_nodes(ordered, wanted)
+    read = set(wanted).union(*(node.inputs for node in kept))
+    constants = {name: value for name, value in constants.items() if name in read}
+    return Graph(kept, tuple(inputs), tuple(wanted), constants, frozenset(trainable & constants.keys()), opset)
+
+
+def make_node(proto: Any, index: int, opset: int, folder: Path | None = None) -> Node:
+    """The node of an ``onnx.NodeProto``; ValueError if it is of another domain or has a subgraph."""
+    op = _text(proto.op_type, "the operator of a node")
+    name = _text(proto.name, "the name of a node") or f"#{index}"
+    inputs = tuple(_text(one, "an input of a node") for one in proto.input)
+    outputs = tuple(_text(one, "an output of a node") for one in proto.output)
+    node = Node(name, op, opset, inputs, outputs)
+    if proto.domain not in _DOMAINS:
+        raise ValueError(f"{node}: its domain {proto.domain!r} is not supported, only ONNX's own operators are")
+    attributes: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        key = _text(attribute.name, "the name of an attribute")
+        what = f"{node}: attribute {key!r}"
+        if key in attributes:
+            raise ValueError(f"{what} stands twice")
+        if attribute.type in _SUBGRAPHS:
+            raise ValueError(f"{what} is a graph: operators with subgraphs (Loop, If, Scan) are not supported")
+        if attribute.type not in _ATTRIBUTES or attribute.ref_attr_name:
+            raise ValueError(f"{what} is of type {attribute.type}, which is not supported")
+        value = getattr(attribute, _ATTRIBUTES[attribute.type])
+        if attribute.type == 3:
+            value = _text(value, what)
+        elif attribute.type == 4:
+            value = tensor_array(value, folder, what)
+        elif attribute.type == 8:
+            value = [_text(one, what) for one in value]
+        elif attribute.type in (6, 7):
+            value = list(value)
+        attributes[key] = value
+    return Node(name, op, opset, inputs, outputs, attributes)
+
+
+def _text(value: Any, what: str) -> str:
+    """A text out of the file. The C++ parser of protobuf lets bytes through that are no UTF-8."""
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        text.encode()
+    except UnicodeError:
+        raise ValueError(f"{what} is not valid UTF-8") from None
+    return text
+
+
+def _opset(proto: Any) -> int:
+    versions = {_text(one.domain, "a domain"): one.version for one in proto.opset_import}
+    if len(versions) < len(proto.opset_import):
+        raise ValueError("a domain stands twice in opset_import")
+    if {"", "ai.onnx"} <= versions.keys():
+        raise ValueError("opset_import names ONNX's own operators twice")
+    # Other domains may stand in the list without any node that uses them.
+    opset = versions.get("", versions.get("ai.onnx"))
+    if opset is None:
+        raise ValueError("the model does not say which version of ONNX's operators it uses (opset_import)")
+    if not MIN_OPSET <= opset <= MAX_OPSET:
+        raise ValueError(
+            f"the model uses opset {opset}, known are {MIN_OPSET} to {MAX_OPSET}: "
+            "convert it with onnx.version_converter.convert_version"
+        )
+    return int(opset)
+
+
+def _input(value: Any) -> GraphInput:
+    name = _text(value.name, "the name of an input")
+    if not name:
+        raise ValueError("an input of the graph has no name")
+    if not value.type.HasField("tensor_type"):
+        raise ValueError(f"the input {name!r} is no tensor")
+    tensor = value.type.tensor_type
+    kind = ELEMENT_TYPES.get(tensor.elem_type)
+    if kind is None:
+        raise ValueError(f"the input {name!r} has element type {tensor.elem_type}, which is not supported")
+    shape: tuple[int | str | None, ...] | None = None
+    if tensor.HasField("shape"):
+        sizes: list[int | str | None] = []
+        for size in tensor.shape.dim:
+            if size.HasField("dim_value"):
+                # Some exporters write 0 or -1 for sizes that vary.
+                sizes.append(int(size.dim_value) if size.dim_value > 0 else None)
+            else:
+                sizes.append(_text(size.dim_param, f"a size of {name!r}") or None)
+        shape = tuple(sizes)
+    return GraphInput(name, "float32" if kind == "bfloat16" else kind, shape)
+
+
+def _constant(node: Node) -> Array:
+    """The value of an operator Constant."""
+    if len(node.attributes) != 1:
+        raise ValueError(f"{node}: has {len(node.attributes)} attributes, expected one that holds the value")
+    ((key, value),) = node.attributes.items()
+    expected: dict[str, tuple[type, Any]] = {
+        "value": (np.ndarray, None),
+        "value_float": (float, np.float32),
+        "value_int": (int, np.int64),
+        "value_floats": (list, np.float32),
+        "value_ints": (list, np.int64),
+    }
+    if key not in expected or not isinstance(value, expected[key][0]):
+        raise ValueError(f"{node}: attribute {key!r} is not supported, expected one of {', '.join(expected)}")
+    try:
+        return np.asarray(value, expected[key][1])
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{node}: attribute {key!r} holds {type(value).__name__} of another kind") from None

@@ -1,0 +1,1 @@
+"""Models at work: prediction, evaluation, streams, generation."""

@@ -1,0 +1,166 @@
+"""New tokens from a model that has learnt which token comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _core
+from .._arrays import plain_array
+from .._checks import count, non_negative, shown
+from ..layers import Activation, Embedding
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+__all__ = ["generate"]
+
+Array = npt.NDArray[Any]
+
+
+def generate(
+    model: Model,
+    prompt: npt.ArrayLike | Sequence[npt.ArrayLike],
+    steps: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    n_threads: int | None = None,
+) -> Array:
+    """Continues token series: draws a token from what the model answers, feeds it in, and so on.
+
+    Parameters
+    ----------
+    model : Model
+        One that begins with an `Embedding` and answers with one score (logit) for each of its tokens, at each step or
+        for the series so far; trained, say, on ``X = tokens[:, :-1]``, ``y = tokens[:, 1:]``. If its last layer is
+        ``Activation("softmax")``, its answers are taken as probabilities. It runs as a `Stream`, so that each step
+        costs one step of the LSTM.
+    prompt : int array (n, T) or (T,), or list of n int arrays (T_i,)
+        What the series begin with, at least one token each.
+    steps : int
+        Tokens to generate for each series.
+    temperature : float, default 1.0
+        The scores are divided by it before the softmax: below 1 the probable tokens become more probable; 0 takes the
+        most probable one (of equals the first), without any chance.
+    top_k : int, optional
+        Draw among the so many most probable tokens only.
+    top_p : float in (0, 1], optional
+        Draw among the most probable tokens that together have at least this probability, after `temperature` and
+        `top_k` (nucleus sampling, Holtzman et al. 2020).
+    seed : int, default 0
+        The tokens of a series depend on it, on the series' prompt and its place among the prompts, and on nothing else:
+        neither on the other prompts nor on the number of threads.
+    n_threads : int, optional
+        Threads to use; by default as configured.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, steps), or (steps,) for a prompt (T,)
+        The new tokens, without the prompt.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, a token is not in the table, or the model does not read tokens, answers with
+        another number of scores, or cannot be streamed.
+    RuntimeError
+        If the model is not built yet.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> tokens = np.arange(400).reshape(4, 100) % 5
+    >>> model = fl.Model([fl.Embedding(5, 4), fl.LSTM(16, return_sequences=True), fl.Dense(5)], seed=0)
+    >>> history = model.fit(tokens[:, :-1], tokens[:, 1:], epochs=40, optimizer=fl.Adam(0.02), verbose=0)
+    >>> fl.generate(model, [3, 4, 0], 6, temperature=0).tolist()
+    [1, 2, 3, 4, 0, 1]
+    """
+    table = model.layers[0] if hasattr(model, "layers") else None
+    if not isinstance(table, Embedding):
+        raise ValueError("generate needs a model that reads tokens: one whose first layer is an fl.Embedding")
+    if model.output_size != table.num_embeddings or model.target_scaler is not None:
+        raise ValueError(
+            f"the model reads {table.num_embeddings} tokens and puts out {model.output_size} values: generate needs "
+            f"one score for each token, so a last layer fl.Dense({table.num_embeddings}), and no target_scaler"
+        )
+    steps = count("steps", steps)
+    temperature = non_negative("temperature", temperature)
+    k = table.num_embeddings if top_k is None else min(count("top_k", top_k), table.num_embeddings)
+    if top_p is not None and not (isinstance(top_p, (int, float, np.floating)) and 0 < top_p <= 1):
+        raise ValueError(f"top_p must be a number above 0 and at most 1, got {shown(top_p)}")
+    seed = count("seed", seed, least=0, bits=64)
+    prompts, single = _prompts(prompt)
+    last = model.layers[-1]
+    probabilities = isinstance(last, Activation) and last.function is None
+
+    n, ends = len(prompts), np.array([len(one) for one in prompts])
+    series = np.zeros((n, int(ends.max()) + steps), np.int64)
+    for row, one in zip(series, prompts, strict=True):
+        row[: len(one)] = one
+    stream = model.stream(n, n_threads)
+    shortest = int(ends.min())
+    scores = stream.run(series[:, :shortest])[:, -1]
+    for t in range(shortest, series.shape[1]):
+        # Series whose prompt goes on do not draw; those that are through go on without being asked.
+        drawing = np.flatnonzero((ends <= t) & (t < ends + steps))
+        if len(drawing):
+            z = scores[drawing].astype(np.float64)
+            if probabilities:
+                with np.errstate(divide="ignore"):
+                    z = np.log(z)
+            if temperature == 0:
+                series[drawing, t] = z.argmax(axis=1)
+            else:
+                chance = np.array([_uniform(seed, int(row), int(t - ends[row])) for row in drawing])
+                series[drawing, t] = _draw(z / temperature, k, 1.0 if top_p is None else float(top_p), chance)
+        if t + 1 < series.shape[1]:
+            scores = stream.step(series[:, t])
+    new = np.stack([row[end : end + steps] for row, end in zip(series, ends, strict=True)])
+    return np.asarray(new[0] if single else new)
+
+
+def _prompts(prompt: Any) -> tuple[list[Array], bool]:
+    """The prompts one by one, and whether one was given as such."""
+    if isinstance(prompt, (list, tuple)) and len(prompt) and plain_array(prompt[0], "prompt[0]").ndim == 1:
+        given, single = list(prompt), False
+    else:
+        array = plain_array(prompt, "prompt")
+        if array.ndim not in (1, 2):
+            raise ValueError(f"prompt has shape {array.shape}, expected (n, T), (T,) or a list of (T,)")
+        given, single = ([array], True) if array.ndim == 1 else (list(array), False)
+    prompts = [plain_array(one, f"prompt[{i}]") for i, one in enumerate(given)]
+    for index, one in enumerate(prompts):
+        if one.ndim != 1 or one.dtype.kind not in "iu" or not len(one):
+            raise ValueError(
+                f"prompt {index} has shape {one.shape} and type {one.dtype}, expected at least one integer token (T,)"
+            )
+    if not prompts:
+        raise ValueError("there is no prompt: expected at least one")
+    return prompts, single
+
+
+def _uniform(seed: int, row: int, step: int) -> float:
+    """A number in [0, 1) out of 53 bits of Philox, at a place of its own for each row and step."""
+    high, low, _, _ = _core.philox(seed, (row << 32) + step)
+    return ((high << 21) + (low >> 11)) / 2**53
+
+
+def _draw(z: Array, top_k: int, top_p: float, chance: Array) -> Array:
+    """A column for each row of scores, by the chances in [0, 1): the cumulative distribution is looked up."""
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    order = None
+    if top_k < z.shape[1] or top_p < 1:
+        order = np.argsort(-z, axis=1, kind="stable")[:, :top_k]
+        p = np.take_along_axis(p, order, axis=1)
+        before = p.cumsum(axis=1) - p
+        p[before >= top_p * p.sum(axis=1, keepdims=True)] = 0
+    sums = p.cumsum(axis=1)
+    # Rounding may leave the last sum below the chance's share of it: the last column that has any probability then.
+    place = np.minimum((sums <= chance[:, None] * sums[:, -1:]).sum(axis=1), (sums < sums[:, -1:]).sum(axis=1))
+    return place if order is None else np.take_along_axis(order, place[:, None], axis=1)[:, 0]

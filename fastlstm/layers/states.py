@@ -1,0 +1,53 @@
+"""States (h, c) as users give them, to a pass or to a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _core
+from .._arrays import real_numbers
+from .._checks import shown
+
+__all__ = ["State", "checked_states"]
+
+Array = npt.NDArray[Any]
+State = tuple[Array, Array]
+Shape = tuple[int, ...]
+
+
+def checked_states(value: Any, expected: Sequence[tuple[Shape, Shape, npt.DTypeLike]], whose: str) -> list[State]:
+    """`value` as C-contiguous pairs of finite numbers, of these shapes of h and c and of these types.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no list of as many (h, c), or an array does not fit or holds NaN or infinity.
+    """
+    if not isinstance(value, (list, tuple)) or any(not isinstance(p, (list, tuple)) or len(p) != 2 for p in value):
+        raise TypeError(f"a state must be (h, c), several a list of one (h, c) for each, got {shown(value)}")
+    if len(value) != len(expected):
+        raise ValueError(f"got {len(value)} states (h, c), expected {len(expected)}: the model has as many {whose}")
+    checked = []
+    for pair, (of_h, of_c, dtype) in zip(value, expected, strict=True):
+        h, c = (real_numbers(part, False, name) for part, name in zip(pair, "hc", strict=True))
+        if h.shape != of_h or c.shape != of_c:
+            raise ValueError(
+                f"a state has shapes {h.shape} and {c.shape}, expected {of_h} and {of_c}: "
+                "(num_layers * directions, batch, hidden_size), and with proj_size that for h"
+            )
+        checked.append((_finite(h, dtype, "h"), _finite(c, dtype, "c")))
+    return checked
+
+
+def _finite(array: Array, dtype: npt.DTypeLike, name: str) -> Array:
+    with np.errstate(over="ignore"):
+        array = np.require(array, dtype, ["C", "A"])
+    place = _core.first_nonfinite(array.reshape(-1))
+    if place >= 0:
+        index = [int(i) for i in np.unravel_index(place, array.shape)]
+        raise ValueError(f"{name} holds {array.flat[place]} at {index}, expected finite numbers of {array.dtype}")
+    return array

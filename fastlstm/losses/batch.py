@@ -1,0 +1,92 @@
+"""One batch on its way through a loss, and which of its positions count with which weight."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .._checks import shown
+from .._typing import Array
+
+__all__ = ["Batch", "check_arrays", "padding", "position_weights", "total_weight", "weighted_sum", "without_weight"]
+
+
+class Batch(NamedTuple):
+    """What a model put out for a batch, and what it should have put out."""
+
+    out: Array
+    """(batch, features) or (batch, time, features), float32 or float64."""
+    target: Array
+    """Labels or values, as the loss's `kind` says."""
+    lengths: Array | None = None
+    """(batch,), integers: valid steps of each series; None: all of them."""
+    weight: Array | None = None
+    """(batch,) or (batch, time): weight of each position, >= 0; None: 1."""
+
+
+def check_arrays(batch: Batch) -> None:
+    """Raise TypeError or ValueError unless these are arrays such as `Loss.__call__` takes, whatever their shapes."""
+    out, target, lengths, weight = batch
+    for name, value, kinds in (("out", out, "f"), ("target", target, "fiub"), ("weight", weight, "fiub")):
+        if value is not None and (not isinstance(value, np.ndarray) or value.dtype.kind not in kinds):
+            raise TypeError(f"{name} must be a NumPy array of real numbers, got {shown(value)}")
+    if out is None or target is None:
+        raise TypeError("out and target must be NumPy arrays, got None")
+    if out.ndim not in (2, 3) or out.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"out must be float32 or float64, (batch, features) or (batch, time, features), got {out.dtype} of shape "
+            f"{out.shape}"
+        )
+    if lengths is None:
+        return
+    if not isinstance(lengths, np.ndarray) or lengths.shape != out.shape[:1] or lengths.dtype.kind not in "iu":
+        raise ValueError(f"lengths must be an array of {len(out)} integers, got {shown(lengths)}")
+
+
+def padding(out: Array, lengths: Array | None) -> Array | None:
+    """Return the mask (batch, time) of the steps beyond each length; None if there are none."""
+    if lengths is None or out.ndim == 2:
+        return None
+    return np.asarray(np.arange(out.shape[1]) >= lengths[:, None])
+
+
+def position_weights(shape: tuple[int, ...], ignored: Array | None, weight: Array | None) -> Array | None:
+    """Return the float64 weight of each position, 0 where ignored; None if all are 1."""
+    if weight is None:
+        return None if ignored is None else (~ignored).astype(np.float64)
+    if weight.shape != shape and weight.shape != shape[:1]:
+        raise ValueError(f"weight must have shape {shape} or {shape[:1]}, got {weight.shape}")
+    weights = np.empty(shape)
+    with np.errstate(over="ignore"):  # total_weight refuses what overflows
+        weights[...] = weight if weight.shape == shape else weight.reshape(-1, *[1] * (len(shape) - 1))
+    if ignored is not None:
+        weights[ignored] = 0.0
+    return weights
+
+
+def total_weight(weights: Array | None, positions: int) -> float:
+    """Return the sum of the weights of this number of positions; ValueError if it is not finite."""
+    if weights is None:
+        return float(positions)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(weights.sum())
+    if not math.isfinite(total):
+        raise ValueError(f"weight must hold finite numbers with a finite sum, got a sum of {total}")
+    return total
+
+
+def without_weight(weights: Array | None) -> Array | None:
+    """Return the mask of the positions of weight 0; None if there are none."""
+    if weights is None or weights.all():
+        return None
+    return np.asarray(weights == 0)
+
+
+def weighted_sum(rows: Array, weights: Array | None) -> tuple[float, float]:
+    """Return the sums of ``weights * rows`` and of the weights, in float64."""
+    total = total_weight(weights, rows.size)
+    if weights is None:
+        return float(rows.sum(dtype=np.float64)), total
+    return float((rows * weights).sum()), total

@@ -1,0 +1,133 @@
+"""The parameters of a stack of layers: one flat vector, its gradients in the same layout, and named views of both."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._typing import Array
+from .layers import Layer, stack_parameters
+from .runtime.buffers import aligned_zeros, sealed
+
+__all__ = ["Parameters"]
+
+
+class Parameters:
+    """All parameters of connected layers in one aligned vector, and their gradients in another.
+
+    The layers hold named views of both. Clipping, optimizers, saving and sums over machines are one pass over one
+    array.
+
+    Attributes
+    ----------
+    flat, flat_gradients : ndarray, shape (n_parameters,)
+        Empty before `initialize`; frozen parameters have no gradients.
+    frozen : bool
+        Whether `flat` is read-only.
+    """
+
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype[Any]) -> None:
+        self._layers = layers
+        self.dtype = dtype
+        self.flat: Array = np.empty(0, dtype)
+        self.flat_gradients: Array = np.empty(0, dtype)
+        self.frozen = False
+
+    # ------------------------------------------------------------------------------------ vectors
+
+    def initialize(self, seed: int) -> None:
+        """Make the vectors for layers that know their input sizes, and draw the initial values.
+
+        Raises
+        ------
+        ValueError
+            If they are more than can be addressed.
+        """
+        size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self._layers))
+        if size > sys.maxsize // 8:
+            raise ValueError(f"the layers have {size} parameters, more than can be addressed: give them smaller sizes")
+        flat, gradients = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1)
+        rng, start = np.random.default_rng(seed), 0
+        for _, _, spec in stack_parameters(self._layers):
+            part = slice(start, start + math.prod(spec.shape))
+            flat[part].reshape(spec.shape)[...] = spec.initialize(rng, spec.shape)
+            start = part.stop
+        self._place(flat, gradients)
+
+    def _place(self, flat: Array, gradients: Array | None) -> None:
+        """Take over these vectors, and hand each layer its views of them.
+
+        All that takes memory comes first: where there is none, nothing has changed.
+        """
+        views: list[tuple[Layer, dict[str, Array], dict[str, Array]]] = [(layer, {}, {}) for layer in self._layers]
+        start = 0
+        for index, _, spec in stack_parameters(self._layers):
+            _, of_parameters, of_gradients = views[index]
+            part = slice(start, start + math.prod(spec.shape))
+            of_parameters[spec.name] = flat[part].reshape(spec.shape)
+            if gradients is not None:
+                of_gradients[spec.name] = gradients[part].reshape(spec.shape)
+            start = part.stop
+        if gradients is None:
+            gradients = np.empty(0, self.dtype)
+        for layer, of_parameters, of_gradients in views:
+            layer.parameters, layer.gradients = of_parameters, of_gradients
+        self.flat, self.flat_gradients = flat, gradients
+
+    # ------------------------------------------------------------------------------------ freezing
+
+    def freeze(self) -> None:
+        """Move the parameters to memory that nobody can write to, and give the gradients back."""
+        if not self.frozen:
+            self._place(sealed(self.flat), None)
+            self.frozen = True
+
+    def unfreeze(self) -> None:
+        """Move the parameters to writable memory, with gradients of zero."""
+        if self.frozen:
+            flat = aligned_zeros(self.flat.size, self.dtype)
+            flat[:] = self.flat
+            self._place(flat, aligned_zeros(flat.size, self.dtype, place=1))
+            self.frozen = False
+
+    def require_unfrozen(self, what: str) -> None:
+        """Raise RuntimeError if the parameters are frozen; `what` is the call that needs them writable."""
+        if self.frozen:
+            raise RuntimeError(f"the model is frozen, its parameters are read-only: call unfreeze() before {what}")
+
+    # ------------------------------------------------------------------------------------ by name
+
+    def named(self) -> dict[str, Array]:
+        """Return views of the parameters by name: ``"0.weight_ih_l0"`` is that of layer 0."""
+        return {f"{k}.{name}": p for k, layer in enumerate(self._layers) for name, p in layer.parameters.items()}
+
+    def named_gradients(self) -> dict[str, Array]:
+        """Return views of the gradients, named and shaped as the parameters."""
+        return {f"{k}.{name}": g for k, layer in enumerate(self._layers) for name, g in layer.gradients.items()}
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Replace all parameters.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, or a shape differs. No parameter has changed then, nor after a MemoryError.
+        """
+        parameters = self.named()
+        missing, unknown = sorted(parameters.keys() - arrays.keys()), sorted(arrays.keys() - parameters.keys(), key=str)
+        if missing or unknown:
+            raise ValueError(
+                f"the tensors do not fit the model, expected the names of state_dict(): missing {missing}, "
+                f"unknown {unknown}"
+            )
+        for name, parameter in parameters.items():
+            if arrays[name].shape != parameter.shape:
+                raise ValueError(f"{name} has shape {arrays[name].shape}, expected {parameter.shape}")
+            if arrays[name].dtype.kind not in "fiu":
+                raise ValueError(f"{name} has dtype {arrays[name].dtype}, expected real numbers")
+        new = [arrays[name].reshape(-1) for name in parameters]  # in the order of the flat vector
+        np.copyto(self.flat, np.concatenate(new, dtype=self.dtype, casting="unsafe") if new else 0)

@@ -1,0 +1,1 @@
+"""Threads, instruction sets, buffers: what the kernels run on."""

@@ -1,0 +1,16 @@
+"""Callbacks: what may happen while `Model.fit` trains, apart from the updates."""
+
+from .base import Callback
+from .csv_logger import CSVLogger
+from .monitors import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from .progress import EpochPrinter, ProgressBar
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "EpochPrinter",
+    "ModelCheckpoint",
+    "ProgressBar",
+    "ReduceLROnPlateau",
+]

@@ -1,0 +1,241 @@
+"""Checkpoints: a training run in a file, from which it can go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+import time
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from ... import _checks
+from ...formats import atomic
+from ...formats import safetensors as serialization
+from ..history import History
+from ..run_state import RunState, Saved
+from .base import Callback
+
+__all__ = ["Checkpoint", "CheckpointError", "find_saved"]
+
+_FIELDS = ("epoch", "batch")
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written, and `Checkpoint` was told ``on_error="raise"``.
+
+    The model has the weights of this moment, the optimizer its state, and older checkpoints are as they were.
+
+    Attributes
+    ----------
+    history : History
+        The epochs completed before.
+    """
+
+    history: History
+
+
+class Checkpoint(Callback):
+    """Save the whole state of the training, so that a run that was ended by anything can go on to the same result.
+
+    ``model.fit(..., callbacks=[fl.Checkpoint("run.safetensors")], resume=True)`` goes on where the file has the run, or
+    begins it if there is no file: the same script can be started again and again. What is saved and promised is told in
+    docs/checkpoints.md. The file is a model, too: `load` gives the model of that moment.
+
+    A file appears whole or not at all: a kill or a power cut leaves the older one. It is saved after every other
+    callback has had its turn, wherever this one stands among them, and always at the end of the run.
+
+    Parameters
+    ----------
+    path : path
+        The file, in an existing folder. With several (`keep`) its name must have the fields ``{epoch}`` or ``{batch}``,
+        such as ``"run-{epoch:04d}-{batch:06d}.safetensors"``: the present epoch, and the updates of it that are done.
+    every_epochs, every_batches : int, optional
+        Save at the end of every so many epochs, after every so many updates.
+    every_seconds : float, optional
+        Save after the first update that ends so many seconds after the last time. Any of the three may be combined; by
+        default it is each epoch.
+    keep : int or None, default 1
+        How many of the newest files are kept; None: all. Files of older runs are not touched, unless the run goes on
+        from them.
+    on_error : {"warn", "raise"}, default "warn"
+        What happens if a file cannot be written, for example because the disk is full: a RuntimeWarning, and the
+        training goes on and tries again the next time; or a `CheckpointError`. A folder that cannot be written when the
+        run begins is an error in any case.
+
+    Attributes
+    ----------
+    latest : str or None
+        The file that was written last in this run.
+    failures : int
+        How many times writing has failed in this run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every_epochs: int | None = None,
+        every_batches: int | None = None,
+        every_seconds: float | None = None,
+        keep: int | None = 1,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        self.path = _checks.path(path)
+        self.every_epochs = None if every_epochs is None else _checks.count("every_epochs", every_epochs)
+        self.every_batches = None if every_batches is None else _checks.count("every_batches", every_batches)
+        self.every_seconds = None if every_seconds is None else _checks.positive("every_seconds", every_seconds)
+        if self.every_epochs is self.every_batches is self.every_seconds is None:
+            self.every_epochs = 1
+        self.keep = None if keep is None else _checks.count("keep", keep)
+        self.on_error = _checks.one_of("on_error", on_error, ("warn", "raise"))
+        self._pattern = _pattern(Path(self.path).name)
+        if {"{", "}"} & set(str(Path(self.path).parent)):
+            raise ValueError(f"path must have its fields in the name of the file, not of the folder, got {self.path!r}")
+        if self.keep != 1 and not self._pattern.groupindex:
+            raise ValueError(
+                f"keep={keep} needs a name for each file, such as 'run-{{epoch:04d}}.safetensors', got "
+                f"path={self.path!r}"
+            )
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.latest: str | None = None
+        self.failures = 0
+        self._files: list[str] = []  # that are this run's, oldest first
+        self._updates = 0
+        self._batch = 0
+        self._time = time.monotonic()
+
+    def newest(self) -> str | None:
+        """The newest file under this callback's path; None if there is none."""
+        files = self._existing()
+        return files[-1] if files else None
+
+    def _existing(self) -> list[str]:
+        """All files of the name's pattern, oldest first."""
+        folder = Path(self.path).parent
+        found = []
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            match = self._pattern.fullmatch(entry.name)
+            if match and entry.is_file():
+                numbers = {name: int(text) for name, text in match.groupdict().items()}
+                place = (numbers.get("epoch", 0), numbers.get("batch", 0))
+                found.append((entry.stat().st_mtime_ns, place, str(folder / entry.name)))
+        return [path for *_, path in sorted(found)]
+
+    def bind(self, state: RunState) -> None:
+        """Take note of what is to be saved; `fit` calls this before the run begins."""
+        self._state = state
+
+    def on_train_begin(self) -> None:
+        self._begin_anew()
+        folder = Path(self.path).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"Checkpoint cannot write {self.path!r}: there is no folder {str(folder)!r}")
+        if Path(self.path).is_dir():
+            raise IsADirectoryError(f"Checkpoint cannot write {self.path!r}: it is a folder; give a file's name")
+        atomic.check_folder(folder)
+        atomic.remove_leftovers(folder)
+        self._state.saved()  # finds a callback whose state cannot be saved before hours have gone by
+
+    def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
+        self.on_train_begin()
+        self._files = self._existing()
+        self._batch = batch
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self._updates += 1
+        self._batch = batch
+        due = self.every_batches is not None and self._updates >= self.every_batches
+        if self.every_seconds is not None:
+            due = due or time.monotonic() - self._time >= self.every_seconds
+        if due or self._stopping():
+            self._save(self._state.progress.epoch, batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        due = self.every_epochs is not None and epoch % self.every_epochs == 0
+        if due or epoch == self.epochs or self._stopping():
+            self._save(epoch, self._batch)
+
+    def _stopping(self) -> bool:
+        return any(callback.stop_training for callback in self._state.callbacks)
+
+    def _save(self, epoch: int, batch: int) -> None:
+        path = Path(self.path)
+        file = str(path.parent / path.name.format(epoch=epoch, batch=batch))
+        self._updates = 0
+        try:
+            serialization.save(file, *self._state.saved())
+        except OSError as error:
+            self._time = time.monotonic()
+            self.failures += 1
+            if self.on_error == "raise":
+                raised = CheckpointError(
+                    error.errno, f"no checkpoint could be written: {error.strerror or error}", file
+                )
+                raised.history = self.history
+                raise raised from error
+            warnings.warn(
+                f"no checkpoint could be written, the training goes on without: {error}", RuntimeWarning, stacklevel=2
+            )
+            return
+        self._time = time.monotonic()
+        self.latest = file
+        self._files = [*(one for one in self._files if one != file), file]
+        while self.keep is not None and len(self._files) > self.keep:
+            Path(self._files.pop(0)).unlink(missing_ok=True)
+
+
+def find_saved(resume: str | os.PathLike[str] | bool | None, callbacks: Iterable[Callback]) -> Saved | None:
+    """The run to go on with, as `fit` is told by `resume`; None if one is to begin.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `resume` is True without a `Checkpoint` among the callbacks, or the file holds no run.
+    OSError
+        If a file that is named cannot be read.
+    """
+    if resume is None or resume is False:
+        return None
+    path: str | os.PathLike[str] | None
+    if resume is True:
+        checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+        if not checkpoints:
+            raise ValueError("resume=True goes on from the files of a fl.Checkpoint: give one among the callbacks")
+        path = checkpoints[0].newest()
+        if path is None:
+            return None
+    elif isinstance(resume, (str, os.PathLike)):
+        path = resume
+    else:
+        raise TypeError(f"resume must be the path of a checkpoint, True, False or None, got {resume!r}")
+    atomic.remove_leftovers(Path(path).parent)
+    return Saved(path)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    """What matches the names that a name with fields can become."""
+    parts, seen = [], set()
+    try:
+        for text, field, spec, conversion in string.Formatter().parse(name):
+            parts.append(re.escape(text))
+            if field is None:
+                continue
+            if field not in _FIELDS or conversion or not re.fullmatch("(0?[0-9]+)?d?", spec or ""):
+                raise ValueError(f"the field {field!r}")
+            parts.append(f"(?P={field})" if field in seen else f"(?P<{field}>[0-9]+)")
+            seen.add(field)
+    except ValueError as error:
+        raise ValueError(
+            f"path may have the fields {{epoch}} and {{batch}}, also as {{epoch:04d}}, got {name!r} ({error})"
+        ) from error
+    return re.compile("".join(parts))

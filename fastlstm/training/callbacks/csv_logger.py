@@ -1,0 +1,76 @@
+"""The callback that writes the values of each epoch to a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from typing import Any, TextIO
+
+from ... import _checks
+from .base import Callback
+
+__all__ = ["CSVLogger"]
+
+
+class CSVLogger(Callback):
+    """Write the values of each epoch to a CSV file, one line per epoch, flushed at once.
+
+    In a run that goes on from a checkpoint the file is cut back to the epochs that the checkpoint has.
+
+    Parameters
+    ----------
+    path : path
+        The file. Its columns are ``epoch`` (counted from 1) and the names of `History.history`.
+    append : bool, default False
+        Whether to go on with an existing file, which must have the same columns, rather than to replace it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
+        self.path = _checks.path(path)
+        self.append = _checks.flag("append", append)
+        self._file: TextIO | None = None
+
+    def on_train_begin(self) -> None:
+        self._open(self.append)
+
+    def state_dict(self) -> dict[str, Any]:
+        # The place behind this run's last line: what comes later in the file is not known to the checkpoint.
+        return {"bytes": 0 if self._file is None else os.fstat(self._file.fileno()).st_size}
+
+    def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
+        size = _checks.count("bytes", state["bytes"], least=0)
+        if os.path.isfile(self.path) and os.path.getsize(self.path) >= size > 0:
+            os.truncate(self.path, size)
+            self._open(True)
+            return
+        # The file is gone, or a crash has taken its last lines: those of this run are in the record.
+        self._open(False)
+        for done in range(1, self.history.epochs + 1):
+            self.on_epoch_end(done, {name: values[done - 1] for name, values in self.history.history.items()})
+
+    def _open(self, append: bool) -> None:
+        columns = ["epoch", *self.history.history]
+        exists = append and os.path.isfile(self.path) and os.path.getsize(self.path) > 0
+        if exists:
+            with open(self.path, newline="", encoding="utf-8") as file:
+                found = next(csv.reader(file))
+            if found != columns:
+                raise ValueError(
+                    f"CSVLogger cannot append to {self.path!r}: its columns are {', '.join(found)}; "
+                    f"this run has {', '.join(columns)}"
+                )
+        self._file = open(self.path, "a" if exists else "w", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, columns)
+        if not exists:
+            self._writer.writeheader()
+            self._file.flush()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        assert self._file is not None  # opened by on_train_begin
+        self._writer.writerow({"epoch": epoch, **logs})
+        self._file.flush()
+
+    def on_train_end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

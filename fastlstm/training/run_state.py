@@ -1,0 +1,364 @@
+"""What a training run is and where it stands: to a file, and from there into a run that goes on.
+
+The file is that of the model (`fastlstm.load` reads it as such) with more in it: under ``"training"`` in the config,
+and in tensors whose names begin with ``"training."``. It holds
+
+- ``run``: what the run was begun with. A run goes on only with the same;
+- ``environment``: what else the bits of the result depend on;
+- ``progress``: the epoch, the updates of it that are done, and what they have summed up;
+- the state of the optimizer and of the callbacks, the record of the epochs, the states of series that are fed in
+  pieces, and the last weights whose loss was finite.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _checks, _core
+from .._version import __version__
+from ..data import SCALERS
+from ..formats import safetensors as serialization
+from ..optimizers import Optimizer
+from ..schedules import ConstantLR, Schedule
+from .callbacks.base import Callback
+from .history import History
+
+if TYPE_CHECKING:
+    from ..inference.feeding import Feed
+    from ..model import Model
+
+__all__ = ["KEY", "PREFIX", "Progress", "RunState", "Saved", "described", "environment"]
+
+Array = NDArray[Any]
+
+KEY = "training"
+"""Where the config of a file holds what is not of the model."""
+PREFIX = "training."
+"""Of the names of the tensors that are not of the model."""
+
+_DTYPES = ("float32", "float64", "int64")
+_MOST = 2**62
+_RATES = 1000
+"""Steps at which the rates of two runs of different length are compared."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands between two updates."""
+
+    epoch: int = 1
+    """The present epoch, counted from 1; one more than there are once the run is over."""
+    batch: int = 0
+    """Updates of it that are done."""
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+    """Loss, its weights, metric, its weights, over these updates."""
+    last_lr: float = math.nan
+    stopped: bool = False
+    """Whether a callback has ended the run."""
+
+    def next_epoch(self) -> None:
+        """Go on to the beginning of the next epoch."""
+        self.epoch += 1
+        self.batch = 0
+        self.sums = [0.0, 0.0, 0.0, 0.0]
+
+
+@dataclass
+class RunState:
+    """The parts of a run that a file keeps."""
+
+    model: Model
+    optimizer: Optimizer
+    history: History
+    feed: Feed
+    good: Array
+    progress: Progress
+    callbacks: Sequence[Callback]
+    run: dict[str, Any] = field(default_factory=dict)
+    """What the run was begun with, fit for JSON."""
+    schedule: Schedule | None = None
+    """The optimizer's schedule as the run began with it."""
+
+    def saved(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Tensors (views, not copies) and config of the whole state.
+
+        Raises
+        ------
+        TypeError
+            If a callback's state cannot be saved, or a callback has replaced the schedule by another one.
+        """
+        tensors: dict[str, Array] = {}
+        training = {
+            "run": self.run,
+            "environment": environment(),
+            "progress": {
+                "epoch": self.progress.epoch,
+                "batch": self.progress.batch,
+                "stopped": self.progress.stopped or any(callback.stop_training for callback in self.callbacks),
+            },
+            "optimizer": _encoded(self.optimizer.state_dict(), "optimizer", tensors),
+            "lr": self._changed_rate(),
+            "callbacks": [
+                [name, _encoded(state, f"callback.{index}", tensors)]
+                for index, (name, state) in enumerate(_states_of(self.callbacks))
+            ],
+        }
+        tensors["sums"] = np.array([*self.progress.sums, self.progress.last_lr], np.float64)
+        tensors["good"] = self.good
+        for index, (h, c) in enumerate(self.feed.states):
+            tensors.update({f"state.{index}.h": h, f"state.{index}.c": c})
+        tensors.update({f"history.{name}": np.array(v, np.float64) for name, v in self.history.history.items()})
+        named = {PREFIX + name: tensor for name, tensor in tensors.items()}
+        return {**self.model.saved_tensors(), **named}, {**self.model.get_config(), KEY: training}
+
+    def _changed_rate(self) -> float | None:
+        """The constant rate that a callback has set; None if the schedule is that of the beginning."""
+        schedule = self.optimizer.schedule
+        if schedule is self.schedule:
+            return None
+        if type(schedule) is not ConstantLR:
+            raise TypeError(
+                f"the schedule was replaced by {schedule!r} during the run, of which a checkpoint can keep a constant "
+                "rate only: set optimizer.lr to a number, or give the optimizer this schedule from the beginning"
+            )
+        return schedule.lr
+
+
+class Saved:
+    """A run as a file has it, on its way into a run that goes on."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        tensors, config = serialization.load(path)
+        self._path = os.fspath(path)
+        self._tensors = {name[len(PREFIX) :]: value for name, value in tensors.items() if name.startswith(PREFIX)}
+        self._of_model = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
+        self._config = config
+        if not isinstance(config.get(KEY), dict):
+            raise ValueError(
+                f"{self._path}: a model without the state of a training run, from which none can go on: fl.Checkpoint "
+                "writes it"
+            )
+        try:
+            self._read(config[KEY])
+        except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"{self._path}: the file does not describe a training run: {error!r}") from error
+
+    def _read(self, training: Mapping[str, Any]) -> None:
+        progress = training["progress"]
+        sums = self._vector("sums", 5).tolist()
+        epoch, batch = (_checks.count(name, progress[name], least) for name, least in (("epoch", 1), ("batch", 0)))
+        self.progress = Progress(epoch, batch, sums[:4], sums[4], bool(progress["stopped"]))
+        self.run: dict[str, Any] = dict(training["run"])
+        self.epochs = _checks.count("epochs", self.run["epochs"])
+        self.environment: dict[str, Any] = dict(training["environment"])
+        self._optimizer: dict[str, Any] = dict(_decoded(training["optimizer"], self._tensors))
+        start = _checks.count("start", self._optimizer["start"], least=0)
+        self._updates = _checks.count("iterations", self._optimizer["iterations"], least=start) - start
+        if self._updates + start > _MOST or _checks.count("steps", self._config["steps"], least=0) > _MOST:
+            raise ValueError("nobody has made so many updates")
+        self._lr = None if training["lr"] is None else _checks.non_negative("lr", training["lr"])
+        self._callbacks = [(str(name), dict(_decoded(state, self._tensors))) for name, state in training["callbacks"]]
+        self.history = {name: self._vector(f"history.{name}").tolist() for name in self.run["names"]}
+        if {len(values) for values in self.history.values()} != {epoch - 1}:
+            raise ValueError("the record of the epochs has not as many values as there are epochs")
+
+    def _vector(self, name: str, size: int | None = None) -> Array:
+        vector = self._tensors[name]
+        if vector.ndim != 1 or vector.dtype != np.float64 or size not in (None, vector.size):
+            raise ValueError(f"{name} is no vector of {'' if size is None else f'{size} '}float64 numbers")
+        return vector
+
+    # ------------------------------------------------------------------------------------------ checks
+
+    def check(self, state: RunState) -> None:
+        """ValueError unless the run that is to go on is the one of the file; nothing has changed then."""
+        for name, was, now in _differences(self.run, json.loads(json.dumps(state.run))):
+            if name != "epochs":
+                raise ValueError(self._refusal(name, was, now))
+        if state.run["epochs"] < self.progress.epoch - 1:
+            raise ValueError(
+                f"{self._path}: the run has had {self.progress.epoch - 1} epochs already, got epochs="
+                f"{state.run['epochs']}"
+            )
+        if state.run["epochs"] != self.epochs:
+            self._check_rates(state)
+        layout = (state.good.shape, state.good.dtype)
+        vectors = [self._tensors.get("good"), *(one for one in self._optimizer.values() if isinstance(one, np.ndarray))]
+        layouts = [None if one is None else (one.shape, one.dtype) for one in vectors]
+        known, found = (
+            {name: value.shape for name, value in tensors.items() if name.partition(".")[0] not in SCALERS}
+            for tensors in (state.model.saved_tensors(), self._of_model)
+        )
+        if any(one != layout for one in layouts) or found != known:
+            raise ValueError(f"{self._path}: the tensors in it do not fit the model")
+        if state.feed.steps and self.progress.batch:
+            state.feed.checked_states(self._states())
+        self.with_states(state.callbacks)
+
+    def _states(self) -> list[tuple[Array, Array]]:
+        """Where the series that are fed in pieces have been left."""
+        found = [self._tensors.get(f"state.{index}.{part}") for index in range(len(self._tensors)) for part in "hc"]
+        known = [one for one in found if one is not None]
+        return list(zip(known[::2], known[1::2], strict=False))
+
+    def _refusal(self, name: str, was: Any, now: Any) -> str:
+        begun = f"{self._path}: the run was begun with"
+        if name.startswith("data."):
+            part, _, what = name.removeprefix("data.").partition(".")
+            what = f"{what or 'that'} ({part})"
+            was, now = (one if isinstance(one, dict) else {} for one in (was, now))
+            differing = [key for key in ("shape", "dtype", "windows_every") if was.get(key) != now.get(key)]
+            told = ", ".join(f"{key} {was.get(key)} instead of {now.get(key)}" for key in differing) or "other values"
+            return f"{begun} other data: {what} had {told}. Give fit the same data, or begin a new run without resume"
+        return f"{begun} {name}={was!r}, got {now!r}: give fit the same arguments, or begin a new run without resume"
+
+    def _check_rates(self, state: RunState) -> None:
+        """A run may be made longer if all its rates so far would have been the same."""
+        done, per_epoch = self._updates, state.run["steps_per_epoch"]
+        before, now = (
+            state.optimizer.schedule.bind(per_epoch, epochs) for epochs in (self.epochs, state.run["epochs"])
+        )
+        steps = np.unique(np.linspace(0, max(done - 1, 0), _RATES).astype(int))[: max(done, 0)]
+        if any(before(int(step)) != now(int(step)) for step in steps):
+            raise ValueError(
+                f"{self._path}: the run was begun with epochs={self.epochs}, and its learning rates "
+                f"({state.optimizer.schedule!r}) depend on it, got epochs={state.run['epochs']}: give the same "
+                "number, or load the model by fl.load and begin a new run"
+            )
+
+    def with_states(self, callbacks: Sequence[Callback]) -> list[tuple[Callback, dict[str, Any]]]:
+        """Each callback with its state, empty if it has none; ValueError unless they are those of the file."""
+        waiting = list(self._callbacks)
+        pairs: list[tuple[Callback, dict[str, Any]]] = []
+        for callback in callbacks:
+            name = type(callback).__qualname__
+            place = next((k for k, (other, _) in enumerate(waiting) if other == name), None)
+            if place is None and _has_state(callback):
+                raise ValueError(
+                    f"{self._path}: the run was begun without {name}: give fit the same callbacks, or begin a new run "
+                    "without resume"
+                )
+            pairs.append((callback, {} if place is None else waiting.pop(place)[1]))
+        if waiting:
+            raise ValueError(
+                f"{self._path}: the run was begun with {', '.join(name for name, _ in waiting)}: give fit the same "
+                "callbacks, or begin a new run without resume"
+            )
+        return pairs
+
+    # ------------------------------------------------------------------------------------------ going on
+
+    def restore(self, state: RunState) -> None:
+        """Brings optimizer, record and progress to where the file has them; `restore_weights` is for the rest."""
+        for name, was, now in _differences(self.environment, environment()):
+            warnings.warn(
+                f"{self._path}: the run was begun with {name} {was}, and goes on with {now}: the result may differ in "
+                "its last digits from that of a run without an end in between",
+                UserWarning,
+                stacklevel=4,
+            )
+        state.optimizer.load_state_dict(self._optimizer)
+        if self._lr is not None:
+            state.optimizer.lr = self._lr
+        for name, values in self.history.items():
+            state.history.history[name] = list(values)
+        state.progress.__dict__.update(self.progress.__dict__)
+
+    def resume_callback(self, callback: Callback, remembered: dict[str, Any]) -> None:
+        """Begins a callback; ValueError if what the file has of it does not fit it."""
+        try:
+            callback.on_resume(self.progress.epoch, self.progress.batch, remembered)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self._path}: {type(callback).__qualname__} cannot go on from the state that was saved of it: "
+                f"{error!r}"
+            ) from error
+
+    def restore_weights(self, state: RunState) -> None:
+        """Brings model and series to where the file has them."""
+        state.model.restore(self._of_model, self._config)
+        np.copyto(state.good, self._tensors["good"])
+        if state.feed.steps and self.progress.batch:
+            state.feed.go_on_from(state.feed.checked_states(self._states()))
+
+
+def environment() -> dict[str, Any]:
+    """What the bits of a result depend on beside the arguments of a run."""
+    return {
+        "fastlstm": __version__,
+        "numpy": np.__version__,
+        "isa": _core.isa(),
+        "processor": " ".join(_core.available_isas()),
+    }
+
+
+def described(thing: Any) -> Any:
+    """An object with `get_config` as JSON has it; of a user's own class without one its name."""
+    try:
+        config = thing.get_config()
+        json.dumps(config)
+    except (NotImplementedError, TypeError, ValueError):
+        config = {}
+    return {"type": type(thing).__qualname__, **config}
+
+
+def _differences(was: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The entries of nested mappings that differ: path, then, now. Fingerprints are taken whole."""
+    if isinstance(was, dict) and isinstance(now, dict) and not {"sha256", "type"} & (was.keys() | now.keys()):
+        for key in [*was, *(key for key in now if key not in was)]:
+            yield from _differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
+    elif was != now:
+        yield name, was, now
+
+
+def _states_of(callbacks: Sequence[Callback]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for callback in callbacks:
+        if _has_state(callback):
+            yield type(callback).__qualname__, callback.state_dict()
+
+
+def _has_state(callback: Callback) -> bool:
+    return type(callback).state_dict is not Callback.state_dict
+
+
+def _encoded(value: Any, place: str, tensors: dict[str, Array]) -> Any:
+    """A state as JSON, its arrays set aside as tensors named after their place in it."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": repr(float(value))}
+    if isinstance(value, np.generic):
+        return _encoded(value.item(), place, tensors)
+    if isinstance(value, np.ndarray) and value.dtype.name in _DTYPES:
+        tensors[place] = value
+        return {"tensor": place}
+    if isinstance(value, (list, tuple)):
+        return [_encoded(one, f"{place}.{index}", tensors) for index, one in enumerate(value)]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: _encoded(one, f"{place}.{key}", tensors) for key, one in value.items()}}
+    got = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+    raise TypeError(
+        f"the state of a callback or optimizer holds {got} ({place}), expected None, bool, int, float, str, lists and "
+        f"dicts of these with str keys, and arrays of {', '.join(_DTYPES)}"
+    )
+
+
+def _decoded(value: Any, tensors: Mapping[str, Array]) -> Any:
+    if isinstance(value, list):
+        return [_decoded(one, tensors) for one in value]
+    if isinstance(value, dict):
+        if "float" in value:
+            return float(value["float"])
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {key: _decoded(one, tensors) for key, one in value["dict"].items()}
+    return value
