@@ -19,7 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.markexpr = ""
 
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `import helpers`, with pytest's importlib mode
+# For `import helpers`, `import golden` and `from test_kernels import ...`, with pytest's importlib mode.
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("support", "numerics", "kernels")]
 
 
 @pytest.fixture(params=_core.available_isas())

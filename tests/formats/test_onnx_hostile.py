@@ -45,7 +45,7 @@ def refused(proto: Any, message: str) -> None:
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_files_that_the_fuzzer_found(path: Path) -> None:
-    """Each was once answered by another exception, or by too much memory or time (see tests/fuzz/fuzz_onnx.py)."""
+    """Each was once answered by another exception, or by too much memory or time (see fuzz/fuzz_onnx.py)."""
     data = path.read_bytes()
     try:
         model = fl.from_onnx(data)

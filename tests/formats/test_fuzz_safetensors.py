@@ -18,7 +18,7 @@ import fuzz_safetensors
 
 from fastlstm.formats import safetensors as serialization
 
-CORPUS = sorted((Path(__file__).parent / "data" / "corpus").glob("*.safetensors"))
+CORPUS = sorted((Path(__file__).parent / "data" / "safetensors").glob("*.safetensors"))
 
 # A process of its own: the most memory that a process has had can only grow.
 CHILD = """

@@ -423,7 +423,7 @@ WRITERS: dict[str, tuple[Callable[..., fl.Callback], list[str]]] = {
 
 @cache
 def of_keras() -> bytes:
-    with zipfile.ZipFile(Path(__file__).parent / "data" / "keras" / "keras3.zip") as archive:
+    with zipfile.ZipFile(Path(__file__).parents[1] / "formats" / "data" / "keras" / "keras3.zip") as archive:
         name = min(name for name in archive.namelist() if name.endswith(".keras"))
         return archive.read(name)
 

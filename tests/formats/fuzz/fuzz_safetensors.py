@@ -1,11 +1,11 @@
 """Fuzzes what reads files: `fl.load`, `fl.from_torch` and `fit(resume=...)`.
 
-    python tests/fuzz/fuzz_safetensors.py --seconds 600 --seed 1
+    python tests/formats/fuzz/fuzz_safetensors.py --seconds 600 --seed 1
 
 Whatever a file holds, reading it must end in what was saved, or in a ValueError or OSError; it must not take more
 memory than twice the file's size and 64 MB, nor make or change any other file, nor hang. Case number n of a seed is
 always the same file. A file that breaks a promise is kept in ``--failures``. ``--corpus`` keeps one small file of each
-kind of outcome, for tests/data/corpus, which the tests read again.
+kind of outcome, for tests/formats/data/safetensors, which the tests read again.
 """
 
 from __future__ import annotations

@@ -389,7 +389,7 @@ def test_a_description_that_is_no_text(good_h5: Path) -> None:
 
 
 def test_the_corpus(tmp_path: Path) -> None:
-    """Damaged files that tests/fuzz/fuzz_keras.py made, each for another message: in a process of its own."""
+    """Damaged files that tests/formats/fuzz/fuzz_keras.py made, each for another message: in a process of its own."""
     with zipfile.ZipFile(DATA / "corpus.zip") as archive:
         archive.extractall(tmp_path)
     files = sorted(tmp_path.glob("*.bin"))

@@ -1,10 +1,11 @@
 """Damaged ONNX files: every one must load and run, or raise a ValueError.
 
-    python tests/fuzz/fuzz_onnx.py --seconds 60 [--seed 0] [--keep folder]
+    python tests/formats/fuzz/fuzz_onnx.py --seconds 60 [--seed 0] [--keep folder]
 
-Takes the files of tests/data/onnx, changes them at random (bytes; or fields of the protobuf, which stay well-formed),
-and gives each to `fl.from_onnx`, `Model.predict`, one training pass, and `onnx_backend`. Anything but a ValueError,
-more memory than the limit, or more than 10 seconds for one file ends the run with status 1; `--keep` stores such files.
+Takes the files of tests/formats/data/onnx, changes them at random (bytes; or fields of the protobuf, which stay
+well-formed), and gives each to `fl.from_onnx`, `Model.predict`, one training pass, and `onnx_backend`. Anything but a
+ValueError, more memory than the limit, or more than 10 seconds for one file ends the run with status 1; `--keep` stores
+such files.
 The same seed changes the same files in the same way.
 """
 

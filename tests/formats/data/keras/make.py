@@ -3,9 +3,9 @@
 Run once with each Keras, not by the tests:
 
     python -m venv k3 && k3/bin/pip install keras==3.15.1 h5py torch==2.13.0
-    KERAS_BACKEND=torch k3/bin/python tests/data/keras/make.py
+    KERAS_BACKEND=torch k3/bin/python tests/formats/data/keras/make.py
     python -m venv k2 && k2/bin/pip install tensorflow-cpu==2.15.1
-    k2/bin/python tests/data/keras/make.py
+    k2/bin/python tests/formats/data/keras/make.py
 
 An archive has, for each model, NAME.keras, for some of them also NAME.h5, NAME.weights.h5 and NAME.json, and NAME.npz
 with the input ``x`` and the output ``y``.

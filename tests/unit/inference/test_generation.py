@@ -147,7 +147,7 @@ def test_unfit_arguments_are_refused(make: Callable[[], Any], error: type[Except
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    path = Path(__file__).parents[1] / "examples" / "text.py"
+    path = Path(__file__).parents[3] / "examples" / "text.py"
     spec = importlib.util.spec_from_file_location("example_text", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

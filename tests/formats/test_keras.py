@@ -1,4 +1,4 @@
-"""`from_keras` against what Keras 2 and 3 themselves compute; tests/data/keras/make.py made the models."""
+"""`from_keras` against what Keras 2 and 3 themselves compute; tests/formats/data/keras/make.py made the models."""
 
 from __future__ import annotations
 

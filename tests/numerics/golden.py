@@ -1,4 +1,4 @@
-"""Small training runs whose bits are kept in data/golden.json; ``python tests/golden.py`` writes that file anew.
+"""Small training runs whose bits are kept in golden.json; ``python tests/numerics/golden.py`` rewrites that file.
 
 A change of these bits is a change that users notice: results of theirs cannot be reproduced with the new version, and
 runs that go on from a checkpoint of the old one end elsewhere. It is to be made on purpose and told in CHANGELOG.md.
@@ -17,7 +17,7 @@ import numpy as np
 import fastlstm as fl
 from fastlstm import _core
 
-FILE = Path(__file__).parent / "data" / "golden.json"
+FILE = Path(__file__).with_name("golden.json")
 
 
 def series(shape: tuple[int, ...], k: int) -> np.ndarray:

@@ -705,7 +705,7 @@ def test_a_schedule_set_by_a_callback_cannot_be_saved(tmp_path: Path) -> None:
 
 
 def test_the_callback_of_the_documentation(tmp_path: Path) -> None:
-    page = Path(__file__).parents[1] / "docs" / "checkpoints.md"
+    page = Path(__file__).parents[3] / "docs" / "checkpoints.md"
     if not page.exists():
         pytest.skip("the documentation is in the repository only")
     text = page.read_text(encoding="utf-8")

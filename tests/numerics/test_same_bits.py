@@ -23,7 +23,8 @@ GOLDEN = json.loads(golden.FILE.read_text())
 def test_the_bits_of_a_training_run_have_not_changed(isa: str, name: str) -> None:
     place = golden.place(isa)
     if place not in GOLDEN:
-        pytest.skip(f"no golden bits for {place}: python tests/golden.py writes them ({', '.join(GOLDEN)} are there)")
+        known = ", ".join(GOLDEN)
+        pytest.skip(f"no golden bits for {place}: python tests/numerics/golden.py writes them ({known} are there)")
     assert golden.digest(golden.RUNS[name](None)) == GOLDEN[place][name]
 
 

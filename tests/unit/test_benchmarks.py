@@ -17,7 +17,7 @@ import pytest
 
 import fastlstm as fl
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def load_package(folder: Path) -> ModuleType:

@@ -1,8 +1,8 @@
 """Feeds damaged files to `fastlstm.from_keras`, which may say ValueError, or read them, and nothing else.
 
-    python tests/fuzz/fuzz_keras.py --seconds 60 [--seed 0] [--keep FOLDER]
-    python tests/fuzz/fuzz_keras.py --replay FILE...
-    python tests/fuzz/fuzz_keras.py --collect tests/data/keras/corpus.zip   (one file for each message)
+    python tests/formats/fuzz/fuzz_keras.py --seconds 60 [--seed 0] [--keep FOLDER]
+    python tests/formats/fuzz/fuzz_keras.py --replay FILE...
+    python tests/formats/fuzz/fuzz_keras.py --collect tests/formats/data/keras/corpus.zip   (one file for each message)
 
 Case k of a seed is always the same. The files are read in a child process, so that a crash of libhdf5, too much memory
 or an endless loop are seen; the file that did it is kept.

@@ -309,7 +309,7 @@ def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As those of `Model.save` do: it is written by the same function (tests/test_atomic.py)."""
+    """As those of `Model.save` do: it is written by the same function (tests/robustness/test_atomic.py)."""
     model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3, seed=0)
     file = tmp_path / "model.onnx"
     model.to_onnx(file)
