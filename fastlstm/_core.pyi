@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from .cell import Cell
-from .reference import CellWeights
+from .cell import Cell, CellWeights
 
 Array = npt.NDArray[Any]
 

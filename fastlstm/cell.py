@@ -1,13 +1,18 @@
-"""What makes one LSTM cell differ from another, but for its weights."""
+"""What makes one LSTM cell differ from another: its settings, and the weights that it has beyond those of the gates."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
 
 from .activations import SIGMOID, TANH, Activation
 
-__all__ = ["NORM_EPS", "PLAIN", "Cell"]
+__all__ = ["NORM_EPS", "NO_MORE", "PLAIN", "Cell", "CellWeights"]
+
+Array = npt.NDArray[Any]
 
 NORM_EPS = 1e-5
 """Added to the variance in layer normalisation, as in Ba et al.'s code and torch.nn.LayerNorm."""
@@ -48,3 +53,26 @@ class Cell:
 
 PLAIN = Cell()
 """Today's LSTM: forget gates, sigmoid and tanh, nothing else."""
+
+
+class CellWeights(NamedTuple):
+    """The weights that some cells have beyond those of the gates; H is hidden_size, P the size of a projection.
+
+    `fastlstm.reference` has the sources.
+    """
+
+    weight_hr: Array | None = None
+    """(P, H): projects the cell's output to h_t of size P. The recurrent weights are then (4H, P)."""
+    peepholes: Array | None = None
+    """(3, H): what i, f and o see of the cell state; (2, H), of i and o, with coupled gates."""
+    gain_ih: Array | None = None
+    """(4H,): gain of the normalised W_ih x_t; the three below belong to it. bias_ih and bias_hh are the two
+    normalisations' biases."""
+    gain_hh: Array | None = None
+    """(4H,): gain of the normalised W_hh h_(t-1)."""
+    gain_c: Array | None = None
+    """(H,): gain of the normalised cell state."""
+    bias_c: Array | None = None
+
+
+NO_MORE = CellWeights()

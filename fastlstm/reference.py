@@ -31,12 +31,12 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .cell import NORM_EPS, PLAIN, Cell
+from .cell import NO_MORE, NORM_EPS, PLAIN, Cell, CellWeights
 
 __all__ = [
     "CellWeights",
@@ -130,26 +130,6 @@ def cell_backward(
 
 
 # ---------------------------------------------------------------------------------------------------- all other cells
-
-
-class CellWeights(NamedTuple):
-    """The weights that some cells have beside those of the gates."""
-
-    weight_hr: Array | None = None
-    """(P, H): projects the cell's output to h_t of size P [8]_. The recurrent weights are then (4H, P)."""
-    peepholes: Array | None = None
-    """(3, H): what i, f and o see of the cell state [7]_; (2, H), of i and o, with coupled gates."""
-    gain_ih: Array | None = None
-    """(4H,): gain of the normalised W_ih x_t [10]_; the three below belong to it. bias_ih and bias_hh are the two
-    normalisations' biases."""
-    gain_hh: Array | None = None
-    """(4H,): gain of the normalised W_hh h_(t-1)."""
-    gain_c: Array | None = None
-    """(H,): gain of the normalised cell state."""
-    bias_c: Array | None = None
-
-
-NO_MORE = CellWeights()
 
 
 def layer_norm(a: Array) -> tuple[Array, Array]:

@@ -16,6 +16,7 @@ from .pooling import AttentionPool, LastStep, MaxPool, MeanPool, Pool
 from .reverse import Reverse
 from .seeds import mixed_seed
 from .stack import connect, stack_parameters, takes_tokens
+from .stages import Stage, StageState, join_stages, scaling_stage
 
 __all__ = [
     "LSTM",
@@ -35,10 +36,14 @@ __all__ = [
     "Pool",
     "Reverse",
     "Signal",
+    "Stage",
+    "StageState",
     "Tape",
     "connect",
+    "join_stages",
     "layer_from_config",
     "mixed_seed",
+    "scaling_stage",
     "stack_parameters",
     "takes_tokens",
 ]

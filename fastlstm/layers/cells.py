@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from .._checks import below_one, flag, positive
 from ..activations import as_activation
-from ..cell import Cell
-from ..reference import CellWeights
+from ..cell import Cell, CellWeights
 from .base import ParameterSpec
 from .initializers import initializer, zeros
 

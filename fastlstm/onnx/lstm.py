@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from .. import _core
 from ..activations import KINDS, Activation
-from ..cell import Cell
-from ..reference import CellWeights
+from ..cell import Cell, CellWeights
 from .nodes import Node
 from .operators import Back, Forward, Inputs, Run, operator, require
 
