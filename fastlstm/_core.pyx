@@ -524,7 +524,7 @@ cdef class LSTMPass:
                 n_threads=1, cell=None, more=None, uint64_t seed=0):
         """Runs the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
-        ``cell`` is a ``fastlstm.cell.Cell`` and ``more`` its ``fastlstm.reference.CellWeights``, for all cells but the
+        ``cell`` is a ``fastlstm.cell.Cell`` and ``more`` its ``fastlstm.cell.CellWeights``, for all cells but the
         plain one; ``seed`` is that of the cell's masks.
         ``x`` must not change until ``backward`` has read it again. ``frozen``: the weights are read-only arrays that
         nobody can write to; inference keeps them packed.
@@ -622,7 +622,7 @@ cdef class LSTMPass:
 
         dy, dhn, dcn come in (None: zeros). dx, dh0, dc0 are overwritten (dx added to with ``dx_add``), the gradients of
         the parameters are added to; None: not wanted. ``d_more``: those of the cell's own weights, in a
-        ``fastlstm.reference.CellWeights``.
+        ``fastlstm.cell.CellWeights``.
         """
         self._enter()
         try:

@@ -15,6 +15,7 @@ from .registry import layer_from_config, register, registered_layers
 from .reverse import Reverse
 from .seeds import mixed_seed
 from .stack import connect, stack_parameters, takes_tokens
+from .stages import Stage, StageState, join_stages, scaling_stage
 
 __all__ = [
     "LSTM",
@@ -34,12 +35,16 @@ __all__ = [
     "Pool",
     "Reverse",
     "Signal",
+    "Stage",
+    "StageState",
     "Tape",
     "connect",
+    "join_stages",
     "layer_from_config",
     "mixed_seed",
     "register",
     "registered_layers",
+    "scaling_stage",
     "stack_parameters",
     "takes_tokens",
 ]

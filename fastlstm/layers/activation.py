@@ -7,6 +7,7 @@ from typing import Any
 from .. import _core, activations
 from .base import Array, Layer, LayerTape, Signal, Tape
 from .registry import register
+from .stages import Stage
 
 __all__ = ["Activation"]
 
@@ -112,6 +113,11 @@ class Activation(Layer):
         """The function's number in the kernels, alpha and beta."""
         assert self.function is not None
         return self.function.number, self.function.alpha, self.function.beta
+
+    def stages(self) -> list[Stage]:
+        if self.function is None:
+            return [Stage("softmax", self.size)]
+        return [Stage("activation", self.size, settings={"function": self.function})]
 
     def get_config(self) -> dict[str, Any]:
         own = _PARAMETERS.get(self.kind, ())

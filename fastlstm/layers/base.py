@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..runtime.buffers import Buffers
 from .skipping import Skipped
+from .stages import Stage
 
 __all__ = ["Layer", "LayerTape", "ParameterSpec", "Signal", "Tape"]
 
@@ -127,6 +128,16 @@ class Layer(ABC):
         It can if a step's output depends on this step, on those before it by way of a state only, and on none after.
         """
         return ""
+
+    def stages(self) -> list[Stage]:
+        """Return what a built layer computes in inference, as a list of stages; empty if it passes what it reads.
+
+        Raises
+        ------
+        TypeError
+            If the layer cannot be expressed as stages, which streams and exports need.
+        """
+        raise TypeError(f"{self!r} cannot be expressed as stages, which streams and exports need")
 
     def __repr__(self) -> str:
         # Of the many options only those that are in use.

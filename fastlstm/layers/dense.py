@@ -11,6 +11,7 @@ from .._checks import count, flag
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
 from .initializers import checked_initializer, initializer
 from .registry import register
+from .stages import Stage
 
 __all__ = ["Dense"]
 
@@ -92,6 +93,9 @@ class Dense(Layer):
             tape.n_threads,
         )
         return dx
+
+    def stages(self) -> list[Stage]:
+        return [Stage("dense", self.output_size, dict(self.parameters))]
 
     def get_config(self) -> dict[str, Any]:
         return {"output_size": self.output_size, "bias": self.bias, "weight_init": self.weight_init}

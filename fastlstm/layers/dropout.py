@@ -10,6 +10,7 @@ from .. import _core
 from .._checks import below_one, flag
 from .base import Array, Layer, LayerTape, Signal, Tape
 from .registry import register
+from .stages import Stage
 
 __all__ = ["Dropout"]
 
@@ -65,6 +66,9 @@ class Dropout(Layer):
         if not (need_dx and self.p):
             return dy if need_dx else None
         return self._dropped(dy, "dx", tape, mine)
+
+    def stages(self) -> list[Stage]:
+        return []
 
     def get_config(self) -> dict[str, Any]:
         return {"p": self.p, "per_series": self.per_series}

@@ -11,6 +11,7 @@ from .. import _core
 from .._checks import count
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
 from .registry import register
+from .stages import Stage
 
 __all__ = ["Embedding"]
 
@@ -75,6 +76,10 @@ class Embedding(Layer):
             mine.saved["index"], dy.reshape(-1, self.embedding_dim), self.gradients["weight"], tape.n_threads
         )
         return None
+
+    def stages(self) -> list[Stage]:
+        settings = {"mask_token": self.mask_token}
+        return [Stage("embedding", self.embedding_dim, dict(self.parameters), settings)]
 
     def get_config(self) -> dict[str, Any]:
         return {

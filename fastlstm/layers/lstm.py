@@ -20,6 +20,7 @@ from .initializers import checked_initializer, initializer, zeros
 from .merge import MERGES, join, merged_size, outputs, split
 from .registry import register
 from .seeds import mixed_seed
+from .stages import Stage, StageState
 
 __all__ = ["LSTM"]
 
@@ -529,6 +530,43 @@ class LSTM(Layer):
             else:
                 np.add(given, part, out=into)
         return [*dhn[:-directions], *final]
+
+    # ------------------------------------------------------------------------------------------ stages
+
+    def stages(self) -> list[Stage]:
+        result: list[Stage] = []
+        top = self.num_layers - 1
+        for layer in range(self.num_layers):
+            below = len(result)
+            final = layer == top and not self.return_sequences
+            result.append(self._layer_stage(layer, return_sequences=not final or self.residual))
+            if self.residual and layer:
+                result.append(Stage("add", self.output_size, side={"addend": below}))
+            if final and self.residual:
+                ends = {"bidirectional": self.bidirectional, "reverse": self.reverse}
+                result.append(Stage("final", self.output_size, settings=ends))
+        return result
+
+    def _layer_stage(self, layer: int, return_sequences: bool) -> Stage:
+        weights: dict[str, Array] = {}
+        states: list[StageState] = []
+        for tail in ("", "_reverse")[: self.directions]:
+            of_direction = f"_l{layer}{tail}"
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *CellWeights._fields):
+                if name + of_direction in self.parameters:
+                    weights[name + tail] = self.parameters[name + of_direction]
+            for name, size in (("h", self.state_size), ("c", self.hidden_size)):
+                states.append(StageState(name + tail, size, self.parameters.get(f"{name}0{of_direction}")))
+        settings = {
+            "cell": self.cell,
+            "hidden_size": self.hidden_size,
+            "proj_size": self.proj_size,
+            "bidirectional": self.bidirectional,
+            "reverse": self.reverse,
+            "merge": self.merge,
+            "return_sequences": return_sequences,
+        }
+        return Stage("lstm", self.output_size, weights, settings, states=tuple(states))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ import numpy as np
 from .._checks import real
 from .base import Array, Layer, LayerTape, Signal, Tape
 from .registry import register
+from .stages import Stage
 
 __all__ = ["Masking"]
 
@@ -40,12 +41,14 @@ class Masking(Layer):
     def __init__(self, value: float = 0.0) -> None:
         super().__init__()
         self.value = real("value", value)
+        self._size = 0
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
             raise ValueError("Masking reads numbers and gets token ids: use fl.Embedding(..., mask_token=0)")
         if not signal.per_step:
             raise ValueError("Masking reads (batch, time, features) and gets (batch, features)")
+        self._size = signal.features
         return signal
 
     def counts(self, x: Array) -> Array:
@@ -68,6 +71,9 @@ class Masking(Layer):
         np.copyto(dx, dy)
         dx[~mine.saved["mask"]] = 0
         return dx
+
+    def stages(self) -> list[Stage]:
+        return [Stage("mask", self._size, settings={"value": self.value})]
 
     def get_config(self) -> dict[str, Any]:
         return {"value": self.value}

@@ -9,6 +9,7 @@ import numpy as np
 from .._checks import non_negative
 from .base import Array, Layer, LayerTape, Signal, Tape
 from .registry import register
+from .stages import Stage
 
 __all__ = ["GaussianNoise"]
 
@@ -54,6 +55,9 @@ class GaussianNoise(Layer):
 
     def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
         return dy if need_dx else None
+
+    def stages(self) -> list[Stage]:
+        return []
 
     def get_config(self) -> dict[str, Any]:
         return {"stddev": self.stddev}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from .._checks import count
 from ..activations import TANH
 from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
 from .registry import register
+from .stages import Stage, StageState
 
 __all__ = ["AttentionPool", "LastStep", "MaxPool", "MeanPool", "Pool"]
 
@@ -66,6 +68,16 @@ class Pool(Layer):
         """Further arrays of the passes."""
         return {}
 
+    def stages(self) -> list[Stage]:
+        return [self._pool_stage()]
+
+    def _pool_stage(self) -> Stage:
+        states = (
+            StageState("sums", self.size, dtype="float64"),
+            StageState("counts", _core.POOL_COUNTS, dtype="float64"),
+        )
+        return Stage("pool", self.size, settings={"method": self.kind}, states=states)
+
     def get_config(self) -> dict[str, Any]:
         return {}
 
@@ -79,6 +91,9 @@ class LastStep(Pool):
     """
 
     kind = "last"
+
+    def stages(self) -> list[Stage]:
+        return [Stage("pool", self.size, settings={"method": self.kind})]
 
 
 @register
@@ -209,6 +224,15 @@ class AttentionPool(Pool):
         if dx is not None and by_scores is not None:
             dx += by_scores.reshape(x.shape)
         return dx
+
+    def stages(self) -> list[Stage]:
+        parameters = self.parameters
+        return [
+            Stage("dense", self.attention_size, {name: parameters[name] for name in ("weight", "bias")}),
+            Stage("activation", self.attention_size, settings={"function": TANH}),
+            Stage("dense", 1, {"weight": parameters["vector"].reshape(1, -1)}),
+            replace(self._pool_stage(), main=0, side={"scores": 3}),
+        ]
 
     def get_config(self) -> dict[str, Any]:
         return {"size": self.attention_size}

@@ -8,6 +8,7 @@ import numpy as np
 
 from .base import Array, Layer, LayerTape, Signal, Tape
 from .registry import register
+from .stages import Stage
 
 __all__ = ["Reverse"]
 
@@ -25,11 +26,16 @@ class Reverse(Layer):
         If token ids, or only the last step of each series, come in.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
             raise ValueError("Reverse reads numbers and gets token ids: put it behind the fl.Embedding")
         if not signal.per_step:
             raise ValueError("Reverse reads (batch, time, features) and gets (batch, features)")
+        self._size = signal.features
         return signal
 
     def why_not_in_pieces(self) -> str:
@@ -59,6 +65,9 @@ class Reverse(Layer):
             for row, into, length in zip(x, out, lengths, strict=True):
                 into[:length] = row[:length][::-1]
         return out
+
+    def stages(self) -> list[Stage]:
+        return [Stage("reverse", self._size)]
 
     def get_config(self) -> dict[str, Any]:
         return {}

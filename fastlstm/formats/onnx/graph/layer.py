@@ -10,6 +10,7 @@ import numpy as np
 from ...._checks import count
 from ....layers.base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
 from ....layers.registry import register
+from ....layers.stages import Stage
 from .nodes import Graph, graph_from_json, graph_to_json
 from .operators import Run
 from .program import Program, Record
@@ -107,6 +108,9 @@ class OnnxGraph(Layer):
     def parameter_specs(self) -> Iterator[ParameterSpec]:
         for name, shape in self._shapes.items():
             yield ParameterSpec(name, shape, lambda rng, size: np.zeros(size))
+
+    def stages(self) -> list[Stage]:
+        raise TypeError(f"{self!r} cannot be expressed as stages: it is a graph of any ONNX operators")
 
     def why_not_in_pieces(self) -> str:
         return "is a graph of operators, any of which may read the whole series; use a model of ordinary layers"

@@ -1,0 +1,227 @@
+"""`Layer.stages()` tells all that a layer computes in inference: NumPy and the reference compute the same from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import TOLERANCE, relative_error
+
+import fastlstm as fl
+from fastlstm import layers as layer_types
+from fastlstm import reference
+from fastlstm.cell import CellWeights
+from fastlstm.layers import Layer, Stage, join_stages, scaling_stage
+
+Array = np.ndarray
+FEATURES = 6
+
+# ------------------------------------------------------------------ the stages in NumPy, of one series (time, features)
+
+
+def lstm_of(stage: Stage, x: Array) -> Array:
+    settings, given = stage.settings, {state.name: state.initial for state in stage.states}
+    outputs, ends = [], []
+    for tail in ("", "_reverse")[: 2 if settings["bidirectional"] else 1]:
+        weights = {name: stage.weights.get(name + tail) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        y, hn, _, _ = reference.lstm_forward(
+            x[None],
+            **weights,
+            h0=None if given["h" + tail] is None else given["h" + tail][None],
+            c0=None if given["c" + tail] is None else given["c" + tail][None],
+            reverse=settings["reverse"] or tail != "",
+            cell=settings["cell"],
+            more=CellWeights(*(stage.weights.get(name + tail) for name in CellWeights._fields)),
+        )
+        outputs.append(y[0])
+        ends.append(hn[0])
+    parts = outputs if settings["return_sequences"] else ends
+    if len(parts) == 1:
+        return parts[0]
+    joined = {
+        "concat": lambda f, b: np.concatenate([f, b], axis=-1),
+        "sum": lambda f, b: f + b,
+        "mean": lambda f, b: (f + b) / 2,
+        "product": lambda f, b: f * b,
+    }
+    return joined[settings["merge"]](*parts)
+
+
+def pool_of(stage: Stage, x: Array, side: dict[str, Array]) -> Array:
+    method = stage.settings["method"]
+    if method == "attention":
+        share = np.exp(side["scores"] - side["scores"].max())
+        return (share / share.sum() * x).sum(axis=0)
+    return {"last": lambda: x[-1], "mean": lambda: x.mean(axis=0), "max": lambda: x.max(axis=0)}[method]()
+
+
+def final_of(stage: Stage, x: Array, side: dict[str, Array]) -> Array:
+    if stage.settings["bidirectional"]:
+        half = x.shape[1] // 2
+        return np.concatenate([x[-1, :half], x[0, half:]])
+    return x[0 if stage.settings["reverse"] else -1]
+
+
+def softmax(stage: Stage, x: Array, side: dict[str, Array]) -> Array:
+    return reference.softmax(np.atleast_2d(x)).reshape(x.shape)
+
+
+KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
+    "standardize": lambda stage, x, side: (x - stage.weights["mean"]) / stage.weights["scale"],
+    "unstandardize": lambda stage, x, side: x * stage.weights["scale"] + stage.weights["mean"],
+    "embedding": lambda stage, x, side: stage.weights["weight"][x],
+    "lstm": lambda stage, x, side: lstm_of(stage, x),
+    "dense": lambda stage, x, side: x @ stage.weights["weight"].T + stage.weights.get("bias", 0.0),
+    "activation": lambda stage, x, side: stage.settings["function"](x),
+    "softmax": softmax,
+    "add": lambda stage, x, side: x + side["addend"],
+    "pool": pool_of,
+    "final": final_of,
+    "mask": lambda stage, x, side: x,
+    "reverse": lambda stage, x, side: x[::-1],
+}
+SKIP = ("lstm", "pool")
+
+
+def run(stages: Sequence[Stage], x: Array) -> Array:
+    """What the stages of a whole model make of a series (time, features), or of tokens (time,)."""
+    values, counts = [x], np.ones(len(x), bool)
+    for stage in stages:
+        main, side = values[stage.main], {name: values[number] for name, number in stage.side.items()}
+        if stage.kind == "embedding" and stage.settings["mask_token"] is not None:
+            counts = main != stage.settings["mask_token"]
+        if stage.kind == "mask":
+            counts = (main != stage.settings["value"]).any(axis=1)
+        if stage.kind in SKIP and not counts.all():
+            value = KINDS[stage.kind](stage, main[counts], {name: one[counts] for name, one in side.items()})
+            if value.ndim == 2:  # a step that does not count gives what the one before it gave
+                value = np.concatenate([np.zeros((1, value.shape[1])), value])[np.cumsum(counts)]
+        else:
+            value = KINDS[stage.kind](stage, main, side)
+        assert value.shape[-1] == stage.output_size
+        values.append(value)
+    return values[-1]
+
+
+# ------------------------------------------------------------------ every layer
+
+LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
+    "Activation": [lambda: [fl.Activation("elu", 0.7)], lambda: [fl.Activation("softmax")]],
+    "AttentionPool": [lambda: [fl.AttentionPool(5), fl.Dense(2)]],
+    "Dense": [lambda: [fl.Dense(3)], lambda: [fl.Dense(3, bias=False)]],
+    "Dropout": [lambda: [fl.Dropout(0.3)]],
+    "Embedding": [
+        lambda: [fl.Embedding(9, 4)],
+        lambda: [fl.Embedding(9, 4, mask_token=2), fl.LSTM(5, return_sequences=True), fl.MeanPool()],
+    ],
+    "GaussianNoise": [lambda: [fl.GaussianNoise(0.3)]],
+    "LSTM": [
+        lambda: [fl.LSTM(5)],
+        lambda: [fl.LSTM(5, num_layers=3, dropout=0.2, residual=True)],
+        lambda: [fl.LSTM(5, num_layers=2, residual=True, reverse=True)],
+        lambda: [fl.LSTM(5, num_layers=2, residual=True, bidirectional=True)],
+        lambda: [fl.LSTM(5, num_layers=2, residual=True, bidirectional=True, merge="sum", return_sequences=True)],
+        lambda: [fl.LSTM(5, num_layers=2, bidirectional=True, learn_state=True, merge="product")],
+        lambda: [fl.LSTM(5, bidirectional=True, merge="mean", bias=False, return_sequences=True), fl.Dense(2)],
+        lambda: [fl.LSTM(5, num_layers=2, learn_state=True, reverse=True, return_sequences=True)],
+        lambda: [fl.LSTM(5, num_layers=2, proj_size=3, peepholes=True, bidirectional=True, cell_clip=0.5)],
+        lambda: [fl.LSTM(5, coupled=True, peepholes=True, gate_clip=1.0, output_clip=0.4, return_sequences=True)],
+        lambda: [fl.LSTM(5, layer_norm=True, zoneout_h=0.2, zoneout_c=0.1, gate_activation="hard_sigmoid")],
+        lambda: [fl.LSTM(5, num_layers=2, variational_dropout=0.2, input_dropout=0.1, cell_activation=("elu", 0.5))],
+    ],
+    "LastStep": [lambda: [fl.LSTM(5, return_sequences=True), fl.LastStep()]],
+    "Masking": [
+        lambda: [fl.Masking(), fl.LSTM(5)],
+        lambda: [fl.Masking(0.5), fl.LSTM(5, return_sequences=True), fl.Dense(3), fl.AttentionPool(4)],
+    ],
+    "MaxPool": [lambda: [fl.MaxPool()]],
+    "MeanPool": [lambda: [fl.LSTM(5, return_sequences=True), fl.MeanPool()]],
+    "Reverse": [lambda: [fl.LSTM(5, reverse=True, return_sequences=True), fl.Reverse()]],
+}
+CASES = [pytest.param(make, id=f"{name} {k}") for name, some in LAYERS.items() for k, make in enumerate(some)]
+
+
+def test_every_layer_is_tried() -> None:
+    assert set(LAYERS) == set(layer_types._LAYERS) - {"OnnxGraph"}
+
+
+def built(layers: list[Layer], **options: Any) -> fl.Model:
+    return fl.Model(layers, input_size=None if layers[0].takes_tokens else FEATURES, **options)
+
+
+def varied(model: fl.Model) -> fl.Model:
+    """No parameter is left at its start, which may be all zeros or ones."""
+    model.flat_parameters[:] += np.random.default_rng(3).uniform(-0.3, 0.3, model.flat_parameters.shape)
+    return model
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_stages_tell_all_that_a_model_computes(make: Callable[[], list[Layer]]) -> None:
+    rng = np.random.default_rng(1)
+    model = varied(built(make(), dtype="float64", seed=2))
+    X = rng.integers(0, 9, (3, 8)) if model.takes_tokens else rng.standard_normal((3, 8, FEATURES))
+    if not model.takes_tokens:
+        X[0, :2], X[1, 3:5], X[2, -1] = 0.5, 0.0, 0.0
+    expected = model.predict(X)
+    stages = join_stages(layer.stages() for layer in model.layers)
+    for x, one in zip(X, expected, strict=True):
+        assert relative_error(run(stages, x), one) < TOLERANCE["float64"]
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_weights_are_the_arrays_of_the_layer(make: Callable[[], list[Layer]]) -> None:
+    model = built(make())
+    named: list[Array] = []
+    for layer in model.layers:
+        for stage in layer.stages():
+            arrays = [*stage.weights.values(), *(s.initial for s in stage.states if s.initial is not None)]
+            assert all(np.shares_memory(array, model.flat_parameters) for array in arrays)
+            named += arrays
+    assert sum(array.size for array in named) == model.flat_parameters.size
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_states_have_the_sizes_that_the_layer_carries(make: Callable[[], list[Layer]]) -> None:
+    for layer in built(make()).layers:
+        states = [state for stage in layer.stages() for state in stage.states]
+        if isinstance(layer, fl.LSTM):
+            of_h, of_c = layer.state_shapes(1)
+            assert [s.size for s in states if s.name.startswith("h")] == [of_h[2]] * of_h[0]
+            assert [s.size for s in states if s.name.startswith("c")] == [of_c[2]] * of_c[0]
+        elif states:
+            assert [(s.name, s.dtype) for s in states] == [("sums", "float64"), ("counts", "float64")]
+
+
+# ------------------------------------------------------------------ the whole model
+
+
+def test_joined_stages_are_numbered_through_and_may_be_left_out() -> None:
+    layers = [fl.LSTM(6, num_layers=2, residual=True), fl.Dropout(), fl.LastStep(), fl.Dense(2)]
+    model = fl.Model([layers[0], layers[1], layers[3]], input_size=6)
+    kept = join_stages((layer.stages() for layer in model.layers), lambda stage: stage.kind == "final")
+    assert [stage.kind for stage in kept] == ["lstm", "lstm", "add", "dense"]
+    assert [stage.main for stage in kept] == [0, 1, 2, 3]
+    assert kept[2].side == {"addend": 1}
+    attention = fl.Model([fl.Dense(4), fl.AttentionPool(3)], input_size=6)
+    joined = join_stages(layer.stages() for layer in attention.layers)
+    assert [stage.main for stage in joined] == [0, 1, 2, 3, 1]
+    assert joined[4].side == {"scores": 4}
+
+
+def test_scaling_stages_hold_one_number_for_each_feature() -> None:
+    one = scaling_stage(np.float32(2.0), [[4.0]], 3, inverse=True)
+    assert one.kind == "unstandardize" and one.output_size == 3
+    np.testing.assert_array_equal(one.weights["mean"], [2.0, 2.0, 2.0])
+    np.testing.assert_array_equal(one.weights["scale"], [4.0, 4.0, 4.0])
+    assert scaling_stage([1.0, 2.0], [3.0, 4.0], 2).kind == "standardize"
+
+
+def test_layers_without_stages_are_refused() -> None:
+    class Doubled(fl.Activation):
+        stages = Layer.stages
+
+    model: Any = fl.Model([fl.Dense(3), Doubled("relu")], input_size=2)
+    with pytest.raises(TypeError, match=r"Doubled\(.*\) cannot be expressed as stages"):
+        model.layers[1].stages()
