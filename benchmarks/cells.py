@@ -54,8 +54,8 @@ def _model(options: dict[str, Any], problem: Problem) -> Any:
 
 
 def _train(model: Any, x: Array, d_out: Array, threads: int) -> tuple[Array, Array]:
-    out = model._forward(x, None, True, threads)
-    return out, model._backward(d_out, True)
+    out = model.network.forward(x, None, True, threads)
+    return out, model.network.backward(d_out, True)
 
 
 def verify(name: str, options: dict[str, Any], problem: Problem, x: Array, d_out: Array) -> None:
@@ -83,7 +83,7 @@ def verify(name: str, options: dict[str, Any], problem: Problem, x: Array, d_out
         cell=layer.cell,
         more=more,
         training=True,
-        seed=mixed_seed(model._tape(True).layers[0].seed, 1, 0),
+        seed=mixed_seed(model.network.context(True).layers[0].seed, 1, 0),
     )
     gradients = reference.lstm_backward(trace, d_out.astype(np.float64))
     answer = {"output": out, "d x": dx, "d weight_hh": layer.gradients["weight_hh_l0"]}
@@ -124,7 +124,7 @@ def measure(threads: int, seconds: float, problem: Problem = PROBLEM) -> list[di
         verify(name, options, problem, x, d_out)
         run: Callable[[], Any] = partial(_train, model, x, d_out, threads)
         trains[name] = local(run, None)
-        infers[name] = local(partial(_model(options, problem).freeze()._forward, x, None, False, threads), None)
+        infers[name] = local(partial(_model(options, problem).freeze().network.forward, x, None, False, threads), None)
     train, infer = interleave(trains, seconds * len(trains)), interleave(infers, seconds * len(infers))
     return [
         {

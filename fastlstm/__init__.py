@@ -21,7 +21,7 @@ from . import data, losses, optimizers, schedules
 from ._version import __version__
 from .data import Standardizer, datasets, split, windows
 from .formats.model_file import load
-from .formats.torch import from_torch
+from .formats.torch.read import from_torch
 from .inference.generation import generate
 from .inference.stream import Stream
 from .layers import (

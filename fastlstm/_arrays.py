@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["plain_array", "real_numbers", "strings"]
+__all__ = ["as_array", "as_numeric", "strings"]
 
 
-def plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
+def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: pass {name}.filled(...), and `lengths` for padding at the end")
     try:
@@ -27,7 +27,7 @@ def plain_array(values: ArrayLike, name: str) -> NDArray[Any]:
 
 def strings(y: ArrayLike, name: str) -> NDArray[np.str_]:
     """Labels of which some are strings: all of them must be."""
-    array = plain_array(y, name)
+    array = as_array(y, name)
     if array.dtype.kind == "U" and isinstance(y, (list, tuple)):
         array = np.array(y, object)  # NumPy makes strings of the numbers, bytes and nan that stand among them
     if array.dtype.kind != "U":
@@ -39,8 +39,8 @@ def strings(y: ArrayLike, name: str) -> NDArray[np.str_]:
     return array.astype(np.str_)
 
 
-def real_numbers(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
-    array = plain_array(values, name)
+def as_numeric(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
+    array = as_array(values, name)
     if array.dtype == object:
         raise TypeError(
             f"{name} has type object, expected numbers: pass series of different lengths as a list, "

@@ -1285,8 +1285,8 @@ cdef class Stream:
         cdef ptrdiff_t bad
         if not (isinstance(x, np.ndarray) and cnp.PyArray_TYPE(x) == kind and cnp.PyArray_ISCARRAY_RO(x)):
             if type(x) is not np.ndarray or x.dtype.kind not in ("iu" if kind == cnp.NPY_INT64 else "fiub"):
-                from ._arrays import real_numbers
-                x = real_numbers(x, kind == cnp.NPY_INT64, "x")
+                from ._arrays import as_numeric
+                x = as_numeric(x, kind == cnp.NPY_INT64, "x")
             self._check_shape(x, shape)
             with np.errstate(over="ignore"):
                 x = np.ascontiguousarray(x, _type_of(kind))
@@ -1385,8 +1385,8 @@ cdef class Stream:
         cdef cnp.ndarray a, answer
         cdef ptrdiff_t steps
         if not isinstance(x, np.ndarray):
-            from ._arrays import real_numbers
-            x = real_numbers(x, self.stages[0].kind == EMBEDDING, "x")
+            from ._arrays import as_numeric
+            x = as_numeric(x, self.stages[0].kind == EMBEDDING, "x")
         shape = x.shape
         if len(shape) < 2 or shape[0] != self.batch or shape[1] < 1:
             raise ValueError(f"x has shape {shape}, expected ({self.batch}, steps, features) with 1 step or more")

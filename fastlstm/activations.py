@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._checks import real, shown
+from ._checks import real, short_repr
 
 __all__ = ["KINDS", "SIGMOID", "TANH", "Activation", "ActivationLike", "as_activation"]
 
@@ -157,13 +157,15 @@ def as_activation(what: str, given: ActivationLike) -> Activation:
     elif isinstance(given, (tuple, list)) and 1 <= len(given) <= 3:
         parts = tuple(given)
     else:
-        raise TypeError(f"{what} is {shown(given)}, expected a name or a tuple (name, alpha, beta)")
+        raise TypeError(f"{what} is {short_repr(given)}, expected a name or a tuple (name, alpha, beta)")
     name = _ALIASES.get(parts[0], parts[0]) if isinstance(parts[0], str) else parts[0]
     if not isinstance(name, str) or name not in KINDS:
-        raise ValueError(f"{what} is {shown(parts[0])}, expected one of {', '.join(KINDS)}")
+        raise ValueError(f"{what} is {short_repr(parts[0])}, expected one of {', '.join(KINDS)}")
     numbers = list(KINDS[name])
     for k, number in enumerate(parts[1:]):
         if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{what} is {shown(given)}: {shown(number)} is not a number, expected (name, alpha, beta)")
+            raise TypeError(
+                f"{what} is {short_repr(given)}: {short_repr(number)} is not a number, expected (name, alpha, beta)"
+            )
         numbers[k] = real(f"each number of {what}", number)
     return Activation(name, *numbers)

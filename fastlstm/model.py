@@ -1,41 +1,36 @@
-"""The model: layers over one flat parameter vector, and the verbs that users know."""
+"""The model: what users hold in their hands. The work is done on the floors below."""
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from copy import copy
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import plain_array, real_numbers
-from ._checks import MANY, checkpoints, count, flag, float_type, listed, shown
+from ._checks import MANY, as_list, count, float_type, short_repr
+from ._typing import Array, State
 from .data import SCALERS, Standardizer
-from .data.sequences import Sequences, as_sequences
-from .formats import safetensors as serialization
-from .inference.evaluation import Metrics
+from .data.sequences import Sequences
+from .formats import safetensors
+from .inference import manual
+from .inference.evaluate import evaluate
+from .inference.metrics import Metrics
+from .inference.predict import predict
 from .inference.stream import Stream, new_stream
-from .layers import LSTM, Dense, Embedding, Layer, LayerTape, Tape, connect, mixed_seed, stack_parameters, takes_tokens
-from .layers.skipping import backward_counting, forward_counting
-from .layers.states import State, checked_states
-from .losses import CTC, BinaryCrossEntropy, Loss, is_known
-from .losses.decoding import ctc_decode
+from .layers import Layer
+from .losses import CrossEntropy, Loss, is_known
+from .network import Network
 from .optimizers import Optimizer
-from .reference import sigmoid, softmax
-from .runtime.buffers import aligned_zeros, sealed
-from .runtime.config import resolve_threads
-from .training import loop as training
-from .training.callbacks.base import Callback
+from .training import loop
+from .training.callbacks import Callback
 from .training.history import History
+from .training.settings import ClassWeight, Settings
 
 __all__ = ["Model"]
-
-Array = npt.NDArray[Any]
 
 
 class Model:
@@ -95,30 +90,23 @@ class Model:
         target_scaler: Standardizer | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
-        self.layers = listed("layers", layers, "layers such as [fl.LSTM(64), fl.Dense(2)]")
-        if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
-            raise TypeError(f"layers must be a list of layers such as [fl.LSTM(64), fl.Dense(2)], got {shown(layers)}")
-        if len({id(layer) for layer in self.layers}) < len(self.layers):
+        stack = as_list("layers", layers, "layers such as [fl.LSTM(64), fl.Dense(2)]")
+        if not stack or not all(isinstance(layer, Layer) for layer in stack):
+            got = short_repr(layers)
+            raise TypeError(f"layers must be a list of layers such as [fl.LSTM(64), fl.Dense(2)], got {got}")
+        if len({id(layer) for layer in stack}) < len(stack):
             raise ValueError("the same layer object stands twice in the model: make one object for each place")
-        if any(layer.parameters for layer in self.layers):
+        if any(layer.parameters for layer in stack):
             raise ValueError("a layer belongs to another model already: make new layer objects")
-        self.dtype = float_type(dtype)
+        float_dtype = float_type(dtype)
         for name, value in (("scaler", scaler), ("target_scaler", target_scaler)):
             if value is not None and not isinstance(value, Standardizer):
-                raise TypeError(f"{name} must be a fl.Standardizer or None, got {shown(value)}")
-        self.seed = count("seed", seed, least=0, bits=MANY)
+                raise TypeError(f"{name} must be a fl.Standardizer or None, got {short_repr(value)}")
+        self.network = Network(stack, float_dtype, count("seed", seed, least=0, bits=MANY))
         self.scaler = scaler
         self.target_scaler = target_scaler
-        self.classes = None if classes is None else [str(name) for name in listed("classes", classes, "names")]
+        self.classes = None if classes is None else [str(name) for name in as_list("classes", classes, "names")]
         self.loss: Loss | None = None
-        self.input_size: int | None = None
-        self.output_size = 0
-        self.per_step = False
-        self.flat_parameters = np.empty(0, self.dtype)
-        self.flat_gradients = np.empty(0, self.dtype)
-        self._steps = 0  # training passes so far: each draws its own dropout masks
-        self._tapes = threading.local()
-        self._frozen = False
         if self.takes_tokens:
             if input_size is not None:
                 raise ValueError("a model that begins with an Embedding has no input_size: leave it out")
@@ -129,17 +117,47 @@ class Model:
     # ------------------------------------------------------------------------------------------ building
 
     @property
+    def layers(self) -> list[Layer]:
+        """The layers, from the input to the output."""
+        return self.network.layers
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of parameters and computation."""
+        return self.network.dtype
+
+    @property
+    def seed(self) -> int:
+        """Seed of the initial weights, of dropout, and by default of the order of the training cases."""
+        return self.network.seed
+
+    @property
+    def input_size(self) -> int | None:
+        """Features of a step; 0 for token ids, None before the model is built."""
+        return self.network.input_size
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output."""
+        return self.network.output_size
+
+    @property
+    def per_step(self) -> bool:
+        """Whether the output is (batch, time, features) rather than (batch, features)."""
+        return self.network.per_step
+
+    @property
     def takes_tokens(self) -> bool:
         """Whether the input is integer token ids, (batch, time)."""
-        return takes_tokens(self.layers)
+        return self.network.takes_tokens
 
     @property
     def built(self) -> bool:
         """Whether the input size is known and the parameters exist."""
-        return self.input_size is not None
+        return self.network.built
 
     def build(self, input_size: int) -> None:
-        """Makes the parameters, drawn from the seed.
+        """Make the parameters, drawn from the seed.
 
         Parameters
         ----------
@@ -151,72 +169,14 @@ class Model:
         ValueError
             If the layers do not fit each other, or the model is built already for another size.
         """
-        if self.input_size is not None:
-            if input_size != self.input_size:
-                raise ValueError(
-                    f"input_size is {input_size}, expected {self.input_size}, for which the model is built"
-                )
-            return
-        signal = connect(self.layers, input_size)[-1]
-        size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self.layers))
-        if size > sys.maxsize // 8:
-            raise ValueError(f"the layers have {size} parameters, more than can be addressed: give them smaller sizes")
-        parameters, gradients = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1)
-        rng, start = np.random.default_rng(self.seed), 0
-        for _, _, spec in stack_parameters(self.layers):
-            part = slice(start, start + math.prod(spec.shape))
-            parameters[part].reshape(spec.shape)[...] = spec.initialize(rng, spec.shape)
-            start = part.stop
-        self._place(parameters, gradients)
-        self.output_size, self.per_step = signal.features, signal.per_step
-        self.input_size = input_size
-
-    def _place(self, parameters: Array, gradients: Array | None) -> None:
-        """Makes these flat vectors those of the model, and hands each layer its views of them.
-
-        All that takes memory comes first: where there is none the model stays what it was.
-        """
-        views: list[tuple[Layer, dict[str, Array], dict[str, Array]]] = [(layer, {}, {}) for layer in self.layers]
-        start = 0
-        for index, _, spec in stack_parameters(self.layers):
-            _, of_parameters, of_gradients = views[index]
-            part = slice(start, start + math.prod(spec.shape))
-            of_parameters[spec.name] = parameters[part].reshape(spec.shape)
-            if gradients is not None:
-                of_gradients[spec.name] = gradients[part].reshape(spec.shape)
-            start = part.stop
-        if gradients is None:
-            gradients = np.empty(0, self.dtype)
-        tapes = threading.local()  # what the tapes hold belongs to the old vectors
-        for layer, of_parameters, of_gradients in views:
-            layer.parameters, layer.gradients = of_parameters, of_gradients
-        self.flat_parameters, self.flat_gradients, self._tapes = parameters, gradients, tapes
-
-    def _build_from(self, inputs: Sequences) -> None:
-        """Checks inputs, and builds the model for them if it is not built yet."""
-        if self.input_size is not None and inputs.features != self.input_size:
-            raise ValueError(
-                f"{inputs.name} has {inputs.features} features, the model was built for {self.input_size}: "
-                "the last axis must hold the features in the order of the training data"
-            )
-        inputs.check_finite(self.dtype)  # last: it may take long
-        self.build(inputs.features)
-        first = self.layers[0]
-        if isinstance(first, Embedding):
-            inputs.check_tokens(first.num_embeddings)
-
-    def _require_built(self) -> None:
-        if not self.built:
-            raise RuntimeError(
-                "the model is not built yet, its input size is unknown: call fit or forward first, or give input_size"
-            )
+        self.network.build(input_size)
 
     # ------------------------------------------------------------------------------------------ freezing
 
     @property
     def frozen(self) -> bool:
         """Whether `freeze` has made the parameters read-only."""
-        return self._frozen
+        return self.network.parameters.frozen
 
     def freeze(self) -> Model:
         """Makes the parameters read-only, for serving: each thread then arranges the weights for the kernels once.
@@ -241,10 +201,7 @@ class Model:
         RuntimeError
             If the model is not built yet.
         """
-        self._require_built()
-        if not self._frozen:
-            self._place(sealed(self.flat_parameters), None)
-            self._frozen = True
+        self.network.freeze()
         return self
 
     def unfreeze(self) -> Model:
@@ -257,18 +214,20 @@ class Model:
         Model
             This model.
         """
-        if self._frozen:
-            parameters = aligned_zeros(self.flat_parameters.size, self.dtype)
-            parameters[:] = self.flat_parameters
-            self._place(parameters, aligned_zeros(parameters.size, self.dtype, place=1))
-            self._frozen = False
+        self.network.unfreeze()
         return self
 
-    def _require_unfrozen(self, what: str) -> None:
-        if self._frozen:
-            raise RuntimeError(f"the model is frozen, its parameters are read-only: call unfreeze() before {what}")
-
     # ------------------------------------------------------------------------------------------ parameters
+
+    @property
+    def flat_parameters(self) -> Array:
+        """All parameters, one after the other."""
+        return self.network.parameters.flat
+
+    @property
+    def flat_gradients(self) -> Array:
+        """The gradients of all parameters, in the same layout; empty while the model is frozen."""
+        return self.network.parameters.flat_gradients
 
     def parameters(self) -> dict[str, Array]:
         """Writable views of the parameters, by name: ``"0.weight_ih_l0"`` is that of layer 0.
@@ -278,19 +237,19 @@ class Model:
         dict of str to ndarray
             What is written to them is used from the next pass on. Read-only while the model is frozen.
         """
-        self._require_built()
-        return {f"{k}.{name}": p for k, layer in enumerate(self.layers) for name, p in layer.parameters.items()}
+        self.network.require_built()
+        return self.network.parameters.named()
 
     def gradients(self) -> dict[str, Array]:
         """Writable views of the gradients, named and shaped as `parameters`; RuntimeError while the model is frozen."""
-        self._require_built()
-        self._require_unfrozen("gradients")
-        return {f"{k}.{name}": g for k, layer in enumerate(self.layers) for name, g in layer.gradients.items()}
+        self.network.require_built()
+        self.network.parameters.require_unfrozen("gradients")
+        return self.network.parameters.named_gradients()
 
     def zero_grad(self) -> None:
         """Sets all gradients to zero; `backward` adds to them. RuntimeError while the model is frozen."""
-        self._require_unfrozen("zero_grad")
-        self.flat_gradients.fill(0)
+        self.network.parameters.require_unfrozen("zero_grad")
+        self.network.parameters.zero_gradients()
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the parameters, by name; writable ones of a frozen model, too."""
@@ -313,30 +272,7 @@ class Model:
         RuntimeError
             If the model is frozen.
         """
-        self._require_unfrozen("load_state_dict")
-        if not isinstance(state, Mapping):
-            raise TypeError(f"state must map names to arrays, as state_dict() does, got a {type(state).__name__}")
-        arrays = {name: plain_array(value, str(name)) for name, value in state.items()}
-        if not self.built:
-            first = next((k for k, layer in enumerate(self.layers) if isinstance(layer, (LSTM, Dense))), -1)
-            weight = arrays.get(f"{first}.weight_ih_l0", arrays.get(f"{first}.weight"))
-            if weight is None or weight.ndim != 2:
-                raise ValueError(f"the tensors {sorted(arrays)} do not tell the input size: give Model its input_size")
-            self.build(weight.shape[1])
-        parameters = self.parameters()
-        missing, unknown = sorted(parameters.keys() - arrays.keys()), sorted(arrays.keys() - parameters.keys(), key=str)
-        if missing or unknown:
-            raise ValueError(
-                f"the tensors do not fit the model, expected the names of state_dict(): missing {missing}, "
-                f"unknown {unknown}"
-            )
-        for name, parameter in parameters.items():
-            if arrays[name].shape != parameter.shape:
-                raise ValueError(f"{name} has shape {arrays[name].shape}, expected {parameter.shape}")
-            if arrays[name].dtype.kind not in "fiu":
-                raise ValueError(f"{name} has dtype {arrays[name].dtype}, expected real numbers")
-        new = [arrays[name].reshape(-1) for name in parameters]  # in the order of the flat vector
-        np.copyto(self.flat_parameters, np.concatenate(new, dtype=self.dtype, casting="unsafe") if new else 0)
+        self.network.load_state_dict(state)
 
     def to_torch_state_dict(self, prefixes: Sequence[str] | None = None) -> dict[str, Array]:
         """The parameters under the names that a PyTorch module has for them.
@@ -364,10 +300,9 @@ class Model:
             If the prefixes are not as many different texts, or an LSTM has an option that PyTorch's has not
             (such as ``residual`` or ``peepholes``).
         """
-        self._require_built()
-        from .formats.torch import to_torch_state_dict  # here: that module builds models
+        from .formats.torch.write import to_torch_state_dict  # few programs need it
 
-        return to_torch_state_dict(self, prefixes)
+        return to_torch_state_dict(self.network, prefixes)
 
     def to_onnx(
         self, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
@@ -397,87 +332,11 @@ class Model:
         OSError
             If the file cannot be written.
         """
-        from .formats.onnx.write import save_onnx  # here: that module knows all layers
+        from .formats.onnx.write import save_onnx  # few programs need it
 
         save_onnx(self, path, with_lengths=with_lengths, dtype=dtype)
 
     # ------------------------------------------------------------------------------------------ passes
-
-    def _tape(self, training: bool) -> Tape:
-        """This thread's tape; inference has one of its own, so that it does not disturb a pending backward pass."""
-        name = "training" if training else "inference"
-        tape: Tape | None = getattr(self._tapes, name, None)
-        if tape is None:
-            tape = Tape(len(self.layers))
-            tape.dtype = self.dtype
-            tape.training = training
-            setattr(self._tapes, name, tape)
-        return tape
-
-    def _forward(
-        self,
-        x: Array,
-        lengths: Array | None,
-        training: bool,
-        n_threads: int | None = None,
-        checkpoint_every: int = 0,
-    ) -> Array:
-        """The output for one batch of checked inputs: a buffer that is valid until this thread's next pass."""
-        tape = self._tape(training)
-        tape.lengths = lengths
-        tape.mask = None
-        tape.frozen = self._frozen
-        tape.n_threads = resolve_threads(n_threads)
-        tape.checkpoint_every = checkpoint_every
-        tape.pending = False
-        if lengths is not None and self.layers[0].reads_padding:
-            # What stands in the padding may be NaN, or no token at all; as zeros it does no harm.
-            x = x.copy()
-            x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
-        if training:
-            self._steps += 1
-        for index, (layer, mine) in enumerate(zip(self.layers, tape.layers, strict=True)):
-            if training and layer.draws:
-                mine.seed = mixed_seed(self.seed, self._steps, index)
-            mine.skipped = None
-            x = layer.forward(x, tape, mine) if tape.mask is None else forward_counting(layer, x, tape, mine)
-        tape.out_shape = x.shape
-        return x
-
-    def _forward_from(
-        self,
-        states: Sequence[State | None] | None,
-        x: Array,
-        lengths: Array | None,
-        training: bool,
-        n_threads: int | None = None,
-        checkpoint_every: int = 0,
-    ) -> Array:
-        """`_forward` from checked initial states, one for each LSTM layer object; None: from those of the layers."""
-        recurrent = self._recurrent_tapes(self._tape(training))
-        try:
-            for mine, state in zip(recurrent, states or [None] * len(recurrent), strict=True):
-                mine.state_in = state
-            return self._forward(x, lengths, training, n_threads, checkpoint_every)
-        finally:
-            for mine in recurrent:
-                mine.state_in = None
-
-    def _final_states(self, training: bool) -> list[State]:
-        """Copies of the states that this thread's last pass has ended in, one for each LSTM layer object."""
-        tapes = self._recurrent_tapes(self._tape(training))
-        return [(mine.state_out[0].copy(), mine.state_out[1].copy()) for mine in tapes if mine.state_out]
-
-    def _backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
-        """Adds the gradients of this thread's last training pass; gives that of the input if it is wanted."""
-        tape = self._tape(True)
-        gradient: Array | None = d_out
-        for index in reversed(range(len(self.layers))):
-            assert gradient is not None
-            layer, mine = self.layers[index], tape.layers[index]
-            backward = layer.backward if mine.skipped is None else partial(backward_counting, layer)
-            gradient = backward(gradient, tape, mine, need_dx or index > 0)
-        return gradient
 
     def forward(
         self,
@@ -525,23 +384,7 @@ class Model:
         RuntimeError
             If the model is frozen and `training` is true.
         """
-        training, return_state = flag("training", training), flag("return_state", return_state)
-        if training:
-            self._require_unfrozen("forward(training=True)")
-        every = checkpoints(checkpoint_every)
-        inputs = as_sequences(X, lengths, tokens=self.takes_tokens)
-        self._build_from(inputs)
-        x, batch_lengths = inputs.batch(slice(0, len(inputs)), self.dtype)
-        states = self._checked_states(state, len(x))
-        passes = self._steps
-        try:
-            out = self._forward_from(states, x, batch_lengths, training, n_threads, every).copy()
-            result = (out, self._final_states(training)) if return_state else out
-        except Exception:
-            self._steps = passes  # tried again, it draws the same masks
-            raise
-        self._tape(training).pending = training
-        return result
+        return manual.forward(self.network, X, lengths, state, training, return_state, n_threads, checkpoint_every)
 
     def backward(
         self, d_out: npt.ArrayLike, d_state: State | Sequence[State] | None = None, return_d_state: bool = False
@@ -572,45 +415,9 @@ class Model:
         ValueError
             If a shape differs.
         """
-        self._require_unfrozen("backward")
-        tape = self._tape(True)
-        if not tape.pending:
-            raise RuntimeError("backward needs a forward(..., training=True) before it, one for each backward")
-        gradient = real_numbers(d_out, False, "d_out")
-        if gradient.shape != tape.out_shape:
-            raise ValueError(f"d_out has shape {gradient.shape}, expected that of the output, {tape.out_shape}")
-        with np.errstate(over="ignore"):
-            gradient = np.array(gradient, self.dtype, order="C")
-        if tape.lengths is not None and self.per_step:
-            gradient[np.arange(gradient.shape[1]) >= tape.lengths[:, None]] = 0
-        recurrent = self._recurrent_tapes(tape)
-        for mine, one in zip(recurrent, self._checked_states(d_state, len(gradient)), strict=True):
-            mine.d_state_out = one
-        tape.want_d_state = return_d_state
-        tape.pending = False
-        try:
-            dx = self._backward(gradient, need_dx=True)
-        finally:
-            tape.want_d_state = False
-            for mine in recurrent:
-                mine.d_state_out = None
-        dx = None if dx is None else dx.copy()
-        if not return_d_state:
-            return dx
-        return dx, [mine.d_state_in for mine in recurrent]
+        return manual.backward(self.network, d_out, d_state, return_d_state)
 
-    def _recurrent_tapes(self, tape: Tape) -> list[LayerTape]:
-        return [mine for layer, mine in zip(self.layers, tape.layers, strict=True) if isinstance(layer, LSTM)]
-
-    def _checked_states(self, state: State | Sequence[State] | None, batch: int) -> list[State | None]:
-        """One (h, c), or None, for each LSTM layer object."""
-        lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
-        if state is None:
-            return [None] * len(lstms)
-        expected = [(*layer.state_shapes(batch), self.dtype) for layer in lstms]
-        return list(checked_states([state] if isinstance(state, tuple) else state, expected, "LSTM layer objects"))
-
-    # ------------------------------------------------------------------------------------------ the verbs
+    # ------------------------------------------------------------------------------------------ fit, predict, evaluate
 
     def fit(
         self,
@@ -624,7 +431,7 @@ class Model:
         batch_size: int = 32,
         validation_data: tuple[Any, ...] | None = None,
         validation_split: float = 0.0,
-        class_weight: training.ClassWeight | None = None,
+        class_weight: ClassWeight | None = None,
         sample_weight: npt.ArrayLike | None = None,
         shuffle: bool = True,
         callbacks: Iterable[Callback] = (),
@@ -636,20 +443,110 @@ class Model:
         tbptt_steps: int | None = None,
         resume: str | os.PathLike[str] | bool | None = None,
     ) -> History:
-        self._require_unfrozen("fit")
-        return training.fit(
-            self,
-            X,
-            y,
-            lengths=lengths,
+        """Train a model.
+
+        The model is built from the data if it is not built yet; its scaler or target scaler is fitted on the training
+        part if it is not fitted yet. Everything is checked before any weight changes. Another call continues from the
+        present weights.
+
+        Parameters
+        ----------
+        X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
+            Inputs of any real type; read batch by batch.
+        y : array or list of arrays
+            Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignore
+            this one) or strings; values (n,), (n, K), (n, T) or (n, T, K); for a list of series with one output
+            per step, a list of (T_i,) or (T_i, K) arrays. For CTC a list of label sequences, or a padded array; see
+            `fastlstm.losses.CTC`.
+        lengths : int array (n,), optional
+            Valid steps of each case of an array. What lies beyond is never read.
+        loss : str or Loss, default "cross_entropy"
+            ``"cross_entropy"`` (labels), ``"binary_cross_entropy"`` (0 and 1), ``"mse"``, ``"mae"``, ``"huber"``,
+            ``"quantile"`` (values), ``"ctc"`` (sequences of labels that are not aligned with the steps), or an
+            object such as ``fl.Huber(delta=0.5)``.
+        optimizer : Optimizer or str, optional
+            Default ``Adam(lr=1e-3)``. An optimizer object keeps its state between calls; its schedule starts
+            anew.
+        epochs : int, default 10
+            Passes over the training data.
+        batch_size : int, default 32
+            Cases in each update; the last batch of an epoch may be smaller.
+        validation_data : tuple, optional
+            ``(X, y)``, ``(X, y, lengths)`` or ``(X, y, lengths, sample_weight)``, evaluated after each epoch; lengths
+            may be None.
+        validation_split : float, default 0.0
+            Instead: the share of the data, drawn at random (with equal class shares if `y` is one label per
+            case), that is kept out of training for validation. For overlapping windows of one series split by
+            time yourself, or training cases will overlap the validation cases.
+        class_weight : dict or "balanced", optional
+            Weight of each class in the training loss, by label; classes not named have weight 1. "balanced" means
+            ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
+        sample_weight : array (n,) or (n, T), optional
+            Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not looked at: values that
+            are not known may be NaN there.
+        shuffle : bool, default True
+            Whether each epoch takes the cases in a new random order.
+        callbacks : iterable of Callback
+            What else is to happen; see `fastlstm.callbacks`.
+        verbose : {0, 1, 2}, default 1
+            1: a progress bar on stderr if that is a terminal. 2: one printed line per epoch. 0: nothing.
+        metrics : list or dict of callables, optional
+            Functions ``metric(y_true, y_pred) -> float`` for the validation data; see `evaluate`.
+        n_threads : int, optional
+            Threads to use; by default as configured. The result does not depend on it.
+        seed : int, optional
+            Seed of the order and of `validation_split`; by default that of the model.
+        checkpoint_every : int, optional
+            For long series: the LSTM layers keep their gates and cells of about so many steps only (rounded up to the
+            steps over which a gradient is summed at a time) and the state before each such segment; the backward pass
+            computes a segment's gates again before it goes through it (Chen et al. 2016, arXiv:1604.06174). Memory then
+            goes with ``checkpoint_every + T / checkpoint_every``, least at the square root of T, rather than with T; a
+            batch takes about a third longer; the results are the same bits. By default all steps are kept.
+        tbptt_steps : int, optional
+            Truncated back-propagation through time (Williams & Peng 1990), for series so long that one update for each
+            would be few: the series of a batch are cut into segments of this many steps, each segment is an update, and
+            the state is carried from segment to segment, but no gradient. Each series begins with the initial state of
+            the layers; the order is random among series, never within one. For models that answer at each step and
+            have one direction. Validation works the same way. Where lengths differ, the number of updates of an epoch
+            depends on which series share a batch; schedules count those of the first epoch. By default each batch is
+            one update.
+        resume : path or bool, optional
+            Continue a run that a `Checkpoint` saved: from this file, or, if True, from the newest file of the
+            `Checkpoint` among the callbacks; True begins a run if there is none yet. Everything else is given as in the
+            first call, also the data; what differs is refused. Only `epochs` may be another number, if the learning
+            rates do not depend on it. The result has the same bits as that of a run without an interruption; see
+            docs/checkpoints.md.
+
+        Returns
+        -------
+        History
+            ``"loss"``, ``"accuracy"`` (cross-entropies), ``"mae"`` (regression, in the original units of `y`) or
+            ``"label_error_rate"`` (CTC), the same with ``"val_"``, and ``"lr"``. With a target scaler the loss is that
+            of the scaled targets. After Ctrl-C `History.interrupted` is true and the model has the weights of that
+            moment.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit, the data hold NaN or infinity, or `resume` leads to another run. No weight has
+            changed.
+        OSError
+            If the file to resume from cannot be read (no weight has changed), or a callback cannot write.
+        RuntimeError
+            If the model is frozen.
+        TrainingDiverged
+            If loss, gradient or weights become NaN or infinite. The model has the last weights whose loss was
+            finite.
+        """
+        self.network.parameters.require_unfrozen("fit")
+        settings = Settings.checked(
+            self.seed,
             loss=loss,
             optimizer=optimizer,
             epochs=epochs,
             batch_size=batch_size,
-            validation_data=validation_data,
             validation_split=validation_split,
             class_weight=class_weight,
-            sample_weight=sample_weight,
             shuffle=shuffle,
             callbacks=callbacks,
             verbose=verbose,
@@ -660,6 +557,9 @@ class Model:
             tbptt_steps=tbptt_steps,
             resume=resume,
         )
+        return loop.fit(
+            self, X, y, settings, lengths=lengths, sample_weight=sample_weight, validation_data=validation_data
+        )
 
     def predict(
         self,
@@ -669,7 +569,32 @@ class Model:
         batch_size: int = 256,
         n_threads: int | None = None,
     ) -> Any:
-        return training.predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
+        """Outputs of a built model, batch by batch.
+
+        Parameters
+        ----------
+        X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
+            Inputs, in the units of the training data: the model's scaler is applied here.
+        lengths : int array (n,), optional
+            Valid steps of each case of an array.
+        batch_size : int, default 256
+            Cases at a time; it bounds the memory and does not change the result.
+        n_threads : int, optional
+            Threads to use; by default as configured.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            (n, outputs); with one output per step (n, T, outputs), where steps beyond a length are zero, or for a
+            list of series a list of (T_i, outputs) arrays. The model's dtype. Class scores (logits), or values in
+            the original units if the model has a target scaler.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input does not fit or holds NaN or infinity.
+        """
+        return predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
 
     def predict_proba(
         self,
@@ -698,12 +623,8 @@ class Model:
             If the model was trained for regression.
         """
         out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
-        if self.loss is not None and self.loss.metric_name != "accuracy" and not isinstance(self.loss, CTC):
-            raise ValueError(f"this model was trained for regression (loss={self.loss.name!r}): use predict")
-        to_probabilities = sigmoid if isinstance(self.loss, BinaryCrossEntropy) else softmax
-        if isinstance(out, list):
-            return [to_probabilities(one) for one in out]
-        return to_probabilities(out)
+        loss = CrossEntropy() if self.loss is None else self.loss
+        return [loss.probabilities(one) for one in out] if isinstance(out, list) else loss.probabilities(out)
 
     def predict_classes(
         self,
@@ -732,21 +653,9 @@ class Model:
         ValueError
             If the model was trained for regression.
         """
-        if isinstance(self.loss, CTC):
-            out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
-            found = ctc_decode(out, None if isinstance(out, list) else lengths, blank=self.loss.blank)
-            return found if self.classes is None else [np.asarray(self.classes)[labels] for labels in found]
-        probabilities = self.predict_proba(X, lengths, batch_size=batch_size, n_threads=n_threads)
-        if isinstance(probabilities, list):
-            return [self._to_classes(one) for one in probabilities]
-        return self._to_classes(probabilities)
-
-    def _to_classes(self, probabilities: Array) -> Array:
-        if isinstance(self.loss, BinaryCrossEntropy):
-            chosen: Array = (probabilities >= 0.5).astype(np.int64)
-            return chosen[..., 0] if chosen.shape[-1] == 1 else chosen
-        index: Array = probabilities.argmax(axis=-1)
-        return index if self.classes is None else np.asarray(self.classes)[index]
+        out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
+        loss = CrossEntropy() if self.loss is None else self.loss
+        return loss.decide(out, lengths, self.classes)
 
     def evaluate(
         self,
@@ -760,7 +669,40 @@ class Model:
         batch_size: int = 256,
         n_threads: int | None = None,
     ) -> dict[str, float]:
-        return training.evaluate(
+        """Loss and metrics of a built model on labelled data.
+
+        Parameters
+        ----------
+        X, y, lengths
+            Inputs and targets as in `Model.fit`.
+        loss : str or Loss, optional
+            By default the one that the model was trained with.
+        sample_weight : array (n,) or (n, T), optional
+            Weight of each case or step in the loss and in the loss's own metric.
+        metrics : list or dict of callables, optional
+            Functions ``metric(y_true, y_pred) -> float`` beside the loss's own metric; a list is named after the
+            functions. They are given every position that counts at once: `y_true` (N,) labels or (N, K) values,
+            and `y_pred` (N, outputs) as `predict` returns them. For a function of class labels, such as those of
+            scikit-learn, pass ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
+        batch_size : int, default 256
+            Cases at a time.
+        n_threads : int, optional
+            Threads to use; by default as configured.
+
+        Returns
+        -------
+        dict of str to float
+            ``"loss"``, then ``"accuracy"`` for the cross-entropies, ``"mae"`` for the regression losses or
+            ``"label_error_rate"`` for CTC, then `metrics`. With a target scaler the loss is that of the scaled
+            targets, as in training, and ``"mae"`` and `metrics` are in the original units. For several outputs with a
+            target each ``"mae"`` is their mean, and ``"mae_0"``, ``"mae_1"``, ... are those of the single ones.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If inputs, targets or weights do not fit the model or hold NaN or infinity.
+        """
+        return evaluate(
             self,
             X,
             y,
@@ -771,11 +713,6 @@ class Model:
             batch_size=batch_size,
             n_threads=n_threads,
         )
-
-    # One text for each verb: that of the function which does the work.
-    fit.__doc__ = training.fit.__doc__
-    predict.__doc__ = training.predict.__doc__
-    evaluate.__doc__ = training.evaluate.__doc__
 
     def stream(self, batch_size: int = 1, n_threads: int | None = None) -> Stream:
         """The model for data that come in step by step.
@@ -813,9 +750,9 @@ class Model:
         file : text file, optional
             Where to; standard output by default.
         """
-        self._require_built()
+        self.network.require_built()
         rows = [("layer", "output", "parameters")]
-        signals = connect(self.layers, self.input_size or 0)
+        signals = self.network.signals()
         for index, (layer, signal) in enumerate(zip(self.layers, signals, strict=True)):
             shape = f"(batch, time, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
             rows.append((f"{index} {layer!r}", shape, f"{sum(p.size for p in layer.parameters.values()):,}"))
@@ -831,15 +768,11 @@ class Model:
     # ------------------------------------------------------------------------------------------ files
 
     def get_config(self) -> dict[str, Any]:
-        """Everything about the model but its numbers, JSON-able."""
+        """Return everything about the model except its numbers, fit for JSON."""
         return {
-            "layers": [{"type": type(layer).__name__, **layer.get_config()} for layer in self.layers],
-            "input_size": self.input_size,
-            "dtype": self.dtype.name,
-            "seed": self.seed,
-            "steps": self._steps,
+            **self.network.get_config(),
             "classes": self.classes,
-            # Of a loss that the user wrote a file can say nothing: it holds no code.
+            # A file holds no code: it can say nothing of a loss that the user wrote.
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
         }
 
@@ -861,7 +794,7 @@ class Model:
         RuntimeError
             If the model is not built yet.
         """
-        serialization.save(path, self.saved_tensors(), self.get_config())
+        safetensors.save(path, self.saved_tensors(), self.get_config())
 
     def saved_tensors(self) -> dict[str, Array]:
         """What a file of the model holds beside `get_config`: views of the parameters, and fitted scalers."""
@@ -881,24 +814,10 @@ class Model:
                 state = {key: tensors[f"{name}.{key}"] for key in ("mean", "scale") if f"{name}.{key}" in tensors}
                 fitted = Standardizer.from_state(state)
                 scaler.mean_, scaler.scale_ = fitted.mean_, fitted.scale_
-        self._steps = count("steps", config["steps"], least=0)
+        self.network.passes = count("steps", config["steps"], least=0)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For copy and multiprocessing: everything but the tapes, which belong to this process's threads."""
-        state = self.__dict__.copy()
-        del state["_tapes"]
-        state["flat_gradients"] = None
-        if self.built:
-            state["flat_parameters"] = self.flat_parameters.copy()
-        state["layers"] = [type(layer)(**layer.get_config()) for layer in self.layers]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        parameters, input_size, frozen = state["flat_parameters"], state["input_size"], state["_frozen"]
-        self.__dict__.update(state, flat_gradients=np.empty(0, state["dtype"]), input_size=None, _frozen=False)
-        self._tapes = threading.local()
-        if input_size is not None:
-            self.build(input_size)
-            self.flat_parameters[:] = parameters
-        if frozen:
-            self.freeze()
+    def __copy__(self) -> Model:
+        """A copy with a network of its own; the scalers are shared."""
+        model = Model.__new__(type(self))
+        model.__dict__.update(self.__dict__, network=copy(self.network))
+        return model

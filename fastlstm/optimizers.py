@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from . import _checks, _core
-from ._arrays import plain_array
+from ._arrays import as_array
 from .runtime.buffers import aligned_zeros
 from .runtime.config import resolve_threads
 from .schedules import ConstantLR, Schedule, as_schedule
@@ -109,9 +109,9 @@ class Optimizer:
             MemoryError.
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"state must be what state_dict() gives, got {_checks.shown(state)}")
+            raise TypeError(f"state must be what state_dict() gives, got {_checks.short_repr(state)}")
         moments = {
-            name: plain_array(value, str(name)) for name, value in state.items() if name not in ("iterations", "start")
+            name: as_array(value, str(name)) for name, value in state.items() if name not in ("iterations", "start")
         }
         start = _checks.count("start", state.get("start", 0), least=0)
         iterations = _checks.count("iterations", state.get("iterations"), least=start)
@@ -277,7 +277,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay, clip_norm=clip_norm, clip_value=clip_value)
         self.momentum = _checks.below_one("momentum", momentum)
-        self.nesterov = _checks.flag("nesterov", nesterov)
+        self.nesterov = _checks.as_bool("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True needs momentum > 0, for example momentum=0.9")
         self._moments = ("m",) if self.momentum else ()
@@ -373,7 +373,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay, clip_norm=clip_norm, clip_value=clip_value)
         if not isinstance(betas, (list, tuple)) or len(betas) != 2:
-            raise ValueError(f"betas must be two numbers, got {_checks.shown(betas)}")
+            raise ValueError(f"betas must be two numbers, got {_checks.short_repr(betas)}")
         self.betas = (_checks.below_one("betas[0]", betas[0]), _checks.below_one("betas[1]", betas[1]))
         self.eps = _checks.positive("eps", eps)
 
@@ -457,7 +457,7 @@ def get_optimizer(optimizer: Optimizer | str | None) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):
-        raise TypeError(f"optimizer must be a name or an object such as fl.Adam(), got {_checks.shown(optimizer)}")
+        raise TypeError(f"optimizer must be a name or an object such as fl.Adam(), got {_checks.short_repr(optimizer)}")
     if optimizer.lower() not in _BY_NAME:
         raise ValueError(f"unknown optimizer {optimizer!r}; there are: {', '.join(sorted(_BY_NAME))}")
     return _BY_NAME[optimizer.lower()]()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._typing import Array
 from .layers import Layer, stack_parameters
-from .runtime.buffers import aligned_zeros, sealed
+from .runtime.buffers import aligned_zeros, read_only_copy
 
 __all__ = ["Parameters"]
 
@@ -83,7 +83,7 @@ class Parameters:
     def freeze(self) -> None:
         """Move the parameters to memory that nobody can write to, and give the gradients back."""
         if not self.frozen:
-            self._place(sealed(self.flat), None)
+            self._place(read_only_copy(self.flat), None)
             self.frozen = True
 
     def unfreeze(self) -> None:
@@ -108,6 +108,10 @@ class Parameters:
     def named_gradients(self) -> dict[str, Array]:
         """Return views of the gradients, named and shaped as the parameters."""
         return {f"{k}.{name}": g for k, layer in enumerate(self._layers) for name, g in layer.gradients.items()}
+
+    def zero_gradients(self) -> None:
+        """Set all gradients to zero."""
+        self.flat_gradients.fill(0)
 
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Replace all parameters.

@@ -60,6 +60,13 @@ def _model(problem: Problem, data: Data, classes: int = 0) -> Any:
     return model
 
 
+def _passes(model: Any) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    """Return forward and backward; `compare` also measures builds from before there was `Model.network`."""
+    if hasattr(model, "network"):
+        return model.network.forward, model.network.backward
+    return model._forward, model._backward
+
+
 def _training(
     problem: Problem, data: Data, lengths: Array | None, threads: int
 ) -> tuple[Callable[[], None], Callable[[], Answer]]:
@@ -69,10 +76,12 @@ def _training(
     optimizer = fl.Adam(lr=TRAIN_LR, clip_norm=CLIP_NORM)
     x, d_out = data.x, data.d_out
 
+    forward, backward = _passes(model)
+
     def gradients() -> tuple[Array, Array]:
         model.zero_grad()
-        out = model._forward(x, lengths, True, threads)
-        return out, model._backward(d_out, True)
+        out = forward(x, lengths, True, threads)
+        return out, backward(d_out, True)
 
     def run() -> None:
         gradients()
@@ -98,7 +107,7 @@ def inference(problem: Problem, data: Data, threads: int, lengths: Array | None 
     model = _model(problem, data)
     if hasattr(model, "freeze"):
         model.freeze()  # ONNX Runtime packs the weights once, too
-    return partial(model._forward, data.x, lengths, False, threads)
+    return partial(_passes(model)[0], data.x, lengths, False, threads)
 
 
 def _infer(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:

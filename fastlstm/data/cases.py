@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from .._arrays import real_numbers
+from .._arrays import as_numeric
 from .._typing import Array
 from .label_sequences import LabelSequences
 from .scaling import Standardizer
@@ -75,7 +75,7 @@ def as_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool
     """Convert `sample_weight` to float64, (n,) or, if `per_step`, also (n, T); ValueError if it does not suit."""
     if sample_weight is None:
         return None
-    weight = real_numbers(sample_weight, False, "sample_weight")
+    weight = as_numeric(sample_weight, False, "sample_weight")
     shapes = [(len(inputs),), (len(inputs), inputs.time)] if per_step else [(len(inputs),)]
     if weight.shape not in shapes:
         raise ValueError(f"sample_weight must have shape {' or '.join(map(str, shapes))}, got {weight.shape}")

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .._arrays import plain_array, strings
-from .._checks import listed
+from .._arrays import as_array, strings
+from .._checks import as_list
 from .sequences import Indices
 from .targets import IGNORE
 
@@ -125,7 +125,7 @@ def _is_array(y: Any) -> bool:
 
 def _padded_cases(y: Any, name: str) -> list[Array]:
     array, numbers = y if isinstance(y, tuple) else (y, None)
-    array = plain_array(array, name)
+    array = as_array(array, name)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} has type {array.dtype}, expected integer labels")
     if numbers is None:
@@ -133,7 +133,7 @@ def _padded_cases(y: Any, name: str) -> list[Array]:
         if (there[:, 1:] & ~there[:, :-1]).any() or (array[~there] != IGNORE).any():
             raise ValueError(f"{name} must hold labels from 0 and behind them {IGNORE} as padding, in each row")
         numbers = there.sum(axis=1)
-    numbers = plain_array(numbers, "the numbers of labels")
+    numbers = as_array(numbers, "the numbers of labels")
     if numbers.shape != array.shape[:1] or numbers.dtype.kind not in "iu":
         raise ValueError(f"the numbers of labels must be {len(array)} integers, got {numbers!r:.200}")
     if (numbers < 0).any() or (numbers > array.shape[1]).any():
@@ -143,9 +143,9 @@ def _padded_cases(y: Any, name: str) -> list[Array]:
 
 def _listed_cases(y: Any, name: str) -> list[Array]:
     cases = []
-    for index, one in enumerate(listed(name, y, "sequences of labels, one for each case")):
+    for index, one in enumerate(as_list(name, y, "sequences of labels, one for each case")):
         one = list(one) if isinstance(one, str) else one
-        case = plain_array(one, f"{name}[{index}]")
+        case = as_array(one, f"{name}[{index}]")
         if case.size == 0:
             case = np.zeros(0, np.int64)
         elif case.dtype.kind == "U":

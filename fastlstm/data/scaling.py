@@ -8,8 +8,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import plain_array, real_numbers
-from .._checks import shown
+from .._arrays import as_array, as_numeric
+from .._checks import short_repr
 from .sequences import Sequences, as_sequences
 from .targets import Targets
 
@@ -200,10 +200,10 @@ class Standardizer:
             If an array is missing, of the wrong shape, not finite, or a scale is not positive.
         """
         if not isinstance(state, Mapping) or not {"mean", "scale"} <= set(state):
-            raise ValueError(f"got the state {shown(state)} of a Standardizer, expected 'mean' and 'scale'")
+            raise ValueError(f"got the state {short_repr(state)} of a Standardizer, expected 'mean' and 'scale'")
         scaler = cls()
         with np.errstate(over="ignore"):
-            mean, scale = (np.array(real_numbers(state[key], False, key), np.float64) for key in ("mean", "scale"))
+            mean, scale = (np.array(as_numeric(state[key], False, key), np.float64) for key in ("mean", "scale"))
         if mean.ndim != 1 or mean.shape != scale.shape or mean.size == 0:
             raise ValueError(
                 f"got a mean of shape {mean.shape} and a scale of shape {scale.shape}, expected (features,) for both"
@@ -247,7 +247,7 @@ def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:
     if isinstance(X, (Sequences, Targets)) and lengths is None:
         source = X
     elif lengths is None and (_is_flat(X) or not isinstance(X, (list, tuple))):
-        array = plain_array(X, "X")
+        array = as_array(X, "X")
         if array.ndim == 1:
             array = array[None, :, None]
         elif array.ndim == 2:
@@ -262,7 +262,7 @@ def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:
 
 def _is_flat(X: Any) -> bool:
     """Whether X is a list of numbers, rather than of series."""
-    return isinstance(X, (list, tuple)) and len(X) > 0 and plain_array(X[0], "X[0]").ndim == 0
+    return isinstance(X, (list, tuple)) and len(X) > 0 and as_array(X[0], "X[0]").ndim == 0
 
 
 def _rows(source: Sequences | Targets) -> Iterator[NDArray[Any]]:
@@ -272,7 +272,7 @@ def _rows(source: Sequences | Targets) -> Iterator[NDArray[Any]]:
 
 
 def _float_copy(X: ArrayLike) -> NDArray[Any]:
-    array = real_numbers(X, False, "X")
+    array = as_numeric(X, False, "X")
     with np.errstate(over="ignore"):
         dtype = array.dtype.newbyteorder("=")
         return np.array(array, dtype if dtype in (np.float32, np.float64) else np.float64, order="C")

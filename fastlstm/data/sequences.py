@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _core
-from .._arrays import plain_array, real_numbers
+from .._arrays import as_array, as_numeric
 
 __all__ = ["Block", "Indices", "Sequences", "as_sequences"]
 
@@ -443,7 +443,7 @@ def as_sequences(
                 f"{name} is a list, whose series have their own lengths: pass lengths=None, or one padded array"
             )
         return list_sequences(X, tokens, name)
-    array = real_numbers(X, tokens, name)
+    array = as_numeric(X, tokens, name)
     expected = "a (batch, time) array of token ids" if tokens else "(batch, time, features) or (batch, time)"
     advice = {
         1: f"for one series pass {name}[None]" if tokens else f"for one series pass {name}[None, :, None]",
@@ -464,7 +464,7 @@ def list_sequences(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> S
         raise ValueError(f"{name} is an empty list, expected at least one series")
     series: list[NDArray[Any]] = []
     for i, member in enumerate(X):
-        one = real_numbers(member, tokens, f"{name}[{i}]")
+        one = as_numeric(member, tokens, f"{name}[{i}]")
         expected = "(time,) integers" if tokens else "(time, features) or (time,)"
         if one.ndim != 1 and (one.ndim != 2 or tokens):
             raise ValueError(
@@ -484,7 +484,7 @@ def list_sequences(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> S
 
 
 def _checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArray[np.int64]:
-    array = plain_array(lengths, "lengths")
+    array = as_array(lengths, "lengths")
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(
             f"lengths have shape {array.shape} and type {array.dtype}, expected ({n},) integers: one for "

@@ -9,8 +9,8 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import plain_array
-from .._checks import MANY, count, listed, one_of, real
+from .._arrays import as_array
+from .._checks import MANY, as_list, count, one_of, real
 
 __all__ = ["split"]
 
@@ -79,7 +79,7 @@ def split(
     n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
     gap = count("gap", gap, 0)
     one_of("method", method, ("random", "stratified", "time"))
-    fractions = tuple(real("each of fractions", fraction) for fraction in listed("fractions", fractions, "numbers"))
+    fractions = tuple(real("each of fractions", fraction) for fraction in as_list("fractions", fractions, "numbers"))
     if any(fraction <= 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"got fractions {fractions}, expected positive numbers that sum to 1")
     bounds = np.rint(np.cumsum((0.0, *fractions)) * n).astype(np.int64)
@@ -106,7 +106,7 @@ def split(
 
 
 def _class_numbers(y: Any, n: int) -> NDArray[np.int64]:
-    labels = plain_array(y, "y")
+    labels = as_array(y, "y")
     if labels.shape != (n,) or labels.dtype.kind not in "iubUO":
         raise ValueError(
             f"got labels of shape {labels.shape} and type {labels.dtype}, expected ({n},) integers or "

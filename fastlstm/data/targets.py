@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .._arrays import plain_array, real_numbers, strings
-from .._checks import listed
+from .._arrays import as_array, as_numeric, strings
+from .._checks import as_list
 from . import sequences
 from .sequences import ArraySequences, Indices, Sequences, list_sequences
 
@@ -234,8 +234,8 @@ def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequ
 
 def _target_array(y: ArrayLike, labels: bool, name: str) -> NDArray[Any]:
     if not labels:
-        return real_numbers(y, False, name)
-    array = plain_array(y, name)
+        return as_numeric(y, False, name)
+    array = as_array(y, name)
     if array.dtype.kind == "U":
         strings(y, name)  # names what NumPy has made a string of
     if array.dtype.kind not in "iub":
@@ -275,7 +275,7 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
 
 
 def _holds_strings(y: ArrayLike) -> bool:
-    array = plain_array(y[0] if isinstance(y, (list, tuple)) and y else y, "the labels")
+    array = as_array(y[0] if isinstance(y, (list, tuple)) and y else y, "the labels")
     return array.dtype.kind == "U" or (array.dtype == object and any(isinstance(v, str) for v in array.ravel()))
 
 
@@ -312,10 +312,10 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
     ([1, 0, 1], ['off', 'on'])
     """
     if classes is not None:
-        classes = [str(label) for label in listed("classes", classes, "names")]
+        classes = [str(label) for label in as_list("classes", classes, "names")]
         if not classes:
             raise ValueError("classes is empty, expected the names of the classes")
-    if isinstance(y, (list, tuple)) and y and plain_array(y[0], f"{name}[0]").ndim > 0:
+    if isinstance(y, (list, tuple)) and y and as_array(y[0], f"{name}[0]").ndim > 0:
         if not _holds_strings(y):
             return [_target_array(one, True, f"{name}[{i}]").astype(np.int64) for i, one in enumerate(y)], classes
         parts = [strings(one, f"{name}[{i}]") for i, one in enumerate(y)]

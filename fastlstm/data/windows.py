@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import real_numbers
+from .._arrays import as_numeric
 from .._checks import count
 
 __all__ = ["windows"]
@@ -67,7 +67,7 @@ def windows(
     ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
     """
     length, horizon, stride = count("length", length), count("horizon", horizon, 0), count("stride", stride)
-    array = real_numbers(series, False, "series")
+    array = as_numeric(series, False, "series")
     if array.ndim not in (1, 2) or 0 in array.shape[1:]:
         raise ValueError(f"series has shape {array.shape}, expected (steps,) or (steps, features)")
     if len(array) < length + horizon:

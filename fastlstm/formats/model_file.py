@@ -15,7 +15,7 @@ from ..layers import Layer, connect, layer_from_config, stack_parameters, takes_
 from ..losses import get_loss
 from ..model import Model
 from ..training.run_state import KEY, PREFIX
-from . import safetensors as serialization
+from . import safetensors
 
 __all__ = ["load"]
 
@@ -39,7 +39,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     OSError
         If it cannot be read.
     """
-    tensors, config = serialization.load(path)
+    tensors, config = safetensors.load(path)
     if KEY in config:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
     try:
@@ -71,7 +71,7 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
             scaler=scalers.get("scaler"),
             target_scaler=scalers.get("target_scaler"),
         )
-        model._steps = count("steps", config["steps"], least=0)
+        model.network.passes = count("steps", config["steps"], least=0)
         model.loss = None if config["loss"] is None else get_loss(config["loss"])
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"the file does not describe a fastlstm model: {error}") from error

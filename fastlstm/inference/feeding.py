@@ -1,7 +1,8 @@
-"""Series cut into pieces that are fed one after the other: back-propagation through time truncated at their ends.
+"""Batches of cases on their way into a network, whole or cut into segments that are fed one after the other.
 
-The state at the end of a piece is where the next one begins, as a number: no gradient goes back across the cut
-(Williams & Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent network trajectories").
+Segments are for back-propagation through time that is truncated at their ends: the state at the end of a segment is
+where the next one begins, as a number; no gradient goes back across the cut (Williams & Peng 1990, "An efficient
+gradient-based algorithm for on-line training of recurrent network trajectories").
 
 Shapes: a batch has b cases and T steps.
 """
@@ -10,52 +11,54 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._typing import Array, State
+from ..data.cases import CaseBatch, Cases
 from ..data.sequences import Indices, Sequences
+from ..losses import Loss
+from ..network import Network
+from ..protocols import InferenceModel
 
-if TYPE_CHECKING:
-    from ..losses import Loss
-    from ..model import Model
-    from .evaluation import Cases
-
-__all__ = ["Feed", "Piece", "check_pieces", "count_pieces"]
-
-Array = NDArray[Any]
-State = tuple[Array, Array]
+__all__ = ["Feed", "Segment", "check_segments", "count_segments"]
 
 
-class Piece(NamedTuple):
-    """What a model is fed in one pass: some steps of those cases of a batch that are not over yet."""
+class Segment(NamedTuple):
+    """What a network is fed in one pass: some steps of those cases of a batch that have not ended yet."""
 
     x: Array
     lengths: Array | None
     y: Array
     weight: Array | None
     rows: slice | Array | None
-    """Which rows of the piece before go on here; None: all cases are at their beginning."""
+    """Which rows of the segment before continue here; None: all cases are at their beginning."""
 
 
 class Feed:
-    """Batches of cases on their way into a model, whole or in pieces, with the states that stand between the pieces.
+    """The batches of a data set as segments, with the states that are carried from one segment to the next.
 
     Parameters
     ----------
+    model : InferenceModel
+    cases : Cases
     steps : int
-        Steps of a piece; 0: each batch is one piece.
+        Steps of a segment; 0: each batch is one segment.
+    training : bool
+    n_threads : int, optional
+    checkpoint_every : int
+        As in `Network.forward`.
 
     Attributes
     ----------
     states : list of (h, c)
-        Where the last piece has ended; empty if batches are not cut.
+        The states at the end of the last segment; empty if batches are not cut.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: InferenceModel,
         cases: Cases,
         steps: int,
         *,
@@ -72,65 +75,68 @@ class Feed:
         self.states: list[State] = []
         self._from_file = False
 
-    def pieces(self, batches: Iterable[Indices], done: int = 0) -> Iterator[Piece]:
-        """The pieces of one batch after the other, to be given to `forward` in this order.
+    def segments(self, batches: Iterable[Indices], done: int = 0) -> Iterator[Segment]:
+        """Yield the segments of one batch after the other, to be given to `forward` in this order.
 
-        The first `done` of them are passed over; `states` must be those in which the last of them has ended.
+        The first `done` of them are passed over; `states` must be those at the end of the last of them.
         """
         for indices in batches:
             if done:
-                here = count_pieces(self.cases.inputs, [indices], self.steps)
+                here = count_segments(self.cases.inputs, [indices], self.steps)
                 if here <= done:
                     done -= here
                     continue
-            x, lengths, y, weight = self.cases.read(self.model, indices)
+            batch = self.cases.read(indices, self.model.network.dtype, self.model.scaler)
             if self.steps:
-                yield from islice(_cut(x, lengths, y, weight, self.steps), done, None)
+                yield from islice(_cut(batch, self.steps), done, None)
             else:
-                yield Piece(x, lengths, y, weight, None)
+                yield Segment(*batch, None)
             done = 0
 
     def checked_states(self, states: list[State]) -> list[State]:
-        """States that a file has kept, in the model's dtype; ValueError unless they can be those at a piece's end."""
+        """Convert states from a file to the model's dtype; ValueError unless they can be those of a segment."""
         batch = states[0][0].shape[1] if states and states[0][0].ndim == 3 else 0
-        return [state for state in self.model._checked_states(states, batch) if state is not None]
+        return [state for state in self.model.network.checked_states(states, batch) if state is not None]
 
-    def go_on_from(self, states: list[State]) -> None:
-        """Goes on from checked states that a file has kept."""
+    def continue_from(self, states: list[State]) -> None:
+        """Continue from checked states that a file has kept."""
         self.states = states
         self._from_file = True
 
-    def forward(self, piece: Piece) -> Array:
-        """The model's output for a piece: a buffer that is valid until this thread's next pass."""
-        model, arguments = self.model, (self.training, self.n_threads, self.checkpoint_every)
+    def forward(self, segment: Segment) -> Array:
+        """Compute the output for a segment: a buffer that is valid until this thread's next pass."""
+        network, arguments = self.model.network, (self.training, self.n_threads, self.checkpoint_every)
         if not self.steps:
-            return model._forward(piece.x, piece.lengths, *arguments)
+            return network.forward(segment.x, segment.lengths, *arguments)
         if self._from_file:
-            self._check_rows(piece)
+            self._check_rows(segment)
             self._from_file = False
         states: list[State] | None = None
-        if isinstance(piece.rows, slice):
+        if isinstance(segment.rows, slice):
             states = self.states
-        elif piece.rows is not None:
-            states = [(h.take(piece.rows, axis=1), c.take(piece.rows, axis=1)) for h, c in self.states]
-        out = model._forward_from(states, piece.x, piece.lengths, *arguments)
-        self.states = model._final_states(self.training)  # copies: what a callback does to the model is no matter
+        elif segment.rows is not None:
+            states = [(h.take(segment.rows, axis=1), c.take(segment.rows, axis=1)) for h, c in self.states]
+        out = network.forward_from(states, segment.x, segment.lengths, *arguments)
+        self.states = network.final_states(self.training)  # copies: a callback may use the model in between
         return out
 
-    def _check_rows(self, piece: Piece) -> None:
-        """Nobody but the file itself vouches for the states that it has kept."""
+    def _check_rows(self, segment: Segment) -> None:
+        """Nothing but the file itself vouches for the states that it has kept."""
         series = self.states[0][0].shape[1]
         fits = (
-            len(piece.x) == series if isinstance(piece.rows, slice) else piece.rows is None or piece.rows.max() < series
+            len(segment.x) == series
+            if isinstance(segment.rows, slice)
+            else segment.rows is None or segment.rows.max() < series
         )
         if not fits:
             raise ValueError(f"the checkpoint holds the states of {series} series, which are not those of this batch")
 
 
-def _cut(x: Array, lengths: Array | None, y: Array, weight: Array | None, steps: int) -> Iterator[Piece]:
+def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:
+    x, lengths, y, weight = batch
     time = x.shape[1]
     if lengths is None and steps >= time:
-        yield Piece(x, lengths, y, weight, None)
+        yield Segment(x, lengths, y, weight, None)
         return
     live = np.arange(len(x))
     rows: slice | Array | None = None
@@ -138,15 +144,15 @@ def _cut(x: Array, lengths: Array | None, y: Array, weight: Array | None, steps:
     for start in range(0, time, steps):
         part = slice(start, min(start + steps, time))
         if lengths is not None:
-            go_on = np.flatnonzero(lengths[live] > start)
-            rows = go_on if start else None
-            live = live[go_on]
+            continuing = np.flatnonzero(lengths[live] > start)
+            rows = continuing if start else None
+            live = live[continuing]
             left = np.minimum(lengths[live] - start, steps)
             left = None if left.min() == part.stop - start else left
         elif start:
             rows = slice(None)
         of_steps = weight is not None and weight.ndim == 2
-        yield Piece(
+        yield Segment(
             np.ascontiguousarray(x[live, part]),
             left,
             np.ascontiguousarray(y[live, part]),
@@ -155,8 +161,8 @@ def _cut(x: Array, lengths: Array | None, y: Array, weight: Array | None, steps:
         )
 
 
-def count_pieces(inputs: Sequences, batches: Iterable[Indices], steps: int) -> int:
-    """Number of pieces of all batches; of the batches if `steps` is 0."""
+def count_segments(inputs: Sequences, batches: Iterable[Indices], steps: int) -> int:
+    """Count the segments of all batches; the batches if `steps` is 0."""
     total = 0
     for indices in batches:
         time = inputs.time if inputs.lengths is None else int(inputs.lengths[indices].max())
@@ -164,18 +170,18 @@ def count_pieces(inputs: Sequences, batches: Iterable[Indices], steps: int) -> i
     return total
 
 
-def check_pieces(model: Model, loss: Loss) -> None:
-    """ValueError unless a built model can be trained on pieces of series."""
-    if loss.kind == "sequences":
+def check_segments(network: Network, loss: Loss) -> None:
+    """Raise ValueError unless a built network can be trained on segments of series."""
+    if not loss.aligned:
         raise ValueError(
             "tbptt_steps trains on each piece of a series by the targets of its steps, and the labels of "
             f"loss={loss.name!r} belong to a whole series: leave it out, and use checkpoint_every to save memory"
         )
-    for index, layer in enumerate(model.layers):
-        reason = layer.why_not_in_pieces()
-        if reason:
-            raise ValueError(f"tbptt_steps feeds each series piece by piece, and layer {index} {reason}")
-    if not model.per_step:
+    for index, layer in enumerate(network.layers):
+        obstacle = layer.streaming_obstacle()
+        if obstacle:
+            raise ValueError(f"tbptt_steps feeds each series piece by piece, and layer {index} {obstacle}")
+    if not network.per_step:
         raise ValueError(
             "tbptt_steps trains on each piece of a series by the targets of its steps, and this model has one answer "
             "for a whole series: set return_sequences=True in its last LSTM, leave pooling out, and give a target for "

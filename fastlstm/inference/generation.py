@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import _core
-from .._arrays import plain_array
-from .._checks import count, non_negative, shown
+from .._arrays import as_array
+from .._checks import count, non_negative, short_repr
+from .._typing import Array
 from ..layers import Activation, Embedding
-
-if TYPE_CHECKING:
-    from ..model import Model
+from ..network import Network
+from ..protocols import InferenceModel
+from .stream import new_stream
 
 __all__ = ["generate"]
 
-Array = npt.NDArray[Any]
-
 
 def generate(
-    model: Model,
+    model: InferenceModel,
     prompt: npt.ArrayLike | Sequence[npt.ArrayLike],
     steps: int,
     *,
@@ -81,29 +80,30 @@ def generate(
     >>> fl.generate(model, [3, 4, 0], 6, temperature=0).tolist()
     [1, 2, 3, 4, 0, 1]
     """
-    table = model.layers[0] if hasattr(model, "layers") else None
-    if not isinstance(table, Embedding):
+    network = getattr(model, "network", None)
+    table = network.layers[0] if isinstance(network, Network) else None
+    if not isinstance(network, Network) or not isinstance(table, Embedding):
         raise ValueError("generate needs a model that reads tokens: one whose first layer is an fl.Embedding")
-    if model.output_size != table.num_embeddings or model.target_scaler is not None:
+    if network.output_size != table.num_embeddings or model.target_scaler is not None:
         raise ValueError(
-            f"the model reads {table.num_embeddings} tokens and puts out {model.output_size} values: generate needs "
+            f"the model reads {table.num_embeddings} tokens and puts out {network.output_size} values: generate needs "
             f"one score for each token, so a last layer fl.Dense({table.num_embeddings}), and no target_scaler"
         )
     steps = count("steps", steps)
     temperature = non_negative("temperature", temperature)
     k = table.num_embeddings if top_k is None else min(count("top_k", top_k), table.num_embeddings)
     if top_p is not None and not (isinstance(top_p, (int, float, np.floating)) and 0 < top_p <= 1):
-        raise ValueError(f"top_p must be a number above 0 and at most 1, got {shown(top_p)}")
+        raise ValueError(f"top_p must be a number above 0 and at most 1, got {short_repr(top_p)}")
     seed = count("seed", seed, least=0, bits=64)
     prompts, single = _prompts(prompt)
-    last = model.layers[-1]
+    last = network.layers[-1]
     probabilities = isinstance(last, Activation) and last.function is None
 
     n, ends = len(prompts), np.array([len(one) for one in prompts])
     series = np.zeros((n, int(ends.max()) + steps), np.int64)
     for row, one in zip(series, prompts, strict=True):
         row[: len(one)] = one
-    stream = model.stream(n, n_threads)
+    stream = new_stream(model, n, n_threads)
     shortest = int(ends.min())
     scores = stream.run(series[:, :shortest])[:, -1]
     for t in range(shortest, series.shape[1]):
@@ -127,14 +127,14 @@ def generate(
 
 def _prompts(prompt: Any) -> tuple[list[Array], bool]:
     """The prompts one by one, and whether one was given as such."""
-    if isinstance(prompt, (list, tuple)) and len(prompt) and plain_array(prompt[0], "prompt[0]").ndim == 1:
+    if isinstance(prompt, (list, tuple)) and len(prompt) and as_array(prompt[0], "prompt[0]").ndim == 1:
         given, single = list(prompt), False
     else:
-        array = plain_array(prompt, "prompt")
+        array = as_array(prompt, "prompt")
         if array.ndim not in (1, 2):
             raise ValueError(f"prompt has shape {array.shape}, expected (n, T), (T,) or a list of (T,)")
         given, single = ([array], True) if array.ndim == 1 else (list(array), False)
-    prompts = [plain_array(one, f"prompt[{i}]") for i, one in enumerate(given)]
+    prompts = [as_array(one, f"prompt[{i}]") for i, one in enumerate(given)]
     for index, one in enumerate(prompts):
         if one.ndim != 1 or one.dtype.kind not in "iu" or not len(one):
             raise ValueError(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import _core
-from .._arrays import plain_array
+from .._arrays import as_array
 from .._checks import count
+from .._typing import Array, State
 from ..activations import TANH, as_activation
 from ..data import Standardizer
 from ..layers import (
@@ -26,15 +27,11 @@ from ..layers import (
     Masking,
     Pool,
 )
-from ..layers.states import State, checked_states
+from ..layers.states import checked_states
+from ..protocols import InferenceModel
 from ..runtime.config import resolve_threads
 
-if TYPE_CHECKING:
-    from ..model import Model
-
-__all__ = ["CountingStream", "Stream", "new_stream"]
-
-Array = npt.NDArray[Any]
+__all__ = ["MaskedStream", "Stream", "new_stream"]
 
 IDENTITY = as_activation("identity", "affine")
 PASSING = (Dropout, GaussianNoise, LastStep, Masking)
@@ -62,22 +59,27 @@ class Stream(_core.Stream):
         each pooling layer but `LastStep`, whose pair is what it has summed and counted so far. May be set.
     """
 
-    def __init__(self, model: Model, batch_size: int = 1, n_threads: int | None = None) -> None:
-        model._require_built()
+    def __init__(self, model: InferenceModel, batch_size: int = 1, n_threads: int | None = None) -> None:
+        network = model.network
+        network.require_built()
         self.batch_size = count("batch_size", batch_size, bits=31)
         self._depths: list[int] = []
         self._starts: list[tuple[Array | float, Array | float]] = []
-        for index, layer in enumerate(model.layers):
-            if layer.why_not_in_pieces():
-                raise ValueError(f"layer {index} {layer.why_not_in_pieces()}, or predict on blocks")
+        for index, layer in enumerate(network.layers):
+            if layer.streaming_obstacle():
+                raise ValueError(f"layer {index} {layer.streaming_obstacle()}, or predict on blocks")
             if not isinstance(layer, (LSTM, Activation, Dense, Dropout, Embedding, GaussianNoise, Masking, Pool)):
                 raise TypeError(f"layer {index}, {layer!r}, cannot be streamed")
-        self._begin(self.batch_size, model.dtype, sum(map(_stages, model.layers)) + 3, resolve_threads(n_threads))
+        self._begin(self.batch_size, network.dtype, sum(map(_stages, network.layers)) + 3, resolve_threads(n_threads))
         if model.scaler is not None:
-            self._add_scaler(model.scaler, model.input_size or 0, inverse=False)
-        for layer in model.layers:
+            self._add_scaler(model.scaler, network.input_size or 0, inverse=False)
+        for layer in network.layers:
             # Frozen parameters stay what they are without a copy, whatever becomes of the model.
-            own = layer.parameters if model.frozen else {name: p.copy() for name, p in layer.parameters.items()}
+            own = (
+                layer.parameters
+                if network.parameters.frozen
+                else {name: p.copy() for name, p in layer.parameters.items()}
+            )
             if isinstance(layer, LSTM):
                 self._depths.append(layer.num_layers)
                 for k in range(layer.num_layers):
@@ -85,7 +87,7 @@ class Stream(_core.Stream):
                     weight_ih, weight_hh, bias_ih, bias_hh, h0, c0 = (own.get(name) for name in names)
                     assert weight_ih is not None and weight_hh is not None
                     sizes = layer.state_size, layer.hidden_size
-                    h, c = (np.zeros((self.batch_size, size), model.dtype) for size in sizes)
+                    h, c = (np.zeros((self.batch_size, size), network.dtype) for size in sizes)
                     residual, more = layer.residual and k > 0, layer.more(own, f"_l{k}")
                     self._add_lstm(weight_ih, weight_hh, bias_ih, bias_hh, h, c, residual, layer.kernel_cell, more)
                     self._starts.append((0.0 if h0 is None else h0, 0.0 if c0 is None else c0))
@@ -100,10 +102,10 @@ class Stream(_core.Stream):
                     self._add_activation(layer.function.number, layer.function.alpha, layer.function.beta, layer.size)
             elif isinstance(layer, Embedding):
                 self._add_embedding(own["weight"])
-        if not self._depths and all(isinstance(layer, PASSING) for layer in model.layers):
-            self._add_activation(IDENTITY.number, IDENTITY.alpha, IDENTITY.beta, model.output_size)
+        if not self._depths and all(isinstance(layer, PASSING) for layer in network.layers):
+            self._add_activation(IDENTITY.number, IDENTITY.alpha, IDENTITY.beta, network.output_size)
         if model.target_scaler is not None:
-            self._add_scaler(model.target_scaler, model.output_size, inverse=True)
+            self._add_scaler(model.target_scaler, network.output_size, inverse=True)
         self._end()
         self.reset()
 
@@ -158,7 +160,7 @@ class Stream(_core.Stream):
         """
         chosen: Any = slice(None)
         if rows is not None:
-            chosen = plain_array(rows, "rows")
+            chosen = as_array(rows, "rows")
             mask = chosen.dtype == bool and chosen.shape == (self.batch_size,)
             index = chosen.ndim < 2 and chosen.dtype.kind in "iu"
             index = index and bool(((chosen >= -self.batch_size) & (chosen < self.batch_size)).all())
@@ -174,18 +176,21 @@ class Stream(_core.Stream):
             c[chosen] = c0
 
 
-class CountingStream(Stream):
+class MaskedStream(Stream):
     """A stream of a model whose layers skip steps: it is fed only those that count, and says so where one does not."""
 
-    def __init__(self, model: Model, batch_size: int = 1, n_threads: int | None = None) -> None:
+    def __init__(self, model: InferenceModel, batch_size: int = 1, n_threads: int | None = None) -> None:
         super().__init__(model, batch_size, n_threads)
-        self._dtype = model.dtype
+        network = model.network
+        self._dtype = network.dtype
         self._checks: list[Masking | Embedding] = []
-        for index, layer in enumerate(model.layers):
+        for index, layer in enumerate(network.layers):
             if isinstance(layer, Embedding) and layer.mask_token is not None:
                 self._checks.append(layer)
             elif isinstance(layer, Masking):
-                if model.scaler is not None or not all(isinstance(before, PASSING) for before in model.layers[:index]):
+                if model.scaler is not None or not all(
+                    isinstance(before, PASSING) for before in network.layers[:index]
+                ):
                     raise ValueError(
                         f"layer {index}, {layer!r}, sees what a scaler or other layers have made of a step, and a "
                         "stream cannot tell whether that is to be skipped: leave the layer out, or predict on blocks"
@@ -212,7 +217,7 @@ class CountingStream(Stream):
         return x
 
 
-def new_stream(model: Model, batch_size: int, n_threads: int | None) -> Stream:
+def new_stream(model: InferenceModel, batch_size: int, n_threads: int | None) -> Stream:
     """The work of `Model.stream`."""
-    skipping = any(isinstance(k, Masking) or getattr(k, "mask_token", None) is not None for k in model.layers)
-    return (CountingStream if skipping else Stream)(model, batch_size, n_threads)
+    skipping = any(isinstance(k, Masking) or getattr(k, "mask_token", None) is not None for k in model.network.layers)
+    return (MaskedStream if skipping else Stream)(model, batch_size, n_threads)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from .activation import Activation
-from .base import Layer, LayerTape, ParameterSpec, Signal, Tape
+from .base import Layer, ParameterSpec, Signal
+from .context import LayerCache, PassContext
 from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
 from .lstm import LSTM
+from .masked import backward_masked, forward_masked
 from .masking import Masking
 from .noise import GaussianNoise
 from .pooling import AttentionPool, LastStep, MaxPool, MeanPool, Pool
@@ -16,6 +18,7 @@ from .reverse import Reverse
 from .seeds import mixed_seed
 from .stack import connect, stack_parameters, takes_tokens
 from .stages import Stage, StageState, join_stages, scaling_stage
+from .states import checked_states
 
 __all__ = [
     "LSTM",
@@ -27,18 +30,21 @@ __all__ = [
     "GaussianNoise",
     "LastStep",
     "Layer",
-    "LayerTape",
+    "LayerCache",
     "Masking",
     "MaxPool",
     "MeanPool",
     "ParameterSpec",
+    "PassContext",
     "Pool",
     "Reverse",
     "Signal",
     "Stage",
     "StageState",
-    "Tape",
+    "backward_masked",
+    "checked_states",
     "connect",
+    "forward_masked",
     "join_stages",
     "layer_from_config",
     "mixed_seed",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core, activations
-from .base import Array, Layer, LayerTape, Signal, Tape
+from .._typing import Array
+from .base import Layer, Signal
+from .context import LayerCache, PassContext
 from .registry import register
 from .stages import Stage
 
@@ -88,25 +90,25 @@ class Activation(Layer):
         self.size = signal.features
         return signal
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
-        y = mine.buffers.get("y", x.shape, tape.dtype)
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
+        y = cache.buffers.get("y", x.shape, ctx.dtype)
         if self.function is None:
-            _core.softmax(x.reshape(-1, self.size), y.reshape(-1, self.size), tape.n_threads)
+            _core.softmax(x.reshape(-1, self.size), y.reshape(-1, self.size), ctx.n_threads)
         else:
-            _core.activation(*self._numbers(), x, y, tape.n_threads)
-        mine.saved.update({"x": x, "y": y} if tape.training else {"x": None, "y": None})
+            _core.activation(*self._numbers(), x, y, ctx.n_threads)
+        cache.saved.update({"x": x, "y": y} if ctx.training else {"x": None, "y": None})
         return y
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
-        x, y = mine.saved["x"], mine.saved["y"]
-        dx = mine.buffers.get("dx", dy.shape, tape.dtype)
+        x, y = cache.saved["x"], cache.saved["y"]
+        dx = cache.buffers.get("dx", dy.shape, ctx.dtype)
         if self.function is None:
             y, dy, into = (array.reshape(-1, self.size) for array in (y, dy, dx))
-            _core.softmax_backward(y, dy, into, tape.n_threads)
+            _core.softmax_backward(y, dy, into, ctx.n_threads)
         else:
-            _core.activation_backward(*self._numbers(), x, y, dy, dx, tape.n_threads)
+            _core.activation_backward(*self._numbers(), x, y, dy, dx, ctx.n_threads)
         return dx
 
     def _numbers(self) -> tuple[int, float, float]:

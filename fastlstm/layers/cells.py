@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .._checks import below_one, flag, positive
+from .._checks import as_bool, below_one, positive
+from .._typing import Array
 from ..activations import as_activation
 from ..cell import Cell, CellWeights
 from .base import ParameterSpec
 from .initializers import initializer, zeros
 
 __all__ = ["cell_specs", "cell_weights", "make_cell"]
-
-Array = npt.NDArray[Any]
 
 
 def make_cell(options: Mapping[str, Any]) -> Cell:
@@ -35,7 +33,7 @@ def make_cell(options: Mapping[str, Any]) -> Cell:
         elif name.endswith("_clip"):
             settings[name] = math.inf if value is None else positive(name, value)
         elif name in ("coupled", "layer_norm"):
-            settings[name] = flag(name, value)
+            settings[name] = as_bool(name, value)
         else:
             settings[name] = below_one(name, value)
     return Cell(**settings)

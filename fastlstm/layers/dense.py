@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import _core
-from .._checks import count, flag
-from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .._checks import as_bool, count
+from .._typing import Array
+from .base import Layer, ParameterSpec, Signal
+from .context import LayerCache, PassContext
 from .initializers import checked_initializer, initializer
 from .registry import register
 from .stages import Stage
@@ -42,7 +44,7 @@ class Dense(Layer):
     def __init__(self, output_size: int, *, bias: bool = True, weight_init: str = "uniform") -> None:
         super().__init__()
         self.output_size = count("output_size", output_size)
-        self.bias = flag("bias", bias)
+        self.bias = as_bool("bias", bias)
         self.weight_init = checked_initializer("weight_init", weight_init)
         self.input_size = 0
 
@@ -58,30 +60,30 @@ class Dense(Layer):
         if self.bias:
             yield ParameterSpec("bias", (self.output_size,), initializer("uniform", bound))
 
-    def _workspace(self, mine: LayerTape) -> _core.Workspace:
-        workspace: _core.Workspace | None = mine.saved.get("workspace")
+    def _workspace(self, cache: LayerCache) -> _core.Workspace:
+        workspace: _core.Workspace | None = cache.saved.get("workspace")
         if workspace is None:
-            workspace = mine.saved["workspace"] = _core.Workspace()
+            workspace = cache.saved["workspace"] = _core.Workspace()
         return workspace
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         rows = x.reshape(-1, self.input_size)
-        y = mine.buffers.get("y", (*x.shape[:-1], self.output_size), tape.dtype)
+        y = cache.buffers.get("y", (*x.shape[:-1], self.output_size), ctx.dtype)
         _core.dense_forward(
             rows,
             self.parameters["weight"],
             self.parameters.get("bias"),
             y.reshape(-1, self.output_size),
-            self._workspace(mine),
-            tape.n_threads,
-            tape.frozen,
+            self._workspace(cache),
+            ctx.n_threads,
+            ctx.frozen,
         )
-        mine.saved["x"] = rows if tape.training else None
+        cache.saved["x"] = rows if ctx.training else None
         return y
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
-        x = mine.saved["x"]
-        dx = mine.buffers.get("dx", (*dy.shape[:-1], self.input_size), tape.dtype) if need_dx else None
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
+        x = cache.saved["x"]
+        dx = cache.buffers.get("dx", (*dy.shape[:-1], self.input_size), ctx.dtype) if need_dx else None
         _core.dense_backward(
             dy.reshape(-1, self.output_size),
             x,
@@ -89,8 +91,8 @@ class Dense(Layer):
             None if dx is None else dx.reshape(-1, self.input_size),
             self.gradients["weight"],
             self.gradients.get("bias"),
-            self._workspace(mine),
-            tape.n_threads,
+            self._workspace(cache),
+            ctx.n_threads,
         )
         return dx
 

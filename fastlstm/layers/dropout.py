@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .._checks import below_one, flag
-from .base import Array, Layer, LayerTape, Signal, Tape
+from .._checks import as_bool, below_one
+from .._typing import Array
+from .base import Layer, Signal
+from .context import LayerCache, PassContext
 from .registry import register
 from .stages import Stage
 
@@ -38,34 +40,34 @@ class Dropout(Layer):
     def __init__(self, p: float = 0.5, *, per_series: bool = False) -> None:
         super().__init__()
         self.p = below_one("p", p)
-        self.per_series = flag("per_series", per_series)
-        self.draws = self.p > 0
+        self.per_series = as_bool("per_series", per_series)
+        self.is_stochastic = self.p > 0
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
             raise ValueError("Dropout reads numbers and gets token ids: put it behind the fl.Embedding")
         return signal
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
-        if not (tape.training and self.p):
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
+        if not (ctx.training and self.p):
             return x
-        return self._dropped(x, "y", tape, mine)
+        return self._dropped(x, "y", ctx, cache)
 
-    def _dropped(self, x: Array, name: str, tape: Tape, mine: LayerTape) -> Array:
+    def _dropped(self, x: Array, name: str, ctx: PassContext, cache: LayerCache) -> Array:
         """x or its gradient without what this pass drops."""
-        y = mine.buffers.get(name, x.shape, tape.dtype)
+        y = cache.buffers.get(name, x.shape, ctx.dtype)
         if self.per_series and x.ndim == 3:
-            factors = np.ones((x.shape[0], x.shape[2]), tape.dtype)
-            _core.dropout(factors, factors, self.p, mine.seed, tape.n_threads)
+            factors = np.ones((x.shape[0], x.shape[2]), ctx.dtype)
+            _core.dropout(factors, factors, self.p, cache.seed, ctx.n_threads)
             np.multiply(x, factors[:, None, :], out=y)
         else:
-            _core.dropout(x, y, self.p, mine.seed, tape.n_threads)
+            _core.dropout(x, y, self.p, cache.seed, ctx.n_threads)
         return y
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         if not (need_dx and self.p):
             return dy if need_dx else None
-        return self._dropped(dy, "dx", tape, mine)
+        return self._dropped(dy, "dx", ctx, cache)
 
     def stages(self) -> list[Stage]:
         return []

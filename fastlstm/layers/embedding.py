@@ -9,7 +9,9 @@ import numpy as np
 
 from .. import _core
 from .._checks import count
-from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .._typing import Array
+from .base import Layer, ParameterSpec, Signal
+from .context import LayerCache, PassContext
 from .registry import register
 from .stages import Stage
 
@@ -62,18 +64,18 @@ class Embedding(Layer):
 
         yield ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), normal)
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         if self.mask_token is not None:
-            tape.mask = x != self.mask_token
+            ctx.mask = x != self.mask_token
         index = np.ascontiguousarray(x).reshape(-1)
-        y = mine.buffers.get("y", (*x.shape, self.embedding_dim), tape.dtype)
-        _core.embedding_forward(index, self.parameters["weight"], y.reshape(-1, self.embedding_dim), tape.n_threads)
-        mine.saved["index"] = index if tape.training else None
+        y = cache.buffers.get("y", (*x.shape, self.embedding_dim), ctx.dtype)
+        _core.embedding_forward(index, self.parameters["weight"], y.reshape(-1, self.embedding_dim), ctx.n_threads)
+        cache.saved["index"] = index if ctx.training else None
         return y
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         _core.embedding_backward(
-            mine.saved["index"], dy.reshape(-1, self.embedding_dim), self.gradients["weight"], tape.n_threads
+            cache.saved["index"], dy.reshape(-1, self.embedding_dim), self.gradients["weight"], ctx.n_threads
         )
         return None
 

@@ -18,13 +18,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._typing import Array
 from .orthogonal import orthonormal_rows
 
 __all__ = ["INITIALIZERS", "checked_initializer", "initializer", "zeros"]
 
-Array = npt.NDArray[Any]
 Initialize = Callable[["np.random.Generator", tuple[int, ...]], Array]  # quoted: NumPy imports random when asked
 
 # Variance of an element, by fan in and fan out.

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core
-from .._checks import below_one, count, flag, real, shown
+from .._checks import as_bool, below_one, count, real, short_repr
+from .._typing import Array
 from ..activations import ActivationLike
 from ..cell import PLAIN, Cell, CellWeights
-from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .base import Layer, ParameterSpec, Signal
 from .cells import cell_specs, cell_weights, make_cell
+from .context import LayerCache, PassContext
 from .initializers import checked_initializer, initializer, zeros
 from .merge import MERGES, join, merged_size, outputs, split
 from .registry import register
@@ -25,11 +27,11 @@ from .stages import Stage, StageState
 __all__ = ["LSTM"]
 
 
-class Walk(NamedTuple):
+class Direction(NamedTuple):
     """One layer in one direction, with the names of its parameters."""
 
-    place: int
-    """Among the states."""
+    state_index: int
+    """Place among the states."""
     reverse: bool
     """Whether it goes from each case's own end to its beginning."""
     suffix: str
@@ -131,8 +133,8 @@ class LSTM(Layer):
         If an argument is of a wrong type or out of range, or two of them exclude each other.
     """
 
-    reads_padding = False
-    skips = True
+    touches_padding = False
+    supports_mask = True
 
     def __init__(
         self,
@@ -169,21 +171,21 @@ class LSTM(Layer):
         super().__init__()
         self.hidden_size = count("hidden_size", hidden_size)
         self.num_layers = count("num_layers", num_layers)
-        self.bias = flag("bias", bias)
+        self.bias = as_bool("bias", bias)
         self.dropout = below_one("dropout", dropout)
-        self.bidirectional = flag("bidirectional", bidirectional)
-        self.repeats = not self.bidirectional
+        self.bidirectional = as_bool("bidirectional", bidirectional)
+        self.repeats_output = not self.bidirectional
         self.directions = 2 if self.bidirectional else 1
-        self.return_sequences = flag("return_sequences", return_sequences)
+        self.return_sequences = as_bool("return_sequences", return_sequences)
         self.forget_bias = None if forget_bias is None else real("forget_bias", forget_bias)
-        self.reverse = flag("reverse", reverse)
+        self.reverse = as_bool("reverse", reverse)
         self.merge = merge
-        self.residual = flag("residual", residual)
-        self.learn_state = flag("learn_state", learn_state)
+        self.residual = as_bool("residual", residual)
+        self.learn_state = as_bool("learn_state", learn_state)
         self.weight_init = checked_initializer("weight_init", weight_init)
         self.recurrent_init = checked_initializer("recurrent_init", recurrent_init)
         self.proj_size = count("proj_size", proj_size, least=0)
-        self.peepholes = flag("peepholes", peepholes)
+        self.peepholes = as_bool("peepholes", peepholes)
         self.input_dropout = below_one("input_dropout", input_dropout)
         options: dict[str, Any] = {
             "coupled": coupled,
@@ -215,7 +217,7 @@ class LSTM(Layer):
         """Size of h, in one direction."""
         self.input_size = 0
         shares = (self.dropout, self.input_dropout, self.cell.recurrent_dropout, self.cell.variational_dropout)
-        self.draws = any((*shares, self.cell.zoneout_h, self.cell.zoneout_c))
+        self.is_stochastic = any((*shares, self.cell.zoneout_h, self.cell.zoneout_c))
         self._check_combination()
 
     def _check_combination(self) -> None:
@@ -228,7 +230,7 @@ class LSTM(Layer):
                 "reverse=True is for one direction, and bidirectional=True has both: leave one of them out"
             )
         if not isinstance(self.merge, str) or self.merge not in MERGES:
-            raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {shown(self.merge)}")
+            raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {short_repr(self.merge)}")
         if self.merge != "concat" and not self.bidirectional:
             raise ValueError(f"merge={self.merge!r} is for two directions: set bidirectional=True, or leave it out")
         if self.residual and self.num_layers == 1:
@@ -255,7 +257,7 @@ class LSTM(Layer):
         self.input_size = signal.features
         return Signal(self.output_size, self.return_sequences)
 
-    def why_not_in_pieces(self) -> str:
+    def streaming_obstacle(self) -> str | None:
         if self.bidirectional:
             return (
                 "is bidirectional: its second direction begins at the end of a series, which is not there yet when the "
@@ -266,28 +268,28 @@ class LSTM(Layer):
                 "has reverse=True: it begins at the end of a series, which is not there yet when the series comes "
                 "piece by piece; use reverse=False"
             )
-        return ""
+        return None
 
-    def _each_layer(self) -> Iterator[list[Walk]]:
-        """The walks of each layer, in the order of the states. One by one: a file may ask for any number of layers."""
+    def _directions_by_layer(self) -> Iterator[list[Direction]]:
+        """Yield the directions of each layer, in the order of the states; lazily, as a file may ask for any number."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "h0", "c0")
         for layer in range(self.num_layers):
-            walks = []
-            for direction in range(self.directions):
-                suffix = f"_l{layer}_reverse" if direction else f"_l{layer}"
-                place = layer * self.directions + direction
-                walks.append(Walk(place, self.reverse or direction == 1, suffix, *(name + suffix for name in names)))
-            yield walks
+            directions = []
+            for d in range(self.directions):
+                suffix = f"_l{layer}_reverse" if d else f"_l{layer}"
+                index = layer * self.directions + d
+                directions.append(Direction(index, self.reverse or d == 1, suffix, *(name + suffix for name in names)))
+            yield directions
 
     @cached_property
-    def _layers(self) -> list[list[Walk]]:
+    def _layers(self) -> list[list[Direction]]:
         """The same as a list, for the passes."""
-        return list(self._each_layer())
+        return list(self._directions_by_layer())
 
     def state_shapes(self, batch: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         """Shapes of h and c of all layers and directions."""
-        walks = self.num_layers * self.directions
-        return (walks, batch, self.state_size), (walks, batch, self.hidden_size)
+        count = self.num_layers * self.directions
+        return (count, batch, self.state_size), (count, batch, self.hidden_size)
 
     # ------------------------------------------------------------------------------------------ parameters
 
@@ -312,101 +314,101 @@ class LSTM(Layer):
         def bias_hh(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             return with_forget(None if self.forget_bias is None else 0.0, rng, shape)
 
-        for layer, walks in enumerate(self._each_layer()):
+        for layer, directions in enumerate(self._directions_by_layer()):
             inputs = self.output_size if layer else self.input_size
-            for walk in walks:
-                yield ParameterSpec(walk.weight_ih, (gates, inputs), weight)
-                yield ParameterSpec(walk.weight_hh, (gates, self.state_size), recurrent)
+            for direction in directions:
+                yield ParameterSpec(direction.weight_ih, (gates, inputs), weight)
+                yield ParameterSpec(direction.weight_hh, (gates, self.state_size), recurrent)
                 if self.bias:
-                    yield ParameterSpec(walk.bias_ih, (gates,), bias_ih)
-                    yield ParameterSpec(walk.bias_hh, (gates,), bias_hh)
-                yield from cell_specs(self.cell, self.hidden_size, self.proj_size, self.peepholes, walk.suffix)
+                    yield ParameterSpec(direction.bias_ih, (gates,), bias_ih)
+                    yield ParameterSpec(direction.bias_hh, (gates,), bias_hh)
+                yield from cell_specs(self.cell, self.hidden_size, self.proj_size, self.peepholes, direction.suffix)
                 if self.learn_state:
-                    yield ParameterSpec(walk.h0, (self.state_size,), zeros)
-                    yield ParameterSpec(walk.c0, (self.hidden_size,), zeros)
+                    yield ParameterSpec(direction.h0, (self.state_size,), zeros)
+                    yield ParameterSpec(direction.c0, (self.hidden_size,), zeros)
 
     # ------------------------------------------------------------------------------------------ passes
 
-    def _passes(self, mine: LayerTape) -> list[tuple[_core.LSTMPass, CellWeights | None]]:
-        """The pass of each walk, with what `more` gives: always the same objects, for frozen weights stay packed."""
-        passes: list[tuple[_core.LSTMPass, CellWeights | None]] | None = mine.saved.get("passes")
+    def _passes(self, cache: LayerCache) -> list[tuple[_core.LSTMPass, CellWeights | None]]:
+        """Return each direction's pass and `more`; always the same objects, so that frozen weights stay packed."""
+        passes: list[tuple[_core.LSTMPass, CellWeights | None]] | None = cache.saved.get("passes")
         if passes is None:
             passes = [(_core.LSTMPass(), self.more(self.parameters, w.suffix)) for w in chain(*self._layers)]
-            mine.saved["passes"] = passes
+            cache.saved["passes"] = passes
         return passes
 
     def more(self, arrays: Mapping[str, Array], suffix: str) -> CellWeights | None:
-        """Of one walk's parameters, or gradients, those that its cell has beside the gates'; None of the plain cell."""
+        """Choose one direction's parameters, or gradients, that are not of its gates; None for the plain cell."""
         return None if self.kernel_cell is None else cell_weights(arrays, suffix)
 
-    def _input_mask(self, layer: int, shape: tuple[int, int], tape: Tape, mine: LayerTape) -> Array:
+    def _input_mask(self, layer: int, shape: tuple[int, int], ctx: PassContext, cache: LayerCache) -> Array:
         """Factors (batch, 1, features) of a layer's input in all steps; drawn again by the backward pass."""
-        mask = mine.buffers.get("input_mask", shape, tape.dtype)
+        mask = cache.buffers.get("input_mask", shape, ctx.dtype)
         mask.fill(1)
-        _core.dropout(mask, mask, self.input_dropout, mixed_seed(mine.seed, _INPUT, layer), tape.n_threads)
+        _core.dropout(mask, mask, self.input_dropout, mixed_seed(cache.seed, _INPUT, layer), ctx.n_threads)
         return mask[:, None]
 
-    def _learnt_state(self, tape: Tape, mine: LayerTape, batch: int) -> tuple[Array, Array]:
+    def _learnt_state(self, ctx: PassContext, cache: LayerCache, batch: int) -> tuple[Array, Array]:
         """The initial states that are parameters, for each case."""
         of_h, of_c = self.state_shapes(batch)
-        h0, c0 = mine.buffers.get("h0", of_h, tape.dtype), mine.buffers.get("c0", of_c, tape.dtype)
-        for walk in chain(*self._layers):
-            h0[walk.place] = self.parameters[walk.h0]
-            c0[walk.place] = self.parameters[walk.c0]
+        h0, c0 = cache.buffers.get("h0", of_h, ctx.dtype), cache.buffers.get("c0", of_c, ctx.dtype)
+        for direction in chain(*self._layers):
+            h0[direction.state_index] = self.parameters[direction.h0]
+            c0[direction.state_index] = self.parameters[direction.c0]
         return h0, c0
 
     def _outputs(
-        self, mine: LayerTape, layer: int, shape: tuple[int, int, int], tape: Tape
+        self, cache: LayerCache, layer: int, shape: tuple[int, int, int], ctx: PassContext
     ) -> tuple[Array, Sequence[Array]]:
         """The array for a layer's output, and those into which its directions write theirs, each of this shape."""
         if self.bidirectional:
-            return outputs(self.merge, mine.buffers, f"y{layer}", shape, tape.dtype)
-        y = mine.buffers.get(f"y{layer}", shape, tape.dtype)
+            return outputs(self.merge, cache.buffers, f"y{layer}", shape, ctx.dtype)
+        y = cache.buffers.get(f"y{layer}", shape, ctx.dtype)
         return y, (y,)
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         batch, time, _ = x.shape
-        parameters, buffers, passes, cell = self.parameters, mine.buffers, self._passes(mine), self.kernel_cell
+        parameters, buffers, passes, cell = self.parameters, cache.buffers, self._passes(cache), self.kernel_cell
         top = self.num_layers - 1
         of_h, of_c = self.state_shapes(batch)
-        hn, hn_rows = buffers.rows("hn", of_h, tape.dtype)
-        cn, cn_rows = buffers.rows("cn", of_c, tape.dtype)
-        h0, c0 = mine.state_in or (None, None)
+        hn, hn_rows = buffers.rows("hn", of_h, ctx.dtype)
+        cn, cn_rows = buffers.rows("cn", of_c, ctx.dtype)
+        h0, c0 = cache.state_in or (None, None)
         if self.learn_state:
-            mine.saved["learnt"] = h0 is None
+            cache.saved["learnt"] = h0 is None
             if h0 is None:
-                h0, c0 = self._learnt_state(tape, mine, batch)
+                h0, c0 = self._learnt_state(ctx, cache, batch)
         y: Array | None = None
-        for layer, walks in enumerate(self._layers):
+        for layer, directions in enumerate(self._layers):
             y, parts = None, None
             if layer < top or self.return_sequences:
-                y, parts = self._outputs(mine, layer, (batch, time, self.state_size), tape)
-            if tape.training and self.input_dropout:
-                mask = self._input_mask(layer, (batch, x.shape[2]), tape, mine)
-                x = np.multiply(x, mask, out=x if layer else buffers.get("x", x.shape, tape.dtype))
-            for direction, walk in enumerate(walks):
-                k = walk.place
+                y, parts = self._outputs(cache, layer, (batch, time, self.state_size), ctx)
+            if ctx.training and self.input_dropout:
+                mask = self._input_mask(layer, (batch, x.shape[2]), ctx, cache)
+                x = np.multiply(x, mask, out=x if layer else buffers.get("x", x.shape, ctx.dtype))
+            for d, direction in enumerate(directions):
+                k = direction.state_index
                 lstm, more = passes[k]
                 lstm.forward(
                     x,
-                    parameters[walk.weight_ih],
-                    parameters[walk.weight_hh],
-                    parameters.get(walk.bias_ih),
-                    parameters.get(walk.bias_hh),
-                    lengths=tape.lengths,
+                    parameters[direction.weight_ih],
+                    parameters[direction.weight_hh],
+                    parameters.get(direction.bias_ih),
+                    parameters.get(direction.bias_hh),
+                    lengths=ctx.lengths,
                     h0=None if h0 is None else h0[k],
                     c0=None if c0 is None else c0[k],
-                    y=None if parts is None else parts[direction],
+                    y=None if parts is None else parts[d],
                     hn=hn_rows[k],
                     cn=cn_rows[k],
-                    reverse=walk.reverse,
-                    training=tape.training,
-                    checkpoint_every=tape.checkpoint_every,
-                    frozen=tape.frozen,
-                    n_threads=tape.n_threads,
+                    reverse=direction.reverse,
+                    training=ctx.training,
+                    checkpoint_every=ctx.checkpoint_every,
+                    frozen=ctx.frozen,
+                    n_threads=ctx.n_threads,
                     cell=cell,
                     more=more,
-                    seed=mixed_seed(mine.seed, _CELL, k) if cell is not None and tape.training else 0,
+                    seed=mixed_seed(cache.seed, _CELL, k) if cell is not None and ctx.training else 0,
                 )
             if y is None or parts is None:
                 break
@@ -416,51 +418,51 @@ class LSTM(Layer):
             if self.residual and layer:
                 np.add(y, x, out=y)
             if layer < top:
-                if tape.training and self.dropout:
-                    _core.dropout(y, y, self.dropout, mixed_seed(mine.seed, layer), tape.n_threads)
+                if ctx.training and self.dropout:
+                    _core.dropout(y, y, self.dropout, mixed_seed(cache.seed, layer), ctx.n_threads)
                 x = y
-        mine.state_out = hn, cn
-        mine.saved["time"] = time
-        return self._final(hn_rows, x, tape, mine) if y is None else y
+        cache.state_out = hn, cn
+        cache.saved["time"] = time
+        return self._final(hn_rows, x, ctx, cache) if y is None else y
 
-    def _final(self, hn: list[Array], x: Array, tape: Tape, mine: LayerTape) -> Array:
+    def _final(self, hn: list[Array], x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         """The output at the end of the way, from the final states and the input of the top layer."""
         if not (self.bidirectional or self.residual):
             return hn[-1]
-        out = mine.buffers.get("out", (len(x), self.output_size), tape.dtype)
+        out = cache.buffers.get("out", (len(x), self.output_size), ctx.dtype)
         if self.bidirectional:
             join(self.merge, hn[-2], hn[-1], out)
         else:
             np.copyto(out, hn[-1])
         if self.residual:
-            for place, columns in self._ends(x, tape):
+            for place, columns in self._ends(x, ctx):
                 out[:, columns] += x[place]
         return out
 
-    def _ends(self, x: Array, tape: Tape) -> Iterator[tuple[Any, slice]]:
+    def _ends(self, x: Array, ctx: PassContext) -> Iterator[tuple[Any, slice]]:
         """Where each direction of a residual layer ends its way in an array of x's shape, and which columns are its."""
         rows = np.arange(len(x))
-        last = x.shape[1] - 1 if tape.lengths is None else tape.lengths - 1
-        for direction, walk in enumerate(self._layers[-1]):
-            columns = slice(direction * self.state_size, (direction + 1) * self.state_size)
-            yield (rows, 0 if walk.reverse else last, columns), columns
+        last = x.shape[1] - 1 if ctx.lengths is None else ctx.lengths - 1
+        for d, direction in enumerate(self._layers[-1]):
+            columns = slice(d * self.state_size, (d + 1) * self.state_size)
+            yield (rows, 0 if direction.reverse else last, columns), columns
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
-        batch, time = len(dy), mine.saved["time"]
-        gradients, passes = self.gradients, self._passes(mine)
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
+        batch, time = len(dy), cache.saved["time"]
+        gradients, passes = self.gradients, self._passes(cache)
         of_h, of_c = self.state_shapes(batch)
-        # Gradients of the final states, one for each walk; None: zeros.
+        # Gradients of the final states, one for each direction; None: zeros.
         dhn: list[Array | None] = [None] * len(passes)
         dcn, dh0, dc0 = dhn, dhn, dhn
-        if mine.d_state_out is not None:
-            dhn, dcn = list(mine.d_state_out[0]), list(mine.d_state_out[1])
+        if cache.d_state_out is not None:
+            dhn, dcn = list(cache.d_state_out[0]), list(cache.d_state_out[1])
         if not self.return_sequences:
-            dhn = self._with_final(dy, dhn, tape, mine)
+            dhn = self._with_final(dy, dhn, ctx, cache)
         d_start: tuple[Array, Array] | None = None
-        if tape.want_d_state:
-            d_start = mine.d_state_in = np.empty(of_h, tape.dtype), np.empty(of_c, tape.dtype)
-        elif self.learn_state and mine.saved["learnt"]:
-            d_start = mine.buffers.get("dh0", of_h, tape.dtype), mine.buffers.get("dc0", of_c, tape.dtype)
+        if ctx.want_d_state:
+            d_start = cache.d_state_in = np.empty(of_h, ctx.dtype), np.empty(of_c, ctx.dtype)
+        elif self.learn_state and cache.saved["learnt"]:
+            d_start = cache.buffers.get("dh0", of_h, ctx.dtype), cache.buffers.get("dc0", of_c, ctx.dtype)
         if d_start is not None:
             dh0, dc0 = list(d_start[0]), list(d_start[1])
         d_sequence: Array | None = dy if self.return_sequences else None
@@ -469,61 +471,63 @@ class LSTM(Layer):
             inputs = self.output_size if layer else self.input_size
             dx = None
             if layer or need_dx:  # that of the layer above is still read when this one is written
-                dx = mine.buffers.get(f"dx{layer % 2}", (batch, time, inputs), tape.dtype)
-            parts = None if d_sequence is None else self._d_outputs(d_sequence, layer, tape, mine)
-            for direction in reversed(range(self.directions)):
-                walk = self._layers[layer][direction]
-                k = walk.place
+                dx = cache.buffers.get(f"dx{layer % 2}", (batch, time, inputs), ctx.dtype)
+            parts = None if d_sequence is None else self._d_outputs(d_sequence, layer, ctx, cache)
+            for d in reversed(range(self.directions)):
+                direction = self._layers[layer][d]
+                k = direction.state_index
                 passes[k][0].backward(
-                    dy=None if parts is None else parts[direction],
+                    dy=None if parts is None else parts[d],
                     dhn=dhn[k],
                     dcn=dcn[k],
                     dx=dx,
-                    dx_add=direction < self.directions - 1,
-                    dweight_ih=gradients[walk.weight_ih],
-                    dweight_hh=gradients[walk.weight_hh],
-                    dbias_ih=gradients.get(walk.bias_ih),
-                    dbias_hh=gradients.get(walk.bias_hh),
+                    dx_add=d < self.directions - 1,
+                    dweight_ih=gradients[direction.weight_ih],
+                    dweight_hh=gradients[direction.weight_hh],
+                    dbias_ih=gradients.get(direction.bias_ih),
+                    dbias_hh=gradients.get(direction.bias_hh),
                     dh0=dh0[k],
                     dc0=dc0[k],
-                    n_threads=tape.n_threads,
-                    d_more=self.more(gradients, walk.suffix),
+                    n_threads=ctx.n_threads,
+                    d_more=self.more(gradients, direction.suffix),
                 )
             if dx is None:
                 continue  # the first layer, whose input's gradient nobody wants
             if layer and self.residual and d_sequence is not None:
                 np.add(dx, d_sequence, out=dx)
             elif layer and self.residual:
-                for place, columns in self._ends(dx, tape):
+                for place, columns in self._ends(dx, ctx):
                     dx[place] += dy[:, columns]
             if self.input_dropout:
-                dx *= self._input_mask(layer, (batch, inputs), tape, mine)
+                dx *= self._input_mask(layer, (batch, inputs), ctx, cache)
             if layer and self.dropout:
-                _core.dropout(dx, dx, self.dropout, mixed_seed(mine.seed, layer - 1), tape.n_threads)
+                _core.dropout(dx, dx, self.dropout, mixed_seed(cache.seed, layer - 1), ctx.n_threads)
             d_sequence = dx
-        if d_start is not None and self.learn_state and mine.saved["learnt"]:
-            for walk in chain(*self._layers):
+        if d_start is not None and self.learn_state and cache.saved["learnt"]:
+            for direction in chain(*self._layers):
                 # Case after case: an order that the number of threads does not change.
-                gradients[walk.h0] += np.add.reduce(d_start[0][walk.place], axis=0)
-                gradients[walk.c0] += np.add.reduce(d_start[1][walk.place], axis=0)
+                gradients[direction.h0] += np.add.reduce(d_start[0][direction.state_index], axis=0)
+                gradients[direction.c0] += np.add.reduce(d_start[1][direction.state_index], axis=0)
         return dx
 
-    def _d_outputs(self, dy: Array, layer: int, tape: Tape, mine: LayerTape) -> Sequence[Array]:
+    def _d_outputs(self, dy: Array, layer: int, ctx: PassContext, cache: LayerCache) -> Sequence[Array]:
         """The gradient of what each direction of a layer put out, from that of the layer's output."""
         if not self.bidirectional:
             return (dy,)
         first = second = dy
         if self.merge == "product":
-            _, (first, second) = self._outputs(mine, layer, (*dy.shape[:2], self.state_size), tape)
-        return split(self.merge, dy, first, second, mine.buffers)
+            _, (first, second) = self._outputs(cache, layer, (*dy.shape[:2], self.state_size), ctx)
+        return split(self.merge, dy, first, second, cache.buffers)
 
-    def _with_final(self, dy: Array, dhn: list[Array | None], tape: Tape, mine: LayerTape) -> list[Array | None]:
+    def _with_final(
+        self, dy: Array, dhn: list[Array | None], ctx: PassContext, cache: LayerCache
+    ) -> list[Array | None]:
         """The gradients of the final states with that of the final output, which comes in by those of the top layer."""
-        assert mine.state_out is not None
-        hn = mine.state_out[0]
+        assert cache.state_out is not None
+        hn = cache.state_out[0]
         directions = self.directions
-        parts = split(self.merge, dy, hn[-2], hn[-1], mine.buffers) if self.bidirectional else (dy,)
-        _, final = mine.buffers.rows("dhn", (directions, len(dy), self.state_size), tape.dtype)
+        parts = split(self.merge, dy, hn[-2], hn[-1], cache.buffers) if self.bidirectional else (dy,)
+        _, final = cache.buffers.rows("dhn", (directions, len(dy), self.state_size), ctx.dtype)
         for part, given, into in zip(parts, dhn[-directions:], final, strict=True):
             if given is None:
                 np.copyto(into, part)

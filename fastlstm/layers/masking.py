@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from .._checks import real
-from .base import Array, Layer, LayerTape, Signal, Tape
+from .._typing import Array
+from .base import Layer, Signal
+from .context import LayerCache, PassContext
 from .registry import register
 from .stages import Stage
 
@@ -56,20 +58,20 @@ class Masking(Layer):
         counts: Array = (x != x.dtype.type(self.value)).any(axis=-1)
         return counts
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
-        mask = tape.mask = self.counts(x)
-        mine.saved["mask"] = mask if tape.training else None
-        y = mine.buffers.get("y", x.shape, tape.dtype)
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
+        mask = ctx.mask = self.counts(x)
+        cache.saved["mask"] = mask if ctx.training else None
+        y = cache.buffers.get("y", x.shape, ctx.dtype)
         np.copyto(y, x)
         y[~mask] = 0
         return y
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
-        dx = mine.buffers.get("dx", dy.shape, tape.dtype)
+        dx = cache.buffers.get("dx", dy.shape, ctx.dtype)
         np.copyto(dx, dy)
-        dx[~mine.saved["mask"]] = 0
+        dx[~cache.saved["mask"]] = 0
         return dx
 
     def stages(self) -> list[Stage]:

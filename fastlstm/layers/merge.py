@@ -6,16 +6,13 @@ f + b, ``"mean"`` (f + b) / 2, ``"product"`` f * b element by element, each (...
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from .._typing import Array
 from ..runtime.buffers import Buffers
 
 __all__ = ["MERGES", "join", "merged_size", "outputs", "split"]
-
-Array = npt.NDArray[Any]
 
 MERGES = ("concat", "sum", "mean", "product")
 

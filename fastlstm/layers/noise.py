@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from .._checks import non_negative
-from .base import Array, Layer, LayerTape, Signal, Tape
+from .._typing import Array
+from .base import Layer, Signal
+from .context import LayerCache, PassContext
 from .registry import register
 from .stages import Stage
 
@@ -37,23 +39,23 @@ class GaussianNoise(Layer):
     def __init__(self, stddev: float) -> None:
         super().__init__()
         self.stddev = non_negative("stddev", stddev)
-        self.draws = self.stddev > 0
+        self.is_stochastic = self.stddev > 0
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
             raise ValueError("GaussianNoise reads numbers and gets token ids: put it behind the fl.Embedding")
         return signal
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
-        if not (tape.training and self.stddev):
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
+        if not (ctx.training and self.stddev):
             return x
-        y = mine.buffers.get("y", x.shape, tape.dtype)
-        np.random.Generator(np.random.Philox(key=mine.seed)).standard_normal(dtype=y.dtype, out=y)
+        y = cache.buffers.get("y", x.shape, ctx.dtype)
+        np.random.Generator(np.random.Philox(key=cache.seed)).standard_normal(dtype=y.dtype, out=y)
         y *= self.stddev
         y += x
         return y
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         return dy if need_dx else None
 
     def stages(self) -> list[Stage]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from .. import _core
+from .._typing import Array
 
 __all__ = ["orthonormal_rows"]
-
-Array = npt.NDArray[Any]
 
 _BLOCK = 32
 

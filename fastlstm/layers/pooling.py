@@ -11,8 +11,10 @@ import numpy as np
 
 from .. import _core
 from .._checks import count
+from .._typing import Array
 from ..activations import TANH
-from .base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from .base import Layer, ParameterSpec, Signal
+from .context import LayerCache, PassContext
 from .registry import register
 from .stages import Stage, StageState
 
@@ -24,7 +26,7 @@ class Pool(Layer):
 
     kind: ClassVar[str]
     """The kernel's name for what is done; see ``csrc/kernels/pooling.h``."""
-    skips = True
+    supports_mask = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,29 +44,29 @@ class Pool(Layer):
         self.size = signal.features
         return Signal(signal.features, False)
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         batch = len(x)
-        y = mine.buffers.get("y", (batch, self.size), tape.dtype)
-        sums = mine.buffers.get("sums", (batch, self.size), np.float64)
-        counts = mine.buffers.get("counts", (batch, _core.POOL_COUNTS), np.float64)
+        y = cache.buffers.get("y", (batch, self.size), ctx.dtype)
+        sums = cache.buffers.get("sums", (batch, self.size), np.float64)
+        counts = cache.buffers.get("counts", (batch, _core.POOL_COUNTS), np.float64)
         sums.fill(0)
         counts.fill(0)
-        more = self._more(x, tape, mine)
-        _core.pool_forward(self.kind, x, counts, sums, y, lengths=tape.lengths, n_threads=tape.n_threads, **more)
-        mine.saved["pass"] = (x, y, more) if tape.training else None
+        more = self._more(x, ctx, cache)
+        _core.pool_forward(self.kind, x, counts, sums, y, lengths=ctx.lengths, n_threads=ctx.n_threads, **more)
+        cache.saved["pass"] = (x, y, more) if ctx.training else None
         return y
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
-        x, y, more = mine.saved["pass"]
-        dx = mine.buffers.get("dx", x.shape, tape.dtype)
+        x, y, more = cache.saved["pass"]
+        dx = cache.buffers.get("dx", x.shape, ctx.dtype)
         _core.pool_backward(
-            self.kind, x, y, np.ascontiguousarray(dy), dx, lengths=tape.lengths, n_threads=tape.n_threads, **more
+            self.kind, x, y, np.ascontiguousarray(dy), dx, lengths=ctx.lengths, n_threads=ctx.n_threads, **more
         )
         return dx
 
-    def _more(self, x: Array, tape: Tape, mine: LayerTape) -> dict[str, Array]:
+    def _more(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
         """Further arrays of the passes."""
         return {}
 
@@ -112,8 +114,8 @@ class MaxPool(Pool):
 
     kind = "max"
 
-    def _more(self, x: Array, tape: Tape, mine: LayerTape) -> dict[str, Array]:
-        return {"index": mine.buffers.get("index", (len(x), self.size), np.int64)} if tape.training else {}
+    def _more(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
+        return {"index": cache.buffers.get("index", (len(x), self.size), np.int64)} if ctx.training else {}
 
 
 @register
@@ -156,47 +158,47 @@ class AttentionPool(Pool):
         yield ParameterSpec("bias", (self.attention_size,), uniform)
         yield ParameterSpec("vector", (self.attention_size,), uniform_vector)
 
-    def _workspaces(self, mine: LayerTape) -> tuple[_core.Workspace, _core.Workspace]:
+    def _workspaces(self, cache: LayerCache) -> tuple[_core.Workspace, _core.Workspace]:
         """Those of the two products: of the weights, and of the vector."""
-        pair: tuple[_core.Workspace, _core.Workspace] | None = mine.saved.get("workspaces")
+        pair: tuple[_core.Workspace, _core.Workspace] | None = cache.saved.get("workspaces")
         if pair is None:
-            pair = mine.saved["workspaces"] = _core.Workspace(), _core.Workspace()
+            pair = cache.saved["workspaces"] = _core.Workspace(), _core.Workspace()
         return pair
 
-    def _more(self, x: Array, tape: Tape, mine: LayerTape) -> dict[str, Array]:
+    def _more(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
         batch, time = x.shape[:2]
-        rows, size, buffers = batch * time, self.attention_size, mine.buffers
-        first, second = self._workspaces(mine)
-        z = buffers.get("z", (rows, size), tape.dtype)
-        u = buffers.get("u", (rows, size), tape.dtype)
-        scores = buffers.get("scores", (batch, time), tape.dtype)
+        rows, size, buffers = batch * time, self.attention_size, cache.buffers
+        first, second = self._workspaces(cache)
+        z = buffers.get("z", (rows, size), ctx.dtype)
+        u = buffers.get("u", (rows, size), ctx.dtype)
+        scores = buffers.get("scores", (batch, time), ctx.dtype)
         weight, bias, vector = self.parameters["weight"], self.parameters["bias"], self.parameters["vector"]
-        _core.dense_forward(x.reshape(rows, self.size), weight, bias, z, first, tape.n_threads, tape.frozen)
-        _core.activation(TANH.number, 0.0, 0.0, z, u, tape.n_threads)
-        _core.dense_forward(u, vector.reshape(1, size), None, scores.reshape(rows, 1), second, tape.n_threads)
-        if not tape.training:
+        _core.dense_forward(x.reshape(rows, self.size), weight, bias, z, first, ctx.n_threads, ctx.frozen)
+        _core.activation(TANH.number, 0.0, 0.0, z, u, ctx.n_threads)
+        _core.dense_forward(u, vector.reshape(1, size), None, scores.reshape(rows, 1), second, ctx.n_threads)
+        if not ctx.training:
             return {"scores": scores}
-        return {"scores": scores, "weights": buffers.get("weights", (batch, time), tape.dtype)}
+        return {"scores": scores, "weights": buffers.get("weights", (batch, time), ctx.dtype)}
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
-        x, y, more = mine.saved["pass"]
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
+        x, y, more = cache.saved["pass"]
         batch, time = x.shape[:2]
-        rows, size, buffers, gradients = batch * time, self.attention_size, mine.buffers, self.gradients
-        first, second = self._workspaces(mine)
-        z = buffers.get("z", (rows, size), tape.dtype)
-        u = buffers.get("u", (rows, size), tape.dtype)
-        du = buffers.get("du", (rows, size), tape.dtype)
-        dscores = buffers.get("dscores", (batch, time), tape.dtype)
-        dx = buffers.get("dx", x.shape, tape.dtype) if need_dx else None
+        rows, size, buffers, gradients = batch * time, self.attention_size, cache.buffers, self.gradients
+        first, second = self._workspaces(cache)
+        z = buffers.get("z", (rows, size), ctx.dtype)
+        u = buffers.get("u", (rows, size), ctx.dtype)
+        du = buffers.get("du", (rows, size), ctx.dtype)
+        dscores = buffers.get("dscores", (batch, time), ctx.dtype)
+        dx = buffers.get("dx", x.shape, ctx.dtype) if need_dx else None
         _core.pool_backward(
             self.kind,
             x,
             y,
             np.ascontiguousarray(dy),
             dx,
-            lengths=tape.lengths,
+            lengths=ctx.lengths,
             dscores=dscores,
-            n_threads=tape.n_threads,
+            n_threads=ctx.n_threads,
             **more,
         )
         _core.dense_backward(
@@ -207,10 +209,10 @@ class AttentionPool(Pool):
             gradients["vector"].reshape(1, size),
             None,
             second,
-            tape.n_threads,
+            ctx.n_threads,
         )
-        _core.activation_backward(TANH.number, 0.0, 0.0, z, u, du, du, tape.n_threads)
-        by_scores = buffers.get("dx by the scores", (rows, self.size), tape.dtype) if need_dx else None
+        _core.activation_backward(TANH.number, 0.0, 0.0, z, u, du, du, ctx.n_threads)
+        by_scores = buffers.get("dx by the scores", (rows, self.size), ctx.dtype) if need_dx else None
         _core.dense_backward(
             du,
             x.reshape(rows, self.size),
@@ -219,7 +221,7 @@ class AttentionPool(Pool):
             gradients["weight"],
             gradients["bias"],
             first,
-            tape.n_threads,
+            ctx.n_threads,
         )
         if dx is not None and by_scores is not None:
             dx += by_scores.reshape(x.shape)

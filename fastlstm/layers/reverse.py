@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Layer, LayerTape, Signal, Tape
+from .._typing import Array
+from .base import Layer, Signal
+from .context import LayerCache, PassContext
 from .registry import register
 from .stages import Stage
 
@@ -38,22 +40,22 @@ class Reverse(Layer):
         self._size = signal.features
         return signal
 
-    def why_not_in_pieces(self) -> str:
+    def streaming_obstacle(self) -> str | None:
         return (
             "turns series around: it begins at the end of a series, which is not there yet when the series comes piece "
             "by piece; leave it out"
         )
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
-        if tape.mask is not None:
-            tape.mask = self._turned(tape.mask, np.empty_like(tape.mask), tape.lengths)
-        mine.saved["lengths"] = tape.lengths
-        return self._turned(x, mine.buffers.get("y", x.shape, tape.dtype), tape.lengths)
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
+        if ctx.mask is not None:
+            ctx.mask = self._turned(ctx.mask, np.empty_like(ctx.mask), ctx.lengths)
+        cache.saved["lengths"] = ctx.lengths
+        return self._turned(x, cache.buffers.get("y", x.shape, ctx.dtype), ctx.lengths)
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
-        return self._turned(dy, mine.buffers.get("dx", dy.shape, tape.dtype), mine.saved["lengths"])
+        return self._turned(dy, cache.buffers.get("dx", dy.shape, ctx.dtype), cache.saved["lengths"])
 
     @staticmethod
     def _turned(x: Array, out: Array, lengths: Array | None) -> Array:

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
-from .._arrays import real_numbers
-from .._checks import shown
+from .._arrays import as_numeric
+from .._checks import short_repr
+from .._typing import State
 
-__all__ = ["State", "checked_states"]
+__all__ = ["checked_states"]
 
-Array = npt.NDArray[Any]
-State = tuple[Array, Array]
 Shape = tuple[int, ...]
 
 
@@ -28,12 +27,12 @@ def checked_states(value: Any, expected: Sequence[tuple[Shape, Shape, npt.DTypeL
         If it is no list of as many (h, c), or an array does not fit or holds NaN or infinity.
     """
     if not isinstance(value, (list, tuple)) or any(not isinstance(p, (list, tuple)) or len(p) != 2 for p in value):
-        raise TypeError(f"a state must be (h, c), several a list of one (h, c) for each, got {shown(value)}")
+        raise TypeError(f"a state must be (h, c), several a list of one (h, c) for each, got {short_repr(value)}")
     if len(value) != len(expected):
         raise ValueError(f"got {len(value)} states (h, c), expected {len(expected)}: the model has as many {whose}")
     checked = []
     for pair, (of_h, of_c, dtype) in zip(value, expected, strict=True):
-        h, c = (real_numbers(part, False, name) for part, name in zip(pair, "hc", strict=True))
+        h, c = (as_numeric(part, False, name) for part, name in zip(pair, "hc", strict=True))
         if h.shape != of_h or c.shape != of_c:
             raise ValueError(
                 f"a state has shapes {h.shape} and {c.shape}, expected {of_h} and {of_c}: "
@@ -43,7 +42,7 @@ def checked_states(value: Any, expected: Sequence[tuple[Shape, Shape, npt.DTypeL
     return checked
 
 
-def _finite(array: Array, dtype: npt.DTypeLike, name: str) -> Array:
+def _finite(array: npt.NDArray[Any], dtype: npt.DTypeLike, name: str) -> npt.NDArray[Any]:
     with np.errstate(over="ignore"):
         array = np.require(array, dtype, ["C", "A"])
     place = _core.first_nonfinite(array.reshape(-1))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._checks import shown
+from .._checks import short_repr
 from .base import Head, Loss
 from .batch import Batch
 from .cross_entropy import CrossEntropy
@@ -65,7 +65,7 @@ def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
     arguments = dict(loss) if isinstance(loss, dict) else {"name": loss}
     name = arguments.pop("name", None)
     if not isinstance(name, str):
-        raise TypeError(f"loss must be a name or an object such as fl.Huber(delta=0.5), got {shown(loss)}")
+        raise TypeError(f"loss must be a name or an object such as fl.Huber(delta=0.5), got {short_repr(loss)}")
     if name not in _BY_NAME:
         raise ValueError(f"unknown loss {name!r}; there are: {', '.join(sorted(_BY_NAME))}")
     return _BY_NAME[name](**arguments)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._checks import shown
+from .._checks import short_repr
 from .._typing import Array
 
 __all__ = ["Batch", "check_arrays", "padding", "position_weights", "total_weight", "weighted_sum", "without_weight"]
@@ -31,7 +31,7 @@ def check_arrays(batch: Batch) -> None:
     out, target, lengths, weight = batch
     for name, value, kinds in (("out", out, "f"), ("target", target, "fiub"), ("weight", weight, "fiub")):
         if value is not None and (not isinstance(value, np.ndarray) or value.dtype.kind not in kinds):
-            raise TypeError(f"{name} must be a NumPy array of real numbers, got {shown(value)}")
+            raise TypeError(f"{name} must be a NumPy array of real numbers, got {short_repr(value)}")
     if out is None or target is None:
         raise TypeError("out and target must be NumPy arrays, got None")
     if out.ndim not in (2, 3) or out.dtype not in (np.float32, np.float64):
@@ -42,7 +42,7 @@ def check_arrays(batch: Batch) -> None:
     if lengths is None:
         return
     if not isinstance(lengths, np.ndarray) or lengths.shape != out.shape[:1] or lengths.dtype.kind not in "iu":
-        raise ValueError(f"lengths must be an array of {len(out)} integers, got {shown(lengths)}")
+        raise ValueError(f"lengths must be an array of {len(out)} integers, got {short_repr(lengths)}")
 
 
 def padding(out: Array, lengths: Array | None) -> Array | None:

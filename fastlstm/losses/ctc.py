@@ -57,7 +57,7 @@ class CTC(BuiltInLoss):
 
     def __init__(self, blank: int = 0, zero_infinity: bool = False) -> None:
         self.blank = _checks.count("blank", blank, least=0)
-        self.zero_infinity = _checks.flag("zero_infinity", zero_infinity)
+        self.zero_infinity = _checks.as_bool("zero_infinity", zero_infinity)
         self._buffers = Buffers()
         self._workspace = _core.Workspace()
 

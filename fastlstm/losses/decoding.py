@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .._arrays import plain_array
-from .._checks import count, shown
+from .._arrays import as_array
+from .._checks import count, short_repr
 
 __all__ = ["best_path", "ctc_decode", "label_errors"]
 
@@ -91,19 +91,21 @@ def _cases(logits: Any, lengths: ArrayLike | None) -> list[Array]:
     if isinstance(logits, (list, tuple)):
         if lengths is not None:
             raise ValueError("logits is a list, whose cases have their own lengths: pass lengths=None, or one array")
-        cases = [plain_array(case, f"logits[{i}]") for i, case in enumerate(logits)]
+        cases = [as_array(case, f"logits[{i}]") for i, case in enumerate(logits)]
     else:
-        array = plain_array(logits, "logits")
+        array = as_array(logits, "logits")
         if array.ndim != 3:
             raise ValueError(f"logits has shape {array.shape}, expected (n, T, classes) or a list of (T, classes)")
-        ends = np.full(len(array), array.shape[1]) if lengths is None else plain_array(lengths, "lengths")
+        ends = np.full(len(array), array.shape[1]) if lengths is None else as_array(lengths, "lengths")
         if (
             ends.shape != (len(array),)
             or ends.dtype.kind not in "iu"
             or (ends < 0).any()
             or (ends > array.shape[1]).any()
         ):
-            raise ValueError(f"lengths must be {len(array)} integers from 0 to {array.shape[1]}, got {shown(lengths)}")
+            raise ValueError(
+                f"lengths must be {len(array)} integers from 0 to {array.shape[1]}, got {short_repr(lengths)}"
+            )
         cases = [case[:end] for case, end in zip(array, ends, strict=True)]
     for index, case in enumerate(cases):
         if case.ndim != 2 or case.shape[1] < 1 or case.dtype.kind not in "fiu":

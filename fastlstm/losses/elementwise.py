@@ -235,7 +235,7 @@ class Quantile(Regression):
         levels = (
             [quantiles]
             if isinstance(quantiles, (int, float, np.number))
-            else _checks.listed("quantiles", quantiles, "levels")
+            else _checks.as_list("quantiles", quantiles, "levels")
         )
         if not levels:
             raise ValueError("quantiles must hold at least one level, got none")

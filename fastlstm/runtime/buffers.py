@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Buffers", "aligned_zeros", "sealed"]
+__all__ = ["Buffers", "aligned_zeros", "read_only_copy"]
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +30,7 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike, place: int = 0) -> Array:
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
-def sealed(values: Array) -> Array:
+def read_only_copy(values: Array) -> Array:
     """A copy of a 1-D array, aligned likewise, that nobody can write to: not even by setting ``flags.writeable``."""
     copy = aligned_zeros(values.size, values.dtype)
     copy[:] = values

@@ -28,7 +28,7 @@ from typing import TextIO
 import numpy as np
 
 from fastlstm import _core
-from fastlstm._checks import shown
+from fastlstm._checks import short_repr
 from fastlstm._version import __version__
 
 __all__ = ["config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
@@ -198,9 +198,9 @@ def _check_count(n: int, name: str) -> int:
             raise TypeError
         count = operator.index(n)
     except TypeError:
-        raise TypeError(f"{name} is {shown(n)} of type {type(n).__name__}; {expected}") from None
+        raise TypeError(f"{name} is {short_repr(n)} of type {type(n).__name__}; {expected}") from None
     if not 1 <= count <= _MAX_THREADS:
-        raise ValueError(f"{name} is {shown(count)}; {expected}")
+        raise ValueError(f"{name} is {short_repr(count)}; {expected}")
     return count
 
 

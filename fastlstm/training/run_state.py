@@ -1,4 +1,4 @@
-"""What a training run is and where it stands: to a file, and from there into a run that goes on.
+"""Save and restore the state of a training run.
 
 The file is that of the model (`fastlstm.load` reads it as such) with more in it: under ``"training"`` in the config,
 and in tensors whose names begin with ``"training."``. It holds
@@ -18,27 +18,23 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _checks, _core
+from .._typing import Array
 from .._version import __version__
 from ..data import SCALERS
-from ..formats import safetensors as serialization
+from ..formats import safetensors
+from ..inference.feeding import Feed
 from ..optimizers import Optimizer
+from ..protocols import TrainableModel
 from ..schedules import ConstantLR, Schedule
 from .callbacks.base import Callback
 from .history import History
 
-if TYPE_CHECKING:
-    from ..inference.feeding import Feed
-    from ..model import Model
-
-__all__ = ["KEY", "PREFIX", "Progress", "RunState", "Saved", "described", "environment"]
-
-Array = NDArray[Any]
+__all__ = ["KEY", "PREFIX", "Progress", "RunState", "SavedRun", "described", "environment"]
 
 KEY = "training"
 """Where the config of a file holds what is not of the model."""
@@ -65,8 +61,13 @@ class Progress:
     stopped: bool = False
     """Whether a callback has ended the run."""
 
+    def add(self, loss: float, loss_weight: float, metric: float, metric_weight: float) -> None:
+        """Add those of a batch to the sums."""
+        for place, value in enumerate((loss, loss_weight, metric, metric_weight)):
+            self.sums[place] += value
+
     def next_epoch(self) -> None:
-        """Go on to the beginning of the next epoch."""
+        """Move to the beginning of the next epoch."""
         self.epoch += 1
         self.batch = 0
         self.sums = [0.0, 0.0, 0.0, 0.0]
@@ -76,14 +77,14 @@ class Progress:
 class RunState:
     """The parts of a run that a file keeps."""
 
-    model: Model
+    model: TrainableModel
     optimizer: Optimizer
     history: History
     feed: Feed
-    good: Array
+    last_finite_parameters: Array
     progress: Progress
     callbacks: Sequence[Callback]
-    run: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
     """What the run was begun with, fit for JSON."""
     schedule: Schedule | None = None
     """The optimizer's schedule as the run began with it."""
@@ -98,7 +99,7 @@ class RunState:
         """
         tensors: dict[str, Array] = {}
         training = {
-            "run": self.run,
+            "run": self.arguments,
             "environment": environment(),
             "progress": {
                 "epoch": self.progress.epoch,
@@ -113,7 +114,7 @@ class RunState:
             ],
         }
         tensors["sums"] = np.array([*self.progress.sums, self.progress.last_lr], np.float64)
-        tensors["good"] = self.good
+        tensors["good"] = self.last_finite_parameters
         for index, (h, c) in enumerate(self.feed.states):
             tensors.update({f"state.{index}.h": h, f"state.{index}.c": c})
         tensors.update({f"history.{name}": np.array(v, np.float64) for name, v in self.history.history.items()})
@@ -133,11 +134,11 @@ class RunState:
         return schedule.lr
 
 
-class Saved:
-    """A run as a file has it, on its way into a run that goes on."""
+class SavedRun:
+    """A run as a file holds it, to be continued."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        tensors, config = serialization.load(path)
+        tensors, config = safetensors.load(path)
         self._path = os.fspath(path)
         self._tensors = {name[len(PREFIX) :]: value for name, value in tensors.items() if name.startswith(PREFIX)}
         self._of_model = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
@@ -157,17 +158,17 @@ class Saved:
         sums = self._vector("sums", 5).tolist()
         epoch, batch = (_checks.count(name, progress[name], least) for name, least in (("epoch", 1), ("batch", 0)))
         self.progress = Progress(epoch, batch, sums[:4], sums[4], bool(progress["stopped"]))
-        self.run: dict[str, Any] = dict(training["run"])
-        self.epochs = _checks.count("epochs", self.run["epochs"])
+        self.arguments: dict[str, Any] = dict(training["run"])
+        self.epochs = _checks.count("epochs", self.arguments["epochs"])
         self.environment: dict[str, Any] = dict(training["environment"])
         self._optimizer: dict[str, Any] = dict(_decoded(training["optimizer"], self._tensors))
         start = _checks.count("start", self._optimizer["start"], least=0)
         self._updates = _checks.count("iterations", self._optimizer["iterations"], least=start) - start
         if self._updates + start > _MOST or _checks.count("steps", self._config["steps"], least=0) > _MOST:
-            raise ValueError("nobody has made so many updates")
+            raise ValueError(f"implausible number of updates: {self._updates + start}")
         self._lr = None if training["lr"] is None else _checks.non_negative("lr", training["lr"])
         self._callbacks = [(str(name), dict(_decoded(state, self._tensors))) for name, state in training["callbacks"]]
-        self.history = {name: self._vector(f"history.{name}").tolist() for name in self.run["names"]}
+        self.history = {name: self._vector(f"history.{name}").tolist() for name in self.arguments["names"]}
         if {len(values) for values in self.history.values()} != {epoch - 1}:
             raise ValueError("the record of the epochs has not as many values as there are epochs")
 
@@ -181,17 +182,17 @@ class Saved:
 
     def check(self, state: RunState) -> None:
         """ValueError unless the run that is to go on is the one of the file; nothing has changed then."""
-        for name, was, now in _differences(self.run, json.loads(json.dumps(state.run))):
+        for name, was, now in _differences(self.arguments, json.loads(json.dumps(state.arguments))):
             if name != "epochs":
                 raise ValueError(self._refusal(name, was, now))
-        if state.run["epochs"] < self.progress.epoch - 1:
+        if state.arguments["epochs"] < self.progress.epoch - 1:
             raise ValueError(
                 f"{self._path}: the run has had {self.progress.epoch - 1} epochs already, got epochs="
-                f"{state.run['epochs']}"
+                f"{state.arguments['epochs']}"
             )
-        if state.run["epochs"] != self.epochs:
+        if state.arguments["epochs"] != self.epochs:
             self._check_rates(state)
-        layout = (state.good.shape, state.good.dtype)
+        layout = (state.last_finite_parameters.shape, state.last_finite_parameters.dtype)
         vectors = [self._tensors.get("good"), *(one for one in self._optimizer.values() if isinstance(one, np.ndarray))]
         layouts = [None if one is None else (one.shape, one.dtype) for one in vectors]
         known, found = (
@@ -223,15 +224,15 @@ class Saved:
 
     def _check_rates(self, state: RunState) -> None:
         """A run may be made longer if all its rates so far would have been the same."""
-        done, per_epoch = self._updates, state.run["steps_per_epoch"]
+        done, per_epoch = self._updates, state.arguments["steps_per_epoch"]
         before, now = (
-            state.optimizer.schedule.bind(per_epoch, epochs) for epochs in (self.epochs, state.run["epochs"])
+            state.optimizer.schedule.bind(per_epoch, epochs) for epochs in (self.epochs, state.arguments["epochs"])
         )
         steps = np.unique(np.linspace(0, max(done - 1, 0), _RATES).astype(int))[: max(done, 0)]
         if any(before(int(step)) != now(int(step)) for step in steps):
             raise ValueError(
                 f"{self._path}: the run was begun with epochs={self.epochs}, and its learning rates "
-                f"({state.optimizer.schedule!r}) depend on it, got epochs={state.run['epochs']}: give the same "
+                f"({state.optimizer.schedule!r}) depend on it, got epochs={state.arguments['epochs']}: give the same "
                 "number, or load the model by fl.load and begin a new run"
             )
 
@@ -286,9 +287,9 @@ class Saved:
     def restore_weights(self, state: RunState) -> None:
         """Brings model and series to where the file has them."""
         state.model.restore(self._of_model, self._config)
-        np.copyto(state.good, self._tensors["good"])
+        np.copyto(state.last_finite_parameters, self._tensors["good"])
         if state.feed.steps and self.progress.batch:
-            state.feed.go_on_from(state.feed.checked_states(self._states()))
+            state.feed.continue_from(state.feed.checked_states(self._states()))
 
 
 def environment() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import fastlstm as fl
-from fastlstm.training.run_state import Saved
+from fastlstm.training.run_state import SavedRun
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 
@@ -57,7 +57,7 @@ history = model.fit(
 result = hashlib.sha256()
 for part in (model.flat_parameters, *(np.asarray(v) for v in optimizer.state_dict().values())):
     result.update(np.ascontiguousarray(part).data)
-result.update(json.dumps([history.history, optimizer.lr, stopping.best_epoch, model._steps]).encode())
+result.update(json.dumps([history.history, optimizer.lr, stopping.best_epoch, model.network.passes]).encode())
 print(json.dumps({"digest": result.hexdigest(), "epochs": history.epochs, "calls": globals().get("calls", 0)}))
 """
 
@@ -81,7 +81,7 @@ def check_newest(folder: Path, pattern: str) -> None:
     """The newest file is whole, and a model."""
     newest = fl.Checkpoint(folder / pattern, keep=3 if "{" in pattern else 1).newest()
     if newest is not None:
-        Saved(newest)
+        SavedRun(newest)
         fl.load(newest)
 
 
@@ -91,7 +91,7 @@ def check_folder(folder: Path, pattern: str) -> None:
     assert all(file.endswith(".safetensors") and not file.startswith(".") for file in files)
     assert len(files) == (3 if "{" in pattern else 1)
     for file in files:
-        Saved(folder / file)
+        SavedRun(folder / file)
 
 
 PATTERNS = ("run.safetensors", "run-{epoch:03d}-{batch:03d}.safetensors")

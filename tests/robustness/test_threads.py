@@ -169,7 +169,7 @@ threads = fl.get_num_threads
 assert threads() == 4
 with threadpool_limits(2):
     assert threads() == 2
-    assert "threadpoolctl" in fl.config.config()["threads_source"]
+    assert "threadpoolctl" in fl.runtime.config.config()["threads_source"]
     limited = digest(None)
     with threadpool_limits(1, user_api="openmp"):
         assert threads() == 1
@@ -212,7 +212,7 @@ print("done")
 # --- processors
 
 
-DEFAULT = "print(fl.get_num_threads(), fl.config.config()['threads_source'])"
+DEFAULT = "print(fl.get_num_threads(), fl.runtime.config.config()['threads_source'])"
 
 
 def default_threads(folder: Path, *command: str, **environment: str) -> str:

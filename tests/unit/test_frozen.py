@@ -71,8 +71,8 @@ def test_states_and_empty_batches() -> None:
     rng = np.random.default_rng(1)
     x, state = rng.standard_normal((2, 3, 4)).astype("f4"), tuple(rng.standard_normal((2, 1, 2, 17)).astype("f4"))
     for _ in range(2):
-        frozen._forward(np.zeros((1, 3, 4), "f4"), np.array([0]), False)
-        frozen._forward(np.zeros((0, 3, 4), "f4"), None, False)
+        frozen.network.forward(np.zeros((1, 3, 4), "f4"), np.array([0]), False)
+        frozen.network.forward(np.zeros((0, 3, 4), "f4"), None, False)
         out, [(h, c)] = frozen.forward(x, state=state, return_state=True)
         expected, [(h1, c1)] = plain.forward(x, state=state, return_state=True)
         np.testing.assert_array_equal(out, expected)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._checks import flag, shown
+from ..._checks import as_bool, short_repr
 from ..._checks import path as checked_path
 from ...layers import Activation, Embedding, Layer
 from ...losses import get_loss
@@ -93,7 +93,7 @@ def from_keras(
     >>> model = fl.from_keras("model.keras")  # doctest: +SKIP
     >>> model.predict(X)  # doctest: +SKIP
     """
-    name, logits = checked_path(path), flag("logits", logits)
+    name, logits = checked_path(path), as_bool("logits", logits)
     text = _described_by(config)
     try:
         return _model(open_source(name), text, logits, dtype, seed)
@@ -111,7 +111,9 @@ def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> 
         name = checked_path(config)
         with open(name, "rb") as file:
             return json_object(file.read(), f"config {name!r}")
-    raise TypeError(f"config must be what model.to_json() gives, or the path of a file with it, got {shown(config)}")
+    raise TypeError(
+        f"config must be what model.to_json() gives, or the path of a file with it, got {short_repr(config)}"
+    )
 
 
 def _model(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ... import layers as layer_types
-from ..._checks import flag, float_type
+from ..._checks import as_bool, float_type
 from ..._version import __version__
 from ...activations import Activation, as_activation
 from ...data import Standardizer
 from ...layers import LSTM, Dense, Embedding, Layer
+from ...protocols import InferenceModel
 from .. import atomic
 from .graph.elementwise import ACTIVATION_OPERATORS
 from .graph.layer import OnnxGraph
@@ -23,9 +24,6 @@ from .graph.lstm import ACTIVATION_NAMES, GATES, PEEPHOLES, TAKES_ALPHA, TAKES_B
 from .graph.nodes import Node
 from .graph.tensors import ELEMENT_TYPES
 from .read.reader import import_onnx
-
-if TYPE_CHECKING:
-    from ...model import Model
 
 __all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx"]
 
@@ -36,24 +34,24 @@ OPSET, IR_VERSION = 17, 8
 
 
 def save_onnx(
-    model: Model, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
+    model: InferenceModel, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
 ) -> None:
     """The work of `Model.to_onnx`."""
     atomic.write(path, [model_proto(model, with_lengths=with_lengths, dtype=dtype).SerializeToString()])
 
 
-def model_proto(model: Model, *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32") -> Any:
+def model_proto(model: InferenceModel, *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32") -> Any:
     """The ``onnx.ModelProto`` of a model; the arguments are those of `Model.to_onnx`."""
     onnx = import_onnx()
-    model._require_built()
-    writer = _Writer(onnx, model, flag("with_lengths", with_lengths), float_type(dtype))
+    model.network.require_built()
+    writer = _Writer(onnx, model, as_bool("with_lengths", with_lengths), float_type(dtype))
     return writer.finished()
 
 
 class _Writer:
     """One model on its way into a graph. The signal is the name of a value, (time, batch, features) after an LSTM."""
 
-    def __init__(self, onnx: Any, model: Model, with_lengths: bool, dtype: np.dtype[Any]) -> None:
+    def __init__(self, onnx: Any, model: InferenceModel, with_lengths: bool, dtype: np.dtype[Any]) -> None:
         self.onnx, self.model, self.dtype = onnx, model, dtype
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
@@ -61,7 +59,7 @@ class _Writer:
         """Which layer is being written; part of the names."""
         self.time_major = False
         self.per_step = True
-        self.features = model.input_size or 0
+        self.features = model.network.input_size or 0
         self.opset = OPSET
         self.lengths = "lengths" if with_lengths else ""
         self._batch = ""
@@ -123,26 +121,28 @@ class _Writer:
         model, helper = self.model, self.onnx.helper
         element = helper.np_dtype_to_tensor_dtype(self.dtype)
         shape: list[Any] = ["batch", "time"]
-        if model.takes_tokens:
+        if model.network.takes_tokens:
             data = helper.make_tensor_value_info("x", self.onnx.TensorProto.INT64, shape)
         else:
-            data = helper.make_tensor_value_info("x", element, [*shape, model.input_size])
+            data = helper.make_tensor_value_info("x", element, [*shape, model.network.input_size])
         signal = "x"
         if model.scaler is not None:
             signal = self._scaled(signal, model.scaler, "scaler", "scaler")
-        for index, layer in enumerate(model.layers):
+        for index, layer in enumerate(model.network.layers):
             self.place = f"{index}_{type(layer).__name__}"
             signal = self._layer(index, layer, signal)
         self.place = "output"
         if model.target_scaler is not None:
             signal = self._unscaled(signal, model.target_scaler)
         if self.per_step:
-            if self.lengths and not isinstance(model.layers[0], OnnxGraph):
+            if self.lengths and not isinstance(model.network.layers[0], OnnxGraph):
                 signal = self.masked(signal, 0.0)
             if self.time_major:
                 signal = self.add("Transpose", [signal], perm=[1, 0, 2])
         self.add("Identity", [signal], ["y"])
-        out = helper.make_tensor_value_info("y", element, [*(shape if self.per_step else shape[:1]), model.output_size])
+        out = helper.make_tensor_value_info(
+            "y", element, [*(shape if self.per_step else shape[:1]), model.network.output_size]
+        )
         inputs = [data]
         if self.lengths:
             inputs.append(helper.make_tensor_value_info("lengths", self.onnx.TensorProto.INT32, ["batch"]))
@@ -389,7 +389,7 @@ class _Writer:
 
     def _graph(self, index: int, layer: OnnxGraph, signal: str) -> str:
         """The nodes that the layer came from, between those that turn the axes."""
-        if len(self.model.layers) > 1:
+        if len(self.model.network.layers) > 1:
             raise ValueError(f"layer {index}, {layer!r}, can be written only as the model's one layer")
         if self.lengths and layer.lengths_input is None:
             raise ValueError(f"layer {index}, {layer!r}, has no input for the lengths: leave with_lengths out")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...optimizers import Optimizer
+from ...protocols import CallbackModel
 from ..history import History
-
-if TYPE_CHECKING:
-    from ...model import Model
 
 
 class Callback:
@@ -24,7 +22,7 @@ class Callback:
     Attributes
     ----------
     model : Model
-        The model in training.
+        The model in training; `fastlstm.protocols.CallbackModel` has what a callback may use of it.
     optimizer : Optimizer
         Its optimizer; set ``self.optimizer.lr`` to change the learning rate.
     history : History
@@ -35,14 +33,16 @@ class Callback:
         Set it to True to end the training.
     """
 
-    model: Model
+    model: CallbackModel
     optimizer: Optimizer
     history: History
     epochs: int
     steps_per_epoch: int
     stop_training: bool = False
 
-    def attach(self, model: Model, optimizer: Optimizer, history: History, epochs: int, steps_per_epoch: int) -> None:
+    def attach(
+        self, model: CallbackModel, optimizer: Optimizer, history: History, epochs: int, steps_per_epoch: int
+    ) -> None:
         """Make the run known to the callback; `fit` calls this before anything else."""
         self.model = model
         self.optimizer = optimizer

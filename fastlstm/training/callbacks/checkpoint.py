@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ... import _checks
-from ...formats import atomic
-from ...formats import safetensors as serialization
+from ...formats import atomic, safetensors
 from ..history import History
-from ..run_state import RunState, Saved
+from ..run_state import RunState, SavedRun
 from .base import Callback
 
 __all__ = ["Checkpoint", "CheckpointError", "find_saved"]
@@ -173,7 +172,7 @@ class Checkpoint(Callback):
         file = str(path.parent / path.name.format(epoch=epoch, batch=batch))
         self._updates = 0
         try:
-            serialization.save(file, *self._state.saved())
+            safetensors.save(file, *self._state.saved())
         except OSError as error:
             self._time = time.monotonic()
             self.failures += 1
@@ -194,7 +193,7 @@ class Checkpoint(Callback):
             Path(self._files.pop(0)).unlink(missing_ok=True)
 
 
-def find_saved(resume: str | os.PathLike[str] | bool | None, callbacks: Iterable[Callback]) -> Saved | None:
+def find_saved(resume: str | os.PathLike[str] | bool | None, callbacks: Iterable[Callback]) -> SavedRun | None:
     """The run to go on with, as `fit` is told by `resume`; None if one is to begin.
 
     Raises
@@ -219,7 +218,7 @@ def find_saved(resume: str | os.PathLike[str] | bool | None, callbacks: Iterable
     else:
         raise TypeError(f"resume must be the path of a checkpoint, True, False or None, got {resume!r}")
     atomic.remove_leftovers(Path(path).parent)
-    return Saved(path)
+    return SavedRun(path)
 
 
 def _pattern(name: str) -> re.Pattern[str]:

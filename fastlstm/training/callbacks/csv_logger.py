@@ -27,7 +27,7 @@ class CSVLogger(Callback):
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         self.path = _checks.path(path)
-        self.append = _checks.flag("append", append)
+        self.append = _checks.as_bool("append", append)
         self._file: TextIO | None = None
 
     def on_train_begin(self) -> None:

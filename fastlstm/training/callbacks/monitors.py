@@ -27,7 +27,7 @@ class _Monitor(Callback):
 
     def __init__(self, monitor: str, min_delta: float, mode: Mode) -> None:
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor must be a text such as 'val_loss', got {_checks.shown(monitor)}")
+            raise TypeError(f"monitor must be a text such as 'val_loss', got {_checks.short_repr(monitor)}")
         self.monitor = monitor
         self.min_delta = _checks.non_negative("min_delta", min_delta)
         self.mode = _checks.one_of("mode", mode, ("auto", "min", "max"))
@@ -112,7 +112,7 @@ class EarlyStopping(_Monitor):
         super().__init__(monitor, min_delta, mode)
         self.patience = _checks.count("patience", patience)
         self.start_from_epoch = _checks.count("start_from_epoch", start_from_epoch)
-        self.restore_best = _checks.flag("restore_best", restore_best)
+        self.restore_best = _checks.as_bool("restore_best", restore_best)
         self._forget()
 
     def _forget(self) -> None:
@@ -196,7 +196,7 @@ class ModelCheckpoint(_Monitor):
     ) -> None:
         super().__init__(monitor, 0.0, mode)
         self.path = _checks.path(path)
-        self.save_best_only = _checks.flag("save_best_only", save_best_only)
+        self.save_best_only = _checks.as_bool("save_best_only", save_best_only)
 
     def on_train_begin(self) -> None:
         if self.save_best_only:

@@ -124,7 +124,7 @@ def weights(model: fl.Model) -> list[bytes]:
 
 def from_the_first(model: fl.Model) -> fl.Model:
     """The model with its passes counted anew, for a pass that was complete before the failure drew its masks."""
-    model._steps = 0
+    model.network.passes = 0
     return model
 
 

@@ -69,7 +69,7 @@ def test_data_sets_cannot_be_rebound_and_are_fresh():
 
 
 def test_files_are_small_and_attributed():
-    folder = resources.files("fastlstm.datasets")
+    folder = resources.files("fastlstm.data.datasets")
     attribution = folder.joinpath("ATTRIBUTION.md").read_text(encoding="utf-8")
     files = [entry for entry in folder.iterdir() if entry.name.endswith(".npz")]
     assert len(files) == 2

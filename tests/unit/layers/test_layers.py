@@ -38,9 +38,9 @@ def loss_of(
     model: fl.Model, x: np.ndarray, lengths: np.ndarray | None, state: list[Any], weights: list[np.ndarray]
 ) -> float:
     """A random linear function of the output and the final states, with fixed dropout masks."""
-    steps = model._steps
+    steps = model.network.passes
     out, states = model.forward(x, lengths, state=state, training=True, return_state=True)
-    model._steps = steps
+    model.network.passes = steps
     if lengths is not None and model.per_step:
         out = out * (np.arange(out.shape[1]) < lengths[:, None])[:, :, None]
     parts = [out, *(part for pair in states for part in pair)]
@@ -61,13 +61,13 @@ def test_gradients_by_finite_differences(name: str, variable: bool) -> None:
     out, states = model.forward(x, lengths, state=state, training=True, return_state=True)
     weights = [rng.standard_normal(part.shape) for part in (out, *(part for pair in states for part in pair))]
 
-    model._steps -= 1
-    steps = model._steps
+    model.network.passes -= 1
+    steps = model.network.passes
     model.forward(x, lengths, state=state, training=True)
     model.zero_grad()
     d_states = [(weights[1 + 2 * k], weights[2 + 2 * k]) for k in range(len(lstms))]
     dx, d_initial = model.backward(weights[0], d_states, return_d_state=True)
-    model._steps = steps
+    model.network.passes = steps
 
     def f() -> float:
         return loss_of(model, x, lengths, state, weights)
@@ -146,17 +146,17 @@ def test_dropout_masks() -> None:
     x = np.ones((20, 10, 200), np.float32)
     outs = []
     for n_threads in (1, 2):
-        model._steps = 0
-        model._forward(x, None, True, n_threads)
-        outs.append(model._tape(True).layers[0].buffers.get("y", x.shape, np.float32).copy())
+        model.network.passes = 0
+        model.network.forward(x, None, True, n_threads)
+        outs.append(model.network.context(True).layers[0].buffers.get("y", x.shape, np.float32).copy())
     np.testing.assert_array_equal(*outs)
     assert set(np.unique(outs[0])) == {np.float32(0), np.float32(1 / 0.75)}
     # 40,000 draws: 5 standard deviations are 0.011.
     assert abs((outs[0] == 0).mean() - 0.25) < 0.011
-    model._forward(x, None, True)
-    again = model._tape(True).layers[0].buffers.get("y", x.shape, np.float32)
+    model.network.forward(x, None, True)
+    again = model.network.context(True).layers[0].buffers.get("y", x.shape, np.float32)
     assert (outs[0] != again).any(), "each step draws new masks"
-    assert model._tape(False) is not model._tape(True)
+    assert model.network.context(False) is not model.network.context(True)
     assert dropout.get_config() == {"p": 0.25, "per_series": False}
 
 

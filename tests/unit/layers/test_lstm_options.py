@@ -200,7 +200,7 @@ def test_random_combinations_by_finite_differences(seed: int) -> None:
         counts = (np.arange(time) < lengths[:, None])[:, :, None]
 
     def run() -> tuple[Any, Any]:
-        model._steps = 7  # the same dropout masks each time
+        model.network.passes = 7  # the same dropout masks each time
         return model.forward(x, lengths, state=state, training=True, return_state=True)
 
     out, [(hn, cn)] = run()
@@ -232,9 +232,9 @@ def test_checkpoints_and_threads_leave_every_bit(name: str) -> None:
     results = []
     for n_threads, every in ((1, None), (2, None), (5, None), (2, 8)):
         model = model_of("float32", inputs=5, hidden=19, **{"return_sequences": True, **LAYERS[name]})
-        model._steps = 3
+        model.network.passes = 3
         out = model.forward(x, lengths, training=True, n_threads=n_threads, checkpoint_every=every)
-        tape = model._tape(True)
+        tape = model.network.context(True)
         tape.n_threads = n_threads
         d_out = np.cos(np.arange(out.size, dtype="f4")).reshape(out.shape)
         dx = model.backward(d_out)

@@ -120,7 +120,7 @@ def test_a_mask_is_of_one_pass() -> None:
     model = fl.Model(layers, input_size=3, dtype="float64")
     x = np.random.default_rng(0).standard_normal((4, 6, 3))
     first = model.predict(x)
-    mask = model._tape(False).mask
+    mask = model.network.context(False).mask
     assert mask is not None and mask.any() and not mask.all()
     assert np.array_equal(model.predict(x), first)
 

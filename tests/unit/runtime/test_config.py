@@ -198,7 +198,7 @@ def test_fastlstm_num_threads_takes_no_list(monkeypatch):
     ],
 )
 def test_environment_of_a_new_process(tmp_path, name, text, expected):
-    code = "from fastlstm.config import config; c = config(); print(c['threads'], c['threads_source'])"
+    code = "from fastlstm.runtime.config import config; c = config(); print(c['threads'], c['threads_source'])"
     environment = {**os.environ, name: text}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.strip() == expected, done.stderr

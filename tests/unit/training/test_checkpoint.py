@@ -105,7 +105,7 @@ class Case:
         )
         end = {
             "weights": model.flat_parameters.tobytes(),
-            "passes": model._steps,
+            "passes": model.network.passes,
             "classes": model.classes,
             "history": {name: np.array(values).tobytes() for name, values in history.history.items()},
             "optimizer": {k: np.asarray(v).tobytes() for k, v in optimizer.state_dict().items()},

@@ -11,9 +11,10 @@ from helpers import relative_error
 
 import fastlstm as fl
 from fastlstm import reference
+from fastlstm.data.cases import Cases
 from fastlstm.data.sequences import as_sequences
-from fastlstm.inference.evaluation import Cases, checked_cases
-from fastlstm.inference.feeding import Feed, count_pieces
+from fastlstm.inference.feeding import Feed, count_segments
+from fastlstm.inference.inputs import checked_cases
 
 
 class Recorder(fl.SGD):
@@ -127,7 +128,7 @@ def test_states_and_outputs_are_those_of_the_whole(steps: int, training: bool) -
     whole, [(h, c)] = model.forward(X, lengths, return_state=True)
     feed = Feed(model, cases_of(model, X, y, lengths), steps, training=training, n_threads=2)
     alive, start, got = np.arange(6), 0, np.zeros_like(whole)
-    for piece in feed.pieces([slice(0, 6)]):
+    for piece in feed.segments([slice(0, 6)]):
         alive = alive if piece.rows is None else alive[piece.rows]
         out = feed.forward(piece)
         got[alive, start : start + steps] = out
@@ -145,7 +146,7 @@ def test_every_batch_begins_anew() -> None:
     X, y, _ = problem()
     model = model_of(dropout=0.0)
     feed = Feed(model, cases_of(model, X, y), 8, training=False)
-    outs = [feed.forward(piece).copy() for piece in feed.pieces([slice(0, 2), np.array([5, 3])])]
+    outs = [feed.forward(piece).copy() for piece in feed.segments([slice(0, 2), np.array([5, 3])])]
     assert len(outs) == 6
     np.testing.assert_array_equal(np.concatenate(outs[:3], axis=1), model.forward(X[:2]))
     np.testing.assert_array_equal(np.concatenate(outs[3:], axis=1), model.forward(X[[5, 3]]))
@@ -183,7 +184,7 @@ def test_pieces_are_cut_like_this() -> None:
     model = model_of()
     cases = Cases(as_sequences(X, lengths), cases_of(model, X, y, lengths).targets, weight)
     chosen = np.array([3, 0, 1])  # of 3, 20 and 9 steps
-    first, second, third = Feed(model, cases, 8, training=False).pieces([chosen])
+    first, second, third = Feed(model, cases, 8, training=False).segments([chosen])
     assert first.rows is None and first.lengths is not None and list(first.lengths) == [3, 8, 8]
     np.testing.assert_array_equal(first.x, X[chosen, :8])
     assert list(second.rows) == [1, 2] and list(second.lengths) == [8, 1]  # type: ignore[arg-type]
@@ -192,9 +193,9 @@ def test_pieces_are_cut_like_this() -> None:
     assert list(third.rows) == [0] and third.lengths is None  # type: ignore[arg-type]
     np.testing.assert_array_equal(third.x, X[[0], 16:])
     np.testing.assert_array_equal(third.y, y[[0], 16:])
-    assert count_pieces(cases.inputs, [chosen, slice(3, 4)], 8) == 4
-    assert count_pieces(as_sequences(X), [chosen, slice(3, 4)], 8) == 6
-    assert count_pieces(as_sequences(X), [chosen, slice(3, 4)], 0) == 2
+    assert count_segments(cases.inputs, [chosen, slice(3, 4)], 8) == 4
+    assert count_segments(as_sequences(X), [chosen, slice(3, 4)], 8) == 6
+    assert count_segments(as_sequences(X), [chosen, slice(3, 4)], 0) == 2
 
 
 def test_the_state_carries_what_the_gradient_does_not() -> None:
@@ -217,7 +218,7 @@ def test_validation_equals_evaluate() -> None:
     class Watch(fl.Callback):
         def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
             # The last piece of 20 steps in sevens: validation takes no more memory than training.
-            assert self.model._tape(False).out_shape[1] == 6
+            assert self.model.network.context(False).out_shape[1] == 6
 
     model = model_of()
     model.scaler, model.target_scaler = fl.Standardizer(), fl.Standardizer()
@@ -269,7 +270,7 @@ def test_callbacks_count_pieces(tmp_path: Path) -> None:
             # Whatever a callback does to the model, the next piece goes on from the last.
             self.model.predict(X)
             self.model.forward(X[:2], training=True)
-            self.model._steps -= 1
+            self.model.network.passes -= 1
             self.stop_training = (self.epoch, batch) == (3, 2)
 
     watch = Watch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -9,22 +10,38 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import fastlstm as fl
 from fastlstm.data import Standardizer, windows
 from fastlstm.data.sequences import Sequences
+from fastlstm.inference.evaluate import evaluate
+from fastlstm.inference.predict import predict
 from fastlstm.losses import MSE, CrossEntropy, Loss, Quantile
 from fastlstm.optimizers import SGD, Adam
 from fastlstm.schedules import CosineLR
 from fastlstm.training.callbacks import Callback, EarlyStopping
-from fastlstm.training.loop import TrainingDiverged, evaluate, fit, predict
+from fastlstm.training.loop import TrainingDiverged, fit
+from fastlstm.training.settings import Settings
 
 Array = NDArray[Any]
 
 
+class Flat:
+    """Stands in for `fastlstm.parameters.Parameters`."""
+
+    def __init__(self, flat: Array) -> None:
+        self.flat = flat
+        self.flat_gradients = np.zeros_like(flat)
+
+    def zero_gradients(self) -> None:
+        self.flat_gradients[:] = 0
+
+
 class Linear:
-    """``x W' + b`` of the last valid step, or of every step: the interface of a model that training uses."""
+    """``x W' + b`` of the last valid step, or of every step: stands in for a model and for its network."""
 
     takes_tokens = False
-    _steps = 0
+    passes = 0
+    parameters: Flat
 
     def __init__(
         self,
@@ -35,6 +52,7 @@ class Linear:
         scaler: Standardizer | None = None,
         target_scaler: Standardizer | None = None,
     ) -> None:
+        self.network = self
         self.output_size = output_size
         self.per_step = per_step
         self.dtype = np.dtype(dtype)
@@ -45,22 +63,28 @@ class Linear:
         self.loss: Loss | None = None
         self.batches: list[Array] = []  # the inputs of every training step
 
-    def _build_from(self, seq: Sequences) -> None:
-        if isinstance(seq, Sequences):
-            seq.check_finite(self.dtype)
-        if hasattr(self, "flat_parameters"):
+    def build(self, features: int) -> None:
+        if hasattr(self, "parameters"):
             return
-        size = self.output_size * (seq.features + 1)
-        self.flat_parameters = np.random.default_rng(self.seed).normal(scale=0.1, size=size).astype(self.dtype)
-        self.flat_gradients = np.zeros_like(self.flat_parameters)
+        size = self.output_size * (features + 1)
+        self.parameters = Flat(np.random.default_rng(self.seed).normal(scale=0.1, size=size).astype(self.dtype))
 
-    def _views(self, flat: Array) -> tuple[Array, Array]:
+    def build_for(self, seq: Sequences) -> None:
+        seq.check_finite(self.dtype)
+        self.build(seq.features)
+
+    @property
+    def flat_parameters(self) -> Array:
+        return self.parameters.flat
+
+    @property
+    def flat_gradients(self) -> Array:
+        return self.parameters.flat_gradients
+
+    def views(self, flat: Array) -> tuple[Array, Array]:
         return flat[: -self.output_size].reshape(self.output_size, -1), flat[-self.output_size :]
 
-    def zero_grad(self) -> None:
-        self.flat_gradients[:] = 0
-
-    def _forward(
+    def forward(
         self,
         x: Array,
         lengths: Array | None,
@@ -71,11 +95,11 @@ class Linear:
         if training:
             self.batches.append(x.copy())
         self._x = x if self.per_step else x[np.arange(len(x)), -1 if lengths is None else lengths - 1]
-        weight, bias = self._views(self.flat_parameters)
+        weight, bias = self.views(self.flat_parameters)
         return self._x @ weight.T + bias
 
-    def _backward(self, d_out: Array) -> None:
-        weight, bias = self._views(self.flat_gradients)
+    def backward(self, d_out: Array) -> None:
+        weight, bias = self.views(self.flat_gradients)
         used = np.where(d_out.any(-1, keepdims=True), self._x, 0)  # padding may hold anything
         weight += np.tensordot(d_out, used, axes=(tuple(range(d_out.ndim - 1)),) * 2)
         bias += d_out.reshape(-1, self.output_size).sum(0)
@@ -96,8 +120,17 @@ def regression(n: int = 60, outputs: int = 2) -> tuple[Array, Array]:
     return X, X[:, -1] @ rng.normal(size=(3, outputs)) + 0.1 * rng.normal(size=(n, outputs))
 
 
+DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(fl.Model.fit).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+}
+
+
 def train(model: Any, X: Any, y: Any, **arguments: Any) -> Any:
-    return fit(model, X, y, **{"optimizer": SGD(lr=0.1), "epochs": 3, "verbose": 0, **arguments})
+    given = {**DEFAULTS, "optimizer": SGD(lr=0.1), "epochs": 3, "verbose": 0, **arguments}
+    data = {name: given.pop(name) for name in ("lengths", "sample_weight", "validation_data")}
+    return fit(model, X, y, Settings.checked(model.seed, **given), **data)
 
 
 # ---------------------------------------------------------------------------------------------- learning
@@ -126,20 +159,15 @@ def test_fit_learns_and_evaluate_and_predict_agree_with_it() -> None:
 def test_one_full_batch_is_one_step_of_gradient_descent() -> None:
     X, y = regression()
     model: Any = Linear(2)
-    model._build_from(_Features(3))
-    weight, bias = (view.copy() for view in model._views(model.flat_parameters))
+    model.build(3)
+    weight, bias = (view.copy() for view in model.views(model.flat_parameters))
     error = X[:, -1] @ weight.T + bias - y
     history = train(model, X, y, loss="mse", epochs=1, batch_size=60)
-    new_weight, new_bias = model._views(model.flat_parameters)
+    new_weight, new_bias = model.views(model.flat_parameters)
     np.testing.assert_allclose(new_weight, weight - 0.1 * error.T @ X[:, -1] / 60, rtol=1e-12)
     np.testing.assert_allclose(new_bias, bias - 0.1 * error.mean(0), rtol=1e-12)
     assert history.history["loss"][0] == pytest.approx((error**2).mean(), rel=1e-12)
     assert history.history["mae"][0] == pytest.approx(np.abs(error).mean(), rel=1e-12)
-
-
-class _Features:
-    def __init__(self, features: int) -> None:
-        self.features = features
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -474,7 +502,7 @@ def unchanged(call: Any, model: Any, error: type[Exception], match: str) -> None
 def test_values_that_are_not_finite_are_refused_before_any_weight_changes(bad: float) -> None:
     X, y = regression()
     model: Any = Linear(2, scaler=Standardizer(), target_scaler=Standardizer())
-    model._build_from(_Features(3))
+    model.build(3)
     bad_X, bad_y = X.copy(), y.copy()
     bad_X[41, 2, 1] = bad
     bad_y[17, 1] = bad
@@ -528,7 +556,7 @@ def test_wrong_arguments_are_refused_before_any_weight_changes(
 ) -> None:
     X, y = classification()
     model: Any = Linear(3)
-    model._build_from(_Features(3))
+    model.build(3)
     unchanged(lambda: train(model, X, **{"y": y, **arguments}), model, error, match)
 
 
@@ -606,14 +634,14 @@ def test_a_bad_update_is_undone_and_the_history_is_kept() -> None:
     callback = Watch(2, 2, ruin)
     model: Any = Linear(2)
     # The loss of batch 2 was the last finite one: the weights before its update are the last good ones.
-    forward = model._forward
+    forward = model.forward
 
     def spying(*arguments: Any) -> Array:
         if arguments[2] and np.isfinite(model.flat_parameters).all():
             callback.good = model.flat_parameters.copy()
         return np.asarray(forward(*arguments))
 
-    model._forward = spying
+    model.forward = spying
     with pytest.raises(TrainingDiverged, match="training loss became nan in epoch 2, batch 3") as caught:
         train(model, X, y, loss="mse", batch_size=15, callbacks=[callback])
     np.testing.assert_array_equal(model.flat_parameters, callback.expected)
@@ -634,12 +662,12 @@ def test_a_rate_far_too_large_leaves_weights_with_a_finite_loss() -> None:
 def test_a_bad_gradient_changes_no_weight() -> None:
     X, y = regression()
     model: Any = Linear(2)
-    model._build_from(_Features(3))
+    model.build(3)
 
     def backward(d_out: Array) -> None:
         model.flat_gradients[0] = np.inf
 
-    model._backward = backward
+    model.backward = backward
     unchanged(lambda: train(model, X, y, loss="mse"), model, TrainingDiverged, "epoch 1, batch 1, the gradient")
 
 

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...._checks import count
-from ....layers.base import Array, Layer, LayerTape, ParameterSpec, Signal, Tape
+from ...._typing import Array
+from ....layers.base import Layer, ParameterSpec, Signal
+from ....layers.context import LayerCache, PassContext
 from ....layers.registry import register
 from ....layers.stages import Stage
 from .nodes import Graph, graph_from_json, graph_to_json
@@ -112,27 +114,27 @@ class OnnxGraph(Layer):
     def stages(self) -> list[Stage]:
         raise TypeError(f"{self!r} cannot be expressed as stages: it is a graph of any ONNX operators")
 
-    def why_not_in_pieces(self) -> str:
+    def streaming_obstacle(self) -> str | None:
         return "is a graph of operators, any of which may read the whole series; use a model of ordinary layers"
 
-    def _constants(self, tape: Tape, mine: LayerTape) -> dict[str, Array]:
+    def _constants(self, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
         """The constants that are no parameters, in this model's floating-point type."""
-        kept: dict[str, Array] | None = mine.saved.get("constants")
+        kept: dict[str, Array] | None = cache.saved.get("constants")
         if kept is None:
-            kept = mine.saved["constants"] = {
-                name: value.astype(tape.dtype) if value.dtype.kind == "f" else value
+            kept = cache.saved["constants"] = {
+                name: value.astype(ctx.dtype) if value.dtype.kind == "f" else value
                 for name, value in self._graph.constants.items()
             }
         return kept
 
     def _run(
-        self, x: Array, lengths: Array | None, tape: Tape, mine: LayerTape, own_passes: bool
+        self, x: Array, lengths: Array | None, ctx: PassContext, cache: LayerCache, own_passes: bool
     ) -> tuple[Array, Record]:
         """The graph's output for cases of these lengths; None: all as long as x.
 
         A pass through a kernel keeps what its way back needs: runs that go back together need passes of their own.
         """
-        values = {**self._constants(tape, mine), **self.parameters}
+        values = {**self._constants(ctx, cache), **self.parameters}
         weights = sum(value.size for value in values.values())
         for one in self._graph.inputs:
             if one.name == self.lengths_input:
@@ -145,13 +147,13 @@ class OnnxGraph(Layer):
         run = Run(
             x.size,
             weights,
-            training=tape.training,
-            dtype=tape.dtype,
-            n_threads=tape.n_threads,
-            checkpoint_every=tape.checkpoint_every,
-            passes=None if own_passes else mine.saved.setdefault("passes", {}),
+            training=ctx.training,
+            dtype=ctx.dtype,
+            n_threads=ctx.n_threads,
+            checkpoint_every=ctx.checkpoint_every,
+            passes=None if own_passes else cache.saved.setdefault("passes", {}),
         )
-        wanted = [*self._shapes, self._data] if tape.training else []
+        wanted = [*self._shapes, self._data] if ctx.training else []
         outputs, record = self._program.forward(values, run, wanted)
         return outputs[0], record
 
@@ -169,36 +171,36 @@ class OnnxGraph(Layer):
             )
         return moved.reshape(shape)
 
-    def forward(self, x: Array, tape: Tape, mine: LayerTape) -> Array:
+    def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         batch, time = x.shape[:2]
-        lengths = tape.lengths
+        lengths = ctx.lengths
         alone = lengths is None or self.lengths_input is not None
         parts: list[_Part] = []
         if alone:
-            out, record = self._run(x, lengths, tape, mine, False)
-            y = np.ascontiguousarray(self._placed(out, batch, time), tape.dtype)
+            out, record = self._run(x, lengths, ctx, cache, False)
+            y = np.ascontiguousarray(self._placed(out, batch, time), ctx.dtype)
             parts.append(_Part(slice(None), time, record, out.shape))
         else:
             assert lengths is not None
             shape = (batch, self.output_size) if self.time_axis is None else (batch, time, self.output_size)
-            y = np.zeros(shape, tape.dtype)
+            y = np.zeros(shape, ctx.dtype)
             for steps in np.unique(lengths):
                 rows = np.flatnonzero(lengths == steps)
-                out, record = self._run(x[rows, :steps], None, tape, mine, tape.training)
+                out, record = self._run(x[rows, :steps], None, ctx, cache, ctx.training)
                 placed = self._placed(out, len(rows), int(steps))
                 if self.time_axis is None:
                     y[rows] = placed
                 else:
                     y[rows, :steps] = placed
                 parts.append(_Part(rows, int(steps), record, out.shape))
-        mine.saved["parts"] = parts if tape.training else []
-        mine.saved["shape"] = x.shape
+        cache.saved["parts"] = parts if ctx.training else []
+        cache.saved["shape"] = x.shape
         return y
 
-    def backward(self, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
-        dx = None if not need_dx or self.takes_tokens else np.zeros(mine.saved["shape"], tape.dtype)
+    def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
+        dx = None if not need_dx or self.takes_tokens else np.zeros(cache.saved["shape"], ctx.dtype)
         axes = [self.batch_axis, *([] if self.time_axis is None else [self.time_axis])]
-        for part in mine.saved["parts"]:
+        for part in cache.saved["parts"]:
             d = dy[part.rows] if self.time_axis is None else dy[part.rows, : part.steps]
             moved_shape = np.moveaxis(np.empty(part.out_shape, bool), axes, range(len(axes))).shape
             d = np.moveaxis(d.reshape(moved_shape), range(len(axes)), axes)
@@ -209,7 +211,7 @@ class OnnxGraph(Layer):
             if dx is not None and self._data in found:
                 of_x = found[self._data]
                 dx[part.rows, : part.steps] = of_x.swapaxes(0, 1) if self.time_major else of_x
-        mine.saved["parts"] = []
+        cache.saved["parts"] = []
         return dx
 
     def get_config(self) -> dict[str, Any]:

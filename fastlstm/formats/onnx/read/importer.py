@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...._checks import flag, float_type, shown
+from ...._checks import as_bool, float_type, short_repr
 from ....model import Model
 from ..graph.layer import OnnxGraph
 from ..graph.nodes import Graph, GraphInput, graph_to_json
@@ -76,13 +76,13 @@ def from_onnx(
     >>> model.predict(X)  # doctest: +SKIP
     """
     if time_major is not None:
-        time_major = flag("time_major", time_major)
+        time_major = as_bool("time_major", time_major)
     label = f"{os.fspath(source)}: " if isinstance(source, (str, os.PathLike)) else ""
     try:
         proto, folder = read_proto(source)
         names = [value.name for value in proto.graph.output]
         if output is not None and (not isinstance(output, str) or output not in names):
-            raise ValueError(f"output is {shown(output)}, expected one of {names}")
+            raise ValueError(f"output is {short_repr(output)}, expected one of {names}")
         graph = read_graph(proto, folder, [output] if output is not None else names[:1])
         return _model(graph, time_major, dtype, seed)
     except ValueError as error:

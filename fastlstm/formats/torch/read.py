@@ -1,4 +1,4 @@
-"""Weights from PyTorch and back to it, without importing it: objects of torch are known by the names of their types."""
+"""From a PyTorch module, state dict or file to a model, without importing torch: its objects are told by type names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._arrays import plain_array
-from .._checks import listed, shown
-from ..layers import LSTM, Activation, Dense, Dropout, Embedding, Layer
-from ..model import Model
-from . import safetensors as serialization
+from ..._arrays import as_array
+from ..._checks import as_list, short_repr
+from ...layers import LSTM, Activation, Dense, Dropout, Embedding, Layer
+from ...model import Model
+from .. import safetensors
 
-__all__ = ["from_torch", "to_torch_state_dict"]
+__all__ = ["from_torch"]
 
 Array = npt.NDArray[Any]
 
@@ -56,11 +56,6 @@ _FILE_DTYPES: dict[str, np.dtype[Any]] = {
 }
 _BFLOAT16 = "BF16"
 _FILE_DTYPES[_BFLOAT16] = np.dtype(np.uint16)  # NumPy has no such type: its bits are the upper half of a float32's
-_WITHOUT_COUNTERPART = (
-    "merge", "reverse", "residual", "learn_state", "peepholes", "coupled", "layer_norm", "gate_clip", "cell_clip",
-    "output_clip", "gate_activation", "cell_activation", "output_activation", "zoneout_h", "zoneout_c",
-)  # fmt: skip
-"""Options of an LSTM that change what it computes without dropout and that torch's has not."""
 _MAX_ORDERED = 7
 """Of so many layers all orders are tried, where the file does not tell theirs."""
 
@@ -169,45 +164,6 @@ def from_torch(
     return _model(parts, dtype, seed)
 
 
-def to_torch_state_dict(model: Model, prefixes: Sequence[str] | None = None) -> dict[str, Array]:
-    """The work of `Model.to_torch_state_dict`."""
-    for index, layer in enumerate(model.layers):
-        option = _option_of_its_own(layer)
-        if option:
-            raise ValueError(f"layer {index} has {option}, which no module of PyTorch has: its state dict says nothing")
-    holders = {index: layer for index, layer in enumerate(model.layers) if layer.parameters}
-    if prefixes is None:
-        alone = len(model.layers) == 1 and isinstance(model.layers[0], LSTM)
-        names = [""] if alone else [str(index) for index in holders]
-    else:
-        names = [prefixes] if isinstance(prefixes, str) else listed("prefixes", prefixes, "texts such as 'lstm'")
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError(f"prefixes must be texts such as 'lstm', got {prefixes!r}")
-        if len(names) != len(holders) or len(set(names)) != len(names):
-            raise ValueError(
-                f"prefixes must be {len(holders)} different names, one for each layer that has parameters, "
-                f"got {prefixes!r}"
-            )
-    return {
-        _joined(name, key): value.copy()
-        for name, layer in zip(names, holders.values(), strict=True)
-        for key, value in layer.parameters.items()
-    }
-
-
-def _option_of_its_own(layer: Layer) -> str:
-    """An option of a layer with which PyTorch's computes something else from the same weights; empty if there is none.
-
-    The names and shapes of the tensors would often fit all the same.
-    """
-    if not isinstance(layer, LSTM):
-        return ""
-    config, plain = layer.get_config(), LSTM(layer.hidden_size).get_config()
-    if layer.proj_size >= layer.hidden_size:
-        return f"proj_size={layer.proj_size}, which is not below hidden_size,"
-    return next((f"{name}={config[name]!r}" for name in _WITHOUT_COUNTERPART if config[name] != plain[name]), "")
-
-
 # ---------------------------------------------------------------------------------------------- tensors
 
 
@@ -231,7 +187,7 @@ def _array(name: Any, value: Any) -> Array:
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"{name!r} cannot be read as an array: {error}") from error
     elif hasattr(value, "__array__"):
-        array = plain_array(value, repr(name))
+        array = as_array(value, repr(name))
     else:
         raise TypeError(f"{name!r} is a {type(value).__name__}, expected a tensor or an array")
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
@@ -244,7 +200,7 @@ def _array(name: Any, value: Any) -> Array:
 
 def _file_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     """The tensors of a file."""
-    with serialization.opened(path, "a .safetensors file") as reader:
+    with safetensors.opened(path, "a .safetensors file") as reader:
         if reader.is_model:
             raise ValueError("Model.save wrote this file: read it with fl.load")
         tensors = reader.tensors(_FILE_DTYPES)
@@ -446,9 +402,9 @@ def _by_number(groups: list[list[_Part]]) -> tuple[list[list[_Part]], bool]:
 
 def _reordered(groups: list[list[_Part]], order: Sequence[str]) -> list[list[_Part]]:
     named = {group[0].name: group for group in groups}
-    names = [order] if isinstance(order, str) else listed("order", order, "names")
+    names = [order] if isinstance(order, str) else as_list("order", order, "names")
     if sorted(map(str, names)) != sorted(named):
-        raise ValueError(f"order must hold each of the names {list(named)} once, got {shown(order)}")
+        raise ValueError(f"order must hold each of the names {list(named)} once, got {short_repr(order)}")
     return [named[name] for name in names]
 
 

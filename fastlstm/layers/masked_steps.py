@@ -1,27 +1,23 @@
-"""How a layer that knows only series with padding at the end walks over the steps that a mask counts.
+"""The steps of a batch that a mask counts, moved together and back.
 
-The steps that count are moved together, as if the others had never been there; what comes out is moved back. Boolean
-arrays choose the steps, so that they stand in the packed arrays in their old order.
+A layer that knows only series with padding at the end reads the steps that count as if the others had never been there;
+its output is moved back to where they were. Boolean arrays choose the steps, so that the packed arrays hold them in
+their old order.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from .._typing import Array
 from ..runtime.buffers import Buffers
 
-if TYPE_CHECKING:
-    from .base import Layer, LayerTape, Tape
-
-__all__ = ["Skipped", "backward_counting", "forward_counting"]
-
-Array = npt.NDArray[Any]
+__all__ = ["MaskedSteps"]
 
 
-class Skipped(NamedTuple):
+class MaskedSteps(NamedTuple):
     """Which steps of a batch count."""
 
     valid: Array
@@ -34,7 +30,7 @@ class Skipped(NamedTuple):
     """Whether a step that does not count gets the output of the one before, rather than zeros."""
 
     @classmethod
-    def of(cls, mask: Array, lengths: Array | None, repeats: bool) -> Skipped:
+    def of(cls, mask: Array, lengths: Array | None, repeats: bool) -> MaskedSteps:
         """What a mask (batch, time) leaves of series of these lengths."""
         steps = np.arange(mask.shape[1])
         inside = np.ones_like(mask) if lengths is None else steps < lengths[:, None]
@@ -86,35 +82,3 @@ class Skipped(NamedTuple):
         if len(starts):
             out[self.packed] = np.add.reduceat(dy[self.covered], starts, axis=0)
         return out
-
-
-def forward_counting(layer: Layer, x: Array, tape: Tape, mine: LayerTape) -> Array:
-    """``layer.forward`` under the tape's mask: a layer that skips sees the steps that count alone."""
-    if not layer.skips:
-        return layer.forward(x, tape, mine)
-    assert tape.mask is not None
-    lengths = tape.lengths
-    skipped = mine.skipped = Skipped.of(tape.mask, lengths, layer.repeats)
-    tape.lengths = skipped.lengths
-    try:
-        y = layer.forward(skipped.pack(x, "packed x", mine.buffers), tape, mine)
-    finally:
-        tape.lengths = lengths
-    if y.ndim == 2:
-        tape.mask = None
-        return y
-    return skipped.spread(y, "spread y", mine.buffers)
-
-
-def backward_counting(layer: Layer, dy: Array, tape: Tape, mine: LayerTape, need_dx: bool) -> Array | None:
-    """``layer.backward`` after a pass of `forward_counting` in which steps were skipped."""
-    skipped, lengths = mine.skipped, tape.lengths
-    assert skipped is not None
-    if dy.ndim == 3:
-        dy = skipped.spread_backward(dy, "packed dy", mine.buffers)
-    tape.lengths = skipped.lengths
-    try:
-        dx = layer.backward(dy, tape, mine, need_dx)
-    finally:
-        tape.lengths = lengths
-    return None if dx is None else skipped.unpack(dx, "unpacked dx", mine.buffers)

@@ -1,0 +1,58 @@
+"""From a network to the state dict of a PyTorch module, without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..._checks import as_list
+from ..._typing import Array
+from ...layers import LSTM, Layer
+from ...network import Network
+
+__all__ = ["to_torch_state_dict"]
+
+_WITHOUT_COUNTERPART = (
+    "merge", "reverse", "residual", "learn_state", "peepholes", "coupled", "layer_norm", "gate_clip", "cell_clip",
+    "output_clip", "gate_activation", "cell_activation", "output_activation", "zoneout_h", "zoneout_c",
+)  # fmt: skip
+"""Options of an LSTM that change what it computes without dropout and that torch's has not."""
+
+
+def to_torch_state_dict(network: Network, prefixes: Sequence[str] | None = None) -> dict[str, Array]:
+    """Do the work of `Model.to_torch_state_dict`."""
+    network.require_built()
+    for index, layer in enumerate(network.layers):
+        option = _option_of_its_own(layer)
+        if option:
+            raise ValueError(f"layer {index} has {option}, which no module of PyTorch has: its state dict says nothing")
+    holders = {index: layer for index, layer in enumerate(network.layers) if layer.parameters}
+    if prefixes is None:
+        alone = len(network.layers) == 1 and isinstance(network.layers[0], LSTM)
+        names = [""] if alone else [str(index) for index in holders]
+    else:
+        names = [prefixes] if isinstance(prefixes, str) else as_list("prefixes", prefixes, "texts such as 'lstm'")
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"prefixes must be texts such as 'lstm', got {prefixes!r}")
+        if len(names) != len(holders) or len(set(names)) != len(names):
+            raise ValueError(
+                f"prefixes must be {len(holders)} different names, one for each layer that has parameters, "
+                f"got {prefixes!r}"
+            )
+    return {
+        f"{name}.{key}" if name else key: value.copy()
+        for name, layer in zip(names, holders.values(), strict=True)
+        for key, value in layer.parameters.items()
+    }
+
+
+def _option_of_its_own(layer: Layer) -> str:
+    """An option of a layer with which PyTorch's computes something else from the same weights; empty if there is none.
+
+    The names and shapes of the tensors would often fit all the same.
+    """
+    if not isinstance(layer, LSTM):
+        return ""
+    config, plain = layer.get_config(), LSTM(layer.hidden_size).get_config()
+    if layer.proj_size >= layer.hidden_size:
+        return f"proj_size={layer.proj_size}, which is not below hidden_size,"
+    return next((f"{name}={config[name]!r}" for name in _WITHOUT_COUNTERPART if config[name] != plain[name]), "")

@@ -1,0 +1,96 @@
+"""Evaluation: loss and metrics of a model on labelled data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import _checks
+from .._typing import Array
+from ..data.cases import Cases, in_order
+from ..data.sequences import Sequences
+from ..losses import Loss, get_loss
+from ..protocols import InferenceModel
+from .feeding import Feed
+from .inputs import checked_cases, checked_inputs
+from .metrics import Metric, Metrics, named_metrics
+from .predict import original_units
+
+__all__ = ["evaluate", "run_evaluation"]
+
+
+def evaluate(
+    model: InferenceModel,
+    X: Sequences | ArrayLike,
+    y: ArrayLike,
+    *,
+    lengths: ArrayLike | None = None,
+    loss: Loss | str | None = None,
+    sample_weight: ArrayLike | None = None,
+    metrics: Metrics | None = None,
+    batch_size: int = 256,
+    n_threads: int | None = None,
+) -> dict[str, float]:
+    """Do the work of `Model.evaluate`."""
+    loss = model.loss if loss is None else get_loss(loss)
+    if loss is None:
+        raise ValueError(
+            "this model has not been trained with fit, so evaluate needs to be told the loss, e.g. loss='mse'"
+        )
+    cases = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
+    batch_size = _checks.count("batch_size", batch_size)
+    return run_evaluation(model, cases, loss, named_metrics(metrics, loss), batch_size, n_threads, per_output=True)
+
+
+def run_evaluation(
+    model: InferenceModel,
+    cases: Cases,
+    loss: Loss,
+    metrics: Mapping[str, Metric],
+    batch_size: int,
+    n_threads: int | None,
+    *,
+    steps: int = 0,
+    per_output: bool = False,
+) -> dict[str, float]:
+    """Measure the loss, its metric and `metrics` over all cases, in segments of `steps` steps or (0) of whole series.
+
+    `per_output`: also the metric of each output, if there are several and the loss allows it.
+    """
+    scaler = model.target_scaler
+    scale = None if scaler is None else scaler.scale_
+    sums = np.zeros(4)  # loss, its weights, metric, its weights
+    outputs = cases.targets.n_outputs
+    if not (per_output and outputs > 1 and outputs == model.network.output_size and loss.metric_per_output):
+        outputs = 0
+    errors = np.zeros((outputs, 2))  # of each output, with its weights
+    seen: list[tuple[Array, Array]] = []
+    feed = Feed(model, cases, steps, training=False, n_threads=n_threads)
+    for segment in feed.segments(in_order(len(cases), batch_size)):
+        _, lengths, y, weight, _ = segment
+        out = feed.forward(segment)
+        if metrics:
+            # counted() copies: out is overwritten by the next batch.
+            seen.append(loss.counted(y, original_units(out, scaler), lengths))
+        if scaler is not None:
+            scaler.transform_batch_(y)
+        sums[:2] += loss.value(out, y, lengths, weight, n_threads=n_threads)
+        if loss.metric_name is not None:
+            sums[2:] += loss.metric(out, y, lengths, weight, scale)
+        for k in range(outputs):
+            one = slice(k, k + 1)
+            of_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
+            errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, of_scale)
+    if sums[1] == 0:
+        raise ValueError("nothing to evaluate: every label is -100 or every weight is 0")
+    result = {"loss": float(sums[0] / sums[1])}
+    if loss.metric_name is not None:
+        result[loss.metric_name] = float(sums[2] / sums[3]) if sums[3] else math.nan
+    result.update((f"{loss.metric_name}_{k}", float(error / weights)) for k, (error, weights) in enumerate(errors))
+    if metrics:
+        y_true, y_pred = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
+        result.update((name, float(metric(y_true, y_pred))) for name, metric in metrics.items())
+    return result

@@ -1,0 +1,43 @@
+"""From what users pass to checked data that suit a model: inputs, and inputs with targets and weights."""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike
+
+from ..data.cases import Cases, as_weight
+from ..data.sequences import Sequences, as_sequences
+from ..losses import Head, Loss
+from ..protocols import InferenceModel
+
+__all__ = ["checked_cases", "checked_inputs"]
+
+
+def checked_inputs(
+    model: InferenceModel, X: Sequences | ArrayLike, lengths: ArrayLike | None, name: str = "X"
+) -> Sequences:
+    """Wrap `X` as Sequences that suit the model; build the model if it is not built yet."""
+    inputs = as_sequences(X, lengths, tokens=model.network.takes_tokens, name=name)
+    model.network.build_for(inputs)
+    return inputs
+
+
+def checked_cases(
+    model: InferenceModel,
+    inputs: Sequences,
+    y: ArrayLike,
+    loss: Loss,
+    *,
+    sample_weight: ArrayLike | None = None,
+    classes: list[str] | None = None,
+    name: str = "y",
+) -> Cases:
+    """Put inputs and targets together, if targets and weights suit the model and the loss.
+
+    String labels are numbered by `classes`, by default those of the model, or else their sorted order.
+    """
+    network = model.network
+    head = Head(network.output_size, network.per_step, network.dtype, model.target_scaler is not None)
+    weight = as_weight(sample_weight, inputs, loss.weight_per_step(head))
+    targets = loss.as_targets(y, inputs, head, classes=classes or model.classes, weight=weight, name=name)
+    loss.check_cases(targets, inputs, weight, name)
+    return Cases(inputs, targets, weight)

@@ -1,0 +1,61 @@
+"""Prediction: the outputs of a trained model, batch by batch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import _checks
+from .._typing import Array
+from ..data.cases import in_order, read_inputs
+from ..data.scaling import Standardizer
+from ..data.sequences import Sequences
+from ..protocols import InferenceModel
+from .inputs import checked_inputs
+
+__all__ = ["original_units", "predict"]
+
+
+def predict(
+    model: InferenceModel,
+    X: Sequences | ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    batch_size: int = 256,
+    n_threads: int | None = None,
+) -> Array | list[Array]:
+    """Do the work of `Model.predict`."""
+    batch_size = _checks.count("batch_size", batch_size)
+    inputs = checked_inputs(model, X, lengths)
+    network = model.network
+    as_list = network.per_step and isinstance(X, (list, tuple))
+    parts: list[Array] = []
+    result: Array | None = None
+    for chosen in in_order(len(inputs), batch_size):
+        x, batch_lengths = read_inputs(inputs, chosen, network.dtype, model.scaler)
+        out = original_units(network.forward(x, batch_lengths, False, n_threads), model.target_scaler)
+        if as_list:
+            ends = [out.shape[1]] * len(out) if batch_lengths is None else batch_lengths
+            parts.extend(row[:end].copy() for row, end in zip(out, ends, strict=True))
+            continue
+        if result is None:
+            shape = (len(inputs), inputs.time, out.shape[-1]) if network.per_step else (len(inputs), out.shape[-1])
+            result = np.zeros(shape, out.dtype)
+        if network.per_step:
+            result[chosen, : out.shape[1]] = out
+            if batch_lengths is not None:
+                result[chosen][np.arange(inputs.time) >= batch_lengths[:, None]] = 0.0
+        else:
+            result[chosen] = out
+    return parts if result is None else result
+
+
+def original_units(out: Array, scaler: Standardizer | None) -> Array:
+    """Undo the scaling of the targets in a model's output, if there is a target scaler.
+
+    Not by Standardizer.inverse_transform: several quantiles of one target share its one scale.
+    """
+    if scaler is None:
+        return out
+    values: Array = out * scaler.scale_ + scaler.mean_
+    return values.astype(out.dtype, copy=False)

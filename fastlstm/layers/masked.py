@@ -1,0 +1,42 @@
+"""Passes of a layer under a mask: a layer that supports masks sees the steps that count, as if there were no others."""
+
+from __future__ import annotations
+
+from .._typing import Array
+from .base import Layer
+from .context import LayerCache, PassContext
+from .masked_steps import MaskedSteps
+
+__all__ = ["backward_masked", "forward_masked"]
+
+
+def forward_masked(layer: Layer, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
+    """``layer.forward`` under the ctx's mask: a layer that skips sees the steps that count alone."""
+    if not layer.supports_mask:
+        return layer.forward(x, ctx, cache)
+    assert ctx.mask is not None
+    lengths = ctx.lengths
+    steps = cache.masked_steps = MaskedSteps.of(ctx.mask, lengths, layer.repeats_output)
+    ctx.lengths = steps.lengths
+    try:
+        y = layer.forward(steps.pack(x, "packed x", cache.buffers), ctx, cache)
+    finally:
+        ctx.lengths = lengths
+    if y.ndim == 2:
+        ctx.mask = None
+        return y
+    return steps.spread(y, "spread y", cache.buffers)
+
+
+def backward_masked(layer: Layer, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
+    """``layer.backward`` after a pass of `forward_masked` in which steps were steps."""
+    steps, lengths = cache.masked_steps, ctx.lengths
+    assert steps is not None
+    if dy.ndim == 3:
+        dy = steps.spread_backward(dy, "packed dy", cache.buffers)
+    ctx.lengths = steps.lengths
+    try:
+        dx = layer.backward(dy, ctx, cache, need_dx)
+    finally:
+        ctx.lengths = lengths
+    return None if dx is None else steps.unpack(dx, "unpacked dx", cache.buffers)

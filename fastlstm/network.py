@@ -1,0 +1,294 @@
+"""The network: layers over one flat parameter vector, and the passes of a batch through them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._arrays import as_array
+from ._typing import Array, State
+from .data.sequences import Sequences
+from .layers import (
+    LSTM,
+    Dense,
+    Embedding,
+    Layer,
+    LayerCache,
+    PassContext,
+    Signal,
+    backward_masked,
+    checked_states,
+    connect,
+    forward_masked,
+    mixed_seed,
+    takes_tokens,
+)
+from .parameters import Parameters
+from .runtime.config import resolve_threads
+
+__all__ = ["Network"]
+
+
+class Network:
+    """Layers over one flat parameter vector.
+
+    Everything here works on checked arrays in the units of the network; scalers, losses and the conversion of what
+    users pass belong to the floors above. Several threads may run passes at once: each has contexts of its own.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        From the input to the output.
+    dtype : dtype
+        float32 or float64, of parameters and computation.
+    seed : int
+        Of the initial weights and of all random numbers of training.
+
+    Attributes
+    ----------
+    parameters : Parameters
+    input_size : int or None
+        Features of a step, 0 for token ids; None before `build`.
+    output_size : int
+    per_step : bool
+        Whether the output is (batch, time, features) rather than (batch, features).
+    passes : int
+        Training passes so far: each draws its own dropout masks.
+    """
+
+    def __init__(self, layers: list[Layer], dtype: np.dtype[Any], seed: int) -> None:
+        self.layers = layers
+        self.dtype = dtype
+        self.seed = seed
+        self.parameters = Parameters(layers, dtype)
+        self.input_size: int | None = None
+        self.output_size = 0
+        self.per_step = False
+        self.passes = 0
+        self._contexts = threading.local()
+
+    # ------------------------------------------------------------------------------------ building
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the input is integer token ids, (batch, time)."""
+        return takes_tokens(self.layers)
+
+    @property
+    def built(self) -> bool:
+        """Whether the input size is known and the parameters exist."""
+        return self.input_size is not None
+
+    def build(self, input_size: int) -> None:
+        """Make the parameters, drawn from the seed.
+
+        Raises
+        ------
+        ValueError
+            If the layers do not fit each other, or the network is already built for another size.
+        """
+        if self.input_size is not None:
+            if input_size != self.input_size:
+                raise ValueError(
+                    f"input_size is {input_size}, expected {self.input_size}, for which the model is built"
+                )
+            return
+        signal = connect(self.layers, input_size)[-1]
+        contexts = threading.local()  # what the contexts hold belongs to the old parameters
+        self.parameters.initialize(self.seed)
+        self._contexts = contexts
+        self.output_size, self.per_step = signal.features, signal.per_step
+        self.input_size = input_size
+
+    def build_for(self, inputs: Sequences) -> None:
+        """Check inputs, and build the network for them if it is not built yet."""
+        if self.input_size is not None and inputs.features != self.input_size:
+            raise ValueError(
+                f"{inputs.name} has {inputs.features} features, the model was built for {self.input_size}: "
+                "the last axis must hold the features in the order of the training data"
+            )
+        inputs.check_finite(self.dtype)  # last: it may take long
+        self.build(inputs.features)
+        first = self.layers[0]
+        if isinstance(first, Embedding):
+            inputs.check_tokens(first.num_embeddings)
+
+    def require_built(self) -> None:
+        """Raise RuntimeError if the input size is not known yet."""
+        if not self.built:
+            raise RuntimeError(
+                "the model is not built yet, its input size is unknown: call fit or forward first, or give input_size"
+            )
+
+    def signals(self) -> list[Signal]:
+        """Return what comes out of each layer of a built network."""
+        return connect(self.layers, self.input_size or 0)
+
+    # ------------------------------------------------------------------------------------ parameters
+
+    def freeze(self) -> None:
+        """Make the parameters read-only; each thread's next passes keep the weights packed."""
+        self.require_built()
+        if not self.parameters.frozen:
+            contexts = threading.local()
+            self.parameters.freeze()
+            self._contexts = contexts
+
+    def unfreeze(self) -> None:
+        """Make the parameters writable again."""
+        if self.parameters.frozen:
+            contexts = threading.local()
+            self.parameters.unfreeze()
+            self._contexts = contexts
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Replace the parameters; a network that is not built yet takes its input size from the tensors."""
+        self.parameters.require_unfrozen("load_state_dict")
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must map names to arrays, as state_dict() does, got a {type(state).__name__}")
+        arrays = {name: as_array(value, str(name)) for name, value in state.items()}
+        if not self.built:
+            first = next((k for k, layer in enumerate(self.layers) if isinstance(layer, (LSTM, Dense))), -1)
+            weight = arrays.get(f"{first}.weight_ih_l0", arrays.get(f"{first}.weight"))
+            if weight is None or weight.ndim != 2:
+                raise ValueError(f"the tensors {sorted(arrays)} do not tell the input size: give Model its input_size")
+            self.build(weight.shape[1])
+        self.parameters.load(arrays)
+
+    # ------------------------------------------------------------------------------------ passes
+
+    def context(self, training: bool) -> PassContext:
+        """Return this thread's context; inference has its own, so that it does not disturb a pending backward pass."""
+        name = "training" if training else "inference"
+        ctx: PassContext | None = getattr(self._contexts, name, None)
+        if ctx is None:
+            ctx = PassContext(len(self.layers), self.dtype, training)
+            setattr(self._contexts, name, ctx)
+        return ctx
+
+    def forward(
+        self,
+        x: Array,
+        lengths: Array | None,
+        training: bool,
+        n_threads: int | None = None,
+        checkpoint_every: int = 0,
+    ) -> Array:
+        """Compute the output for one batch of checked inputs: a buffer that is valid until this thread's next pass.
+
+        Parameters
+        ----------
+        x : ndarray, (batch, time, features), or (batch, time) for token ids
+        lengths : int64 ndarray (batch,), or None
+            Valid steps of each case; None: all.
+        training : bool
+            Whether a backward pass may follow; dropout is applied.
+        n_threads : int, optional
+        checkpoint_every : int
+            Of how many steps at a time what the backward pass needs is kept; 0: of all.
+        """
+        ctx = self.context(training)
+        ctx.lengths = lengths
+        ctx.mask = None
+        ctx.frozen = self.parameters.frozen
+        ctx.n_threads = resolve_threads(n_threads)
+        ctx.checkpoint_every = checkpoint_every
+        ctx.pending = False
+        if lengths is not None and self.layers[0].touches_padding:
+            # The padding may hold NaN, or no token at all; zeros do no harm.
+            x = x.copy()
+            x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
+        if training:
+            self.passes += 1
+        for index, (layer, cache) in enumerate(zip(self.layers, ctx.layers, strict=True)):
+            if training and layer.is_stochastic:
+                cache.seed = mixed_seed(self.seed, self.passes, index)
+            cache.masked_steps = None
+            x = layer.forward(x, ctx, cache) if ctx.mask is None else forward_masked(layer, x, ctx, cache)
+        ctx.out_shape = x.shape
+        return x
+
+    def forward_from(
+        self,
+        states: Sequence[State | None] | None,
+        x: Array,
+        lengths: Array | None,
+        training: bool,
+        n_threads: int | None = None,
+        checkpoint_every: int = 0,
+    ) -> Array:
+        """Do `forward` from checked initial states, one for each LSTM layer object; None: from those of the layers."""
+        caches = self.recurrent_caches(training)
+        try:
+            for cache, state in zip(caches, states or [None] * len(caches), strict=True):
+                cache.state_in = state
+            return self.forward(x, lengths, training, n_threads, checkpoint_every)
+        finally:
+            for cache in caches:
+                cache.state_in = None
+
+    def final_states(self, training: bool) -> list[State]:
+        """Copy the final states of this thread's last pass, one for each LSTM layer object."""
+        caches = self.recurrent_caches(training)
+        return [(cache.state_out[0].copy(), cache.state_out[1].copy()) for cache in caches if cache.state_out]
+
+    def backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
+        """Add the gradients of this thread's last training pass; return that of the input if it is wanted."""
+        ctx = self.context(True)
+        gradient: Array | None = d_out
+        for index in reversed(range(len(self.layers))):
+            assert gradient is not None
+            layer, cache = self.layers[index], ctx.layers[index]
+            backward = layer.backward if cache.masked_steps is None else partial(backward_masked, layer)
+            gradient = backward(gradient, ctx, cache, need_dx or index > 0)
+        return gradient
+
+    def recurrent_caches(self, training: bool) -> list[LayerCache]:
+        """Return the caches of the LSTM layer objects in this thread's context."""
+        caches = self.context(training).layers
+        return [cache for layer, cache in zip(self.layers, caches, strict=True) if isinstance(layer, LSTM)]
+
+    def checked_states(self, state: State | Sequence[State] | None, batch: int) -> list[State | None]:
+        """Check states from a user: one (h, c), or None, for each LSTM layer object."""
+        lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
+        if state is None:
+            return [None] * len(lstms)
+        expected = [(*layer.state_shapes(batch), self.dtype) for layer in lstms]
+        return list(checked_states([state] if isinstance(state, tuple) else state, expected, "LSTM layer objects"))
+
+    # ------------------------------------------------------------------------------------ copies and files
+
+    def get_config(self) -> dict[str, Any]:
+        """Return everything about the network except its numbers, fit for JSON."""
+        return {
+            "layers": [{"type": type(layer).__name__, **layer.get_config()} for layer in self.layers],
+            "input_size": self.input_size,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+            "steps": self.passes,
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and multiprocessing: everything except the contexts, which belong to this process's threads."""
+        return {
+            "layers": [type(layer)(**layer.get_config()) for layer in self.layers],
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "passes": self.passes,
+            "input_size": self.input_size,
+            "flat": self.parameters.flat.copy() if self.built else None,
+            "frozen": self.parameters.frozen,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(Network(state["layers"], state["dtype"], state["seed"]).__dict__, passes=state["passes"])
+        if state["input_size"] is not None:
+            self.build(state["input_size"])
+            self.parameters.flat[:] = state["flat"]
+        if state["frozen"]:
+            self.freeze()

@@ -1,0 +1,151 @@
+"""The data of a training run: checked, split, weighted, and in the order of each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import _checks
+from .._typing import Array
+from ..data import split
+from ..data.cases import Cases, in_order
+from ..data.label_sequences import LabelSequences
+from ..data.sequences import Indices, Sequences
+from ..data.shuffle import Shuffle
+from ..data.targets import Targets
+from ..inference.feeding import check_segments, count_segments
+from ..inference.inputs import checked_cases, checked_inputs
+from ..losses import Loss
+from ..protocols import TrainableModel
+from .settings import ClassWeight, Settings
+
+__all__ = ["TrainingData", "prepare"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains on and measures itself by."""
+
+    given: dict[str, Cases]
+    """``"training"`` and perhaps ``"validation"``, as the user gave them."""
+    train: Cases
+    validation: Cases | None
+    class_weights: Array | None
+    """(classes,), float64."""
+    settings: Settings
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Indices]:
+        """Yield the cases of each batch of an epoch, from batch `first` on."""
+        n, batch_size = len(self.train), self.settings.batch_size
+        if self.settings.shuffle:
+            return Shuffle(n, self.settings.seed, epoch).batches(batch_size, first)
+        return in_order(n, batch_size, first)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch; with `tbptt_steps` those of the first one."""
+        if self.settings.tbptt_steps:
+            return count_segments(self.train.inputs, self.batches(1), self.settings.tbptt_steps)
+        return -(-len(self.train) // self.settings.batch_size)
+
+    @property
+    def quantities(self) -> list[str]:
+        """Names of what the run records after each epoch."""
+        loss = self.settings.loss
+        names = ["loss"] if loss.metric_name is None else ["loss", loss.metric_name]
+        if self.validation is not None:
+            names += [f"val_{name}" for name in (*names, *self.settings.metrics)]
+        return [*names, "lr"]
+
+
+def prepare(
+    model: TrainableModel,
+    settings: Settings,
+    X: Sequences | ArrayLike,
+    y: ArrayLike,
+    *,
+    lengths: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    validation_data: tuple[Any, ...] | None,
+) -> TrainingData:
+    """Check the data of `Model.fit` and split off the validation part; no weight changes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the data do not suit the model or each other.
+    """
+    loss = settings.loss
+    inputs = checked_inputs(model, X, lengths)
+    if settings.tbptt_steps:
+        check_segments(model.network, loss)
+    train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
+    validation = _validation_cases(model, train, loss, validation_data)
+    given = {"training": train} if validation is None else {"training": train, "validation": validation}
+    if settings.validation_split:
+        if validation is not None:
+            raise ValueError("give either validation_data or validation_split")
+        train, validation = _split_off(train, settings)
+    if settings.metrics and validation is None:
+        raise ValueError("metrics are measured on validation data: give validation_data or validation_split")
+    class_weights = None
+    if settings.class_weight is not None:
+        class_weights = _class_weights(settings.class_weight, train.targets, loss, model.network.output_size)
+    return TrainingData(given, train, validation, class_weights, settings)
+
+
+def _validation_cases(
+    model: TrainableModel, train: Cases, loss: Loss, validation_data: tuple[Any, ...] | None
+) -> Cases | None:
+    if validation_data is None:
+        return None
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3, 4):
+        raise ValueError("validation_data must be (X, y), (X, y, lengths) or (X, y, lengths, sample_weight)")
+    X, y, lengths, weight = (*validation_data, None, None)[:4]
+    inputs = checked_inputs(model, X, lengths, "validation X")
+    classes = train.targets.classes
+    return checked_cases(model, inputs, y, loss, sample_weight=weight, classes=classes, name="validation y")
+
+
+def _split_off(cases: Cases, settings: Settings) -> tuple[Cases, Cases]:
+    """Return training and validation part."""
+    fractions = (1.0 - settings.validation_split, settings.validation_split)
+    strata = settings.loss.strata(cases.targets)
+    if strata is not None:
+        train, validation = split(strata, fractions, method="stratified", seed=settings.seed)
+    else:
+        train, validation = split(len(cases), fractions, method="random", seed=settings.seed)
+    return cases.subset(train), cases.subset(validation)
+
+
+def _class_weights(class_weight: ClassWeight, targets: Targets | LabelSequences, loss: Loss, outputs: int) -> Array:
+    """Compute the weight of each class, (classes,) float64."""
+    classes = loss.class_count(targets, outputs)
+    if classes is None:
+        raise ValueError(
+            f"class_weight is for classes, and loss={loss.name!r} with {targets.n_outputs} target values has "
+            "none: use sample_weight"
+        )
+    weights = np.ones(classes)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f"class_weight must be a dict or 'balanced', got {class_weight!r}")
+        counts = np.zeros(classes, np.int64)
+        for block in targets.blocks():
+            labels = loss.class_labels(block)
+            counts += np.bincount(labels[labels >= 0].astype(np.int64).reshape(-1), minlength=classes)
+        present = counts > 0
+        weights[present] = counts.sum() / (present.sum() * counts[present])
+        return weights
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f"class_weight must be a dict or 'balanced', got {class_weight!r}")
+    labels_of = list(range(classes)) if targets.classes is None else targets.classes
+    for label, weight in class_weight.items():
+        if label not in labels_of:
+            raise ValueError(f"class_weight names {label!r}, which is not a class; there are {labels_of}")
+        weights[labels_of.index(label)] = _checks.non_negative(f"class_weight[{label!r}]", weight)
+    return weights

@@ -1,0 +1,90 @@
+"""The arguments of a training run, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .. import _checks
+from ..inference.metrics import Metric, named_metrics
+from ..losses import Loss, get_loss
+from ..optimizers import Optimizer, get_optimizer
+from ..runtime.config import resolve_threads
+from .callbacks import Callback, EpochPrinter, ProgressBar
+from .callbacks.checkpoint import Checkpoint
+
+__all__ = ["ClassWeight", "Resume", "Settings"]
+
+ClassWeight = Mapping[Any, float] | Literal["balanced"]
+Resume = str | os.PathLike[str] | bool | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `Model.fit` except the data, as its docstring describes them, checked and converted."""
+
+    loss: Loss
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+    validation_split: float
+    """0: no validation part is split off."""
+    class_weight: ClassWeight | None
+    shuffle: bool
+    callbacks: list[Callback]
+    """Those of the user, then that of `verbose`, then the checkpoints."""
+    metrics: dict[str, Metric]
+    n_threads: int | None
+    seed: int
+    checkpoint_every: int
+    """0: what the backward pass needs is kept for all steps."""
+    tbptt_steps: int
+    """0: each batch is one update."""
+    resume: Resume
+
+    @classmethod
+    def checked(cls, model_seed: int, **given: Any) -> Settings:
+        """Check the arguments of `Model.fit`; TypeError or ValueError if one is wrong."""
+        loss = get_loss(given["loss"])
+        seed, steps, share = given["seed"], given["tbptt_steps"], given["validation_split"]
+        resolve_threads(given["n_threads"])
+        return cls(
+            loss=loss,
+            optimizer=get_optimizer(given["optimizer"]),
+            epochs=_checks.count("epochs", given["epochs"]),
+            batch_size=_checks.count("batch_size", given["batch_size"]),
+            seed=model_seed if seed is None else _checks.count("seed", seed, least=0, bits=_checks.MANY),
+            checkpoint_every=_checks.checkpoints(given["checkpoint_every"]),
+            tbptt_steps=0 if steps is None else _checks.count("tbptt_steps", steps),
+            shuffle=_checks.as_bool("shuffle", given["shuffle"]),
+            n_threads=given["n_threads"],
+            callbacks=_checked_callbacks(given["callbacks"], given["verbose"]),
+            metrics=named_metrics(given["metrics"], loss),
+            validation_split=_checks.below_one("validation_split", 0.0 if share is None else share),
+            class_weight=given["class_weight"],
+            resume=given["resume"],
+        )
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """The callbacks that save the run."""
+        return [callback for callback in self.callbacks if isinstance(callback, Checkpoint)]
+
+
+def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
+    if not isinstance(verbose, (int, np.integer)) or verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 0, 1 or 2, got {_checks.short_repr(verbose)}")
+    checked = _checks.as_list("callbacks", callbacks, "fl.Callback objects")
+    for callback in checked:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must be objects of classes derived from fl.Callback, got {callback!r}")
+    if verbose == 1:
+        checked.append(ProgressBar())
+    elif verbose == 2:
+        checked.append(EpochPrinter())
+    checked.sort(key=lambda callback: isinstance(callback, Checkpoint))  # a checkpoint holds what the others remember
+    return checked
