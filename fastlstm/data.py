@@ -86,7 +86,8 @@ def windows(
 
     Examples
     --------
-    >>> X, y = windows(np.arange(6.0), length=3, horizon=2)
+    >>> import numpy as np, fastlstm as fl
+    >>> X, y = fl.windows(np.arange(6.0), length=3, horizon=2)
     >>> X[:, :, 0].tolist(), y.tolist()
     ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
     """
@@ -188,7 +189,8 @@ def split(
 
     Examples
     --------
-    >>> split(10, (0.8, 0.2), method="time")
+    >>> import fastlstm as fl
+    >>> fl.split(10, (0.8, 0.2), method="time")
     (slice(0, 8, None), slice(8, 10, None))
     """
     n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
@@ -263,7 +265,8 @@ class Standardizer:
 
     Examples
     --------
-    >>> scaler = Standardizer().fit([[1.0, 3.0], [5.0]])
+    >>> import numpy as np, fastlstm as fl
+    >>> scaler = fl.Standardizer().fit([[1.0, 3.0], [5.0]])
     >>> scaler.mean_.tolist(), scaler.inverse_transform(scaler.transform(np.array([7.0]))).tolist()
     ([3.0], [7.0])
     """
