@@ -86,8 +86,7 @@ def windows(
 
     Examples
     --------
-    >>> import numpy as np, fastlstm as fl
-    >>> X, y = fl.windows(np.arange(6.0), length=3, horizon=2)
+    >>> X, y = windows(np.arange(6.0), length=3, horizon=2)
     >>> X[:, :, 0].tolist(), y.tolist()
     ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
     """
@@ -189,8 +188,7 @@ def split(
 
     Examples
     --------
-    >>> import fastlstm as fl
-    >>> fl.split(10, (0.8, 0.2), method="time")
+    >>> split(10, (0.8, 0.2), method="time")
     (slice(0, 8, None), slice(8, 10, None))
     """
     n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)

@@ -1,7 +1,7 @@
 """The examples in the docstrings of the installed package, each a test of its own.
 
-An example of a public object is run as a user would paste it, with nothing imported before; an example of an internal
-one sees its module's names.
+An example of a public object is run as a user would paste it: it sees NumPy and the public names, and nothing of its
+module. An example of an internal object sees its module's names.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import fastlstm as fl
@@ -59,7 +60,7 @@ def examples() -> list[doctest.DocTest]:
     for module in modules():
         for test in doctest.DocTestFinder(exclude_empty=True).find(module, module.__name__, module):
             if any(test.name == name or test.name.startswith(name + ".") for name in public):
-                test.globs = {"__name__": "__main__"}
+                test.globs = {"__name__": "__main__", "np": np, **{name: getattr(fl, name) for name in fl.__all__}}
             found += [test] if test.examples else []
     return found
 
