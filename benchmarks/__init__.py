@@ -9,5 +9,5 @@
 Every case is verified before it is timed: all peers get the same weights and data, and their answers (outputs, and in
 training all gradients, that of the input, and the norm after clipping) must agree with the NumPy reference in float64.
 A wrong answer ends the run. How the timing is kept fair stands in `benchmarks.timing`, what is measured in
-`benchmarks.cases`.
+`benchmarks.groups`.
 """

@@ -88,11 +88,12 @@ def _own_threads(options: argparse.Namespace, parser: argparse.ArgumentParser) -
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     threads = _own_threads(options, parser)
     from . import peers, report, suite
+    from .groups import ALL_GROUPS
 
-    groups = list(suite.ALL_GROUPS) if options.only is None else options.only.split(",")
-    unknown = [group for group in groups if group not in suite.ALL_GROUPS]
+    groups = list(ALL_GROUPS) if options.only is None else options.only.split(",")
+    unknown = [group for group in groups if group not in ALL_GROUPS]
     if unknown:
-        parser.error(f"--only: there is no group {', '.join(unknown)}; there are: {', '.join(suite.ALL_GROUPS)}")
+        parser.error(f"--only: there is no group {', '.join(unknown)}; there are: {', '.join(ALL_GROUPS)}")
     seconds = options.seconds or (1.0 if options.quick else 6.0)
     results = suite.run(groups, *peers.available(), threads, seconds, options.quick)
     for path in report.write(results, options.out):

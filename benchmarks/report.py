@@ -195,7 +195,7 @@ def markdown(results: Record) -> str:
             "inference of a frozen model.\n",
             _cells_table(results["cells"]),
         ]
-    if results["interference"]:
+    if results.get("interference"):
         parts += [
             "## Directly after other thread pools\n",
             "Inference directly after 50 ms of work of another library in the same process, and in quiet.\n",
@@ -209,7 +209,7 @@ def markdown(results: Record) -> str:
             "and with one.\n",
             _oversubscription_table(records),
         ]
-    if results["import"]:
+    if results.get("import"):
         one = results["import"]
         parts += [
             "## Import\n",

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from . import cells, gemm, imports, interference, machine, oversubscription
-from .cases import GROUPS, Case, Data, cases_of
+from . import gemm, machine
+from .cases import Case, Data
+from .groups import OTHER_GROUPS, Settings, shapes
 from .peers import OWN, REFERENCE, Peer, Runner, numpy_reference, own
 from .timing import Figures, interleave, ratio
 from .verify import Answer, check
 
-__all__ = ["ALL_GROUPS", "ONE_THREAD", "measure", "progress", "run", "verify"]
-
-ALL_GROUPS = (*GROUPS, "cells", "interference", "oversubscription", "import")
+__all__ = ["ONE_THREAD", "measure", "progress", "run", "verify"]
 
 ONE_THREAD = f"{OWN}, 1 thread"
 
@@ -146,7 +145,7 @@ def run(
     Parameters
     ----------
     groups : sequence of str
-        Out of `ALL_GROUPS`.
+        Out of `benchmarks.groups.ALL_GROUPS`.
     peers, versions, missing
         As `benchmarks.peers.available` gives them.
     threads : int
@@ -160,7 +159,7 @@ def run(
     -------
     dict
         ``date``, ``machine``, ``versions``, ``missing``, ``threads``, ``seconds``, ``quick``, ``cases`` (see
-        `measure`), ``cells``, ``interference``, ``oversubscription``, ``import``. Fit for JSON.
+        `measure`), and the records of each group of `OTHER_GROUPS`, None if it was not run. Fit for JSON.
 
     Raises
     ------
@@ -185,30 +184,19 @@ def run(
         "seconds": seconds,
         "quick": quick,
         "cases": [],
-        "cells": [],
-        "interference": [],
-        "oversubscription": [],
-        "import": None,
+        **dict.fromkeys(OTHER_GROUPS),
     }
     if "scaling" in groups and threads == 1:
         progress("without scaling: there is one thread only")
         groups = [group for group in groups if group != "scaling"]
-    cases = [case for group in groups if group in GROUPS for case in cases_of(group, quick)]
+    cases = [case for group in groups if group in shapes.GROUPS for case in shapes.cases_of(group, quick)]
     for number, case in enumerate(cases, start=1):
         progress(f"[{number}/{len(cases)}] {case.group}: {case.kind} {case.label}")
         share = 0.5 if case.group == "scaling" else 1.0  # two take part only
         results["cases"].append(measure(case, peers, threads, share * seconds, sgemm=sgemm))
-    if "cells" in groups:
-        progress("cells")
-        results["cells"] = cells.measure(threads, seconds / 6)
-    if "interference" in groups:
-        progress("interference")
-        results["interference"] = interference.measure(peers, threads, 1 if quick else 5)
-    if "oversubscription" in groups:
-        progress("oversubscription")
-        chosen = oversubscription.CASES[::3] if quick else oversubscription.CASES
-        results["oversubscription"] = oversubscription.measure(threads, seconds=seconds / 6, cases=chosen)
-    if "import" in groups:
-        progress("import")
-        results["import"] = imports.measure(5 if quick else 10)
+    settings = Settings(peers, threads, seconds, quick)
+    for group, measured in OTHER_GROUPS.items():
+        if group in groups:
+            progress(group)
+            results[group] = measured(settings)
     return results

@@ -35,7 +35,8 @@ class Standardizer:
 
     Examples
     --------
-    >>> scaler = Standardizer().fit([[1.0, 3.0], [5.0]])
+    >>> import numpy as np, fastlstm as fl
+    >>> scaler = fl.Standardizer().fit([[1.0, 3.0], [5.0]])
     >>> scaler.mean_.tolist(), scaler.inverse_transform(scaler.transform(np.array([7.0]))).tolist()
     ([3.0], [7.0])
     """

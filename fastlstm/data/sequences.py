@@ -427,7 +427,8 @@ def as_sequences(
 
     Examples
     --------
-    >>> x, lengths = as_sequences([[1, 2, 3], [4]]).batch(slice(0, 2))
+    >>> import fastlstm as fl
+    >>> x, lengths = fl.data.as_sequences([[1, 2, 3], [4]]).batch(slice(0, 2))
     >>> x[:, :, 0].tolist(), lengths.tolist()
     ([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]], [3, 1])
     """

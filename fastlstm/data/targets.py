@@ -307,7 +307,8 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
 
     Examples
     --------
-    >>> labels, classes = encode_labels(["on", "off", "on"])
+    >>> import fastlstm as fl
+    >>> labels, classes = fl.data.encode_labels(["on", "off", "on"])
     >>> labels.tolist(), classes
     ([1, 0, 1], ['off', 'on'])
     """

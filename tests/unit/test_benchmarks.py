@@ -36,12 +36,8 @@ load_package(FOLDER)
 from benchmarks import (  # noqa: E402
     __main__,
     cases,
-    cells,
     gemm,
-    imports,
-    interference,
     machine,
-    oversubscription,
     peers,
     plot,
     regression,
@@ -53,6 +49,16 @@ from benchmarks import (  # noqa: E402
 )
 from benchmarks.cases import Case, Problem  # noqa: E402
 from benchmarks.child import Child, ChildError, heap_holds_large_blocks  # noqa: E402
+from benchmarks.groups import (  # noqa: E402
+    ALL_GROUPS,
+    OTHER_GROUPS,
+    Settings,
+    cells,
+    imports,
+    interference,
+    oversubscription,
+    shapes,
+)
 from benchmarks.peers import OWN, Runner, numpy_reference, own  # noqa: E402
 from benchmarks.timing import Figures, Plan  # noqa: E402
 
@@ -73,25 +79,25 @@ NOW = Plan(pause=0, warm_up=0, least=2, most=2)
 
 
 def test_the_cases_are_what_they_should_be() -> None:
-    shapes = [(p.batch, p.time, p.inputs, p.hidden) for p in (case.problem for case in cases.cases_of("train"))]
-    assert shapes == list(cases.SHAPES) == [tuple(map(int, c.label.split(", "))) for c in cases.cases_of("infer")]
-    assert len(set(shapes)) == 11
-    for group in cases.GROUPS:
+    sizes = [(p.batch, p.time, p.inputs, p.hidden) for p in (case.problem for case in shapes.cases_of("train"))]
+    assert sizes == list(shapes.SHAPES) == [tuple(map(int, c.label.split(", "))) for c in shapes.cases_of("infer")]
+    assert len(set(sizes)) == 11
+    for group in shapes.GROUPS:
         for quick in (False, True):
-            mine = cases.cases_of(group, quick)
+            mine = shapes.cases_of(group, quick)
             assert {case.group for case in mine} == {group}
             assert len({(case.kind, case.label) for case in mine}) == len(mine) > 0
-        assert {(c.kind, c.label) for c in cases.cases_of(group, True)} <= {
-            (c.kind, c.label) for c in cases.cases_of(group)
+        assert {(c.kind, c.label) for c in shapes.cases_of(group, True)} <= {
+            (c.kind, c.label) for c in shapes.cases_of(group)
         } or group == "epoch"  # the quick one has fewer series
-    assert all(case.problem.batch >= 16 for case in cases.cases_of("scaling"))
-    assert {case.problem.hidden for case in cases.cases_of("sizes")} == {30, 100, 200, 300}
-    assert [case.label for case in cases.cases_of("stream")] == [f"1, 1, 32, {h}" for h in (16, 64, 256)]
+    assert all(case.problem.batch >= 16 for case in shapes.cases_of("scaling"))
+    assert {case.problem.hidden for case in shapes.cases_of("sizes")} == {30, 100, 200, 300}
+    assert [case.label for case in shapes.cases_of("stream")] == [f"1, 1, 32, {h}" for h in (16, 64, 256)]
 
 
 def test_an_unknown_group_or_kind() -> None:
     with pytest.raises(ValueError, match="there is no group 'tain'; there are: train"):
-        cases.cases_of("tain")
+        shapes.cases_of("tain")
     with pytest.raises(ValueError, match="kind is 'learn', expected one of train"):
         Case("train", "learn", Problem(1, 1, 1, 1))
 
@@ -391,6 +397,22 @@ def test_a_compiled_checkout_stays_in_the_path(tmp_path: Path, monkeypatch: pyte
 
 
 # ------------------------------------------------------------------------------------------- the other groups
+
+
+def test_the_other_groups_are_run_with_the_settings_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "measure", lambda *given: given)
+    monkeypatch.setattr(interference, "measure", lambda *given: given)
+    monkeypatch.setattr(imports, "measure", lambda *given: given)
+    monkeypatch.setattr(oversubscription, "measure", lambda threads, *, seconds, cases: (threads, seconds, len(cases)))
+    assert ALL_GROUPS == (*shapes.GROUPS, "cells", "interference", "oversubscription", "import")
+    for quick, rounds, number, runs in ((False, 5, 8, 10), (True, 1, 3, 5)):
+        settings = Settings({}, 2, 6.0, quick)
+        assert {name: measure(settings) for name, measure in OTHER_GROUPS.items()} == {
+            "cells": (2, 1.0),
+            "interference": ({}, 2, rounds),
+            "oversubscription": (2, 1.0, number),
+            "import": (runs,),
+        }
 
 
 def test_the_rate_of_matrix_products() -> None:

@@ -71,9 +71,10 @@ def from_onnx(
 
     Examples
     --------
-    >>> import fastlstm as fl
-    >>> model = fl.from_onnx("classifier.onnx")  # doctest: +SKIP
-    >>> model.predict(X)  # doctest: +SKIP
+    >>> import numpy as np, fastlstm as fl
+    >>> fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3).to_onnx("classifier.onnx")
+    >>> fl.from_onnx("classifier.onnx").predict(np.zeros((5, 20, 3))).shape
+    (5, 2)
     """
     if time_major is not None:
         time_major = as_bool("time_major", time_major)

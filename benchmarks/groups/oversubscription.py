@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-from .cases import Case, Problem
-from .child import Child
-from .peers import OWN
-from .timing import Plan
+from ..cases import Case, Problem
+from ..child import Child
+from ..peers import OWN
+from ..timing import Plan
 
 __all__ = ["CASES", "PROCESSES", "measure"]
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from . import gemm
-from .cases import Case, Data, Problem
-from .peers import Peer, own
-from .timing import Figures, Plan, ratio, take_turn
+from .. import gemm
+from ..cases import Case, Data, Problem
+from ..peers import Peer, own
+from ..timing import Figures, Plan, ratio, take_turn
 
 __all__ = ["PROBLEMS", "busy", "measure", "others"]
 

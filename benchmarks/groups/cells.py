@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .cases import Problem
-from .peers import Runner, local
-from .timing import interleave
-from .verify import check
+from ..cases import Problem
+from ..peers import Runner, local
+from ..timing import interleave
+from ..verify import check
 
 __all__ = ["PLAIN", "PROBLEM", "cells", "measure"]
 

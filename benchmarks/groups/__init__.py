@@ -1,0 +1,66 @@
+"""What is measured, group by group.
+
+Groups of cases are in `shapes`; each other group is a module with a `measure` function of its own. A new group needs
+its module, a line in `OTHER_GROUPS` and a section of the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..peers import Peer
+from . import cells, imports, interference, oversubscription, shapes
+
+__all__ = ["ALL_GROUPS", "OTHER_GROUPS", "Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run measures.
+
+    Parameters
+    ----------
+    peers : mapping of name to Peer
+        Those that are installed.
+    threads : int
+        Threads of every peer.
+    seconds : float
+        Time for each case.
+    quick : bool, default False
+        Whether to measure fewer cases.
+    """
+
+    peers: Mapping[str, Peer]
+    threads: int
+    seconds: float
+    quick: bool = False
+
+
+def _cells(settings: Settings) -> Any:
+    return cells.measure(settings.threads, settings.seconds / 6)
+
+
+def _interference(settings: Settings) -> Any:
+    return interference.measure(settings.peers, settings.threads, 1 if settings.quick else 5)
+
+
+def _oversubscription(settings: Settings) -> Any:
+    cases = oversubscription.CASES[::3] if settings.quick else oversubscription.CASES
+    return oversubscription.measure(settings.threads, seconds=settings.seconds / 6, cases=cases)
+
+
+def _import(settings: Settings) -> Any:
+    return imports.measure(5 if settings.quick else 10)
+
+
+OTHER_GROUPS: dict[str, Callable[[Settings], Any]] = {
+    "cells": _cells,
+    "interference": _interference,
+    "oversubscription": _oversubscription,
+    "import": _import,
+}
+"""Groups that are not lists of cases, in the order in which they run."""
+
+ALL_GROUPS = (*shapes.GROUPS, *OTHER_GROUPS)
