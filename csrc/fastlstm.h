@@ -25,7 +25,7 @@ extern "C" {
 
 typedef enum { FL_F32 = 0, FL_F64 = 1 } fl_dtype;
 
-/* ---------------------------------------------------------------- instruction sets and threads (dispatch.c, parallel.c) */
+/* ---------------------------------------------------------------- instruction sets and threads (dispatch.c, threads/) */
 
 /* Names of the instruction sets that this machine can run, best last: "portable", "avx2", "avx512", "neon". */
 int fl_isa_count(void);
@@ -35,7 +35,7 @@ const char *fl_isa_active(void);
 int fl_isa_select(const char *name);
 int fl_isa_lanes(fl_dtype dtype); /* elements in one vector of the active instruction set */
 int fl_has_openmp(void);
-/* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (parallel.c). For tests,
+/* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c). For tests,
  * and for runtimes whose threads never sleep. */
 void fl_always_wake(int always);
 /* Processors of the process where OpenMP is told to bind threads to them (the main thread has but one then), else 0. */

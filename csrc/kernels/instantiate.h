@@ -10,8 +10,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../parallel.h"
+#include "../machine.h"
 #include "../philox.h"
+#include "../threads/parallel.h"
+#include "../threads/wait.h"
+#include "../threads/wake.h"
 #include "table.h"
 
 #if defined(FL_ISA_AVX2) || defined(FL_ISA_AVX512)
