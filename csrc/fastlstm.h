@@ -43,7 +43,7 @@ int fl_openmp_bound_processors(void);
 int fl_openmp_max_threads(void); /* omp_get_max_threads(): what OMP_NUM_THREADS and threadpoolctl allow; 1 without OpenMP */
 void fl_openmp_set_max_threads(int n);
 
-/* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm_*.h) */
+/* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm/) */
 
 /* A function of one number: `kind` counts sigmoid, tanh, relu, affine, leaky_relu, thresholded_relu, scaled_tanh,
  * hard_sigmoid, elu, softsign, softplus from 0 (kernels/activation.h). */
@@ -52,7 +52,7 @@ typedef struct {
     double alpha, beta;
 } fl_function;
 
-/* A cell that is not the plain one (kernels/lstm_cells.h): any of these together. */
+/* A cell that is not the plain one (kernels/lstm/cells.h): any of these together. */
 typedef struct {
     ptrdiff_t projection;              /* size of h, with weight_hr; 0: that of c */
     int coupled;                       /* f = 1 - i: 3 * hidden rows take the place of 4 * hidden, those of i, g, o */
