@@ -24,8 +24,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError, PlatformError
 
-KERNELS = sorted(glob("csrc/*.c") + glob("csrc/isa/*.c"))
-HEADERS = sorted(glob("csrc/*.h") + glob("csrc/isa/*.h") + glob("csrc/kernels/*.h"))
+KERNELS = sorted(glob("csrc/*.c") + glob("csrc/threads/*.c") + glob("csrc/isa/*.c"))
+HEADERS = sorted(glob("csrc/**/*.h", recursive=True))
 
 NO_COMPILER = (
     "fastlstm: no working C compiler (tried: {command}); install one and try again "

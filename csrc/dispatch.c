@@ -98,7 +98,7 @@ static const isa_entry *active(void)
     return entry;
 }
 
-static const fl_table *table(fl_dtype dtype)
+static const fl_table *active_table(fl_dtype dtype)
 {
     return active()->tables[dtype];
 }
@@ -135,156 +135,24 @@ int fl_isa_select(const char *name)
 
 int fl_isa_lanes(fl_dtype dtype)
 {
-    return table(dtype)->lanes;
+    return active_table(dtype)->lanes;
 }
 
-size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *pass)
-{
-    return table(dtype)->lstm_workspace(pass);
-}
-
-void fl_lstm_forward(fl_dtype dtype, const fl_lstm_pass *pass)
-{
-    table(dtype)->lstm_forward(pass);
-}
-
-void fl_lstm_backward(fl_dtype dtype, const fl_lstm_pass *pass, const fl_lstm_gradients *gradients)
-{
-    table(dtype)->lstm_backward(pass, gradients);
-}
-
-size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *pass)
-{
-    return table(dtype)->dense_workspace(pass);
-}
-
-void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *pass)
-{
-    table(dtype)->dense_forward(pass);
-}
-
-void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias)
-{
-    table(dtype)->dense_backward(pass, dy, dx, dweight, dbias);
-}
-
-void fl_standardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
-                    const double *scale, void *y)
-{
-    table(dtype)->standardize(rows, width, x, mean, scale, y);
-}
-
-void fl_unstandardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
-                      const double *scale, void *y)
-{
-    table(dtype)->unstandardize(rows, width, x, mean, scale, y);
-}
-
-void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *weights,
-                          void *out, int n_threads)
-{
-    table(dtype)->embedding_forward(rows, width, index, weights, out, n_threads);
-}
-
-void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
-                           void *dtable, int n_threads)
-{
-    table(dtype)->embedding_backward(rows, width, index, dout, dtable, n_threads);
-}
-
-void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads)
-{
-    table(dtype)->dropout(n, x, y, p, seed, n_threads);
-}
+/* The public function of each kernel. */
+#define LIST(...) __VA_ARGS__
+#define RETURN_void
+#define RETURN_double return
+#define RETURN_size_t return
+#define RETURN_ptrdiff_t return
+#define FL_KERNEL(type, name, parameters, arguments)                                                                   \
+    type fl_##name(fl_dtype dtype, LIST parameters)                                                                    \
+    {                                                                                                                  \
+        RETURN_##type active_table(dtype)->name arguments;                                                             \
+    }
+#include "kernels/list.h"
+#undef FL_KERNEL
 
 void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4])
 {
     philox4x32(seed, counter, 0, out);
-}
-
-void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y,
-                   int n_threads)
-{
-    table(dtype)->activation(kind, alpha, beta, n, x, y, n_threads);
-}
-
-void fl_activation_backward(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x,
-                            const void *y, const void *dy, void *dx, int n_threads)
-{
-    table(dtype)->activation_backward(kind, alpha, beta, n, x, y, dy, dx, n_threads);
-}
-
-void fl_softmax(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads)
-{
-    table(dtype)->softmax(rows, classes, logits, out, n_threads);
-}
-
-void fl_softmax_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *p, const void *dy, void *dx,
-                         int n_threads)
-{
-    table(dtype)->softmax_backward(rows, classes, p, dy, dx, n_threads);
-}
-
-void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
-                              const int64_t *labels, const void *weights, void *dlogits, double *losses, int n_threads)
-{
-    table(dtype)->softmax_cross_entropy(rows, classes, logits, labels, weights, dlogits, losses, n_threads);
-}
-
-size_t fl_ctc_workspace(fl_dtype dtype, const fl_ctc_pass *pass)
-{
-    return table(dtype)->ctc_workspace(pass);
-}
-
-void fl_ctc(fl_dtype dtype, const fl_ctc_pass *pass)
-{
-    table(dtype)->ctc(pass);
-}
-
-void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pass)
-{
-    table(dtype)->pool_forward(pass);
-}
-
-void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, void *dx, void *dscores)
-{
-    table(dtype)->pool_backward(pass, dy, dx, dscores);
-}
-
-void fl_sgd(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
-            double weight_decay, int n_threads)
-{
-    table(dtype)->sgd(n, p, g, m, lr, momentum, nesterov, weight_decay, n_threads);
-}
-
-void fl_rmsprop(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha,
-                double eps, double momentum, double weight_decay, int n_threads)
-{
-    table(dtype)->rmsprop(n, p, g, v, m, lr, alpha, eps, momentum, weight_decay, n_threads);
-}
-
-void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1,
-             double beta2, double eps, double weight_decay, int decoupled, int64_t step, int n_threads)
-{
-    table(dtype)->adam(n, p, g, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step, n_threads);
-}
-
-double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x, int n_threads)
-{
-    return table(dtype)->norm(n, x, n_threads);
-}
-
-void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads)
-{
-    table(dtype)->scale(n, x, factor, n_threads);
-}
-
-void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads)
-{
-    table(dtype)->clip(n, x, limit, n_threads);
-}
-
-ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x)
-{
-    return table(dtype)->first_nonfinite(n, x);
 }

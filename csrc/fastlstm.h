@@ -25,7 +25,7 @@ extern "C" {
 
 typedef enum { FL_F32 = 0, FL_F64 = 1 } fl_dtype;
 
-/* ---------------------------------------------------------------- instruction sets and threads (dispatch.c, parallel.c) */
+/* ---------------------------------------------------------------- instruction sets and threads (dispatch.c, threads/) */
 
 /* Names of the instruction sets that this machine can run, best last: "portable", "avx2", "avx512", "neon". */
 int fl_isa_count(void);
@@ -35,7 +35,7 @@ const char *fl_isa_active(void);
 int fl_isa_select(const char *name);
 int fl_isa_lanes(fl_dtype dtype); /* elements in one vector of the active instruction set */
 int fl_has_openmp(void);
-/* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (parallel.c). For tests,
+/* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c). For tests,
  * and for runtimes whose threads never sleep. */
 void fl_always_wake(int always);
 /* Processors of the process where OpenMP is told to bind threads to them (the main thread has but one then), else 0. */
@@ -43,7 +43,7 @@ int fl_openmp_bound_processors(void);
 int fl_openmp_max_threads(void); /* omp_get_max_threads(): what OMP_NUM_THREADS and threadpoolctl allow; 1 without OpenMP */
 void fl_openmp_set_max_threads(int n);
 
-/* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm_*.h) */
+/* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm/) */
 
 /* A function of one number: `kind` counts sigmoid, tanh, relu, affine, leaky_relu, thresholded_relu, scaled_tanh,
  * hard_sigmoid, elu, softsign, softplus from 0 (kernels/activation.h). */
@@ -52,7 +52,7 @@ typedef struct {
     double alpha, beta;
 } fl_function;
 
-/* A cell that is not the plain one (kernels/lstm_cells.h): any of these together. */
+/* A cell that is not the plain one (kernels/lstm/cells.h): any of these together. */
 typedef struct {
     ptrdiff_t projection;              /* size of h, with weight_hr; 0: that of c */
     int coupled;                       /* f = 1 - i: 3 * hidden rows take the place of 4 * hidden, those of i, g, o */

@@ -10,8 +10,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../parallel.h"
+#include "../machine.h"
 #include "../philox.h"
+#include "../threads/parallel.h"
+#include "../threads/wait.h"
+#include "../threads/wake.h"
 #include "table.h"
 
 #if defined(FL_ISA_AVX2) || defined(FL_ISA_AVX512)
@@ -40,48 +43,18 @@ FL_PRAGMA_TARGET(FL_TARGET)
 #include "activation.h"
 #include "draw.h"
 #include "tile.h"
-#include "lstm.h"
-#include "lstm_cells.h"
-#include "lstm_forward.h"
-#include "lstm_cells_backward.h"
-#include "lstm_backward.h"
-#include "dense.h"
-#include "elementwise.h"
-#include "softmax.h"
-#include "ctc.h"
-#include "pooling.h"
-#include "optimizers.h"
+#include "workspace.h"
 
+#define FL_DEFINE_KERNELS
+#include "list.h"
+#undef FL_DEFINE_KERNELS
+
+#define FL_KERNEL(type, name, parameters, arguments) .name = name,
 const fl_table FL_TABLE = {
     .lanes = LANES,
-    .lstm_workspace = lstm_workspace,
-    .lstm_forward = lstm_forward,
-    .lstm_backward = lstm_backward,
-    .dense_workspace = dense_workspace,
-    .dense_forward = dense_forward,
-    .dense_backward = dense_backward,
-    .standardize = standardize,
-    .unstandardize = unstandardize,
-    .embedding_forward = embedding_forward,
-    .embedding_backward = embedding_backward,
-    .dropout = dropout,
-    .activation = activation,
-    .activation_backward = activation_backward,
-    .softmax = softmax,
-    .softmax_backward = softmax_backward,
-    .softmax_cross_entropy = softmax_cross_entropy,
-    .ctc_workspace = ctc_workspace,
-    .ctc = ctc,
-    .pool_forward = pool_forward,
-    .pool_backward = pool_backward,
-    .sgd = sgd,
-    .rmsprop = rmsprop,
-    .adam = adam,
-    .norm = norm,
-    .scale = scale,
-    .clip = clip,
-    .first_nonfinite = first_nonfinite,
+#include "list.h"
 };
+#undef FL_KERNEL
 
 #if defined(FL_TARGET) && defined(__clang__)
 #pragma clang attribute pop

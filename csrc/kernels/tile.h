@@ -182,6 +182,11 @@ static inline ptrdiff_t tile_begin(ptrdiff_t count, ptrdiff_t tiles, ptrdiff_t t
  * long sums, and keeps a tile's `a` and g in the caches while the other tiles pass over them. */
 enum { TERMS = 256 };
 
+static inline const real *row_of(const void *array, ptrdiff_t row, ptrdiff_t width)
+{
+    return array ? (const real *)array + row * width : NULL;
+}
+
 /* to[p][lane] = from[lane][p] for p < count; the lanes from `rows` on get zeros. By blocks of LANES x LANES in registers:
  * element by element, packing took 15 % of an inference over 100 steps of one row (input 64, hidden 256). */
 static void transpose_to(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to, ptrdiff_t ld_to)

@@ -1,14 +1,14 @@
-/* test_threads.c - teams: of several callers at once, larger than the machine, after a fork, and in a crowd.
+/* test_threads.c - teams: of several callers at once, larger than the machine, after a fork, and under contention.
  *
- * Every answer must have the bits that one thread gives alone. A deadlock ends the program by an alarm. Exits with 1 if
+ * Every result must have the bits that one thread alone gives. An alarm ends the program after a deadlock. Exits with 1 if
  * anything differs.
  */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* fork, alarm */
 #endif
-#include "../crowd.h"
 #include "../fastlstm.h"
-#include "../parallel.h"
+#include "../threads/clock.h"
+#include "../threads/contention.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* Whether processes with threads may be forked here. Not with the thread sanitizer, nor with an address sanitizer whose
- * allocator may be locked in a child, for ever, by a thread of the parent that was just in it: gcc's before 15, clang's
+ * allocator may stay locked in a child for ever, by a thread of the parent that was in it at the fork: gcc's before 15, clang's
  * before 18 (https://github.com/llvm/llvm-project/pull/75290). */
 #if defined(__SANITIZE_THREAD__)
 enum { MAY_FORK = 0 };
@@ -63,7 +63,7 @@ static float *numbers(size_t n)
     return made;
 }
 
-/* One LSTM, its data, and what one thread makes of them; read by all callers at once. */
+/* One LSTM, its data, and the result of one thread; read by all callers at once. */
 typedef struct {
     ptrdiff_t batch, time, input, hidden, checkpoint_every;
     float *w_ih, *w_hh, *bias, *x, *dy;
@@ -106,7 +106,7 @@ static float *solve(const problem *p, int n_threads, int n_threads_back)
     return out;
 }
 
-/* On the way back there are fewer threads or more: another load of the machine may have made it so. */
+/* The backward pass has another number of threads than the forward pass, as another load of the machine may cause. */
 static int same(const problem *p, int n_threads)
 {
     size_t sizes[4];
@@ -140,13 +140,13 @@ static problem problems[PROBLEMS]; /* by rows, by units, and by rows with checkp
 
 typedef struct {
     int number, wrong;
-    int *go_on; /* NULL: a number of rounds */
+    int *running; /* call until it is 0; NULL: ROUNDS times */
 } caller;
 
 static void *call(void *context)
 {
     caller *me = context;
-    for (int k = 0; me->go_on ? __atomic_load_n(me->go_on, __ATOMIC_RELAXED) : k < ROUNDS; ++k)
+    for (int k = 0; me->running ? __atomic_load_n(me->running, __ATOMIC_RELAXED) : k < ROUNDS; ++k)
         me->wrong += !same(&problems[(me->number + k) % PROBLEMS], 1 + (me->number + k) % 4);
     return NULL;
 }
@@ -168,8 +168,8 @@ static int callers_at_once(void)
     return wrong;
 }
 
-/* In a child: 0 if the thread that has come through the fork, and a new one, give the same bits; `deeper` forks again. */
-static int as_before(int deeper)
+/* In a child: returns 0 if the thread that survived the fork and a new thread give the same bits; `deeper`: forks again. */
+static int check_child(int deeper)
 {
     alarm(SECONDS);
     int wrong = 0;
@@ -187,7 +187,7 @@ static int as_before(int deeper)
         int status = 1;
         const pid_t child = fork();
         if (child == 0)
-            _exit(as_before(0));
+            _exit(check_child(0));
         wrong += child < 0 || waitpid(child, &status, 0) != child || status != 0;
     }
     return wrong != 0;
@@ -196,8 +196,8 @@ static int as_before(int deeper)
 /* Forks while another thread is inside kernels. */
 static int forks(void)
 {
-    int wrong = 0, go_on = 1;
-    caller busy = {1, 0, &go_on};
+    int wrong = 0, running = 1;
+    caller busy = {1, 0, &running};
     pthread_t thread;
     if (pthread_create(&thread, NULL, call, &busy))
         exit(2);
@@ -206,61 +206,61 @@ static int forks(void)
         wrong += !same(&problems[k % PROBLEMS], 2 + k % 2);
         const pid_t child = fork();
         if (child == 0)
-            _exit(as_before(k % 4 == 0));
+            _exit(check_child(k % 4 == 0));
         wrong += child < 0 || waitpid(child, &status, 0) != child || status != 0;
     }
-    __atomic_store_n(&go_on, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&running, 0, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
     return wrong + busy.wrong;
 }
 
-/* A look at a team that took so many ms, whose threads had the processors for so many; the time after it. */
-static int64_t look(int64_t now, double ms, double used)
+/* Adds a sample of a team that took `ms`, whose threads used the processors for `used` ms; returns the time after it. */
+static int64_t sample(int64_t now, double ms, double used)
 {
     const int64_t end = now + (int64_t)(1e6 * ms);
-    const fl_crowd_look seen = {now, (int64_t)(1e6 * used)};
-    fl_crowd_looked(&seen, end);
+    const fl_contention_sample seen = {now, (int64_t)(1e6 * used)};
+    fl_contention_add(&seen, end);
     return end;
 }
 
-static int expect(int what, const char *text)
+static int expect(int condition, const char *text)
 {
-    if (!what)
-        printf("crowd: not so: %s\n", text);
-    return !what;
+    if (!condition)
+        printf("contention: not so: %s\n", text);
+    return !condition;
 }
 
-/* The verdict on teams, with invented times; they begin long after those of this program. */
-static int crowds(void)
+/* The verdicts on teams, with invented times that begin long after those of this program. */
+static int contention(void)
 {
     int64_t now = fl_now() + (int64_t)3600 * 1000000000;
     const int64_t second = 1000000000, ms = 1000000;
     int wrong = 0;
-    now = look(now, 10, 18);
-    wrong += expect(!fl_crowded(now), "two threads that were used well go on");
-    wrong += expect(!fl_crowd_look_due(now) && fl_crowd_look_due(now + 2 * ms), "looks are made now and then");
-    now = look(now, 10, 10);
-    wrong += expect(!fl_crowded(now), "uneven shares are no crowd");
-    now = look(now, 4, .1);
-    wrong += expect(!fl_crowded(now), "a single short look proves nothing");
-    now = look(now, 4, .1);
-    wrong += expect(fl_crowded(now) && fl_crowded(now + 19 * ms), "teams that wait have to rest");
+    now = sample(now, 10, 18);
+    wrong += expect(!fl_contended(now), "two threads that are used well stay in use");
+    wrong += expect(!fl_contention_sample_due(now) && fl_contention_sample_due(now + 2 * ms), "samples are taken now and then");
+    now = sample(now, 10, 10);
+    wrong += expect(!fl_contended(now), "uneven shares are no contention");
+    now = sample(now, 4, .1);
+    wrong += expect(!fl_contended(now), "a single short sample proves nothing");
+    now = sample(now, 4, .1);
+    wrong += expect(fl_contended(now) && fl_contended(now + 19 * ms), "teams that wait are paused");
     now += 21 * ms;
-    wrong += expect(!fl_crowded(now), "the first rest is short");
-    now = look(now, 30, 8);
-    wrong += expect(fl_crowded(now + 39 * ms) && !fl_crowded(now + 41 * ms), "the second rest is twice the first");
+    wrong += expect(!fl_contended(now), "the first pause is short");
+    now = sample(now, 30, 8);
+    wrong += expect(fl_contended(now + 39 * ms) && !fl_contended(now + 41 * ms), "the second pause is twice the first");
     for (int k = 0; k < 20; ++k)
-        now = look(now + 2 * second, 30, 8);
-    wrong += expect(fl_crowded(now + second) && !fl_crowded(now + 3 * second / 2), "rests do not grow for ever");
-    now = look(now + 2 * second, 10, 18);
-    now = look(now, 30, 8);
-    wrong += expect(!fl_crowded(now + 21 * ms), "a good team makes the next rest short again");
+        now = sample(now + 2 * second, 30, 8);
+    wrong += expect(fl_contended(now + second) && !fl_contended(now + 3 * second / 2), "pauses do not grow for ever");
+    now = sample(now + 2 * second, 10, 18);
+    now = sample(now, 30, 8);
+    wrong += expect(!fl_contended(now + 21 * ms), "a good team makes the next pause short again");
     for (int k = 0; k < 1000; ++k)
-        now = look(now + 2 * second, .2, .1);
-    wrong += expect(!fl_crowded(now), "the time in which threads wake is no crowd");
-    now = look(now, 1, 0);
-    now = look(now + 2 * second, 100, 0);
-    wrong += expect(!fl_crowded(now), "where nobody tells the processor time, teams go on");
+        now = sample(now + 2 * second, .2, .1);
+    wrong += expect(!fl_contended(now), "the time in which threads wake is no contention");
+    now = sample(now, 1, 0);
+    now = sample(now + 2 * second, 100, 0);
+    wrong += expect(!fl_contended(now), "without a clock of processor time, teams stay in use");
     return wrong;
 }
 
@@ -278,8 +278,8 @@ int main(void)
         forked = forks();
         printf("%d forks: %d wrong\n", FORKS, forked);
     }
-    const int judged = crowds();
-    printf("verdicts on crowds: %d wrong\n", judged);
+    const int judged = contention();
+    printf("verdicts on contention: %d wrong\n", judged);
     for (int k = 0; k < PROBLEMS; ++k)
         release(problems[k]);
     return at_once || forked || judged;

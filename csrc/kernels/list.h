@@ -1,0 +1,105 @@
+/* kernels/list.h - every kernel once: the header that defines it, and its signature.
+ *
+ * This file is included several times, and each time gives another view of the same list:
+ *
+ *   FL_DEFINE_KERNELS defined   the headers themselves, for one instruction set and dtype (instantiate.h)
+ *   FL_KERNEL defined           one FL_KERNEL(type, name, (parameters), (arguments)) for each kernel: the members of the
+ *                               table (table.h), their values (instantiate.h), the public functions (../dispatch.c)
+ *
+ * A kernel is a static function of this name and signature. Its public function, fl_<name>, has a dtype in front and is
+ * declared and described in ../fastlstm.h; where one of them disagrees with the list, the compiler reports it. To add a
+ * kernel: write its header, name both here, and declare the public function.
+ */
+#if defined(FL_DEFINE_KERNELS)
+
+/* In an order in which each finds what it needs of those before: ctc.h and pooling.h use sums of softmax.h. */
+#include "lstm/lstm.h"
+#include "lstm/layout.h"
+#include "lstm/plan.h"
+#include "lstm/masks.h"
+#include "lstm/cells.h"
+#include "lstm/norm.h"
+#include "lstm/forward_tile.h"
+#include "lstm/forward.h"
+#include "lstm/cells_backward.h"
+#include "lstm/backward_walk.h"
+#include "lstm/weight_gradient.h"
+#include "lstm/backward.h"
+#include "dense.h"
+#include "elementwise.h"
+#include "softmax.h"
+#include "ctc.h"
+#include "pooling.h"
+#include "optimizers.h"
+
+#elif defined(FL_KERNEL)
+/* clang-format off */
+
+FL_KERNEL(size_t, lstm_workspace, (const fl_lstm_pass *pass), (pass))
+FL_KERNEL(void, lstm_forward, (const fl_lstm_pass *pass), (pass))
+FL_KERNEL(void, lstm_backward, (const fl_lstm_pass *pass, const fl_lstm_gradients *gradients), (pass, gradients))
+
+FL_KERNEL(size_t, dense_workspace, (const fl_dense_pass *pass), (pass))
+FL_KERNEL(void, dense_forward, (const fl_dense_pass *pass), (pass))
+FL_KERNEL(void, dense_backward, (const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias),
+          (pass, dy, dx, dweight, dbias))
+
+FL_KERNEL(void, standardize,
+          (ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale, void *y),
+          (rows, width, x, mean, scale, y))
+FL_KERNEL(void, unstandardize,
+          (ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale, void *y),
+          (rows, width, x, mean, scale, y))
+FL_KERNEL(void, embedding_forward,
+          (ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table, void *out, int n_threads),
+          (rows, width, index, table, out, n_threads))
+FL_KERNEL(void, embedding_backward,
+          (ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout, void *dtable, int n_threads),
+          (rows, width, index, dout, dtable, n_threads))
+FL_KERNEL(void, dropout, (ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads),
+          (n, x, y, p, seed, n_threads))
+
+FL_KERNEL(void, activation,
+          (int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y, int n_threads),
+          (kind, alpha, beta, n, x, y, n_threads))
+FL_KERNEL(void, activation_backward,
+          (int kind, double alpha, double beta, ptrdiff_t n, const void *x, const void *y, const void *dy, void *dx,
+           int n_threads),
+          (kind, alpha, beta, n, x, y, dy, dx, n_threads))
+
+FL_KERNEL(void, softmax, (ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads),
+          (rows, classes, logits, out, n_threads))
+FL_KERNEL(void, softmax_backward,
+          (ptrdiff_t rows, ptrdiff_t classes, const void *p, const void *dy, void *dx, int n_threads),
+          (rows, classes, p, dy, dx, n_threads))
+FL_KERNEL(void, softmax_cross_entropy,
+          (ptrdiff_t rows, ptrdiff_t classes, const void *logits, const int64_t *labels, const void *weights,
+           void *dlogits, double *losses, int n_threads),
+          (rows, classes, logits, labels, weights, dlogits, losses, n_threads))
+
+FL_KERNEL(size_t, ctc_workspace, (const fl_ctc_pass *pass), (pass))
+FL_KERNEL(void, ctc, (const fl_ctc_pass *pass), (pass))
+
+FL_KERNEL(void, pool_forward, (const fl_pool_pass *pass), (pass))
+FL_KERNEL(void, pool_backward, (const fl_pool_pass *pass, const void *dy, void *dx, void *dscores),
+          (pass, dy, dx, dscores))
+
+FL_KERNEL(void, sgd,
+          (ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov, double weight_decay,
+           int n_threads),
+          (n, p, g, m, lr, momentum, nesterov, weight_decay, n_threads))
+FL_KERNEL(void, rmsprop,
+          (ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha, double eps, double momentum,
+           double weight_decay, int n_threads),
+          (n, p, g, v, m, lr, alpha, eps, momentum, weight_decay, n_threads))
+FL_KERNEL(void, adam,
+          (ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1, double beta2, double eps,
+           double weight_decay, int decoupled, int64_t step, int n_threads),
+          (n, p, g, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step, n_threads))
+FL_KERNEL(double, norm, (ptrdiff_t n, const void *x, int n_threads), (n, x, n_threads))
+FL_KERNEL(void, scale, (ptrdiff_t n, void *x, double factor, int n_threads), (n, x, factor, n_threads))
+FL_KERNEL(void, clip, (ptrdiff_t n, void *x, double limit, int n_threads), (n, x, limit, n_threads))
+FL_KERNEL(ptrdiff_t, first_nonfinite, (ptrdiff_t n, const void *x), (n, x))
+
+/* clang-format on */
+#endif

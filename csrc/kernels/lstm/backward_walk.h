@@ -1,0 +1,290 @@
+/* kernels/lstm/backward_walk.h - the walk back through time. */
+
+typedef struct {
+    const fl_lstm_pass *pass;
+    const fl_lstm_gradients *out;
+    const lstm_work *work;
+    lstm_plan plan;
+    ptrdiff_t first;              /* step at which the segment begins */
+    ptrdiff_t begin, end;         /* the steps to walk back through, of this segment */
+    ptrdiff_t sum_begin, sum_end; /* the steps to add to the weight gradient */
+    ptrdiff_t h_vectors;          /* width of a panel of W_hh', in vectors */
+    fl_barrier barrier;
+} backward_context;
+
+/* Where the panels of W_ih' begin: behind those of W_hh', which have `recurrent_padded` columns. */
+static real *backward_panel_x(const lstm_work *work)
+{
+    return work->transposed + work->recurrent_padded * GATES * work->padded;
+}
+
+/* The first pair n of a step, which in a segment count from its beginning. */
+static ptrdiff_t backward_pair(const backward_context *job, ptrdiff_t s)
+{
+    return job->work->offset[s] - job->work->offset[job->first];
+}
+
+/* One panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on:
+ * (unit block)(4)(LANES)(vectors)(LANES). */
+static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrdiff_t columns, ptrdiff_t first,
+                                 ptrdiff_t vectors, real *panel)
+{
+    const ptrdiff_t width = minimum(columns - first, vectors * LANES), padded = round_up(width, LANES);
+    real *to = panel + first * GATES * work->padded;
+    for (ptrdiff_t block = 0; block < work->blocks; ++block)
+        for (int gate = 0; gate < GATES; ++gate)
+            for (int lane = 0; lane < LANES; ++lane, to += padded) {
+                const int row = lstm_gate_row(work, gate);
+                ptrdiff_t unit = block * LANES + lane, c = 0;
+                if (unit < work->hidden && row >= 0) {
+                    const real *from = row_of(weight, row * work->hidden + unit, columns) + first;
+                    for (; c < width; ++c)
+                        to[c] = from[c];
+                }
+                for (; c < padded; ++c)
+                    to[c] = 0;
+            }
+}
+
+static void backward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
+{
+    const backward_context *job = context;
+    const lstm_work *work = job->work;
+    const ptrdiff_t panels_h = tile_count(work->recurrent_blocks, job->h_vectors);
+    const ptrdiff_t panels_x = job->out->dx ? tile_count(work->input, COLS * LANES) : 0;
+    ptrdiff_t begin, end;
+    fl_share(panels_h + panels_x, thread, team, &begin, &end);
+    for (ptrdiff_t p = begin; p < end; ++p) {
+        if (p < panels_h)
+            backward_pack_matrix(work, job->pass->weight_hh, work->recurrent, p * job->h_vectors * LANES, job->h_vectors,
+                                 work->transposed);
+        else
+            backward_pack_matrix(work, job->pass->weight_ih, work->input, (p - panels_h) * COLS * LANES, COLS,
+                                 backward_panel_x(work));
+    }
+}
+
+/* Adds dL/dy to dh. Row by row, for its own sake: with the blocks outside, as in backward_cells, each access to dy is on
+ * another page (256 rows, 187 steps, hidden 64: the walk took twice as long). */
+static void backward_load(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
+{
+    const fl_lstm_gradients *out = job->out;
+    const lstm_work *work = job->work;
+    const ptrdiff_t unit = share->h_begin * LANES;
+    const ptrdiff_t units = minimum(share->h_end * LANES, work->recurrent) - unit;
+    for (ptrdiff_t row = share->row_begin; row < end; ++row) {
+        const real *dy = (const real *)out->dy + work->order[row] * out->dy_batch +
+                         lstm_time_of(job->pass, work, row, s) * out->dy_time + unit;
+        real *dh = work->dh + row * work->recurrent_padded + unit;
+        for (ptrdiff_t u = 0; u < units; ++u)
+            dh[u] += dy[u];
+    }
+}
+
+/* The gates of step s become the gradients of z, dc moves one step back, and h_t takes the place of c_t. */
+static void backward_cells(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
+{
+    const lstm_work *work = job->work;
+    const V one = v_set(1);
+    for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
+        real *gates = work->gates + (block * work->ldn + work->offset[s] - work->offset[job->first]) * GATES * LANES;
+        real *cells = work->cells + (block * work->ldc + lstm_cells_at(work, job->first, s)) * LANES;
+        real *before = work->cells + (block * work->ldc + lstm_cells_at(work, job->first, s - 1)) * LANES;
+        for (ptrdiff_t row = share->row_begin; row < end; ++row) {
+            real *at = gates + row * GATES * LANES;
+            real *dc_at = work->dc + (block * work->batch + row) * LANES;
+            V i = v_load(at), f = v_load(at + LANES), g = v_load(at + 2 * LANES), o = v_load(at + 3 * LANES);
+            V dh = v_load(work->dh + row * work->padded + block * LANES);
+            V tanh_c = v_tanh(v_load(cells + row * LANES));
+            V dc = v_fma(dh * o, one - tanh_c * tanh_c, v_load(dc_at));
+            v_store(at, dc * g * (i * (one - i)));
+            v_store(at + LANES, dc * v_load(before + row * LANES) * (f * (one - f)));
+            v_store(at + 2 * LANES, dc * i * (one - g * g));
+            v_store(at + 3 * LANES, dh * tanh_c * (o * (one - o)));
+            v_store(dc_at, dc * f);
+            v_store(cells + row * LANES, o * tanh_c);
+        }
+        if (s == job->first) {
+            const real *h0 = lstm_state_h(work, s / work->segment) + block * work->batch * LANES;
+            memcpy(before + share->row_begin * LANES, h0 + share->row_begin * LANES,
+                   (size_t)((end - share->row_begin) * LANES) * sizeof(real));
+        }
+    }
+}
+
+/* Where the gradients of W_ih x stand: those of z, but for layer normalisation. */
+static const real *backward_gates_x(const lstm_work *work)
+{
+    return work->of_cell.gates_x ? work->of_cell.gates_x : work->gates;
+}
+
+/* to[r][0 .. count) = dz[n + r] times one panel of a transposed weight matrix. */
+static void backward_product(const lstm_work *work, const real *gates, ptrdiff_t n, ptrdiff_t rows, const real *panel,
+                             ptrdiff_t count, real **to, int add)
+{
+    const inner_job job = {
+        .a = gates + n * GATES * LANES,
+        .lda = GATES * LANES,
+        .segments = work->blocks,
+        .segment_stride = work->ldn * GATES * LANES,
+        .k = GATES * LANES,
+        .w = panel,
+        .rows = to,
+        .count = count,
+        .add = add,
+    };
+    inner_product(&job, (int)rows, (int)((count + LANES - 1) / LANES));
+}
+
+/* dh_(t-1) of the share's units: W_hh' dz. */
+static void backward_hidden(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
+{
+    const lstm_work *work = job->work;
+    const ptrdiff_t n = work->offset[s] - work->offset[job->first];
+    const ptrdiff_t live = end - share->row_begin, tiles = tile_count(live, ROWS);
+    for (ptrdiff_t block = share->h_begin; block < share->h_end; block += job->h_vectors) {
+        const ptrdiff_t count = minimum(job->h_vectors, work->recurrent_blocks - block) * LANES;
+        for (ptrdiff_t t = 0; t < tiles; ++t) {
+            const ptrdiff_t first = share->row_begin + tile_begin(live, tiles, t);
+            const ptrdiff_t rows = share->row_begin + tile_begin(live, tiles, t + 1) - first;
+            real *to[ROWS];
+            for (ptrdiff_t r = 0; r < rows; ++r)
+                to[r] = work->dh + (first + r) * work->recurrent_padded + block * LANES;
+            backward_product(work, work->gates, n + first, rows, work->transposed + block * LANES * GATES * work->padded,
+                             count, to, 0);
+        }
+    }
+    if (work->cell)
+        cell_backward_read(work, share, end);
+}
+
+static void backward_begin(const backward_context *job, ptrdiff_t begin, ptrdiff_t end)
+{
+    const lstm_work *work = job->work;
+    for (ptrdiff_t row = begin; row < end; ++row) {
+        const real *dhn = row_of(job->out->dhn, work->order[row], work->recurrent);
+        real *dh = work->dh + row * work->recurrent_padded;
+        memset(dh, 0, (size_t)work->recurrent_padded * sizeof(real));
+        if (dhn)
+            memcpy(dh, dhn, (size_t)work->recurrent * sizeof(real));
+        lstm_pack_state(work, row, row_of(job->out->dcn, work->order[row], work->hidden), work->dc);
+    }
+}
+
+static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t end)
+{
+    const fl_lstm_gradients *out = job->out;
+    const lstm_work *work = job->work;
+    const ptrdiff_t recurrent = work->recurrent;
+    for (ptrdiff_t row = begin; row < end; ++row) {
+        const ptrdiff_t b = work->order[row];
+        if (out->dh0)
+            memcpy((real *)out->dh0 + b * recurrent, work->dh + row * work->recurrent_padded,
+                   (size_t)recurrent * sizeof(real));
+        if (out->dc0)
+            lstm_unpack_state(work, work->dc + row * LANES, work->batch * LANES, (real *)out->dc0 + b * work->hidden);
+        if (out->dx && !out->dx_add)
+            for (ptrdiff_t t = work->length[row]; t < work->time; ++t)
+                memset((real *)out->dx + b * out->dx_batch + t * out->dx_time, 0,
+                       (size_t)work->input * sizeof(real));
+    }
+}
+
+/* dx_t = W_ih' dz for some rows of dz, to[r] in number: pairs n, n + 1, ... */
+static void backward_inputs_tile(const backward_context *job, ptrdiff_t n, ptrdiff_t rows, real **to)
+{
+    const lstm_work *work = job->work;
+    for (ptrdiff_t first = 0; first < work->input; first += COLS * LANES) {
+        backward_product(work, backward_gates_x(work), n, rows, backward_panel_x(work) + first * GATES * work->padded,
+                         minimum(work->input - first, COLS * LANES), to, job->out->dx_add);
+        for (ptrdiff_t r = 0; r < rows; ++r)
+            to[r] += COLS * LANES;
+    }
+}
+
+static real *backward_dx(const backward_context *job, ptrdiff_t row, ptrdiff_t s)
+{
+    return (real *)job->out->dx + job->work->order[row] * job->out->dx_batch +
+           lstm_time_of(job->pass, job->work, row, s) * job->out->dx_time;
+}
+
+/* dx of the share's rows, while their dz are in the cache (256 rows, 187 steps, input 1, hidden 64: a pass over all dz
+ * of its own took .68 of the time of the product with W_hh, a quarter of which is arithmetic). */
+static void backward_inputs_step(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
+{
+    const lstm_work *work = job->work;
+    const ptrdiff_t live = end - share->row_begin, tiles = tile_count(live, ROWS);
+    for (ptrdiff_t t = 0; t < tiles; ++t) {
+        const ptrdiff_t row = share->row_begin + tile_begin(live, tiles, t);
+        const ptrdiff_t rows = share->row_begin + tile_begin(live, tiles, t + 1) - row;
+        real *to[ROWS];
+        for (ptrdiff_t r = 0; r < rows; ++r)
+            to[r] = backward_dx(job, row + r, s);
+        backward_inputs_tile(job, work->offset[s] - work->offset[job->first] + row, rows, to);
+    }
+}
+
+/* dx of a part of all n: after a walk by units, in which no thread has all of a row's dz. */
+static void backward_inputs(void *argument, ptrdiff_t task, ptrdiff_t tasks)
+{
+    const backward_context *job = argument;
+    const lstm_work *work = job->work;
+    ptrdiff_t begin, end, s = job->begin;
+    const ptrdiff_t all = backward_pair(job, job->begin), before = work->offset[job->first];
+    fl_share(backward_pair(job, job->end) - all, task, tasks, &begin, &end);
+    const ptrdiff_t tiles = tile_count(end - begin, ROWS);
+    for (ptrdiff_t t = 0; t < tiles; ++t) {
+        const ptrdiff_t n = all + begin + tile_begin(end - begin, tiles, t);
+        const ptrdiff_t rows = all + begin + tile_begin(end - begin, tiles, t + 1) - n;
+        real *to[ROWS];
+        for (ptrdiff_t r = 0; r < rows; ++r) {
+            while (work->offset[s + 1] - before <= n + r)
+                ++s;
+            to[r] = backward_dx(job, n + r + before - work->offset[s], s);
+        }
+        backward_inputs_tile(job, n, rows, to);
+    }
+}
+
+/* Walks one share back through the segment. */
+static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
+{
+    backward_context *job = context;
+    const lstm_work *work = job->work;
+    const int by_units = job->plan.by_units, team = (int)shares;
+    const lstm_share share = lstm_share_walk(work, by_units, job->h_vectors, number, shares);
+    unsigned round = 0;
+    if (job->end == work->time)
+        backward_begin(job, share.own_begin, share.own_end);
+    if (by_units)
+        fl_wait(&job->barrier, &round, team);
+    for (ptrdiff_t s = job->end - 1; s >= job->begin; --s) {
+        const ptrdiff_t end = minimum(share.row_end, work->active[s]);
+        if (end <= share.row_begin)
+            continue; /* no row of this share is that long: by rows, or for the whole team */
+        if (job->out->dy)
+            backward_load(job, &share, s, end);
+        if (work->cell) {
+            const backward_step step = {
+                .work = work,
+                .pair = backward_pair(job, s),
+                .cells = work->cells + lstm_cells_at(work, job->first, s) * LANES,
+                .before = work->cells + lstm_cells_at(work, job->first, s - 1) * LANES,
+            };
+            cell_draw(job->pass, work, &share, s, end);
+            cell_backward(&step, &share, end);
+        } else {
+            backward_cells(job, &share, s, end);
+        }
+        if (by_units)
+            fl_wait(&job->barrier, &round, team);
+        if (s > 0 || job->out->dh0)
+            backward_hidden(job, &share, s, end);
+        if (job->out->dx && !by_units)
+            backward_inputs_step(job, &share, s, end);
+    }
+    if (by_units)
+        fl_wait(&job->barrier, &round, team);
+    if (job->begin == 0)
+        backward_end(job, share.own_begin, share.own_end);
+}

@@ -1,0 +1,54 @@
+/* kernels/lstm/masks.h - the random masks of dropout and zoneout: cells.h. */
+enum { DRAW_G = 1, DRAW_VARIATIONAL = 2, DRAW_H = 3, DRAW_C = 4 };
+
+/* Writes the elements [begin, end) of one row's mask: `dropped` where the draw falls below p, else `kept`. Those behind the
+ * last unit are anything finite. */
+static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, ptrdiff_t b, ptrdiff_t units, ptrdiff_t begin,
+                      ptrdiff_t end, double p, real dropped, real kept, real *to)
+{
+    enum { GROUP = DRAWS };
+    const uint32_t threshold = (uint32_t)(p * 4294967296.0);
+    const ptrdiff_t width = round_up(units, 4), first = (time * work->batch + b) * (width / 4);
+    for (ptrdiff_t group = begin / 4; group * 4 < end; group += GROUP) {
+        uint32_t words[4][GROUP];
+        real mask[4 * GROUP];
+        const int count = (int)minimum(GROUP, tile_count(end - 4 * group, 4));
+        draw_words(work->cell->seed, (uint64_t)(first + group), stream, count, words);
+        for (int k = 0; k < count; ++k)
+            for (int word = 0; word < 4; ++word)
+                mask[4 * k + word] = words[word][k] < threshold ? dropped : kept;
+        const ptrdiff_t from = begin > 4 * group ? begin - 4 * group : 0;
+        memcpy(to + 4 * group + from, mask + from, (size_t)(minimum(4 * GROUP, end - 4 * group) - from) * sizeof(real));
+    }
+}
+
+/* Draws the masks of step s for some rows, and the units of the share. */
+static void cell_draw(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s, ptrdiff_t row_end)
+{
+    const fl_lstm_cell *cell = work->cell;
+    const cell_work *own = &work->of_cell;
+    if (!own->draw_g && !own->draw_h && !own->draw_c)
+        return;
+    const ptrdiff_t begin = share->block_begin * LANES, end = share->block_end * LANES;
+    for (ptrdiff_t row = share->row_begin; row < row_end; ++row) {
+        const ptrdiff_t b = work->order[row], time = lstm_time_of(pass, work, row, s);
+        if (own->draw_g)
+            cell_mask(work, DRAW_G, time, b, work->hidden, begin, end, cell->recurrent_dropout, 0,
+                      (real)(1 / (1 - cell->recurrent_dropout)), own->draw_g + row * work->padded);
+        if (own->draw_h)
+            cell_mask(work, DRAW_H, time, b, work->recurrent, share->h_begin * LANES, share->h_end * LANES, cell->zoneout_h, 1, 0,
+                      own->draw_h + row * work->recurrent_padded);
+        if (own->draw_c)
+            cell_mask(work, DRAW_C, time, b, work->hidden, begin, end, cell->zoneout_c, 1, 0,
+                      own->draw_c + row * work->padded);
+    }
+}
+
+/* What W_hh multiplies of h. */
+INLINE V cell_read(const lstm_work *work, ptrdiff_t row, ptrdiff_t block, V h)
+{
+    const real *mask = work->of_cell.variational;
+    if (mask)
+        h = h * v_load(mask + row * work->recurrent_padded + block * LANES);
+    return h;
+}

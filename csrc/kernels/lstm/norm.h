@@ -1,0 +1,144 @@
+/* kernels/lstm/norm.h - the forward step with layer normalisation: cells.h. */
+
+INLINE real v_total(V a)
+{
+    real lanes[LANES], total = 0;
+    v_store(lanes, a);
+    for (int lane = 0; lane < LANES; ++lane)
+        total += lanes[lane];
+    return total;
+}
+
+/* Mean and variance of the units in `blocks` blocks of `gates` vectors each, gate 1 left out where it is coupled, after
+ * multiplication by `down`. The mean is taken off before squares are summed, so that it does not drown the variance. */
+INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, const real down, real *mean)
+{
+    const int skipped = gates == GATES && work->cell->coupled ? 1 : -1;
+    const real count = (real)(work->hidden * (gates - (skipped > 0)));
+    V sum = v_set(0), squares = v_set(0);
+    for (ptrdiff_t block = 0; block < work->blocks; ++block)
+        for (int gate = 0; gate < gates; ++gate)
+            if (gate != skipped)
+                sum = sum + v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down)) &
+                                        cell_units(work->hidden, block));
+    *mean = v_total(sum) / count;
+    for (ptrdiff_t block = 0; block < work->blocks; ++block)
+        for (int gate = 0; gate < gates; ++gate)
+            if (gate != skipped) {
+                const V off = v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down) - v_set(*mean)) &
+                                          cell_units(work->hidden, block));
+                squares = v_fma(off, off, squares);
+            }
+    return v_total(squares) / count;
+}
+
+/* Mean and 1 / sqrt(variance + eps). Where the squares are beyond the largest number, which they are long before what they
+ * are squares of, they are summed again of numbers that are smaller by a power of 2; eps is nothing beside them. */
+static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, real *mean, real *scale)
+{
+    const real down = REAL_IS_FLOAT ? (real)0x1p-100 : (real)0x1p-600;
+    real variance = norm_moments(work, a, block_stride, gates, 1, mean);
+    *scale = 1 / (real)sqrt((double)(variance + (real)work->cell->norm_eps));
+    if (variance - variance == 0)
+        return;
+    variance = norm_moments(work, a, block_stride, gates, down, mean);
+    *mean /= down;
+    *scale = down / (real)sqrt((double)variance);
+}
+
+/* (a - mean) scale, 0 in lanes that are no units. */
+INLINE V norm_apply(const lstm_work *work, ptrdiff_t block, V a, real mean, real scale)
+{
+    return v_from_bits(v_bits((a - v_set(mean)) * v_set(scale)) & cell_units(work->hidden, block));
+}
+
+/* The net inputs of a block from both normalised sums. */
+INLINE void norm_inputs(const lstm_work *work, ptrdiff_t block, const real *of_h, const real *of_x, V z[GATES])
+{
+    const real *gain_h = work->of_cell.gains + block * GATES * LANES, *gain_x = gain_h + work->blocks * GATES * LANES;
+    const real *bias = work->bias + block * GATES * LANES;
+    for (int gate = 0; gate < GATES; ++gate) {
+        z[gate] = v_fma(v_load(gain_x + gate * LANES), v_load(of_x + gate * LANES), v_load(bias + gate * LANES));
+        z[gate] = v_fma(v_load(gain_h + gate * LANES), v_load(of_h + gate * LANES), z[gate]);
+    }
+}
+
+/* chi's argument: the normalised c~ with gain and bias. */
+INLINE V norm_output(const lstm_work *work, ptrdiff_t block, V normed)
+{
+    const real *gain = work->of_cell.norm_c + block * LANES;
+    return v_fma(v_load(gain), normed, v_load(gain + work->padded));
+}
+
+static void norm_row(const forward_step *step, ptrdiff_t row)
+{
+    const lstm_work *work = step->work;
+    const cell_work *own = &work->of_cell;
+    const ptrdiff_t width = work->padded * GATES;
+    real *sums[2], mean, scale;
+    for (int which = 0; which < 2; ++which) {
+        sums[which] = own->sums + (which * work->batch + row) * width;
+        norm_statistics(work, sums[which], GATES * LANES, GATES, &mean, &scale);
+        if (step->gates)
+            own->scales[which * work->ldn + step->pair + row] = scale;
+        for (ptrdiff_t block = 0; block < work->blocks; ++block)
+            for (int gate = 0; gate < GATES; ++gate) {
+                real *at = sums[which] + (block * GATES + gate) * LANES;
+                v_store(at, lstm_gate_row(work, gate) < 0 ? v_set(0) : norm_apply(work, block, v_load(at), mean, scale));
+            }
+    }
+    for (ptrdiff_t block = 0; block < work->blocks; ++block) {
+        const ptrdiff_t at = block * GATES * LANES;
+        const V c_before = v_load(step->c_before + block * step->c_before_block + row * LANES);
+        V z[GATES];
+        norm_inputs(work, block, sums[0] + at, sums[1] + at, z);
+        const cell_values v = cell_gates(work, block, row, z, c_before);
+        if (step->gates) {
+            const ptrdiff_t kept = (block * work->ldn + step->pair + row) * GATES * LANES;
+            memcpy(work->gates + kept, sums[0] + at, GATES * LANES * sizeof(real));
+            memcpy(own->gates_x + kept, sums[1] + at, GATES * LANES * sizeof(real));
+        }
+        cell_state(step, block, row, c_before, v.c);
+        v_store(own->c_new + row * work->padded + block * LANES, v.c);
+        v_store(own->out + row * work->padded + block * LANES, v.o);
+    }
+    norm_statistics(work, own->c_new + row * work->padded, LANES, 1, &mean, &scale);
+    for (ptrdiff_t block = 0; block < work->blocks; ++block) {
+        const ptrdiff_t at = row * work->padded + block * LANES;
+        const V out = norm_output(work, block, norm_apply(work, block, v_load(own->c_new + at), mean, scale));
+        const V m = v_load(own->out + at) * cell_activate(&work->cell->output, cell_clip(out, work->cell->output_clip));
+        if (work->cell->projection)
+            v_store(own->out + at, m);
+        else
+            cell_emit(step, block, row, m);
+    }
+}
+
+/* A step with layer normalisation, of some rows: the sums of h and x on their own, then row by row the cell. */
+static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
+{
+    const lstm_work *work = step->work;
+    const ptrdiff_t tiles = tile_count(end - begin, ROWS), k = work->input + work->recurrent;
+    for (ptrdiff_t part = 0; part < work->blocks * PASSES; ++part)
+        for (ptrdiff_t t = 0; t < tiles; ++t) {
+            const ptrdiff_t first = begin + tile_begin(end - begin, tiles, t);
+            const ptrdiff_t rows = begin + tile_begin(end - begin, tiles, t + 1) - first;
+            for (int which = 0; which < 2; ++which) {
+                real *to[ROWS];
+                for (ptrdiff_t r = 0; r < rows; ++r)
+                    to[r] = work->of_cell.sums + (which * work->batch + first + r) * work->padded * GATES + part * COLS * LANES;
+                const inner_job job = {
+                    .a = step->a + first * work->lda + (which ? work->recurrent_padded : 0),
+                    .lda = work->lda,
+                    .segments = 1,
+                    .k = which ? work->input : work->recurrent,
+                    .w = work->panel + (part * k + (which ? 0 : work->input)) * COLS * LANES,
+                    .rows = to,
+                    .count = COLS * LANES,
+                };
+                inner_product(&job, (int)rows, COLS);
+            }
+        }
+    for (ptrdiff_t row = begin; row < end; ++row)
+        norm_row(step, row);
+}

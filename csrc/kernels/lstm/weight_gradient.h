@@ -1,0 +1,181 @@
+/* kernels/lstm/weight_gradient.h - the weight gradient. */
+
+/* The tiles of the weight gradient: for each block of units (rows of W) those of the columns h, then those of x and 1. An h
+ * tile has columns of one block of units, where they stand side by side in `cells`. */
+typedef struct {
+    ptrdiff_t per_block, last_block; /* h tiles of a block of columns, and of the last block, which may be narrower */
+    ptrdiff_t h_tiles, x_tiles, all; /* of one block of rows */
+} gradient_tiles;
+
+static gradient_tiles backward_tiles(const lstm_work *work)
+{
+    gradient_tiles tiles;
+    tiles.per_block = tile_count(LANES, ROWS);
+    tiles.last_block = tile_count(work->recurrent - (work->recurrent_blocks - 1) * LANES, ROWS);
+    tiles.h_tiles = (work->recurrent_blocks - 1) * tiles.per_block + tiles.last_block;
+    tiles.x_tiles = tile_count(work->input + 1, ROWS);
+    tiles.all = tiles.h_tiles + tiles.x_tiles;
+    return tiles;
+}
+
+/* The columns [*begin, *end) of an h tile. */
+static void backward_h_columns(const lstm_work *work, const gradient_tiles *tiles, ptrdiff_t t, ptrdiff_t *begin,
+                               ptrdiff_t *end)
+{
+    const ptrdiff_t block = t / tiles->per_block, in_block = t - block * tiles->per_block;
+    const ptrdiff_t units = minimum(LANES, work->recurrent - block * LANES);
+    const ptrdiff_t count = block == work->recurrent_blocks - 1 ? tiles->last_block : tiles->per_block;
+    *begin = block * LANES + tile_begin(units, count, in_block);
+    *end = block * LANES + tile_begin(units, count, in_block + 1);
+}
+
+/* Adds the pairs [n, n + count) to one tile: `a` are the rows of what is multiplied with the gradients of z, `gates`. */
+static void backward_add(const lstm_work *work, const real *gates, ptrdiff_t block, ptrdiff_t column, ptrdiff_t columns,
+                         const real *a, ptrdiff_t lda, ptrdiff_t n, ptrdiff_t count)
+{
+    const ptrdiff_t width = GATES * LANES, all = work->recurrent + work->input + 1;
+    for (int pass = 0; pass < PASSES; ++pass) {
+        const outer_job tile = {
+            .a = a,
+            .lda = lda,
+            .g = gates + (block * work->ldn + n) * width + pass * COLS * LANES,
+            .ldg = width,
+            .n = count,
+            .d = work->gradient + (block * all + column) * width + pass * COLS * LANES,
+            .ldd = width,
+            .count = COLS * LANES,
+        };
+        outer_product(&tile, (int)columns, COLS);
+    }
+}
+
+/* The h tiles among [begin, end), for the pairs from n, which is of step s or later, up to n_end. h_(t-1) stands in `cells`
+ * (`h_read` of other cells) at a distance that changes only where rows have ended. */
+static void backward_add_h(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
+                           ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
+{
+    const lstm_work *work = job->work;
+    const ptrdiff_t before = work->offset[job->first];
+    const real *h = work->cell ? work->of_cell.h_read : work->cells;
+    while (n < n_end) {
+        while (work->offset[s + 1] - before <= n)
+            ++s;
+        const ptrdiff_t ahead = lstm_cells_at(work, job->first, s - 1) - (work->offset[s] - before);
+        ptrdiff_t stop = s + 1;
+        while (work->offset[stop] - before < n_end && work->active[stop - 1] == lstm_alive(work, s - 1))
+            ++stop;
+        const ptrdiff_t count = minimum(work->offset[stop] - before, n_end) - n;
+        for (ptrdiff_t t = begin; t < end; ++t) {
+            ptrdiff_t column, column_end;
+            if (t % tiles->all >= tiles->h_tiles)
+                continue;
+            backward_h_columns(work, tiles, t % tiles->all, &column, &column_end);
+            const ptrdiff_t block = column / LANES;
+            backward_add(work, work->gates, t / tiles->all, column, column_end - column,
+                         h + (block * work->ldc + n + ahead) * LANES + column - block * LANES, LANES, n, count);
+        }
+        n += count;
+    }
+}
+
+/* Puts columns [column, column + columns) of x and 1 side by side, for the pairs from n of step s or later to n_end. */
+static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptrdiff_t columns, ptrdiff_t s, ptrdiff_t n,
+                              ptrdiff_t n_end, real *to)
+{
+    const fl_lstm_pass *pass = job->pass;
+    const lstm_work *work = job->work;
+    const ptrdiff_t before = work->offset[job->first], inputs = minimum(columns, work->input - column);
+    for (; n < n_end; ++n, to += columns) {
+        while (work->offset[s + 1] - before <= n)
+            ++s;
+        const ptrdiff_t row = n + before - work->offset[s];
+        const real *from = (const real *)pass->x + work->order[row] * pass->x_batch +
+                           lstm_time_of(pass, work, row, s) * pass->x_time + column;
+        for (ptrdiff_t k = 0; k < inputs; ++k)
+            to[k] = from[k];
+        if (inputs < columns)
+            to[inputs] = 1;
+    }
+}
+
+/* The x tiles among [begin, end): as backward_add_h. */
+static void backward_add_x(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
+                           ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
+{
+    const lstm_work *work = job->work;
+    real x[TERMS * ROWS];
+    for (ptrdiff_t tile = 0; tile < tiles->x_tiles; ++tile) {
+        const ptrdiff_t column = tile_begin(work->input + 1, tiles->x_tiles, tile);
+        const ptrdiff_t columns = tile_begin(work->input + 1, tiles->x_tiles, tile + 1) - column;
+        int gathered = 0;
+        for (ptrdiff_t block = begin / tiles->all; block * tiles->all < end; ++block) {
+            const ptrdiff_t t = block * tiles->all + tiles->h_tiles + tile;
+            if (t < begin || t >= end)
+                continue;
+            if (!gathered)
+                backward_gather_x(job, column, columns, s, n, n_end, x);
+            gathered = 1;
+            backward_add(work, backward_gates_x(work), block, work->recurrent + column, columns, x, columns, n, n_end - n);
+        }
+    }
+}
+
+/* One part of the weight gradient's tiles, over all pairs of steps [sum_begin, sum_end). The pairs are taken in groups
+ * of whole steps, the latest group first, so that it makes no difference where a segment or a walk begins; a group of many
+ * rows in pieces. */
+static void backward_weights(void *context, ptrdiff_t task, ptrdiff_t tasks)
+{
+    const backward_context *job = context;
+    const lstm_work *work = job->work;
+    const gradient_tiles tiles = backward_tiles(work);
+    ptrdiff_t begin, end, block_begin = 0, block_end = 0;
+    fl_share(work->blocks * tiles.all, task, tasks, &begin, &end);
+    if (work->cell && work->cell->projection)
+        fl_share(work->blocks, task, tasks, &block_begin, &block_end);
+    for (ptrdiff_t s = (job->sum_end - 1) / work->group * work->group; s >= job->sum_begin; s -= work->group) {
+        const ptrdiff_t group_end = backward_pair(job, minimum(s + work->group, job->sum_end));
+        const ptrdiff_t group_begin = backward_pair(job, s), pairs = group_end - group_begin;
+        const ptrdiff_t pieces = tile_count(pairs, TERMS);
+        for (ptrdiff_t piece = 0; piece < pieces; ++piece) {
+            const ptrdiff_t n = group_begin + tile_begin(pairs, pieces, piece);
+            const ptrdiff_t n_end = group_begin + tile_begin(pairs, pieces, piece + 1);
+            backward_add_h(job, &tiles, begin, end, s, n, n_end);
+            backward_add_x(job, &tiles, begin, end, s, n, n_end);
+            projection_backward(work, block_begin, block_end, lstm_alive(work, job->first - 1), n, n_end);
+        }
+    }
+}
+
+/* Adds the sums of some blocks to the caller's arrays. */
+static void backward_unpack(void *context, ptrdiff_t thread, ptrdiff_t team)
+{
+    const backward_context *job = context;
+    const fl_lstm_gradients *out = job->out;
+    const lstm_work *work = job->work;
+    const ptrdiff_t hidden = work->hidden, recurrent = work->recurrent, input = work->input, width = GATES * LANES;
+    const int norm = work->cell && work->cell->layer_norm; /* dbias is no sum of dz's columns then: cell_unpack */
+    ptrdiff_t begin, end;
+    fl_share(work->blocks, thread, team, &begin, &end);
+    for (ptrdiff_t block = begin; block < end; ++block) {
+        const ptrdiff_t rows = minimum(LANES, hidden - block * LANES);
+        for (int gate = 0; gate < GATES; ++gate) {
+            const int of_caller = lstm_gate_row(work, gate);
+            const ptrdiff_t row = of_caller * hidden + block * LANES;
+            const real *from = work->gradient + block * (recurrent + input + 1) * width + gate * LANES;
+            if (of_caller < 0)
+                continue;
+            if (out->dweight_hh)
+                transpose_add(from, width, rows, recurrent, (real *)out->dweight_hh + row * recurrent, recurrent);
+            from += recurrent * width;
+            if (out->dweight_ih)
+                transpose_add(from, width, rows, input, (real *)out->dweight_ih + row * input, input);
+            from += input * width;
+            for (ptrdiff_t lane = 0; lane < rows && !norm; ++lane) {
+                if (out->dbias_ih)
+                    ((real *)out->dbias_ih)[row + lane] += from[lane];
+                if (out->dbias_hh)
+                    ((real *)out->dbias_hh)[row + lane] += from[lane];
+            }
+        }
+    }
+}

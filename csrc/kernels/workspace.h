@@ -1,0 +1,15 @@
+/* kernels/workspace.h - how a kernel lays out its arrays in the workspace that the caller owns. */
+
+/* Takes `count` elements of `size` bytes, aligned to a cache line, from a block that begins at `base` and of which *used
+ * bytes are taken. *used becomes SIZE_MAX when the sum does not fit; with base NULL only *used matters. */
+static void *take(char *base, size_t *used, double count, size_t size)
+{
+    double bytes = count * (double)size;
+    if (*used == SIZE_MAX || bytes >= (double)(SIZE_MAX / 4) || *used >= SIZE_MAX / 4) {
+        *used = SIZE_MAX;
+        return NULL;
+    }
+    char *at = base ? base + *used : NULL;
+    *used += ((size_t)bytes + 63) / 64 * 64;
+    return at;
+}

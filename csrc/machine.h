@@ -1,0 +1,11 @@
+/* machine.h - facts of the machine. Each is asked of the system at the first call and then remembered. */
+#ifndef FASTLSTM_MACHINE_H
+#define FASTLSTM_MACHINE_H
+
+/* Bytes of a core's second-level cache; a common size where the system does not tell. */
+double fl_second_level_cache(void);
+
+/* Processors that are online; a number larger than any team where the system does not tell. */
+long fl_online_processors(void);
+
+#endif
