@@ -253,10 +253,8 @@ def test_net_inputs_beyond_the_largest_number(isa: str, dtype: str, sign: int) -
 
 @each_dtype
 def test_infinity_minus_infinity(isa: str, dtype: str) -> None:
-    """Two products that overflow with opposite signs give NaN, or with fused multiply-adds the first infinity.
-
-    Other rows and earlier steps are not affected.
-    """
+    """Two products beyond the largest number, of both signs: NaN, or where a product and its sum are rounded once, the
+    infinity that came first. No other row and no step before has part in it."""
     p = random_lstm(np.random.default_rng(0), 3, 6, 2, 5)
     p["weight_ih"][:, 0], p["weight_ih"][:, 1] = LARGE[dtype], -LARGE[dtype]
     p["x"] /= LARGE[dtype]
@@ -382,10 +380,8 @@ def test_every_cell_with_extreme_weights(isa: str, name: str, by: float | str, b
 
 @each_dtype
 def test_layer_norm_of_rows_without_variance(isa: str, dtype: str) -> None:
-    """If all n sums of a row are the same number a, the normalised sums are 0, up to the rounding of the mean.
-
-    That is at most (n + 2) u a / sqrt(eps), with gains of 1.
-    """
+    """All sums of a row are the same number a: normalised they are 0, but for what the mean is off, at most
+    (n + 2) u a / sqrt(eps) for n sums, on which gains of 1 act."""
     hidden = 9
     case = Case(CELLS["layer norm"][0], batch=3, time=4, inputs=2, hidden=hidden, dtype=dtype)
     for key in ("weight_ih", "weight_hh"):
@@ -463,10 +459,8 @@ POINTWISE: dict[str, tuple[fl.Loss, Any]] = {
 @pytest.mark.parametrize("error", [1e30, -1e30, 1e-30, 1e-5, 0.0, 3.0, -1e19])
 @pytest.mark.parametrize("name", POINTWISE)
 def test_regression_losses(name: str, error: float, dtype: str) -> None:
-    """A loss that overflows the output's type is infinite, by which training detects divergence.
-
-    The gradient is still finite.
-    """
+    """Beyond the largest number of the output's type the loss is infinite, by which training knows divergence; the
+    gradient is finite still."""
     loss, formula = POINTWISE[name]
     out = np.array([[error]], dtype)
     value, slope = formula(float(out[0, 0]))
@@ -509,11 +503,11 @@ def test_ctc_of_extreme_logits(isa: str, level: float, dtype: str) -> None:
     labels, numbers = np.array([[1, 2]]), np.array([2])
     dz, losses = np.empty_like(z), np.empty(1)
     _core.ctc(z, labels, numbers, 0, None, dz, losses, _core.Workspace())
-    paths = 15  # paths of 4 steps that read 1 2
+    paths = 15  # of 4 steps, that say 1 2
     assert losses[0] == pytest.approx(time * math.log(classes) - math.log(paths), rel=20 * UNIT[dtype])
     wanted = reference.ctc(np.zeros((time, classes)), labels[0])
     np.testing.assert_allclose(dz[0], wanted[1], atol=20 * UNIT[dtype])
-    z[0, :, 1] = -LARGE[dtype]  # practically impossible, but still finite
+    z[0, :, 1] = -LARGE[dtype]  # as good as impossible, and still a number
     _core.ctc(z, labels, numbers, 0, None, dz, losses, _core.Workspace())
     distance = float(z[0, 0, 0]) - float(z[0, 0, 1])
     assert losses[0] == pytest.approx(max(distance, math.log(paths)), rel=1e-3, abs=10)
