@@ -155,7 +155,7 @@ def test_deflated_files_are_read(good: Path, tmp_path: Path) -> None:
     [
         (b"", "config.json is not valid JSON"),
         (b"[]", "config.json is a list, expected an object"),
-        (b'{"a": 1, "a": 2}', "config.json is not valid JSON .a key stands twice"),
+        (b'{"a": 1, "a": 2}', "config.json is not valid JSON .a key appears twice"),
         (b'{"a":' * 100_000, "config.json is nested too deeply"),
         (b"[" * 100_000, "config.json is nested too deeply"),
         (b"\xff\xfe\xff", "config.json is not valid JSON"),

@@ -320,7 +320,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match=r"an older file is as it was: No space left on device.*model\.onnx"):
+        with pytest.raises(OSError, match=r"an existing file is unchanged: No space left on device.*model\.onnx"):
             fl.Model([fl.LSTM(5)], input_size=3).to_onnx(file)
     assert file.read_bytes() == before
     assert os.listdir(tmp_path) == ["model.onnx"]
