@@ -1,4 +1,4 @@
-"""The activation functions that a cell, or a layer of its own, may use: names, parameters, values and derivatives.
+"""Activation functions of cells and activation layers: names, parameters, values and derivatives.
 
 Names and parameters are those of the ONNX operator LSTM (onnx.ai/onnx/operators/onnx__LSTM.html) in lower case with
 underscores; `csrc/kernels/activation.h` computes the same functions.
@@ -30,13 +30,13 @@ KINDS: dict[str, tuple[float, float]] = {
     "softsign": (0.0, 0.0),
     "softplus": (0.0, 0.0),
 }
-"""Each function's default alpha and beta, 0 where it has none; the place in this table is its number in the kernels."""
+"""Each function's default alpha and beta, 0 if it has none; its position in this table is its number in the kernels."""
 
 _ALIASES = {"linear": "affine", "identity": "affine"}
 
 
 class Activation(NamedTuple):
-    """A function of one number, applied to each element.
+    """A scalar function, applied to each element.
 
     ========================  ==================================================
     ``sigmoid``               1 / (1 + exp(-x))
@@ -52,7 +52,7 @@ class Activation(NamedTuple):
     ``softplus``              log(1 + exp(x))
     ========================  ==================================================
 
-    NaN gives NaN, in all of them.
+    All of them map NaN to NaN.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Activation(NamedTuple):
         return list(KINDS).index(self.name)
 
     def __call__(self, x: Array) -> Array:
-        """The function's values, of the dtype of x."""
+        """Return the function's values in the dtype of x."""
         return np.asarray(self._value(x))
 
     def derivative(self, x: Array) -> Array:
-        """The derivative at x; at a corner that of one side (0 for ``relu``). NaN gives NaN, but for ``affine``."""
+        """Return the derivative at x; at a kink a one-sided one (``relu``: 0). NaN stays NaN except for ``affine``."""
         return np.asarray(self._slope(x) if self.name == "affine" else np.where(np.isnan(x), x, self._slope(x)))
 
     def _value(self, x: Array) -> Any:
@@ -94,8 +94,8 @@ class Activation(NamedTuple):
         if self.name == "elu":
             return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
         if self.name == "softsign":
-            most = np.finfo(x.dtype).max  # infinity / infinity would be NaN
-            x = np.clip(x, -most, most)
+            largest = np.finfo(x.dtype).max  # infinity / infinity would be NaN
+            x = np.clip(x, -largest, largest)
             return x / (1 + np.abs(x))
         return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
@@ -133,15 +133,15 @@ ActivationLike = str | tuple[Any, ...]
 
 
 def as_activation(what: str, given: ActivationLike) -> Activation:
-    """Checks an activation that a user named.
+    """Return the activation that a user named; raise an error if it is invalid.
 
     Parameters
     ----------
     what : str
-        What error messages call the argument.
+        Name of the argument in error messages.
     given : str or tuple
-        A name out of `KINDS` (or ``"linear"``, which is ``("affine", 1, 0)``), or a tuple of it and alpha, or alpha and
-        beta.
+        A name from `KINDS` (or ``"linear"``, which is ``("affine", 1, 0)``), or a tuple of the name and alpha, or of
+        the name, alpha and beta.
 
     Returns
     -------

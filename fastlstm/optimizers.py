@@ -1,7 +1,7 @@
 """Optimizers: one pass over the flat parameter vector of a model.
 
-The formulas are those of torch.optim, computed by the C kernels. What an optimizer remembers (moments, number
-of updates) lives in the optimizer, in vectors laid out like the parameters.
+The formulas are those of torch.optim, computed by the C kernels. The state of an optimizer (moments, number
+of updates) lives in the optimizer; the moments are vectors laid out like the parameters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LARGEST_TO_SQUARE = {np.dtype(t): math.sqrt(float(np.finfo(t).max)) for t in ("
 
 
 class HasFlatParameters(Protocol):
-    """What an optimizer needs of a model: two 1-D arrays of the same size and dtype."""
+    """The part of a model that an optimizer uses: two 1-D arrays of the same size and dtype."""
 
     @property
     def flat_parameters(self) -> NDArray[Any]: ...
@@ -37,16 +37,16 @@ class Optimizer:
     """Base class of the optimizers: clipping, learning rate, state.
 
     One update does, in this order: clip every gradient to ``[-clip_value, clip_value]``; if the 2-norm of the
-    whole gradient exceeds `clip_norm`, scale it down to `clip_norm`; take the learning rate of this step;
-    update the parameters in place.
+    whole gradient exceeds `clip_norm`, scale the gradient down to `clip_norm`; compute the learning rate of this
+    step; update the parameters in place.
 
-    An optimizer belongs to one model: its state is made at the first update. To use it for another model, or
+    An optimizer belongs to one model: its state is created at the first update. To use it for another model, or
     to start again, call `reset`.
 
     Parameters
     ----------
     lr : float or Schedule
-        Learning rate, or a schedule of it.
+        Learning rate, or its schedule.
     weight_decay : float, default 0.0
         Strength of weight decay, >= 0.
     clip_norm : float, optional
@@ -80,36 +80,36 @@ class Optimizer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget moments and the number of updates, so that the next step is a first step."""
+        """Forget the moments and the number of updates, so that the next step is a first step."""
         self.iterations = 0
         self._start = 0
         self._state: dict[str, NDArray[Any]] = {}
         self._layout: tuple[int, np.dtype[Any]] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the optimizer remembers: ``"iterations"`` and, once it has updated a model, a copy of each moment.
+        """Return the state: the number of updates and, after the first one, a copy of each moment.
 
         Returns
         -------
         dict
-            ``"iterations"`` and ``"start"``, of them those before the present run, are ints; the moments are arrays of
-            the model's dtype, laid out as its `flat_parameters`: ``"m"`` of SGD with momentum, ``"v"`` (and ``"m"``
-            with momentum) of RMSprop, ``"m"`` and ``"v"`` of Adam.
+            ``"iterations"``, an int, is the number of updates; ``"start"``, an int, is the number of those before the
+            current run. The moments are arrays of the model's dtype, laid out like its `flat_parameters`: ``"m"`` of
+            SGD with momentum, ``"v"`` (and ``"m"`` with momentum) of RMSprop, ``"m"`` and ``"v"`` of Adam.
         """
         moments = {name: moment.copy() for name, moment in self._state.items()}
         return {"iterations": self.iterations, "start": self._start, **moments}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave, of an optimizer of the same kind and arguments.
+        """Continue from a state that `state_dict` returned, of an optimizer of the same class and arguments.
 
         Raises
         ------
         TypeError, ValueError
-            If `state` has other moments, or arrays of different sizes or types. Nothing has changed then, nor after a
-            MemoryError.
+            If `state` has other moments, or arrays of different sizes or types. The optimizer is then unchanged, as it
+            is after a MemoryError.
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"state must be what state_dict() gives, got {_checks.short_repr(state)}")
+            raise TypeError(f"state must be the result of state_dict(), got {_checks.short_repr(state)}")
         moments = {
             name: as_array(value, str(name)) for name, value in state.items() if name not in ("iterations", "start")
         }
@@ -118,12 +118,12 @@ class Optimizer:
         if set(moments) != (set(self._moments) if moments or iterations else set()):
             raise ValueError(
                 f"the state has the moments {sorted(map(str, moments))} after {iterations} updates, expected "
-                f"{sorted(self._moments)}: it is that of an optimizer with other arguments"
+                f"{sorted(self._moments)}: the state belongs to an optimizer with other arguments"
             )
         layouts = {(moment.shape, moment.dtype) for moment in moments.values()}
         if len(layouts) > 1 or any(len(shape) != 1 or dtype.kind != "f" for shape, dtype in layouts):
             raise ValueError(
-                f"the moments must be 1-D real arrays of one size and type, got {sorted(map(str, layouts))}"
+                f"the moments must be 1-D real arrays of the same size and type, got {sorted(map(str, layouts))}"
             )
         new: dict[str, NDArray[Any]] = {}
         layout = None
@@ -146,21 +146,21 @@ class Optimizer:
         self.schedule = ConstantLR(value)
 
     def bind(self, steps_per_epoch: int, epochs: int) -> None:
-        """Begin a run: bind the schedule to its length and start it at step 0. `Model.fit` calls this."""
+        """Begin a run: bind the schedule to the length of the run and start at step 0. `Model.fit` calls this."""
         self.schedule = self.schedule.bind(steps_per_epoch, epochs)
         self._start = self.iterations
 
     def step(self, model: HasFlatParameters, n_threads: int | None = None) -> None:
-        """Update the parameters of `model` by its gradients.
+        """Update the parameters of `model` with its gradients.
 
         Clipping changes the gradients in place.
 
         Parameters
         ----------
         model : Model
-            Anything with `flat_parameters` and `flat_gradients`: 1-D arrays of one size, float32 or float64.
+            Any object with `flat_parameters` and `flat_gradients`: 1-D arrays of the same size, float32 or float64.
         n_threads : int, optional
-            Threads to use; by default as configured (`fastlstm.set_num_threads`). The result does not depend
+            Number of threads; by default as configured (`fastlstm.set_num_threads`). The result does not depend
             on it.
 
         Raises
@@ -170,16 +170,16 @@ class Optimizer:
         RuntimeError
             If the model is frozen.
         FloatingPointError
-            If a gradient is NaN or infinite, or, in an optimizer that squares them, too large for that (1.8e19 in
-            float32). The parameters are unchanged.
+            If a gradient is NaN or infinite, or too large to be squared (1.8e19 in float32) in an optimizer that
+            squares gradients. The parameters are unchanged.
         """
         parameters, gradients = model.flat_parameters, model.flat_gradients
         if not parameters.flags.writeable:
             raise RuntimeError("the model is frozen, its parameters are read-only: call model.unfreeze() before step")
         self._prepare(parameters)
         threads = resolve_threads(n_threads)
-        # Measured before clip_value, which would hide an infinity; and always, because one bad update is not
-        # undone.
+        # Compute the norm before clip_value, which would hide an infinity; and in every step, because a bad update
+        # cannot be undone.
         norm = _core.grad_norm(gradients, threads)
         if not math.isfinite(norm):
             raise FloatingPointError(
@@ -193,7 +193,7 @@ class Optimizer:
         if self.clip_norm is not None and norm > self.clip_norm:
             _core.scale(gradients, self.clip_norm / norm, threads)
             norm = self.clip_norm
-        # A square beyond the largest number would stay in the mean of squares, and its parameter where it is, for good.
+        # An overflow in the mean of squares would be permanent, and its parameter would never change again.
         if "v" in self._moments and norm > _LARGEST_TO_SQUARE[gradients.dtype]:
             raise FloatingPointError(
                 f"the gradient's square does not fit {gradients.dtype} (its norm is {norm:.3g}) at update "
@@ -205,11 +205,11 @@ class Optimizer:
         try:
             self._update(parameters, gradients, lr, threads)
         except Exception:
-            self.iterations = before  # the update has not been made
+            self.iterations = before  # undo the count: the update was not made
             raise
 
     def get_config(self) -> dict[str, Any]:
-        """Name and arguments, fit for JSON; `lr` is a number or the configuration of the schedule."""
+        """Return name and arguments, ready for JSON; `lr` is a number or the configuration of the schedule."""
         constant = isinstance(self.schedule, ConstantLR)
         return {
             "name": self.name,
@@ -220,8 +220,8 @@ class Optimizer:
         }
 
     def _new_moments(self, size: int, dtype: npt.DTypeLike) -> dict[str, NDArray[Any]]:
-        # The parameters are at place 0 and the gradients at 1.
-        return {name: aligned_zeros(size, dtype, place) for place, name in enumerate(self._moments, start=2)}
+        # Positions 0 and 1 are those of the parameters and the gradients.
+        return {name: aligned_zeros(size, dtype, position) for position, name in enumerate(self._moments, start=2)}
 
     def _prepare(self, parameters: NDArray[Any]) -> None:
         layout = (parameters.size, parameters.dtype)
@@ -231,7 +231,7 @@ class Optimizer:
         elif self._layout != layout:
             size, dtype = self._layout
             raise ValueError(
-                f"this {type(self).__name__} has updated a model of {size} {dtype} parameters and got one of "
+                f"this {type(self).__name__} has updated a model of {size} {dtype} parameters, but got a model of "
                 f"{layout[0]} {layout[1]}: make a new optimizer for the new model, or call reset() first"
             )
 
@@ -246,7 +246,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum (as torch.optim.SGD with dampening 0).
+    """Stochastic gradient descent with optional momentum (as torch.optim.SGD with dampening 0).
 
     ``g += weight_decay * p``; ``m = momentum * m + g``; the step is ``m``, or ``g + momentum * m`` with
     Nesterov's momentum, or ``g`` without momentum; ``p -= lr * step``.
@@ -256,7 +256,7 @@ class SGD(Optimizer):
     lr : float or Schedule, default 1e-2
         Learning rate.
     momentum : float, default 0.0
-        Share of the last step that is kept, in [0, 1).
+        Fraction of the last step that is added to the next one, in [0, 1).
     nesterov : bool, default False
         Look ahead along the momentum; needs ``momentum > 0``.
     weight_decay, clip_norm, clip_value
@@ -291,9 +291,9 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """Gradient divided by the root of its running mean square (Hinton 2012; as torch.optim.RMSprop, not
-    centered).
+    """RMSprop (Hinton 2012; as torch.optim.RMSprop, not centered).
 
+    The gradient is divided by the root of its running mean square:
     ``g += weight_decay * p``; ``v = alpha * v + (1 - alpha) * g**2``; ``d = g / (sqrt(v) + eps)``;
     ``m = momentum * m + d`` if there is momentum; ``p -= lr * (m or d)``.
 
@@ -302,11 +302,11 @@ class RMSprop(Optimizer):
     lr : float or Schedule, default 1e-2
         Learning rate.
     alpha : float, default 0.99
-        Smoothing of the mean square, in [0, 1).
+        Smoothing factor of the mean square, in [0, 1).
     eps : float, default 1e-8
-        Added to the root, > 0.
+        Added to the square root in the denominator, > 0.
     momentum : float, default 0.0
-        Share of the last step that is kept, in [0, 1).
+        Fraction of the last step that is added to the next one, in [0, 1).
     weight_decay, clip_norm, clip_value
         See `Optimizer`; the decay is an L2 penalty, added to the gradient after clipping.
     """
@@ -349,12 +349,12 @@ class Adam(Optimizer):
     lr : float or Schedule, default 1e-3
         Learning rate.
     betas : (float, float), default (0.9, 0.999)
-        Smoothing of the mean and of the mean square, each in [0, 1).
+        Smoothing factors of the mean and of the mean square, each in [0, 1).
     eps : float, default 1e-8
-        Added to the root, > 0.
+        Added to the square root in the denominator, > 0.
     weight_decay, clip_norm, clip_value
-        See `Optimizer`; the decay is an L2 penalty, added to the gradient after clipping (`AdamW` decouples
-        it).
+        See `Optimizer`; the decay is an L2 penalty, added to the gradient after clipping (decoupled in
+        `AdamW`).
     """
 
     name = "adam"
@@ -409,9 +409,9 @@ class AdamW(Adam):
     lr : float or Schedule, default 1e-3
         Learning rate.
     betas : (float, float), default (0.9, 0.999)
-        Smoothing of the mean and of the mean square, each in [0, 1).
+        Smoothing factors of the mean and of the mean square, each in [0, 1).
     eps : float, default 1e-8
-        Added to the root, > 0.
+        Added to the square root in the denominator, > 0.
     weight_decay : float, default 1e-2
         Strength of the decay, >= 0.
     clip_norm, clip_value
@@ -443,14 +443,14 @@ _BY_NAME: dict[str, type[SGD] | type[RMSprop] | type[Adam] | type[AdamW]] = {
 
 
 def get_optimizer(optimizer: Optimizer | str | None) -> Optimizer:
-    """`optimizer` as an object: a name makes one with its defaults, None makes ``Adam(lr=1e-3)``.
+    """Return `optimizer` as an object: for a name one with default arguments, for None ``Adam(lr=1e-3)``.
 
     Raises
     ------
     ValueError
         If there is no optimizer of that name.
     TypeError
-        If it is neither a name nor an `Optimizer`.
+        If `optimizer` is neither a name nor an `Optimizer`.
     """
     if optimizer is None:
         return Adam()
@@ -459,5 +459,5 @@ def get_optimizer(optimizer: Optimizer | str | None) -> Optimizer:
     if not isinstance(optimizer, str):
         raise TypeError(f"optimizer must be a name or an object such as fl.Adam(), got {_checks.short_repr(optimizer)}")
     if optimizer.lower() not in _BY_NAME:
-        raise ValueError(f"unknown optimizer {optimizer!r}; there are: {', '.join(sorted(_BY_NAME))}")
+        raise ValueError(f"unknown optimizer {optimizer!r}, expected one of {', '.join(sorted(_BY_NAME))}")
     return _BY_NAME[optimizer.lower()]()

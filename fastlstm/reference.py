@@ -1,6 +1,6 @@
 """The mathematics of fastlstm in plain NumPy: the specification that the C kernels are tested against.
 
-Read it beside the papers. Nothing here is optimized; every function takes and returns arrays and keeps no state.
+Read it together with the papers. Nothing here is optimized; every function takes and returns arrays and has no state.
 Shapes use B (batch), T (time), I (input size), H (hidden size). Weights have PyTorch's layout: ``weight_ih`` (4H, I),
 ``weight_hh`` (4H, H), gates stacked in the order i, f, g, o.
 
@@ -14,7 +14,6 @@ References
 .. [4] N. Srivastava et al., "Dropout", JMLR 15, 2014.
 .. [5] J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. (Philox.)
 .. [6] D. Kingma, J. Ba, "Adam", ICLR 2015; I. Loshchilov, F. Hutter, "Decoupled weight decay", ICLR 2019.
-.. [7] A. Graves, S. Fernandez, F. Gomez, J. Schmidhuber, "Connectionist temporal classification", ICML 2006.
 .. [7] F. Gers, J. Schmidhuber, "Recurrent nets that time and count", IJCNN 2000. (Peepholes.)
 .. [8] H. Sak, A. Senior, F. Beaufays, "Long short-term memory recurrent neural network architectures for large scale
        acoustic modeling", Interspeech 2014. (Recurrent projection; clipping of the cell.)
@@ -26,6 +25,7 @@ References
         2016.
 .. [13] D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017.
 .. [14] ONNX operator LSTM, onnx.ai/onnx/operators/onnx__LSTM.html. (Choice of activations; clipping of their inputs.)
+.. [15] A. Graves, S. Fernandez, F. Gomez, J. Schmidhuber, "Connectionist temporal classification", ICML 2006.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ Array = npt.NDArray[Any]
 
 
 def sigmoid(x: Array) -> Array:
-    """The logistic function 1 / (1 + exp(-x)), without overflow for any x."""
+    """Compute the logistic function 1 / (1 + exp(-x)), without overflow for any x."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
@@ -73,7 +73,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def cell_forward(z: Array, c_before: Array) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]:
-    """One step of the memory cell: eqs. (1)-(6) of [2]_ in today's notation.
+    """Compute one step of the memory cell: eqs. (1)-(6) of [2]_ in today's notation.
 
     Parameters
     ----------
@@ -102,14 +102,14 @@ def cell_forward(z: Array, c_before: Array) -> tuple[Array, Array, tuple[Array, 
 def cell_backward(
     dh: Array, dc: Array, gates: tuple[Array, Array, Array, Array], c: Array, c_before: Array
 ) -> tuple[Array, Array]:
-    """The derivative of :func:`cell_forward` (section 3 and appendix of [3]_).
+    """Compute the derivative of :func:`cell_forward` (section 3 and appendix of [3]_).
 
     Parameters
     ----------
     dh, dc : (B, H) arrays
         Gradients of the loss with respect to h_t and c_t.
     gates, c, c_before
-        What the forward step computed.
+        Results of the forward step.
 
     Returns
     -------
@@ -132,8 +132,11 @@ def cell_backward(
 
 
 def layer_norm(a: Array) -> tuple[Array, Array]:
-    """Rows of mean 0 and variance 1, and 1 / sqrt(variance + 1e-5) of each: eq. (4) of [10]_ without gain and bias."""
-    # Squares overflow long before what they are squares of: rows of large numbers are scaled down by a power of 2.
+    """Normalise rows to mean 0 and variance 1; eq. (4) of [10]_ without gain and bias.
+
+    The second result is 1 / sqrt(variance + 1e-5) of each row.
+    """
+    # Squares overflow long before the numbers themselves: rows of large numbers are scaled down by a power of 2.
     exponent = np.frexp(np.abs(a).max(axis=1, keepdims=True))[1]
     down = np.ldexp(a.dtype.type(1), np.where(exponent > 50, -exponent, 0))
     small = a * down
@@ -143,7 +146,7 @@ def layer_norm(a: Array) -> tuple[Array, Array]:
 
 
 def layer_norm_backward(d_normed: Array, normed: Array, scale: Array) -> Array:
-    """The derivative of :func:`layer_norm`."""
+    """Compute the derivative of :func:`layer_norm`."""
     mean = d_normed.mean(axis=1, keepdims=True)
     along = (d_normed * normed).mean(axis=1, keepdims=True)
     d_a: Array = (d_normed - mean - normed * along) * scale
@@ -151,14 +154,14 @@ def layer_norm_backward(d_normed: Array, normed: Array, scale: Array) -> Array:
 
 
 def _inside(value: Array, limit: float) -> Array:
-    """Where a clipped value lets its gradient through. Clipping hides no NaN, here nor in the value."""
+    """Return where clipping passes the gradient on. Clipping hides no NaN, neither here nor in the value."""
     return ~(np.abs(value) > limit)
 
 
 def any_cell_forward(
     z: Array, h_before: Array, c_before: Array, cell: Cell, weights: CellWeights, draws: dict[str, Any]
 ) -> tuple[Array, Array, dict[str, Any]]:
-    """One step of any cell.
+    """Compute one step of any cell.
 
     Parameters
     ----------
@@ -170,18 +173,20 @@ def any_cell_forward(
     cell : Cell
     weights : CellWeights
     draws : dict
-        ``g``, ``h``, ``c``: factors of g, shares of h_(t-1) and of c_(t-1) that stay; numbers or arrays.
+        ``g``, ``h``, ``c``: factors of g, and the fractions of h_(t-1) and of c_(t-1) that are kept; numbers or arrays.
 
     Returns
     -------
     h, c : (B, P) and (B, H) arrays
     saved : dict
-        What :func:`any_cell_backward` needs.
+        The argument of :func:`any_cell_backward`.
 
     Notes
     -----
-    With sigma, psi and chi the gate, cell and output activations, clip(v, m) = min(max(v, -m), m), NaN for NaN, and
-    only those parts that the cell has::
+    The parts of a cell are peepholes p [7]_, the projection W_hr and the clipping of the cell state [8]_, coupled gates
+    [9]_, layer normalisation norm [10]_, recurrent dropout draw_g [11]_, zoneout draw_h and draw_c [13]_, and the
+    choice of activations and the clipping of their inputs [14]_. With the gate, cell and output activations sigma, psi
+    and chi, and clip(v, m) = min(max(v, -m), m), NaN for NaN, and without the parts that the cell does not have::
 
         i  = sigma(clip(z_i + p_i c_(t-1)))      f  = sigma(clip(z_f + p_f c_(t-1)))    or 1 - i
         g  = psi(clip(z_g)) draw_g               c~ = clip(f c_(t-1) + i g)
@@ -228,15 +233,15 @@ def any_cell_forward(
 def any_cell_backward(
     dh: Array, dc: Array, saved: dict[str, Any], cell: Cell, weights: CellWeights
 ) -> tuple[Array, Array, Array, dict[str, Array]]:
-    """The derivative of :func:`any_cell_forward`.
+    """Compute the derivative of :func:`any_cell_forward`.
 
     Returns
     -------
     dz : (B, 4H) or (B, 3H) array
     dh_before, dc_before : (B, P) and (B, H) arrays
-        What reaches h_(t-1) by zoneout alone, and c_(t-1).
+        Gradients with respect to h_(t-1), through zoneout only, and to c_(t-1).
     gradients : dict of arrays
-        Of the weights, by the names of :class:`CellWeights`.
+        Gradients of the weights, by the names of :class:`CellWeights`.
     """
     sigma, psi, chi = cell.gate_activation, cell.cell_activation, cell.output_activation
     (z_i, z_f, z_g, z_o), (p_i, p_f, p_o), draws = saved["z"], saved["p"], saved["draws"]
@@ -279,7 +284,7 @@ def any_cell_backward(
 
 @dataclass(frozen=True)
 class LSTMTrace:
-    """What :func:`lstm_forward` leaves for :func:`lstm_backward`: one entry per step of the walk through time."""
+    """Results of :func:`lstm_forward` that :func:`lstm_backward` needs: one entry per step."""
 
     x: Array
     h0: Array
@@ -291,16 +296,16 @@ class LSTMTrace:
 
 
 def _time_index(step: int, lengths: Array, reverse: bool) -> Array:
-    """The time at which each row is at a step of its walk: forwards from 0, or backwards from its own end."""
+    """Return each row's time index at this step: counted up from 0, or (reverse) down from the row's own end."""
     return lengths - 1 - step if reverse else np.full_like(lengths, step)
 
 
-# Which of Philox's 2^32 streams under one seed a cell's masks come from.
+# The streams of a cell's masks, among Philox's 2^32 streams per seed.
 _DRAW_G, _DRAW_VARIATIONAL, _DRAW_H, _DRAW_C = 1, 2, 3, 4
 
 
 def _drawn(seed: int, stream: int, t: Array, batch: int, rows: Array, units: int, p: float) -> Array:
-    """Whether word n of a stream is at least p 2^32, for n = (t batch + row) w + unit, w: `units` rounded up to 4."""
+    """Return whether word n of a stream is >= p 2^32, for n = (t batch + row) w + unit, w: `units` rounded up to 4."""
     width = (units + 3) // 4 * 4
     first = (t * batch + rows) * (width // 4)
     counters = first[:, None] + np.arange(width // 4)
@@ -310,7 +315,7 @@ def _drawn(seed: int, stream: int, t: Array, batch: int, rows: Array, units: int
 
 
 def _draws(cell: Cell, training: bool, seed: int, t: Array, batch: int, rows: Array, sizes: tuple[int, int]) -> Any:
-    """The masks of one step, for :func:`any_cell_forward`; `sizes`: of h and c."""
+    """Draw the masks of one step for :func:`any_cell_forward`; `sizes` are those of h and c."""
     g: Any = 1.0
     h: Any = cell.zoneout_h
     c: Any = cell.zoneout_c
@@ -339,41 +344,41 @@ def lstm_forward(
     training: bool = False,
     seed: int = 0,
 ) -> tuple[Array, Array, Array, LSTMTrace]:
-    """One LSTM layer in one direction.
+    """Compute one LSTM layer in one direction.
 
     Parameters
     ----------
     x : (B, T, I) array
         Values at or beyond a row's length are never used.
     weight_ih, weight_hh, bias_ih, bias_hh : (4H, I), (4H, P), (4H,), (4H,) arrays
-        P is H without a projection. With coupled gates 3H takes the place of 4H.
+        P is H without a projection. With coupled gates 4H becomes 3H.
     lengths : (B,) integers in [0, T], optional
     h0, c0 : (B, P) and (B, H) arrays, optional
         Initial state, zeros by default.
     reverse : bool
-        Walk from each row's last valid step to its first.
+        Go from each row's last valid step to its first.
     cell : Cell
-        By default :func:`cell_forward`, otherwise :func:`any_cell_forward`.
+        The default cell is :func:`cell_forward`, all others are :func:`any_cell_forward`.
     more : CellWeights
-        Weights of cells that have some beside those of the gates.
+        Weights of the cell in addition to those of the gates.
     training : bool
-        Whether masks of dropout and zoneout are drawn; otherwise nothing is dropped, and zoneout takes its expectation.
+        Whether to draw masks of dropout and zoneout; otherwise nothing is dropped, and zoneout takes its expectation.
     seed : int
-        Of these masks.
+        Seed of these masks.
 
     Returns
     -------
     y : (B, T, P) array
         h_t at each time, zero in the padding.
     hn, cn : (B, P) and (B, H) arrays
-        The state after each row's last step of the walk.
+        The state after each row's final step.
     trace : LSTMTrace
 
     Notes
     -----
-    The net inputs are ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``; with variational dropout h_(t-1) goes through one mask
-    for all steps [12]_; with layer normalisation each product is normalised over all gates together, times its gain,
-    and the biases are those of the normalisations [10]_.
+    The net inputs are ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``. With variational dropout h_(t-1) is multiplied by one
+    mask for all steps [12]_. With layer normalisation each product is normalised over all gates together and multiplied
+    by its gain, and the biases are those of the normalisations [10]_.
     """
     batch, time, _ = x.shape
     gates, hidden = cell.gates, weight_ih.shape[0] // cell.gates
@@ -415,7 +420,7 @@ def lstm_forward(
 def lstm_backward(
     trace: LSTMTrace, dy: Array | None = None, dhn: Array | None = None, dcn: Array | None = None
 ) -> dict[str, Array]:
-    """Back-propagation through time: the gradients of :func:`lstm_forward`.
+    """Compute the gradients of :func:`lstm_forward` by back-propagation through time.
 
     Parameters
     ----------
@@ -467,19 +472,19 @@ def lstm_backward(
 
 
 def dense_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """y = x W' + b for x (..., I), W (O, I), b (O,)."""
+    """Compute y = x W' + b for x (..., I), W (O, I), b (O,)."""
     y: Array = x @ weight.T
     return y if bias is None else y + bias
 
 
 def dense_backward(dy: Array, x: Array, weight: Array) -> dict[str, Array]:
-    """Gradients of :func:`dense_forward`: ``x``, ``weight``, ``bias``."""
+    """Compute the gradients of :func:`dense_forward`: ``x``, ``weight``, ``bias``."""
     flat_dy, flat_x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     return {"x": dy @ weight, "weight": flat_dy.T @ flat_x, "bias": flat_dy.sum(axis=0)}
 
 
 def philox4x32(seed: int, counters: Array, stream: int = 0) -> Array:
-    """Philox4x32-10 of [5]_: four 32-bit words (n, 4) for each of n 64-bit counters, keyed by a 64-bit seed.
+    """Compute Philox4x32-10 of [5]_: four 32-bit words (n, 4) for each of n 64-bit counters, keyed by a 64-bit seed.
 
     ``stream`` is the third word of the 128-bit counter.
     """
@@ -498,23 +503,23 @@ def philox4x32(seed: int, counters: Array, stream: int = 0) -> Array:
 
 
 def dropout_mask(n: int, p: float, seed: int, dtype: npt.DTypeLike = np.float64) -> Array:
-    """Factors of inverted dropout [4]_ for n elements: 1 / (1 - p) where kept, 0 elsewhere.
+    """Draw the factors of inverted dropout [4]_ for n elements: 1 / (1 - p) where kept, 0 elsewhere.
 
-    Element k is kept when word k % 4 of Philox at counter k // 4 is at least p 2^32.
+    Element k is kept if word k % 4 of Philox at counter k // 4 is at least p 2^32.
     """
     words = philox4x32(seed, np.arange((n + 3) // 4)).reshape(-1)[:n]
     return np.where(words >= int(p * 2**32), 1 / (1 - p), 0).astype(dtype)
 
 
 def softmax(logits: Array) -> Array:
-    """exp(z - max z) / sum exp(z - max z) over the last axis."""
+    """Compute exp(z - max z) / sum exp(z - max z) over the last axis."""
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     p: Array = e / e.sum(axis=-1, keepdims=True)
     return p
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None = None) -> tuple[Array, Array]:
-    """Losses ``-w log softmax(z)[label]`` (N,) and their gradients (N, C); negative labels count nothing."""
+    """Compute losses ``-w log softmax(z)[label]`` (N,) and gradients (N, C); negative labels have weight 0."""
     n = np.arange(len(labels))
     w = (np.ones(len(labels)) if weights is None else weights) * (labels >= 0)
     labels = np.maximum(labels, 0)
@@ -527,20 +532,20 @@ def softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None = 
 
 
 def ctc(logits: Array, labels: Array, blank: int = 0) -> tuple[float, Array]:
-    """Loss and gradient of connectionist temporal classification [7]_ for one case.
+    """Compute loss and gradient of connectionist temporal classification [15]_ for one case.
 
     Parameters
     ----------
     logits : (T, C) array
     labels : (L,) array of int
-        Without blanks.
+        The label sequence, without blanks.
     blank : int
-        The class that stands for no label.
+        The class that means "no label".
 
     Returns
     -------
     loss : float
-        -log of the sum of the probabilities of all paths that give these labels; infinity if there is none.
+        -log of the sum of the probabilities of all paths that yield these labels; infinity if there is none.
     dlogits : (T, C) array
         Zeros if the loss is infinite.
     """
@@ -548,7 +553,7 @@ def ctc(logits: Array, labels: Array, blank: int = 0) -> tuple[float, Array]:
     y = y - np.log(np.exp(y).sum(axis=1, keepdims=True))
     states = np.full(2 * len(labels) + 1, blank)
     states[1::2] = labels
-    skips = np.zeros(len(states), bool)  # whether a path may come from two states before
+    skips = np.zeros(len(states), bool)  # whether a path may jump here over one state
     skips[2:] = (states[2:] != blank) & (states[2:] != states[:-2])
     time, n = len(logits), len(states)
     alpha, beta = np.full((time, n), -np.inf), np.full((time, n), -np.inf)
@@ -576,7 +581,7 @@ def ctc(logits: Array, labels: Array, blank: int = 0) -> tuple[float, Array]:
 def sgd(
     p: Array, g: Array, m: Array, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
 ) -> tuple[Array, Array]:
-    """One step of gradient descent with momentum (Sutskever et al. 2013, as torch.optim.SGD): new p and m."""
+    """Compute a step of gradient descent with momentum (Sutskever et al. 2013; torch.optim.SGD): new p and m."""
     g = g + weight_decay * p
     m = momentum * m + g
     return p - lr * (g + momentum * m if nesterov else m), m
@@ -585,7 +590,7 @@ def sgd(
 def rmsprop(
     p: Array, g: Array, v: Array, m: Array, lr: float, alpha: float, eps: float, momentum: float, weight_decay: float
 ) -> tuple[Array, Array, Array]:
-    """One step of RMSprop (Tieleman & Hinton 2012, as torch.optim.RMSprop): new p, v and m."""
+    """Compute a step of RMSprop (Tieleman & Hinton 2012; torch.optim.RMSprop): new p, v and m."""
     g = g + weight_decay * p
     v = alpha * v + (1 - alpha) * g**2
     m = momentum * m + g / (np.sqrt(v) + eps)
@@ -605,7 +610,7 @@ def adam(
     decoupled: bool,
     step: int,
 ) -> tuple[Array, Array, Array]:
-    """Step number ``step`` (from 1) of Adam, or AdamW when ``decoupled`` [6]_: new p, m and v."""
+    """Compute step number ``step`` (from 1) of Adam, or of AdamW if ``decoupled`` [6]_: new p, m and v."""
     if decoupled:
         p = p - lr * weight_decay * p
     else:

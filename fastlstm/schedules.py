@@ -1,8 +1,8 @@
 """Learning-rate schedules: the rate as a pure function of the step.
 
-A schedule stands in for the number `lr` of an optimizer: ``Adam(lr=CosineLR(1e-3))``. Steps count from 0, one
-for each update of the weights. Schedules that depend on the length of the run learn it from `Schedule.bind`,
-which `Model.fit` calls, so that nobody has to work out the number of steps.
+A schedule replaces the number `lr` of an optimizer: ``Adam(lr=CosineLR(1e-3))``. Steps count from 0, one
+for each update of the weights. Schedules that depend on the length of the run get it from `Schedule.bind`,
+which `Model.fit` calls, so that users need not compute the number of steps.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ class Schedule:
     _run: tuple[int, int] | None = None
 
     def __call__(self, step: int) -> float:
-        """Learning rate of update number `step`, counted from 0."""
+        """Return the learning rate of update number `step`, counted from 0."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """Name and arguments, fit for JSON."""
+        """Return name and arguments, ready for JSON."""
         raise NotImplementedError
 
     def bind(self: _S, steps_per_epoch: int, epochs: int) -> _S:
-        """A copy of this schedule that knows the length of the run.
+        """Return a copy of this schedule that knows the length of the run.
 
         Parameters
         ----------
         steps_per_epoch : int
-            Updates in one pass over the data.
+            Number of updates in one pass over the data.
         epochs : int
-            Passes over the data.
+            Number of passes over the data.
 
         Returns
         -------
@@ -54,19 +54,19 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Updates in one epoch of the run this schedule is bound to."""
+        """Number of updates in one epoch of the run that this schedule is bound to."""
         return self._bound()[0]
 
     @property
     def total_steps(self) -> int:
-        """Updates in the whole run this schedule is bound to."""
+        """Number of updates in the whole run that this schedule is bound to."""
         steps_per_epoch, epochs = self._bound()
         return steps_per_epoch * epochs
 
     def _bound(self) -> tuple[int, int]:
         if self._run is None:
             raise ValueError(
-                f"{type(self).__name__} does not know how long the run is: in a loop of your own, pass "
+                f"{type(self).__name__} does not know the length of the run: in your own training loop, pass "
                 "schedule.bind(steps_per_epoch, epochs) as lr (Model.fit does so itself)"
             )
         return self._run
@@ -77,7 +77,7 @@ class Schedule:
 
 
 class ConstantLR(Schedule):
-    """The same learning rate at every step; what a plain number means.
+    """The same learning rate at every step; a plain number becomes this schedule.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class StepLR(Schedule):
     lr : float
         Learning rate of the first epochs, > 0.
     step_size : int
-        Epochs between two changes.
+        Number of epochs between two changes.
     gamma : float, default 0.1
         Factor of each change, > 0.
     """
@@ -122,8 +122,9 @@ class StepLR(Schedule):
 
 
 class CosineLR(Schedule):
-    """Half a cosine from `lr` down to `min_lr` over the run (Loshchilov & Hutter 2017, SGDR, without
-    restarts).
+    """Decrease the rate from `lr` to `min_lr` over the run along half a cosine.
+
+    This is SGDR without restarts (Loshchilov & Hutter 2017).
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ class CosineLR(Schedule):
 
 
 class OneCycleLR(Schedule):
-    """One cycle: up from ``max_lr / div_factor`` to `max_lr`, then down far below the start.
+    """Raise the rate from ``max_lr / div_factor`` to `max_lr`, then decrease it far below the initial rate.
 
     The 1cycle policy of Smith & Topin 2018 ("Super-convergence", arXiv:1708.07120) with the formula of
     torch.optim.lr_scheduler.OneCycleLR: two halves of a cosine that meet at step ``pct_start * total_steps -
@@ -158,7 +159,7 @@ class OneCycleLR(Schedule):
     max_lr : float
         Highest learning rate, > 0.
     pct_start : float, default 0.3
-        Share of the run in which the rate rises, between 0 and 1.
+        Fraction of the run in which the rate rises, between 0 and 1.
     div_factor : float, default 25.0
         The first rate is ``max_lr / div_factor``; >= 1.
     final_div_factor : float, default 1e4
@@ -180,7 +181,7 @@ class OneCycleLR(Schedule):
 
     def __call__(self, step: int) -> float:
         first = self.max_lr / self.div_factor
-        # In a run of a few steps the peak can fall before step 0: then there is no rise.
+        # In a run of a few steps the peak can lie before step 0; then the rate only falls.
         peak = self.pct_start * self.total_steps - 1
         last = self.total_steps - 1
         if step < peak:
@@ -202,7 +203,7 @@ class WarmupLR(Schedule):
     """Raise the rate linearly over the first steps of another schedule.
 
     The rate is ``after(step) * min(1, (step + 1) / warmup_steps)``: the other schedule runs from step 0 as it
-    would without the warm-up, and is only held down while the warm-up lasts.
+    would without the warm-up, and its rate is only scaled down during the warm-up.
 
     Parameters
     ----------
@@ -211,14 +212,14 @@ class WarmupLR(Schedule):
     warmup_steps : int, optional
         Length of the warm-up in updates.
     warmup_epochs : int, optional
-        Length of the warm-up in epochs. Give one of the two.
+        Length of the warm-up in epochs. Exactly one of the two lengths is required.
     """
 
     def __init__(
         self, after: float | Schedule, warmup_steps: int | None = None, warmup_epochs: int | None = None
     ) -> None:
         if (warmup_steps is None) == (warmup_epochs is None):
-            raise ValueError("give either warmup_steps or warmup_epochs")
+            raise ValueError("pass either warmup_steps or warmup_epochs")
         self.after = as_schedule(after)
         self.warmup_steps = None if warmup_steps is None else _checks.count("warmup_steps", warmup_steps)
         self.warmup_epochs = None if warmup_epochs is None else _checks.count("warmup_epochs", warmup_epochs)
@@ -232,7 +233,7 @@ class WarmupLR(Schedule):
         if self.warmup_steps is not None:
             warmup = self.warmup_steps
         else:
-            assert self.warmup_epochs is not None  # the constructor takes exactly one of the two
+            assert self.warmup_epochs is not None  # the constructor requires exactly one of the two
             warmup = self.warmup_epochs * self.steps_per_epoch
         return self.after(step) * min(1.0, (step + 1) / warmup)
 
@@ -246,10 +247,10 @@ class WarmupLR(Schedule):
 
 
 def as_schedule(lr: float | Schedule) -> Schedule:
-    """`lr` as a schedule: a number becomes `ConstantLR`."""
+    """Return `lr` as a schedule: a number becomes `ConstantLR`."""
     return lr if isinstance(lr, Schedule) else ConstantLR(lr)
 
 
-def _cosine(start: float, end: float, share: float) -> float:
-    """Half a cosine from `start` (share 0) to `end` (share 1)."""
-    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
+def _cosine(start: float, end: float, fraction: float) -> float:
+    """Interpolate from `start` (fraction 0) to `end` (fraction 1) along half a cosine."""
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * fraction))

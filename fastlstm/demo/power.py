@@ -1,8 +1,8 @@
-"""Forecasting the power factor of a steel works: ``python -m fastlstm demo power``.
+"""Forecast the power factor of a steel works: ``python -m fastlstm demo power``.
 
-A model with one output per step: after every quarter of an hour it reads what is known by then and forecasts the
-lagging power factor 15 minutes, 1 hour and 24 hours later. What it puts out is the *change* from the present
-value, so that "no change", which is hard to beat at 15 minutes, is where it begins.
+The model returns an output at every step: after every quarter of an hour it reads the data known so far and forecasts
+the lagging power factor 15 minutes, 1 hour and 24 hours ahead. Its output is the *change* from the present value, so
+that training starts from the forecast "no change", which is hard to beat at 15 minutes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = ["HORIZONS", "baselines", "forecast", "make_inputs", "run_power"]
 Array = NDArray[Any]
 
 DAY = 96
-"""Steps, of 15 minutes each."""
+"""Steps per day, of 15 minutes each."""
 WEEK = 7 * DAY
 HORIZONS = {"15 minutes": 1, "1 hour": 4, "24 hours": DAY}
 """Steps ahead."""
 
-# Chosen on the validation part, and on two earlier parts of the year in its place.
+# Chosen on the validation part, and on two earlier parts of the year used in its place.
 HIDDEN_SIZE = 96
 DROPOUT = 0.3
 LEARNING_RATE = 0.01
@@ -76,7 +76,7 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
         say(f"  {name:<10}  {data.time[part][0]} to {data.time[part][-1]}, {len(data.time[part]):,} steps")
 
     inputs, changes = make_inputs(data), _changes(data)
-    # No target of one part may lie in the next part, and a forecast needs a day of inputs before it.
+    # A target must not lie in the part after its own, and a forecast needs a day of inputs before it.
     X_train, y_train = (_two_days(rows[WEEK : train.stop - DAY]) for rows in (inputs, changes))
     X_val, y_val = (_two_days(rows[validation.start - DAY : validation.stop - DAY]) for rows in (inputs, changes))
 
@@ -113,7 +113,7 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
     path = out_dir / "power.safetensors"
     model.save(path)
     check_reloaded(path, partial(forecast, data=data), forecasts)
-    say(f"  {path}: the model; read again, it gives the same forecasts")
+    say(f"  {path}: the model; loaded again, it gives the same forecasts")
     plot = save_plot(history.plot, out_dir / "power.png", "loss and error over the epochs", say)
     week = slice(test.start, test.start + WEEK)
     forecast_plot = save_plot(
@@ -135,7 +135,7 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
 
 
 def make_inputs(data: SteelPowerFactor) -> NDArray[np.float32]:
-    """What is known at the end of each step: measurements up to then, and the calendar.
+    """Return the features known at the end of each step: measurements so far, and the calendar.
 
     Parameters
     ----------
@@ -144,13 +144,13 @@ def make_inputs(data: SteelPowerFactor) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (steps, features)
-        Row t depends on rows 0 to t of the measurements only. In the first week, of which no last week is
-        known, some features are NaN.
+        Row t depends on rows 0 to t of the measurements only. In the first week some features are NaN, because
+        they need the values of the week before.
     """
     factor = _power_factor(data)
     columns = [*data.values.T]
     for ahead in HORIZONS.values():
-        # What was measured at the same time of the day as the moment to forecast, on former days.
+        # Measurements on earlier days at the time of day of the forecast step.
         columns += [_earlier(factor, back - ahead) for back in (DAY, 2 * DAY, 3 * DAY, WEEK) if back > ahead]
     minutes = (data.time - data.time.astype("datetime64[D]")).astype(np.float64)
     for harmonic in (1, 2, 3, 4):
@@ -167,15 +167,15 @@ def forecast(model: Model, data: SteelPowerFactor) -> NDArray[np.float32]:
     Parameters
     ----------
     model : Model
-        As `run_power` saves it.
+        A model saved by `run_power`.
     data : SteelPowerFactor
-        At least nine days; its end is the present.
+        At least nine days, up to the present.
 
     Returns
     -------
     ndarray of float32, shape (steps, 3)
-        Row t: the lagging power factor, from 0 to 1, that is expected 15 minutes, 1 hour and 24 hours after step
-        t. NaN in the first eight to nine days, before which too little is known.
+        Row t: the lagging power factor, from 0 to 1, expected 15 minutes, 1 hour and 24 hours after step t. NaN in
+        the first eight to nine days, for which the inputs do not suffice.
 
     Raises
     ------
@@ -183,9 +183,9 @@ def forecast(model: Model, data: SteelPowerFactor) -> NDArray[np.float32]:
         If the data are shorter than nine days.
     """
     if len(data.time) < WEEK + 2 * DAY:
-        raise ValueError(f"data has {len(data.time)} steps, expected at least nine days of them, {WEEK + 2 * DAY}")
+        raise ValueError(f"data has {len(data.time)} steps, expected at least nine days, {WEEK + 2 * DAY} steps")
     inputs = make_inputs(data)
-    # The first day of each window only makes the model acquainted with the second.
+    # The first day of each window only warms up the state of the model for the second day.
     changes = model.predict(_two_days(inputs[WEEK:]))[:, DAY:].reshape(-1, len(HORIZONS))
     forecasts = np.full((len(inputs), len(HORIZONS)), np.nan, np.float32)
     forecasts[-len(changes) :] = np.clip(_power_factor(data)[-len(changes) :, None] + changes, 0.0, 1.0)
@@ -193,19 +193,19 @@ def forecast(model: Model, data: SteelPowerFactor) -> NDArray[np.float32]:
 
 
 def baselines(data: SteelPowerFactor, ahead: int) -> dict[str, NDArray[np.float32]]:
-    """Forecasts that need no model.
+    """Return forecasts that need no model.
 
     Parameters
     ----------
     data : SteelPowerFactor
     ahead : int
-        Steps ahead, 1 to 96.
+        Number of steps ahead, 1 to 96.
 
     Returns
     -------
     dict of str to ndarray of float32, shape (steps,)
-        What to expect `ahead` steps after each step: ``"persistence"``, the present value; ``"yesterday"`` and
-        ``"last week"``, the value 24 hours and 7 days before that moment. NaN where the data do not reach.
+        Forecasts for `ahead` steps after each step: ``"persistence"``, the present value; ``"yesterday"`` and
+        ``"last week"``, the values 24 hours and 7 days before the forecast step. NaN where these precede the data.
     """
     factor = _power_factor(data)
     return {
@@ -220,32 +220,31 @@ def _power_factor(data: SteelPowerFactor) -> NDArray[np.float32]:
 
 
 def _earlier(series: Array, steps: int) -> Array:
-    """The series as it was so many steps before, NaN where it had not begun."""
+    """Return the series delayed by this number of steps, NaN before its start."""
     moved = np.full_like(series, np.nan)
     moved[steps:] = series[: len(series) - steps]
     return moved
 
 
 def _later(series: Array, steps: int) -> Array:
-    """The series as it will be so many steps later, NaN where it has ended."""
+    """Return the series advanced by this number of steps, NaN after its end."""
     return _earlier(series[::-1], steps)[::-1]
 
 
 def _changes(data: SteelPowerFactor) -> Array:
-    """What the model learns, (steps, 3): the change of the power factor over each horizon."""
+    """Return the targets of the model, (steps, 3): the change of the power factor over each horizon."""
     factor = _power_factor(data)
     return np.stack([_later(factor, ahead) - factor for ahead in HORIZONS.values()], axis=1)
 
 
 def _two_days(rows: Array) -> Array:
-    """Windows of two days, (days - 1, 192, features), each beginning a day after the one before; the last one
-    ends with the rows."""
+    """Return windows of two days, (days - 1, 192, features), one day apart; the last one ends with the rows."""
     days = rows[len(rows) % DAY :].reshape(-1, DAY, rows.shape[1])
     return np.concatenate([days[:-1], days[1:]], axis=1)
 
 
 def _errors(data: SteelPowerFactor, forecasts: Array, part: slice) -> dict[str, dict[str, float]]:
-    """Mean absolute errors of forecasts made in a part of the data, for moments within it."""
+    """Return the mean absolute errors of forecasts made in a part of the data for steps in the same part."""
     errors: dict[str, dict[str, float]] = {}
     for (name, ahead), model_forecast in zip(HORIZONS.items(), forecasts.T, strict=True):
         truth = _later(_power_factor(data), ahead)
@@ -267,7 +266,7 @@ def _error_table(errors: dict[str, dict[str, float]]) -> str:
 
 
 def _plot_forecasts(data: SteelPowerFactor, forecasts: Array, part: slice, path: Path) -> None:
-    """Draw measured values, and forecasts at the time for which they were made."""
+    """Draw measured values, and forecasts at the times that they are for."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What both demos do at the end: print tables, save plots, read the model again."""
+"""Functions that both demos use: print tables, save plots, check the saved model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Print = Callable[..., None]
 
 
 def printer(verbose: int) -> Print:
-    """`print`, flushed so that it keeps its place among progress bars, or a function that is silent."""
+    """Return `print` with flushing, which keeps the order with progress bars; if not `verbose`, a silent function."""
     return partial(print, flush=True) if verbose else lambda *args, **kwargs: None
 
 
@@ -38,18 +38,18 @@ def save_plot(draw: Callable[[Path], object], path: Path, what: str, say: Print)
     Parameters
     ----------
     draw : callable
-        Draws into the file that it is given. Raises ImportError if matplotlib is missing.
+        Draws into the file at a given path. Raises ImportError if matplotlib is missing.
     path : Path
         The file.
     what : str
-        What the plot shows.
+        Description of the plot.
     say : callable
-        As `printer` gives it.
+        The result of `printer`.
 
     Returns
     -------
     Path or None
-        The file, or None without matplotlib.
+        The file; None without matplotlib.
     """
     try:
         draw(path)
@@ -61,12 +61,12 @@ def save_plot(draw: Callable[[Path], object], path: Path, what: str, say: Print)
 
 
 def check_reloaded(path: Path, predict: Callable[[Model], NDArray[Any]], expected: NDArray[Any]) -> None:
-    """Load a model and check that it predicts bit by bit what it predicted before it was saved.
+    """Load a model and check that its predictions have the same bits as before it was saved.
 
     Raises
     ------
     RuntimeError
-        If it does not.
+        If they differ.
     """
     if predict(load(path)).tobytes() != expected.tobytes():
         raise RuntimeError(f"the model read from {path} does not predict what the saved one did")

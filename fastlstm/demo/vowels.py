@@ -1,8 +1,8 @@
-"""Telling nine speakers apart by one vowel: ``python -m fastlstm demo``.
+"""Recognise nine speakers by one vowel: ``python -m fastlstm demo``.
 
-Two trainings with the same settings: one on 85 % of the training utterances, which shows on the others how well
-it goes, then one on all of them, for the test. 270 utterances are too few to leave 15 % of them out for good, or to
-choose the best epoch by.
+The model is trained twice with the same settings: first on 85 % of the training utterances, with the rest for
+validation, then on all of them for the test. 270 utterances are too few to keep 15 % of them out of the final training,
+or to choose the best epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .report import check_reloaded, printer, save_plot, table
 
 __all__ = ["run_vowels"]
 
-# Chosen by the mean cross-entropy of five-fold cross-validation, three times over, on the training utterances.
+# Chosen by the mean cross-entropy of five-fold cross-validation, repeated three times, on the training utterances.
 HIDDEN_SIZE = 200
 NOISE = 0.9
 INPUT_DROPOUT = 0.2
@@ -72,7 +72,7 @@ def run_vowels(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]
     _, history = _train(data, train, seed, verbose, validation)
     val_loss, val_accuracy = (history.history[name][-1] for name in ("val_loss", "val_accuracy"))
     say(f"  {history.epochs} epochs: validation accuracy {val_accuracy:.3f}, loss {val_loss:.3f}")
-    say(f"Training anew, on all {len(data.X_train)}")
+    say(f"Training again, on all {len(data.X_train)}")
     model, _ = _train(data, np.arange(len(data.X_train)), seed, verbose)
     seconds = time.perf_counter() - start
     say(f"  both took {seconds:.1f} s")
@@ -88,7 +88,7 @@ def run_vowels(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]
     path = out_dir / "vowels.safetensors"
     model.save(path)
     check_reloaded(path, lambda loaded: loaded.predict(data.X_test), model.predict(data.X_test))
-    say(f"  {path}: the model; read again, it gives the same predictions")
+    say(f"  {path}: the model; loaded again, it gives the same predictions")
     plot = save_plot(history.plot, out_dir / "vowels.png", "loss and accuracy over the epochs", say)
     say("\nTo use the model:")
     say(f'  import fastlstm as fl; model = fl.load("{path.as_posix()}")')

@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all, whatever ends the process that writes them.
+"""Write files atomically: a file appears complete or not at all, however the writing process ends.
 
-A file is written beside its place under a temporary name, flushed to the disk and renamed. While it is written its
-process holds a lock on it; a temporary file without a lock was left by a process that was killed, and is removed by the
-next one that writes into the folder.
+A file is written under a temporary name in the target's folder, flushed to disk and renamed. The writing process locks
+the temporary file. One without a lock was left by a process that was killed; the next process that writes to the folder
+removes it.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ __all__ = ["check_folder", "remove_leftovers", "write"]
 
 _TEMPORARY = re.compile(r"\.fastlstm-[0-9a-f]{16}\.tmp")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-_MOST = 2**30  # bytes of one write; Linux takes no more than 2 GiB
+_MOST = 2**30  # maximum number of bytes per call of os.write; Linux writes no more than 2 GiB
 
 
 def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
-    """Makes a file of these bytes, or replaces an older one in one step.
+    """Create a file with these bytes, or replace an existing one in one step.
 
     Parameters
     ----------
     path : path
-        Its folder must exist. A symbolic link stays one: the file it leads to is replaced. An older file's permissions
-        are kept.
+        Its folder must exist. If it is a symbolic link, the link stays and its target is replaced. The permissions of
+        an existing file are kept.
     parts : iterable of bytes or C-contiguous memoryview
-        What the file is to hold.
+        The contents of the file.
 
     Raises
     ------
     OSError
-        The folder does not exist or cannot be written, the disk is full, or `path` is there and no regular file. An
-        older file is as it was.
+        If the folder does not exist or cannot be written, the disk is full, or `path` exists and is not a regular file.
+        An existing file is unchanged.
     """
     target = Path(os.path.realpath(checked_path(path)))
     if target.is_dir():
-        raise IsADirectoryError(f"cannot save to {target}: it is a folder; give the name of a file in it")
+        raise IsADirectoryError(f"cannot save to {target}: it is a folder; pass the name of a file in it")
     if target.exists() and not target.is_file():
         raise OSError(f"cannot save to {target}: it is not a regular file")
     remove_leftovers(target.parent)
@@ -60,33 +60,33 @@ def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> 
             os.fsync(descriptor)
             if target.exists():
                 shutil.copymode(target, temporary)
-            if sys.platform != "win32":  # the lock is held until the file has its name
+            if sys.platform != "win32":  # rename before closing, so that the lock is held until the file has its name
                 os.replace(temporary, target)
         finally:
-            # What could still fail to reach the disk has failed in fsync.
+            # Errors of writing to the disk have been reported by fsync.
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-        if sys.platform == "win32":  # an open file cannot be renamed there, nor removed
+        if sys.platform == "win32":  # Windows can neither rename nor remove an open file
             os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            reason = f"cannot save, and an older file is as it was: {error.strerror or error}"
+            reason = f"cannot save; an existing file is unchanged: {error.strerror or error}"
             raise OSError(error.errno or errno.EIO, reason, str(target)) from error
         raise
     _sync_folder(target.parent)
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """OSError unless files can be made in the folder, as a trial shows."""
+    """Raise OSError unless a file can be created in the folder, by creating and removing one."""
     temporary, descriptor = _temporary(Path(os.path.realpath(folder)))
     os.close(descriptor)
     temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Removes the temporary files in a folder whose writers are dead; those being written stay, whosever they are."""
+    """Remove the temporary files in a folder whose writers have died; keep those that any process is still writing."""
     with contextlib.suppress(OSError):
         with os.scandir(folder) as entries:
             found = [entry.path for entry in entries if _TEMPORARY.fullmatch(entry.name)]
@@ -97,23 +97,23 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
 def _remove_if_left(path: str) -> None:
     if sys.platform == "win32":
-        os.unlink(path)  # refused while a process has it open
+        os.unlink(path)  # fails while a process has the file open
         return
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: somebody writes it, or there are no locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: a process is writing it, or locks are missing
         os.unlink(path)
     finally:
         os.close(descriptor)
 
 
 def _temporary(folder: Path) -> tuple[Path, int]:
-    """A new file in the folder, locked, and its descriptor."""
+    """Create a file in the folder and lock it; return its path and descriptor."""
     while True:
         path = folder / f".fastlstm-{secrets.token_hex(8)}.tmp"
         try:
             descriptor = os.open(path, _FLAGS, 0o666)
-            if sys.platform == "win32" or _locked(path, descriptor):
+            if sys.platform == "win32" or _lock(path, descriptor):
                 return path, descriptor
             os.close(descriptor)
         except OSError as error:
@@ -121,10 +121,10 @@ def _temporary(folder: Path) -> tuple[Path, int]:
             raise OSError(error.errno, reason, str(folder)) from error
 
 
-def _locked(path: Path, descriptor: int) -> bool:
-    """Locks a new file; False if it has been taken for a leftover and removed meanwhile."""
+def _lock(path: Path, descriptor: int) -> bool:
+    """Lock a new file; return False if another process took it for a leftover and removed it meanwhile."""
     try:
-        with contextlib.suppress(OSError):  # a file system without locks: nobody removes leftovers there
+        with contextlib.suppress(OSError):  # on file systems without locks no process removes leftovers
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         return os.fstat(descriptor).st_nlink > 0
     except BaseException:
@@ -144,10 +144,10 @@ def _write_all(descriptor: int, part: bytes | memoryview) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the renaming itself survive a power cut, where the system can (not on Windows)."""
+    """Make the renaming itself survive a power failure, where the system can (not on Windows)."""
     if os.name != "posix":
         return
-    # The new file is complete and in place by now; some file systems cannot sync a folder.
+    # Ignore errors: the new file is complete and in place, and some file systems cannot sync a folder.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""JSON of files that may be damaged or hostile: an object in which no key stands twice, or a `ValueError`."""
+"""Read JSON objects from files that may be damaged or hostile; duplicate keys are errors."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["json_object"]
 
 
 def json_object(text: str | bytes, what: str, parse_constant: Callable[[str], Any] | None = None) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Return a JSON object as a dict.
 
     Parameters
     ----------
     text : str or bytes
     what : str
-        What the text is, for messages.
+        Name of the text in messages.
     parse_constant : callable, optional
-        As in `json.loads`; by default ``NaN`` and ``Infinity`` are read as Python writes them.
+        As in `json.loads`; by default ``NaN`` and ``Infinity`` are accepted, as Python writes them.
 
     Raises
     ------
     ValueError
-        It is not JSON, is nested too deeply, is something else than an object, or a key stands in it twice.
+        If the text is not JSON, is nested too deeply, is not an object, or has a duplicate key.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=parse_constant)
@@ -37,8 +37,8 @@ def json_object(text: str | bytes, what: str, parse_constant: Callable[[str], An
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers differ in which of two equal keys they take, so that a checked value may not be the used one.
+    # JSON readers differ in which of two equal keys they use, so a checker might see another value than the user.
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key appears twice")
     return value

@@ -1,7 +1,7 @@
 """Initial values of weight matrices.
 
-The random generator is that of the model, so a seed fixes every weight. Only `uniform`, which the layers draw by
-default, is free of choices that depend on both sizes of a matrix.
+The random generator is that of the model, so a seed fixes every weight. Only `uniform`, the default of the layers, does
+not depend on both sizes of a matrix.
 
 .. [1] X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
 .. [2] K. He, X. Zhang, S. Ren, J. Sun, "Delving deep into rectifiers", ICCV 2015.
@@ -39,15 +39,15 @@ INITIALIZERS = (
     "orthogonal",
     "zeros",
 )
-"""The names that `weight_init` and `recurrent_init` of the layers take."""
+"""Valid values of the arguments `weight_init` and `recurrent_init` of the layers."""
 
 
 def checked_initializer(argument: str, name: Any) -> str:
-    """`name` if there is an initializer of that name; `argument` is what the message calls it."""
+    """Return `name` if there is an initializer of that name, else raise an error that names `argument`."""
     if not isinstance(name, str):
         raise TypeError(
-            f"{argument} must be one of {', '.join(map(repr, INITIALIZERS))}, got {name!r}: for other values give the "
-            "model its input_size and write to the arrays of model.parameters()"
+            f"{argument} must be one of {', '.join(map(repr, INITIALIZERS))}, got {name!r}: for other values pass "
+            "input_size to the model and write to the arrays of model.parameters()"
         )
     if name not in INITIALIZERS:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, INITIALIZERS))}, got {name!r}")
@@ -55,22 +55,22 @@ def checked_initializer(argument: str, name: Any) -> str:
 
 
 def initializer(name: str, bound: float, blocks: int = 1) -> Initialize:
-    """A function of generator and shape that draws a matrix.
+    """Return a function of generator and shape that draws a matrix.
 
     Parameters
     ----------
     name : str
-        One of `INITIALIZERS`; that of a known function.
+        One of `INITIALIZERS`.
     bound : float
-        Limit of ``"uniform"``.
+        Bound b of ``"uniform"``, which draws from [-b, b).
     blocks : int
-        Matrices that stand below each other in the one that is drawn, such as those of an LSTM's gates. Each has as
-        many rows, is drawn for itself, and has fans of its own.
+        Number of blocks of rows, such as those of an LSTM's gates. All have the same number of rows; each is drawn
+        independently, as a matrix with its own fan-in and fan-out.
 
     Returns
     -------
-    callable (rng, shape) -> ndarray
-        In float64. Rows are outputs (fan out), columns inputs (fan in).
+    callable (rng, shape) -> ndarray of float64
+        The rows of the matrix are outputs (fan-out), its columns are inputs (fan-in).
     """
 
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -85,7 +85,7 @@ def initializer(name: str, bound: float, blocks: int = 1) -> Initialize:
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Zeros; nothing is drawn."""
+    """Return zeros without drawing from the generator."""
     return np.zeros(shape)
 
 
@@ -96,12 +96,12 @@ def _matrix(name: str, rng: np.random.Generator, rows: int, columns: int) -> Arr
     deviation = math.sqrt(_VARIANCE[family](columns, rows))
     if law == "normal":
         return deviation * rng.standard_normal((rows, columns))
-    bound = math.sqrt(3) * deviation  # a uniform number in +-b has variance b^2 / 3
+    bound = math.sqrt(3) * deviation  # the uniform distribution on [-b, b) has variance b^2 / 3
     return rng.uniform(-bound, bound, (rows, columns))
 
 
 def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    """A matrix whose columns (rows, if there are fewer of them) are orthonormal, drawn evenly among all such."""
+    """Draw a matrix with orthonormal columns (rows, if there are fewer of them), uniformly among all of them."""
     normal = rng.standard_normal((max(rows, columns), min(rows, columns)))
-    basis = orthonormal_rows(normal.T)  # Haar's distribution, since the diagonal of R is positive [5]
+    basis = orthonormal_rows(normal.T)  # the Haar distribution, because the diagonal of R is positive [5]
     return np.ascontiguousarray(basis.T) if rows >= columns else basis

@@ -1,4 +1,4 @@
-"""Orthonormal vectors, without BLAS: its bits depend on the processor and on its threads, and a seed is to fix them."""
+"""Orthonormal vectors without BLAS, whose results depend on the processor and its threads: a seed must fix all bits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _BLOCK = 32
 
 
 def orthonormal_rows(rows: Array) -> Array:
-    """Gram and Schmidt's orthonormal basis of linearly independent rows.
+    """Return the Gram-Schmidt orthonormal basis of linearly independent rows.
 
-    It is Q of the QR factors, where R's diagonal is positive. Every projection is taken away twice, after which what is
-    left of it is a rounding error [1].
+    This is Q of the QR decomposition in which the diagonal of R is positive. Every projection is subtracted twice; the
+    remaining projection is then a rounding error [1].
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def orthonormal_rows(rows: Array) -> Array:
     workspace = _core.Workspace()
     for start in range(0, len(basis), _BLOCK):
         before, block = basis[:start], basis[start : start + _BLOCK]
-        shares, known = np.empty((len(block), start)), np.empty_like(block)
+        coefficients, projection = np.empty((len(block), start)), np.empty_like(block)
         for _ in range(2):
             if start:
-                _core.dense_forward(block, before, None, shares, workspace)
-                _core.dense_backward(shares, block, before, known, None, None, workspace)
-                block -= known
+                _core.dense_forward(block, before, None, coefficients, workspace)
+                _core.dense_backward(coefficients, block, before, projection, None, None, workspace)
+                block -= projection
             for k, row in enumerate(block):
                 row -= ((block[:k] * row).sum(axis=1)[:, None] * block[:k]).sum(axis=0)
                 row /= np.sqrt((row * row).sum())

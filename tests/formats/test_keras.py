@@ -127,7 +127,7 @@ def test_logits(name: str, loss: str, tmp_path: Path) -> None:
     if loss == "cross_entropy":
         assert np.array_equal(model.predict_classes(x), y.argmax(axis=1))
         model.fit(x, y.argmax(axis=1), epochs=1, verbose=0)
-    with pytest.raises(ValueError, match=r"logits=True is for a model that ends with a softmax or a sigmoid"):
+    with pytest.raises(ValueError, match=r"logits=True needs a model that ends with a softmax or a sigmoid"):
         fl.from_keras(put(3, "final.keras", tmp_path), logits=True)
 
 
@@ -202,24 +202,24 @@ REFUSED = [
     ("final", "LSTM", "activation", "softmax", "LSTM 'lstm': activation=softmax is not supported inside an LSTM"),
     ("final", "LSTM", "activation", {"class_name": "function", "config": "f", "module": "mine"}, "activation=function"),
     ("final", "LSTM", "recurrent_activation", 3, "LSTM 'lstm': recurrent_activation=3 is not supported"),
-    ("final", "LSTM", "units", 0, "LSTM 'lstm': units=0 is no number of units"),
-    ("final", "LSTM", "units", True, "LSTM 'lstm': units=True is no number of units"),
-    ("final", "LSTM", "units", 10**30, "is no number of units"),
+    ("final", "LSTM", "units", 0, "LSTM 'lstm': units=0 is not a number of units"),
+    ("final", "LSTM", "units", True, "LSTM 'lstm': units=True is not a number of units"),
+    ("final", "LSTM", "units", 10**30, "is not a number of units"),
     ("final", "LSTM", "units", 2**30, "LSTM 'lstm': kernel has shape (3, 16), expected (3, 4294967296)"),
     ("final", "LSTM", "units", 5, "LSTM 'lstm': kernel has shape (3, 16), expected (3, 20)"),
     ("final", "LSTM", "use_bias", False, "LSTM 'lstm' has the weights ('kernel', 'recurrent_kernel')"),
     ("final", "LSTM", "use_bias", "no", "LSTM 'lstm': use_bias=no is neither true nor false"),
     ("final", "LSTM", "dropout", 1.0, "LSTM 'lstm': input_dropout must be"),
-    ("final", "LSTM", "dropout", float("nan"), "LSTM 'lstm': dropout=nan is no finite number"),
+    ("final", "LSTM", "dropout", float("nan"), "LSTM 'lstm': dropout=nan is not a finite number"),
     ("final", "LSTM", "new_option", 1, "LSTM 'lstm': new_option=1 is not supported"),
     ("final", "LSTM", "dtype", {"class_name": "QuantizedDTypePolicy"}, "LSTM 'lstm': dtype="),
     ("both_sum", "Bidirectional", "merge_mode", None, "Bidirectional 'bidirectional': merge_mode=None is not"),
     ("both_sum", "Dense", "lora_rank", 4, "Dense 'dense': lora_rank=4 is not supported"),
-    ("both_sum", "InputLayer", "batch_shape", [None, 3], "the model reads arrays of shape [None, 3], expected (batch,"),
+    ("both_sum", "InputLayer", "batch_shape", [None, 3], "the model takes arrays of shape [None, 3], expected (batch,"),
     ("training_only", "Dropout", "noise_shape", [1, None, 3], "Dropout 'dropout': noise_shape=[1, None, 3]"),
     ("activation_layers", "ReLU", "max_value", 6.0, "ReLU 're_lu': max_value=6.0 is not supported"),
     ("activation_layers", "Softmax", "axis", 1, "Softmax 'softmax': axis=1 is not supported"),
-    ("mask", "Masking", "mask_value", float("inf"), "Masking 'masking': mask_value=inf is no finite number"),
+    ("mask", "Masking", "mask_value", float("inf"), "Masking 'masking': mask_value=inf is not a finite number"),
     ("mask_zero", "Embedding", "input_dim", 2**31 - 1, "embeddings has shape (9, 3), expected (2147483647, 3)"),
 ]
 
@@ -238,11 +238,11 @@ def test_refused_options(name: str, kind: str, option: str, value: Any, message:
 @pytest.mark.parametrize(
     "kind, more, message",
     [
-        ("LayerNormalization", {}, "layer 'lstm' is of the class LayerNormalization, which is not supported"),
-        ("GRU", {}, "layer 'lstm' is of the class GRU, which is not supported; from_keras knows InputLayer, LSTM"),
+        ("LayerNormalization", {}, "layer 'lstm' has class LayerNormalization, which is not supported"),
+        ("GRU", {}, "layer 'lstm' has class GRU, which is not supported; from_keras supports InputLayer, LSTM"),
         ("Lambda", {}, "Lambda 'lstm' holds code, which is never run"),
-        ("LSTM", {"module": "mine"}, "layer 'lstm' is of the class mine.LSTM, which is not supported"),
-        ("LSTM", {"registered_name": "mine>LSTM"}, "layer 'lstm' is of the class mine>LSTM, which is not supported"),
+        ("LSTM", {"module": "mine"}, "layer 'lstm' has class mine.LSTM, which is not supported"),
+        ("LSTM", {"registered_name": "mine>LSTM"}, "layer 'lstm' has class mine>LSTM, which is not supported"),
     ],
 )
 def test_refused_layers(kind: str, more: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -261,11 +261,11 @@ def test_refused_neighbours(tmp_path: Path) -> None:
         return lambda config: config["config"]["layers"].insert(place, layer)
 
     for name, change, message in [
-        ("sequences", insert(2, "Flatten"), "Flatten 'flatten' puts the steps of a series side by side"),
-        ("mask_sequences", insert(3, "Softmax"), "Softmax 'softmax' stands behind a mask"),
-        ("mask_sequences", insert(3, "GlobalMaxPooling1D"), "GlobalMaxPooling1D 'globalmaxpooling1d' stands behind"),
-        ("final", insert(2, "Masking"), "Masking 'masking' reads a series and gets only its last step"),
-        ("final", insert(2, "LSTM", units=2), "LSTM 'lstm' reads a series and gets only its last step"),
+        ("sequences", insert(2, "Flatten"), "Flatten 'flatten' concatenates the steps of a series"),
+        ("mask_sequences", insert(3, "Softmax"), "Softmax 'softmax' follows a mask"),
+        ("mask_sequences", insert(3, "GlobalMaxPooling1D"), "GlobalMaxPooling1D 'globalmaxpooling1d' follows"),
+        ("final", insert(2, "Masking"), "Masking 'masking' needs a series, but gets only its last step"),
+        ("final", insert(2, "LSTM", units=2), "LSTM 'lstm' needs a series, but gets only its last step"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)):
             fl.from_keras(rewritten(put(3, f"{name}.keras", tmp_path), change))
@@ -321,8 +321,8 @@ def test_functional_models_must_be_chains(tmp_path: Path) -> None:
     for change, message in [
         (twice, "layer 'dense' is used more than once"),
         (fork, "the output of 'dropout' goes to"),
-        (circle, "stand beside the others"),
-        (outputs, "expected the last layer, 'dense', alone"),
+        (circle, "are not connected to the others"),
+        (outputs, "expected only the last layer, 'dense'"),
         (inputs, "the model has the inputs"),
         (trained, "layer 'dropout' is called with training=True"),
     ]:
@@ -335,7 +335,7 @@ def test_a_functional_mask_must_be_the_layer_s_own(tmp_path: Path) -> None:
         operation = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "NotEqual")
         operation["inbound_nodes"][0]["args"][1] = 3.0
 
-    with pytest.raises(ValueError, match="layer 'lstm' is called with a mask of its own"):
+    with pytest.raises(ValueError, match="layer 'lstm' is called with its own mask"):
         fl.from_keras(rewritten(put(3, "functional_mask.keras", tmp_path), other))
 
 
@@ -363,13 +363,13 @@ def test_weights_alone_of_a_large_model(tmp_path: Path) -> None:
 
 def test_what_weights_alone_leave_open(tmp_path: Path) -> None:
     for major in (2, 3):
-        with pytest.raises(ValueError, match=r"do not tell the options of 'masking'.*config=model.to_json\(\)"):
+        with pytest.raises(ValueError, match=r"do not give the options of 'masking'.*config=model.to_json\(\)"):
             fl.from_keras(put(major, "mask_stacked.weights.h5", tmp_path))
     with h5py.File(tmp_path / "equal.weights.h5", "w") as file:
         for name, shapes in (("lstm/cell", [(4, 16), (4, 16), (16,)]), ("dense", [(4, 4), (4,)])):
             for k, shape in enumerate(shapes):
                 file[f"layers/{name}/vars/{k}"] = np.ones(shape, np.float32)
-    with pytest.raises(ValueError, match="its layers may stand in the order .*lstm.* or .*dense.*config="):
+    with pytest.raises(ValueError, match="its layers may have the order .*lstm.* or .*dense.*config="):
         fl.from_keras(tmp_path / "equal.weights.h5")
     with h5py.File(tmp_path / "apart.weights.h5", "w") as file:
         for name, shapes in (("lstm/cell", [(3, 16), (4, 16), (16,)]), ("dense", [(5, 4), (4,)])):
@@ -386,9 +386,9 @@ def test_what_weights_alone_leave_open(tmp_path: Path) -> None:
 
 def test_wrong_arguments(tmp_path: Path) -> None:
     path = put(3, "final.keras", tmp_path)
-    with pytest.raises(TypeError, match="config must be what"):
+    with pytest.raises(TypeError, match="config must be the result of model"):
         fl.from_keras(path, config=3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="the file describes its model itself: leave config out"):
+    with pytest.raises(ValueError, match="the file itself describes its model: omit config"):
         fl.from_keras(path, config="{}")
     with pytest.raises(ValueError, match="config is not valid JSON"):
         fl.from_keras(path, config="{")

@@ -93,7 +93,7 @@ def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../evil.h5", "/evil.h5", "a/../../evil", "..\\evil", "C:/evil"])
 def test_names_that_lead_out(good: Path, name: str, tmp_path: Path) -> None:
-    refused(zipped(tmp_path / "x.keras", {**members(good), name: b""}), "whose name leads out of it")
+    refused(zipped(tmp_path / "x.keras", {**members(good), name: b""}), "whose name points outside it")
     assert {path.name for path in tmp_path.parent.iterdir() if path.name.startswith("evil")} == set()
 
 
@@ -103,7 +103,7 @@ def test_missing_members(good: Path, tmp_path: Path) -> None:
         del parts[name]
         refused(zipped(tmp_path / "x.keras", parts), f"{name} is missing")
     parts["model.weights.npz"] = b"never unpickled"
-    refused(zipped(tmp_path / "x.keras", parts), "weights in .npz or in several files are not read")
+    refused(zipped(tmp_path / "x.keras", parts), "weights in .npz or in several files are not supported")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -117,7 +117,7 @@ def test_a_member_that_unpacks_to_much_more(good: Path, tmp_path: Path) -> None:
     parts = members(good) | {"model.weights.h5": bytes(100 << 20)}
     path = zipped(tmp_path / "x.keras", parts, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 1 << 20
-    refused(path, "the members claim to unpack to 10[0-9]+ bytes, the file has")
+    refused(path, "the members claim to unpack to 10[0-9]+ bytes, but the file has")
 
 
 def test_a_member_that_is_longer_than_it_says(good: Path, tmp_path: Path) -> None:
@@ -130,12 +130,12 @@ def test_a_member_that_is_longer_than_it_says(good: Path, tmp_path: Path) -> Non
     assert data.count(size) == 2
     data = data.replace(size, (1000).to_bytes(4, "little")).replace(crc, zlib.crc32(bytes(1000)).to_bytes(4, "little"))
     path.write_bytes(data)
-    refused(path, "the weights are no HDF5 file|another length than the archive says|is damaged")
+    refused(path, "the weights are not an HDF5 file|not have the length that the archive states|is damaged")
 
 
 def test_encrypted_and_rare_compression(good: Path, tmp_path: Path) -> None:
     for kind in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        refused(zipped(tmp_path / "x.keras", members(good), kind), "is compressed in another way than deflate")
+        refused(zipped(tmp_path / "x.keras", members(good), kind), "is compressed by a method other than deflate")
     data = bytearray(good.read_bytes())
     for start in (m.start() for m in re.finditer(b"PK\x01\x02", bytes(data))):
         data[start + 8] |= 1
@@ -155,15 +155,15 @@ def test_deflated_files_are_read(good: Path, tmp_path: Path) -> None:
     [
         (b"", "config.json is not valid JSON"),
         (b"[]", "config.json is a list, expected an object"),
-        (b'{"a": 1, "a": 2}', "config.json is not valid JSON .a key stands twice"),
+        (b'{"a": 1, "a": 2}', "config.json is not valid JSON .a key appears twice"),
         (b'{"a":' * 100_000, "config.json is nested too deeply"),
         (b"[" * 100_000, "config.json is nested too deeply"),
         (b"\xff\xfe\xff", "config.json is not valid JSON"),
-        (b"{}", "the model is a 'None', expected a Sequential or Functional model"),
+        (b"{}", "the model is a 'None', expected Keras's Sequential or Functional"),
         (b'{"class_name": "Sequential"}', "has no list of layers"),
         (b'{"class_name": "Sequential", "config": []}', "has no list of layers"),
         (b'{"class_name": "Functional", "config": [{"class_name": "LSTM", "config": {}}]}', "has no list of layers"),
-        (b'{"class_name": "Sequential", "config": [3]}', "has a layer that is no object"),
+        (b'{"class_name": "Sequential", "config": [3]}', "has a layer that is not an object"),
         (b'{"class_name": "Sequential", "config": [{"class_name": [], "config": {}}]}', "a layer without a class_name"),
         (b'{"class_name": "Sequential", "config": [{"class_name": "Masking", "config": {}}]}', "no layer with weights"),
     ],
@@ -280,9 +280,9 @@ def test_missing_and_additional_weights(good: Path) -> None:
         file.create_group(KERNEL)
 
     for change, message in (
-        (missing, r"LSTM 'lstm' has the weights \('kernel', 'recurrent_kernel'\), the file has \['1'\]"),
-        (more, r"Dense 'dense' has the weights \('kernel',\), the file has \['0', '1'\]"),
-        (group, "vars/0 is no dataset"),
+        (missing, r"LSTM 'lstm' has the weights \('kernel', 'recurrent_kernel'\), but the file has \['1'\]"),
+        (more, r"Dense 'dense' has the weights \('kernel',\), but the file has \['0', '1'\]"),
+        (group, "vars/0 is not a dataset"),
     ):
         refused(changed_weights(good, change), message)
 
@@ -330,7 +330,7 @@ def test_links(good: Path, tmp_path: Path, where: str, kind: str) -> None:
         file[where] = h5py.SoftLink("/elsewhere") if kind == "soft" else h5py.ExternalLink(str(tmp_path / "pipe"), "/x")
 
     os.mkfifo(tmp_path / "pipe")
-    check_unopened(changed_weights(good, change), f"{where} is a link to another place, which is not followed")
+    check_unopened(changed_weights(good, change), f"{where} is a soft or external link, which is not followed")
 
 
 def test_numbers_in_other_files(good: Path, tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_numbers_in_other_files(good: Path, tmp_path: Path) -> None:
     for change in (external, virtual):
         path = changed_weights(good, change)
         os.mkfifo(tmp_path / "pipe")
-        check_unopened(path, f"{KERNEL} has its numbers in other files, which are not read")
+        check_unopened(path, f"{KERNEL} is stored in other files, which are not read")
         (tmp_path / "pipe").unlink()
 
 
@@ -375,14 +375,14 @@ def test_a_heap_of_texts_without_end(good_h5: Path) -> None:
     for size in (0, 8, 2**40, 2**64 - 16):
         data[place + 8 : place + 16] = size.to_bytes(8, "little")
         good_h5.write_bytes(data)
-        check_unopened(good_h5, "its texts are not where they should be")
+        check_unopened(good_h5, "a heap of strings is inconsistent")
 
 
 def test_a_description_that_is_no_text(good_h5: Path) -> None:
     for value in (np.zeros(3), np.array(["{}"] * 3, "S2"), 7):
         with h5py.File(good_h5, "r+") as file:
             file.attrs["model_config"] = value
-        refused(good_h5, "attribute 'model_config' of the file is no text")
+        refused(good_h5, "attribute 'model_config' of the file is not a string")
 
 
 # ---------------------------------------------------------------------------------------------- the corpus

@@ -103,7 +103,7 @@ def test_a_linear_before_the_lstm_is_told_from_an_embedding_by_its_sizes() -> No
 
 def test_order_is_that_of_the_names_or_as_told() -> None:
     state = matrix(2, 5, "fc", bias=True) | lstm(3, 5, prefix="lstm.")
-    with pytest.raises(ValueError, match=r"Linear 'fc' gives 2 features, LSTM 'lstm' takes 3; .*order="):
+    with pytest.raises(ValueError, match=r"Linear 'fc' returns 2 features, but LSTM 'lstm' takes 3; .*order="):
         fl.from_torch(state)
     model = fl.from_torch(state, order=["lstm", "fc"])
     assert [type(layer) for layer in model.layers] == [fl.LSTM, fl.Dense]
@@ -175,7 +175,7 @@ NAN, INF = np.full((20, 5), np.nan, "f4"), np.full((20, 5), np.inf, "f4")
         (changed(lstm(3, 5, 2, both=True), weight_hh_l1_reverse=None), "'weight_hh_l1_reverse' is missing"),
         (changed(lstm(3, 5), weight_ih_l2=np.ones((20, 5))), "tensors of layer 2, but none of layer 1"),
         (changed(lstm(3, 5), weight_ih_l999999999=np.ones((20, 5))), "tensors of layer 999999999, but none of layer 1"),
-        (changed(lstm(3, 5), weight_ih_l00=np.ones((20, 5))), "'weight_ih_l00' is no tensor of a layer"),
+        (changed(lstm(3, 5), weight_ih_l00=np.ones((20, 5))), "'weight_ih_l00' is not a tensor of a layer"),
         (changed(lstm(3, 5), weight_hr_l0=np.ones((2, 5))), r"'weight_hr_l0' has shape \(2, 5\), expected \(5, 5\)"),
         (changed(lstm(3, 5), weight_hh_l0=np.ones((15, 5))), "only an LSTM has four gates"),
         (changed(lstm(3, 5), weight_hh_l0=np.ones(20)), r"'weight_hh_l0' has shape \(20,\)"),
@@ -187,17 +187,20 @@ NAN, INF = np.full((20, 5), np.nan, "f4"), np.full((20, 5), np.inf, "f4")
         (changed(lstm(3, 5), weight_hh_l0=INF), "'weight_hh_l0' holds NaN or infinity"),
         (changed(lstm(3, 5), weight_hh_l0=np.ones((20, 5), int)), "'weight_hh_l0' has dtype int64"),
         (changed(lstm(3, 5), weight_hh_l0=np.ones((20, 5), complex)), "'weight_hh_l0' has dtype complex128"),
-        (changed(lstm(3, 5), other=np.ones(3)), "'other' is no tensor of a layer"),
+        (changed(lstm(3, 5), other=np.ones(3)), "'other' is not a tensor of a layer"),
         (lstm(3, 5, prefix="a.") | {"b.bias": np.ones(3)}, "'b.weight' is missing"),
-        (lstm(3, 5, prefix="a.") | {"b.scale": np.ones(3)}, "'b.scale' is no tensor of a layer"),
+        (lstm(3, 5, prefix="a.") | {"b.scale": np.ones(3)}, "'b.scale' is not a tensor of a layer"),
         (
             lstm(3, 5, prefix="a.") | {"norm.weight": np.ones(5), "norm.bias": np.ones(5)},
             r"'norm.weight' has shape \(5,\)",
         ),
-        (lstm(3, 5, prefix="a.") | matrix(2, 4, "fc"), "LSTM 'a' gives 5 features, Linear 'fc' takes 4"),
-        (lstm(3, 5, prefix="a.", both=True) | matrix(2, 5, "fc"), "LSTM 'a' gives 10 features, Linear 'fc' takes 5"),
-        (lstm(3, 5, prefix="a.") | lstm(4, 5, prefix="b."), "LSTM 'a' gives 5 features, LSTM 'b' takes 4"),
-        (matrix(9, 7, "e") | lstm(3, 5, prefix="a."), "Embedding 'e' gives 7 features, LSTM 'a' takes 3"),
+        (lstm(3, 5, prefix="a.") | matrix(2, 4, "fc"), "LSTM 'a' returns 5 features, but Linear 'fc' takes 4"),
+        (
+            lstm(3, 5, prefix="a.", both=True) | matrix(2, 5, "fc"),
+            "LSTM 'a' returns 10 features, but Linear 'fc' takes 5",
+        ),
+        (lstm(3, 5, prefix="a.") | lstm(4, 5, prefix="b."), "LSTM 'a' returns 5 features, but LSTM 'b' takes 4"),
+        (matrix(9, 7, "e") | lstm(3, 5, prefix="a."), "Embedding 'e' returns 7 features, but LSTM 'a' takes 3"),
         (
             lstm(3, 5, prefix="a.") | {"fc.weight": np.ones((2, 5)), "fc.bias": np.ones(3)},
             r"'fc.bias' has shape \(3,\)",
@@ -226,8 +229,8 @@ class Module:
         (None, "source must be a torch.nn.Module, a mapping"),
         ([np.ones(3)], "got list"),
         ({"weight_ih_l0": [[1.0]]}, "'weight_ih_l0' is a list"),
-        ({"model": lstm(3, 5)}, r"give source\['model'\]"),
-        ({0: np.ones((2, 2))}, "names of the tensors must be texts, got 0"),
+        ({"model": lstm(3, 5)}, r"pass source\['model'\]"),
+        ({0: np.ones((2, 2))}, "names of the tensors must be strings, got 0"),
     ],
 )
 def test_what_is_no_source_is_refused(source: Any, message: str) -> None:
@@ -238,7 +241,7 @@ def test_what_is_no_source_is_refused(source: Any, message: str) -> None:
 def test_numbers_beyond_the_dtype_asked_for() -> None:
     state = changed(lstm(3, 5, dtype="f8"), bias_ih_l0=np.full(20, 1e300))
     assert fl.from_torch(state).dtype == np.float64
-    with pytest.raises(ValueError, match="'bias_ih_l0' holds numbers beyond float32"):
+    with pytest.raises(ValueError, match="'bias_ih_l0' holds numbers out of the range of float32"):
         fl.from_torch(state, dtype="float32")
 
 
@@ -267,7 +270,7 @@ def test_names_by_place_or_as_told() -> None:
     for wrong in (["a"], ["a", "b", "b"], "a"):
         with pytest.raises(ValueError, match="prefixes must be 3 different names"):
             model.to_torch_state_dict(wrong)
-    with pytest.raises(TypeError, match="prefixes must be texts"):
+    with pytest.raises(TypeError, match="prefixes must be strings"):
         model.to_torch_state_dict([1, 2, 3])  # type: ignore[list-item]
     with pytest.raises(RuntimeError, match="not built"):
         fl.Model([fl.LSTM(3)]).to_torch_state_dict()
@@ -322,7 +325,7 @@ def test_a_file_whose_sizes_fit_in_several_orders_or_in_none(tmp_path: Path) -> 
     model = fl.from_torch(path, order=["b", "a"])
     assert [getattr(layer, "bias", None) for layer in model.layers] == [True, False]
     save_file(lstm(3, 4, prefix="b.") | lstm(5, 6, bias=False, prefix="a."), path)
-    with pytest.raises(ValueError, match="fit in no order: LSTM 'a' takes 5 and gives 6, LSTM 'b' takes 3 and gives 4"):
+    with pytest.raises(ValueError, match="fit in no order: LSTM 'a' takes 5 and returns 6 features, LSTM 'b' takes 3"):
         fl.from_torch(path)
     many: State = {}
     for letter in "abcdefgh":

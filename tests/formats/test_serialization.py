@@ -210,7 +210,7 @@ def test_save_to_a_missing_folder(tmp_path):
 
 
 def test_save_to_a_folder(tmp_path):
-    with pytest.raises(IsADirectoryError, match="give the name of a file"):
+    with pytest.raises(IsADirectoryError, match="pass the name of a file"):
         save(tmp_path, {}, {})
     assert os.listdir(tmp_path) == []
 
@@ -337,7 +337,7 @@ def test_missing_file_and_folder(tmp_path):
 def test_foreign_safetensors_file(tmp_path, texts):
     path = tmp_path / "foreign.safetensors"
     save_file({"w": np.ones(3, np.float16)}, path, metadata=texts)
-    with pytest.raises(ValueError, match="not a fastlstm model; only Model.save writes those"):
+    with pytest.raises(ValueError, match="not a fastlstm model; only Model.save writes such files"):
         load(path)
 
 
@@ -389,8 +389,8 @@ def test_metadata_missing_or_of_another_type(tmp_path, key, value):
         ("1", "expected an object"),
         ('{"a": NaN}', "NaN is not a JSON number"),
         ('{"a": -Infinity}', "-Infinity is not a JSON number"),
-        ('{"a": 1, "a": 2}', "stands twice"),
-        ('{"a": {"b": 1, "b": 2}}', "stands twice"),
+        ('{"a": 1, "a": 2}', "appears twice"),
+        ('{"a": {"b": 1, "b": 2}}', "appears twice"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 50_000, "nested too deeply"),
     ],

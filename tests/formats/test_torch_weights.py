@@ -213,7 +213,7 @@ class Scaled(nn.Module):  # type: ignore[name-defined, misc]
 def test_modules_that_compute_something_else_are_named() -> None:
     stacked = nn.Sequential(OrderedDict(lstm=nn.LSTM(2, 3), act=nn.GELU()))
     for source, message in (
-        (stacked, r"child 'act' is a torch.nn.modules.activation.GELU; from_torch knows nn.LSTM"),
+        (stacked, r"child 'act' is a torch.nn.modules.activation.GELU; from_torch supports nn.LSTM"),
         (nn.Sequential(nn.Sequential(nn.GRU(2, 3))), r"child '0.0' is a torch.nn.modules.rnn.GRU"),
         (nn.GRU(2, 3), r"source is a torch.nn.modules.rnn.GRU"),
         (Scaled("child"), r"child 'scale' is a .*Attention"),
@@ -223,16 +223,16 @@ def test_modules_that_compute_something_else_are_named() -> None:
             fl.from_torch(source)
     assert len(fl.from_torch(Scaled("")).layers) == 1
     for source, message in (
-        (Scaled("parameter"), "'scale' belongs to none of the layers"),
-        (Scaled("buffer"), "'scale' belongs to none of the layers"),
+        (Scaled("parameter"), "'scale' does not belong to a layer"),
+        (Scaled("buffer"), "'scale' does not belong to a layer"),
         (Attention(), "holds no layers with weights"),
         (nn.Sequential(nn.Dropout()), "holds no layers with weights"),
         (
             nn.Sequential(nn.Embedding(5, 2, max_norm=1.0), nn.LSTM(2, 3)),
             "Embedding '0': max_norm=1.0 is not supported",
         ),
-        (nn.Sequential(nn.LSTM(2, 3), nn.Linear(4, 2)), "LSTM '0' gives 3 features, Linear '1' takes 4"),
-        (nn.Sequential(nn.Linear(2, 3), nn.Embedding(4, 3)), "Embedding '1' reads token ids and must come first"),
+        (nn.Sequential(nn.LSTM(2, 3), nn.Linear(4, 2)), "LSTM '0' returns 3 features, but Linear '1' takes 4"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Embedding(4, 3)), "Embedding '1' takes token ids and must come first"),
         (nn.LSTM(2, 3, device="meta"), "'weight_ih_l0' cannot be read as an array"),
         ({"weight_ih_l0": torch.ones(4, 2, dtype=torch.int32)}, "'weight_ih_l0' has dtype torch.int32"),
         ({"weight_ih_l0": torch.full((4, 2), torch.nan)}, "'weight_ih_l0' holds NaN or infinity"),

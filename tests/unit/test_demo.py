@@ -229,7 +229,7 @@ def test_forecasts_do_not_depend_on_where_the_data_begin(steel):
     assert np.isnan(forecasts[:-DAY]).all() and np.isfinite(forecasts[-DAY:]).all()
     assert np.array_equal(forecasts[-DAY:], power.forecast(model, whole)[-DAY:])
     assert 0 <= forecasts[-DAY:].min() and forecasts[-DAY:].max() <= 1
-    with pytest.raises(ValueError, match="data has 863 steps, expected at least nine days of them, 864"):
+    with pytest.raises(ValueError, match="data has 863 steps, expected at least nine days, 864 steps"):
         power.forecast(model, part_of(steel, 0, 863))
 
 

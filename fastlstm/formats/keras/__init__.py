@@ -1,4 +1,4 @@
-"""Models from the files that Keras writes, without Keras: with h5py alone (``fastlstm[keras]``)."""
+"""Read models from files that Keras wrote; h5py is needed (``fastlstm[keras]``), Keras is not."""
 
 from __future__ import annotations
 
@@ -36,41 +36,42 @@ def from_keras(
     dtype: npt.DTypeLike | None = None,
     seed: int = 0,
 ) -> Model:
-    """A model with the layers and weights of a file that Keras 2 or 3 wrote.
+    """Return a model with the layers and weights of a file that Keras 2 or 3 wrote.
 
-    Neither Keras nor TensorFlow is needed, only h5py (``pip install 'fastlstm[keras]'``). Nothing in the file is run.
+    Neither Keras nor TensorFlow is needed, only h5py (``pip install 'fastlstm[keras]'``). No code in the file is run.
 
     Parameters
     ----------
     path : path
-        - ``.keras``, of ``model.save("model.keras")``;
-        - ``.h5``, of ``model.save("model.h5")``;
-        - ``.weights.h5``, of ``model.save_weights("model.weights.h5")``. It does not describe the layers: without
-          `config` they are taken from the names and sizes of the weights, if these fit in one order only, with Keras's
-          defaults for all that no weight tells (activations, masks, whether an LSTM goes backwards, how a Bidirectional
-          merges); the last LSTM gives its last step.
+        - ``.keras``, written by ``model.save("model.keras")``;
+        - ``.h5``, written by ``model.save("model.h5")``;
+        - ``.weights.h5``, written by ``model.save_weights("model.weights.h5")``. Such a file does not describe the
+          layers. Without `config` they are inferred from the names and sizes of the weights, if these fit in only one
+          order. Everything else gets Keras's defaults (activations, masks, whether an LSTM goes backwards, how a
+          Bidirectional merges); the last LSTM returns its last step.
     config : str, path or mapping, optional
-        The description of a model of which `path` has only the weights: what ``model.to_json()`` gives, as a text, as
+        The description of the model, if `path` has only the weights: the result of ``model.to_json()`` as a string, as
         the path of a file with it, or parsed.
     logits : bool, default False
-        Leave the softmax or sigmoid at the end of the model out, as ``fit`` needs it with ``"cross_entropy"`` or
-        ``"binary_cross_entropy"``: `Model.predict` gives scores, `Model.predict_proba` what Keras's ``predict`` gives.
+        Drop the softmax or sigmoid at the end of the model, as ``fit`` with the loss ``"cross_entropy"`` or
+        ``"binary_cross_entropy"`` requires: `Model.predict` then returns scores, and `Model.predict_proba` returns what
+        Keras's ``predict`` returns.
     dtype : {"float32", "float64"}, optional
-        Of the model. By default float64 if any weight is, else float32.
+        Floating-point type of the model. By default float64 if any weight is, else float32.
     seed : int, default 0
         The model's seed, for dropout and further training.
 
     Returns
     -------
     Model
-        Built, with copies of the weights, all of them trainable. Its outputs are those of Keras's ``predict``, but for
-        rounding.
+        A built model with copies of the weights, all of them trainable. Its outputs equal those of Keras's ``predict``
+        except for rounding.
 
     Raises
     ------
     ValueError
-        If the file is damaged or no file of Keras's, its weights do not fit the description, or the model has a layer
-        or an option that has no counterpart here. The message says which.
+        If the file is damaged or not a Keras file, its weights do not fit the description, or the model has a layer or
+        an option that has no counterpart here. The message names it.
     ImportError
         If h5py is missing.
     OSError
@@ -78,14 +79,14 @@ def from_keras(
 
     Notes
     -----
-    A model is a Sequential, or a Functional model whose layers follow each other, of InputLayer, LSTM,
-    Bidirectional(LSTM), Dense, TimeDistributed(Dense), Embedding, Masking, Activation, ReLU, LeakyReLU, ELU,
-    ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity, ActivityRegularization, and Flatten
-    where it changes nothing. See docs/keras.md for their options.
+    Supported are Sequential models, and Functional models that are a chain of layers. The supported layers are
+    InputLayer, LSTM, Bidirectional(LSTM), Dense, TimeDistributed(Dense), Embedding, Masking, Activation, ReLU,
+    LeakyReLU, ELU, ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity,
+    ActivityRegularization, and Flatten where it changes nothing. See docs/keras.md for their options.
 
-    ``stateful=True`` is not kept: every series begins with a state of zeros; `Model.stream` and the ``state`` of
-    `Model.forward` go on from another. Initializers, regularizers and constraints are not kept, nor which layers were
-    not trainable, nor the optimizer.
+    ``stateful=True`` is not kept: every series begins with a state of zeros; use `Model.stream` or the ``state`` of
+    `Model.forward` to continue from another state. Not kept either are initializers, regularizers, constraints, which
+    layers were not trainable, and the optimizer.
 
     Examples
     --------
@@ -102,7 +103,7 @@ def from_keras(
 
 
 def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The description that the caller gives."""
+    """Return the description that the caller passes, parsed."""
     if config is None or isinstance(config, Mapping):
         return config
     if isinstance(config, str) and config.lstrip().startswith("{"):
@@ -112,7 +113,7 @@ def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> 
         with open(name, "rb") as file:
             return json_object(file.read(), f"config {name!r}")
     raise TypeError(
-        f"config must be what model.to_json() gives, or the path of a file with it, got {short_repr(config)}"
+        f"config must be the result of model.to_json() or the path of a file with it, got {short_repr(config)}"
     )
 
 
@@ -123,25 +124,25 @@ def _model(
     layers: Sequence[Mapping[str, Any]]
     if source.config is not None:
         if config is not None:
-            raise ValueError("the file describes its model itself: leave config out")
+            raise ValueError("the file itself describes its model: omit config")
         layers = chain(source.config)
     elif config is not None:
         layers = chain(config)
-        if version is None:  # Keras 2 writes its version into the JSON, Keras 3 does not
+        if version is None:  # Keras 2 writes its version to the JSON, Keras 3 does not
             version = 2 if str(config.get("keras_version", "3")).startswith("2") else 3
     else:
         layers = described(source.weights, source.root)
     parts = architecture.parts(layers, version)
     parameters: dict[str, Array] = {}
     features: int | None = None
-    takes: int | None = None
+    input_size: int | None = None
     stack: list[Layer] = []
     for part, sets in zip(parts, arrays_of(source.weights, source.root, parts), strict=True):
-        ours, after = converted(part, sets, features)
-        parameters.update({f"{len(stack)}.{name}": array for name, array in ours.items()})
-        if takes is None and part.places:
-            takes = sets[0][part.weights[0]].shape[0]
-        features = after
+        own, out_features = converted(part, sets, features)
+        parameters.update({f"{len(stack)}.{name}": array for name, array in own.items()})
+        if input_size is None and part.paths:
+            input_size = sets[0][part.weights[0]].shape[0]
+        features = out_features
         stack += part.layers
     if not parameters:
         raise ValueError("the model has no layer with weights")
@@ -149,15 +150,17 @@ def _model(
     if logits:
         last = stack.pop()
         if not isinstance(last, Activation) or last.kind not in _LOSSES:
-            raise ValueError(f"logits=True is for a model that ends with a softmax or a sigmoid, it ends with {last!r}")
+            raise ValueError(
+                f"logits=True needs a model that ends with a softmax or a sigmoid, got {last!r} at its end"
+            )
         loss = get_loss(_LOSSES[last.kind])
     tokens = isinstance(stack[0], Embedding)
     dtype = np.result_type(np.float32, *parameters.values()) if dtype is None else dtype
-    model = Model(stack, input_size=None if tokens else takes, dtype=dtype, seed=seed)
+    model = Model(stack, input_size=None if tokens else input_size, dtype=dtype, seed=seed)
     model.loss = loss
     with np.errstate(over="ignore"):
         model.load_state_dict(parameters)
     for name, value in model.parameters().items():
         if not np.isfinite(value).all():
-            raise ValueError(f"{name} holds numbers beyond {model.dtype.name}: leave dtype out")
+            raise ValueError(f"{name} holds numbers out of the range of {model.dtype.name}: omit dtype")
     return model

@@ -1,6 +1,6 @@
-"""From a path to the two things that a file of Keras's holds: a description of the layers, and HDF5 with the weights.
+"""Split a Keras file into its description of the layers and its HDF5 data with the weights.
 
-Nothing is unpacked to the disk, and of a zip only three members are read, all of whose sizes are known before.
+Nothing is unpacked to disk. Only three members of a zip archive are read, and their sizes are checked first.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ __all__ = ["Source", "open_source"]
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ZIP_MAGIC = b"PK\x03\x04"
 _MAX_GROWTH = 10
-"""How many times larger than the file its unpacked members may be. Keras does not compress, users may; trained weights
-hardly become smaller, but a file of a small model is mostly zeros."""
-_FREE_GROWTH = 1 << 20  # bytes, for such small files
+"""Maximum size of the unpacked members, in multiples of the file's size. Keras does not compress, but users may;
+trained weights hardly shrink, but the file of a small model is mostly zeros."""
+_FREE_GROWTH = 1 << 20  # bytes allowed in addition, for small files
 
 
 class Source(NamedTuple):
-    """What a file holds."""
+    """The contents of a file."""
 
     config: dict[str, Any] | None
-    """The description of the model; None: the file has weights only."""
+    """The description of the model; None if the file has weights only."""
     version: int | None
-    """Keras's major version; None: the file does not tell."""
+    """Keras's major version; None if the file does not state it."""
     weights: Hdf5
     root: tuple[str, ...]
     """The group with the weights."""
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """Reads a ``.keras``, ``.h5`` or ``.weights.h5`` file; ValueError if it is none or is damaged."""
+    """Read a ``.keras``, ``.h5`` or ``.weights.h5`` file; raise ValueError if it is something else or damaged."""
     info = os.stat(path)
     if stat.S_ISDIR(info.st_mode):
         raise ValueError("it is a folder: save the model as one file, model.save('model.keras')")
     if not stat.S_ISREG(info.st_mode):
-        raise ValueError("it is not a regular file")  # a pipe may block, a device may not end
+        raise ValueError("it is not a regular file")  # a pipe may block, a device may be endless
     with open(path, "rb") as file:
         start = file.read(8)
         if not start.startswith(_ZIP_MAGIC) and start != MAGIC:
@@ -69,14 +69,14 @@ def _from_zip(data: bytes) -> Source:
             config, metadata, weights = (_member(archive, members[name]) for name in (_CONFIG, _METADATA, _WEIGHTS))
     except _Refused:
         raise
-    except Exception as error:  # zipfile lets much through of what its readers of damaged bytes raise
+    except Exception as error:  # zipfile passes on many types of exceptions that damaged bytes cause in its parts
         raise ValueError(f"the zip archive is damaged ({type(error).__name__}: {error})") from None
     version = _major(json_object(metadata, _METADATA))
     return Source(json_object(config, _CONFIG), version, Hdf5(weights), ())
 
 
 class _Refused(ValueError):
-    """What this module says itself, not zipfile."""
+    """An error that this module detects itself, as opposed to one from zipfile."""
 
 
 def _checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -85,18 +85,18 @@ def _checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.Z
         name = info.filename
         parts = name.replace("\\", "/").split("/")
         if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in info.orig_filename:
-            raise _Refused(f"the zip archive has a member {name[:200]!r}, whose name leads out of it")
+            raise _Refused(f"the zip archive has a member {name[:200]!r}, whose name points outside it")
         if name in members:
             raise _Refused(f"the zip archive has two members {name[:200]!r}")
         members[name] = info
     missing = [name for name in (_CONFIG, _METADATA, _WEIGHTS) if name not in members]
     if missing:
         if any(name.startswith("model.weights.") for name in members):
-            raise _Refused(f"{', '.join(missing)} is missing: weights in .npz or in several files are not read")
+            raise _Refused(f"{', '.join(missing)} is missing: weights in .npz or in several files are not supported")
         raise _Refused(f"{', '.join(missing)} is missing: only model.save('model.keras') writes such files")
     needed = sum(members[name].file_size for name in (_CONFIG, _METADATA, _WEIGHTS))
     if needed > _MAX_GROWTH * size + _FREE_GROWTH:
-        raise _Refused(f"the members claim to unpack to {needed} bytes, the file has {size}")
+        raise _Refused(f"the members claim to unpack to {needed} bytes, but the file has {size}")
     return members
 
 
@@ -104,17 +104,17 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     if info.flag_bits & 1:
         raise _Refused(f"{info.filename} is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _Refused(f"{info.filename} is compressed in another way than deflate")
+        raise _Refused(f"{info.filename} is compressed by a method other than deflate")
     with archive.open(info) as file:
         data = file.read(info.file_size)
-        # At the end zipfile compares the checksum; a member that goes on is longer than it says.
+        # Reading to the end makes zipfile compare the checksum, and detects a member that is longer than it claims.
         if len(data) != info.file_size or file.read(1):
-            raise _Refused(f"{info.filename} has another length than the archive says")
+            raise _Refused(f"{info.filename} does not have the length that the archive states")
     return data
 
 
 def _major(metadata: Mapping[str, Any]) -> int | None:
-    """Keras's major version, 2 or 3; None if it is not there."""
+    """Return Keras's major version, 2 or 3; None if it is missing."""
     version = metadata.get("keras_version")
     if version is None:
         return None

@@ -1,8 +1,8 @@
-"""A wary reader of HDF5: arrays and texts out of the bytes of a file, and nothing from anywhere else.
+"""A defensive reader of HDF5: it reads arrays and strings from the bytes of one file, and from nowhere else.
 
-A link that leads to another place, a dataset whose numbers stand in another file, a filter and a type of a plugin's are
-refused before the library follows them; what a dataset claims to hold is compared with what the file stores before
-memory is taken. The library itself, libhdf5, parses the file: of its own errors in C nothing is promised here.
+Soft and external links, datasets stored in other files, and filters and types of plugins are refused before the library
+follows them. The size that a dataset claims is compared with what the file stores before memory is allocated. The file
+is parsed by libhdf5; this module cannot protect against bugs in that C library.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Array = npt.NDArray[Any]
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\x01"
 _MAX_MEMBERS = 100_000
-"""Of a group. A damaged index can name the same members for ever."""
+"""Maximum for one group. A damaged index can list the same members endlessly."""
 
 
 class Hdf5:
     """The groups and datasets of an HDF5 file that is held in memory.
 
-    Groups and datasets are named by a path, a tuple of names. Everything raises ValueError if the file is damaged.
+    Groups and datasets are addressed by a path, a tuple of names. All methods raise ValueError if the file is damaged.
 
     Parameters
     ----------
@@ -40,35 +40,35 @@ class Hdf5:
     ImportError
         If h5py is missing.
     ValueError
-        If it is no HDF5 file.
+        If it is not an HDF5 file.
     """
 
     def __init__(self, data: bytes) -> None:
         try:
             import h5py
         except ImportError as error:
-            raise ImportError("reading a file of Keras's needs h5py: pip install 'fastlstm[keras]'") from error
+            raise ImportError("reading a Keras file needs h5py: pip install 'fastlstm[keras]'") from error
         self._h5 = h5py
         self._size = len(data)
         self._left = len(data)
-        """Bytes that datasets may still give: many names for the same numbers do not make more of them."""
+        """Bytes of datasets that may still be read; a file that names the same bytes many times soon exceeds this."""
         if not data.startswith(MAGIC):
-            raise ValueError("the weights are no HDF5 file: they do not begin like one")
+            raise ValueError("the weights are not an HDF5 file: the signature is missing")
         if _widths(data) != (8, 8):
-            raise ValueError("the weights are damaged, or no file of h5py's: it writes addresses of 8 bytes")
+            raise ValueError("the weights are damaged or not written by h5py, whose addresses have 8 bytes")
         _check_heaps(data)
         with _damaged("the file"):
             self._file = h5py.h5f.open_file_image(data)
             self._root = h5py.h5g.open(self._file, b"/")
 
     def members(self, path: tuple[str, ...]) -> list[str]:
-        """Names in a group, of whatever stands there; empty if there is no such group."""
+        """Return the names of all objects in a group; empty if there is no such group."""
         group = self._open(path)
         names: list[str] = []
 
         def note(name: bytes, *_: Any) -> bool | None:
-            names.append(_decoded(name))
-            return True if len(names) > _MAX_MEMBERS else None  # true ends the walk
+            names.append(_decode(name))
+            return True if len(names) > _MAX_MEMBERS else None  # True ends the iteration
 
         if not isinstance(group, self._h5.h5g.GroupID):
             return names
@@ -79,19 +79,19 @@ class Hdf5:
         return names
 
     def is_group(self, path: tuple[str, ...]) -> bool:
-        """Whether there is a group of this name."""
+        """Return whether there is a group at this path."""
         return isinstance(self._open(path), self._h5.h5g.GroupID)
 
     def is_dataset(self, path: tuple[str, ...]) -> bool:
-        """Whether there is a dataset of this name."""
+        """Return whether there is a dataset at this path."""
         return isinstance(self._open(path), self._h5.h5d.DatasetID)
 
     def shape(self, path: tuple[str, ...]) -> tuple[int, ...]:
-        """The shape of what `array` gives, without reading it."""
+        """Return the shape of the result of `array`, without reading the dataset."""
         return self._checked(path)[1]
 
     def array(self, path: tuple[str, ...]) -> Array:
-        """The numbers of a dataset: float16, float32, float64, or bfloat16 as float32."""
+        """Read a dataset of float16, float32, float64, or bfloat16 (as float32) numbers."""
         dataset, shape, dtype = self._checked(path)
         needed = math.prod(shape) * dtype.itemsize
         if needed > self._left:
@@ -106,16 +106,16 @@ class Hdf5:
         return array
 
     def _checked(self, path: tuple[str, ...]) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
-        """A dataset of numbers that the file holds, its shape, and the dtype to read it as: V2 for bfloat16."""
+        """Return a dataset whose numbers the file holds, its shape, and the dtype to read it as (V2 for bfloat16)."""
         dataset, name = self._open(path), _shown(path)
         if not isinstance(dataset, self._h5.h5d.DatasetID):
-            raise ValueError(f"{name} is missing" if dataset is None else f"{name} is no dataset")
+            raise ValueError(f"{name} is missing" if dataset is None else f"{name} is not a dataset")
         h5d, h5s = self._h5.h5d, self._h5.h5s
         with _damaged(name):
             settings = dataset.get_create_plist()
-            # First of all: to ask a virtual dataset for its shape opens the files that it is made of.
+            # Check this first: asking a virtual dataset for its shape opens the files that it consists of.
             if settings.get_layout() == h5d.VIRTUAL or settings.get_external_count():
-                raise _Refused(f"{name} has its numbers in other files, which are not read")
+                raise _Refused(f"{name} is stored in other files, which are not read")
             if settings.get_nfilters() or settings.get_layout() not in (h5d.CONTIGUOUS, h5d.COMPACT):
                 raise _Refused(
                     f"{name} is compressed or stored in chunks, which Keras does not do: "
@@ -132,7 +132,7 @@ class Hdf5:
         return dataset, shape, dtype
 
     def text(self, path: tuple[str, ...], attribute: str) -> str | None:
-        """An attribute of a group or a dataset that is one text; None if there is none of this name."""
+        """Return an attribute of a group or a dataset that is one string; None if there is no such attribute."""
         found = self._open(path)
         return None if found is None else self._text(found, attribute, _shown(path))
 
@@ -144,16 +144,16 @@ class Hdf5:
                 return None
             opened = h5a.open(found, attribute.encode())
             kind = opened.get_type()
-            # One text: an array of them may name the same bytes again and again.
+            # Accept one string only: an array of strings may refer to the same bytes many times.
             if not isinstance(kind, h5t.TypeStringID) or opened.get_space().get_simple_extent_type() != (
                 self._h5.h5s.SCALAR
             ):
-                raise _Refused(f"{name} is no text")
+                raise _Refused(f"{name} is not a string")
             if max(kind.get_size(), opened.get_storage_size()) > self._size:
                 raise _Refused(f"{name} claims to be longer than the file")
-            into = np.empty((), opened.dtype)
-            opened.read(into)
-            value: Any = into[()]
+            buffer = np.empty((), opened.dtype)
+            opened.read(buffer)
+            value: Any = buffer[()]
             return value if isinstance(value, str) else bytes(value).decode()
 
     def _dtype(self, dataset: Any, name: str) -> np.dtype[Any]:
@@ -172,7 +172,7 @@ class Hdf5:
         raise _Refused(f"{name} does not hold float16, float32, float64 or bfloat16 numbers")
 
     def _open(self, path: tuple[str, ...]) -> Any:
-        """The object at a path, by hard links only; None if there is none."""
+        """Open the object at a path, following hard links only; return None if there is none."""
         found = self._root
         for depth, name in enumerate(path, start=1):
             with _damaged(_shown(path[:depth])):
@@ -180,7 +180,7 @@ class Hdf5:
                 if not isinstance(found, self._h5.h5g.GroupID) or not found.links.exists(key):
                     return None
                 if found.links.get_info(key).type != self._h5.h5l.TYPE_HARD:
-                    raise _Refused(f"{_shown(path[:depth])} is a link to another place, which is not followed")
+                    raise _Refused(f"{_shown(path[:depth])} is a soft or external link, which is not followed")
                 found = self._h5.h5o.open(found, key)
         return found
 
@@ -189,51 +189,51 @@ def _shown(path: tuple[str, ...]) -> str:
     return "/".join(path)[:200] or "the file"
 
 
-def _decoded(name: bytes) -> str:
+def _decode(name: bytes) -> str:
     text = name.decode()
-    if "/" in text or text in (".", ".."):  # libhdf5 would take it for a path
-        raise _Refused(f"{text!r} is no name")
+    if "/" in text or text in (".", ".."):  # libhdf5 would interpret it as a path
+        raise _Refused(f"{text!r} is not a valid name")
     return text
 
 
 def _widths(data: bytes) -> tuple[int, ...]:
-    """Bytes of an address and of a length, out of the file's first block."""
+    """Return the size in bytes of an address and of a length, as the file's superblock states them."""
     first = 13 if data[8:9] in (b"\0", b"\1") else 9
     return tuple(data[first : first + 2])
 
 
 def _check_heaps(data: bytes) -> None:
-    """ValueError if libhdf5 would go through one of the file's heaps of texts for ever, or out of it.
+    """Raise ValueError if libhdf5 would loop endlessly in one of the file's heaps of strings, or read beyond its end.
 
-    A heap ("global heap collection" in the HDF5 specification) is a row of objects, each with a number of two bytes
-    and, eight bytes on, its size; the space that is left has the number 0. What only looks like a heap has a size
-    beyond the file, which libhdf5 checks.
+    A heap ("global heap collection" in the HDF5 specification) is a sequence of objects, each with an index of two
+    bytes and, at offset 8, its size; the free space has the index 0. Bytes that only look like a heap have a size
+    beyond the end of the file, which libhdf5 checks.
     """
-    start, left = data.find(_HEAP), len(data) // 16  # heaps do not overlap, so that there are no more objects
+    start, left = data.find(_HEAP), len(data) // 16  # heaps do not overlap, so this bounds the number of objects
     while start >= 0:
         end = start + _uint(data, start + 8, 8)
-        place = start + 16
-        while end <= len(data) and end - place >= 16:
-            size = _uint(data, place + 8, 8)
-            size = (size + 7) // 8 * 8 + 16 if _uint(data, place, 2) else size
+        offset = start + 16
+        while end <= len(data) and end - offset >= 16:
+            size = _uint(data, offset + 8, 8)
+            size = (size + 7) // 8 * 8 + 16 if _uint(data, offset, 2) else size
             left -= 1
-            if not 16 <= size <= end - place or left < 0:
-                raise ValueError("the file is damaged: its texts are not where they should be")
-            place += size
+            if not 16 <= size <= end - offset or left < 0:
+                raise ValueError("the file is damaged: a heap of strings is inconsistent")
+            offset += size
         start = data.find(_HEAP, start + 1)
 
 
-def _uint(data: bytes, place: int, size: int) -> int:
-    return int.from_bytes(data[place : place + size], "little")
+def _uint(data: bytes, offset: int, size: int) -> int:
+    return int.from_bytes(data[offset : offset + size], "little")
 
 
 class _Refused(ValueError):
-    """What this module says itself, not h5py."""
+    """An error that this module detects itself, as opposed to one from h5py."""
 
 
 @contextmanager
 def _damaged(what: str) -> Iterator[None]:
-    """Turns whatever h5py makes of libhdf5's errors into one ValueError."""
+    """Convert any exception that h5py raises for libhdf5's errors to a ValueError."""
     try:
         yield
     except _Refused:

@@ -1,10 +1,10 @@
-"""The weights of each layer, wherever a version of Keras puts them, and from Keras's layout into that of this package.
+"""Find the weights of each layer in the files of all Keras versions; convert them to this package's layout.
 
 ===========================  ==========================================================================
 ``.keras``, ``.weights.h5``  ``layers/lstm_1/cell/vars/0``: the second LSTM, its first weight; Keras 2.12
-                             says ``_layer_checkpoint_dependencies`` for ``layers``
+                             writes ``_layer_checkpoint_dependencies`` instead of ``layers``
 ``.h5``                      ``model_weights/NAME/.../lstm_cell/kernel:0``: the layer of that name; without
-                             ``model_weights`` in a file of weights only, and without ``:0`` from Keras 3 on
+                             ``model_weights`` in a file of weights only, and without ``:0`` since Keras 3
 ===========================  ==========================================================================
 """
 
@@ -29,21 +29,21 @@ Path = tuple[str, ...]
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _MAX_DEPTH = 8
 _MAX_DATASETS = 12
-"""Below one layer: twice what two LSTMs have. No file has a reason to hold more."""
+"""Maximum below one layer: twice what two LSTMs have, more than any valid file needs."""
 
 
 def is_numbered(file: Hdf5, root: Path) -> bool:
-    """Whether the layers are named by class and number (``.keras``), not as the user named them (``.h5``)."""
+    """Return whether layers are named by class and number (``.keras``) instead of by the user's names (``.h5``)."""
     return not root and any(file.is_group((name,)) for name in CONTAINERS)
 
 
 def arrays_of(file: Hdf5, root: Path, parts: Sequence[Part]) -> list[list[dict[str, Array]]]:
-    """For each layer its sets of weights, by Keras's names.
+    """Return for each layer its sets of weights, by Keras's names.
 
     Raises
     ------
     ValueError
-        If one is missing, or there are more than the layer has.
+        If a weight is missing, or there are more than the layer has.
     """
     numbered = is_numbered(file, root)
     container = next((name for name in CONTAINERS if numbered and file.is_group((name,))), "")
@@ -52,18 +52,18 @@ def arrays_of(file: Hdf5, root: Path, parts: Sequence[Part]) -> list[list[dict[s
     for part in parts:
         base = _snake(part.kind)
         number = seen[base] = seen.get(base, -1) + 1
-        if not part.places:
+        if not part.paths:
             result.append([])
         elif numbered:
             group = (container, f"{base}_{number}" if number else base)
-            result.append([_numbered(file, part, (*group, *filter(None, place.split("/")))) for place in part.places])
+            result.append([_numbered(file, part, (*group, *filter(None, path.split("/")))) for path in part.paths])
         else:
             result.append(_named(file, part, (*root, part.name)))
     return result
 
 
 def _snake(kind: str) -> str:
-    """How Keras writes a class in its files: TimeDistributed is time_distributed, LSTM is lstm."""
+    """Convert the name of a class as Keras does for its files: TimeDistributed to time_distributed, LSTM to lstm."""
     name = re.sub(r"\W+", "", kind)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
@@ -73,7 +73,7 @@ def _numbered(file: Hdf5, part: Part, path: Path) -> dict[str, Array]:
     path = (*path, "vars")
     found = sorted(file.members(path))
     if found != [str(k) for k in range(len(part.weights))]:
-        raise ValueError(f"{part} has the weights {part.weights}, the file has {found} in {'/'.join(path)}")
+        raise ValueError(f"{part} has the weights {part.weights}, but the file has {found} in {'/'.join(path)}")
     return {name: file.array((*path, str(k))) for k, name in enumerate(part.weights)}
 
 
@@ -81,20 +81,20 @@ def _named(file: Hdf5, part: Part, path: Path) -> list[dict[str, Array]]:
     sets: dict[Path, dict[str, Path]] = {}
     for found in datasets_below(file, path):
         sets.setdefault(found[:-1], {})[found[-1].partition(":")[0]] = found
-    if len(sets) != len(part.places) or any(sorted(names) != sorted(part.weights) for names in sets.values()):
+    if len(sets) != len(part.paths) or any(sorted(names) != sorted(part.weights) for names in sets.values()):
         shown = ["/".join(one) for names in sets.values() for one in names.values()]
-        raise ValueError(f"{part} has {len(part.places)} times the weights {part.weights}, the file has {shown}")
+        raise ValueError(f"{part} has {len(part.paths)} times the weights {part.weights}, but the file has {shown}")
     order = list(sets)
     if len(order) == 2:
-        forward = [place for place in order if any(name.startswith("forward_") for name in place[len(path) :])]
+        forward = [group for group in order if any(name.startswith("forward_") for name in group[len(path) :])]
         if len(forward) != 1:
-            raise ValueError(f"{part}: the names of its weights do not tell which go forward")
-        order = forward + [place for place in order if place not in forward]
-    return [{name: file.array(sets[place][name]) for name in part.weights} for place in order]
+            raise ValueError(f"{part}: the names of its weights do not show which ones run forward")
+        order = forward + [group for group in order if group not in forward]
+    return [{name: file.array(sets[group][name]) for name in part.weights} for group in order]
 
 
 def datasets_below(file: Hdf5, path: Path) -> Iterator[Path]:
-    """Paths of the datasets in a group and its groups, of which there may not be many."""
+    """Yield the paths of all datasets below a group; raise ValueError if there are more than a layer can have."""
     count, waiting = 0, [path]
     while waiting:
         group = waiting.pop()
@@ -109,28 +109,28 @@ def datasets_below(file: Hdf5, path: Path) -> Iterator[Path]:
                 waiting.append(one)
 
 
-# ---------------------------------------------------------------------------------------------- to our layout
+# ---------------------------------------------------------------------------------------------- this package's layout
 
 
 def converted(
     part: Part, sets: Sequence[dict[str, Array]], features: int | None
 ) -> tuple[dict[str, Array], int | None]:
-    """The parameters of a part's first layer, by our names, and the features that go out of the part.
+    """Return the parameters of a part's first layer by this package's names, and the part's number of output features.
 
     Parameters
     ----------
     part : Part
     sets : sequence of dict
-        Its weights, as `arrays_of` gives them.
+        Its weights, as `arrays_of` returns them.
     features : int or None
-        What comes in; None: not known yet.
+        Number of input features; None if it is not known yet.
 
     Raises
     ------
     ValueError
-        If the shape of a weight is another than the layer needs, or a number is NaN or infinite.
+        If a weight does not have the shape that the layer needs, or holds NaN or infinity.
     """
-    if not part.places:
+    if not part.paths:
         return {}, features
     layer = part.layers[0]
     for weights in sets:
@@ -150,7 +150,7 @@ def converted(
     assert isinstance(layer, LSTM)
     parameters = {}
     for weights, suffix in zip(sets, ("", "_reverse"), strict=False):
-        # Keras's gates stand in the same order, i, f, c, o, but along the columns; it has one bias.
+        # Keras has the gates in the same order, i, f, c, o, but along the columns, and has only one bias.
         _check_shape(part, "kernel", weights["kernel"], (features, 4 * units))
         _check_shape(part, "recurrent_kernel", weights["recurrent_kernel"], (units, 4 * units))
         parameters[f"weight_ih_l0{suffix}"] = weights["kernel"].T

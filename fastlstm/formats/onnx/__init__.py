@@ -1,4 +1,4 @@
-"""ONNX files: models out of them (`fastlstm.from_onnx`) and into them (`Model.to_onnx`)."""
+"""Read models from ONNX files (`fastlstm.from_onnx`) and write them (`Model.to_onnx`)."""
 
 from .graph.layer import OnnxGraph
 from .read.importer import from_onnx

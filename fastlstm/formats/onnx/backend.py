@@ -1,6 +1,7 @@
-"""The interface that ONNX asks of its backends (``onnx.backend.base``): whole models with any inputs, or single nodes.
+"""ONNX's backend interface (``onnx.backend.base``): run whole models with any inputs, or single nodes.
 
-Inference only; `fastlstm.from_onnx` makes a model that trains. Both need the package onnx: ``fastlstm[onnx]``.
+The backend is for inference only; `fastlstm.from_onnx` returns a model that can be trained. Both need the package onnx:
+``fastlstm[onnx]``.
 """
 
 from __future__ import annotations
@@ -34,30 +35,30 @@ class BackendRep:
 
     @property
     def input_names(self) -> list[str]:
-        """Names of the inputs, in their order."""
+        """Names of the inputs in order."""
         return [one.name for one in self._inputs]
 
     def run(self, inputs: Any, *, n_threads: int | None = None, **kwargs: Any) -> tuple[Array, ...]:
-        """The model's outputs.
+        """Return the model's outputs.
 
         Parameters
         ----------
         inputs : sequence or mapping of str to array, or one array
-            All inputs in their order, or by name.
+            All inputs in order, or by name.
         n_threads : int, optional
-            Threads to use; by default as configured.
+            Number of threads; by default as configured.
         **kwargs
             Not used.
 
         Returns
         -------
         tuple of ndarray
-            In the order of the graph's outputs.
+            The outputs in the order of the graph.
 
         Raises
         ------
         ValueError
-            If the inputs are not those that the graph has, or do not fit it.
+            If an input is missing or unknown, or its dtype or shape does not fit the graph.
         """
         values = self._by_name(inputs)
         arrays: dict[str, Array] = {}
@@ -80,7 +81,7 @@ class BackendRep:
             return dict(inputs)
         given = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
         if len(given) != len(self._inputs):
-            raise ValueError(f"got {len(given)} inputs, the model has {len(self._inputs)}: {self.input_names}")
+            raise ValueError(f"got {len(given)} inputs, expected {len(self._inputs)}: {self.input_names}")
         return dict(zip(self.input_names, given, strict=True))
 
 
@@ -97,11 +98,11 @@ def _fitting(array: Array, expected: GraphInput) -> Array:
 
 
 class Backend:
-    """This package as a backend of ONNX, for the CPU; see ``onnx.backend.base.Backend``."""
+    """An ONNX backend for the CPU; see ``onnx.backend.base.Backend``."""
 
     @classmethod
     def is_compatible(cls, model: Any, device: str = "CPU", **kwargs: Any) -> bool:
-        """Whether `prepare` would take the model."""
+        """Return whether `prepare` supports the model."""
         try:
             cls.prepare(model, device, **kwargs)
         except ValueError:
@@ -110,12 +111,12 @@ class Backend:
 
     @classmethod
     def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> BackendRep:
-        """A model made ready to run.
+        """Return a model that is ready to run.
 
         Parameters
         ----------
         model : onnx.ModelProto, path or bytes
-            External data are read only where a path is given.
+            External data are read only if this is a path.
         device : str
             "CPU".
         **kwargs
@@ -128,14 +129,14 @@ class Backend:
         Raises
         ------
         ValueError
-            If the model is damaged, has an operator that is not supported, or another device is asked for.
+            If the model is damaged, has an operator that is not supported, or the device is not a CPU.
         """
         _require_cpu(device)
         return BackendRep(read_graph(*read_proto(model)))
 
     @classmethod
     def run_model(cls, model: Any, inputs: Any, device: str = "CPU", **kwargs: Any) -> tuple[Array, ...]:
-        """The outputs of a model; see `prepare` and `BackendRep.run`."""
+        """Return the outputs of a model; see `prepare` and `BackendRep.run`."""
         return cls.prepare(model, device, **kwargs).run(inputs)
 
     @classmethod
@@ -147,24 +148,24 @@ class Backend:
         outputs_info: Sequence[tuple[Any, tuple[int, ...]]] | None = None,
         **kwargs: Any,
     ) -> tuple[Array, ...]:
-        """The outputs of a single operator.
+        """Return the outputs of a single operator.
 
         Parameters
         ----------
         node : onnx.NodeProto
         inputs : sequence of array, or mapping of str to array
-            Those of the node's inputs that have a name.
+            The node's named inputs.
         device : str
             "CPU".
         outputs_info : optional
             Not used.
         **kwargs
-            ``opset_version``: version of the operator; by default the newest that the package onnx has.
+            ``opset_version``: the operator's version; by default the newest that the package onnx supports.
 
         Returns
         -------
         tuple of ndarray
-            Of the node's outputs that have a name.
+            The node's named outputs.
 
         Raises
         ------
@@ -191,12 +192,12 @@ class Backend:
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Whether this is a CPU."""
+        """Return whether the device is a CPU."""
         return device.split(":")[0] == "CPU"
 
     @classmethod
     def operators(cls) -> list[str]:
-        """Names of the supported operators."""
+        """Return the names of the supported operators."""
         return sorted(OPERATORS)
 
 

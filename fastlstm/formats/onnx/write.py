@@ -1,4 +1,4 @@
-"""`Model.to_onnx`: from a model to an ONNX file."""
+"""`Model.to_onnx`: write a model as an ONNX file."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ __all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx"]
 Array = npt.NDArray[Any]
 
 OPSET, IR_VERSION = 17, 8
-"""What is written: versions that runtimes of the last years know."""
+"""Versions that are written; runtimes of recent years support them."""
 
 
 def save_onnx(
     model: InferenceModel, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
 ) -> None:
-    """The work of `Model.to_onnx`."""
+    """Write a model to an ONNX file; the implementation of `Model.to_onnx`."""
     atomic.write(path, [model_proto(model, with_lengths=with_lengths, dtype=dtype).SerializeToString()])
 
 
 def model_proto(model: InferenceModel, *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32") -> Any:
-    """The ``onnx.ModelProto`` of a model; the arguments are those of `Model.to_onnx`."""
+    """Return the ``onnx.ModelProto`` of a model; the arguments are those of `Model.to_onnx`."""
     onnx = import_onnx()
     model.network.require_built()
     writer = _Writer(onnx, model, as_bool("with_lengths", with_lengths), float_type(dtype))
@@ -49,14 +49,17 @@ def model_proto(model: InferenceModel, *, with_lengths: bool = False, dtype: npt
 
 
 class _Writer:
-    """One model on its way into a graph. The signal is the name of a value, (time, batch, features) after an LSTM."""
+    """The conversion of one model to a graph.
+
+    A signal is the name of the value that the layers so far compute, (time, batch, features) after an LSTM.
+    """
 
     def __init__(self, onnx: Any, model: InferenceModel, with_lengths: bool, dtype: np.dtype[Any]) -> None:
         self.onnx, self.model, self.dtype = onnx, model, dtype
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
-        self.place = "input"
-        """Which layer is being written; part of the names."""
+        self.scope = "input"
+        """The layer that is being written; a prefix of the names of its nodes."""
         self.time_major = False
         self.per_step = True
         self.features = model.network.input_size or 0
@@ -69,8 +72,8 @@ class _Writer:
     # ------------------------------------------------------------------------------------ nodes
 
     def add(self, op: str, inputs: Sequence[str], outputs: int | Sequence[str] = 1, **attributes: Any) -> Any:
-        """Adds a node; the name of its output, or the names, if it has several."""
-        stem = f"{self.place}/{op}"
+        """Add a node; return the name of its output, or the list of names if it has several."""
+        stem = f"{self.scope}/{op}"
         number = self._counts[stem] = self._counts.get(stem, 0) + 1
         name = stem if number == 1 else f"{stem}_{number}"
         names = [f"{name}:{k}" for k in range(outputs)] if isinstance(outputs, int) else list(outputs)
@@ -78,27 +81,27 @@ class _Writer:
         return names[0] if len(names) == 1 else names
 
     def constant(self, value: npt.ArrayLike, name: str = "") -> str:
-        """The name of an initializer with this value; integers become int64, numbers the dtype of the file."""
+        """Return the name of an initializer with this value; integers become int64, floats the dtype of the file."""
         array = np.asarray(value)
         array = array.astype(np.int64 if array.dtype.kind in "iu" else self.dtype)
         if not name:
             text = "_".join(map(str, array.reshape(-1)[:8].tolist()))
             name = f"const/{array.dtype.name}{list(array.shape)}_{text}".replace(" ", "")
             if array.size > 8:
-                name = f"{self.place}/const_{len(self.initializers)}"
+                name = f"{self.scope}/const_{len(self.initializers)}"
         if name not in self.initializers:
             self.initializers[name] = self.onnx.numpy_helper.from_array(np.array(array, order="C"), name)
         return name
 
     def batch(self) -> str:
-        """A vector with the number of cases."""
+        """Return a vector with the number of cases."""
         if not self._batch:
             shape = self.add("Shape", ["x"])
             self._batch = self.add("Slice", [shape, self.constant([0]), self.constant([1])])
         return self._batch
 
     def mask(self) -> str:
-        """Which steps are valid, with the axes of the signal."""
+        """Return the mask of valid steps, broadcastable to the axes of the signal."""
         if self.time_major not in self._masks:
             time = self.add("Gather", [self.add("Shape", ["x"]), self.constant(1)], axis=0)
             steps = self.add("Range", [self.constant(0), time, self.constant(1)])
@@ -112,10 +115,10 @@ class _Writer:
         return self._masks[self.time_major]
 
     def masked(self, signal: str, filler: float) -> str:
-        """The signal with this number in place of what lies beyond a case's length."""
+        """Return the signal with the steps beyond each case's length replaced by this number."""
         return str(self.add("Where", [self.mask(), signal, self.constant(filler)])) if self.lengths else signal
 
-    # ------------------------------------------------------------------------------------ the whole
+    # ------------------------------------------------------------------------------------ the model
 
     def finished(self) -> Any:
         model, helper = self.model, self.onnx.helper
@@ -129,9 +132,9 @@ class _Writer:
         if model.scaler is not None:
             signal = self._scaled(signal, model.scaler, "scaler", "scaler")
         for index, layer in enumerate(model.network.layers):
-            self.place = f"{index}_{type(layer).__name__}"
+            self.scope = f"{index}_{type(layer).__name__}"
             signal = self._layer(index, layer, signal)
-        self.place = "output"
+        self.scope = "output"
         if model.target_scaler is not None:
             signal = self._unscaled(signal, model.target_scaler)
         if self.per_step:
@@ -159,8 +162,8 @@ class _Writer:
         self.onnx.checker.check_model(proto)
         return proto
 
-    def _scaled(self, signal: str, scaler: Standardizer, name: str, place: str) -> str:
-        self.place = place
+    def _scaled(self, signal: str, scaler: Standardizer, name: str, scope: str) -> str:
+        self.scope = scope
         if not scaler.fitted:
             raise ValueError(f"the model's {name} is not fitted yet: call fit, or set it to None")
         signal = self.add("Sub", [signal, self.constant(scaler.mean_, f"{name}.mean")])
@@ -189,7 +192,7 @@ class _Writer:
             "Reverse": self._reverse,
         }.get(kind)
         if kind == "Masking" or (isinstance(layer, Embedding) and layer.mask_token is not None):
-            raise ValueError(f"layer {index}, {layer!r}: an LSTM in ONNX cannot skip steps, give lengths instead")
+            raise ValueError(f"layer {index}, {layer!r}: an LSTM in ONNX cannot skip steps; pass lengths instead")
         if write is None or type(layer) is not getattr(layer_types, kind, OnnxGraph):
             raise ValueError(f"layer {index}, {layer!r}, cannot be written as ONNX")
         return write(index, layer, signal)
@@ -197,7 +200,7 @@ class _Writer:
     # ------------------------------------------------------------------------------------ layers
 
     def _nothing(self, index: int, layer: Layer, signal: str) -> str:
-        """What acts in training only."""
+        """Write nothing: the layer acts in training only."""
         return signal
 
     def _embedding(self, index: int, layer: Embedding, signal: str) -> str:
@@ -238,11 +241,11 @@ class _Writer:
         return 0 if self.time_major else 1
 
     def _last(self, signal: str, first: bool = False) -> str:
-        """The last valid step of the signal, or the first; without its axis of time."""
+        """Return the last valid step of the signal, or the first; without the time axis."""
         axis = self._time_axis()
         if first or not self.lengths:
             return str(self.add("Gather", [signal, self.constant(0 if first else -1)], axis=axis))
-        # Only the last valid step is valid here and not one step further on.
+        # Compare step indices with length - 1: zero all steps except the last valid one, then sum over time.
         time = self.add("Gather", [self.add("Shape", ["x"]), self.constant(1)], axis=0)
         steps = self.add("Range", [self.constant(0), time, self.constant(1)])
         ends = self.add("Cast", [self.lengths], to=self.onnx.TensorProto.INT64)
@@ -324,7 +327,7 @@ class _Writer:
         return signal
 
     def _residual_end(self, signal: str, layer: LSTM) -> str:
-        """The final output of a residual layer: each direction's where its way ends."""
+        """Return the final output of a residual layer: each direction's output at its own final step."""
         reverse = bool(layer.get_config().get("reverse", False))
         if layer.bidirectional:
             first, second = self.add("Split", [signal], 2, axis=2)
@@ -335,7 +338,7 @@ class _Writer:
         return signal
 
     def _merged(self, signal: str, merge: str, layer: LSTM, final: bool) -> str:
-        """Y (T, D, B, H) as (T, B, F), or Y_h (D, B, H) as (B, F)."""
+        """Return Y (T, D, B, H) as (T, B, F), or Y_h (D, B, H) as (B, F)."""
         axis = 0 if final else 1
         if not layer.bidirectional:
             return str(self.add("Squeeze", [signal, self.constant([axis])]))
@@ -350,7 +353,7 @@ class _Writer:
         return str(self.add("Mul", [signal, self.constant(0.5)])) if merge == "mean" else signal
 
     def _weights(self, index: int, layer: LSTM, options: dict[str, Any], k: int) -> list[str]:
-        """Names of the inputs W, R, B, sequence_lens, initial_h, initial_c, P of layer k."""
+        """Return the names of the inputs W, R, B, sequence_lens, initial_h, initial_c, P of layer k."""
         suffixes = [f"_l{k}", f"_l{k}_reverse"][: 2 if layer.bidirectional else 1]
         coupled = bool(options.get("coupled", False))
 
@@ -376,9 +379,9 @@ class _Writer:
                 [self.constant([len(suffixes)]), self.batch(), self.constant([layer.hidden_size])],
                 axis=0,
             )
-            for place, name in ((4, "h0"), (5, "c0")):
+            for position, name in ((4, "h0"), (5, "c0")):
                 state = np.stack([layer.parameters[name + s] for s in suffixes])[:, None, :]
-                names[place] = self.add("Expand", [self.constant(state, f"{index}.{name}_l{k}"), size])
+                names[position] = self.add("Expand", [self.constant(state, f"{index}.{name}_l{k}"), size])
         if options.get("peepholes", False):
             order = PEEPHOLES[coupled]
             arrays = [_in_onnx_order(layer.parameters["peepholes" + s].reshape(-1), order, 3) for s in suffixes]
@@ -388,11 +391,11 @@ class _Writer:
     # ------------------------------------------------------------------------------------ graphs
 
     def _graph(self, index: int, layer: OnnxGraph, signal: str) -> str:
-        """The nodes that the layer came from, between those that turn the axes."""
+        """Write the nodes of the layer's graph, with transpositions before and after them where needed."""
         if len(self.model.network.layers) > 1:
-            raise ValueError(f"layer {index}, {layer!r}, can be written only as the model's one layer")
+            raise ValueError(f"layer {index}, {layer!r}, can be written only if it is the model's only layer")
         if self.lengths and layer.lengths_input is None:
-            raise ValueError(f"layer {index}, {layer!r}, has no input for the lengths: leave with_lengths out")
+            raise ValueError(f"layer {index}, {layer!r}, has no input for the lengths: omit with_lengths")
         graph = layer.graph
         self.opset = graph.opset
         data = next(one for one in graph.inputs if one.name != layer.lengths_input)
@@ -430,7 +433,7 @@ class _Writer:
         return self.onnx.helper.make_node(node.op, inputs, outputs, name=f"graph/{node.name}", **attributes)
 
     def _arranged(self, signal: str, layer: OnnxGraph) -> str:
-        """The graph's output as (batch, time, features) or (batch, features)."""
+        """Return the graph's output as (batch, time, features) or (batch, features)."""
         axes = [layer.batch_axis, *([] if layer.time_axis is None else [layer.time_axis])]
         rank = layer.output_rank
         order = axes + [k for k in range(rank) if k not in axes]
@@ -443,12 +446,12 @@ class _Writer:
 
 
 def _element(name: str) -> int:
-    """The number of an element type."""
+    """Return the number of an element type."""
     return next(number for number, known in ELEMENT_TYPES.items() if known == name)
 
 
 def _in_onnx_order(array: Array, order: Sequence[int], blocks: int) -> Array:
-    """Rows in the kernels' order of gates as ONNX has them; a gate that the cell has not is zero."""
+    """Return blocks of rows in ONNX's order, given the kernels' order; a gate that the cell does not have is zero."""
     parts = array.reshape(len(order), -1, *array.shape[1:])
     whole = np.zeros((blocks, *parts.shape[1:]), array.dtype)
     whole[list(order)] = parts
@@ -461,14 +464,14 @@ _LSTM_OPTIONS = {
     "output_clip", "gate_activation", "cell_activation", "output_activation", "recurrent_dropout",
     "variational_dropout", "input_dropout",
 }  # fmt: skip
-"""Options of the layer LSTM that the operator has, or that act in training only."""
+"""Options of the layer LSTM that the operator can express, or that act in training only."""
 
 
 def _require_writable(index: int, layer: LSTM, options: dict[str, Any]) -> None:
-    """ValueError if the layer computes what the operator LSTM cannot."""
+    """Raise ValueError if the operator LSTM cannot express the layer."""
     for name, value in options.items():
         if name not in _LSTM_OPTIONS and value:
-            raise ValueError(f"layer {index}, {layer!r}: ONNX's LSTM has nothing for {name}={value!r}")
+            raise ValueError(f"layer {index}, {layer!r}: ONNX's LSTM has no counterpart of {name}={value!r}")
     if options.get("gate_clip") != options.get("output_clip"):
         raise ValueError(
             f"layer {index}, {layer!r}: ONNX's LSTM has one limit for all activations, "
@@ -510,4 +513,4 @@ _ONNX_NAMES = {
     "scaled_tanh": "ScaledTanh",
     "hard_sigmoid": "HardSigmoid",
 }
-"""This package's names of activations, and ONNX's as its documents spell them."""
+"""ONNX's names of activations, as its documents spell them, by the names in this package."""

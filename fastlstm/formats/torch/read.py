@@ -1,4 +1,4 @@
-"""From a PyTorch module, state dict or file to a model, without importing torch: its objects are told by type names."""
+"""Read weights from PyTorch without importing it; torch objects are recognised by their type names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["from_torch"]
 
 Array = npt.NDArray[Any]
 
-# By module and name: torch has other classes of the same names, which compute something else.
+# By module and name, because torch has other classes of the same names, which compute something else.
 _CLASSES = {
     ("torch.nn.modules.rnn", "LSTM"): "LSTM",
     ("torch.nn.modules.linear", "Linear"): "Linear",
@@ -43,7 +43,7 @@ _ACTIVATIONS = {
 }
 _CLASSES |= {("torch.nn.modules.activation", name): name for name in _ACTIVATIONS}
 _SOFTPLUS_THRESHOLD = 20.0
-"""From here on torch's Softplus is x itself, which differs from log(1 + exp(x)) by less than 2.1e-9."""
+"""Above this threshold torch's Softplus returns x itself, which differs from log(1 + exp(x)) by less than 2.1e-9."""
 _KNOWN = (
     "nn.LSTM, nn.Linear, nn.Embedding, nn.Dropout, nn.Identity and the activations "
     f"{', '.join('nn.' + name for name in _ACTIVATIONS)}, also within nn.Sequential"
@@ -55,20 +55,21 @@ _FILE_DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype(np.float64),
 }
 _BFLOAT16 = "BF16"
-_FILE_DTYPES[_BFLOAT16] = np.dtype(np.uint16)  # NumPy has no such type: its bits are the upper half of a float32's
+_FILE_DTYPES[_BFLOAT16] = np.dtype(np.uint16)  # NumPy has no bfloat16: its bits are the upper half of a float32
 _MAX_ORDERED = 7
-"""Of so many layers all orders are tried, where the file does not tell theirs."""
+"""Maximum number of layers whose orders are all tried if the file does not state their order."""
 
 
 class _Part(NamedTuple):
-    """A layer of PyTorch's, as what this package has for it."""
+    """A PyTorch layer and the layer of this package that replaces it."""
 
     name: str
     kind: str
     layer: Layer
-    takes: int | None
-    """Features that come in; None: as many as do."""
-    gives: int | None
+    in_features: int | None
+    """Number of input features; None if the layer accepts any number."""
+    out_features: int | None
+    """Number of output features; None if it equals the number of input features."""
     weights: dict[str, Array]
 
     def __str__(self) -> str:
@@ -83,9 +84,9 @@ def from_torch(
     order: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Model:
-    """A model with the layers and weights of a PyTorch module, or of a state dict, or of a ``.safetensors`` file.
+    """Return a model with the layers and weights of a PyTorch module, a state dict or a ``.safetensors`` file.
 
-    PyTorch need not be installed for a mapping of arrays or a file.
+    For a mapping of arrays or a file, PyTorch need not be installed.
 
     Parameters
     ----------
@@ -94,44 +95,47 @@ def from_torch(
           ``nn.Linear``, ``nn.Embedding``, ``nn.Dropout``, ``nn.Identity``, an activation (``nn.ReLU``, ``nn.Tanh``,
           ``nn.Sigmoid``, ``nn.Softmax(dim=-1)``, ``nn.LeakyReLU``, ``nn.ELU``, ``nn.Softplus``, ``nn.Softsign``,
           ``nn.Hardsigmoid``) or an ``nn.Sequential`` of these. The layers are taken in the order in which they were
-          defined; what the module's ``forward`` does is not seen.
-        - A mapping as ``module.state_dict()`` gives it, with names such as ``weight_ih_l0`` or ``lstm.weight_ih_l0``
-          and ``fc.weight``. Layers stand in the order in which their names appear first. A table without a bias that
-          comes first and whose columns are the features of the next layer is an `Embedding`. Dropout is not in it.
+          defined; the module's ``forward`` is not inspected.
+        - A mapping like the result of ``module.state_dict()``, with names such as ``weight_ih_l0`` or
+          ``lstm.weight_ih_l0`` and ``fc.weight``. The layers have the order in which their names first appear. If the
+          first layer is a matrix without bias whose columns are the features of the next layer, it is an `Embedding`.
+          A state dict does not contain dropout.
         - A path to a ``.safetensors`` file with such names. Such a file does not keep their order: numbered layers
-          (``0.weight``) are taken by number, others in the only order in which their sizes fit. Of a ``.pt`` file give
-          what ``torch.load(path, weights_only=True)`` reads.
+          (``0.weight``) are ordered by number, others in the only order in which their sizes fit. For a ``.pt`` file,
+          pass the result of ``torch.load(path, weights_only=True)``.
     return_sequences : bool, default False
-        Whether the last LSTM gives every step, (batch, time, features), or only the final one, (batch, features). Those
-        before it give every step.
+        Whether the last LSTM returns every step, (batch, time, features), or only the final one, (batch, features). All
+        other LSTMs return every step.
     dtype : {"float32", "float64"}, optional
-        Of the model. By default float64 if any tensor is, else float32; float16 and bfloat16 are converted.
+        Floating-point type of the model. By default float64 if any tensor is, else float32; float16 and bfloat16 are
+        converted.
     order : sequence of str, optional
-        Names of all layers from the input to the output (``["embed", "lstm", "fc"]``), where it is not the above.
+        Names of all layers from the input to the output (``["embed", "lstm", "fc"]``), if the order differs from the
+        one described above.
     seed : int, default 0
         The model's seed, for dropout and further training.
 
     Returns
     -------
     Model
-        Built, with copies of the weights, all of them trainable. It reads (batch, time, features), whatever
+        A built model with copies of the weights, all of them trainable. It takes (batch, time, features), whatever
         ``batch_first`` was, or token ids (batch, time).
 
     Raises
     ------
     TypeError
-        If `source` is none of these, or a module has a child of another class; the message names it.
+        If `source` has another type, or a module has a child of another class; the message names it.
     ValueError
-        If tensors are missing or too many, their shapes do not fit each other, the layers do not fit each other or
-        their order is not clear, a tensor holds NaN or infinity or is no real floating-point one, an option has no
-        counterpart here (``max_norm``), or the file is damaged.
+        If tensors are missing or unexpected, their shapes do not match, the layers do not fit each other or their order
+        is ambiguous, a tensor holds NaN or infinity or has no real floating-point dtype, an option has no counterpart
+        here (``max_norm``), or the file is damaged.
     OSError
         If the file cannot be read.
 
     Notes
     -----
-    The final step of a bidirectional LSTM is each direction's output at the end of its way, as in PyTorch's ``h_n``;
-    ``output[:, -1]`` is something else for the second direction. Weights that two layers share become separate.
+    The final step of a bidirectional LSTM is each direction's output at its own last step, as in PyTorch's ``h_n``;
+    ``output[:, -1]`` differs from it in the second direction. Weights that two layers share become separate.
     ``padding_idx`` and ``scale_grad_by_freq`` of an ``nn.Embedding`` concern training only and are not kept.
 
     Examples
@@ -168,16 +172,16 @@ def from_torch(
 
 
 def _is_torch(value: Any, name: str) -> bool:
-    """Whether a value is of torch's class of this name or of one that derives from it."""
+    """Return whether a value is an instance of torch's class of this name or of a subclass."""
     return any(cls.__name__ == name and cls.__module__.partition(".")[0] == "torch" for cls in type(value).__mro__)
 
 
 def _array(name: Any, value: Any) -> Array:
-    """A tensor or an array as float32 or float64."""
+    """Convert a tensor or an array to float32 or float64."""
     if not isinstance(name, str):
-        raise TypeError(f"the names of the tensors must be texts, got {name!r}")
+        raise TypeError(f"the names of the tensors must be strings, got {name!r}")
     if isinstance(value, Mapping):
-        raise TypeError(f"{name!r} is itself a mapping: if it is the state dict, give source[{name!r}]")
+        raise TypeError(f"{name!r} is itself a mapping: if it is the state dict, pass source[{name!r}]")
     if _is_torch(value, "Tensor"):
         if not value.dtype.is_floating_point:
             raise ValueError(f"{name!r} has dtype {value.dtype}, expected floating-point numbers")
@@ -199,7 +203,7 @@ def _array(name: Any, value: Any) -> Array:
 
 
 def _file_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """The tensors of a file."""
+    """Return the tensors of a file."""
     with safetensors.opened(path, "a .safetensors file") as reader:
         if reader.is_model:
             raise ValueError("Model.save wrote this file: read it with fl.load")
@@ -224,7 +228,7 @@ def _module_parts(module: Any) -> list[_Part]:
         if kind == "Identity":
             continue
         if kind == "Dropout":
-            parts.append(_Part(name, kind, _made(Dropout, kind, name, p=child.p), None, None, {}))
+            parts.append(_Part(name, kind, _build(Dropout, kind, name, p=child.p), None, None, {}))
             continue
         if kind in _ACTIVATIONS:
             parts.append(_Part(name, kind, _activation(name, kind, child), None, None, {}))
@@ -242,7 +246,7 @@ def _module_parts(module: Any) -> list[_Part]:
 
 
 def _activation(name: str, kind: str, module: Any) -> Layer:
-    """The layer for one of torch's activations; ValueError for a setting that has no counterpart."""
+    """Return the layer for one of torch's activations; raise ValueError for a setting without counterpart."""
     if kind == "Softmax" and module.dim != -1:
         raise ValueError(f"Softmax {name!r}: dim={module.dim} is not supported, expected -1, the last axis")
     if kind == "Softplus" and (module.beta != 1 or module.threshold < _SOFTPLUS_THRESHOLD):
@@ -257,32 +261,32 @@ def _activation(name: str, kind: str, module: Any) -> Layer:
         alpha = module.alpha
     elif kind == "Hardsigmoid":
         alpha, beta = 1 / 6, 0.5
-    return _made(Activation, kind, name, kind=_ACTIVATIONS[kind], alpha=alpha, beta=beta)
+    return _build(Activation, kind, name, kind=_ACTIVATIONS[kind], alpha=alpha, beta=beta)
 
 
 def _leaves(module: Any, name: str) -> Iterator[tuple[str, str, Any]]:
-    """Name, kind and object of each layer in a module, in the order of their definition."""
+    """Yield name, kind and object of each layer in a module, in the order of their definition."""
     cls = type(module)
     kind = _CLASSES.get((cls.__module__, cls.__qualname__))
     if kind is not None and kind != "Sequential":
         yield name, kind, module
         return
-    # A user's own module is looked into only where it is the source: within another, it does who knows what.
+    # A user-defined module is taken apart only if it is the source: nested in another, its forward is unknown.
     if kind is None and (name or cls.__module__.partition(".")[0] == "torch"):
         what = f"child {name!r} is" if name else "source is"
-        raise TypeError(f"{what} a {cls.__module__}.{cls.__qualname__}; from_torch knows {_KNOWN}")
+        raise TypeError(f"{what} a {cls.__module__}.{cls.__qualname__}; from_torch supports {_KNOWN}")
     own = {**module._parameters, **module._buffers}
     for key, value in own.items():
         if value is not None:
-            raise ValueError(f"{_joined(name, key)!r} belongs to none of the layers that from_torch knows, {_KNOWN}")
-    # Not named_children, which leaves out a layer that stands in a Sequential for the second time.
+            raise ValueError(f"{_joined(name, key)!r} does not belong to a layer that from_torch supports: {_KNOWN}")
+    # Not named_children, which skips a layer that appears in a Sequential for the second time.
     for key, child in module._modules.items():
         if child is not None:
             yield from _leaves(child, _joined(name, key))
 
 
 def _tensor_parts(tensors: Mapping[str, Array]) -> list[list[_Part]]:
-    """For each layer that the names of the tensors tell, what it may be."""
+    """Return, for each layer that the names of the tensors define, the layers that it may be."""
     groups: dict[str, dict[str, Array]] = {}
     for full, array in tensors.items():
         prefix, _, name = full.rpartition(".")
@@ -299,32 +303,32 @@ def _tensor_parts(tensors: Mapping[str, Array]) -> list[list[_Part]]:
     return parts
 
 
-def _made(cls: type[Layer], kind: str, name: str, /, **settings: Any) -> Layer:
+def _build(cls: type[Layer], kind: str, name: str, /, **settings: Any) -> Layer:
     try:
         return cls(**settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{kind} {name!r}: {error}") from error
 
 
-def _shaped(prefix: str, tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """ValueError unless the tensors are just these."""
+def _check_shapes(prefix: str, tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless the tensors have exactly these names and shapes."""
     for name in shapes:
         if name not in tensors:
             raise ValueError(f"{_joined(prefix, name)!r} is missing")
     for name, array in tensors.items():
         full = _joined(prefix, name)
         if name not in shapes:
-            raise ValueError(f"{full!r} is no tensor of a layer that from_torch knows: {_KNOWN}")
+            raise ValueError(f"{full!r} is not a tensor of a layer that from_torch supports: {_KNOWN}")
         if array.shape != shapes[name]:
             raise ValueError(f"{full!r} has shape {array.shape}, expected {shapes[name]}")
 
 
 def _matrix(prefix: str, name: str, tensors: Mapping[str, Array], axes: str) -> tuple[int, int]:
-    """The shape of a tensor that must be there and have two axes."""
+    """Return the shape of a tensor; raise ValueError unless the tensor exists and has two axes."""
     if name not in tensors:
         unknown = [_joined(prefix, other) for other in tensors if other != "bias" and not _LSTM_TENSOR.fullmatch(other)]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no tensor of a layer that from_torch knows: {_KNOWN}")
+            raise ValueError(f"{unknown[0]!r} is not a tensor of a layer that from_torch supports: {_KNOWN}")
         raise ValueError(f"{_joined(prefix, name)!r} is missing")
     shape = tensors[name].shape
     if len(shape) != 2 or not all(shape):
@@ -335,13 +339,13 @@ def _matrix(prefix: str, name: str, tensors: Mapping[str, Array], axes: str) -> 
 def _linear(prefix: str, tensors: dict[str, Array]) -> _Part:
     outputs, inputs = _matrix(prefix, "weight", tensors, "(outputs, inputs) of an nn.Linear")
     bias = "bias" in tensors
-    _shaped(prefix, tensors, {"weight": (outputs, inputs)} | ({"bias": (outputs,)} if bias else {}))
+    _check_shapes(prefix, tensors, {"weight": (outputs, inputs)} | ({"bias": (outputs,)} if bias else {}))
     return _Part(prefix, "Linear", Dense(outputs, bias=bias), inputs, outputs, tensors)
 
 
 def _embedding(prefix: str, tensors: dict[str, Array]) -> _Part:
     rows, columns = _matrix(prefix, "weight", tensors, "(tokens, features)")
-    _shaped(prefix, tensors, {"weight": (rows, columns)})
+    _check_shapes(prefix, tensors, {"weight": (rows, columns)})
     return _Part(prefix, "Embedding", Embedding(rows, columns), None, columns, tensors)
 
 
@@ -349,9 +353,9 @@ def _lstm(prefix: str, tensors: dict[str, Array], dropout: float = 0.0) -> _Part
     label = f"LSTM {prefix!r}" if prefix else "LSTM"
     matches = [match for match in map(_LSTM_TENSOR.fullmatch, tensors) if match]
     numbers = {int(match[2]) for match in matches}
-    holes = sorted(set(range(len(numbers))) - numbers)
-    if holes:
-        raise ValueError(f"{label} has tensors of layer {max(numbers)}, but none of layer {holes[0]}")
+    missing = sorted(set(range(len(numbers))) - numbers)
+    if missing:
+        raise ValueError(f"{label} has tensors of layer {max(numbers)}, but none of layer {missing[0]}")
     suffixes = ("", "_reverse") if any(match[3] for match in matches) else ("",)
     bias = any(match[1].startswith("bias") for match in matches)
     projects = any(match[1] == "weight_hr" for match in matches)
@@ -372,15 +376,15 @@ def _lstm(prefix: str, tensors: dict[str, Array], dropout: float = 0.0) -> _Part
                 shapes[f"weight_hr_l{number}{suffix}"] = (state, hidden)
             if bias:
                 shapes[f"bias_ih_l{number}{suffix}"] = shapes[f"bias_hh_l{number}{suffix}"] = (gates,)
-    _shaped(prefix, tensors, shapes)
-    layer = _made(
+    _check_shapes(prefix, tensors, shapes)
+    layer = _build(
         LSTM,
         "LSTM",
         prefix,
         hidden_size=hidden,
         num_layers=len(numbers),
         bias=bias,
-        dropout=dropout if len(numbers) > 1 else 0.0,  # torch warns of one that acts between no layers
+        dropout=dropout if len(numbers) > 1 else 0.0,  # with one layer torch only warns that dropout has no effect
         bidirectional=len(suffixes) == 2,
         return_sequences=True,
         proj_size=state if projects else 0,
@@ -388,11 +392,11 @@ def _lstm(prefix: str, tensors: dict[str, Array], dropout: float = 0.0) -> _Part
     return _Part(prefix, "LSTM", layer, inputs, len(suffixes) * state, tensors)
 
 
-# ---------------------------------------------------------------------------------------------- their order
+# ---------------------------------------------------------------------------------------------- order of the layers
 
 
 def _by_number(groups: list[list[_Part]]) -> tuple[list[list[_Part]], bool]:
-    """The layers of a file sorted by their numbers, and whether all have one."""
+    """Return the layers of a file, sorted by number if all have one, and whether their order is known."""
     matches = [re.fullmatch(r"(.*\.)?([0-9]{1,9})", group[0].name) for group in groups]
     numbered = [match for match in matches if match]
     if len(numbered) < len(groups) or len({match[1] for match in numbered}) > 1:
@@ -409,46 +413,49 @@ def _reordered(groups: list[list[_Part]], order: Sequence[str]) -> list[list[_Pa
 
 
 def _flaw(parts: Sequence[_Part]) -> str:
-    """Why these layers cannot follow each other; empty if they can."""
+    """Return why these layers cannot follow each other; an empty string if they can."""
     last = None
     for index, part in enumerate(parts):
         if part.kind == "Embedding" and index:
-            return f"{part} reads token ids and must come first, it comes after {parts[index - 1]}"
-        if last is not None and part.takes is not None and last.gives != part.takes:
-            return f"{last} gives {last.gives} features, {part} takes {part.takes}"
-        if part.gives is not None:
+            return f"{part} takes token ids and must come first, but it comes after {parts[index - 1]}"
+        if last is not None and part.in_features is not None and last.out_features != part.in_features:
+            return f"{last} returns {last.out_features} features, but {part} takes {part.in_features}"
+        if part.out_features is not None:
             last = part
     return ""
 
 
 def _arrangements(groups: list[list[_Part]], fixed: bool) -> Iterator[list[_Part]]:
-    """All ways to put the layers on each other: of two kinds that a layer may be, only the first needs its place."""
+    """Yield all stacks of the layers; only the first layer is tried as each kind that it may be."""
     for order in [groups] if fixed else permutations(groups):
         for first in order[0]:
             yield [first, *(group[-1] for group in order[1:])]
 
 
 def _arranged(groups: list[list[_Part]], fixed: bool) -> list[_Part]:
-    """The only way to put the layers on each other; ValueError if there is none or more than one."""
+    """Return the only valid stack of the layers; raise ValueError if there is none or more than one."""
     if not any(part.weights for group in groups for part in group):
-        raise ValueError(f"source holds no layers with weights; from_torch knows {_KNOWN}")
+        raise ValueError(f"source holds no layers with weights; from_torch supports {_KNOWN}")
     names = [group[0].name for group in groups]
     hint = f"if the data pass the layers in another order than {names}, name them in that order with order=[...]"
     if not fixed and len(groups) > _MAX_ORDERED:
-        raise ValueError(f"a file does not keep the order of its layers: name them in that order, order={names}")
-    found = (way for way in _arrangements(groups, fixed) if not _flaw(way))
+        raise ValueError(f"a file does not keep the order of its layers: name them in the right order, order={names}")
+    found = (stack for stack in _arrangements(groups, fixed) if not _flaw(stack))
     first, second = next(found, None), next(found, None)
     if first is None:
         if not fixed:
             raise ValueError(
                 "the sizes of the layers fit in no order: "
-                + ", ".join(f"{group[-1]} takes {group[-1].takes} and gives {group[-1].gives}" for group in groups)
+                + ", ".join(
+                    f"{group[-1]} takes {group[-1].in_features} and returns {group[-1].out_features} features"
+                    for group in groups
+                )
             )
         raise ValueError(f"{_flaw(next(_arrangements(groups, fixed)))}; {hint}")
     if second is not None:
-        ways = " or ".join(", ".join(map(str, way)) for way in (first, second))
-        cure = "give the nn.Module itself, or other names" if fixed else f"name the layers in order, order={names}"
-        raise ValueError(f"the tensors may be {ways}: {cure}")
+        stacks = " or ".join(", ".join(map(str, stack)) for stack in (first, second))
+        advice = "pass the nn.Module itself, or other names" if fixed else f"name the layers in order, order={names}"
+        raise ValueError(f"the tensors may be {stacks}: {advice}")
     return first
 
 
@@ -458,12 +465,12 @@ def _model(parts: Sequence[_Part], dtype: npt.DTypeLike | None, seed: int) -> Mo
     if dtype is None:
         dtype = np.result_type(*arrays.values())
     tokens = isinstance(parts[0].layer, Embedding)
-    takes = next((part.takes for part in parts if part.takes is not None), None)
-    model = Model([part.layer for part in parts], input_size=None if tokens else takes, dtype=dtype, seed=seed)
+    input_size = next((part.in_features for part in parts if part.in_features is not None), None)
+    model = Model([part.layer for part in parts], input_size=None if tokens else input_size, dtype=dtype, seed=seed)
     parameters = model.parameters()
     for name, array in arrays.items():
         with np.errstate(over="ignore"):
             parameters[name][...] = array
         if not np.isfinite(parameters[name]).all():
-            raise ValueError(f"{names[name]!r} holds numbers beyond {model.dtype.name}: leave dtype out")
+            raise ValueError(f"{names[name]!r} holds numbers out of the range of {model.dtype.name}: omit dtype")
     return model

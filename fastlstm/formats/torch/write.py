@@ -15,24 +15,24 @@ _WITHOUT_COUNTERPART = (
     "merge", "reverse", "residual", "learn_state", "peepholes", "coupled", "layer_norm", "gate_clip", "cell_clip",
     "output_clip", "gate_activation", "cell_activation", "output_activation", "zoneout_h", "zoneout_c",
 )  # fmt: skip
-"""Options of an LSTM that change what it computes without dropout and that torch's has not."""
+"""Options of an LSTM that torch's LSTM does not have and that change its output even without dropout."""
 
 
 def to_torch_state_dict(network: Network, prefixes: Sequence[str] | None = None) -> dict[str, Array]:
-    """Do the work of `Model.to_torch_state_dict`."""
+    """Return a model's weights as a PyTorch state dict; the implementation of `Model.to_torch_state_dict`."""
     network.require_built()
     for index, layer in enumerate(network.layers):
-        option = _option_of_its_own(layer)
+        option = _unsupported_option(layer)
         if option:
-            raise ValueError(f"layer {index} has {option}, which no module of PyTorch has: its state dict says nothing")
+            raise ValueError(f"layer {index} has {option}, which no PyTorch module has: a state dict cannot express it")
     holders = {index: layer for index, layer in enumerate(network.layers) if layer.parameters}
     if prefixes is None:
         alone = len(network.layers) == 1 and isinstance(network.layers[0], LSTM)
         names = [""] if alone else [str(index) for index in holders]
     else:
-        names = [prefixes] if isinstance(prefixes, str) else as_list("prefixes", prefixes, "texts such as 'lstm'")
+        names = [prefixes] if isinstance(prefixes, str) else as_list("prefixes", prefixes, "strings such as 'lstm'")
         if not all(isinstance(name, str) for name in names):
-            raise TypeError(f"prefixes must be texts such as 'lstm', got {prefixes!r}")
+            raise TypeError(f"prefixes must be strings such as 'lstm', got {prefixes!r}")
         if len(names) != len(holders) or len(set(names)) != len(names):
             raise ValueError(
                 f"prefixes must be {len(holders)} different names, one for each layer that has parameters, "
@@ -45,10 +45,10 @@ def to_torch_state_dict(network: Network, prefixes: Sequence[str] | None = None)
     }
 
 
-def _option_of_its_own(layer: Layer) -> str:
-    """An option of a layer with which PyTorch's computes something else from the same weights; empty if there is none.
+def _unsupported_option(layer: Layer) -> str:
+    """Return an option of a layer that changes its output and that PyTorch does not have; an empty string if none.
 
-    The names and shapes of the tensors would often fit all the same.
+    The names and shapes of the tensors would often match nevertheless.
     """
     if not isinstance(layer, LSTM):
         return ""

@@ -1,4 +1,4 @@
-"""Operators that act on each element: arithmetic, comparisons, activations."""
+"""Element-wise operators: arithmetic, comparisons, activations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .tensors import ELEMENT_TYPES
 Array = npt.NDArray[Any]
 Gradients = Sequence[Array | None]
 
-# ---------------------------------------------------------------------------------------------- of one number
+# ---------------------------------------------------------------------------------------------- one input
 
 ACTIVATIONS = {
     "Sigmoid": "sigmoid",
@@ -29,14 +29,14 @@ ACTIVATIONS = {
     "Softsign": "softsign",
     "Softplus": "softplus",
 }
-"""Operators that `fastlstm.activations` has, with the same defaults."""
+"""Operators that `fastlstm.activations` implements, with the same defaults, and their names there."""
 
 ACTIVATION_OPERATORS = {name: operator for operator, name in ACTIVATIONS.items()}
-"""The same the other way round."""
+"""The inverse of `ACTIVATIONS`."""
 
 
 def activation_of(node: Node) -> Activation:
-    """The activation that a node of one of these operators is."""
+    """Return the activation of a node whose operator is in `ACTIVATIONS`."""
     name = ACTIVATIONS[node.op]
     alpha, beta = KINDS[name]
     return Activation(name, float(node.attributes.get("alpha", alpha)), float(node.attributes.get("beta", beta)))
@@ -69,7 +69,7 @@ def _number(x: Array | None) -> Array:
 
 
 def _unary(name: str, value: Callable[[Array], Any], slope: Callable[[Array, Array], Any]) -> None:
-    """Registers y = value(x) with dx = dy * slope(x, y)."""
+    """Register y = value(x) with dx = dy * slope(x, y)."""
 
     def make(node: Node) -> Forward:
         def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
@@ -91,7 +91,7 @@ _unary("Log", np.log, lambda x, y: 1 / x)
 _unary("Reciprocal", lambda x: 1 / x, lambda x, y: -y * y)
 
 
-def _same(node: Node) -> Forward:
+def _identity(node: Node) -> Forward:
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
         x = inputs[0]
         assert x is not None
@@ -100,12 +100,12 @@ def _same(node: Node) -> Forward:
     return forward
 
 
-operator("Identity", 1)(_same)
+operator("Identity", 1)(_identity)
 
 
 @operator("Dropout", (1, 3), outputs=2, ratio=float, seed=int)
 def _dropout(node: Node) -> Forward:
-    """In inference: the identity. The layer `OnnxGraph` draws no masks in training either."""
+    """Make the identity, which Dropout is in inference. The layer `OnnxGraph` draws no masks in training either."""
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
         x = inputs[0]
@@ -132,7 +132,7 @@ def _cast_to(x: Array, dtype: np.dtype[Any]) -> tuple[list[Array], Back]:
 @operator("Cast", 1, to=int, saturate=int, round_mode=str)
 def _cast(node: Node) -> Forward:
     name = ELEMENT_TYPES.get(node.attributes.get("to", 0))
-    require(name is not None, f"attribute 'to' is {node.attributes.get('to')}, expected a number's type")
+    require(name is not None, f"attribute 'to' is {node.attributes.get('to')}, expected a numeric element type")
     dtype = np.dtype(np.float32) if name == "bfloat16" else np.dtype(str(name))
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
@@ -181,7 +181,7 @@ def _clip(node: Node) -> Forward:
     return forward
 
 
-# ---------------------------------------------------------------------------------------------- of two and more
+# ---------------------------------------------------------------------------------------------- two or more inputs
 
 
 def _pair(inputs: Inputs, run: Run) -> tuple[Array, Array]:
@@ -198,7 +198,7 @@ def _arithmetic(
     to_a: Callable[[Array, Array, Array], Any],
     to_b: Callable[[Array, Array, Array], Any],
 ) -> None:
-    """Registers y = value(a, b), with the gradients to_a(dy, a, b) and to_b(dy, a, b) before broadcasting is undone."""
+    """Register y = value(a, b), with the gradients to_a(dy, a, b) and to_b(dy, a, b) before broadcasting is undone."""
 
     def make(node: Node) -> Forward:
         def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
@@ -225,7 +225,7 @@ def _divide(a: Array, b: Array) -> Any:
     if a.dtype.kind == "f":
         return a / b
     require(bool((b != 0).all()), "divides by zero")
-    quotient = np.abs(a) // np.abs(b)  # integers are cut off towards zero
+    quotient = np.abs(a) // np.abs(b)  # ONNX rounds quotients of integers towards zero
     return (np.sign(a) * np.sign(b) * quotient).astype(a.dtype) if a.dtype.kind == "i" else quotient
 
 
@@ -272,7 +272,7 @@ def _extreme(name: str, value: Callable[[Array, Array], Any]) -> None:
                     return [None] * len(arrays)
                 if name == "Sum":
                     return [unbroadcast(dy[0], one.shape) for one in arrays]
-                left = np.ones(y.shape, bool)  # to the first of equal ones
+                left = np.ones(y.shape, bool)  # of equal elements, the first one gets the gradient
                 result: list[Array | None] = []
                 for one in arrays:
                     chosen = left & (one == y)
@@ -293,17 +293,17 @@ _extreme("Sum", np.add)
 
 
 def _comparison(name: str, value: Callable[..., Any], since: int = 7) -> None:
-    """Registers an operator whose result is a truth value, through which no gradient goes."""
+    """Register an operator whose result is boolean and thus has no gradient."""
 
     def make(node: Node) -> Forward:
         def forward(inputs: Inputs, run: Run) -> tuple[list[Array], None]:
             if len(inputs) == 1:
                 assert inputs[0] is not None
-                require(inputs[0].dtype == bool, f"reads {inputs[0].dtype}, expected truth values")
+                require(inputs[0].dtype == bool, f"reads {inputs[0].dtype}, expected booleans")
                 return [np.asarray(value(inputs[0]))], None
             a, b = _pair(inputs, run)
             if name in ("And", "Or", "Xor"):
-                require(a.dtype == bool, f"reads {a.dtype}, expected truth values")
+                require(a.dtype == bool, f"reads {a.dtype}, expected booleans")
             return [np.asarray(value(a, b))], None
 
         return forward
@@ -327,7 +327,7 @@ def _where(node: Node) -> Forward:
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
         condition, a, b = inputs
         assert condition is not None and a is not None and b is not None
-        require(condition.dtype == bool, f"the condition is {condition.dtype}, expected truth values")
+        require(condition.dtype == bool, f"the condition is {condition.dtype}, expected booleans")
         require(a.dtype == b.dtype, f"chooses between {a.dtype} and {b.dtype}, expected one type")
         run.take(np.broadcast_shapes(condition.shape, a.shape, b.shape))
 

@@ -1,4 +1,4 @@
-"""A graph as one layer of a model: for models that no chain of ordinary layers can express."""
+"""A graph as one layer of a model, for graphs that no chain of ordinary layers can express."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["OnnxGraph"]
 
 
 class _Part(NamedTuple):
-    """Cases that went through the graph together."""
+    """Cases that ran through the graph together, and what their backward pass needs."""
 
     rows: Array | slice
     steps: int
@@ -33,27 +33,28 @@ class _Part(NamedTuple):
 class OnnxGraph(Layer):
     """A graph of ONNX operators, run and trained by NumPy and this package's LSTM kernels; made by `fl.from_onnx`.
 
-    Its float initializers are trainable parameters. No masks of dropout are drawn in training.
+    The graph's float initializers are trainable parameters. Its dropout nodes draw no masks in training.
 
     Parameters
     ----------
     graph : dict
         The nodes and constants; see `fastlstm.onnx.nodes.graph_to_json`.
     input_size : int
-        Features of a step; 0 for token ids.
+        Number of features of a step; 0 for token ids.
     output_size : int
-        Features of the output.
+        Number of features of the output.
     time_major : bool
-        Whether the graph reads (time, batch, ...).
+        Whether the graph takes (time, batch, ...).
     lengths_input : str or None
-        The graph's input for the numbers of valid steps.
+        Name of the graph's input for the numbers of valid steps.
     batch_axis, time_axis, output_rank : int or None
-        Axes of the graph's output, and their number. Without an axis of time the layer's output is (batch, features);
-        all further axes are flattened into the features.
+        The batch axis, the time axis and the number of axes of the graph's output. Without a time axis the layer's
+        output is (batch, features). All further axes are flattened into the features.
 
     Notes
     -----
-    Where cases have lengths and the graph has no input for them, those of one length run together, cut to it.
+    If cases have lengths and the graph has no input for them, the cases of each length run together, cut to that
+    length.
 
     Raises
     ------
@@ -85,7 +86,7 @@ class OnnxGraph(Layer):
         self.output_rank = count("output_rank", output_rank)
         if self.batch_axis == self.time_axis or max(self.batch_axis, self.time_axis or 0) >= self.output_rank:
             raise ValueError(
-                f"axis {self.batch_axis} for the cases and {self.time_axis} for the steps do not fit {output_rank} axes"
+                f"batch_axis {self.batch_axis} and time_axis {self.time_axis} do not fit output_rank {output_rank}"
             )
         names = [one.name for one in self._graph.inputs]
         others = [name for name in names if name != lengths_input]
@@ -96,15 +97,15 @@ class OnnxGraph(Layer):
 
     @property
     def graph(self) -> Graph:
-        """The graph; its constants do not hold the parameters."""
+        """The graph; its constants do not include the parameters."""
         return self._graph
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens != self.takes_tokens:
             kind = "token ids" if self.takes_tokens else "numbers"
-            raise ValueError(f"this graph reads {kind} and must be the first layer")
+            raise ValueError(f"this graph takes {kind} and must be the first layer")
         if not signal.per_step or signal.features != self.input_size:
-            raise ValueError(f"this graph reads (batch, time, {self.input_size}) and gets {signal.features} features")
+            raise ValueError(f"this graph takes (batch, time, {self.input_size}), but gets {signal.features} features")
         return Signal(self.output_size, self.time_axis is not None)
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
@@ -118,7 +119,7 @@ class OnnxGraph(Layer):
         return "is a graph of operators, any of which may read the whole series; use a model of ordinary layers"
 
     def _constants(self, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
-        """The constants that are no parameters, in this model's floating-point type."""
+        """Return the constants that are not parameters, in this model's floating-point type."""
         kept: dict[str, Array] | None = cache.saved.get("constants")
         if kept is None:
             kept = cache.saved["constants"] = {
@@ -130,9 +131,10 @@ class OnnxGraph(Layer):
     def _run(
         self, x: Array, lengths: Array | None, ctx: PassContext, cache: LayerCache, own_passes: bool
     ) -> tuple[Array, Record]:
-        """The graph's output for cases of these lengths; None: all as long as x.
+        """Run the graph on cases of these lengths (None: all as long as x); return the output and the record.
 
-        A pass through a kernel keeps what its way back needs: runs that go back together need passes of their own.
+        A kernel's pass object holds what its backward pass needs, so runs that await their backward passes at the same
+        time need separate pass objects (`own_passes`).
         """
         values = {**self._constants(ctx, cache), **self.parameters}
         weights = sum(value.size for value in values.values())
@@ -158,7 +160,7 @@ class OnnxGraph(Layer):
         return outputs[0], record
 
     def _placed(self, out: Array, batch: int, time: int) -> Array:
-        """The graph's output as (batch, time, features) or (batch, features)."""
+        """Return the graph's output as (batch, time, features) or (batch, features)."""
         axes = [self.batch_axis, *([] if self.time_axis is None else [self.time_axis])]
         if out.ndim != self.output_rank:
             raise ValueError(f"the graph's output has shape {out.shape}, expected {self.output_rank} axes")
@@ -167,7 +169,7 @@ class OnnxGraph(Layer):
         if moved.shape[: len(axes)] != shape[:-1] or moved.size != int(np.prod(shape)):
             raise ValueError(
                 f"the graph's output has shape {out.shape} for {batch} cases of {time} steps, "
-                f"expected something to arrange as {shape}: the file may be for other sizes only"
+                f"which cannot be arranged as {shape}: the file may be for other sizes only"
             )
         return moved.reshape(shape)
 

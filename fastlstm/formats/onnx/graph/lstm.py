@@ -1,7 +1,7 @@
-"""The operator LSTM over this package's kernels.
+"""The operator LSTM, computed by this package's kernels.
 
 Shapes use D (directions: 1 or 2), B (batch), T (time), I (input size), H (hidden size). ONNX stacks the gates in the
-order i, o, f, c, peepholes as i, o, f; the kernels have i, f, g (ONNX's c), o.
+order i, o, f, c and the peepholes in the order i, o, f; the kernels use the order i, f, g (ONNX's c), o.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ __all__ = ["DIRECTIONS", "GATES", "PEEPHOLES", "LSTMSettings", "all_inputs", "ls
 Array = npt.NDArray[Any]
 
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-"""Of each direction whether it walks backwards."""
+"""For each direction, whether it runs backwards in time."""
 
 GATES = {False: (0, 2, 3, 1), True: (0, 3, 1)}
-"""Where the kernels' gates stand among ONNX's; coupled cells have no gate f of their own."""
+"""Positions of the kernels' gates in ONNX's order, by whether the cell is coupled; a coupled cell has no gate f."""
 
 PEEPHOLES = {False: (0, 2, 1), True: (0, 1)}
-"""Where the kernels' peepholes stand among ONNX's."""
+"""Positions of the kernels' peepholes in ONNX's order, by whether the cell is coupled."""
 
 ACTIVATION_NAMES = {
     "relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "affine": "affine", "leakyrelu": "leaky_relu",
     "thresholdedrelu": "thresholded_relu", "scaledtanh": "scaled_tanh", "hardsigmoid": "hard_sigmoid", "elu": "elu",
     "softsign": "softsign", "softplus": "softplus",
 }  # fmt: skip
-"""ONNX's names of activations, in lower case, and this package's."""
+"""ONNX's names of activations, in lower case, and the names in this package."""
 
 TAKES_ALPHA = ("affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoid", "elu")
 TAKES_BETA = ("affine", "scaled_tanh", "hard_sigmoid")
 
 
 class LSTMSettings(NamedTuple):
-    """What the attributes of an LSTM node say."""
+    """The attributes of an LSTM node, interpreted."""
 
     reverse: tuple[bool, ...]
-    """Of each direction, whether it walks backwards."""
+    """For each direction, whether it runs backwards in time."""
     cells: tuple[Cell, ...]
     hidden_size: int | None
     batch_first: bool
 
 
 def lstm_settings(node: Node) -> LSTMSettings:
-    """The settings of an LSTM node; ValueError if an attribute is wrong."""
+    """Return the settings of an LSTM node; raise ValueError if an attribute is wrong."""
     get = node.attributes.get
     direction = get("direction", "forward").lower()
     require(direction in DIRECTIONS, f"direction is {direction!r}, expected one of {', '.join(DIRECTIONS)}")
     reverse = DIRECTIONS[direction]
     layout, coupled = get("layout", 0), get("input_forget", 0)
     require(layout in (0, 1), f"layout is {layout}, expected 0 or 1")
-    require(layout == 0 or node.opset >= 14, "has a layout, which came with opset 14")
+    require(layout == 0 or node.opset >= 14, "has a layout, which opset 14 introduced")
     require(coupled in (0, 1), f"input_forget is {coupled}, expected 0 or 1")
     clip = get("clip", np.inf)
     require(clip >= 0, f"clip is {clip}, expected at least 0")
@@ -84,7 +84,7 @@ def lstm_settings(node: Node) -> LSTMSettings:
 
 
 def _activations(node: Node, directions: int) -> list[Activation]:
-    """Three for each direction. Values of alpha and beta belong to those functions in the list that have one."""
+    """Return three activations for each direction; the lists of alpha and beta skip functions without these."""
     names = node.attributes.get("activations", ["Sigmoid", "Tanh", "Tanh"] * directions)
     require(len(names) == 3 * directions, f"has {len(names)} activations, expected {3 * directions}")
     parameters = {}
@@ -106,12 +106,12 @@ def _activations(node: Node, directions: int) -> list[Activation]:
         result.append(Activation(kind, alpha, beta))
     for key, rest in (("activation_alpha", alphas), ("activation_beta", betas)):
         left = len(list(rest))
-        require(left == 0, f"{key} has {left} more values than the activations {names} take")
+        require(left == 0, f"{key} has {left} values more than the activations {names} take")
     return result
 
 
 class _Weights(NamedTuple):
-    """The weights of one direction as the kernels have them."""
+    """The weights of one direction in the layout of the kernels."""
 
     weight_ih: Array
     weight_hh: Array
@@ -120,14 +120,14 @@ class _Weights(NamedTuple):
     more: CellWeights
 
 
-def _taken(stacked: Array, gates: Sequence[int], blocks: int) -> Array:
-    """The blocks of rows of an array (blocks * H, ...) in the order of the kernels."""
+def _in_kernel_order(stacked: Array, gates: Sequence[int], blocks: int) -> Array:
+    """Return the blocks of rows of an array (blocks * H, ...) in the order of the kernels."""
     parts = stacked.reshape(blocks, -1, *stacked.shape[1:])
     return np.ascontiguousarray(parts[list(gates)].reshape(-1, *stacked.shape[1:]))
 
 
-def _put_back(gradient: Array, gates: Sequence[int], blocks: int) -> Array:
-    """The way back of `_taken`."""
+def _in_onnx_order(gradient: Array, gates: Sequence[int], blocks: int) -> Array:
+    """Return the blocks of rows in ONNX's order, the inverse of `_in_kernel_order`; missing blocks are zero."""
     parts = gradient.reshape(len(gates), -1, *gradient.shape[1:])
     whole = np.zeros((blocks, *parts.shape[1:]), gradient.dtype)
     whole[list(gates)] = parts
@@ -135,19 +135,19 @@ def _put_back(gradient: Array, gates: Sequence[int], blocks: int) -> Array:
 
 
 def kernel_weights(w: Array, r: Array, b: Array | None, p: Array | None, coupled: bool) -> _Weights:
-    """One direction's W (4H, I), R (4H, H), B (8H,) and P (3H,) as the kernels have them."""
+    """Return one direction's W (4H, I), R (4H, H), B (8H,) and P (3H,) in the layout of the kernels."""
     gates = GATES[coupled]
     bias_ih = bias_hh = None
     if b is not None:
-        bias_ih, bias_hh = (_taken(part, gates, 4) for part in np.split(b, 2))
+        bias_ih, bias_hh = (_in_kernel_order(part, gates, 4) for part in np.split(b, 2))
     more = CellWeights()
     if p is not None:
-        more = CellWeights(peepholes=_taken(p, PEEPHOLES[coupled], 3).reshape(len(PEEPHOLES[coupled]), -1))
-    return _Weights(_taken(w, gates, 4), _taken(r, gates, 4), bias_ih, bias_hh, more)
+        more = CellWeights(peepholes=_in_kernel_order(p, PEEPHOLES[coupled], 3).reshape(len(PEEPHOLES[coupled]), -1))
+    return _Weights(_in_kernel_order(w, gates, 4), _in_kernel_order(r, gates, 4), bias_ih, bias_hh, more)
 
 
-class _Walk(NamedTuple):
-    """One direction: what goes in."""
+class _Direction(NamedTuple):
+    """The inputs of one direction."""
 
     x: Array
     weights: _Weights
@@ -158,34 +158,34 @@ class _Walk(NamedTuple):
     reverse: bool
 
 
-def _run_walk(walk: _Walk, y: Array, hn: Array, cn: Array, lstm: _core.LSTMPass, run: Run) -> Any:
-    """Fills y (B, T, H), hn and cn (B, H); gives a function from dy, dhn, dcn to the dict of gradients."""
-    weights = walk.weights
+def _run_direction(given: _Direction, y: Array, hn: Array, cn: Array, lstm: _core.LSTMPass, run: Run) -> Any:
+    """Fill y (B, T, H), hn and cn (B, H); return a function that maps dy, dhn, dcn to the dict of gradients."""
+    weights = given.weights
     lstm.forward(
-        walk.x,
+        given.x,
         *weights[:4],
-        lengths=walk.lengths,
-        h0=walk.h0,
-        c0=walk.c0,
+        lengths=given.lengths,
+        h0=given.h0,
+        c0=given.c0,
         y=y,
         hn=hn,
         cn=cn,
-        reverse=walk.reverse,
+        reverse=given.reverse,
         training=run.training,
         checkpoint_every=run.checkpoint_every,
         n_threads=run.n_threads,
-        cell=walk.cell,
+        cell=given.cell,
         more=weights.more,
     )
 
     def back(dy: Array | None, dhn: Array | None, dcn: Array | None) -> dict[str, Array]:
         gradients = {
-            "x": np.zeros_like(walk.x, order="C"),
+            "x": np.zeros_like(given.x, order="C"),
             "weight_ih": np.zeros_like(weights.weight_ih),
             "weight_hh": np.zeros_like(weights.weight_hh),
             "bias": np.zeros_like(weights.weight_hh[:, 0]),
-            "h0": np.zeros_like(walk.h0),
-            "c0": np.zeros_like(walk.c0),
+            "h0": np.zeros_like(given.h0),
+            "c0": np.zeros_like(given.c0),
         }
         peepholes = weights.more.peepholes
         if peepholes is not None:
@@ -209,13 +209,13 @@ def _run_walk(walk: _Walk, y: Array, hn: Array, cn: Array, lstm: _core.LSTMPass,
 
 
 def all_inputs(inputs: Sequence[Any]) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any]:
-    """The inputs of a node, with None for those that are left out at the end."""
+    """Return the eight inputs of a node, with None for those omitted at the end."""
     x, w, r, b, lengths, h0, c0, p = list(inputs) + [None] * (8 - len(inputs))
     return x, w, r, b, lengths, h0, c0, p
 
 
 def _checked(inputs: Inputs, settings: LSTMSettings) -> tuple[list[Array | None], tuple[int, int, int, int, int]]:
-    """The inputs, as many as there may be, and D, B, T, I, H; ValueError if shapes or types do not fit."""
+    """Return all eight inputs and the sizes D, B, T, I, H; raise ValueError if shapes or types do not fit."""
     x, w, r, b, lengths, h0, c0, p = all_inputs(inputs)
     assert x is not None and w is not None and r is not None
     require(x.ndim == 3, f"X has shape {x.shape}, expected three axes")
@@ -239,7 +239,7 @@ def _checked(inputs: Inputs, settings: LSTMSettings) -> tuple[list[Array | None]
     ):
         if array is not None:
             require(array.shape == shape, f"{name} has shape {array.shape}, expected {shape} for X of {x.shape}")
-            require(array.dtype == x.dtype, f"{name} is {array.dtype} and X {x.dtype}, expected one type")
+            require(array.dtype == x.dtype, f"{name} is {array.dtype} and X is {x.dtype}, expected the same type")
     require(x.dtype.kind == "f", f"X is {x.dtype}, expected floating-point numbers")
     if lengths is not None:
         require(lengths.dtype.kind in "iu", f"sequence_lens is {lengths.dtype}, expected integers")
@@ -297,8 +297,8 @@ def _lstm(node: Node) -> Forward:
                 else np.ascontiguousarray(one[:, k] if settings.batch_first else one[k])
                 for one in (h0, c0)
             ]
-            walk = _Walk(series, weights, cell, lengths, states[0], states[1], reverse)
-            backs.append(_run_walk(walk, y[:, k].transpose(1, 0, 2), hn[k], cn[k], lstm, run))
+            direction = _Direction(series, weights, cell, lengths, states[0], states[1], reverse)
+            backs.append(_run_direction(direction, y[:, k].transpose(1, 0, 2), hn[k], cn[k], lstm, run))
 
         def back(d: Sequence[Array | None], needs: Sequence[bool]) -> Sequence[Array | None]:
             dy, dhn, dcn = [*d, None, None][:3]
@@ -307,12 +307,12 @@ def _lstm(node: Node) -> Forward:
                 dy = np.ascontiguousarray(dy.transpose(order))
             if settings.batch_first:
                 dhn, dcn = (None if one is None else one.transpose(1, 0, 2) for one in (dhn, dcn))
-            of_w: list[Array] = []
-            of_r: list[Array] = []
-            of_b: list[Array] = []
-            of_p: list[Array] = []
-            of_h: list[Array] = []
-            of_c: list[Array] = []
+            dw: list[Array] = []
+            dr: list[Array] = []
+            db: list[Array] = []
+            dp: list[Array] = []
+            dh0: list[Array] = []
+            dc0: list[Array] = []
             dx = np.zeros(series.shape, work)
             for k, one in enumerate(backs):
                 found = one(
@@ -320,23 +320,23 @@ def _lstm(node: Node) -> Forward:
                     *(None if part is None else np.ascontiguousarray(part[k]) for part in (dhn, dcn)),
                 )
                 dx += found["x"]
-                of_w.append(_put_back(found["weight_ih"], GATES[coupled], 4))
-                of_r.append(_put_back(found["weight_hh"], GATES[coupled], 4))
-                of_b.append(np.tile(_put_back(found["bias"], GATES[coupled], 4), 2))
+                dw.append(_in_onnx_order(found["weight_ih"], GATES[coupled], 4))
+                dr.append(_in_onnx_order(found["weight_hh"], GATES[coupled], 4))
+                db.append(np.tile(_in_onnx_order(found["bias"], GATES[coupled], 4), 2))
                 if p is not None:
-                    of_p.append(_put_back(found["peepholes"].reshape(-1), PEEPHOLES[coupled], 3))
-                of_h.append(found["h0"])
-                of_c.append(found["c0"])
+                    dp.append(_in_onnx_order(found["peepholes"].reshape(-1), PEEPHOLES[coupled], 3))
+                dh0.append(found["h0"])
+                dc0.append(found["c0"])
             axis = 1 if settings.batch_first else 0
             gradients: list[Array | None] = [
                 dx if settings.batch_first else dx.transpose(1, 0, 2),
-                np.stack(of_w),
-                np.stack(of_r),
-                np.stack(of_b),
+                np.stack(dw),
+                np.stack(dr),
+                np.stack(db),
                 None,
-                np.stack(of_h, axis=axis),
-                np.stack(of_c, axis=axis),
-                np.stack(of_p) if of_p else None,
+                np.stack(dh0, axis=axis),
+                np.stack(dc0, axis=axis),
+                np.stack(dp) if dp else None,
             ]
             return [
                 None if one is None or wanted is None else one.astype(dtype, copy=False)

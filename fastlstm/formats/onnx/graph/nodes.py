@@ -1,4 +1,4 @@
-"""A graph of ONNX operators as plain Python data: what the readers make, the interpreter runs and the writer writes."""
+"""A graph of ONNX operators as plain Python data, shared by the readers, the interpreter and the writer."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
         "bool",
     )
 }  # fmt: skip
-"""Element types of tensors, by name."""
+"""Element types of tensors by name."""
 
 MAX_RANK = 16
-"""Axes of a tensor. NumPy allows 64; nothing that is a model of series has more than a few."""
+"""Largest number of axes of a tensor. NumPy allows 64; no model of time series needs more than a few."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Node:
     op: str
     opset: int
     inputs: tuple[str, ...]
-    """Names of values; empty for an input that is left out."""
+    """Names of values; an empty name for an omitted input."""
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """Integers, floats, texts, lists of these, and arrays."""
+    """Integers, floats, strings, lists of these, and arrays."""
 
     def __str__(self) -> str:
         return f"node {self.name!r} (operator {self.op}, opset {self.opset})"
@@ -47,17 +47,17 @@ class Node:
 
 @dataclass(frozen=True)
 class GraphInput:
-    """What a graph is given when it runs."""
+    """A value that the caller passes to a graph."""
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
-    """A name or None stands for a size that may vary; None as a whole for an unknown number of axes."""
+    """A variable size is a name or None; the whole shape is None if the number of axes is unknown."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in an order in which they can run, with everything that they read."""
+    """Nodes in topological order, with the inputs and constants that they read."""
 
     nodes: tuple[Node, ...]
     inputs: tuple[GraphInput, ...]
@@ -65,12 +65,12 @@ class Graph:
     constants: dict[str, Array]
     """Initializers and constants by name."""
     trainable: frozenset[str]
-    """Names of those that are parameters: float initializers that are no scalars."""
+    """Names of the constants that are parameters: float initializers that are not scalars."""
     opset: int
 
 
 def element_count(shape: Iterable[int], limit: int) -> int:
-    """The product of the sizes, at most limit + 1: of sizes that a file claims the product may be astronomical.
+    """Return the product of the sizes, at most limit + 1: the sizes that a file claims may have any product.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def element_count(shape: Iterable[int], limit: int) -> int:
 
 
 def needed_nodes(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[Node, ...]:
-    """The nodes without which the outputs cannot be computed, in their order."""
+    """Return the nodes that the outputs depend on, in the given order."""
     wanted = set(outputs)
     kept: list[Node] = []
     for node in reversed(nodes):
@@ -102,18 +102,18 @@ def needed_nodes(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[Node, .
 
 
 def in_order(nodes: Sequence[Node], given: Iterable[str]) -> tuple[Node, ...]:
-    """The nodes so that each comes after what it reads.
+    """Return the nodes in topological order: each one after the nodes whose outputs it reads.
 
     Parameters
     ----------
     nodes : sequence of Node
     given : iterable of str
-        Values that are there from the start.
+        Names of the graph's inputs and constants.
 
     Raises
     ------
     ValueError
-        If two values have one name, a value is missing, or the nodes form a cycle.
+        If two values have the same name, a value is missing, or the nodes form a cycle.
     """
     known = set(given)
     producer: dict[str, int] = {}
@@ -124,32 +124,32 @@ def in_order(nodes: Sequence[Node], given: Iterable[str]) -> tuple[Node, ...]:
             if name in known or name in producer:
                 raise ValueError(f"{node}: the value {name!r} is defined twice")
             producer[name] = index
-    waits: list[int] = []
+    pending: list[int] = []
     readers: dict[int, list[int]] = {}
     for index, node in enumerate(nodes):
         sources = set()
         for name in node.inputs:
             if name and name not in known:
                 if name not in producer:
-                    raise ValueError(f"{node}: its input {name!r} is missing in the graph")
+                    raise ValueError(f"{node}: its input {name!r} is missing from the graph")
                 sources.add(producer[name])
-        waits.append(len(sources))
+        pending.append(len(sources))
         for source in sources:
             readers.setdefault(source, []).append(index)
     if all(producer[name] < index for index, node in enumerate(nodes) for name in node.inputs if name in producer):
         return tuple(nodes)
-    ready = [index for index, count in enumerate(waits) if count == 0]
+    ready = [index for index, count in enumerate(pending) if count == 0]
     order: list[int] = []
     while ready:
         index = ready.pop()
         order.append(index)
         for reader in readers.get(index, ()):
-            waits[reader] -= 1
-            if waits[reader] == 0:
+            pending[reader] -= 1
+            if pending[reader] == 0:
                 ready.append(reader)
     if len(order) < len(nodes):
-        stuck = nodes[next(index for index, count in enumerate(waits) if count > 0)]
-        raise ValueError(f"{stuck}: the graph has a cycle, this node waits for its own result")
+        stuck = nodes[next(index for index, count in enumerate(pending) if count > 0)]
+        raise ValueError(f"{stuck}: the graph has a cycle, this node depends on its own result")
     return tuple(nodes[index] for index in order)
 
 
@@ -168,12 +168,19 @@ def _array_from_json(value: Any, what: str) -> Array:
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise ValueError(f"{what} is not an array ({error})") from None
     if len(shape) > MAX_RANK or element_count(shape, len(data)) * dtype.itemsize != len(data):
-        raise ValueError(f"{what} has shape {shape} and {len(data)} bytes, which do not fit")
+        raise ValueError(f"{what} has shape {shape} and {len(data)} bytes, which do not match")
     return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
 
 
 def graph_to_json(graph: Graph, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Everything about a graph but its parameters' values, of which these are the shapes, for `graph_from_json`."""
+    """Return the description of a graph without its parameters' values; the inverse of `graph_from_json`.
+
+    Parameters
+    ----------
+    graph : Graph
+    parameters : mapping of str to tuple of int
+        Shapes of the parameters by name.
+    """
     return {
         "opset": graph.opset,
         "inputs": [
@@ -199,9 +206,9 @@ def graph_to_json(graph: Graph, parameters: Mapping[str, tuple[int, ...]]) -> di
     }
 
 
-def _texts(value: Any, what: str) -> tuple[str, ...]:
+def _strings(value: Any, what: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ValueError(f"{what} must be a list of texts, got {value!r}")
+        raise ValueError(f"{what} must be a list of strings, got {value!r}")
     return tuple(value)
 
 
@@ -210,17 +217,17 @@ def _attribute_from_json(value: Any, what: str) -> Any:
         return _array_from_json(value, what)
     items = value if isinstance(value, list) else [value]
     if not all(isinstance(one, (int, float, str)) and not isinstance(one, bool) for one in items):
-        raise ValueError(f"{what} has a value that no attribute can have: {value!r}")
+        raise ValueError(f"{what} is {value!r}, expected a number, a string, a list of these, or an array")
     return value
 
 
 def graph_from_json(config: Any) -> tuple[Graph, dict[str, tuple[int, ...]]]:
-    """The graph that `graph_to_json` described, without its parameters' values, and their shapes.
+    """Return the graph that `graph_to_json` described, without its parameters' values, and their shapes.
 
     Raises
     ------
     ValueError
-        If the description is none.
+        If the description is damaged.
     """
     try:
         opset = int(config["opset"])
@@ -228,14 +235,14 @@ def graph_from_json(config: Any) -> tuple[Graph, dict[str, tuple[int, ...]]]:
             GraphInput(str(i["name"]), str(i["dtype"]), None if i["shape"] is None else tuple(i["shape"]))
             for i in config["inputs"]
         )
-        outputs = _texts(config["outputs"], "outputs")
+        outputs = _strings(config["outputs"], "outputs")
         nodes = tuple(
             Node(
                 str(node["name"]),
                 str(node["op"]),
                 opset,
-                _texts(node["inputs"], "inputs of a node"),
-                _texts(node["outputs"], "outputs of a node"),
+                _strings(node["inputs"], "inputs of a node"),
+                _strings(node["outputs"], "outputs of a node"),
                 {str(k): _attribute_from_json(v, f"attribute {k!r}") for k, v in dict(node["attributes"]).items()},
             )
             for node in config["nodes"]
@@ -250,10 +257,10 @@ def graph_from_json(config: Any) -> tuple[Graph, dict[str, tuple[int, ...]]]:
         raise ValueError("an input of the graph has an unknown element type")
     given = [i.name for i in inputs] + list(shapes) + list(constants)
     if len(set(given)) < len(given):
-        raise ValueError("two inputs or constants of the graph have one name")
+        raise ValueError("two inputs or constants of the graph have the same name")
     nodes = in_order(nodes, given)
-    made = set(given).union(*(node.outputs for node in nodes)) if nodes else set(given)
+    computed = set(given).union(*(node.outputs for node in nodes)) if nodes else set(given)
     for name in outputs:
-        if name not in made:
-            raise ValueError(f"the output {name!r} is missing in the graph")
+        if name not in computed:
+            raise ValueError(f"the output {name!r} is missing from the graph")
     return Graph(nodes, inputs, outputs, constants, frozenset(shapes), opset), shapes

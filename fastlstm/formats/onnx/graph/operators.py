@@ -1,8 +1,9 @@
-"""What an operator is to the interpreter: a function made from its node, that gives results and the way back.
+"""The interface between the interpreter and its operators: a registry of factories for forward functions.
 
-An operator's module registers a *maker* with `operator`: it gets a `Node` whose attributes have been checked, and gives
-a function ``forward(inputs, run)``, which gives the outputs and a function ``back(gradients, needs)``: from the
-gradients of the outputs (None: zero) to those of the inputs (None: zero, or not among the ``needs``).
+A module registers a factory ("maker") for each operator with `operator`. The factory takes a `Node` whose attributes
+have been checked, and returns a function ``forward(inputs, run)``. That function returns the outputs and a function
+``back(gradients, needs)``, which maps the gradients of the outputs (None: zero) to those of the inputs (None: zero, or
+not wanted according to ``needs``).
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ Maker = Callable[[Node], Forward]
 
 
 class Run:
-    """One execution of a graph: its settings, and the memory that it may take.
+    """One execution of a graph: its settings, and a limit on its memory.
 
-    A small file can ask for any amount of memory (Expand, or an outer product of an outer product). What the results
-    of an honest graph take goes with the data and the weights: a step of the data has as many numbers as a weight
-    matrix has rows, which are at most about the root of the weights' number.
+    A small file can ask for any amount of memory (Expand, or an outer product of an outer product). The results of an
+    honest graph grow with the data and the weights: a step of the data has as many elements as a weight matrix has
+    rows, and that is at most about the square root of the number of weights.
 
     Parameters
     ----------
     data, weights : int
-        Numbers in the inputs and in the constants.
+        Numbers of elements in the inputs and in the constants.
     """
 
     FLOOR = 2**24
-    """Numbers that any graph may take."""
+    """Number of elements that every graph may hold."""
 
     def __init__(
         self,
@@ -54,35 +55,35 @@ class Run:
     ) -> None:
         self.training = training
         self.dtype = dtype
-        """The one floating-point type of all values; None: those that the graph names."""
+        """The floating-point type of all values; None: each value has the type that the graph names."""
         self.n_threads = n_threads
         self.checkpoint_every = checkpoint_every
         self.passes = {} if passes is None else passes
-        """Kernels' workspaces, by node and direction."""
+        """Workspaces of the kernels by node and direction."""
         self.limit = self.FLOOR + 64 * (data + weights) + 16 * data * math.isqrt(weights)
         self.held = 0
-        """Numbers in the results that are still needed."""
+        """Number of elements in the results that are still needed."""
 
     def take(self, shape: Sequence[Any]) -> None:
-        """ValueError if a result of this shape is more than the run may take."""
+        """Raise ValueError if a result of this shape would exceed the memory limit of the run."""
         total = 1
         for size in shape:
-            total *= max(int(size), 1)  # what is empty must not hide sizes that a sum over its axes would bring out
+            total *= max(int(size), 1)  # a size of 0 must not hide large sizes: a sum over its axis would expose them
         if self.held + total > self.limit:
             raise ValueError(
                 f"a result of shape {[int(size) for size in shape]} would take more memory than its inputs and "
-                f"weights account for ({self.limit:,} numbers at once): give less data at a time, if it is meant so"
+                f"weights account for ({self.limit:,} elements at once): if this is intended, pass less data at a time"
             )
 
     def floating(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """The type of a value that the graph says is of this type."""
+        """Return the type that the run uses for a value that has this type in the graph."""
         return self.dtype if self.dtype is not None and dtype.kind == "f" else dtype
 
 
 class _Operator(NamedTuple):
     make: Maker
     inputs: tuple[int, int]
-    """Least and most."""
+    """Minimum and maximum number."""
     outputs: int
     attributes: dict[str, type]
     since: int
@@ -94,19 +95,19 @@ OPERATORS: dict[str, _Operator] = {}
 def operator(
     name: str, inputs: int | tuple[int, int], *, outputs: int = 1, since: int = 1, **attributes: type
 ) -> Callable[[Maker], Maker]:
-    """Registers the maker of an operator.
+    """Register the factory of an operator; used as a decorator.
 
     Parameters
     ----------
     name : str
     inputs : int or (int, int)
-        How many there are, or the least and the most.
+        The number of inputs, or its minimum and maximum.
     outputs : int
-        The most.
+        The maximum number of outputs.
     since : int
-        The first opset that has it.
+        The first opset that has the operator.
     **attributes : type
-        int, float, str, list or np.ndarray, of each attribute that it may have.
+        The type of each attribute that the operator may have: int, float, str, list or np.ndarray.
     """
 
     def register(make: Maker) -> Maker:
@@ -118,12 +119,12 @@ def operator(
 
 
 def make_forward(node: Node) -> Forward:
-    """The function of a node.
+    """Return the forward function of a node.
 
     Raises
     ------
     ValueError
-        If the operator is not supported, or its inputs, outputs or attributes are not what it may have.
+        If the operator is not supported, or the node has inputs, outputs or attributes that the operator does not have.
     """
     known = OPERATORS.get(node.op)
     if known is None or node.opset < known.since:
@@ -148,13 +149,13 @@ def make_forward(node: Node) -> Forward:
 
 
 def require(condition: bool, message: str) -> None:
-    """ValueError with this message unless the condition holds."""
+    """Raise ValueError with this message unless the condition holds."""
     if not condition:
         raise ValueError(message)
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient of an array of this shape, out of that of what it was broadcast to."""
+    """Return the gradient of an array of this shape, given the gradient of the array that it was broadcast to."""
     extra = gradient.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(
         axis + extra for axis, size in enumerate(shape) if size == 1 and gradient.shape[axis + extra] != 1
@@ -163,29 +164,29 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
 
 
 def integers(value: Array | None, what: str) -> list[int]:
-    """An input that holds sizes, axes or indices, one-dimensional or a scalar."""
+    """Return an input that holds sizes, axes or indices, one-dimensional or a scalar, as a list."""
     require(value is not None, f"{what} is missing")
     assert value is not None
     require(value.dtype.kind in "iu" and value.ndim <= 1, f"{what} must be a list of integers")
-    require(value.size <= 64, f"{what} has {value.size} numbers, at most 64 are read")
+    require(value.size <= 64, f"{what} has {value.size} elements, at most 64 are supported")
     return [int(one) for one in value.reshape(-1)]
 
 
 def integer_list(value: Any, what: str) -> list[int]:
-    """An attribute that is a list of integers."""
+    """Return an attribute that is a list of integers."""
     require(isinstance(value, list) and all(isinstance(one, int) for one in value), f"{what} must hold integers")
-    require(len(value) <= 64, f"{what} has {len(value)} numbers, at most 64 are read")
+    require(len(value) <= 64, f"{what} has {len(value)} elements, at most 64 are supported")
     return [int(one) for one in value]
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """The axis, counted from the first."""
+    """Return the axis as an index that is not negative."""
     require(-rank <= axis < rank, f"axis {axis} is out of range for {rank} axes")
     return axis % rank
 
 
 def axes_of(axes: Sequence[int], rank: int) -> tuple[int, ...]:
-    """The axes, counted from the first, each once."""
+    """Return the axes as indices that are not negative; raise ValueError if one is named twice."""
     result = tuple(axis_of(axis, rank) for axis in axes)
-    require(len(set(result)) == len(result), f"axes {list(axes)} name one twice")
+    require(len(set(result)) == len(result), f"axes {list(axes)} name an axis twice")
     return result

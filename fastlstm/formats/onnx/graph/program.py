@@ -1,4 +1,4 @@
-"""Runs a graph forwards, and back."""
+"""Run a graph forward and backward."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import elementwise, lstm, reducing, shaping  # noqa: F401  (they register their operators)
+from . import elementwise, lstm, reducing, shaping  # noqa: F401  (importing them registers their operators)
 from .nodes import Graph, Node
 from .operators import Back, Run, make_forward
 
@@ -18,11 +18,11 @@ Array = npt.NDArray[Any]
 Record = list[tuple[Node, Back | None, list[bool]]]
 
 _WRONG = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
-"""What NumPy raises where shapes or types do not fit."""
+"""Exceptions that NumPy raises if shapes or types do not fit."""
 
 
 class Program:
-    """A graph whose nodes have been turned into functions.
+    """A graph compiled into functions, one for each node.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Program:
     Raises
     ------
     ValueError
-        If a node is not supported; the message names it.
+        If a node is not supported; the message names the node.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -50,7 +50,7 @@ class Program:
     def forward(
         self, values: Mapping[str, Array], run: Run, wants_gradient: Sequence[str] = ()
     ) -> tuple[list[Array], Record]:
-        """The graph's outputs.
+        """Return the graph's outputs and the record of the run that `backward` needs.
 
         Parameters
         ----------
@@ -58,13 +58,13 @@ class Program:
             Inputs and constants.
         run : Run
         wants_gradient : sequence of str
-            Those of the values whose gradients `backward` is to give; for training runs.
+            Names of the values whose gradients `backward` is to return; used only if ``run.training``.
 
         Returns
         -------
         outputs : list of ndarray
         record : list
-            For `backward`.
+            Argument of `backward`: node, backward function, and which inputs need a gradient.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Program:
                 for name, array in zip(node.outputs, results, strict=False):
                     if name:
                         present[name] = array
-                        # A view holds the memory of what it looks at, which is counted there.
+                        # The memory of a view is already counted where the array that it views was made.
                         sizes[name] = array.size if array.base is None else 0
                         run.held += sizes[name]
                 if run.training:
@@ -101,14 +101,14 @@ class Program:
 
     @staticmethod
     def backward(record: Record, gradients: dict[str, Array]) -> dict[str, Array]:
-        """The gradients of all values that were wanted, from those of the outputs.
+        """Return the gradients of all values listed in `wants_gradient`, given those of the outputs.
 
         Parameters
         ----------
         record : list
-            That of a forward pass in training.
+            The record of a forward pass in training.
         gradients : dict of str to array
-            Of the outputs, by name; taken over.
+            Gradients of the outputs by name; the dict is modified and returned.
         """
         with np.errstate(all="ignore"):
             for node, back, needs in reversed(record):

@@ -50,7 +50,7 @@ def _matmul(node: Node) -> Forward:
             if needs[0]:
                 to_a = unbroadcast(d @ right.swapaxes(-1, -2), left.shape).reshape(a.shape)
             if needs[1]:
-                if right.ndim == 2:  # the weights of a dense layer: one product, not one for each case
+                if right.ndim == 2:  # the weights of a dense layer: one product for all cases, not one for each
                     to_b = left.reshape(-1, left.shape[-1]).T @ d.reshape(-1, d.shape[-1])
                 else:
                     to_b = unbroadcast(left.swapaxes(-1, -2) @ d, right.shape)
@@ -111,13 +111,13 @@ def _gemm(node: Node) -> Forward:
 
 
 def _reduction(name: str, since: int, compute: Callable[[Array, tuple[int, ...]], Array]) -> None:
-    """Registers a reduction; its axes are an input from opset ``since`` on."""
+    """Register a reduction. Its axes are an attribute before opset ``since``, and an input from then on."""
 
     def make(node: Node) -> Forward:
         keep, nothing = bool(node.attributes.get("keepdims", 1)), bool(node.attributes.get("noop_with_empty_axes", 0))
         old = node.opset < since
-        require(not (old and len(node.inputs) > 1), f"has axes as an input, which came with opset {since}")
-        require(old or "axes" not in node.attributes, f"has axes as an attribute, which went with opset {since}")
+        require(not (old and len(node.inputs) > 1), f"has axes as an input, which opset {since} introduced")
+        require(old or "axes" not in node.attributes, f"has axes as an attribute, which opset {since} removed")
         fixed = None if "axes" not in node.attributes else integer_list(node.attributes["axes"], "axes")
 
         def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
@@ -146,7 +146,7 @@ def _reduction(name: str, since: int, compute: Callable[[Array, tuple[int, ...]]
                     share = d / count if name == "ReduceMean" else d
                     dx = np.array(np.broadcast_to(share, x.shape))
                 else:
-                    # To the first of equal elements, as torch's max with an axis does.
+                    # The first of equal elements gets the gradient, as in torch's max with an axis.
                     rest = tuple(k for k in range(x.ndim) if k not in axes)
                     rows = x.transpose(rest + axes).reshape(*(x.shape[k] for k in rest), -1)
                     first = rows.argmax(-1) if name == "ReduceMax" else rows.argmin(-1)
@@ -199,7 +199,7 @@ def _softmax(node: Node) -> Forward:
         assert x is not None
         require(x.dtype.kind == "f" and x.ndim > 0, f"reads {x.dtype} with {x.ndim} axes, expected floating-point")
         axis = axis_of(given, x.ndim)
-        # Up to opset 12 the sum goes over the axis and all that come after it.
+        # Up to opset 12 the sum runs over this axis and all later ones.
         axes = tuple(range(axis, x.ndim)) if node.opset < 13 else (axis,)
         require(x.size > 0 or all(x.shape[k] for k in axes), f"sums over an axis of size 0 of {x.shape}")
         top = x.max(axis=axes, keepdims=True)
@@ -285,7 +285,7 @@ def _batch_normalization(node: Node) -> Forward:
             if d is None:
                 return [None] * 5
             others = tuple(k for k in range(x.ndim) if k != 1)
-            # The running mean and variance are statistics, not parameters that a gradient trains.
+            # The running mean and variance are statistics, not parameters: they get no gradient.
             return [d * gain * scale, (d * normed).sum(axis=others), d.sum(axis=others), None, None]
 
         return [normed * gain + bias], back

@@ -1,4 +1,4 @@
-"""Operators that move, choose, join and repeat elements, and those that tell or make shapes."""
+"""Operators that move, select, join and repeat elements, and operators that read or make shapes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _transpose(node: Node) -> Forward:
 
 
 def _given_axes(node: Node, inputs: Inputs, since: int) -> list[int] | None:
-    """Axes that were an attribute once, and are an input from some opset on."""
+    """Return the axes of a node: an attribute before opset ``since``, an input from then on."""
     if node.opset < since:
         axes = node.attributes.get("axes")
         return None if axes is None else integer_list(axes, "axes")
@@ -61,8 +61,8 @@ def _given_axes(node: Node, inputs: Inputs, since: int) -> list[int] | None:
 
 def _versioned_axes(node: Node, since: int) -> None:
     old = node.opset < since
-    require(not (old and len(node.inputs) > 1), f"has axes as an input, which came with opset {since}")
-    require(old or "axes" not in node.attributes, f"has axes as an attribute, which went with opset {since}")
+    require(not (old and len(node.inputs) > 1), f"has axes as an input, which opset {since} introduced")
+    require(old or "axes" not in node.attributes, f"has axes as an attribute, which opset {since} removed")
     integer_list(node.attributes.get("axes", []), "axes")
 
 
@@ -113,20 +113,20 @@ def _reshape(node: Node) -> Forward:
         shape = []
         for k, size in enumerate(target):
             if size == 0 and not keep_zero:
-                require(k < x.ndim, f"the shape {target} takes over axis {k} of {x.shape}")
+                require(k < x.ndim, f"the shape {target} copies axis {k} of {x.shape}, which does not exist")
                 size = x.shape[k]
             shape.append(size)
-        require(min(shape, default=0) >= -1 and shape.count(-1) <= 1, f"{target} is no shape")
+        require(min(shape, default=0) >= -1 and shape.count(-1) <= 1, f"{target} is not a valid shape")
         if -1 in shape:
             rest = 1
             for size in shape:
                 rest *= 1 if size == -1 else size
-            require(rest > 0 and x.size % rest == 0, f"{x.shape} cannot be given the shape {target}")
+            require(rest > 0 and x.size % rest == 0, f"{x.shape} cannot be reshaped to {target}")
             shape[shape.index(-1)] = x.size // rest
         total = 1
         for size in shape:
             total *= size
-        require(total == x.size, f"{x.shape} cannot be given the shape {target}")
+        require(total == x.size, f"{x.shape} cannot be reshaped to {target}")
         run.take(shape)
         return _reshaped(x, shape, len(inputs))
 
@@ -152,12 +152,12 @@ def _flatten(node: Node) -> Forward:
 def _slice(node: Node) -> Forward:
     old = node.opset < 10
     if old:
-        require(len(node.inputs) == 1, "has limits as inputs, which came with opset 10")
+        require(len(node.inputs) == 1, "has limits as inputs, which opset 10 introduced")
         require("starts" in node.attributes and "ends" in node.attributes, "has no starts and ends")
         for key, value in node.attributes.items():
             integer_list(value, key)
     else:
-        require(not node.attributes and len(node.inputs) >= 3, "expected starts and ends as inputs from opset 10 on")
+        require(not node.attributes and len(node.inputs) >= 3, "expected starts and ends as inputs since opset 10")
 
     def limits(inputs: Inputs) -> list[list[int] | None]:
         if old:
@@ -242,11 +242,11 @@ def _concat(node: Node) -> Forward:
 @operator("Split", (1, 2), outputs=64, axis=int, split=list, num_outputs=int)
 def _split(node: Node) -> Forward:
     given, old = node.attributes.get("axis", 0), node.opset < 13
-    require(not (old and len(node.inputs) > 1), "has its sizes as an input, which came with opset 13")
-    require(old or "split" not in node.attributes, "has its sizes as an attribute, which went with opset 13")
+    require(not (old and len(node.inputs) > 1), "has its sizes as an input, which opset 13 introduced")
+    require(old or "split" not in node.attributes, "has its sizes as an attribute, which opset 13 removed")
     count = node.attributes.get("num_outputs", len(node.outputs))
     integer_list(node.attributes.get("split", []), "split")
-    require(count == len(node.outputs), f"num_outputs is {count}, it has {len(node.outputs)} outputs")
+    require(count == len(node.outputs), f"num_outputs is {count}, but the node has {len(node.outputs)} outputs")
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
         x = inputs[0]
@@ -259,10 +259,11 @@ def _split(node: Node) -> Forward:
         elif len(inputs) > 1 and inputs[1] is not None:
             sizes = integers(inputs[1], "split")
         if sizes is None:
-            chunk = -(-size // count)  # from opset 18 on the last part may be smaller
+            chunk = -(-size // count)  # from opset 18 on the last chunk may be smaller
             require(size % count == 0 or node.opset >= 18, f"{size} cannot be split into {count} equal parts")
             sizes = [chunk] * (count - 1) + [size - chunk * (count - 1)]
-        require(len(sizes) == count and min(sizes) >= 0 and sum(sizes) == size, f"{size} is split into {sizes}")
+        fits = len(sizes) == count and min(sizes) >= 0 and sum(sizes) == size
+        require(fits, f"an axis of size {size} cannot be split into {count} parts of sizes {sizes}")
         parts = np.split(x, np.cumsum(sizes)[:-1], axis=axis)
 
         def back(dy: Gradients, needs: Sequence[bool]) -> Gradients:
@@ -293,7 +294,8 @@ def _gather(node: Node) -> Forward:
         run.take(x.shape[:axis] + index.shape + x.shape[axis + 1 :])
         if index.size:
             low, high = int(index.min()), int(index.max())
-            require(-size <= low and high < size, f"an index is {low if low < -size else high}, there are {size}")
+            wrong = low if low < -size else high
+            require(-size <= low and high < size, f"an index is {wrong}, but the axis has size {size}")
         index = np.where(index < 0, index + size, index).astype(np.int64)
         at = index
 
@@ -320,11 +322,11 @@ def _expand(node: Node) -> Forward:
         x = inputs[0]
         assert x is not None
         target = integers(inputs[1], "the shape")
-        require(len(target) <= MAX_RANK and min(target, default=0) >= 0, f"{target} is no shape")
+        require(len(target) <= MAX_RANK and min(target, default=0) >= 0, f"{target} is not a valid shape")
         run.take(target)
         shape = np.broadcast_shapes(x.shape, tuple(target))
         run.take(shape)
-        # A copy: a view that reads one element many times costs nothing, but whatever comes next would not know.
+        # Copy: a view that repeats elements takes no memory itself, but hides its size from the operators that follow.
         y = np.array(np.broadcast_to(x, shape))
         return [y], lambda dy, needs: [None if dy[0] is None else unbroadcast(dy[0], x.shape), None]
 
@@ -359,9 +361,9 @@ def _constant_of_shape(node: Node) -> Forward:
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], None]:
         shape = integers(inputs[0], "the shape")
-        require(len(shape) <= MAX_RANK and min(shape, default=0) >= 0, f"{shape} is no shape")
+        require(len(shape) <= MAX_RANK and min(shape, default=0) >= 0, f"{shape} is not a valid shape")
         run.take(shape)
-        require(all(size < 2**62 for size in shape), f"{shape} is no shape")
+        require(all(size < 2**62 for size in shape), f"{shape} is not a valid shape")
         return [np.full(shape, value.reshape(())[()], run.floating(value.dtype))], None
 
     return forward
@@ -370,7 +372,7 @@ def _constant_of_shape(node: Node) -> Forward:
 @operator("Shape", 1, start=int, end=int)
 def _shape(node: Node) -> Forward:
     start, end = node.attributes.get("start", 0), node.attributes.get("end")
-    require(node.opset >= 15 or not node.attributes, "has start and end, which came with opset 15")
+    require(node.opset >= 15 or not node.attributes, "has start and end, which opset 15 introduced")
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], None]:
         x = inputs[0]
@@ -397,7 +399,7 @@ def _range(node: Node) -> Forward:
         require(all(one.dtype == arrays[0].dtype and one.dtype.kind in "fi" for one in arrays), "types differ")
         start, limit, step = (one.reshape(())[()].item() for one in arrays)
         count = np.ceil(np.float64(limit - start) / step) if step else np.nan
-        require(bool(np.isfinite(count)), f"{start} to {limit} in steps of {step} has no end")
+        require(bool(np.isfinite(count)), f"the range {start} to {limit} in steps of {step} is infinite")
         count = max(int(count), 0)
         run.take([count])
         return [(start + np.arange(count) * step).astype(arrays[0].dtype)], None

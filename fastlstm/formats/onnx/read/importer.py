@@ -1,4 +1,4 @@
-"""`from_onnx`: a model out of an ONNX file."""
+"""`from_onnx`: read a model from an ONNX file."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ def from_onnx(
     dtype: npt.DTypeLike | None = None,
     seed: int = 0,
 ) -> Model:
-    """A model with the layers and weights of an ONNX file.
+    """Return a model with the layers and weights of an ONNX file.
 
     A graph that is a chain of layers (LSTM, embedding, dense, pooling, activations, scaling before and after) becomes
-    these layers. Any other graph becomes one layer, `OnnxGraph`, that predicts, trains and saves as well. Needs the
-    package onnx: ``pip install 'fastlstm[onnx]'``; a model saved with `Model.save` is loaded without it.
+    these layers. Any other graph becomes one layer, `OnnxGraph`, which also predicts, trains and saves. `from_onnx`
+    needs the package onnx (``pip install 'fastlstm[onnx]'``); `fastlstm.load` reads the saved model without it.
 
     Parameters
     ----------
     source : path, bytes or onnx.ModelProto
     output : str, optional
-        Which of the graph's outputs; by default the first.
+        Name of the graph's output to compute; by default the first one.
     time_major : bool, optional
-        Whether the graph reads (time, batch, features). By default the graph tells: an LSTM says which of its axes is
-        time. The model reads (batch, time, features) in any case.
+        Whether the graph takes (time, batch, features). By default this is read from the graph: an LSTM node fixes
+        which axis is time. The model takes (batch, time, features) in either case.
     dtype : {"float32", "float64"}, optional
-        Of the model. By default float64 if the graph's weights are, else float32.
+        Floating-point type of the model. By default float64 if any weight of the graph is, else float32.
     seed : int, default 0
         The model's seed, for dropout and further training.
 
     Returns
     -------
     Model
-        Built. Its ``predict`` gives the graph's output, as (batch, time, features) or (batch, features); further axes,
-        such as that of the directions, are flattened into the features. A second input of the graph that holds the
-        numbers of valid steps is `lengths`.
+        A built model. Its ``predict`` returns the graph's output as (batch, time, features) or (batch, features);
+        further axes, such as that of the directions, are flattened into the features. A second input of the graph that
+        holds the number of valid steps of each case becomes the argument `lengths`.
 
     Raises
     ------
     ImportError
-        Without the package onnx.
+        If the package onnx is missing.
     TypeError
-        If `source` is none of these.
+        If `source` has another type.
     ValueError
-        If the file is damaged, or the graph has an operator or an input that is not supported; the message names it. A
-        model with further inputs, such as initial states, is run by `fastlstm.onnx_backend.prepare`.
+        If the file is damaged, or the graph has an operator or an input that is not supported; the message names it.
+        Use `fastlstm.onnx_backend.prepare` to run a graph with further inputs, such as initial states.
     OSError
         If the file cannot be read.
 
@@ -114,15 +114,15 @@ def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, s
 
 
 def _inputs(graph: Graph) -> tuple[GraphInput, GraphInput | None]:
-    """The input for the data and that for the lengths, if there is one."""
+    """Return the input for the data, and the input for the lengths or None."""
     read = set(graph.outputs).union(*(node.inputs for node in graph.nodes))
     used = [one for one in graph.inputs if one.name in read]
     lengths = [one for one in used if _holds_lengths(one, graph)]
     rest = [one for one in used if one not in lengths]
     if len(rest) != 1 or len(lengths) > 1:
         raise ValueError(
-            f"the graph reads the inputs {[one.name for one in used]}; a model has one for the data and, at most, one "
-            "for the lengths: fastlstm.onnx_backend.prepare(onnx.load(path)).run([...]) runs a graph with others"
+            f"the graph reads the inputs {[one.name for one in used]}; a model has one for the data and at most one "
+            "for the lengths: run other graphs with fastlstm.onnx_backend.prepare(onnx.load(path)).run([...])"
         )
     data = rest[0]
     dtype = np.dtype(data.dtype)
@@ -130,13 +130,13 @@ def _inputs(graph: Graph) -> tuple[GraphInput, GraphInput | None]:
     if dtype.kind not in "fiu" or (data.shape is not None and len(data.shape) != rank):
         raise ValueError(
             f"the input {data.name!r} is {data.dtype} with {len(data.shape or ())} axes, expected floating-point "
-            "numbers (batch, time, features) or integer token ids (batch, time); fastlstm.onnx_backend runs others"
+            "numbers (batch, time, features) or integer token ids (batch, time): run it with fastlstm.onnx_backend"
         )
     return data, lengths[0] if lengths else None
 
 
 def _holds_lengths(one: GraphInput, graph: Graph) -> bool:
-    """Whether an input is one integer for each case, and is called so or goes to the LSTMs' sequence_lens."""
+    """Return whether an input has one integer per case, and is named "lengths" or is an LSTM's sequence_lens."""
     if np.dtype(one.dtype).kind not in "iu" or (one.shape is not None and len(one.shape) != 1):
         return False
     if one.name == "lengths":
@@ -156,7 +156,7 @@ def _cast(values: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]
         for name, value in values.items():
             result[name] = value.astype(dtype)
             if not np.isfinite(result[name]).all():
-                raise ValueError(f"{name!r} holds NaN, infinity or numbers beyond {dtype}")
+                raise ValueError(f"{name!r} holds NaN, infinity or numbers out of the range of {dtype}")
     return result
 
 
@@ -165,7 +165,7 @@ def _lowered(chain: Chain, tokens: bool, size: int | None, graph: Graph, dtype: 
         first = chain.weights.get("0.weight_ih_l0", chain.weights.get("0.weight"))
         size = None if first is None or first.ndim != 2 else int(first.shape[1])
         if size is None:
-            raise ValueError(f"the graph does not tell how many features its input {graph.inputs[0].name!r} has")
+            raise ValueError(f"the graph does not determine how many features its input {graph.inputs[0].name!r} has")
     weights = _cast(chain.weights, dtype)
     model = Model(
         chain.layers,
@@ -179,7 +179,7 @@ def _lowered(chain: Chain, tokens: bool, size: int | None, graph: Graph, dtype: 
     return model
 
 
-# ---------------------------------------------------------------------------------------------- as it is
+# ---------------------------------------------------------------------------------------------- the graph as one layer
 
 
 def _as_graph(
@@ -218,11 +218,13 @@ def _first_width(graph: Graph) -> int:
     for node in graph.nodes:
         if node.op == "LSTM" and node.inputs[1] in graph.constants and graph.constants[node.inputs[1]].ndim == 3:
             return int(graph.constants[node.inputs[1]].shape[2])
-    raise ValueError("the graph does not tell how many features its input has: give the last axis of the input a size")
+    raise ValueError(
+        "the graph does not determine how many features its input has: give the last axis of the input a fixed size"
+    )
 
 
 class _Probe:
-    """Finds out which axes of a graph's output are the cases and the steps, by running it on zeros."""
+    """Determine which axes of a graph's output are cases and steps, by running the graph on zeros."""
 
     def __init__(
         self,
@@ -241,7 +243,7 @@ class _Probe:
         self.weights = sum(value.size for value in graph.constants.values())
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
-        """The shape of the output for so many cases and steps."""
+        """Return the shape of the output for these numbers of cases and steps."""
         shape = (time, batch) if self.time_major else (batch, time)
         run = Run(batch * time, self.weights, dtype=self.dtype)
         run.take((*shape, self.size or 1))
@@ -257,7 +259,7 @@ class _Probe:
         return outputs[0].shape
 
     def _sizes(self) -> Iterator[tuple[int, int]]:
-        """Cases and steps to try: what the file says, then what exporters take as examples."""
+        """Yield numbers of cases and steps to try: those that the file declares, or typical sizes of example inputs."""
         declared = self.data.shape or (None, None)
         steps, cases = (declared[0], declared[1]) if self.time_major else (declared[1], declared[0])
         times = [steps] if isinstance(steps, int) else [5, 7, *range(1, 65)]
@@ -269,7 +271,7 @@ class _Probe:
                 yield batch, time
 
     def axes(self) -> tuple[int, int | None, int, int]:
-        """The axis of the cases, that of the steps or None, the features of a step or case, the number of axes."""
+        """Return the axis of the cases, the axis of the steps or None, the number of features, and the rank."""
         error: ValueError | None = None
         for batch, time in self._sizes():
             try:
@@ -279,23 +281,23 @@ class _Probe:
                 error = error or problem
         else:
             raise error or ValueError("the input's sizes are too large")
-        batch_axes = self._moved(shape, batch + 1, time) or [k for k, n in enumerate(shape) if n == batch]
+        batch_axes = self._changed_axes(shape, batch + 1, time) or [k for k, n in enumerate(shape) if n == batch]
         if not batch_axes:
-            raise ValueError(f"the output has shape {shape} for {batch} cases: no axis of cases")
+            raise ValueError(f"the output has shape {shape} for {batch} cases: none of its axes is the batch axis")
         batch_axis = batch_axes[0]
-        moved = self._moved(shape, batch, time + 1)
-        if moved is None:
-            moved = [k for k, n in enumerate(shape) if n == time and k != batch_axis and len(shape) > 2]
-        time_axis = next((k for k in moved if k != batch_axis), None)
+        changed = self._changed_axes(shape, batch, time + 1)
+        if changed is None:
+            changed = [k for k, n in enumerate(shape) if n == time and k != batch_axis and len(shape) > 2]
+        time_axis = next((k for k in changed if k != batch_axis), None)
         features = 1
         for k, n in enumerate(shape):
             features *= 1 if k in (batch_axis, time_axis) else n
         if features < 1:
-            raise ValueError(f"the output has shape {shape} for {batch} cases of {time} steps: no features")
+            raise ValueError(f"the output has shape {shape} for {batch} cases of {time} steps: it has no features")
         return batch_axis, time_axis, features, len(shape)
 
-    def _moved(self, shape: tuple[int, ...], batch: int, time: int) -> list[int] | None:
-        """The axes that differ for other sizes; None if the graph takes no others."""
+    def _changed_axes(self, shape: tuple[int, ...], batch: int, time: int) -> list[int] | None:
+        """Return the axes whose size changes with these input sizes; None if the graph does not take them."""
         try:
             other = self.shape(batch, time)
         except ValueError:

@@ -1,4 +1,4 @@
-"""From a graph that is a chain of layers to these layers."""
+"""Convert a graph that is a chain of layers to these layers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Chain:
-    """What a graph is as a model."""
+    """The layers, weights and scalers that express a graph."""
 
     layers: list[Layer]
     weights: dict[str, Array]
-    """As `Model.load_state_dict` takes them."""
+    """Weights by the names that `Model.load_state_dict` takes."""
     scaler: Standardizer | None
     target_scaler: Standardizer | None
     time_major: bool
@@ -38,66 +38,73 @@ class Chain:
 def lower(
     graph: Graph, data: str, lengths: str | None, input_size: int | None, time_major: bool | None
 ) -> tuple[Chain | str, bool | None]:
-    """The layers that a graph is, or why it is none; and whether it reads (time, batch, ...), None if that is open.
+    """Return the chain of layers that a graph is, or the reason why it is none; and whether the graph is time-major.
 
     Parameters
     ----------
     graph : Graph
-        With one output.
+        A graph with one output.
     data, lengths : str
         Names of its inputs.
     input_size : int, optional
-        Features of the input, where they are known.
+        Number of features of the input, if known.
     time_major : bool, optional
-        What the user says.
+        The layout that the user asks for.
+
+    Returns
+    -------
+    chain : Chain or str
+        A string is the reason why no chain of layers expresses the graph.
+    time_major : bool or None
+        Whether the graph takes (time, batch, ...); None if it leaves that open.
 
     Raises
     ------
     ValueError
-        If the graph cannot be right.
+        If the graph contradicts itself or `time_major`.
     """
-    walk = Trace(graph, data, lengths, input_size)
+    trace = Trace(graph, data, lengths, input_size)
     reason = ""
     try:
-        walk.run()
-        signal = _output(walk, walk.values[graph.outputs[0]])
+        trace.run()
+        signal = _output(trace, trace.values[graph.outputs[0]])
     except NoChain as stop:
         reason = str(stop)
-    found = None if walk.time is None else walk.time == "a0"
+    found = None if trace.time is None else trace.time == "a0"
     if found is not None and time_major is not None and found != time_major:
         raise ValueError(
-            f"time_major is {time_major}, but the graph gives axis {(walk.time or '')[1:]} to its LSTM as time: "
-            "leave it out"
+            f"time_major is {time_major}, but the graph's LSTM reads axis {(trace.time or '')[1:]} as time: "
+            "omit time_major"
         )
     if reason:
         return reason, found
     if found is None:
         found = bool(time_major)
-        walk.time = "a0" if found else "a1"
-    per_step = walk.time in signal.axes
-    if not per_step and all(item.kind not in ("lstm", "LastStep", "MeanPool", "MaxPool") for item in walk.items):
-        return "the output has no steps, and nothing takes them away", found
+        trace.time = "a0" if found else "a1"
+    per_step = trace.time in signal.axes
+    if not per_step and all(item.kind not in ("lstm", "LastStep", "MeanPool", "MaxPool") for item in trace.items):
+        return "the output has no time axis, but no layer removes it", found
     try:
-        return _chain(walk, found), found
+        return _chain(trace, found), found
     except NoChain as stop:
         return str(stop), found
 
 
-def _output(walk: Trace, signal: Any) -> Signal:
-    """The signal as (cases, steps, features) or (cases, features), whatever the order of its axes."""
+def _output(trace: Trace, signal: Any) -> Signal:
+    """Return the signal if its axes are (cases, steps, features) or (cases, features), in any order."""
     if not isinstance(signal, Signal):
-        raise NoChain("the output does not depend on the data as a chain does")
+        raise NoChain("the output is not computed from the data by a chain of layers")
     core = [axis for axis in signal.axes if axis != "1"]
-    if "d" in core and "h" in core and core.index("d") < core.index("h") and is_whole(walk, signal):
+    if "d" in core and "h" in core and core.index("d") < core.index("h") and is_whole(trace, signal):
         signal = replace(signal, axes=tuple("1" if a == "d" else "f" if a == "h" else a for a in signal.axes))
         core = [axis for axis in signal.axes if axis != "1"]
     if sorted(core) not in (["a0", "a1", "f"], ["a0", "f"], ["a1", "f"]):
         raise NoChain("the output's axes are not cases, steps and features")
-    if walk.time is not None and walk.time in core and len(core) == 2:
-        raise NoChain("the output has no axis of cases")
-    if not walk.items:
+    if trace.time is not None and trace.time in core and len(core) == 2:
+        raise NoChain("the output has no batch axis")
+    if not trace.items:
         raise NoChain("the output is the input")
-    return walk.top(signal, "the output")
+    return trace.top(signal, "the output")
 
 
 def _standardizer(mean: Array, scale: Array, size: int) -> Standardizer:
@@ -106,30 +113,30 @@ def _standardizer(mean: Array, scale: Array, size: int) -> Standardizer:
     )
 
 
-def _taken_affine(items: list[Item], operators: Sequence[str], at_end: bool) -> list[Array] | None:
-    """Takes items of these operators off the chain's beginning or end."""
-    part = items[-len(operators) :] if at_end else items[: len(operators)]
-    if [item.settings.get("op") if item.kind == "affine" else None for item in part] != list(operators):
+def _pop_affine(items: list[Item], operators: Sequence[str], at_end: bool) -> list[Array] | None:
+    """Remove items of these operators from the chain's start or end; return their constants, or None if not there."""
+    ends = items[-len(operators) :] if at_end else items[: len(operators)]
+    if [item.settings.get("op") if item.kind == "affine" else None for item in ends] != list(operators):
         return None
     if at_end:
         del items[-len(operators) :]
     else:
         del items[: len(operators)]
-    return [item.settings["by"] for item in part]
+    return [item.settings["by"] for item in ends]
 
 
-def _chain(walk: Trace, time_major: bool) -> Chain:
-    items = list(walk.items)
+def _chain(trace: Trace, time_major: bool) -> Chain:
+    items = list(trace.items)
     scaler = target_scaler = None
     try:
-        taken = _taken_affine(items, ["Sub", "Div"], at_end=False)
-        if taken is not None and walk.input_size is not None:
-            scaler = _standardizer(taken[0], taken[1], walk.input_size)
-        taken = _taken_affine(items, ["Mul", "Add"], at_end=True)
-        if taken is not None:
-            target_scaler = _standardizer(taken[1], taken[0], max(one.size for one in taken))
+        constants = _pop_affine(items, ["Sub", "Div"], at_end=False)
+        if constants is not None and trace.input_size is not None:
+            scaler = _standardizer(constants[0], constants[1], trace.input_size)
+        constants = _pop_affine(items, ["Mul", "Add"], at_end=True)
+        if constants is not None:
+            target_scaler = _standardizer(constants[1], constants[0], max(one.size for one in constants))
     except ValueError as error:
-        raise NoChain(f"the graph scales by numbers that no Standardizer has ({error})") from None
+        raise NoChain(f"the graph scales by values that no Standardizer can have ({error})") from None
     layers: list[Layer] = []
     weights: dict[str, Array] = {}
     for item in items:
@@ -150,7 +157,7 @@ def _layer(item: Item) -> Layer:
             return layer_types.Activation(kind)
         return _activation_layer(kind)
     if item.kind == "affine":
-        raise NoChain("the graph scales in between")
+        raise NoChain("the graph scales between layers")
     made: dict[str, Callable[..., Layer]] = {"embedding": Embedding, "dense": Dense, "dropout": Dropout}
     try:
         return made.get(item.kind, getattr(layer_types, item.kind, Dense))(**settings)

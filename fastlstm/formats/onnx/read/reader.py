@@ -1,4 +1,4 @@
-"""From an ONNX file to a checked `Graph`. The file is not trusted, and nothing in it is run."""
+"""Read an ONNX file into a checked `Graph`. The file is not trusted, and no code from it is run."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ __all__ = ["MAX_OPSET", "MIN_OPSET", "import_onnx", "make_node", "read_graph", "
 Array = npt.NDArray[Any]
 
 MIN_OPSET, MAX_OPSET = 7, 28
-"""Versions of the operator set whose operators are known. Before 7 broadcasting was something else."""
+"""Supported versions of the operator set. Broadcasting had other rules before opset 7."""
 
 _DOMAINS = ("", "ai.onnx")
-# Numbers of onnx.AttributeProto.AttributeType, and where each keeps its value.
+# Values of onnx.AttributeProto.AttributeType, and the field that holds the value of each.
 _ATTRIBUTES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
 _SUBGRAPHS = (5, 10)
 
 
 def import_onnx() -> Any:
-    """The package onnx, or an ImportError that names the extra."""
+    """Return the package onnx, or raise an ImportError that names the extra to install."""
     try:
-        import onnx  # here: only those who read or write its files need it
+        import onnx  # imported here, because only reading and writing ONNX files needs it
     except ImportError as error:
         raise ImportError("ONNX files need the package onnx: pip install 'fastlstm[onnx]'") from error
     return onnx
 
 
 def read_proto(source: Any) -> tuple[Any, Path | None]:
-    """The ``onnx.ModelProto`` of a path, of bytes or of such an object, and the folder of its external data.
+    """Return the ``onnx.ModelProto`` of a path, of bytes or of a proto, and the folder of its external data.
 
     Raises
     ------
     TypeError
-        If the source is none of these.
+        If the source has another type.
     ValueError
-        If the bytes are no ONNX model.
+        If the bytes are not an ONNX model.
     OSError
         If the file cannot be read.
     """
@@ -76,27 +76,27 @@ def read_proto(source: Any) -> tuple[Any, Path | None]:
 
 
 def read_graph(proto: Any, folder: Path | None = None, outputs: Sequence[str] | None = None) -> Graph:
-    """The graph of an ``onnx.ModelProto``, pruned to what the outputs need.
+    """Return the graph of an ``onnx.ModelProto``, pruned to the nodes that the outputs need.
 
     Parameters
     ----------
     proto : onnx.ModelProto
     folder : Path, optional
-        Where its external data lie.
+        Folder of the external data.
     outputs : sequence of str, optional
-        Those of its outputs that are wanted; all by default.
+        Names of the outputs to keep; all by default.
 
     Raises
     ------
     ValueError
-        With the reason, if the graph is damaged, or uses what is not supported: other domains, functions, subgraphs,
-        sparse tensors, opsets out of `MIN_OPSET` to `MAX_OPSET`.
+        If the graph is damaged or uses an unsupported feature: other domains, functions, subgraphs, sparse tensors,
+        opsets outside `MIN_OPSET` to `MAX_OPSET`. The message gives the reason.
     """
     if not proto.HasField("graph"):
         raise ValueError("not an ONNX model: it holds no graph")
     opset = _opset(proto)
     if len(proto.functions):
-        raise ValueError(f"the model defines functions of its own ({proto.functions[0].name!r}), not supported")
+        raise ValueError(f"the model defines its own functions ({proto.functions[0].name!r}), which is not supported")
     if len(proto.graph.sparse_initializer):
         raise ValueError("the model has sparse tensors, which are not supported")
     constants: dict[str, Array] = {}
@@ -109,28 +109,28 @@ def read_graph(proto: Any, folder: Path | None = None, outputs: Sequence[str] | 
     inputs = [_input(value) for value in proto.graph.input]
     names = [one.name for one in inputs]
     if len(set(names)) < len(names):
-        raise ValueError("two inputs of the graph have one name")
-    # Up to version 3 of the format initializers are listed among the inputs, too, as values that may be replaced.
+        raise ValueError("two inputs of the graph have the same name")
+    # Up to version 3 of the format, initializers are also listed among the inputs, as values that may be replaced.
     inputs = [one for one in inputs if one.name not in constants]
     nodes = []
     for index, node in enumerate(proto.graph.node):
         one = make_node(node, index, opset, folder)
         if one.op == "Constant":
             if len(one.outputs) != 1 or one.inputs or one.outputs[0] in constants:
-                raise ValueError(f"{one}: expected no inputs and one output of a name of its own")
+                raise ValueError(f"{one}: expected no inputs and one output with a unique name")
             constants[one.outputs[0]] = _constant(one)
         else:
             nodes.append(one)
     given = [one.name for one in inputs] + list(constants)
     if len(set(given)) < len(given):
-        raise ValueError("an input and a constant of the graph have one name")
+        raise ValueError("an input and a constant of the graph have the same name")
     ordered = in_order(nodes, given)
-    listed = [_text(value.name, "the name of an output") for value in proto.graph.output]
-    wanted = list(listed if outputs is None else outputs)
-    made = set(given).union(*(node.outputs for node in ordered)) if ordered else set(given)
+    declared = [_text(value.name, "the name of an output") for value in proto.graph.output]
+    wanted = list(declared if outputs is None else outputs)
+    computed = set(given).union(*(node.outputs for node in ordered)) if ordered else set(given)
     for name in wanted:
-        if name not in listed or name not in made or not name:
-            raise ValueError(f"the output {name!r} is missing in the graph, which has {listed}")
+        if name not in declared or name not in computed or not name:
+            raise ValueError(f"the output {name!r} is missing from the graph, which has {declared}")
     if not wanted:
         raise ValueError("the graph has no output")
     kept = needed_nodes(ordered, wanted)
@@ -140,20 +140,20 @@ def read_graph(proto: Any, folder: Path | None = None, outputs: Sequence[str] | 
 
 
 def make_node(proto: Any, index: int, opset: int, folder: Path | None = None) -> Node:
-    """The node of an ``onnx.NodeProto``; ValueError if it is of another domain or has a subgraph."""
+    """Return the node of an ``onnx.NodeProto``; raise ValueError if it has a foreign domain or a subgraph."""
     op = _text(proto.op_type, "the operator of a node")
     name = _text(proto.name, "the name of a node") or f"#{index}"
     inputs = tuple(_text(one, "an input of a node") for one in proto.input)
     outputs = tuple(_text(one, "an output of a node") for one in proto.output)
     node = Node(name, op, opset, inputs, outputs)
     if proto.domain not in _DOMAINS:
-        raise ValueError(f"{node}: its domain {proto.domain!r} is not supported, only ONNX's own operators are")
+        raise ValueError(f"{node}: its domain {proto.domain!r} is not supported, only ONNX's standard operators are")
     attributes: dict[str, Any] = {}
     for attribute in proto.attribute:
         key = _text(attribute.name, "the name of an attribute")
         what = f"{node}: attribute {key!r}"
         if key in attributes:
-            raise ValueError(f"{what} stands twice")
+            raise ValueError(f"{what} appears twice")
         if attribute.type in _SUBGRAPHS:
             raise ValueError(f"{what} is a graph: operators with subgraphs (Loop, If, Scan) are not supported")
         if attribute.type not in _ATTRIBUTES or attribute.ref_attr_name:
@@ -172,7 +172,7 @@ def make_node(proto: Any, index: int, opset: int, folder: Path | None = None) ->
 
 
 def _text(value: Any, what: str) -> str:
-    """A text out of the file. The C++ parser of protobuf lets bytes through that are no UTF-8."""
+    """Return a string of the file, checked: protobuf's C++ parser lets bytes through that are not UTF-8."""
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)
         text.encode()
@@ -184,16 +184,16 @@ def _text(value: Any, what: str) -> str:
 def _opset(proto: Any) -> int:
     versions = {_text(one.domain, "a domain"): one.version for one in proto.opset_import}
     if len(versions) < len(proto.opset_import):
-        raise ValueError("a domain stands twice in opset_import")
+        raise ValueError("opset_import lists a domain twice")
     if {"", "ai.onnx"} <= versions.keys():
-        raise ValueError("opset_import names ONNX's own operators twice")
-    # Other domains may stand in the list without any node that uses them.
+        raise ValueError("opset_import lists ONNX's standard operators twice")
+    # The list may contain other domains although no node uses them.
     opset = versions.get("", versions.get("ai.onnx"))
     if opset is None:
-        raise ValueError("the model does not say which version of ONNX's operators it uses (opset_import)")
+        raise ValueError("opset_import does not give the version of ONNX's operators that the model uses")
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise ValueError(
-            f"the model uses opset {opset}, known are {MIN_OPSET} to {MAX_OPSET}: "
+            f"the model uses opset {opset}, supported are {MIN_OPSET} to {MAX_OPSET}: "
             "convert it with onnx.version_converter.convert_version"
         )
     return int(opset)
@@ -204,7 +204,7 @@ def _input(value: Any) -> GraphInput:
     if not name:
         raise ValueError("an input of the graph has no name")
     if not value.type.HasField("tensor_type"):
-        raise ValueError(f"the input {name!r} is no tensor")
+        raise ValueError(f"the input {name!r} is not a tensor")
     tensor = value.type.tensor_type
     kind = ELEMENT_TYPES.get(tensor.elem_type)
     if kind is None:
@@ -214,7 +214,7 @@ def _input(value: Any) -> GraphInput:
         sizes: list[int | str | None] = []
         for size in tensor.shape.dim:
             if size.HasField("dim_value"):
-                # Some exporters write 0 or -1 for sizes that vary.
+                # Some exporters write 0 or -1 for a variable size.
                 sizes.append(int(size.dim_value) if size.dim_value > 0 else None)
             else:
                 sizes.append(_text(size.dim_param, f"a size of {name!r}") or None)
@@ -223,9 +223,9 @@ def _input(value: Any) -> GraphInput:
 
 
 def _constant(node: Node) -> Array:
-    """The value of an operator Constant."""
+    """Return the value of a Constant node."""
     if len(node.attributes) != 1:
-        raise ValueError(f"{node}: has {len(node.attributes)} attributes, expected one that holds the value")
+        raise ValueError(f"{node}: has {len(node.attributes)} attributes, expected one, which holds the value")
     ((key, value),) = node.attributes.items()
     expected: dict[str, tuple[type, Any]] = {
         "value": (np.ndarray, None),
@@ -239,4 +239,4 @@ def _constant(node: Node) -> Array:
     try:
         return np.asarray(value, expected[key][1])
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{node}: attribute {key!r} holds {type(value).__name__} of another kind") from None
+        raise ValueError(f"{node}: attribute {key!r} holds elements of the wrong type") from None

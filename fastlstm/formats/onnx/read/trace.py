@@ -1,9 +1,9 @@
-"""What a graph does to its data: a walk through it, with descriptions in place of values.
+"""Recognise a chain of layers in a graph by symbolic execution.
 
-The graph is walked with descriptions in place of values: what is known, what is a shape with open sizes, what is zero
-everywhere, and which axes the data have by now. Exporters write a dozen nodes around an LSTM (to make its zero state,
-to turn axes, to drop the axis of directions); none of them leaves more than a relabelled axis. Whatever is not
-understood raises `NoChain`, and the graph is run as it is.
+The nodes run on descriptions instead of values: a known array, a shape with variable sizes, a uniform fill, or the
+data with a label for each axis. Exporters write a dozen nodes around an LSTM (to make its zero state, to transpose
+axes, to drop the axis of directions); in terms of the descriptions these only relabel an axis. An operation that is
+not understood raises `NoChain`; the graph then becomes a single layer, `OnnxGraph`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 
 
 class NoChain(Exception):
-    """The graph is no chain of layers; the message says where it stops being one."""
+    """The graph is not a chain of layers; the message names the first node that breaks the chain."""
 
 
 # ---------------------------------------------------------------------------------------------- descriptions
@@ -35,11 +35,11 @@ class NoChain(Exception):
 
 @dataclass(frozen=True)
 class Size:
-    """The open size of one of the input's first two axes."""
+    """The size of one of the input's first two axes, which may vary."""
 
     axis: str
     known: int | None = None
-    """What the file says that it is."""
+    """The size that the file declares, if it does."""
 
 
 @dataclass(frozen=True)
@@ -51,42 +51,42 @@ class Known:
 
 @dataclass(frozen=True)
 class Sizes:
-    """A vector (or scalar) of integers and `Size` objects; None for a number that depends on them."""
+    """A vector or scalar of integers and `Size` objects; an element computed from a `Size` is None."""
 
     array: Array
 
 
 @dataclass(frozen=True)
 class Fill:
-    """A value that is this number everywhere; its shape is not followed."""
+    """An array whose elements are all this number; its shape is not tracked."""
 
     number: float
 
 
 @dataclass(frozen=True)
-class Marks:
-    """Numbers of the steps, lengths of the cases, or which steps of which cases are valid."""
+class MaskPart:
+    """A value from which a mask is computed, or the mask: step indices, lengths of the cases, or which are valid."""
 
     kind: str
     """``steps``, ``lengths`` or ``valid``."""
     axes: tuple[str, ...]
-    """``time``, ``cases`` and ``1``."""
+    """Labels of its axes: ``time``, ``cases`` or ``1``."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """The data somewhere on their way.
+    """A value computed from the data.
 
-    Axes are named ``a0``, ``a1`` (the first two of the input, one the cases, one the steps), ``f`` (features), ``d``
-    (directions of LSTMs), ``h`` (units of a direction) and ``1``.
+    The labels of its axes are ``a0`` and ``a1`` (the first two axes of the input, one the cases, one the steps), ``f``
+    (features), ``d`` (directions of LSTMs), ``h`` (units of a direction) and ``1`` (size 1).
     """
 
     axes: tuple[str, ...]
     sizes: tuple[Any, ...]
     parts: tuple[tuple[int, int], ...]
-    """For each element of the axis d: the number of the item of the chain that gave it, and the direction."""
+    """For each element of the axis d: the index of the item that computed it, and the direction."""
     final: bool = False
-    """Whether it is the state at the end of an LSTM's way."""
+    """Whether it is the final state of an LSTM."""
     cell: bool = False
 
     def without(self, axis: int) -> Signal:
@@ -97,7 +97,7 @@ class Signal:
 
 @dataclass
 class Item:
-    """A layer to be."""
+    """The description of a layer to build."""
 
     kind: str
     settings: dict[str, Any]
@@ -105,17 +105,17 @@ class Item:
     directions: int = 1
 
 
-# ---------------------------------------------------------------------------------------------- the walk
+# ---------------------------------------------------------------------------------------------- the trace
 
 
 class Trace:
-    """One walk through a graph."""
+    """One symbolic execution of a graph, which collects the items of the chain."""
 
     def __init__(self, graph: Graph, data: str, lengths: str | None, input_size: int | None) -> None:
         self.graph = graph
         self.items: list[Item] = []
         self.time: str | None = None
-        """Which of the input's axes is that of the steps; None before the first LSTM tells."""
+        """The input's time axis, ``a0`` or ``a1``; None until the first LSTM determines it."""
         self.has_lengths = lengths is not None
         self.input_size = input_size
         self.values: dict[str, Any] = {name: Known(value) for name, value in graph.constants.items()}
@@ -123,7 +123,7 @@ class Trace:
         self._folding = Run(0, weights)
         for one in graph.inputs:
             if one.name == lengths:
-                self.values[one.name] = Marks("lengths", ("cases",))
+                self.values[one.name] = MaskPart("lengths", ("cases",))
             elif one.name == data:
                 shape = one.shape or (None, None, None)
                 sizes: list[Any] = [
@@ -137,7 +137,7 @@ class Trace:
 
     def run(self) -> None:
         for node in self.graph.nodes:
-            function = make_forward(node)  # which checks the attributes
+            function = make_forward(node)  # also checks the attributes
             inputs = [self.values.get(name) if name else None for name in node.inputs]
             if all(one is None or isinstance(one, Known) for one in inputs):
                 results = self._folded(node, function, inputs)
@@ -162,14 +162,14 @@ class Trace:
     # ------------------------------------------------------------------------------------ data
 
     def top(self, signal: Any, node: Node | str) -> Signal:
-        """The signal, if it is all that the last item of the chain gives; its features are one axis then."""
+        """Return the signal if it is the complete output of the last item; its features are then one axis."""
         if not isinstance(signal, Signal) or signal.cell:
             raise NoChain(str(node))
         item = len(self.items) - 1
         last = self.items[-1] if self.items else None
         directions = last.directions if last else 1
         if signal.parts != tuple((item, k) for k in range(directions)) or "h" in signal.axes or "d" in signal.axes:
-            raise NoChain(f"{node} reads a part of what is there, or what was there before")
+            raise NoChain(f"{node} reads a part of the last layer's output, or an earlier layer's output")
         if last is not None and last.kind == "lstm":
             steps = not signal.final
             if last.settings.setdefault("return_sequences", steps) != steps:
@@ -177,7 +177,7 @@ class Trace:
         return signal
 
     def add(self, item: Item, signal: Signal, size: int | None = None) -> Signal:
-        """Puts a layer on the chain; the signal behind it."""
+        """Append a layer to the chain; return the signal after it."""
         self.items.append(item)
         sizes = signal.sizes if size is None else (*signal.sizes[:-1], size)
         return Signal(signal.axes, sizes, ((len(self.items) - 1, 0),))
@@ -187,15 +187,15 @@ class Trace:
             raise NoChain(f"{node}: the features are not the last axis")
 
 
-def _complete(walk: Trace, signal: Signal) -> Signal:
-    """Of a signal whose axis d holds one direction of an LSTM that has one: d and h as 1 and f."""
-    if "d" in signal.axes and len(signal.parts) == 1 and walk.items[signal.parts[0][0]].directions == 1:
+def _complete(trace: Trace, signal: Signal) -> Signal:
+    """Relabel d and h as 1 and f if the signal comes from an LSTM that has only one direction."""
+    if "d" in signal.axes and len(signal.parts) == 1 and trace.items[signal.parts[0][0]].directions == 1:
         return replace(signal, axes=tuple({"d": "1", "h": "f"}.get(axis, axis) for axis in signal.axes))
     return signal
 
 
-def _chosen(walk: Trace, signal: Signal, axis: int, index: Sequence[int], keep: bool, node: Node) -> Signal:
-    """The signal with these elements of an axis; without the axis unless it is kept."""
+def _chosen(trace: Trace, signal: Signal, axis: int, index: Sequence[int], keep: bool, node: Node) -> Signal:
+    """Select these elements of an axis; drop the axis unless it is kept."""
     label = signal.axes[axis]
     if label == "1":
         if any(k not in (0, -1) for k in index) or len(index) != 1:
@@ -208,23 +208,23 @@ def _chosen(walk: Trace, signal: Signal, axis: int, index: Sequence[int], keep: 
         signal = replace(signal, parts=tuple(signal.parts[k] for k in index))
         signal = replace(signal, sizes=(*signal.sizes[:axis], len(index), *signal.sizes[axis + 1 :]))
         if keep:
-            return _complete(walk, signal)
+            return _complete(trace, signal)
         only = signal.parts[0]
         axes = signal.axes
-        if walk.items[only[0]].directions == 1:
+        if trace.items[only[0]].directions == 1:
             axes = tuple("f" if one == "h" else one for one in axes)
         return replace(signal, axes=axes).without(axis)
-    if label != walk.time or walk.has_lengths or len(index) != 1:
+    if label != trace.time or trace.has_lengths or len(index) != 1:
         raise NoChain(str(node))
-    return _at_step(walk, signal, axis, index[0], keep, node)
+    return _at_step(trace, signal, axis, index[0], keep, node)
 
 
-def _at_step(walk: Trace, signal: Signal, axis: int, step: int, keep: bool, node: Node) -> Signal:
-    """One step: the last, or the first of a walk backwards."""
+def _at_step(trace: Trace, signal: Signal, axis: int, step: int, keep: bool, node: Node) -> Signal:
+    """Select one step: the last one, or the first one of directions that run backwards."""
     known = signal.sizes[axis].known if isinstance(signal.sizes[axis], Size) else None
     is_last = step == -1 or (known is not None and step == known - 1)
     is_first = step == 0 or (known is not None and step == -known)
-    item = walk.items[signal.parts[0][0]] if signal.parts[0][0] >= 0 else None
+    item = trace.items[signal.parts[0][0]] if signal.parts[0][0] >= 0 else None
     last_of = {(k, direction) for k, direction in signal.parts}
     if item is not None and item.kind == "lstm" and not signal.final and len({k for k, _ in last_of}) == 1:
         reverse = item.settings["reverse"]
@@ -238,15 +238,15 @@ def _at_step(walk: Trace, signal: Signal, axis: int, step: int, keep: bool, node
     pool = getattr(layer_types, "LastStep", None)
     if not is_last or pool is None:
         raise NoChain(str(node))
-    return _pooled(walk, signal, axis, keep, "LastStep", node)
+    return _pooled(trace, signal, axis, keep, "LastStep", node)
 
 
-def _pooled(walk: Trace, signal: Any, axis: int, keep: bool, kind: str, node: Node) -> Signal:
-    signal = walk.top(signal, node)
-    walk.features(signal, node)
-    if signal.axes[axis] != walk.time or walk.has_lengths or not hasattr(layer_types, kind):
+def _pooled(trace: Trace, signal: Any, axis: int, keep: bool, kind: str, node: Node) -> Signal:
+    signal = trace.top(signal, node)
+    trace.features(signal, node)
+    if signal.axes[axis] != trace.time or trace.has_lengths or not hasattr(layer_types, kind):
         raise NoChain(str(node))
-    out = walk.add(Item(kind, {}), signal)
+    out = trace.add(Item(kind, {}), signal)
     if keep:
         return replace(
             out,
@@ -260,7 +260,7 @@ def _pooled(walk: Trace, signal: Any, axis: int, keep: bool, kind: str, node: No
 
 
 def _vector(value: Any, node: Node) -> list[Any]:
-    """A value that holds integers or open sizes, as a list."""
+    """Return a value that holds integers or variable sizes as a list."""
     if isinstance(value, Known) and value.array.dtype.kind in "iu" and value.array.ndim <= 1 and value.array.size <= 64:
         return [int(one) for one in value.array.reshape(-1)]
     if isinstance(value, Sizes):
@@ -268,8 +268,8 @@ def _vector(value: Any, node: Node) -> list[Any]:
     raise NoChain(str(node))
 
 
-def _whole(value: Any, node: Node) -> list[int]:
-    """The same without open sizes."""
+def _fixed_vector(value: Any, node: Node) -> list[int]:
+    """Return a value that holds integers only as a list."""
     numbers = _vector(value, node)
     if not all(isinstance(one, int) for one in numbers):
         raise NoChain(str(node))
@@ -277,6 +277,7 @@ def _whole(value: Any, node: Node) -> list[int]:
 
 
 def _objects(value: Any, node: Node) -> Array:
+    """Return integers or variable sizes as an array of objects, in the value's shape."""
     if isinstance(value, Sizes):
         return value.array
     if isinstance(value, Known) and value.array.dtype.kind in "iu" and value.array.ndim <= 1:
@@ -291,7 +292,7 @@ def _size_vector(numbers: Sequence[Any]) -> Sizes:
     return Sizes(array)
 
 
-def _shape_of(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _shape_of(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if not isinstance(inputs[0], Signal):
         raise NoChain(str(node))
     get = node.attributes.get
@@ -300,11 +301,11 @@ def _shape_of(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
 
 def _known_axes(node: Node, inputs: Sequence[Any]) -> list[int] | None:
     if len(inputs) > 1 and inputs[1] is not None:
-        return _whole(inputs[1], node)
+        return _fixed_vector(inputs[1], node)
     return node.attributes.get("axes")
 
 
-def _cast(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _cast(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     floating = node.attributes.get("to") in (1, 10, 11, 16)
     value = inputs[0]
     if isinstance(value, Signal):
@@ -315,11 +316,11 @@ def _cast(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     return [value]
 
 
-def _identity(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _identity(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     return [inputs[0]]
 
 
-def _dropout(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _dropout(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     ratio = node.attributes.get("ratio", 0.5)
     if len(inputs) > 1 and inputs[1] is not None:
         if not isinstance(inputs[1], Known) or inputs[1].array.size != 1:
@@ -329,32 +330,32 @@ def _dropout(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         raise NoChain(str(node))
     if not isinstance(inputs[0], Signal) or not 0 < ratio < 1:
         return [inputs[0]]
-    return [walk.add(Item("dropout", {"p": ratio}), walk.top(inputs[0], node))]
+    return [trace.add(Item("dropout", {"p": ratio}), trace.top(inputs[0], node))]
 
 
-def _gather(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _gather(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value, index = inputs
     axis = node.attributes.get("axis", 0)
     if isinstance(value, Known) and isinstance(index, Signal):
-        table, signal = value.array, walk.top(index, node)
-        if table.ndim != 2 or table.dtype.kind != "f" or axis % 2 or walk.items or "f" in signal.axes:
+        table, signal = value.array, trace.top(index, node)
+        if table.ndim != 2 or table.dtype.kind != "f" or axis % 2 or trace.items or "f" in signal.axes:
             raise NoChain(str(node))
         item = Item("embedding", {"num_embeddings": table.shape[0], "embedding_dim": table.shape[1]})
         item.weights["weight"] = table
         signal = replace(signal, axes=(*signal.axes, "f"), sizes=(*signal.sizes, table.shape[1]))
-        return [walk.add(item, signal)]
+        return [trace.add(item, signal)]
     if isinstance(value, Fill):
         return [value]
     if isinstance(value, Sizes):
         if not isinstance(index, Known) or index.array.ndim > 1:
             raise NoChain(str(node))
-        entries = [_entry(value.array.reshape(-1), at, node) for at in _whole(index, node)]
+        entries = [_entry(value.array.reshape(-1), at, node) for at in _fixed_vector(index, node)]
         taken = _size_vector(entries)
         return [Sizes(taken.array.reshape(index.array.shape))]
     if not isinstance(value, Signal) or not isinstance(index, Known) or index.array.ndim > 1:
         raise NoChain(str(node))
-    numbers = _whole(index, node)
-    return [_chosen(walk, value, axis_of(axis, len(value.axes)), numbers, index.array.ndim == 1, node)]
+    numbers = _fixed_vector(index, node)
+    return [_chosen(trace, value, axis_of(axis, len(value.axes)), numbers, index.array.ndim == 1, node)]
 
 
 def _entry(array: Array, index: int, node: Node) -> Any:
@@ -363,15 +364,15 @@ def _entry(array: Array, index: int, node: Node) -> Any:
     return array[index]
 
 
-def _slice(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _slice(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if isinstance(inputs[0], Fill):
         return inputs[:1]  # type: ignore[return-value]
     if node.opset < 10:
         starts, ends = node.attributes.get("starts", []), node.attributes.get("ends", [])
         axes, steps = node.attributes.get("axes"), None
     else:
-        starts, ends = (_whole(one, node) for one in inputs[1:3])
-        axes, steps = (_whole(one, node) if one is not None else None for one in [*inputs[3:], None, None][:2])
+        starts, ends = (_fixed_vector(one, node) for one in inputs[1:3])
+        axes, steps = (_fixed_vector(one, node) if one is not None else None for one in [*inputs[3:], None, None][:2])
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or any(step == 0 for step in steps):
@@ -389,19 +390,19 @@ def _slice(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         if isinstance(size, int):
             index = list(range(size))[slice(start, end, step)]
             if index != list(range(size)):
-                value = _chosen(walk, value, axis, index, True, node)
+                value = _chosen(trace, value, axis, index, True, node)
         elif (start, step) == (0, 1) and end >= 2**31 - 1:
             pass
         elif start == -1 and step == 1 and end >= 2**31 - 1:
-            value = _chosen(walk, value, axis, [-1], True, node)
+            value = _chosen(trace, value, axis, [-1], True, node)
         elif (start, end, step) == (0, 1, 1):
-            value = _chosen(walk, value, axis, [0], True, node)
+            value = _chosen(trace, value, axis, [0], True, node)
         else:
             raise NoChain(str(node))
     return [value]
 
 
-def _squeeze(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _squeeze(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value, axes = inputs[0], _known_axes(node, inputs)
     if isinstance(value, Fill):
         return [value]
@@ -420,13 +421,13 @@ def _squeeze(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     return [value]
 
 
-def _unsqueeze(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _unsqueeze(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value, axes = inputs[0], _known_axes(node, inputs)
     if axes is None:
         raise NoChain(str(node))
     if isinstance(value, Fill):
         return [value]
-    if isinstance(value, Marks):
+    if isinstance(value, MaskPart):
         labels = iter(value.axes)
         rank = len(value.axes) + len(axes)
         new = axes_of(axes, rank)
@@ -446,7 +447,7 @@ def _unsqueeze(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     return [value]
 
 
-def _transpose(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _transpose(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value = inputs[0]
     if isinstance(value, Fill):
         return [value]
@@ -458,7 +459,7 @@ def _transpose(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     return [replace(value, axes=tuple(value.axes[k] for k in perm), sizes=tuple(value.sizes[k] for k in perm))]
 
 
-def _concat(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _concat(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     signals = [one for one in inputs if isinstance(one, Signal)]
     if not signals:
         return [Sizes(np.concatenate([np.atleast_1d(_objects(one, node)) for one in inputs]))]
@@ -468,7 +469,7 @@ def _concat(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     axis = axis_of(node.attributes.get("axis", 0), len(first.axes))
     if len({(len(s.axes), s.final, s.cell) for s in signals}) > 1:
         raise NoChain(str(node))
-    if first.axes[axis] in ("1", "d"):  # the states of several layers, one above the other
+    if first.axes[axis] in ("1", "d"):  # the states of several layers, stacked
         labels = {s.axes[:axis] + s.axes[axis + 1 :] for s in signals}
         labels = {tuple("h" if one == "f" else one for one in label) for label in labels}
         if len(labels) > 1 or not first.final or any(s.axes[axis] not in ("1", "d") for s in signals):
@@ -483,11 +484,11 @@ def _concat(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
             sizes=(*first.sizes[:axis], len(parts), *first.sizes[axis + 1 :]),
             parts=parts,
         )
-        return [_complete(walk, joined)]
-    # The directions of one layer, side by side.
+        return [_complete(trace, joined)]
+    # The directions of one layer, concatenated.
     parts = tuple(part for s in signals for part in s.parts)
     item = parts[0][0]
-    whole = item >= 0 and parts == tuple((item, k) for k in range(walk.items[item].directions))
+    whole = item >= 0 and parts == tuple((item, k) for k in range(trace.items[item].directions))
     if not whole or first.axes[axis] != "h" or len({s.axes for s in signals}) > 1 or "d" in first.axes:
         raise NoChain(str(node))
     axes = tuple("f" if label == "h" else label for label in first.axes)
@@ -495,25 +496,25 @@ def _concat(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     return [replace(first, axes=axes, sizes=(*first.sizes[:axis], size, *first.sizes[axis + 1 :]), parts=parts)]
 
 
-def _split(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _split(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value = inputs[0]
     if not isinstance(value, Signal):
         raise NoChain(str(node))
     axis = axis_of(node.attributes.get("axis", 0), len(value.axes))
     sizes = node.attributes.get("split")
     if len(inputs) > 1 and inputs[1] is not None:
-        sizes = _whole(inputs[1], node)
+        sizes = _fixed_vector(inputs[1], node)
     if value.axes[axis] != "d" or (sizes is not None and set(sizes) != {1}) or len(node.outputs) != len(value.parts):
         raise NoChain(str(node))
-    return [_chosen(walk, value, axis, [k], True, node) for k in range(len(value.parts))]
+    return [_chosen(trace, value, axis, [k], True, node) for k in range(len(value.parts))]
 
 
-def _reshape(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _reshape(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value = inputs[0]
     if isinstance(value, Fill):
         return [value]
     if isinstance(value, Sizes):
-        shape = _whole(inputs[1], node)
+        shape = _fixed_vector(inputs[1], node)
         if shape not in ([-1], [value.array.size], []) or (not shape and value.array.size != 1):
             raise NoChain(str(node))
         return [Sizes(value.array.reshape(() if not shape else -1))]
@@ -524,18 +525,18 @@ def _reshape(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         if any(one == 0 and k >= len(value.sizes) for k, one in enumerate(target)):
             raise NoChain(str(node))
         target = [value.sizes[k] if one == 0 else one for k, one in enumerate(target)]
-    return [_regrouped(walk, value, target, node)]
+    return [_regrouped(trace, value, target, node)]
 
 
-def _flatten(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _flatten(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value = inputs[0]
     if not isinstance(value, Signal) or node.attributes.get("axis", 1) != 1 or not isinstance(value.sizes[0], Size):
         raise NoChain(str(node))
-    return [_regrouped(walk, value, [value.sizes[0], -1], node)]
+    return [_regrouped(trace, value, [value.sizes[0], -1], node)]
 
 
-def _regrouped(walk: Trace, signal: Signal, target: list[Any], node: Node) -> Signal:
-    """The signal in another shape, if each new axis is one old one, 1, or the directions with their units."""
+def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> Signal:
+    """Reshape the signal; each new axis must be one old axis, of size 1, or the directions with their units."""
     left = [(label, size) for label, size in zip(signal.axes, signal.sizes, strict=True) if label != "1"]
     axes: list[str] = []
     sizes: list[Any] = []
@@ -571,7 +572,7 @@ def _regrouped(walk: Trace, signal: Signal, target: list[Any], node: Node) -> Si
         elif len(labels) == 1:
             axes.append(labels[0])
             sizes.append(group[0][1])
-        elif labels == ("d", "h") and is_whole(walk, signal):
+        elif labels == ("d", "h") and is_whole(trace, signal):
             axes.append("f")
             sizes.append(group[0][1] * group[1][1])
         else:
@@ -581,13 +582,13 @@ def _regrouped(walk: Trace, signal: Signal, target: list[Any], node: Node) -> Si
     return replace(signal, axes=tuple(axes), sizes=tuple(sizes))
 
 
-def is_whole(walk: Trace, signal: Signal) -> bool:
+def is_whole(trace: Trace, signal: Signal) -> bool:
     item = signal.parts[0][0]
-    return item >= 0 and signal.parts == tuple((item, k) for k in range(walk.items[item].directions))
+    return item >= 0 and signal.parts == tuple((item, k) for k in range(trace.items[item].directions))
 
 
-def _filled(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    """ConstantOfShape and Expand."""
+def _filled(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """Handle ConstantOfShape and Expand."""
     if node.op == "ConstantOfShape":
         value = node.attributes.get("value", np.zeros(1, np.float32))
     elif isinstance(inputs[0], Fill):
@@ -601,33 +602,35 @@ def _filled(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     return [Fill(float(value.flat[0]))]
 
 
-def _range(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    """0, 1, 2 ... for each step."""
+def _range(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """Handle Range: 0, 1, 2, ... are the indices of the steps."""
     start, limit, step = (_vector(one, node) for one in inputs)
-    if start != [0] or step != [1] or not isinstance(limit[0], Size) or limit[0].axis != walk.time:
+    if start != [0] or step != [1] or not isinstance(limit[0], Size) or limit[0].axis != trace.time:
         raise NoChain(str(node))
-    return [Marks("steps", ("time",))]
+    return [MaskPart("steps", ("time",))]
 
 
-def _less(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    """Which steps are valid."""
+def _less(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """Handle Less: step indices less than the lengths make the mask of valid steps."""
     steps, lengths = inputs
-    if not isinstance(steps, Marks) or not isinstance(lengths, Marks) or len(steps.axes) != len(lengths.axes):
+    if not isinstance(steps, MaskPart) or not isinstance(lengths, MaskPart) or len(steps.axes) != len(lengths.axes):
         raise NoChain(str(node))
     pairs = list(zip(steps.axes, lengths.axes, strict=True))
     if (steps.kind, lengths.kind) != ("steps", "lengths") or any("1" not in pair for pair in pairs):
         raise NoChain(str(node))
-    return [Marks("valid", tuple(b if a == "1" else a for a, b in pairs))]
+    return [MaskPart("valid", tuple(b if a == "1" else a for a, b in pairs))]
 
 
-def _where(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    """Zeros beyond the lengths, which a model has there anyway."""
+def _where(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """Handle Where: zeros beyond the lengths, which a model's outputs have anyway."""
     valid, signal, other = inputs
-    if not isinstance(valid, Marks) or valid.kind != "valid" or not isinstance(signal, Signal) or not _is_zero(other):
+    if not isinstance(valid, MaskPart) or valid.kind != "valid" or not isinstance(signal, Signal):
+        raise NoChain(str(node))
+    if not _is_zero(other):
         raise NoChain(str(node))
     if not isinstance(other, Known) or other.array.size != 1 or len(valid.axes) != len(signal.axes):
         raise NoChain(str(node))
-    names = {walk.time: "time", {"a0": "a1", "a1": "a0"}.get(walk.time or "", ""): "cases"}
+    names = {trace.time: "time", {"a0": "a1", "a1": "a0"}.get(trace.time or "", ""): "cases"}
     if any(mark not in ("1", names.get(axis)) for mark, axis in zip(valid.axes, signal.axes, strict=True)):
         raise NoChain(str(node))
     return [signal]
@@ -636,8 +639,8 @@ def _where(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
 # ---------------------------------------------------------------------------------------------- layers
 
 
-def _arithmetic(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    """Add, Sub, Mul, Div: a bias, a scaler; or sizes."""
+def _arithmetic(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """Handle Add, Sub, Mul and Div: a bias, a scaler, or arithmetic on sizes."""
     if any(isinstance(one, Sizes) for one in inputs):
         a, b = (_objects(one, node) for one in inputs)
         if a.size != 1 or b.size != 1:
@@ -648,53 +651,53 @@ def _arithmetic(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
             result = {"Add": x + y, "Sub": x - y, "Mul": x * y}[node.op]
         elif node.op == "Mul" and 1 in (x, y):
             result = y if x == 1 else x
-        made = np.empty(np.broadcast_shapes(a.shape, b.shape), object)
-        made.fill(result)
-        return [Sizes(made)]
+        filled = np.empty(np.broadcast_shapes(a.shape, b.shape), object)
+        filled.fill(result)
+        return [Sizes(filled)]
     swapped = isinstance(inputs[0], Known)
     value, constant = inputs[::-1] if swapped else inputs
     if not isinstance(constant, Known) or (swapped and node.op in ("Sub", "Div")):
         raise NoChain(str(node))
-    signal = walk.top(value, node)
-    walk.features(signal, node)
+    signal = trace.top(value, node)
+    trace.features(signal, node)
     array, size = constant.array, signal.sizes[-1]
     flat = array.reshape(-1)
     if array.dtype.kind != "f" or not isinstance(size, int) or array.shape[-1:] not in ((size,), (1,), ()):
         raise NoChain(str(node))
     if flat.size != (array.shape[-1] if array.ndim else 1) or array.ndim > len(signal.axes):
         raise NoChain(str(node))
-    last = walk.items[-1] if walk.items else None
+    last = trace.items[-1] if trace.items else None
     if node.op == "Add" and last is not None and last.kind == "dense" and not last.settings["bias"]:
         last.settings["bias"] = True
         last.weights["bias"] = np.broadcast_to(flat, size)
         return [signal]
-    return [walk.add(Item("affine", {"op": node.op, "by": flat}), signal)]
+    return [trace.add(Item("affine", {"op": node.op, "by": flat}), signal)]
 
 
-def _dense(walk: Trace, signal: Signal, weight: Array, bias: Array | None) -> Signal:
+def _dense(trace: Trace, signal: Signal, weight: Array, bias: Array | None) -> Signal:
     item = Item("dense", {"output_size": weight.shape[0], "bias": bias is not None}, {"weight": weight})
     if bias is not None:
         item.weights["bias"] = bias
-    return walk.add(item, signal, weight.shape[0])
+    return trace.add(item, signal, weight.shape[0])
 
 
-def _matmul(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _matmul(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value, weight = inputs
     if not isinstance(weight, Known) or weight.array.ndim != 2 or weight.array.dtype.kind != "f":
         raise NoChain(str(node))
-    signal = walk.top(value, node)
-    walk.features(signal, node)
+    signal = trace.top(value, node)
+    trace.features(signal, node)
     if signal.sizes[-1] != weight.array.shape[0] or 0 in weight.array.shape:
         raise NoChain(str(node))
-    return [_dense(walk, signal, weight.array.T, None)]
+    return [_dense(trace, signal, weight.array.T, None)]
 
 
-def _gemm(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _gemm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     get = node.attributes.get
     if not all(isinstance(one, Known) or one is None for one in inputs[1:]) or get("transA", 0):
         raise NoChain(str(node))
-    signal = walk.top(inputs[0], node)
-    walk.features(signal, node)
+    signal = trace.top(inputs[0], node)
+    trace.features(signal, node)
     weight = inputs[1].array if inputs[1] is not None else np.zeros(0)
     if weight.ndim != 2 or weight.dtype.kind != "f" or len(signal.axes) != 2 or not isinstance(signal.sizes[0], Size):
         raise NoChain(str(node))
@@ -707,28 +710,28 @@ def _gemm(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         if given.size not in (1, weight.shape[0]) or given.shape[-1:] not in ((), (1,), (weight.shape[0],)):
             raise NoChain(str(node))
         bias = np.broadcast_to(given.reshape(-1) * given.dtype.type(get("beta", 1.0)), weight.shape[0])
-    return [_dense(walk, signal, weight, bias)]
+    return [_dense(trace, signal, weight, bias)]
 
 
-def _activation(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    signal = walk.top(inputs[0], node)
-    walk.features(signal, node)
+def _activation(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    signal = trace.top(inputs[0], node)
+    trace.features(signal, node)
     if node.op == "Softmax":
         axis = axis_of(node.attributes.get("axis", 1 if node.opset < 13 else -1), len(signal.axes))
         if axis != len(signal.axes) - 1:
             raise NoChain(str(node))
-        return [walk.add(Item("activation", {"kind": "softmax"}), signal)]
+        return [trace.add(Item("activation", {"kind": "softmax"}), signal)]
     function = activation_of(node)
-    return [walk.add(Item("activation", {"kind": function}), signal)]
+    return [trace.add(Item("activation", {"kind": function}), signal)]
 
 
-def _reduce(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _reduce(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value, axes = inputs[0], _known_axes(node, inputs)
     if not isinstance(value, Signal) or axes is None or len(axes) != 1:
         raise NoChain(str(node))
     kind = {"ReduceMean": "MeanPool", "ReduceMax": "MaxPool"}[node.op]
     axis = axis_of(axes[0], len(value.axes))
-    return [_pooled(walk, value, axis, bool(node.attributes.get("keepdims", 1)), kind, node)]
+    return [_pooled(trace, value, axis, bool(node.attributes.get("keepdims", 1)), kind, node)]
 
 
 def _is_zero(value: Any) -> bool:
@@ -737,28 +740,28 @@ def _is_zero(value: Any) -> bool:
     return value is None or (isinstance(value, Fill) and value.number == 0)
 
 
-def _lstm(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+def _lstm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     x, w, r, b, lengths, h0, c0, p = all_inputs(inputs)
     settings = lstm_settings(node)
     weights = [w, r, b, p]
     if not all(one is None or isinstance(one, Known) for one in weights) or None in (w, r):
         raise NoChain(str(node))
     if not _is_zero(h0) or not _is_zero(c0):
-        raise NoChain(f"{node} begins with states that are not zero")
-    if (lengths is not None) != walk.has_lengths or not (lengths is None or lengths == Marks("lengths", ("cases",))):
+        raise NoChain(f"{node} has initial states that are not zero")
+    if (lengths is not None) != trace.has_lengths or lengths not in (None, MaskPart("lengths", ("cases",))):
         raise NoChain(str(node))
-    signal = walk.top(x, node)
+    signal = trace.top(x, node)
     arrays = [None if one is None else one.array for one in weights]
     checked = _checked_weights(arrays, settings.reverse, settings.hidden_size, signal.sizes[-1], node)
     hidden, size = checked
     if len(signal.axes) != 3 or signal.axes[2] != "f" or set(signal.axes[:2]) != {"a0", "a1"}:
         raise NoChain(str(node))
-    if walk.items == [] and walk.input_size is None:
-        walk.input_size = size
+    if trace.items == [] and trace.input_size is None:
+        trace.input_size = size
     cases, steps = (0, 1) if settings.batch_first else (1, 0)
-    if walk.time not in (None, signal.axes[steps]):
-        raise NoChain(f"{node}: cases and steps have changed places")
-    walk.time = signal.axes[steps]
+    if trace.time not in (None, signal.axes[steps]):
+        raise NoChain(f"{node}: the batch and time axes are swapped compared with an earlier LSTM")
+    trace.time = signal.axes[steps]
     directions = len(settings.reverse)
     item = Item("lstm", {"hidden_size": hidden, "reverse": settings.reverse, "bias": b is not None}, {}, directions)
     item.settings["cells"] = settings.cells
@@ -768,8 +771,8 @@ def _lstm(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         of_w, of_r, of_b, of_p = (None if one is None else one[k] for one in arrays)
         assert of_w is not None and of_r is not None
         item.weights.update(_named(kernel_weights(of_w, of_r, of_b, of_p, coupled), "_reverse" if k else ""))
-    walk.items.append(item)
-    parts = tuple((len(walk.items) - 1, k) for k in range(directions))
+    trace.items.append(item)
+    parts = tuple((len(trace.items) - 1, k) for k in range(directions))
     case, step = (signal.axes[cases], signal.sizes[cases]), (signal.axes[steps], signal.sizes[steps])
     d, h = (("d", directions), ("h", hidden)) if directions > 1 else (("1", 1), ("f", hidden))
     full = [case, step, d, h] if settings.batch_first else [step, d, case, h]
@@ -784,7 +787,7 @@ def _lstm(walk: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
 def _checked_weights(
     arrays: Sequence[Array | None], reverse: Sequence[bool], hidden_size: int | None, features: Any, node: Node
 ) -> tuple[int, int]:
-    """Hidden and input size; ValueError if the weights do not fit each other."""
+    """Return the hidden and input size; raise ValueError if the shapes of the weights do not match."""
     w, r = arrays[:2]
     assert w is not None and r is not None
     n = len(reverse)
