@@ -63,7 +63,7 @@ class MaskedSteps(NamedTuple):
 
     def spread(self, y: Array, name: str, buffers: Buffers) -> Array:
         """What goes out: `unpack`, or with repetition; zeros before the first step that counts and in padding."""
-        if not self.repeats_output:
+        if not self.repeats:
             return self.unpack(y, name, buffers)
         out = buffers.get(name, (*self.valid.shape, y.shape[2]), y.dtype)
         out[~self.covered] = 0
@@ -74,7 +74,7 @@ class MaskedSteps(NamedTuple):
 
     def spread_backward(self, dy: Array, name: str, buffers: Buffers) -> Array:
         """The gradient of `spread`: that of a step is the sum over its run."""
-        if not self.repeats_output:
+        if not self.repeats:
             return self.pack(dy, name, buffers)
         out = buffers.get(name, (*self.packed.shape, dy.shape[2]), dy.dtype)
         out[~self.packed] = 0
