@@ -51,8 +51,8 @@ from .training.loop import TrainingDiverged
 
 if _TYPE_CHECKING:
     from . import reference
-    from .formats.keras import from_keras
-    from .formats.onnx import from_onnx
+    from .formats.keras.importer import from_keras
+    from .formats.onnx.read.importer import from_onnx
 
 __all__ = [
     "CTC",
@@ -117,7 +117,11 @@ __all__ = [
 ]
 
 # What few programs ask for is imported when they do: readers of other libraries' files, the specification in NumPy.
-_LAZY = {"from_keras": "formats.keras", "from_onnx": "formats.onnx", "reference": "reference"}
+_LAZY = {
+    "from_keras": "formats.keras.importer",
+    "from_onnx": "formats.onnx.read.importer",
+    "reference": "reference",
+}
 
 
 def __getattr__(name: str) -> object:

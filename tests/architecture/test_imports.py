@@ -29,7 +29,7 @@ def test_late_names_are_there() -> None:
     assert {"from_keras", "from_onnx"} <= set(dir(fl)) and {"from_keras", "from_onnx"} <= set(fl.__all__)
     assert (
         fl.from_onnx.__module__ == "fastlstm.formats.onnx.read.importer"
-        and fl.from_keras.__module__ == "fastlstm.formats.keras"
+        and fl.from_keras.__module__ == "fastlstm.formats.keras.importer"
     )
     with pytest.raises(AttributeError, match="no attribute 'from_caffe'"):
         fl.from_caffe  # noqa: B018

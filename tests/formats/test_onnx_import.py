@@ -15,7 +15,7 @@ from onnx_graphs import LSTMCase, model_of, op  # noqa: E402
 
 import fastlstm as fl  # noqa: E402
 from fastlstm import onnx_backend  # noqa: E402
-from fastlstm.formats.onnx import OnnxGraph  # noqa: E402
+from fastlstm.formats.onnx.graph.layer import OnnxGraph  # noqa: E402
 
 FOLDER = Path(__file__).parent / "data" / "onnx"
 FILES = sorted(FOLDER.glob("*.onnx"))

@@ -16,7 +16,8 @@ from ...runtime.config import resolve_threads
 from .graph.nodes import Graph, GraphInput
 from .graph.operators import OPERATORS, Run
 from .graph.program import Program
-from .read.reader import MAX_OPSET, import_onnx, make_node, read_graph, read_proto
+from .package import import_onnx
+from .read.reader import MAX_OPSET, make_node, read_graph, read_proto
 
 __all__ = ["Backend", "BackendRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
 

@@ -23,7 +23,7 @@ from .graph.layer import OnnxGraph
 from .graph.lstm import ACTIVATION_NAMES, GATES, PEEPHOLES, TAKES_ALPHA, TAKES_BETA
 from .graph.nodes import Node
 from .graph.tensors import ELEMENT_TYPES
-from .read.reader import import_onnx
+from .package import import_onnx
 
 __all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx"]
 

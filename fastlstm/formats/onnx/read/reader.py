@@ -14,8 +14,9 @@ import numpy.typing as npt
 from ...._checks import path as checked_path
 from ..graph.nodes import Graph, GraphInput, Node, in_order, needed_nodes
 from ..graph.tensors import ELEMENT_TYPES, tensor_array
+from ..package import import_onnx
 
-__all__ = ["MAX_OPSET", "MIN_OPSET", "import_onnx", "make_node", "read_graph", "read_proto"]
+__all__ = ["MAX_OPSET", "MIN_OPSET", "make_node", "read_graph", "read_proto"]
 
 Array = npt.NDArray[Any]
 
@@ -26,15 +27,6 @@ _DOMAINS = ("", "ai.onnx")
 # Values of onnx.AttributeProto.AttributeType, and the field that holds the value of each.
 _ATTRIBUTES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
 _SUBGRAPHS = (5, 10)
-
-
-def import_onnx() -> Any:
-    """Return the package onnx, or raise an ImportError that names the extra to install."""
-    try:
-        import onnx  # imported here, because only reading and writing ONNX files needs it
-    except ImportError as error:
-        raise ImportError("ONNX files need the package onnx: pip install 'fastlstm[onnx]'") from error
-    return onnx
 
 
 def read_proto(source: Any) -> tuple[Any, Path | None]:

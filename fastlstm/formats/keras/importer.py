@@ -1,0 +1,166 @@
+"""Read models from files that Keras wrote; h5py is needed (``fastlstm[keras]``), Keras is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._checks import as_bool, short_repr
+from ..._checks import path as checked_path
+from ...layers import Activation, Embedding, Layer
+from ...losses import get_loss
+from ...model import Model
+from ..json_object import json_object
+from . import architecture
+from .archive import Source, open_source
+from .bare import described
+from .graph import chain
+from .weights import arrays_of, converted
+
+__all__ = ["from_keras"]
+
+Array = npt.NDArray[Any]
+
+_LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
+
+
+def from_keras(
+    path: str | os.PathLike[str],
+    *,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    logits: bool = False,
+    dtype: npt.DTypeLike | None = None,
+    seed: int = 0,
+) -> Model:
+    """Return a model with the layers and weights of a file that Keras 2 or 3 wrote.
+
+    Neither Keras nor TensorFlow is needed, only h5py (``pip install 'fastlstm[keras]'``). No code in the file is run.
+
+    Parameters
+    ----------
+    path : path
+        - ``.keras``, written by ``model.save("model.keras")``;
+        - ``.h5``, written by ``model.save("model.h5")``;
+        - ``.weights.h5``, written by ``model.save_weights("model.weights.h5")``. Such a file does not describe the
+          layers. Without `config` they are inferred from the names and sizes of the weights, if these fit in only one
+          order. Everything else gets Keras's defaults (activations, masks, whether an LSTM goes backwards, how a
+          Bidirectional merges); the last LSTM returns its last step.
+    config : str, path or mapping, optional
+        The description of the model, if `path` has only the weights: the result of ``model.to_json()`` as a string, as
+        the path of a file with it, or parsed.
+    logits : bool, default False
+        Drop the softmax or sigmoid at the end of the model, as ``fit`` with the loss ``"cross_entropy"`` or
+        ``"binary_cross_entropy"`` requires: `Model.predict` then returns scores, and `Model.predict_proba` returns what
+        Keras's ``predict`` returns.
+    dtype : {"float32", "float64"}, optional
+        Floating-point type of the model. By default float64 if any weight is, else float32.
+    seed : int, default 0
+        The model's seed, for dropout and further training.
+
+    Returns
+    -------
+    Model
+        A built model with copies of the weights, all of them trainable. Its outputs equal those of Keras's ``predict``
+        except for rounding.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or not a Keras file, its weights do not fit the description, or the model has a layer or
+        an option that has no counterpart here. The message names it.
+    ImportError
+        If h5py is missing.
+    OSError
+        If the file cannot be read.
+
+    Notes
+    -----
+    Supported are Sequential models, and Functional models that are a chain of layers. The supported layers are
+    InputLayer, LSTM, Bidirectional(LSTM), Dense, TimeDistributed(Dense), Embedding, Masking, Activation, ReLU,
+    LeakyReLU, ELU, ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity,
+    ActivityRegularization, and Flatten where it changes nothing. See docs/keras.md for their options.
+
+    ``stateful=True`` is not kept: every series begins with a state of zeros; use `Model.stream` or the ``state`` of
+    `Model.forward` to continue from another state. Not kept either are initializers, regularizers, constraints, which
+    layers were not trainable, and the optimizer.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> model = fl.from_keras("model.keras")  # doctest: +SKIP
+    >>> model.predict(X)  # doctest: +SKIP
+    """
+    name, logits = checked_path(path), as_bool("logits", logits)
+    text = _described_by(config)
+    try:
+        return _model(open_source(name), text, logits, dtype, seed)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the description that the caller passes, parsed."""
+    if config is None or isinstance(config, Mapping):
+        return config
+    if isinstance(config, str) and config.lstrip().startswith("{"):
+        return json_object(config, "config")
+    if isinstance(config, (str, os.PathLike)):
+        name = checked_path(config)
+        with open(name, "rb") as file:
+            return json_object(file.read(), f"config {name!r}")
+    raise TypeError(
+        f"config must be the result of model.to_json() or the path of a file with it, got {short_repr(config)}"
+    )
+
+
+def _model(
+    source: Source, config: Mapping[str, Any] | None, logits: bool, dtype: npt.DTypeLike | None, seed: int
+) -> Model:
+    version = source.version
+    layers: Sequence[Mapping[str, Any]]
+    if source.config is not None:
+        if config is not None:
+            raise ValueError("the file itself describes its model: omit config")
+        layers = chain(source.config)
+    elif config is not None:
+        layers = chain(config)
+        if version is None:  # Keras 2 writes its version to the JSON, Keras 3 does not
+            version = 2 if str(config.get("keras_version", "3")).startswith("2") else 3
+    else:
+        layers = described(source.weights, source.root)
+    parts = architecture.parts(layers, version)
+    parameters: dict[str, Array] = {}
+    features: int | None = None
+    input_size: int | None = None
+    stack: list[Layer] = []
+    for part, sets in zip(parts, arrays_of(source.weights, source.root, parts), strict=True):
+        own, out_features = converted(part, sets, features)
+        parameters.update({f"{len(stack)}.{name}": array for name, array in own.items()})
+        if input_size is None and part.paths:
+            input_size = sets[0][part.weights[0]].shape[0]
+        features = out_features
+        stack += part.layers
+    if not parameters:
+        raise ValueError("the model has no layer with weights")
+    loss = None
+    if logits:
+        last = stack.pop()
+        if not isinstance(last, Activation) or last.kind not in _LOSSES:
+            raise ValueError(
+                f"logits=True needs a model that ends with a softmax or a sigmoid, got {last!r} at its end"
+            )
+        loss = get_loss(_LOSSES[last.kind])
+    tokens = isinstance(stack[0], Embedding)
+    dtype = np.result_type(np.float32, *parameters.values()) if dtype is None else dtype
+    model = Model(stack, input_size=None if tokens else input_size, dtype=dtype, seed=seed)
+    model.loss = loss
+    with np.errstate(over="ignore"):
+        model.load_state_dict(parameters)
+    for name, value in model.parameters().items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} holds numbers out of the range of {model.dtype.name}: omit dtype")
+    return model
