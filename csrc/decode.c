@@ -17,7 +17,7 @@
 
 typedef struct {
     int32_t parent, label, first_child, sibling;
-    int32_t place; /* in the beam, or -1 */
+    int32_t beam_index; /* in the beam, or -1 */
 } node;
 
 typedef struct {
@@ -28,8 +28,8 @@ typedef struct {
 
 static double log_add(double a, double b)
 {
-    const double most = a > b ? a : b, least = a > b ? b : a;
-    return least == -INFINITY ? most : most + log1p(exp(least - most));
+    const double larger = a > b ? a : b, smaller = a > b ? b : a;
+    return smaller == -INFINITY ? larger : larger + log1p(exp(smaller - larger));
 }
 
 static size_t nodes_of(ptrdiff_t time, ptrdiff_t beam_width)
@@ -76,10 +76,10 @@ ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *lo
             beam stay = {now[k].node, -1, -1, now[k].total + log_p[blank], -INFINITY, 0};
             if (n->label >= 0) {
                 stay.last = now[k].last + log_p[n->label];
-                const ptrdiff_t parent = nodes[n->parent].place;
+                const ptrdiff_t parent = nodes[n->parent].beam_index;
                 if (parent >= 0) {
-                    const int again = nodes[n->parent].label == n->label;
-                    stay.last = log_add(stay.last, (again ? now[parent].blank : now[parent].total) + log_p[n->label]);
+                    const int repeats = nodes[n->parent].label == n->label;
+                    stay.last = log_add(stay.last, (repeats ? now[parent].blank : now[parent].total) + log_p[n->label]);
                 }
             }
             stay.total = log_add(stay.blank, stay.last);
@@ -92,21 +92,21 @@ ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *lo
             for (ptrdiff_t c = 0; c < classes; ++c) {
                 const int32_t child = child_of[c];
                 child_of[c] = -1;
-                if (c == blank || (child >= 0 && nodes[child].place >= 0))
+                if (c == blank || (child >= 0 && nodes[child].beam_index >= 0))
                     continue;
                 const double grown = (c == last ? now[k].blank : now[k].total) + log_p[c];
                 kept = insert(next, kept, beam_width, (beam){child, parent, (int32_t)c, -INFINITY, grown, grown});
             }
         }
         for (ptrdiff_t k = 0; k < count; ++k)
-            nodes[now[k].node].place = -1;
+            nodes[now[k].node].beam_index = -1;
         for (ptrdiff_t k = 0; k < kept; ++k) {
             if (next[k].node < 0) {
                 node *parent = &nodes[next[k].parent];
                 nodes[n_nodes] = (node){next[k].parent, next[k].label, -1, parent->first_child, -1};
                 next[k].node = parent->first_child = n_nodes++;
             }
-            nodes[next[k].node].place = (int32_t)k;
+            nodes[next[k].node].beam_index = (int32_t)k;
         }
         beam *other = now;
         now = next;

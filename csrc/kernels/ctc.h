@@ -47,14 +47,14 @@ static double ctc_log_p(real z, const double norm[2])
 
 static double ctc_sum(double a, double b, double c)
 {
-    const double most = a > b ? (a > c ? a : c) : (b > c ? b : c);
+    const double largest = a > b ? (a > c ? a : c) : (b > c ? b : c);
     double sum = 0;
-    if (most == -INFINITY)
-        return most;
-    sum += a == most ? 1 : a - most > CTC_NEGLIGIBLE ? exp(a - most) : 0;
-    sum += b == most ? 1 : b - most > CTC_NEGLIGIBLE ? exp(b - most) : 0;
-    sum += c == most ? 1 : c - most > CTC_NEGLIGIBLE ? exp(c - most) : 0;
-    return sum == 1 ? most : most + log(sum);
+    if (largest == -INFINITY)
+        return largest;
+    sum += a == largest ? 1 : a - largest > CTC_NEGLIGIBLE ? exp(a - largest) : 0;
+    sum += b == largest ? 1 : b - largest > CTC_NEGLIGIBLE ? exp(b - largest) : 0;
+    sum += c == largest ? 1 : c - largest > CTC_NEGLIGIBLE ? exp(c - largest) : 0;
+    return sum == 1 ? largest : largest + log(sum);
 }
 
 /* The states of one case that can lie on a path at step t of T: [*first, *end). */
@@ -90,11 +90,11 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
                 now[s] = -INFINITY;
                 continue;
             }
-            double come = 0; /* a path begins in either of the first two states */
+            double in = 0; /* a path begins in either of the first two states */
             if (t)
-                come = ctc_sum(before[s], s > 0 ? before[s - 1] : -INFINITY,
+                in = ctc_sum(before[s], s > 0 ? before[s - 1] : -INFINITY,
                                ctc_skips(labels, s) ? before[s - 2] : -INFINITY);
-            now[s] = come + ctc_log_p(z[t * pass->classes + ctc_label(labels, pass->blank, s)], norm[t]);
+            now[s] = in + ctc_log_p(z[t * pass->classes + ctc_label(labels, pass->blank, s)], norm[t]);
         }
     }
     if (!T)
@@ -108,17 +108,17 @@ static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *
                          const double (*norm)[2], const double *alpha, double *beta, double log_total, double weight,
                          real *dz)
 {
-    double *ahead = beta, *now = beta + states; /* ahead: beta of the step behind, with that step's output */
+    double *beta_next = beta, *now = beta + states; /* beta of step t + 1, with the output of that step */
     for (ptrdiff_t t = T - 1; t >= 0; --t, z -= pass->classes, dz -= pass->classes) {
         double blanks = 0;
         for (ptrdiff_t s = 0; s < states; ++s) {
-            double go = s >= states - 2 ? 0 : -INFINITY;
+            double out = s >= states - 2 ? 0 : -INFINITY;
             if (t < T - 1)
-                go = ctc_sum(ahead[s], s + 1 < states ? ahead[s + 1] : -INFINITY,
-                             s + 2 < states && ctc_skips(labels, s + 2) ? ahead[s + 2] : -INFINITY);
+                out = ctc_sum(beta_next[s], s + 1 < states ? beta_next[s + 1] : -INFINITY,
+                             s + 2 < states && ctc_skips(labels, s + 2) ? beta_next[s + 2] : -INFINITY);
             const int64_t label = ctc_label(labels, pass->blank, s);
-            const double share = alpha[t * states + s] + go - log_total;
-            now[s] = go + ctc_log_p(z[label], norm[t]);
+            const double share = alpha[t * states + s] + out - log_total;
+            now[s] = out + ctc_log_p(z[label], norm[t]);
             if (share > 2 * CTC_NEGLIGIBLE) {
                 if (s % 2)
                     dz[label] -= (real)exp(share);
@@ -129,8 +129,8 @@ static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *
         dz[pass->blank] -= (real)blanks;
         for (ptrdiff_t k = 0; k < pass->classes; ++k)
             dz[k] *= (real)weight;
-        double *other = ahead;
-        ahead = now;
+        double *other = beta_next;
+        beta_next = now;
         now = other;
     }
 }
@@ -140,9 +140,9 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     const ctc_context *context = argument;
     const fl_ctc_pass *pass = context->pass;
     const ptrdiff_t classes = pass->classes, time = pass->time;
-    double *own = (double *)pass->workspace + (size_t)thread * context->stride;
-    double (*norm)[2] = (double (*)[2])own; /* of each step: the largest logit, and log sum exp of how far all are below it */
-    double *beta = own + 2 * time, *alpha = beta + 2 * context->states;
+    double *memory = (double *)pass->workspace + (size_t)thread * context->stride;
+    double (*norm)[2] = (double (*)[2])memory; /* of each step: the largest logit, and log sum exp of how far all are below it */
+    double *beta = memory + 2 * time, *alpha = beta + 2 * context->states;
     ptrdiff_t begin, end;
     fl_share(pass->batch, thread, team, &begin, &end);
     for (ptrdiff_t b = begin; b < end; ++b) {
@@ -159,13 +159,13 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
             for (ptrdiff_t t = 0; t < T; ++t) {
                 const real *row = z + t * classes;
                 real *out = dz ? dz + t * classes : NULL;
-                real most = row[0];
+                real largest = row[0];
                 for (ptrdiff_t c = 1; c < classes; ++c)
-                    most = row[c] > most || row[c] != row[c] ? row[c] : most;
-                const real sum = softmax_sum(row, classes, most, out);
+                    largest = row[c] > largest || row[c] != row[c] ? row[c] : largest;
+                const real sum = softmax_sum(row, classes, largest, out);
                 for (ptrdiff_t c = 0; out && c < classes; ++c)
                     out[c] *= 1 / sum;
-                norm[t][0] = (double)most;
+                norm[t][0] = (double)largest;
                 norm[t][1] = log((double)sum);
                 bad |= norm[t][1] != norm[t][1];
             }

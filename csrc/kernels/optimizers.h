@@ -15,9 +15,9 @@
  * from 14,000 elements on: in a training step the vectors lie in the cache of the thread that has just gone back through
  * a small layer, and what another core updates has to come back to be zeroed and packed. (Whole steps of one row, Zen 4,
  * the update on 1 / 2 threads: 25,000 parameters 37 / 49 us, 83,000 109 / 127, 330,000 354 / 301.) */
-#define COST 1.0
+#define ELEMENT_COST 1.0
 
-#define LEAST (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) /* smaller numbers count as 0 */
+#define SMALLEST_NORMAL (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) /* smaller numbers count as 0 */
 
 typedef struct {
     ptrdiff_t n;
@@ -103,7 +103,7 @@ static void adam_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 
 static int update_threads(ptrdiff_t n, int n_threads)
 {
-    return fl_worthwhile_threads(n_threads, COST * (double)n);
+    return fl_worthwhile_threads(n_threads, ELEMENT_COST * (double)n);
 }
 
 static void sgd(ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
@@ -118,7 +118,7 @@ static void rmsprop(ptrdiff_t n, void *p, const void *g, void *v, void *m, doubl
                     double momentum, double weight_decay, int n_threads)
 {
     update_context u = {.n = n, .p = p, .g = g, .m = m, .v = v, .lr = (real)lr, .momentum = (real)momentum,
-                        .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)fmax(eps, LEAST)};
+                        .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)fmax(eps, SMALLEST_NORMAL)};
     fl_parallel(update_threads(n, n_threads), rmsprop_body, &u);
 }
 
@@ -135,7 +135,7 @@ static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double l
         .lr = (real)(lr / correction1),
         .beta1 = (real)beta1,
         .beta2 = (real)beta2,
-        .eps = (real)fmax(eps, LEAST), /* an eps that counts as 0 would make 0 / 0 of a gradient of 0 */
+        .eps = (real)fmax(eps, SMALLEST_NORMAL), /* an eps that counts as 0 would make 0 / 0 of a gradient of 0 */
         .correction = (real)(1 / sqrt(correction2)),
         .weight_decay = (real)(decoupled ? 0 : weight_decay),
         .shrink = (real)(decoupled ? 1 - lr * weight_decay : 1),
@@ -143,7 +143,7 @@ static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double l
     fl_parallel(update_threads(n, n_threads), adam_body, &u);
 }
 
-enum { NORM_PIECES = 64, NORM_LEAST = 1024 }; /* at most so many pieces, of at least so many elements */
+enum { NORM_PIECES = 64, NORM_PIECE_LEAST = 1024 }; /* at most so many pieces, of at least so many elements */
 
 typedef struct {
     ptrdiff_t n, piece;
@@ -193,8 +193,8 @@ static double norm(ptrdiff_t n, const void *array, int n_threads)
 {
     norm_context context = {.n = n, .x = array};
     context.piece = tile_count(n, NORM_PIECES);
-    if (context.piece < NORM_LEAST)
-        context.piece = NORM_LEAST;
+    if (context.piece < NORM_PIECE_LEAST)
+        context.piece = NORM_PIECE_LEAST;
     fl_parallel(update_threads(n, n_threads), norm_body, &context);
     double total = 0;
     for (ptrdiff_t p = 0; p < tile_count(n, context.piece); ++p)
@@ -232,10 +232,10 @@ static void clip_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 static void scale(ptrdiff_t n, void *x, double factor, int n_threads)
 {
     rescale_context job = {n, x, (real)factor};
-    if (factor != 0 && factor < LEAST && factor > -LEAST) { /* which would count as 0: in two steps */
-        job.value = LEAST;
+    if (factor != 0 && factor < SMALLEST_NORMAL && factor > -SMALLEST_NORMAL) { /* which would count as 0: in two steps */
+        job.value = SMALLEST_NORMAL;
         fl_parallel(update_threads(n, n_threads), scale_body, &job);
-        job.value = (real)(factor / (double)LEAST);
+        job.value = (real)(factor / (double)SMALLEST_NORMAL);
     }
     fl_parallel(update_threads(n, n_threads), scale_body, &job);
 }

@@ -20,7 +20,7 @@ typedef struct {
 } pool_context;
 
 /* What stands in `counts`, for each case. */
-enum { POOL_STEPS, POOL_TOTAL, POOL_MOST };
+enum { POOL_STEPS, POOL_TOTAL, POOL_LARGEST };
 
 static ptrdiff_t pool_length(const fl_pool_pass *pass, ptrdiff_t b)
 {
@@ -44,14 +44,14 @@ static void pool_step(const fl_pool_pass *pass, const real *x, double score, ptr
                     index[c] = t;
             }
     } else if (pass->kind == FL_POOL_ATTENTION) {
-        if (first || score > counts[POOL_MOST]) {
-            const double factor = first ? 0 : exp(counts[POOL_MOST] - score);
-            counts[POOL_MOST] = score;
+        if (first || score > counts[POOL_LARGEST]) {
+            const double factor = first ? 0 : exp(counts[POOL_LARGEST] - score);
+            counts[POOL_LARGEST] = score;
             counts[POOL_TOTAL] *= factor;
             for (ptrdiff_t c = 0; c < width; ++c)
                 sums[c] *= factor;
         }
-        const double term = exp(score - counts[POOL_MOST]);
+        const double term = exp(score - counts[POOL_LARGEST]);
         counts[POOL_TOTAL] += term;
         for (ptrdiff_t c = 0; c < width; ++c)
             sums[c] += term * x[c];
@@ -97,7 +97,7 @@ static void pool_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         if (pass->weights)
             for (ptrdiff_t t = 0; t < time; ++t)
                 ((real *)pass->weights)[b * time + t] =
-                    t < length ? (real)(exp((double)scores[t] - counts[POOL_MOST]) / counts[POOL_TOTAL]) : 0;
+                    t < length ? (real)(exp((double)scores[t] - counts[POOL_LARGEST]) / counts[POOL_TOTAL]) : 0;
     }
 }
 
@@ -121,13 +121,13 @@ static void pool_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         if (!job->dx)
             continue;
         real *dx = job->dx + b * time * width;
-        const int dense = pass->kind == FL_POOL_MEAN || pass->kind == FL_POOL_ATTENTION;
-        for (ptrdiff_t t = 0; dense && t < length; ++t) {
+        const int all_steps = pass->kind == FL_POOL_MEAN || pass->kind == FL_POOL_ATTENTION;
+        for (ptrdiff_t t = 0; all_steps && t < length; ++t) {
             const real share = weights ? weights[t] : 1 / (real)length;
             for (ptrdiff_t c = 0; c < width; ++c)
                 dx[t * width + c] = share * dy[c];
         }
-        const ptrdiff_t written = dense ? length : 0;
+        const ptrdiff_t written = all_steps ? length : 0;
         if (written < time)
             memset(dx + written * width, 0, (size_t)((time - written) * width) * sizeof(real));
         if (pass->kind == FL_POOL_LAST && length)

@@ -20,9 +20,9 @@
 #define ROUNDING 12582912.0f          /* 1.5 * 2^23: adding it leaves round(y) in the low bits */
 #define LN2_HIGH 0.693359375f         /* few bits: n * LN2_HIGH is exact */
 #define LN2_LOW (-2.12194440054690583e-4f)
-#define EXP_MOST 89.0f                /* n = 128 and 2^n = infinity, on purpose: 1 / (1 + inf) = 0 */
-#define EXP_LEAST (-88.0f)            /* n = -127 and 2^n = 0 */
-#define TANH_MOST 20.0f               /* 1 - 1 / (h + 1) rounds to 1 */
+#define EXP_MAX 89.0f                /* n = 128 and 2^n = infinity, on purpose: 1 / (1 + inf) = 0 */
+#define EXP_MIN (-88.0f)            /* n = -127 and 2^n = 0 */
+#define TANH_MAX 20.0f               /* 1 - 1 / (h + 1) rounds to 1 */
 static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0.00833338935939f,
                                         0.0416663597472f,   0.166666663697f,   0.500000004443f};
 #else
@@ -31,16 +31,16 @@ static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0
 #define ROUNDING 6755399441055744.0   /* 1.5 * 2^52 */
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
-#define EXP_MOST 710.0
-#define EXP_LEAST (-709.0)
-#define TANH_MOST 40.0
+#define EXP_MAX 710.0
+#define EXP_MIN (-709.0)
+#define TANH_MAX 40.0
 static const real exp_coefficients[] = {
     2.087530592864308851118e-9,   2.510908293027161007918e-8,    2.755740301564458526611e-7,
     2.755724409941159333581e-6,   2.480158717175176407131e-5,    1.984126988621319223356e-4,
     1.38888888889629490039e-3,    8.333333333321605064496e-3,    4.166666666666650725143e-2,
     1.666666666666667659998e-1,   5.00000000000000000858e-1};
 #endif
-#define TANH_FAR (1.0 / 3)            /* of h: tanh = 1/4 */
+#define TANH_SEAM (1.0 / 3)            /* of h: tanh = 1/4 */
 
 /* Gives the two factors of exp(y) 2^power = scale * (1 + m), m = expm1(r). */
 INLINE V exp_parts(V y, int power, V *scale)
@@ -60,7 +60,7 @@ INLINE V exp_parts(V y, int power, V *scale)
 INLINE V v_exp(V y)
 {
     V scale, m;
-    y = v_at_least(v_at_most(y, v_set((real)EXP_MOST)), v_set((real)EXP_LEAST));
+    y = v_at_least(v_at_most(y, v_set((real)EXP_MAX)), v_set((real)EXP_MIN));
     m = exp_parts(y, 0, &scale);
     return scale * (v_set(1) + m); /* not scale + scale * m: scale may be infinity and m negative */
 }
@@ -73,7 +73,7 @@ INLINE V v_abs(V x)
 /* For y <= 0. */
 INLINE V v_expm1(V y)
 {
-    V scale, m = exp_parts(v_at_least(y, v_set((real)EXP_LEAST)), 0, &scale);
+    V scale, m = exp_parts(v_at_least(y, v_set((real)EXP_MIN)), 0, &scale);
     return v_fma(scale, m, scale - v_set(1));
 }
 
@@ -99,8 +99,8 @@ INLINE V v_tanh(V x)
     V one = v_set(1), scale;
     VI sign = v_bits(x) & v_bits(v_set((real)-0.0));
     V magnitude = v_abs(x);
-    V m = exp_parts(v_at_most(magnitude + magnitude, v_set((real)TANH_MOST)), -1, &scale);
+    V m = exp_parts(v_at_most(magnitude + magnitude, v_set((real)TANH_MAX)), -1, &scale);
     V half = v_fma(scale, m, scale - v_set((real)0.5)), rest = one / (half + one);
     V near = v_fma(-half, half * rest, half), far = one - rest;
-    return v_from_bits(v_bits(v_select(half < v_set((real)TANH_FAR), near, far)) | sign);
+    return v_from_bits(v_bits(v_select(half < v_set((real)TANH_SEAM), near, far)) | sign);
 }

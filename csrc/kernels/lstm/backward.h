@@ -64,10 +64,10 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         .h_vectors = plan.by_units ? minimum(COLS, tile_count(work.blocks, plan.n_threads)) : COLS,
     };
     const double weights = 4.0 * (double)work.padded * (double)(work.recurrent + work.input);
-    const int few = fl_worthwhile_threads(pass->n_threads, weights);
+    const int pack_threads = fl_worthwhile_threads(pass->n_threads, weights);
     const int want_weights = out->dweight_ih || out->dweight_hh || out->dbias_ih || out->dbias_hh || out->dweight_hr;
     const ptrdiff_t stride = backward_stride(&work, plan.n_threads);
-    fl_parallel(few, backward_pack, &context);
+    fl_parallel(pack_threads, backward_pack, &context);
     if (want_weights)
         memset(work.gradient, 0, (size_t)(4 * work.padded * (work.recurrent + work.input + 1)) * sizeof(real));
     if (work.cell)
@@ -77,7 +77,7 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         context.first = segment * work.segment;
         if (segment < work.segments - 1) {
             forward_context forward = {.pass = pass, .work = &work, .plan = plan, .begin = context.first, .end = last,
-                                       .keep = context.first, .again = 1};
+                                       .keep = context.first, .recompute = 1};
             lstm_run(&plan, forward_walk, &forward);
         }
         context.begin = context.sum_end = last;
@@ -89,7 +89,7 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         } while (context.begin > context.first);
     }
     if (want_weights)
-        fl_parallel(few, backward_unpack, &context);
+        fl_parallel(pack_threads, backward_unpack, &context);
     if (work.cell)
         cell_unpack(&work, out);
 }

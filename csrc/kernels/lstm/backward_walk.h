@@ -115,7 +115,7 @@ static void backward_cells(const backward_context *job, const lstm_share *share,
 /* Where the gradients of W_ih x stand: those of z, but for layer normalisation. */
 static const real *backward_gates_x(const lstm_work *work)
 {
-    return work->of_cell.gates_x ? work->of_cell.gates_x : work->gates;
+    return work->cell_ws.gates_x ? work->cell_ws.gates_x : work->gates;
 }
 
 /* to[r][0 .. count) = dz[n + r] times one panel of a transposed weight matrix. */
@@ -255,7 +255,7 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
     const lstm_share share = lstm_share_walk(work, by_units, job->h_vectors, number, shares);
     unsigned round = 0;
     if (job->end == work->time)
-        backward_begin(job, share.own_begin, share.own_end);
+        backward_begin(job, share.io_begin, share.io_end);
     if (by_units)
         fl_wait(&job->barrier, &round, team);
     for (ptrdiff_t s = job->end - 1; s >= job->begin; --s) {
@@ -271,7 +271,7 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
                 .cells = work->cells + lstm_cells_at(work, job->first, s) * LANES,
                 .before = work->cells + lstm_cells_at(work, job->first, s - 1) * LANES,
             };
-            cell_draw(job->pass, work, &share, s, end);
+            cell_draw_masks(job->pass, work, &share, s, end);
             cell_backward(&step, &share, end);
         } else {
             backward_cells(job, &share, s, end);
@@ -286,5 +286,5 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
     if (by_units)
         fl_wait(&job->barrier, &round, team);
     if (job->begin == 0)
-        backward_end(job, share.own_begin, share.own_end);
+        backward_end(job, share.io_begin, share.io_end);
 }

@@ -8,7 +8,7 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     V c = v_fma(f, v_load(step->c_before + block * step->c_before_block + row * LANES), i * g);
     V h = o * v_tanh(c);
     v_store(step->c_after + block * step->c_after_block + row * LANES, c);
-    real *to = row < step->next_active ? step->a_next + row * work->lda : work->final + row * work->padded;
+    real *to = row < step->next_active ? step->hx_next + row * work->ldhx : work->final + row * work->padded;
     v_store(to + block * LANES, h);
     if (step->gates) {
         real *gates = step->gates + (block * work->ldn + row) * GATES * LANES;
@@ -23,21 +23,21 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
 INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const int rows)
 {
     const lstm_work *work = step->work;
-    const ptrdiff_t lda = work->lda, k = work->input + work->recurrent;
-    const real *a = step->a + row * lda;
+    const ptrdiff_t ldhx = work->ldhx, k = work->input + work->recurrent;
+    const real *hx = step->hx + row * ldhx;
     V z[ROWS][GATES];
     for (int pass = 0; pass < PASSES; ++pass) {
         const real *w = work->panel + (block * PASSES + pass) * k * COLS * LANES;
         V acc[ROWS][COLS];
         UNROLL
         for (int c = 0; c < COLS; ++c) {
-            const real *base = step->base + row * step->base_row + (block * GATES + pass * COLS + c) * LANES;
+            const real *init = step->init + row * step->init_row + (block * GATES + pass * COLS + c) * LANES;
             UNROLL
             for (int r = 0; r < rows; ++r)
-                acc[r][c] = v_load(base + r * step->base_row);
+                acc[r][c] = v_load(init + r * step->init_row);
         }
-        accumulate(acc, rows, COLS, a + work->recurrent_padded, lda, w, step->inputs);
-        accumulate(acc, rows, COLS, a, lda, w + work->input * COLS * LANES, work->recurrent);
+        accumulate(acc, rows, COLS, hx + work->recurrent_padded, ldhx, w, step->inputs);
+        accumulate(acc, rows, COLS, hx, ldhx, w + work->input * COLS * LANES, work->recurrent);
         UNROLL
         for (int r = 0; r < rows; ++r) {
             UNROLL
@@ -75,16 +75,16 @@ static void forward_pair(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
 {
     const lstm_work *work = step->work;
     const ptrdiff_t panel = (work->input + work->recurrent) * COLS * LANES;
-    const real *a = step->a + row * work->lda, *w = work->panel + block * PASSES * panel;
+    const real *hx = step->hx + row * work->ldhx, *w = work->panel + block * PASSES * panel;
     V acc[2 * PASSES][COLS];
     UNROLL
     for (int n = 0; n < 2 * PASSES; ++n) {
         UNROLL
         for (int c = 0; c < COLS; ++c)
-            acc[n][c] = v_load(step->base + row * step->base_row + (block * GATES + n * COLS + c) * LANES);
+            acc[n][c] = v_load(step->init + row * step->init_row + (block * GATES + n * COLS + c) * LANES);
     }
-    forward_add_pair(acc, a + work->recurrent_padded, w, panel, step->inputs);
-    forward_add_pair(acc, a, w + work->input * COLS * LANES, panel, work->recurrent);
+    forward_add_pair(acc, hx + work->recurrent_padded, w, panel, step->inputs);
+    forward_add_pair(acc, hx, w + work->input * COLS * LANES, panel, work->recurrent);
     V z[2 * GATES];
     UNROLL
     for (int n = 0; n < 2 * PASSES; ++n) {

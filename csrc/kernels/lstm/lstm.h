@@ -51,40 +51,40 @@
  *                                                                 on all makers' processors, and so would be the bits
  *   a walk by units for many rows                                 as fast in quiet, half as fast beside another process
  *
- * Strides between streams that are read together (lda, ldn) avoid multiples of 4096 bytes, which would send them all to
+ * Strides between streams that are read multiple (lda, ldn) avoid multiples of 4096 bytes, which would send them all to
  * the same few sets of the first-level cache.
  */
 enum { GATES = 4, PASSES = GATES / COLS };
 
-/* With up to EARLY_ROWS rows and more than EARLY_INPUTS inputs, these are multiplied for some steps in one go
- * (forward_inputs_early). */
-enum { EARLY_ROWS = 8, EARLY_INPUTS = 4 };
+/* With up to X_SUMS_MAX_ROWS rows and more than X_SUMS_MIN_INPUTS inputs, these are multiplied for some steps in one go
+ * (forward_x_sums). */
+enum { X_SUMS_MAX_ROWS = 8, X_SUMS_MIN_INPUTS = 4 };
 
 /* The memory of cells other than the plain one: lstm_cells.h. */
 typedef struct {
     real *panel_hr, *panel_rh, *peepholes, *gains, *norm_c;                  /* weights */
-    real *variational, *draw_g, *draw_h, *draw_c;                            /* masks */
+    real *mask_variational, *mask_g, *mask_h, *mask_c;                            /* masks */
     real *out, *projected, *sums, *c_new;                                    /* of the present step */
     real *h_read, *gates_x, *scales;                                         /* kept for the backward pass */
     real *dh_new, *dh_kept, *dh_all, *row_sums, *gradient_hr;                /* of the backward pass */
-} cell_work;
+} cell_workspace;
 
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
     ptrdiff_t blocks, padded; /* of hidden units; padded = blocks * LANES */
     ptrdiff_t recurrent, recurrent_blocks, recurrent_padded; /* the same for h, which a projection makes narrower */
-    ptrdiff_t lda, ldn, ldc;
+    ptrdiff_t ldhx, ldn, ldc;
     ptrdiff_t steps;             /* live (row, step) pairs */
     ptrdiff_t group;             /* steps of which the weight gradient is summed at a time: backward_weights */
     ptrdiff_t segment, segments; /* steps of a segment, and how many there are */
-    ptrdiff_t ahead;             /* steps of `early` */
+    ptrdiff_t lookahead;             /* steps of `early` */
     int64_t *order;  /* (batch): sorted row -> row of the batch */
     int64_t *length; /* (batch), of sorted rows */
     int64_t *active; /* (time + 1) */
     int64_t *offset; /* (time + 2) */
-    real *bias, *panel, *transposed, *gradient, *a, *c0, *states, *cells, *gates, *final, *early, *dh, *dc;
+    real *bias, *panel, *transposed, *gradient, *hx, *c0, *states, *cells, *gates, *final, *x_sums, *dh, *dc;
     const fl_lstm_cell *cell; /* NULL: the plain cell, and the following is not used */
-    cell_work of_cell;
+    cell_workspace cell_ws;
 } lstm_work;
 
 /* Sums that a cell's backward pass keeps for each row: the gradients of the peepholes; with layer normalisation, those of
@@ -154,15 +154,15 @@ static void lstm_unpack_state(const lstm_work *work, const real *from, ptrdiff_t
 /* What is the same for all tiles of a step of the forward pass. */
 typedef struct {
     const lstm_work *work;
-    const real *a;             /* (row)(lda) of this step */
-    real *a_next;              /* of the next step: rows below next_active write their h there, the others to final */
+    const real *hx;            /* (row)(lda) of this step */
+    real *hx_next;              /* of the next step: rows below next_active write their h there, the others to final */
     ptrdiff_t next_active;
     const real *c_before;      /* (row)(LANES) in blocks c_before_block apart */
     real *c_after;
     ptrdiff_t c_before_block, c_after_block;
     real *gates;               /* (row)(4)(LANES), or NULL in inference */
-    const real *base;          /* (block)(4)(LANES): what the sums begin with, the bias or the part of x as well */
-    ptrdiff_t base_row;        /* how far apart that of different rows is: 0 for the bias */
+    const real *init;          /* (block)(4)(LANES): what the sums begin with, the bias or the part of x as well */
+    ptrdiff_t init_row;        /* how far apart that of different rows is: 0 for the bias */
     ptrdiff_t inputs;          /* terms of x still to add: all, or none */
     ptrdiff_t pair;            /* the first pair n of the step, where gates are kept */
     real *h_kept;              /* (row)(LANES) in blocks ldc apart: where other cells keep what W_hh multiplies next; or NULL */

@@ -30,7 +30,7 @@ static void lstm_share_rows(const lstm_work *work, ptrdiff_t share, ptrdiff_t sh
  * To measure again: make by_units 0 or 1 below and time one row with small hidden sizes (BARRIER) and three to six rows
  * with large ones (LOAD).
  *
- * Weights that fit the second-level cache together with what else is there (half of it) are read from it by each tile, so
+ * Weights that fit the second-level cache multiple with what else is there (half of it) are read from it by each tile, so
  * that shares may be as low as SHARE_ROWS; larger ones come from the third level for each share and step, and are shared by
  * SHARE_ROWS_FAR rows. */
 #define LOAD 1.2
@@ -54,11 +54,11 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
     if (plan.n_threads > 1 && rows > 0) {
         const double team_units = (double)minimum(plan.n_threads, work->blocks);
         const double team_rows = (double)minimum(plan.n_threads, work->active[0]);
-        const double own_rows = ceil(rows / team_rows);
-        const double of_block = 4.0 * (double)(work->recurrent + (work->early ? 0 : work->input));
-        const double blocks = (double)work->blocks, own_blocks = ceil(blocks / team_units);
-        const double by_rows = of_block * blocks * (LOAD * ceil(own_rows / ROWS) + own_rows);
-        const double by_units = of_block * own_blocks * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
+        const double share_rows = ceil(rows / team_rows);
+        const double of_block = 4.0 * (double)(work->recurrent + (work->x_sums ? 0 : work->input));
+        const double blocks = (double)work->blocks, share_blocks = ceil(blocks / team_units);
+        const double by_rows = of_block * blocks * (LOAD * ceil(share_rows / ROWS) + share_rows);
+        const double by_units = of_block * share_blocks * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
         /* Normalising and projecting need all units of a row. */
         plan.by_units = by_units < GAIN * by_rows && !(work->cell && (work->cell->layer_norm || work->cell->projection));
         plan.n_threads = (int)(plan.by_units ? team_units : team_rows);
@@ -81,28 +81,28 @@ static void lstm_run(const lstm_plan *plan, fl_body walk, void *context)
 
 /* A part of the walk. */
 typedef struct {
-    ptrdiff_t own_begin, own_end;     /* rows whose beginnings and ends (states, x, padding) it handles */
+    ptrdiff_t io_begin, io_end;     /* rows whose beginnings and ends (states, x, padding) it handles */
     ptrdiff_t row_begin, row_end;     /* rows that it computes */
     ptrdiff_t block_begin, block_end; /* unit blocks that it computes */
     ptrdiff_t h_begin, h_end;         /* the same of h */
 } lstm_share;
 
-/* `together`: blocks that must not be torn apart. */
-static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t together, ptrdiff_t number,
+/* `multiple`: blocks that must not be torn apart. */
+static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t multiple, ptrdiff_t number,
                                   ptrdiff_t shares)
 {
     lstm_share share;
-    lstm_share_rows(work, number, shares, &share.own_begin, &share.own_end);
-    share.row_begin = share.own_begin;
-    share.row_end = share.own_end;
+    lstm_share_rows(work, number, shares, &share.io_begin, &share.io_end);
+    share.row_begin = share.io_begin;
+    share.row_end = share.io_end;
     share.block_begin = 0;
     share.block_end = work->blocks;
     if (by_units) {
         share.row_begin = 0;
         share.row_end = work->batch;
-        fl_share(tile_count(work->blocks, together), number, shares, &share.block_begin, &share.block_end);
-        share.block_begin *= together;
-        share.block_end = minimum(share.block_end * together, work->blocks);
+        fl_share(tile_count(work->blocks, multiple), number, shares, &share.block_begin, &share.block_end);
+        share.block_begin *= multiple;
+        share.block_end = minimum(share.block_end * multiple, work->blocks);
     }
     share.h_begin = share.block_begin;
     share.h_end = by_units ? share.block_end : work->recurrent_blocks;

@@ -56,11 +56,11 @@ static void backward_add_h(const backward_context *job, const gradient_tiles *ti
 {
     const lstm_work *work = job->work;
     const ptrdiff_t before = work->offset[job->first];
-    const real *h = work->cell ? work->of_cell.h_read : work->cells;
+    const real *h = work->cell ? work->cell_ws.h_read : work->cells;
     while (n < n_end) {
         while (work->offset[s + 1] - before <= n)
             ++s;
-        const ptrdiff_t ahead = lstm_cells_at(work, job->first, s - 1) - (work->offset[s] - before);
+        const ptrdiff_t h_offset = lstm_cells_at(work, job->first, s - 1) - (work->offset[s] - before);
         ptrdiff_t stop = s + 1;
         while (work->offset[stop] - before < n_end && work->active[stop - 1] == lstm_alive(work, s - 1))
             ++stop;
@@ -72,7 +72,7 @@ static void backward_add_h(const backward_context *job, const gradient_tiles *ti
             backward_h_columns(work, tiles, t % tiles->all, &column, &column_end);
             const ptrdiff_t block = column / LANES;
             backward_add(work, work->gates, t / tiles->all, column, column_end - column,
-                         h + (block * work->ldc + n + ahead) * LANES + column - block * LANES, LANES, n, count);
+                         h + (block * work->ldc + n + h_offset) * LANES + column - block * LANES, LANES, n, count);
         }
         n += count;
     }
@@ -159,10 +159,10 @@ static void backward_unpack(void *context, ptrdiff_t thread, ptrdiff_t team)
     for (ptrdiff_t block = begin; block < end; ++block) {
         const ptrdiff_t rows = minimum(LANES, hidden - block * LANES);
         for (int gate = 0; gate < GATES; ++gate) {
-            const int of_caller = lstm_gate_row(work, gate);
-            const ptrdiff_t row = of_caller * hidden + block * LANES;
+            const int caller_gate = lstm_gate_row(work, gate);
+            const ptrdiff_t row = caller_gate * hidden + block * LANES;
             const real *from = work->gradient + block * (recurrent + input + 1) * width + gate * LANES;
-            if (of_caller < 0)
+            if (caller_gate < 0)
                 continue;
             if (out->dweight_hh)
                 transpose_add(from, width, rows, recurrent, (real *)out->dweight_hh + row * recurrent, recurrent);
