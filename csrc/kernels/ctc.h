@@ -1,17 +1,19 @@
 /* kernels/ctc.h - connectionist temporal classification (Graves, Fernandez, Gomez & Schmidhuber 2006).
  *
- * The labels of a case, with a blank before, between and behind them, are S = 2 L + 1 states; a path begins in one of the
- * first two, ends in one of the last two, and goes at each step to the same state, the next, or, past a blank between two
- * different labels, the one after it. With y[t][k] = log softmax(z[t])[k] and l[s] the label of state s:
+ * The labels of a case, with a blank before, between and after them, are S = 2 L + 1 states. A path begins in one of
+ * the first two and ends in one of the last two. At each step it goes to the same state, to the next, or, skipping a
+ * blank between two different labels, to the one after it. With y[t][k] = log softmax(z[t])[k] and l[s] the label of
+ * state s:
  *
  *   alpha[t][s] = y[t][l[s]] + log sum exp(alpha[t-1][s], alpha[t-1][s-1], alpha[t-1][s-2] where allowed)
  *   beta[t][s]  = log sum exp over the states s' after s of beta[t+1][s'] + y[t+1][l[s']]
  *   loss        = -log sum exp(alpha[T-1][S-1], alpha[T-1][S-2])
  *   dz[t][k]    = w (softmax(z[t])[k] - sum over s with l[s] = k of exp(alpha[t][s] + beta[t][s] + loss))
  *
- * All of it but the softmax is computed in double, in the logarithm: the path that counts in the end may be more than
- * exp(-700) rarer than others at some step. States from which the end, or that from the beginning, cannot be reached are
- * left out, and so are terms below exp(-37) of the largest, which a double does not show.
+ * Everything except the softmax is computed in double, in the logarithm: the path that matters in the end may be more
+ * than exp(-700) less probable than others at some step. States that cannot be reached from the beginning, or from
+ * which the end cannot be reached, are left out, and so are terms below exp(-37) of the largest, which do not change a
+ * double.
  *
  * Cases are shared out over threads; the workspace holds, for each thread, alpha for all steps.
  */
@@ -39,7 +41,7 @@ static size_t ctc_workspace(const fl_ctc_pass *pass)
     return ctc_lay_out(pass).stride * (size_t)pass->n_threads * sizeof(double);
 }
 
-/* log softmax: the largest logit is taken off first, beside which the logarithm may be nothing. */
+/* log softmax. The largest logit is subtracted first, since the logarithm may be negligible next to it. */
 static double ctc_log_p(real z, const double norm[2])
 {
     return ((double)z - norm[0]) - norm[1];
@@ -57,7 +59,7 @@ static double ctc_sum(double a, double b, double c)
     return sum == 1 ? largest : largest + log(sum);
 }
 
-/* The states of one case that can lie on a path at step t of T: [*first, *end). */
+/* Finds the states [*first, *end) of one case that can be on a path at step t of T. */
 static void ctc_range(ptrdiff_t t, ptrdiff_t T, ptrdiff_t states, ptrdiff_t *first, ptrdiff_t *end)
 {
     const ptrdiff_t least = states - 2 * (T - t);
@@ -70,13 +72,13 @@ static int64_t ctc_label(const int64_t *labels, int64_t blank, ptrdiff_t s)
     return s % 2 ? labels[s / 2] : blank;
 }
 
-/* Whether a path may come to state s from s - 2. */
+/* Whether a path may go to state s from s - 2. */
 static int ctc_skips(const int64_t *labels, ptrdiff_t s)
 {
     return s % 2 && s > 2 && labels[s / 2] != labels[s / 2 - 1];
 }
 
-/* Fills alpha, the rows of which take turns if there are only two, and gives -loss. */
+/* Fills alpha, whose rows are used in turn if there are only two, and returns -loss. */
 static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
                         ptrdiff_t rows, const double (*norm)[2], double *alpha)
 {
@@ -103,7 +105,7 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
     return ctc_sum(last[states - 1], states > 1 ? last[states - 2] : -INFINITY, -INFINITY);
 }
 
-/* Takes the shares of the states off the probabilities, which stand in dz, and multiplies by the weight. */
+/* Subtracts the shares of the states from the probabilities, which are in dz, and multiplies by the weight. */
 static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
                          const double (*norm)[2], const double *alpha, double *beta, double log_total, double weight,
                          real *dz)
@@ -141,7 +143,7 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     const fl_ctc_pass *pass = context->pass;
     const ptrdiff_t classes = pass->classes, time = pass->time;
     double *memory = (double *)pass->workspace + (size_t)thread * context->stride;
-    double (*norm)[2] = (double (*)[2])memory; /* of each step: the largest logit, and log sum exp of how far all are below it */
+    double (*norm)[2] = (double (*)[2])memory; /* of each step: the largest logit, and the log sum exp of all minus it */
     double *beta = memory + 2 * time, *alpha = beta + 2 * context->states;
     ptrdiff_t begin, end;
     fl_share(pass->batch, thread, team, &begin, &end);
@@ -155,7 +157,7 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         ptrdiff_t written = 0;
         pass->losses[b] = 0;
         if (weight != 0) {
-            int bad = 0; /* a maximum could lose a NaN: the loss must show it */
+            int bad = 0; /* a maximum could lose a NaN, which the loss must show */
             for (ptrdiff_t t = 0; t < T; ++t) {
                 const real *row = z + t * classes;
                 real *out = dz ? dz + t * classes : NULL;

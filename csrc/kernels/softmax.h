@@ -15,7 +15,7 @@ typedef struct {
     double *losses;
 } softmax_context;
 
-/* Sum of exp(z - m); with `out` the terms are kept there. */
+/* The sum of exp(z - m); with `out` the terms are stored there. */
 static real softmax_sum(const real *z, ptrdiff_t classes, real largest, real *out)
 {
     V sums = v_set(0);
@@ -52,7 +52,7 @@ static void softmax_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         real largest = z[0];
         for (ptrdiff_t c = 1; c < classes; ++c)
             largest = z[c] > largest || z[c] != z[c] ? z[c] : largest; /* a NaN stays: the loss must show it */
-        const real picked = z[label]; /* read before out, which may be the same array, is written */
+        const real picked = z[label]; /* before `out` is written, which may be the same array */
         const real sum = softmax_sum(z, classes, largest, out);
         const real weight = job->weights ? job->weights[n] : 1;
         if (out) {

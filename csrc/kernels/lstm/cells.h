@@ -1,39 +1,40 @@
-/* kernels/lstm_cells.h - all cells but the plain one: their equations, memory and forward step.
+/* kernels/lstm/cells.h - all cells except the plain one: their equations, memory and forward step.
  *
- * With sigma, psi and chi the activations of gates, candidate and output, and only those parts that the cell has, step t is
+ * With sigma, psi and chi the activations of gates, candidate and output, and only the parts that the cell has, step t
+ * is
  *
- *   z   = norm(W_ih x_t) + b_ih + norm(W_hh (h_(t-1) mask)) + b_hh            norm(a) = gain (a - mean) / sqrt(var + eps)
+ *   z   = norm(W_ih x_t) + b_ih + norm(W_hh (h_(t-1) mask)) + b_hh       norm(a) = gain (a - mean) / sqrt(var + eps)
  *   i   = sigma(clip(z_i + p_i c_(t-1)))     f  = sigma(clip(z_f + p_f c_(t-1)))  or  1 - i
  *   g   = psi(clip(z_g)) mask_g              c~ = clip(f c_(t-1) + i g)
  *   o   = sigma(clip(z_o + p_o c~))          m  = o chi(clip(norm(c~)))
  *   h~  = W_hr m
  *   c_t = mask_c c_(t-1) + (1 - mask_c) c~   h_t = mask_h h_(t-1) + (1 - mask_h) h~
  *
- * Projection W_hr: Sak et al. 2014. Peepholes p: Gers & Schmidhuber 2000. f = 1 - i: Greff et al. 2015. norm: Ba et al. 2016,
- * over all gates of a row together. mask_g, for each step: Semeniuta et al. 2016. mask, one for all steps: Gal & Ghahramani
- * 2016. mask_c, mask_h in {0, 1}, in inference their expectation: Krueger et al. 2017. The choice of activations, and clipping
- * of what they read: ONNX operator LSTM. fastlstm/reference.py is the specification.
+ * Projection W_hr: Sak et al. 2014. Peepholes p: Gers & Schmidhuber 2000. f = 1 - i: Greff et al. 2015. norm: Ba et al.
+ * 2016, over all gates of a row together. mask_g, drawn at each step: Semeniuta et al. 2016. mask, one for all steps:
+ * Gal & Ghahramani 2016. mask_c, mask_h in {0, 1}, in inference their expectation: Krueger et al. 2017. The choice of
+ * activations, and the clipping of their arguments: ONNX operator LSTM. The specification is the Python package's
+ * reference.
  *
- * These cells walk as the plain one does; after its sums a tile comes here. Normalising needs all gates of a row before any of
- * them, and projecting all units: such cells are walked by rows only. What differs in memory:
+ * These cells walk as the plain one does; after its sums a tile comes here. Normalising needs all gates of a row before
+ * any of them, and projecting needs all units: such cells are walked by rows only. The memory differs in this:
  *
- *   gates      keep z before the peepholes, not the gates: the backward pass computes these again (four activations in
- *              thousand multiply-adds), and with them what clipping and the choice of activations ask for. With
- *              normalisation they keep (W_hh h - mean) / sqrt(...) and `gates_x` that of W_ih x; `scales` (2)(ldn) 1 / sqrt(...)
- *   h_read     (block)(ldc)(LANES)       h mask, that W_hh multiplies; as `cells`. h itself cannot be computed from c again
- *   final      (batch)(recurrent_padded) h of the present step, before the mask
+ *   gates      hold z before the peepholes, not the gates: the backward pass recomputes these (four activations per
+ *              thousand multiply-adds), and with them what clipping and the choice of activations need. With
+ *              normalisation they hold (W_hh h - mean) / sqrt(...), and `gates_x` holds that of W_ih x; `scales` (2)(ldn)
+ *              holds 1 / sqrt(...)
+ *   h_read     (block)(ldc)(LANES)       h mask, which W_hh multiplies; as `cells`. h cannot be recomputed from c here
+ *   final      (batch)(recurrent_padded) h of the current step, before the mask
  *   panel_hr   (panel)(hidden)(COLS)(LANES)   W_hr', for h~; panel_rh (panel)(recurrent)(COLS)(LANES)  W_hr, for dm
  *   peepholes  (3)(padded)   gains (2: h, x)(block)(4)(LANES)   norm_c (2: gain, bias)(padded)
- *   variational (batch)(recurrent_padded)     the mask; mask_g, mask_h, mask_c (batch)(padded): of the present step
+ *   mask_variational (batch)(recurrent_padded)  the mask; mask_g, mask_h, mask_c (batch)(padded): of the current step
  *   out        (batch)(padded)                m, before the projection; or o, before the normalised c is known
  *   projected  (batch)(recurrent_padded)      h~
- *   sums       (2: h, x)(batch)(block)(4)(LANES)   W_hh h and W_ih x of the present step; in the backward pass dz
- *   c_new      (batch)(padded)                c~ of the present step
- *
- * A mask's element is the word n % 4 of Philox4x32-10 at counter n / 4, n = (time * batch + row of the batch) * width + unit,
- * with `width` the units rounded up to 4 and a stream for each kind of mask: no state, the same for every thread count.
+ *   sums       (2: h, x)(batch)(block)(4)(LANES)   W_hh h and W_ih x of the current step; in the backward pass dz
+ *   c_new      (batch)(padded)                c~ of the current step
  */
-/* From h, the initial one of a row, in `final` or `a`: draws the row's mask and puts both forms of h in their places. */
+/* h, in `final` or `hx`, is the initial state of a row: draws the row's mask, and stores h before and after the
+ * mask. */
 static void cell_begin(const lstm_work *work, ptrdiff_t row, real *h)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -52,7 +53,8 @@ static void cell_begin(const lstm_work *work, ptrdiff_t row, real *h)
     }
 }
 
-/* Packs the weights that only these cells have. Small beside those of the gates, but for W_hr: a quarter of W_hh. */
+/* Packs the weights that only these cells have. They are small compared with those of the gates, except W_hr, which is
+ * a quarter of W_hh. */
 static void cell_pack(const lstm_work *work)
 {
     const fl_lstm_cell *cell = work->cell;
@@ -98,13 +100,13 @@ INLINE V cell_clip(V x, double limit)
     return v_at_least(v_at_most(x, v_set((real)limit)), v_set((real)-limit));
 }
 
-/* The first lanes that are units, of a block. */
+/* The first lanes of a block, those that hold units. */
 INLINE VI cell_units(ptrdiff_t units, ptrdiff_t block)
 {
     return v_first(minimum(LANES, units - block * LANES));
 }
 
-/* `kept` of the old value, the rest of the new one. */
+/* `kept` is the share of the old value, and 1 - `kept` that of the new one. */
 INLINE V cell_zone(V kept, V before, V new)
 {
     return v_fma(kept, before, (v_set(1) - kept) * new);
@@ -112,8 +114,8 @@ INLINE V cell_zone(V kept, V before, V new)
 
 typedef struct {
     V z_i, z_f, z_g, z_o; /* with peepholes, before clipping */
-    V i, f, g, o;         /* g before its draw */
-    V g_in, c_unclipped, c;      /* g with it; c~ before and after clipping */
+    V i, f, g, o;         /* g before its mask */
+    V g_in, c_unclipped, c;      /* g after it; c~ before and after clipping */
 } cell_values;
 
 /* p_i, p_f or p_o (0, 1, 2) of a block. */
@@ -122,7 +124,8 @@ INLINE V cell_peephole(const lstm_work *work, int which, ptrdiff_t block)
     return v_load(work->cell_ws.peepholes + which * work->padded + block * LANES);
 }
 
-/* From the net inputs of a block of a row. The lanes behind the last unit stay 0 in c: sigma and psi need not be 0 at 0. */
+/* The gates and c~ of a block of a row, from its net inputs. The lanes after the last unit stay 0 in c, although sigma
+ * and psi may not be 0 at 0. */
 INLINE cell_values cell_gates(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const V z[GATES], V c_before)
 {
     const fl_lstm_cell *cell = work->cell;
@@ -149,13 +152,13 @@ INLINE cell_values cell_gates(const lstm_work *work, ptrdiff_t block, ptrdiff_t 
     return v;
 }
 
-/* Shares of the state before that stay. */
+/* The share of the previous state that is kept. */
 INLINE V cell_kept(const real *draw, double p, ptrdiff_t at)
 {
     return draw ? v_load(draw + at) : v_set((real)p);
 }
 
-/* h_t of a block from h~. */
+/* Computes h_t of a block from h~ and stores it. */
 static void cell_emit(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V h)
 {
     const lstm_work *work = step->work;
@@ -171,7 +174,7 @@ static void cell_emit(const forward_step *step, ptrdiff_t block, ptrdiff_t row, 
         v_store(step->h_kept + (block * work->ldc + row) * LANES, read);
 }
 
-/* c_t of a block from c~. */
+/* Computes c_t of a block from c~ and stores it. */
 INLINE void cell_state(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V c_before, V c)
 {
     const lstm_work *work = step->work;
@@ -180,7 +183,7 @@ INLINE void cell_state(const forward_step *step, ptrdiff_t block, ptrdiff_t row,
     v_store(step->c_after + block * step->c_after_block + row * LANES, c);
 }
 
-/* The cell of one row and block, from the net inputs of its gates; not with layer normalisation. */
+/* Computes the cell of one row and block from the net inputs of its gates; not with layer normalisation. */
 static void cell_forward(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const V z[GATES])
 {
     const lstm_work *work = step->work;
@@ -199,7 +202,7 @@ static void cell_forward(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         cell_emit(step, block, row, m);
 }
 
-/* h~ = W_hr m of some rows, and h_t. */
+/* Computes h~ = W_hr m of some rows, and h_t. */
 static void projection_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
 {
     const lstm_work *work = step->work;

@@ -1,4 +1,4 @@
-/* kernels/lstm_cells_backward.h - the backward step of the cells of lstm_cells.h.
+/* kernels/lstm/cells_backward.h - the backward step of the cells of cells.h.
  *
  * With dh = dL/dh_t and dc = dL/dc_t, and slope the derivative of an activation, 0 where its argument was clipped:
  *
@@ -8,17 +8,18 @@
  *   dc_(t-1) = dc~ f + mask_c dc + p_i dz_i + p_f dz_f
  *   dh_(t-1) = mask (W_hh' dz) + mask_h dh
  *
- * with coupled gates dz_i = (dc~ g - dc~ c_(t-1)) slope_i and dz_f = 0. Through norm(a) = gain n + bias, n = (a - mean) scale:
+ * with coupled gates dz_i = (dc~ g - dc~ c_(t-1)) slope_i and dz_f = 0. Through norm(a) = gain n + bias, n = (a - mean)
+ * scale:
  *
  *   dn = gain d      da = (dn - mean(dn) - n mean(dn n)) scale      dgain = sum d n      dbias = sum d
  *
- * What is summed over rows and steps without a matrix product (the gradients of peepholes, gains and their biases) is summed
- * for each row on its own, `row_sums` (kind)(block)(batch)(LANES), then over the rows in their order: no two threads add to
- * one number, and the order depends on the shape alone. m takes the place of c_t, and dh~ stands in `dh_all`
- * (block)(ldn)(LANES), for the gradient of W_hr.
+ * Sums over rows and steps that are no matrix product (the gradients of peepholes, gains and their biases) are taken
+ * for each row separately, `row_sums` (kind)(block)(batch)(LANES), then over the rows in their order: no two threads
+ * add to one number, and the order depends on the shape alone. For the gradient of W_hr, m overwrites c_t, and `dh_all`
+ * (block)(ldn)(LANES) holds dh~.
  */
 
-/* d where x was not clipped. */
+/* d, or 0 where x was clipped. */
 INLINE V cell_through(V d, V x, double limit)
 {
     const V most = v_set((real)limit);
@@ -33,14 +34,14 @@ INLINE V cell_slope(const fl_function *function, V d, V x, V y, double limit)
     return cell_through(d * slope, x, limit);
 }
 
-/* Adds to one of a row's sums. */
+/* Adds a b to one of a row's sums. */
 INLINE void cell_add(const lstm_work *work, int kind, ptrdiff_t block, ptrdiff_t row, V a, V b)
 {
     real *at = work->cell_ws.row_sums + ((kind * work->blocks + block) * work->batch + row) * LANES;
     v_store(at, v_fma(a, b, v_load(at)));
 }
 
-/* From the gradients of c~ by way of the output, and of o: those of z, and dc moves one step back. */
+/* Computes the gradients of z from d_o, that of o, and d_c, that of c~ by way of the output; dc moves one step back. */
 INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const cell_values *v, V c_before, V d_c,
                            V d_o, V dz[GATES])
 {
@@ -86,7 +87,7 @@ INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row
     v_store(dc_at, v_from_bits(v_bits(before) & units));
 }
 
-/* dh becomes dh~ for some rows and the share's units; with a projection it stands in dh_new then, and dm in `out`. */
+/* Turns dh into dh~ for some rows and the share's units. With a projection, dh~ is then in dh_new, and dm in `out`. */
 static void cell_backward_h(const backward_step *step, const lstm_share *share, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
@@ -130,8 +131,8 @@ static void cell_backward_h(const backward_step *step, const lstm_share *share, 
     }
 }
 
-/* A row's gradients through the normalised sums: dz, which stands in `sums`, gives those of W_hh h and W_ih x, in the places
- * of what the forward pass kept. */
+/* Takes a row's gradients back through the normalised sums: from dz, in `sums`, to the gradients of W_hh h and W_ih x,
+ * which overwrite what the forward pass kept. */
 static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
 {
     const lstm_work *work = step->work;
@@ -165,7 +166,8 @@ static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
     }
 }
 
-/* One row of a step with layer normalisation. The gates are computed twice: before the normalised c~ is known, and after. */
+/* Computes one row of a step with layer normalisation. The gates are computed twice: before the normalised c~ is known,
+ * and after. */
 static void norm_backward_row(const backward_step *step, ptrdiff_t row, const real *dm)
 {
     const lstm_work *work = step->work;
@@ -219,7 +221,7 @@ static void norm_backward_row(const backward_step *step, ptrdiff_t row, const re
     norm_backward_sums(step, row);
 }
 
-/* What the plain cell's backward_cells does: dh and the kept gates of some rows become the gradients of z. */
+/* Turns dh and the kept gates of some rows into the gradients of z, as backward_cells does for the plain cell. */
 static void cell_backward(const backward_step *step, const lstm_share *share, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
@@ -250,7 +252,7 @@ static void cell_backward(const backward_step *step, const lstm_share *share, pt
         }
 }
 
-/* dh_(t-1) of some rows and the share's units, from W_hh' dz, which stands in dh. */
+/* Computes dh_(t-1) of some rows and the share's units from W_hh' dz, which is in dh. */
 static void cell_backward_read(const lstm_work *work, const lstm_share *share, ptrdiff_t end)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -266,7 +268,7 @@ static void cell_backward_read(const lstm_work *work, const lstm_share *share, p
         }
 }
 
-/* Before the first step: W_hr as the backward pass reads it, and no sums. */
+/* Prepares the backward pass: packs W_hr as it is read, and sets the sums to 0. */
 static void cell_backward_begin(const lstm_work *work)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -283,7 +285,8 @@ static void cell_backward_begin(const lstm_work *work)
                                         minimum(LANES, hidden - block * LANES)));
 }
 
-/* Adds the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is where n = 0 stands in `cells`. */
+/* Adds the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is the index in `cells` of n
+ * = 0. */
 static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, ptrdiff_t block_end, ptrdiff_t at, ptrdiff_t n,
                                 ptrdiff_t n_end)
 {
@@ -306,7 +309,7 @@ static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, pt
         }
 }
 
-/* Adds a row sum over all rows, of one kind, to the caller's array (hidden). */
+/* Adds the row sums of one kind, over all rows, to the caller's array (hidden). */
 static void cell_unpack_sum(const lstm_work *work, int kind, void *array)
 {
     if (!array)
@@ -322,7 +325,7 @@ static void cell_unpack_sum(const lstm_work *work, int kind, void *array)
     }
 }
 
-/* Adds the gradients of the cell's own weights to the caller's arrays, and with layer normalisation those of the biases. */
+/* Adds the gradients of the cell's weights to the caller's arrays, and with layer normalisation those of the biases. */
 static void cell_unpack(const lstm_work *work, const fl_lstm_gradients *out)
 {
     const fl_lstm_cell *cell = work->cell;

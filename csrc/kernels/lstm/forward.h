@@ -1,10 +1,9 @@
-/* kernels/lstm_forward.h - the forward pass. Equations and layouts: lstm.h.
+/* kernels/lstm/forward.h - the forward pass: packing, and the walk through time. Equations and layouts: lstm.h.
  *
- * A thread walks a share of the rows through all steps, or with few rows some of the units (lstm_make_plan). At each step it
- * takes its unit blocks one after the other (a block's weights then serve all rows from the cache), and for each block tiles
- * of rows: the four gates of LANES units are summed in registers over x_t, then h_(t-1), and the cell is computed right
- * there. Inference stores no gates at all; training stores those of the last segment of time, and with checkpoint_every the
- * backward pass comes here again for each of the others.
+ * A thread walks a share of the rows through all steps or, with few rows, some of the units (plan.h). At each step it
+ * takes its unit blocks one after the other, so that a block's weights serve all rows from the cache, and for each
+ * block it computes tiles of rows (forward_tile.h). Inference stores no gates at all. Training stores those of the last
+ * segment of time, and with checkpoint_every the backward pass comes here to recompute each of the other segments.
  */
 
 typedef struct {
@@ -12,12 +11,12 @@ typedef struct {
     const lstm_work *work;
     lstm_plan plan;
     ptrdiff_t begin, end; /* the steps to walk */
-    ptrdiff_t keep;       /* from this step on gates and cells are kept: the segment of the backward pass begins here */
-    int recompute;            /* the walk over a segment before the last: all results have been handed out before */
+    ptrdiff_t keep;       /* from this step on gates and cells are kept: the segment that the backward pass begins with */
+    int recompute;            /* the walk recomputes a segment before the last one: all results have been written before */
     fl_barrier barrier;
 } forward_context;
 
-/* One thread's share of the packing: unit blocks. */
+/* Packs one thread's share of the unit blocks. */
 static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const fl_lstm_pass *pass = ((forward_context *)context)->pass;
@@ -51,7 +50,7 @@ static real *forward_h(const lstm_work *work, real *hx_next, ptrdiff_t next_acti
     return row < next_active ? hx_next + row * work->ldhx : work->final + row * work->recurrent_padded;
 }
 
-/* Puts the initial state of the rows in place. */
+/* Stores the initial state of the rows. */
 static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t begin, ptrdiff_t end)
 {
     for (ptrdiff_t row = begin; row < end; ++row) {
@@ -67,8 +66,8 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
     }
 }
 
-/* Stores the state before a segment, of the rows and units of the share that go on into it; where the segment is kept, its
- * cells begin with it. */
+/* Stores the state before a segment, for the rows and units of the share that are alive in it. If the segment is kept,
+ * its cells begin with this state. */
 static void forward_store_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s, int kept)
 {
     const ptrdiff_t end = minimum(share->row_end, work->active[s]), segment = s / work->segment;
@@ -90,7 +89,7 @@ static void forward_store_state(const lstm_work *work, const lstm_share *share, 
     }
 }
 
-/* Takes up the state before a segment that is computed again. */
+/* Loads the state before a segment that is recomputed. */
 static void forward_load_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s)
 {
     const ptrdiff_t segment = s / work->segment;
@@ -113,7 +112,7 @@ static void forward_load_state(const lstm_work *work, const lstm_share *share, p
     }
 }
 
-/* Hands out the final state of the rows and clears their padding in y. */
+/* Writes the final state of the rows, and zeros to their padding in y. */
 static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff_t end)
 {
     const fl_lstm_pass *pass = context->pass;
@@ -137,7 +136,7 @@ static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff
     }
 }
 
-/* Puts x of step s beside h in `a`. */
+/* Copies x of step s next to h in `hx`. */
 static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
 {
     real *hx = forward_hx(work, s);
@@ -148,11 +147,14 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
     }
 }
 
-/* Few rows read all weights for few uses each. What x contributes does not wait for the step before, so it is summed for
- * some steps at a time, by tiles whose rows are steps of one row of the batch, and W_ih is read once for ROWS of them. The
- * sums are the same bits: bias and x first, then h. By units, the team shares out tiles rather than blocks, which come out
- * even where 9 blocks do not, and meets once more. (2 threads, inference, ms: 1 row, 100 steps, input 64, hidden 256 .70 ->
- * .62; 256, 256 1.29 -> .81; 2 rows, 320 steps, 144, 36 .46 -> .28; 3 rows, 24 steps, 371, 129 .31 -> .28.) */
+/* Sums the part of bias and x for the next `lookahead` steps.
+ *
+ * Few rows read all weights for few uses each. The part of x does not depend on the step before, so it is summed for
+ * some steps at a time, by tiles whose rows are steps of one row of the batch, and W_ih is read once for ROWS of them.
+ * The sums have the same bits: bias and x first, then h. By units, the team shares out tiles rather than blocks, which
+ * come out even where 9 blocks do not, and meets once more. (2 threads, inference, ms: 1 row, 100 steps, input 64,
+ * hidden 256 .70 -> .62; 256, 256 1.29 -> .81; 2 rows, 320 steps, 144, 36 .46 -> .28; 3 rows, 24 steps, 371, 129 .31 ->
+ * .28.) */
 static void forward_x_sums(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,
                                  ptrdiff_t shares)
 {
@@ -276,7 +278,7 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
         if (work->cell && work->cell->projection)
             projection_forward(&step, share.row_begin, share.row_begin + live);
         if (pass->y && !context->recompute && units > 0) {
-            /* Other cells leave h in `final` always: in `a` it may have gone through a mask. */
+            /* Other cells store h in `final` always, since the h in `hx` may have been multiplied by a mask. */
             const ptrdiff_t in_hx = work->cell ? 0 : step.next_active;
             for (ptrdiff_t row = share.row_begin; row < share.row_begin + live; ++row)
                 memcpy((real *)pass->y + work->order[row] * pass->y_batch +

@@ -1,6 +1,10 @@
-/* kernels/lstm/forward_tile.h - the sums of a tile of rows and one block of units, and the plain cell. */
+/* kernels/lstm/forward_tile.h - a tile of rows and one block of units at one step: its sums, and the plain cell.
+ *
+ * The four gates of LANES units are summed in registers over x_t, then over h_(t-1), and the cell is computed right
+ * there.
+ */
 
-/* The cell of one row and block, from the net inputs of its gates. */
+/* Computes the plain cell of one row and block from the net inputs of its gates. */
 INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V z_i, V z_f, V z_g, V z_o)
 {
     const lstm_work *work = step->work;
@@ -19,7 +23,7 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     }
 }
 
-/* A tile of rows of one block. */
+/* Computes a tile of rows of one block. */
 INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const int rows)
 {
     const lstm_work *work = step->work;
@@ -54,10 +58,11 @@ INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         forward_cell(step, block, row + r, z[r][0], z[r][1], z[r][2], z[r][3]);
 }
 
-/* One row of two blocks: more independent sums, whose latency is what a single row waits for where there are few (1 row,
- * 100 steps, input 32, hidden 128, one thread: AVX2 .57 -> .36 ms; AVX-512 .36 ms with and without, at 90 bytes/ns of the
- * 119 that the second-level cache gives). Tried there in vain: software prefetch 512 to 4096 bytes ahead (0 to +25 %),
- * unrolling k by 4 (within noise); leaving the activations out changes nothing either: they hide behind the weights. */
+/* One row of two blocks: more independent sums, since a single row waits for the latency of its sums where there are
+ * few of them (1 row, 100 steps, input 32, hidden 128, one thread: AVX2 .57 -> .36 ms; AVX-512 .36 ms with and without,
+ * at 90 bytes/ns of the 119 that the second-level cache delivers). Tried there without success: software prefetch 512
+ * to 4096 bytes ahead (0 to +25 %), unrolling k by 4 (within noise). Leaving out the activations changes nothing
+ * either: the weights hide them. */
 INLINE void forward_add_pair(V acc[2 * PASSES][COLS], const real *a, const real *w, ptrdiff_t panel, ptrdiff_t k)
 {
     for (ptrdiff_t p = 0; p < k; ++p) {

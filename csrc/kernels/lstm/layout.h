@@ -1,7 +1,10 @@
-/* kernels/lstm/layout.h - the size and the layout of a pass's workspace, and the order of its rows: lstm.h. */
+/* kernels/lstm/layout.h - the size and layout of a pass's workspace, and the order of its rows. What the arrays hold:
+ * lstm.h, cells.h.
+ */
 
-/* How a pass is cut in time. The weight gradient is summed over groups of whole steps, whose number depends on the shape
- * alone; segments are made of whole groups, so that the sums are the same bits with any checkpoint_every. */
+/* Cuts a pass in time. The weight gradient is summed over groups of whole steps, and the number of steps in a group
+ * depends on the shape alone. Segments consist of whole groups, so that the sums have the same bits with any
+ * checkpoint_every. */
 static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
 {
     work->group = TERMS / (pass->batch > 0 ? pass->batch : 1);
@@ -13,7 +16,8 @@ static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
     work->segments = work->segment > 0 ? (pass->time + work->segment - 1) / work->segment : 1;
 }
 
-/* Lays the work out in pass->workspace (may be NULL) and gives its size. Counts are doubles so that they cannot wrap. */
+/* Lays the arrays out in pass->workspace (may be NULL) and returns the size. Counts are doubles so that they cannot
+ * wrap. */
 static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
 {
     const double batch = (double)pass->batch, time = (double)pass->time, input = (double)pass->input;
@@ -41,7 +45,7 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     const double transposed = padded * GATES * (recurrent_padded + ceil(input / LANES) * LANES);
     const double gradient = padded * GATES * (recurrent + input + 1);
     const int apart = pass->training && work->segments > 1;
-    /* The packed weights come first: their place must not depend on batch and time (fl_lstm_pass.packed). */
+    /* The packed weights come first: their position must not depend on batch and time (fl_lstm_pass.packed). */
     work->bias = take(base, &used, padded * GATES, sizeof(real));
     work->panel = take(base, &used, pass->training && !apart ? transposed : panel, sizeof(real));
     cell_workspace *ws = &work->cell_ws;
@@ -64,7 +68,7 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * recurrent_padded, sizeof(real));
     work->hx = take(base, &used, 2 * batch * ldhx, sizeof(real));
-    /* Full tiles of steps of a row, some 24 (row, step) pairs in all. */
+    /* Full tiles of steps of a row, some 24 (row, step) pairs in total. */
     const int sums_x = pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm;
     work->lookahead = sums_x ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
     work->x_sums = take(base, &used, (double)work->lookahead * batch * padded * GATES, sizeof(real));
@@ -137,13 +141,14 @@ static size_t lstm_workspace(const fl_lstm_pass *pass)
     return lstm_lay_out(&sized, &work);
 }
 
-/* Fills order, length, active, offset: a counting sort by length, longest first, equal lengths in the batch's order. */
+/* Fills order, length, active, offset: a counting sort by length, longest first, equal lengths in the order of the
+ * batch. */
 static void lstm_sort_rows(const fl_lstm_pass *pass, const lstm_work *work)
 {
     const ptrdiff_t time = work->time, batch = work->batch;
     int64_t *active = work->active, *offset = work->offset;
     for (ptrdiff_t s = 0; s <= time; ++s)
-        offset[s] = 0; /* for now: how many rows have length s */
+        offset[s] = 0; /* for now: the number of rows of length s */
     for (ptrdiff_t b = 0; b < batch; ++b)
         ++offset[pass->lengths ? pass->lengths[b] : time];
     int64_t longer = 0;
@@ -152,7 +157,7 @@ static void lstm_sort_rows(const fl_lstm_pass *pass, const lstm_work *work)
         longer += offset[s];
     }
     for (ptrdiff_t s = 0; s <= time; ++s)
-        offset[s] = active[s]; /* for now: where the next row of length s goes */
+        offset[s] = active[s]; /* for now: the position of the next row of length s */
     for (ptrdiff_t b = 0; b < batch; ++b) {
         int64_t length = pass->lengths ? pass->lengths[b] : time;
         int64_t row = offset[length]++;

@@ -1,8 +1,13 @@
-/* kernels/lstm/masks.h - the random masks of dropout and zoneout: cells.h. */
+/* kernels/lstm/masks.h - the random masks of dropout and zoneout.
+ *
+ * An element of a mask is the word n % 4 of Philox4x32-10 at counter n / 4, n = (time * batch + row of the batch) *
+ * width + unit, where `width` is the number of units rounded up to 4, with a stream for each kind of mask: no state,
+ * the same for every thread count.
+ */
 enum { MASK_G = 1, MASK_VARIATIONAL = 2, MASK_H = 3, MASK_C = 4 };
 
-/* Writes the elements [begin, end) of one row's mask: `dropped` where the draw falls below p, else `kept`. Those behind the
- * last unit are anything finite. */
+/* Writes the elements [begin, end) of one row's mask: `dropped` where the draw is below p, else `kept`. The elements
+ * after the last unit are finite, with no further promise. */
 static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, ptrdiff_t b, ptrdiff_t units, ptrdiff_t begin,
                       ptrdiff_t end, double p, real dropped, real kept, real *to)
 {
@@ -22,7 +27,7 @@ static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, pt
     }
 }
 
-/* Draws the masks of step s for some rows, and the units of the share. */
+/* Draws the masks of step s for rows below row_end, and for the units of the share. */
 static void cell_draw_masks(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s, ptrdiff_t row_end)
 {
     const fl_lstm_cell *cell = work->cell;
@@ -44,7 +49,7 @@ static void cell_draw_masks(const fl_lstm_pass *pass, const lstm_work *work, con
     }
 }
 
-/* What W_hh multiplies of h. */
+/* The h that W_hh multiplies. */
 INLINE V cell_read(const lstm_work *work, ptrdiff_t row, ptrdiff_t block, V h)
 {
     const real *mask = work->cell_ws.mask_variational;

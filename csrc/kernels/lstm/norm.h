@@ -1,4 +1,4 @@
-/* kernels/lstm/norm.h - the forward step with layer normalisation: cells.h. */
+/* kernels/lstm/norm.h - the forward step with layer normalisation. Equations and layouts: cells.h. */
 
 INLINE real v_total(V a)
 {
@@ -9,8 +9,9 @@ INLINE real v_total(V a)
     return total;
 }
 
-/* Mean and variance of the units in `blocks` blocks of `gates` vectors each, gate 1 left out where it is coupled, after
- * multiplication by `down`. The mean is taken off before squares are summed, so that it does not drown the variance. */
+/* Mean and variance of the units in `blocks` blocks of `gates` vectors each, after multiplication by `down`; gate 1 is
+ * left out where it is coupled. The mean is subtracted before squares are summed, so that it does not drown the
+ * variance. */
 INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, const real down, real *mean)
 {
     const int skipped = gates == GATES && work->cell->coupled ? 1 : -1;
@@ -32,8 +33,8 @@ INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_s
     return v_total(squares) / count;
 }
 
-/* Mean and 1 / sqrt(variance + eps). Where the squares are beyond the largest number, which they are long before what they
- * are squares of, they are summed again of numbers that are smaller by a power of 2; eps is nothing beside them. */
+/* Mean and 1 / sqrt(variance + eps). Squares exceed the largest number long before the values themselves do. Then the
+ * values are summed again after multiplication by a power of 2; eps is negligible next to them. */
 static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, real *mean, real *scale)
 {
     const real down = REAL_IS_FLOAT ? (real)0x1p-100 : (real)0x1p-600;
@@ -46,13 +47,13 @@ static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t bloc
     *scale = down / (real)sqrt((double)variance);
 }
 
-/* (a - mean) scale, 0 in lanes that are no units. */
+/* (a - mean) scale, 0 in lanes that hold no units. */
 INLINE V norm_apply(const lstm_work *work, ptrdiff_t block, V a, real mean, real scale)
 {
     return v_from_bits(v_bits((a - v_set(mean)) * v_set(scale)) & cell_units(work->hidden, block));
 }
 
-/* The net inputs of a block from both normalised sums. */
+/* The net inputs of a block, from both normalised sums. */
 INLINE void norm_inputs(const lstm_work *work, ptrdiff_t block, const real *of_h, const real *of_x, V z[GATES])
 {
     const real *gain_h = work->cell_ws.gains + block * GATES * LANES, *gain_x = gain_h + work->blocks * GATES * LANES;
@@ -63,7 +64,7 @@ INLINE void norm_inputs(const lstm_work *work, ptrdiff_t block, const real *of_h
     }
 }
 
-/* chi's argument: the normalised c~ with gain and bias. */
+/* The argument of chi: the normalised c~ with gain and bias. */
 INLINE V norm_output(const lstm_work *work, ptrdiff_t block, V normed)
 {
     const real *gain = work->cell_ws.norm_c + block * LANES;
@@ -114,7 +115,8 @@ static void norm_row(const forward_step *step, ptrdiff_t row)
     }
 }
 
-/* A step with layer normalisation, of some rows: the sums of h and x on their own, then row by row the cell. */
+/* Computes a step of some rows with layer normalisation: first the separate sums of h and x, then the cell row by
+ * row. */
 static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
