@@ -1,14 +1,14 @@
-/* decode.c - label sequences out of the outputs of a model that was trained with CTC, and how far they are off.
+/* decode.c - label sequences from the outputs of a model that was trained with CTC, and their distance from the truth.
  *
  * Prefix beam search (Graves 2012, section 7.5; Hannun et al. 2014, arXiv:1408.2873): of all label sequences the
- * `beam_width` most probable ones so far are kept, each with two probabilities, that of all paths to it that end in a blank and
- * that of those that end in its last label. A step lets each stay, by a blank or by its last label once more, and grow by
- * each label; a repetition of the last label grows it only behind a blank.
+ * `beam_width` most probable ones so far are kept, each with two probabilities, that of all its paths that end in a
+ * blank and that of all its paths that end in its last label. At a step each sequence may stay, by a blank or by its
+ * last label once more, and grow by each label. A repetition of the last label makes it grow only after a blank.
  *
  *   stay:  b' = (b + n) p[blank],   n' = n p[last]
  *   grow:  n'(with c) = (b + n) p[c], or b p[c] where c is the last label
  *
- * The sequences that were ever kept are the nodes of one tree, so that each exists once, however it is come by.
+ * All sequences that were ever kept are the nodes of one tree, so that each exists once, whichever path reaches it.
  */
 #include "fastlstm.h"
 
@@ -22,7 +22,7 @@ typedef struct {
 
 typedef struct {
     int32_t node;          /* -1: not in the tree yet */
-    int32_t parent, label; /* where it grows then */
+    int32_t parent, label; /* the node that it grows from then */
     double blank, last, total;
 } beam;
 
@@ -46,7 +46,7 @@ size_t fl_ctc_beam_workspace(ptrdiff_t time, ptrdiff_t classes, ptrdiff_t beam_w
            (size_t)classes * sizeof(int32_t);
 }
 
-/* Puts a candidate into its place among the best ones, if it is one of them; of equals the first stays in front. */
+/* Inserts a candidate among the best ones, if it is one of them. Of equals, the first comes first. */
 static ptrdiff_t insert(beam *best, ptrdiff_t count, ptrdiff_t beam_width, beam candidate)
 {
     if (candidate.total == -INFINITY || (count == beam_width && !(candidate.total > best[count - 1].total)))

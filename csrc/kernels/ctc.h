@@ -143,7 +143,7 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     const fl_ctc_pass *pass = context->pass;
     const ptrdiff_t classes = pass->classes, time = pass->time;
     double *memory = (double *)pass->workspace + (size_t)thread * context->stride;
-    double (*norm)[2] = (double (*)[2])memory; /* of each step: the largest logit, and the log sum exp of all minus it */
+    double (*norm)[2] = (double (*)[2])memory; /* of each step: the largest logit; log sum exp of all minus it */
     double *beta = memory + 2 * time, *alpha = beta + 2 * context->states;
     ptrdiff_t begin, end;
     fl_share(pass->batch, thread, team, &begin, &end);

@@ -233,7 +233,7 @@ static void clip_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 static void scale(ptrdiff_t n, void *x, double factor, int n_threads)
 {
     rescale_context job = {n, x, (real)factor};
-    if (factor != 0 && factor < SMALLEST_NORMAL && factor > -SMALLEST_NORMAL) { /* a factor that counts as 0: in two steps */
+    if (factor != 0 && factor < SMALLEST_NORMAL && factor > -SMALLEST_NORMAL) { /* it counts as 0: in two steps */
         job.value = SMALLEST_NORMAL;
         fl_parallel(update_threads(n, n_threads), scale_body, &job);
         job.value = (real)(factor / (double)SMALLEST_NORMAL);

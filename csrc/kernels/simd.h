@@ -211,8 +211,8 @@ INLINE void v_store_part(real *p, V a, ptrdiff_t count)
 #endif
 
 #if !defined(ONE_LANE)
-/* One half of exchanging two blocks of d x d elements: with high = 0 lane l is a[l] where bit d of l is clear and b[l - d]
- * where it is set; with high = 1 it is a[l + d] and b[l]. */
+/* One half of exchanging two blocks of d x d elements: with high = 0 lane l is a[l] where bit d of l is clear and b[l -
+ * d] where it is set; with high = 1 it is a[l + d] and b[l]. */
 INLINE V v_exchange(V a, V b, const int d, const int high)
 {
 #if defined(__clang__)

@@ -21,8 +21,8 @@
  *
  *   gates      hold z before the peepholes, not the gates: the backward pass recomputes these (four activations per
  *              thousand multiply-adds), and with them what clipping and the choice of activations need. With
- *              normalisation they hold (W_hh h - mean) / sqrt(...), and `gates_x` holds that of W_ih x; `scales` (2)(ldn)
- *              holds 1 / sqrt(...)
+ *              normalisation they hold (W_hh h - mean) / sqrt(...), and `gates_x` holds that of W_ih x; `scales`
+ *              (2)(ldn) holds 1 / sqrt(...)
  *   h_read     (block)(ldc)(LANES)       h mask, which W_hh multiplies; as `cells`. h cannot be recomputed from c here
  *   final      (batch)(recurrent_padded) h of the current step, before the mask
  *   panel_hr   (panel)(hidden)(COLS)(LANES)   W_hr', for h~; panel_rh (panel)(recurrent)(COLS)(LANES)  W_hr, for dm

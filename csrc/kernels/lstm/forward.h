@@ -11,8 +11,8 @@ typedef struct {
     const lstm_work *work;
     lstm_plan plan;
     ptrdiff_t begin, end; /* the steps to walk */
-    ptrdiff_t keep;       /* from this step on gates and cells are kept: the segment that the backward pass begins with */
-    int recompute;            /* the walk recomputes a segment before the last one: all results have been written before */
+    ptrdiff_t keep;       /* gates and cells are kept from this step on: the backward pass begins with this segment */
+    int recompute;        /* the walk recomputes a segment before the last: all results have been written before */
     fl_barrier barrier;
 } forward_context;
 

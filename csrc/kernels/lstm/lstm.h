@@ -31,9 +31,9 @@
  *
  *   states (segment)(block)(batch)(LANES)  h before each segment, then c
  *   cells  (block)(ldc)(LANES)             c before the segment (of the rows that are alive then), then c_t of every n:
- *                                          lstm_cells_at. After the last use of c_t the backward pass overwrites it with
- *                                          h_t = o tanh(c_t), which the weight gradient needs: h and c are never stored
- *                                          at the same time
+ *                                          lstm_cells_at. After the last use of c_t the backward pass overwrites it
+ *                                          with h_t = o tanh(c_t), which the weight gradient needs: h and c are never
+ *                                          stored at the same time
  *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
  *                                          of z_i, z_f, z_g, z_o, in the layout that outer_product reads
  *   dh     (batch)(recurrent_padded)       gradient of h_(t-1)
@@ -47,8 +47,8 @@
  * Dead ends, on a Zen 4 with AVX-512 (further ones are described where they were tried):
  *   prefetching the weights 1 to 4 kB ahead in the tiles' loop    3 rows +7 %, 6 rows and more within noise
  *   copying rows of x and y inline rather than by memcpy          within noise (32 rows, hidden 32)
- *   the reciprocal by vrcp14ps and a Newton step for v_sigmoid    -7 % (hidden 64), but the approximation differs between
- *                                                                 makers' processors, and so would the bits
+ *   the reciprocal by vrcp14ps and a Newton step for v_sigmoid    -7 % (hidden 64), but the approximation differs
+ *                                                                 between makers' processors, and so would the bits
  *   a walk by units for many rows                                 as fast on an idle machine, half as fast next to
  *                                                                 another process
  *
@@ -166,7 +166,7 @@ typedef struct {
     ptrdiff_t init_row;        /* distance between the values of two rows; 0 for the bias */
     ptrdiff_t inputs;          /* terms of x that are still to add: all, or none */
     ptrdiff_t pair;            /* the first pair n of the step, where gates are kept */
-    real *h_kept;              /* (row)(LANES) in blocks ldc apart: where other cells keep the h that W_hh multiplies next; or NULL */
+    real *h_kept;              /* (row)(LANES) in blocks ldc apart: h_read of other cells, or NULL */
 } forward_step;
 
 /* What all rows of one step of the backward pass share. */
