@@ -1,14 +1,14 @@
-/* decode.c - label sequences out of the outputs of a model that was trained with CTC, and how far they are off.
+/* decode.c - label sequences from the outputs of a model that was trained with CTC, and their distance from the truth.
  *
  * Prefix beam search (Graves 2012, section 7.5; Hannun et al. 2014, arXiv:1408.2873): of all label sequences the
- * `beam_width` most probable ones so far are kept, each with two probabilities, that of all paths to it that end in a blank and
- * that of those that end in its last label. A step lets each stay, by a blank or by its last label once more, and grow by
- * each label; a repetition of the last label grows it only behind a blank.
+ * `beam_width` most probable ones so far are kept, each with two probabilities, that of all its paths that end in a
+ * blank and that of all its paths that end in its last label. At a step each sequence may stay, by a blank or by its
+ * last label once more, and grow by each label. A repetition of the last label makes it grow only after a blank.
  *
  *   stay:  b' = (b + n) p[blank],   n' = n p[last]
  *   grow:  n'(with c) = (b + n) p[c], or b p[c] where c is the last label
  *
- * The sequences that were ever kept are the nodes of one tree, so that each exists once, however it is come by.
+ * All sequences that were ever kept are the nodes of one tree, so that each exists once, whichever path reaches it.
  */
 #include "fastlstm.h"
 
@@ -17,19 +17,19 @@
 
 typedef struct {
     int32_t parent, label, first_child, sibling;
-    int32_t place; /* in the beam, or -1 */
+    int32_t beam_index; /* in the beam, or -1 */
 } node;
 
 typedef struct {
     int32_t node;          /* -1: not in the tree yet */
-    int32_t parent, label; /* where it grows then */
+    int32_t parent, label; /* the node that it grows from then */
     double blank, last, total;
 } beam;
 
 static double log_add(double a, double b)
 {
-    const double most = a > b ? a : b, least = a > b ? b : a;
-    return least == -INFINITY ? most : most + log1p(exp(least - most));
+    const double larger = a > b ? a : b, smaller = a > b ? b : a;
+    return smaller == -INFINITY ? larger : larger + log1p(exp(smaller - larger));
 }
 
 static size_t nodes_of(ptrdiff_t time, ptrdiff_t beam_width)
@@ -46,7 +46,7 @@ size_t fl_ctc_beam_workspace(ptrdiff_t time, ptrdiff_t classes, ptrdiff_t beam_w
            (size_t)classes * sizeof(int32_t);
 }
 
-/* Puts a candidate into its place among the best ones, if it is one of them; of equals the first stays in front. */
+/* Inserts a candidate among the best ones, if it is one of them. Of equals, the first comes first. */
 static ptrdiff_t insert(beam *best, ptrdiff_t count, ptrdiff_t beam_width, beam candidate)
 {
     if (candidate.total == -INFINITY || (count == beam_width && !(candidate.total > best[count - 1].total)))
@@ -76,10 +76,10 @@ ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *lo
             beam stay = {now[k].node, -1, -1, now[k].total + log_p[blank], -INFINITY, 0};
             if (n->label >= 0) {
                 stay.last = now[k].last + log_p[n->label];
-                const ptrdiff_t parent = nodes[n->parent].place;
+                const ptrdiff_t parent = nodes[n->parent].beam_index;
                 if (parent >= 0) {
-                    const int again = nodes[n->parent].label == n->label;
-                    stay.last = log_add(stay.last, (again ? now[parent].blank : now[parent].total) + log_p[n->label]);
+                    const int repeats = nodes[n->parent].label == n->label;
+                    stay.last = log_add(stay.last, (repeats ? now[parent].blank : now[parent].total) + log_p[n->label]);
                 }
             }
             stay.total = log_add(stay.blank, stay.last);
@@ -92,21 +92,21 @@ ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *lo
             for (ptrdiff_t c = 0; c < classes; ++c) {
                 const int32_t child = child_of[c];
                 child_of[c] = -1;
-                if (c == blank || (child >= 0 && nodes[child].place >= 0))
+                if (c == blank || (child >= 0 && nodes[child].beam_index >= 0))
                     continue;
                 const double grown = (c == last ? now[k].blank : now[k].total) + log_p[c];
                 kept = insert(next, kept, beam_width, (beam){child, parent, (int32_t)c, -INFINITY, grown, grown});
             }
         }
         for (ptrdiff_t k = 0; k < count; ++k)
-            nodes[now[k].node].place = -1;
+            nodes[now[k].node].beam_index = -1;
         for (ptrdiff_t k = 0; k < kept; ++k) {
             if (next[k].node < 0) {
                 node *parent = &nodes[next[k].parent];
                 nodes[n_nodes] = (node){next[k].parent, next[k].label, -1, parent->first_child, -1};
                 next[k].node = parent->first_child = n_nodes++;
             }
-            nodes[next[k].node].place = (int32_t)k;
+            nodes[next[k].node].beam_index = (int32_t)k;
         }
         beam *other = now;
         now = next;

@@ -1,4 +1,4 @@
-/* dispatch.c - which instruction set runs, and the public functions that forward to it.
+/* dispatch.c - which instruction set runs, and the public functions that call its kernels.
  *
  * The choice is made once, at the first call: the best set that both the processor (CPUID) and the operating system
  * (XCR0: are the wide registers saved on a context switch?) support, or the one that FASTLSTM_ISA names. This file is
@@ -91,7 +91,7 @@ static const isa_entry *active(void)
     const char *forced = getenv("FASTLSTM_ISA");
     if (forced)
         entry = find(forced);
-    for (int e = ENTRIES - 1; !entry; --e) /* ends: the portable set is supported everywhere */
+    for (int e = ENTRIES - 1; !entry; --e) /* ends, since the portable set is supported everywhere */
         if (entries[e].supported())
             entry = &entries[e];
     atomic_store_explicit(&active_entry, entry, memory_order_release);

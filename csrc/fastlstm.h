@@ -1,17 +1,29 @@
 /* fastlstm.h - the C interface of fastlstm on one page.
  *
- * Everything here is plain C11, re-entrant, and knows nothing of Python: arrays come in as pointers, memory as a
- * workspace that the caller owns, the thread count as a number. No function allocates, prints or keeps state
- * between calls (but for the choice of the instruction set). The caller checks its arguments; these functions
- * trust them.
+ * Everything here is plain C11 and knows nothing of Python: arrays come in as pointers, memory as a workspace that the
+ * caller owns, the thread count as a number. The caller checks its arguments; these functions trust them.
  *
  * Types      dtype FL_F32 means that every `void *` array below holds float, FL_F64 that it holds double.
  * Layouts    row-major; weights as in PyTorch: weight_ih (4*hidden, input), weight_hh (4*hidden, hidden), the
  *            biases (4*hidden); gates in the order i, f, g, o.
  * Same bits  a result depends neither on n_threads nor, row by row, on the other rows of the batch. It does depend
  *            on the instruction set (a fused multiply-add rounds once).
- * Subnormal  numbers, below 1.2e-38 (float) or 2.2e-308 (double), count as 0 where the kernels compute; the caller's
+ * Subnormal  numbers, below 1.2e-38 (float) or 2.2e-308 (double), count as 0 in the kernels; the caller's
  *            floating-point mode stays what it is (subnormal.h).
+ * Memory     nothing is allocated, with one exception: in a child made by fork(), the thread that came through the
+ *            fork starts a pool of threads when it first uses several, allocates it, and keeps it
+ *            (threads/fork_pool.c). OpenMP allocates what its own threads need.
+ * State      between calls, all of it safe to use from several threads at once. Only the first item has an influence
+ *            on results; the others decide on how many threads work is done.
+ *              the instruction set              dispatch.c: active_entry
+ *              when teams worked, and may sleep threads/wake.c: always_wake, team_finished, single_end, single_work
+ *              how other programs delay teams   threads/contention.c: single_thread_until, next_sample, last_pause,
+ *                                               wall_time, processor_time
+ *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool
+ *              cache size, processor count      machine.c: known, known
+ *            OpenMP keeps its threads and its limits (fl_openmp_set_max_threads) itself.
+ * Threads    any function may be called from several threads at once, except fl_isa_select, and except that two calls
+ *            must not write to the same array or workspace. No function prints.
  */
 #ifndef FASTLSTM_H
 #define FASTLSTM_H
@@ -25,68 +37,69 @@ extern "C" {
 
 typedef enum { FL_F32 = 0, FL_F64 = 1 } fl_dtype;
 
-/* ---------------------------------------------------------------- instruction sets and threads (dispatch.c, threads/) */
+/* ---------------------------------------------------------- Instruction sets and threads (dispatch.c, threads/) */
 
 /* Names of the instruction sets that this machine can run, best last: "portable", "avx2", "avx512", "neon". */
 int fl_isa_count(void);
 const char *fl_isa_name(int index);
 const char *fl_isa_active(void);
-/* Chooses one by name; 0 on success, -1 if the name is unknown or the machine lacks it. Not while kernels run. */
+/* Choose one by name. Returns 0, or -1 if the name is unknown or the machine lacks it. Not while kernels run. */
 int fl_isa_select(const char *name);
 int fl_isa_lanes(fl_dtype dtype); /* elements in one vector of the active instruction set */
 int fl_has_openmp(void);
-/* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c). For tests,
- * and for runtimes whose threads never sleep. */
+/* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c).
+ * For tests, and for runtimes whose threads never sleep. */
 void fl_always_wake(int always);
-/* Processors of the process where OpenMP is told to bind threads to them (the main thread has but one then), else 0. */
+/* Processors of the process if OpenMP is told to bind threads to them (the main thread then has only one), else 0. */
 int fl_openmp_bound_processors(void);
-int fl_openmp_max_threads(void); /* omp_get_max_threads(): what OMP_NUM_THREADS and threadpoolctl allow; 1 without OpenMP */
+/* omp_get_max_threads(), which OMP_NUM_THREADS and threadpoolctl set; 1 without OpenMP. */
+int fl_openmp_max_threads(void);
 void fl_openmp_set_max_threads(int n);
 
-/* ---------------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm/) */
+/* ---------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm/) */
 
-/* A function of one number: `kind` counts sigmoid, tanh, relu, affine, leaky_relu, thresholded_relu, scaled_tanh,
- * hard_sigmoid, elu, softsign, softplus from 0 (kernels/activation.h). */
+/* A function of one number. `kind` is its number, from 0, in the list sigmoid, tanh, relu, affine, leaky_relu,
+ * thresholded_relu, scaled_tanh, hard_sigmoid, elu, softsign, softplus (kernels/activation.h). */
 typedef struct {
     int kind;
     double alpha, beta;
 } fl_function;
 
-/* A cell that is not the plain one (kernels/lstm/cells.h): any of these together. */
+/* Options of a cell that is not the plain one (kernels/lstm/cells.h); they combine freely. */
 typedef struct {
-    ptrdiff_t projection;              /* size of h, with weight_hr; 0: that of c */
-    int coupled;                       /* f = 1 - i: 3 * hidden rows take the place of 4 * hidden, those of i, g, o */
-    int layer_norm;                    /* with the gains and bias_c below; the biases are those of the normalisations */
-    fl_function gate, cell, output;    /* of i, f, o; of g; of c on its way out */
-    double gate_clip, cell_clip, output_clip; /* limits of the gates' net inputs, of c, of the output activation's input;
+    ptrdiff_t projection;           /* size of h, with weight_hr; 0: the size of c */
+    int coupled;                    /* f = 1 - i: 3 * hidden rows instead of 4 * hidden, those of i, g, o */
+    int layer_norm;                 /* with the gains and bias_c below; the biases are those of the normalisations */
+    fl_function gate, cell, output; /* of i, f, o; of g; of c in h = o output(c) */
+    double gate_clip, cell_clip, output_clip; /* limits of the gates' net inputs, of c, of the argument of `output`;
                                                  INFINITY: none */
-    double norm_eps;                   /* added to the variance */
+    double norm_eps;                /* added to the variance */
     double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c; /* probabilities in [0, 1) */
-    uint64_t seed;                     /* of their masks */
-    const void *weight_hr;             /* (projection, hidden) */
-    const void *peepholes;             /* (3, hidden): i, f, o; or (2, hidden): i, o with `coupled`; NULL: none */
-    const void *gain_ih, *gain_hh;     /* (4 * hidden) */
-    const void *gain_c, *bias_c;       /* (hidden) */
+    uint64_t seed;                  /* of their masks */
+    const void *weight_hr;          /* (projection, hidden) */
+    const void *peepholes;          /* (3, hidden): i, f, o; or (2, hidden): i, o with `coupled`; NULL: none */
+    const void *gain_ih, *gain_hh;  /* (4 * hidden) */
+    const void *gain_c, *bias_c;    /* (hidden) */
 } fl_lstm_cell;
 
-/* A pass over a batch. The same struct, with the same workspace and the same values, goes to fl_lstm_forward and then,
- * if `training` was set, to fl_lstm_backward. */
+/* A pass over a batch. The same struct, with the same workspace and the same values, is given to fl_lstm_forward and
+ * then, if `training` was set, to fl_lstm_backward. */
 typedef struct {
     ptrdiff_t batch, time, input, hidden; /* input, hidden >= 1; batch, time >= 0 */
     const int64_t *lengths;               /* (batch), each in [0, time]; NULL: all rows are `time` long */
     int reverse;                          /* 1: row b runs from its own last step, lengths[b]-1, down to 0 */
     int training;                         /* 1: keep in the workspace what the backward pass needs */
-    ptrdiff_t checkpoint_every;           /* of training, > 0: keep that of about so many steps only, and the state at the
-                                             beginning of every so many; the backward pass computes the others again.
-                                             The same bits come out. 0: keep all steps */
+    ptrdiff_t checkpoint_every;           /* in training, n > 0: keep about n steps only, and the state before every n
+                                             steps; the backward pass recomputes the others. The results have the same
+                                             bits. 0: keep all steps */
 
     const void *weight_ih, *weight_hh;
     const void *bias_ih, *bias_hh; /* NULL: no bias */
-    const fl_lstm_cell *cell;      /* NULL: the plain cell. With a projection the size of h is that of the projection, in
+    const fl_lstm_cell *cell;      /* NULL: the plain cell. With a projection, the size of h is the projection's in
                                       weight_hh (4*hidden, projection), h0, y, hn and their gradients */
 
     const void *x; /* (batch, time, input): element (b, t, k) at b * x_batch + t * x_time + k; padding is never read.
-                      The backward pass reads x and the weights again */
+                      The backward pass reads x and the weights, too */
     ptrdiff_t x_batch, x_time;
     const void *h0, *c0; /* (batch, hidden); NULL: zeros */
 
@@ -95,13 +108,14 @@ typedef struct {
     void *hn, *cn; /* (batch, hidden): the state after each row's last step; NULL: not wanted */
 
     void *workspace; /* fl_lstm_workspace() bytes, aligned to 64 */
-    int packed;      /* 1: an inference pass has left these weights packed in this workspace; input and hidden were the
-                        same then, batch and time may have differed. Not with training. */
+    int packed;      /* 1: an inference pass has left these weights packed in this workspace, with the same input and
+                        hidden; its batch and time may have differed. Not with training. */
     int n_threads;
 } fl_lstm_pass;
 
-/* Gradients. What comes in (dy, dhn, dcn) may be NULL for zeros, what goes out may be NULL for 'not wanted'. The weight
- * gradients are added to what the arrays hold; dx is overwritten, or added to with `dx_add`; dh0 and dc0 are overwritten. */
+/* Gradients. Those that come in (dy, dhn, dcn) may be NULL for zeros, those that go out may be NULL for 'not wanted'.
+ * The weight gradients are added to what the arrays hold. dx is overwritten, or added to with `dx_add`; dh0 and dc0 are
+ * overwritten. */
 typedef struct {
     const void *dy; /* (batch, time, hidden): strides dy_batch, dy_time; padding is never read */
     ptrdiff_t dy_batch, dy_time;
@@ -115,13 +129,13 @@ typedef struct {
     void *dweight_hr, *dpeepholes, *dgain_ih, *dgain_hh, *dgain_c, *dbias_c; /* of the cell's own weights; added to */
 } fl_lstm_gradients;
 
-/* Bytes of workspace that the pass needs (pointers in it are not looked at, but for lengths); SIZE_MAX when the size
- * does not fit in memory. */
+/* Bytes of workspace that the pass needs; SIZE_MAX when they cannot fit in memory. Reads no pointers of the pass except
+ * lengths, and the options of `cell`. */
 size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *pass);
 void fl_lstm_forward(fl_dtype dtype, const fl_lstm_pass *pass);
 void fl_lstm_backward(fl_dtype dtype, const fl_lstm_pass *pass, const fl_lstm_gradients *gradients);
 
-/* ---------------------------------------------------------------- Dense: y = x W' + b (kernels/dense.h) */
+/* ---------------------------------------------------------- Dense: y = x W' + b (kernels/dense.h) */
 
 typedef struct {
     ptrdiff_t rows, input, output;
@@ -138,12 +152,12 @@ void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *pass);
 /* dweight and dbias are added to; dx (may be NULL) is overwritten. pass->y is not used. */
 void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias);
 
-/* ---------------------------------------------------------------- Scaling, embedding and dropout (kernels/elementwise.h) */
+/* ---------------------------------------------------------- Scaling, embedding and dropout (kernels/elementwise.h) */
 
 /* y = (x - mean) / scale, computed in dtype. */
 void fl_standardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
                     const double *scale, void *y);
-/* y = x * scale + mean, computed in double. y may be x, in both. */
+/* y = x * scale + mean, computed in double. In both functions y may be x. */
 void fl_unstandardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
                       const double *scale, void *y);
 
@@ -154,21 +168,21 @@ void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const
 void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
                            void *dtable, int n_threads);
 /* y[n] = x[n] / (1 - p) where the generator's n-th draw keeps it, else 0. The draw depends on (seed, n) alone, so the
- * backward pass calls the same function on the gradient. y may be x. */
+ * backward pass calls the same function with the gradient as x. y may be x. */
 void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads);
 /* Four draws of Philox4x32-10 at a counter: the generator beneath fl_dropout. */
 void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4]);
 
-/* ---------------------------------------------------------------- Activations (kernels/activation.h) */
+/* ---------------------------------------------------------- Activations (kernels/activation.h) */
 
-/* y[n] = f(x[n]), f by its number in kernels/activation.h; alpha and beta are f's parameters. y may be x. */
+/* y[n] = f(x[n]), where `kind` is the number of f, and alpha and beta are its parameters. y may be x. */
 void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y,
                    int n_threads);
 /* dx[n] = dy[n] f'(x[n]), where y = f(x). dx may be dy. */
 void fl_activation_backward(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x,
                             const void *y, const void *dy, void *dx, int n_threads);
 
-/* ---------------------------------------------------------------- Softmax and cross-entropy (kernels/softmax.h) */
+/* ---------------------------------------------------------- Softmax and cross-entropy (kernels/softmax.h) */
 
 void fl_softmax(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads);
 /* dx = p (dy - sum_c p[c] dy[c]) for each row of the probabilities p. dx may be dy. */
@@ -179,7 +193,7 @@ void fl_softmax_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, cons
 void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
                               const int64_t *labels, const void *weights, void *dlogits, double *losses, int n_threads);
 
-/* ---------------------------------------------------------------- CTC (kernels/ctc.h, decode.c) */
+/* ---------------------------------------------------------- CTC (kernels/ctc.h, decode.c) */
 
 typedef struct {
     ptrdiff_t batch, time, classes, max_labels;
@@ -190,28 +204,29 @@ typedef struct {
     int64_t blank;
     const double *weights; /* (batch); NULL: ones */
     void *dlogits;         /* (batch, time, classes), zeros in the padding; NULL: not wanted */
-    double *losses;        /* (batch): w times the loss; infinity, with a gradient of zeros, for labels that cannot be */
+    double *losses;        /* (batch): w times the loss; infinity, with a gradient of zeros, for impossible labels */
     void *workspace;       /* fl_ctc_workspace() bytes, aligned to 64 */
     int n_threads;
 } fl_ctc_pass;
 
-size_t fl_ctc_workspace(fl_dtype dtype, const fl_ctc_pass *pass); /* SIZE_MAX when it does not fit in memory */
+size_t fl_ctc_workspace(fl_dtype dtype, const fl_ctc_pass *pass); /* SIZE_MAX when it cannot fit in memory */
 void fl_ctc(fl_dtype dtype, const fl_ctc_pass *pass);
 
-/* The most probable labels of one case by prefix beam search, out of log probabilities (time, classes); returns how many.
- * labels has room for `time`; score is the logarithm of their probability, as far as the beam has seen it. */
+/* Find the most probable labels of one case by prefix beam search, from log probabilities (time, classes). Returns
+ * their number. labels has room for `time`; score is the logarithm of their probability, over the paths in the beam. */
 size_t fl_ctc_beam_workspace(ptrdiff_t time, ptrdiff_t classes, ptrdiff_t beam_width);
-ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *log_p, int64_t blank, ptrdiff_t beam_width,
-                             int64_t *labels, double *score, void *workspace);
-/* How many insertions, deletions and changes make a (n) into b (m), at least (Levenshtein); row has room for m + 1. */
+ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *log_p, int64_t blank,
+                             ptrdiff_t beam_width, int64_t *labels, double *score, void *workspace);
+/* The smallest number of insertions, deletions and changes that turn a (n) into b (m) (Levenshtein); row has room for
+ * m + 1. */
 int64_t fl_edit_distance(ptrdiff_t n, const int64_t *a, ptrdiff_t m, const int64_t *b, int64_t *row);
 
-/* ---------------------------------------------------------------- Pooling over the steps (kernels/pooling.h) */
+/* ---------------------------------------------------------- Pooling over the steps (kernels/pooling.h) */
 
 enum { FL_POOL_LAST = 0, FL_POOL_MEAN = 1, FL_POOL_MAX = 2, FL_POOL_ATTENTION = 3 };
 enum { FL_POOL_COUNTS = 3 };
 
-/* The same struct, with the same values, goes to fl_pool_forward and then to fl_pool_backward. */
+/* The same struct, with the same values, is given to fl_pool_forward and then to fl_pool_backward. */
 typedef struct {
     int kind;
     ptrdiff_t batch, time, width;
@@ -220,7 +235,7 @@ typedef struct {
     const void *scores;     /* (batch, time), of attention */
     double *counts, *sums;  /* the state, (batch, FL_POOL_COUNTS) and (batch, width): zeros begin a series */
     void *y;                /* (batch, width), or (batch, time, width) with every_step */
-    int every_step;         /* 1: the answer for the series up to each step; not with lengths, nor before backward */
+    int every_step;         /* 1: the result for the series up to each step; not with lengths, nor before backward */
     int64_t *index;         /* (batch, width), of max: the step that y comes from; may be NULL without backward */
     void *weights;          /* (batch, time), of attention: softmax of the scores; may be NULL without backward */
     int n_threads;
@@ -230,7 +245,7 @@ void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pass);
 /* dx (batch, time, width) and dscores (batch, time) are overwritten, with zeros in the padding; either may be NULL. */
 void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, void *dx, void *dscores);
 
-/* ---------------------------------------------------------------- Optimizers over one flat vector (kernels/optimizers.h) */
+/* ---------------------------------------------------------- Optimizers over one flat vector (kernels/optimizers.h) */
 
 /* m may be NULL when momentum is 0. */
 void fl_sgd(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,

@@ -9,7 +9,8 @@
 #include <unistd.h>
 #endif
 
-/* A number above 0. Threads that ask at the same time get the same answer, so it does not matter which of them stores it. */
+/* A number above 0. Threads that ask at the same time get the same answer, so it does not matter which of them stores
+ * it. */
 static long known_once(_Atomic long *known, long (*ask)(void))
 {
     long value = atomic_load_explicit(known, memory_order_relaxed);

@@ -1,11 +1,14 @@
-/* philox.h - Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011): four random words as a function of (seed, counter, stream);
- * `stream` is the third word of its 128-bit counter. */
+/* philox.h - Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011): four random words as a function of (seed, counter,
+ * stream).
+ *
+ * `stream` is the third word of the generator's 128-bit counter.
+ */
 #ifndef FASTLSTM_PHILOX_H
 #define FASTLSTM_PHILOX_H
 
 #include <stdint.h>
 
-/* One round of all: on scalars, or element by element in a loop that vectorizes. */
+/* One round on all words: on scalars, or element by element in a loop that vectorizes. */
 #define PHILOX_ROUND(x0, x1, x2, x3, key0, key1)                                                                       \
     do {                                                                                                               \
         const uint64_t a_ = (uint64_t)0xD2511F53u * (x0), b_ = (uint64_t)0xCD9E8D57u * (x2);                           \

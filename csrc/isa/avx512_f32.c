@@ -5,5 +5,5 @@
 #define FL_TABLE fl_table_avx512_f32
 #include "../kernels/instantiate.h"
 #else
-typedef int fl_not_for_this_machine; /* ISO C wants a unit to declare something */
+typedef int fl_not_for_this_machine; /* ISO C requires a declaration in every unit */
 #endif

@@ -13,9 +13,9 @@
  *   9       softsign           x / (1 + |x|)                   1 / (1 + |x|)^2
  *   10      softplus           max(x, 0) + log1p(exp(-|x|))    sigmoid(x)
  *
- * The numbers are the places in fastlstm/activations.py's KINDS. NaN gives NaN, in values and derivatives (but for affine's,
- * a constant), and infinity the limit. Functions that need an exponential take
- * it from vmath.h; elu and softplus keep their accuracy relative to the result, near 0 and far below it.
+ * The Python package's list of activations has the same numbers. NaN gives NaN, in values and derivatives (except in
+ * the derivative of affine, a constant), and infinity gives the limit. Functions that need an exponential take it from
+ * vmath.h; elu and softplus are accurate relative to the result, near 0 and far below it.
  */
 enum {
     ACT_SIGMOID,
@@ -31,14 +31,14 @@ enum {
     ACT_SOFTPLUS
 };
 
-/* The argument of softsign: infinity / infinity would be NaN, while the largest number gives 1 as infinity must. */
+/* The argument of softsign. infinity / infinity would be NaN, while the largest number gives 1, as infinity must. */
 INLINE V v_finite(V x)
 {
     const V most = v_set(REAL_IS_FLOAT ? (real)FLT_MAX : (real)DBL_MAX);
     return v_at_least(v_at_most(x, most), -most);
 }
 
-/* A derivative that comparisons have found, which NaN passes by. */
+/* A derivative that was chosen by comparisons, which NaN does not pass: NaN where x is NaN. */
 INLINE V v_unless_nan(V slope, V x)
 {
     return v_select(x == x, slope, x);

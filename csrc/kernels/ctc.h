@@ -1,17 +1,19 @@
 /* kernels/ctc.h - connectionist temporal classification (Graves, Fernandez, Gomez & Schmidhuber 2006).
  *
- * The labels of a case, with a blank before, between and behind them, are S = 2 L + 1 states; a path begins in one of the
- * first two, ends in one of the last two, and goes at each step to the same state, the next, or, past a blank between two
- * different labels, the one after it. With y[t][k] = log softmax(z[t])[k] and l[s] the label of state s:
+ * The labels of a case, with a blank before, between and after them, are S = 2 L + 1 states. A path begins in one of
+ * the first two and ends in one of the last two. At each step it goes to the same state, to the next, or, skipping a
+ * blank between two different labels, to the one after it. With y[t][k] = log softmax(z[t])[k] and l[s] the label of
+ * state s:
  *
  *   alpha[t][s] = y[t][l[s]] + log sum exp(alpha[t-1][s], alpha[t-1][s-1], alpha[t-1][s-2] where allowed)
  *   beta[t][s]  = log sum exp over the states s' after s of beta[t+1][s'] + y[t+1][l[s']]
  *   loss        = -log sum exp(alpha[T-1][S-1], alpha[T-1][S-2])
  *   dz[t][k]    = w (softmax(z[t])[k] - sum over s with l[s] = k of exp(alpha[t][s] + beta[t][s] + loss))
  *
- * All of it but the softmax is computed in double, in the logarithm: the path that counts in the end may be more than
- * exp(-700) rarer than others at some step. States from which the end, or that from the beginning, cannot be reached are
- * left out, and so are terms below exp(-37) of the largest, which a double does not show.
+ * Everything except the softmax is computed in double, in the logarithm: the path that matters in the end may be more
+ * than exp(-700) less probable than others at some step. States that cannot be reached from the beginning, or from
+ * which the end cannot be reached, are left out, and so are terms below exp(-37) of the largest, which do not change a
+ * double.
  *
  * Cases are shared out over threads; the workspace holds, for each thread, alpha for all steps.
  */
@@ -39,7 +41,7 @@ static size_t ctc_workspace(const fl_ctc_pass *pass)
     return ctc_lay_out(pass).stride * (size_t)pass->n_threads * sizeof(double);
 }
 
-/* log softmax: the largest logit is taken off first, beside which the logarithm may be nothing. */
+/* log softmax. The largest logit is subtracted first, since the logarithm may be negligible next to it. */
 static double ctc_log_p(real z, const double norm[2])
 {
     return ((double)z - norm[0]) - norm[1];
@@ -47,17 +49,17 @@ static double ctc_log_p(real z, const double norm[2])
 
 static double ctc_sum(double a, double b, double c)
 {
-    const double most = a > b ? (a > c ? a : c) : (b > c ? b : c);
+    const double largest = a > b ? (a > c ? a : c) : (b > c ? b : c);
     double sum = 0;
-    if (most == -INFINITY)
-        return most;
-    sum += a == most ? 1 : a - most > CTC_NEGLIGIBLE ? exp(a - most) : 0;
-    sum += b == most ? 1 : b - most > CTC_NEGLIGIBLE ? exp(b - most) : 0;
-    sum += c == most ? 1 : c - most > CTC_NEGLIGIBLE ? exp(c - most) : 0;
-    return sum == 1 ? most : most + log(sum);
+    if (largest == -INFINITY)
+        return largest;
+    sum += a == largest ? 1 : a - largest > CTC_NEGLIGIBLE ? exp(a - largest) : 0;
+    sum += b == largest ? 1 : b - largest > CTC_NEGLIGIBLE ? exp(b - largest) : 0;
+    sum += c == largest ? 1 : c - largest > CTC_NEGLIGIBLE ? exp(c - largest) : 0;
+    return sum == 1 ? largest : largest + log(sum);
 }
 
-/* The states of one case that can lie on a path at step t of T: [*first, *end). */
+/* Finds the states [*first, *end) of one case that can be on a path at step t of T. */
 static void ctc_range(ptrdiff_t t, ptrdiff_t T, ptrdiff_t states, ptrdiff_t *first, ptrdiff_t *end)
 {
     const ptrdiff_t least = states - 2 * (T - t);
@@ -70,13 +72,13 @@ static int64_t ctc_label(const int64_t *labels, int64_t blank, ptrdiff_t s)
     return s % 2 ? labels[s / 2] : blank;
 }
 
-/* Whether a path may come to state s from s - 2. */
+/* Whether a path may go to state s from s - 2. */
 static int ctc_skips(const int64_t *labels, ptrdiff_t s)
 {
     return s % 2 && s > 2 && labels[s / 2] != labels[s / 2 - 1];
 }
 
-/* Fills alpha, the rows of which take turns if there are only two, and gives -loss. */
+/* Fills alpha, whose rows are used in turn if there are only two, and returns -loss. */
 static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
                         ptrdiff_t rows, const double (*norm)[2], double *alpha)
 {
@@ -90,11 +92,11 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
                 now[s] = -INFINITY;
                 continue;
             }
-            double come = 0; /* a path begins in either of the first two states */
+            double in = 0; /* a path begins in either of the first two states */
             if (t)
-                come = ctc_sum(before[s], s > 0 ? before[s - 1] : -INFINITY,
+                in = ctc_sum(before[s], s > 0 ? before[s - 1] : -INFINITY,
                                ctc_skips(labels, s) ? before[s - 2] : -INFINITY);
-            now[s] = come + ctc_log_p(z[t * pass->classes + ctc_label(labels, pass->blank, s)], norm[t]);
+            now[s] = in + ctc_log_p(z[t * pass->classes + ctc_label(labels, pass->blank, s)], norm[t]);
         }
     }
     if (!T)
@@ -103,22 +105,22 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
     return ctc_sum(last[states - 1], states > 1 ? last[states - 2] : -INFINITY, -INFINITY);
 }
 
-/* Takes the shares of the states off the probabilities, which stand in dz, and multiplies by the weight. */
+/* Subtracts the shares of the states from the probabilities, which are in dz, and multiplies by the weight. */
 static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
                          const double (*norm)[2], const double *alpha, double *beta, double log_total, double weight,
                          real *dz)
 {
-    double *ahead = beta, *now = beta + states; /* ahead: beta of the step behind, with that step's output */
+    double *beta_next = beta, *now = beta + states; /* beta of step t + 1, with the output of that step */
     for (ptrdiff_t t = T - 1; t >= 0; --t, z -= pass->classes, dz -= pass->classes) {
         double blanks = 0;
         for (ptrdiff_t s = 0; s < states; ++s) {
-            double go = s >= states - 2 ? 0 : -INFINITY;
+            double out = s >= states - 2 ? 0 : -INFINITY;
             if (t < T - 1)
-                go = ctc_sum(ahead[s], s + 1 < states ? ahead[s + 1] : -INFINITY,
-                             s + 2 < states && ctc_skips(labels, s + 2) ? ahead[s + 2] : -INFINITY);
+                out = ctc_sum(beta_next[s], s + 1 < states ? beta_next[s + 1] : -INFINITY,
+                             s + 2 < states && ctc_skips(labels, s + 2) ? beta_next[s + 2] : -INFINITY);
             const int64_t label = ctc_label(labels, pass->blank, s);
-            const double share = alpha[t * states + s] + go - log_total;
-            now[s] = go + ctc_log_p(z[label], norm[t]);
+            const double share = alpha[t * states + s] + out - log_total;
+            now[s] = out + ctc_log_p(z[label], norm[t]);
             if (share > 2 * CTC_NEGLIGIBLE) {
                 if (s % 2)
                     dz[label] -= (real)exp(share);
@@ -129,8 +131,8 @@ static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *
         dz[pass->blank] -= (real)blanks;
         for (ptrdiff_t k = 0; k < pass->classes; ++k)
             dz[k] *= (real)weight;
-        double *other = ahead;
-        ahead = now;
+        double *other = beta_next;
+        beta_next = now;
         now = other;
     }
 }
@@ -140,9 +142,9 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     const ctc_context *context = argument;
     const fl_ctc_pass *pass = context->pass;
     const ptrdiff_t classes = pass->classes, time = pass->time;
-    double *own = (double *)pass->workspace + (size_t)thread * context->stride;
-    double (*norm)[2] = (double (*)[2])own; /* of each step: the largest logit, and log sum exp of how far all are below it */
-    double *beta = own + 2 * time, *alpha = beta + 2 * context->states;
+    double *memory = (double *)pass->workspace + (size_t)thread * context->stride;
+    double (*norm)[2] = (double (*)[2])memory; /* of each step: the largest logit; log sum exp of all minus it */
+    double *beta = memory + 2 * time, *alpha = beta + 2 * context->states;
     ptrdiff_t begin, end;
     fl_share(pass->batch, thread, team, &begin, &end);
     for (ptrdiff_t b = begin; b < end; ++b) {
@@ -155,17 +157,17 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         ptrdiff_t written = 0;
         pass->losses[b] = 0;
         if (weight != 0) {
-            int bad = 0; /* a maximum could lose a NaN: the loss must show it */
+            int bad = 0; /* a maximum could lose a NaN, which the loss must show */
             for (ptrdiff_t t = 0; t < T; ++t) {
                 const real *row = z + t * classes;
                 real *out = dz ? dz + t * classes : NULL;
-                real most = row[0];
+                real largest = row[0];
                 for (ptrdiff_t c = 1; c < classes; ++c)
-                    most = row[c] > most || row[c] != row[c] ? row[c] : most;
-                const real sum = softmax_sum(row, classes, most, out);
+                    largest = row[c] > largest || row[c] != row[c] ? row[c] : largest;
+                const real sum = softmax_sum(row, classes, largest, out);
                 for (ptrdiff_t c = 0; out && c < classes; ++c)
                     out[c] *= 1 / sum;
-                norm[t][0] = (double)most;
+                norm[t][0] = (double)largest;
                 norm[t][1] = log((double)sum);
                 bad |= norm[t][1] != norm[t][1];
             }

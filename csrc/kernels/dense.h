@@ -2,9 +2,9 @@
  *
  *   y[n] = W x[n] + b        dx[n] = W' dy[n]        dW += sum_n dy[n] x[n]'        db += sum_n dy[n]
  *
- * x (rows, input), y (rows, output), W (output, input). Forward and dx share out the rows over threads; dW its own
- * tiles: a tile is ROWS outputs by COLS vectors of inputs, whose x is first copied to a dense block, so that a width
- * that fits no vector costs nothing inside the loops.
+ * x (rows, input), y (rows, output), W (output, input). Forward and dx share out the rows over threads. dW shares out
+ * its own tiles: a tile is ROWS outputs by COLS vectors of inputs, whose x is first copied to a dense block, so that a
+ * width that is no multiple of the vector costs nothing inside the loops.
  *
  *   workspace  panels of W (forward) or W' (dx), whichever is larger; then per thread a block of x, (n)(COLS)(LANES);
  *              the padded bias
@@ -39,7 +39,7 @@ static size_t dense_workspace(const fl_dense_pass *pass)
     return dense_lay_out(&sized, &context);
 }
 
-/* to[n] = from[n] M (+ init) for a matrix M (k, columns) that stands in panels; rows [begin, end). */
+/* to[n] = from[n] M (+ init) for a matrix M (k, columns) in panels; rows [begin, end). */
 static void dense_rows(const real *panel, const real *init, ptrdiff_t k, ptrdiff_t columns, const real *from, real *to,
                        ptrdiff_t begin, ptrdiff_t end)
 {
@@ -65,8 +65,8 @@ static void dense_rows(const real *panel, const real *init, ptrdiff_t k, ptrdiff
         }
 }
 
-/* Panels of W' (input, output) for the forward pass: blocks of COLS vectors of outputs, the last one narrower, outputs
- * that do not exist zero. The block that begins at output o begins at o * input. */
+/* Packs panels of W' (input, output) for the forward pass: blocks of COLS vectors of outputs, the last one narrower,
+ * with zeros for outputs that do not exist. The block that begins at output o begins at o * input. */
 static void dense_pack_forward(const fl_dense_pass *pass, real *to)
 {
     const ptrdiff_t input = pass->input, output = pass->output;
@@ -79,7 +79,7 @@ static void dense_pack_forward(const fl_dense_pass *pass, real *to)
     }
 }
 
-/* Panels of W (output, input) for dx, of inputs in the same way. */
+/* Packs panels of W (output, input) for dx, in blocks of inputs in the same way. */
 static void dense_pack_backward(const fl_dense_pass *pass, real *to)
 {
     const ptrdiff_t input = pass->input, output = pass->output;

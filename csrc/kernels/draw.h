@@ -1,6 +1,8 @@
-/* kernels/draw.h - random words for masks: Philox4x32-10 (../philox.h) at many counters side by side, so that the rounds
- * vectorize (a zoneout of two masks on 64 rows, 100 steps, hidden 128: a training pass 1.5 -> 1.22 of the plain one's time).
- * Their number is known at run time only: a loop of few iterations, 16 for gcc, is written out instead, and remains scalar.
+/* kernels/draw.h - random words for masks: Philox4x32-10 (../philox.h) at many counters at a time.
+ *
+ * The rounds vectorize this way (a zoneout of two masks on 64 rows, 100 steps, hidden 128: a training pass 1.5 -> 1.22
+ * of the plain one's time). The number of counters is known at run time only, because gcc unrolls a loop of few
+ * iterations (16) completely, and then leaves it scalar.
  */
 enum { DRAWS = 32 };
 

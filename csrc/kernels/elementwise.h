@@ -1,15 +1,15 @@
 /* kernels/elementwise.h - scaling, embedding and dropout.
  *
- * Scaling: (x - mean) / scale rounded as NumPy rounds it on arrays of the dtype, and back in double.
+ * Scaling: (x - mean) / scale, rounded as NumPy rounds it on arrays of the dtype; the inverse is computed in double.
  *
  * Embedding: out[n] = table[index[n]]; the gradient adds dout[n] to that row. Rows of the output are shared out over
- * threads; in the gradient the columns are, so that two threads never add to one number and the order of n decides.
+ * threads. In the gradient the columns are, so that two threads never add to one number and the order of n decides.
  *
  * Dropout (Srivastava et al. 2014), inverted: y = x / (1 - p) where kept. Element n draws the word n % 4 of
  * Philox4x32-10 (Salmon et al. 2011) at counter n / 4, keyed by the seed, and is kept if word / 2^32 >= p. The draw is
  * a function of (seed, n): no state, no stored mask, the same for every thread count.
  */
-/* 1 for a scale that would count as 0: what varies by less does not vary. */
+/* The scale, or 1 for a scale that counts as 0: what varies by less does not vary. */
 static real scaling_in_use(double scale)
 {
     return scale < (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) ? 1 : (real)scale;

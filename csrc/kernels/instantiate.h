@@ -2,7 +2,7 @@
  *
  * A wrapper in ../isa defines FL_ISA_<NAME>, FL_REAL_F32 or FL_REAL_F64, and FL_TABLE, then includes this file. The
  * instruction set is switched on here for the functions that follow, not by compiler flags: every file of csrc compiles
- * with the same flags, and nothing outside the wrappers can pick up instructions that the machine may lack.
+ * with the same flags, and nothing outside the wrappers can contain instructions that the machine may lack.
  */
 #include <float.h>
 #include <math.h>

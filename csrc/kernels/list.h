@@ -3,8 +3,8 @@
  * This file is included several times, and each time gives another view of the same list:
  *
  *   FL_DEFINE_KERNELS defined   the headers themselves, for one instruction set and dtype (instantiate.h)
- *   FL_KERNEL defined           one FL_KERNEL(type, name, (parameters), (arguments)) for each kernel: the members of the
- *                               table (table.h), their values (instantiate.h), the public functions (../dispatch.c)
+ *   FL_KERNEL defined           one FL_KERNEL(type, name, (parameters), (arguments)) for each kernel: the members of
+ *                               the table (table.h), their values (instantiate.h), the public functions (../dispatch.c)
  *
  * A kernel is a static function of this name and signature. Its public function, fl_<name>, has a dtype in front and is
  * declared and described in ../fastlstm.h; where one of them disagrees with the list, the compiler reports it. To add a

@@ -7,17 +7,18 @@
  *            p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)          (Kingma & Ba 2015)
  *   AdamW    p -= lr wd p before, and no wd in g                                  (Loshchilov & Hutter 2019)
  *
- * These loops are plain C, which the compiler vectorizes. No element depends on another, so the share of a thread does not
- * matter to the bits; the norm is summed in pieces that depend on the size alone, for the same reason.
+ * These loops are plain C, which the compiler vectorizes. No element depends on another, so the bits do not depend on
+ * the share of a thread. For the same reason the norm is summed in pieces that depend on the size alone.
  */
 
-/* What an element counts in fl_worthwhile_threads. Not its arithmetic, of which Adam alone would pay for a second thread
- * from 14,000 elements on: in a training step the vectors lie in the cache of the thread that has just gone back through
- * a small layer, and what another core updates has to come back to be zeroed and packed. (Whole steps of one row, Zen 4,
- * the update on 1 / 2 threads: 25,000 parameters 37 / 49 us, 83,000 109 / 127, 330,000 354 / 301.) */
-#define COST 1.0
+/* What an element counts in fl_worthwhile_threads. This is not its arithmetic, with which Adam alone would pay for a
+ * second thread from 14,000 elements on: in a training step the vectors are in the cache of the thread that has just
+ * gone back through a small layer, and what another core updates has to come back to be zeroed and packed. (Whole
+ * steps of one row, Zen 4, the update on 1 / 2 threads: 25,000 parameters 37 / 49 us, 83,000 109 / 127, 330,000 354
+ * / 301.) */
+#define ELEMENT_COST 1.0
 
-#define LEAST (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) /* smaller numbers count as 0 */
+#define SMALLEST_NORMAL (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) /* smaller numbers count as 0 */
 
 typedef struct {
     ptrdiff_t n;
@@ -103,7 +104,7 @@ static void adam_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 
 static int update_threads(ptrdiff_t n, int n_threads)
 {
-    return fl_worthwhile_threads(n_threads, COST * (double)n);
+    return fl_worthwhile_threads(n_threads, ELEMENT_COST * (double)n);
 }
 
 static void sgd(ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
@@ -118,7 +119,7 @@ static void rmsprop(ptrdiff_t n, void *p, const void *g, void *v, void *m, doubl
                     double momentum, double weight_decay, int n_threads)
 {
     update_context u = {.n = n, .p = p, .g = g, .m = m, .v = v, .lr = (real)lr, .momentum = (real)momentum,
-                        .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)fmax(eps, LEAST)};
+                        .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)fmax(eps, SMALLEST_NORMAL)};
     fl_parallel(update_threads(n, n_threads), rmsprop_body, &u);
 }
 
@@ -135,7 +136,7 @@ static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double l
         .lr = (real)(lr / correction1),
         .beta1 = (real)beta1,
         .beta2 = (real)beta2,
-        .eps = (real)fmax(eps, LEAST), /* an eps that counts as 0 would make 0 / 0 of a gradient of 0 */
+        .eps = (real)fmax(eps, SMALLEST_NORMAL), /* an eps that counts as 0 would make 0 / 0 of a gradient of 0 */
         .correction = (real)(1 / sqrt(correction2)),
         .weight_decay = (real)(decoupled ? 0 : weight_decay),
         .shrink = (real)(decoupled ? 1 - lr * weight_decay : 1),
@@ -143,7 +144,7 @@ static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double l
     fl_parallel(update_threads(n, n_threads), adam_body, &u);
 }
 
-enum { NORM_PIECES = 64, NORM_LEAST = 1024 }; /* at most so many pieces, of at least so many elements */
+enum { NORM_PIECES = 64, NORM_PIECE_LEAST = 1024 }; /* the largest number of pieces, and the smallest size of one */
 
 typedef struct {
     ptrdiff_t n, piece;
@@ -153,7 +154,7 @@ typedef struct {
 
 static double sum_of_squares(const real *x, ptrdiff_t n)
 {
-    /* Partial sums let the compiler vectorize without reordering anything behind our back. */
+    /* Partial sums let the compiler vectorize without reordering the additions. */
     enum { SUMS = 16 };
     double sums[SUMS] = {0}, total = 0;
     ptrdiff_t k = 0;
@@ -178,7 +179,7 @@ static void norm_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     }
 }
 
-/* The norm where squares are beyond the largest double: of numbers made smaller by a power of 2. */
+/* The norm where squares exceed the largest double: of the numbers times a power of 2. */
 static double norm_of_large(const real *x, ptrdiff_t n)
 {
     double total = 0;
@@ -193,8 +194,8 @@ static double norm(ptrdiff_t n, const void *array, int n_threads)
 {
     norm_context context = {.n = n, .x = array};
     context.piece = tile_count(n, NORM_PIECES);
-    if (context.piece < NORM_LEAST)
-        context.piece = NORM_LEAST;
+    if (context.piece < NORM_PIECE_LEAST)
+        context.piece = NORM_PIECE_LEAST;
     fl_parallel(update_threads(n, n_threads), norm_body, &context);
     double total = 0;
     for (ptrdiff_t p = 0; p < tile_count(n, context.piece); ++p)
@@ -232,10 +233,10 @@ static void clip_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 static void scale(ptrdiff_t n, void *x, double factor, int n_threads)
 {
     rescale_context job = {n, x, (real)factor};
-    if (factor != 0 && factor < LEAST && factor > -LEAST) { /* which would count as 0: in two steps */
-        job.value = LEAST;
+    if (factor != 0 && factor < SMALLEST_NORMAL && factor > -SMALLEST_NORMAL) { /* it counts as 0: in two steps */
+        job.value = SMALLEST_NORMAL;
         fl_parallel(update_threads(n, n_threads), scale_body, &job);
-        job.value = (real)(factor / (double)LEAST);
+        job.value = (real)(factor / (double)SMALLEST_NORMAL);
     }
     fl_parallel(update_threads(n, n_threads), scale_body, &job);
 }

@@ -1,4 +1,4 @@
-/* kernels/pooling.h - one vector for a whole series, out of its valid steps.
+/* kernels/pooling.h - one vector for a whole series, computed from its valid steps.
  *
  *   last       y = x[T-1]
  *   mean       y = sum_t x[t] / T
@@ -6,10 +6,11 @@
  *   attention  y = sum_t a[t] x[t],  a = softmax over t of the scores s
  *              da[t] = dy . x[t],  ds[t] = a[t] (da[t] - dy . y),  dx[t] = a[t] dy
  *
- * The steps are gone through once, in their order, with a state in double for each case: the sum or maximum so far, and
- * for attention the largest score so far, relative to which all terms are summed: a larger one scales down what there is
- * (Milakov & Gimelshein 2018, arXiv:1805.02867). So a series may be cut anywhere, the state carried on, and the same
- * bits come out: streams answer after each step what the whole series up to there gives. A case of no steps gives zeros.
+ * The steps are taken once, in their order, with a state in double for each case: the sum or maximum so far and, for
+ * attention, the largest score so far. All terms are summed relative to that score, and a larger one scales down the
+ * sum so far (Milakov & Gimelshein 2018, arXiv:1805.02867). So a series may be cut anywhere and the state carried over,
+ * and the same bits come out: after each step, streams give what the whole series up to there gives. A case of no steps
+ * gives zeros.
  *
  * Cases are shared out over threads.
  */
@@ -19,8 +20,8 @@ typedef struct {
     real *dx, *dscores;
 } pool_context;
 
-/* What stands in `counts`, for each case. */
-enum { POOL_STEPS, POOL_TOTAL, POOL_MOST };
+/* The columns of `counts`, for each case. */
+enum { POOL_STEPS, POOL_TOTAL, POOL_LARGEST };
 
 static ptrdiff_t pool_length(const fl_pool_pass *pass, ptrdiff_t b)
 {
@@ -38,20 +39,20 @@ static void pool_step(const fl_pool_pass *pass, const real *x, double score, ptr
             sums[c] += x[c];
     } else if (pass->kind == FL_POOL_MAX) {
         for (ptrdiff_t c = 0; c < width; ++c)
-            if (first || x[c] > sums[c] || x[c] != x[c]) { /* a NaN stays: the loss must show it */
+            if (first || x[c] > sums[c] || x[c] != x[c]) { /* a NaN stays, since the loss must show it */
                 sums[c] = x[c];
                 if (index)
                     index[c] = t;
             }
     } else if (pass->kind == FL_POOL_ATTENTION) {
-        if (first || score > counts[POOL_MOST]) {
-            const double factor = first ? 0 : exp(counts[POOL_MOST] - score);
-            counts[POOL_MOST] = score;
+        if (first || score > counts[POOL_LARGEST]) {
+            const double factor = first ? 0 : exp(counts[POOL_LARGEST] - score);
+            counts[POOL_LARGEST] = score;
             counts[POOL_TOTAL] *= factor;
             for (ptrdiff_t c = 0; c < width; ++c)
                 sums[c] *= factor;
         }
-        const double term = exp(score - counts[POOL_MOST]);
+        const double term = exp(score - counts[POOL_LARGEST]);
         counts[POOL_TOTAL] += term;
         for (ptrdiff_t c = 0; c < width; ++c)
             sums[c] += term * x[c];
@@ -86,7 +87,7 @@ static void pool_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         double *counts = pass->counts + b * FL_POOL_COUNTS, *sums = pass->sums + b * width;
         int64_t *index = pass->index ? pass->index + b * width : NULL;
         const ptrdiff_t length = pool_length(pass, b);
-        /* Only the last step counts where nobody asks for the others. */
+        /* Only the last step counts where the others are not asked for. */
         for (ptrdiff_t t = pass->kind == FL_POOL_LAST && !pass->every_step && length ? length - 1 : 0; t < length; ++t) {
             pool_step(pass, x + t * width, scores ? (double)scores[t] : 0, t, counts, sums, index);
             if (pass->every_step)
@@ -97,7 +98,7 @@ static void pool_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         if (pass->weights)
             for (ptrdiff_t t = 0; t < time; ++t)
                 ((real *)pass->weights)[b * time + t] =
-                    t < length ? (real)(exp((double)scores[t] - counts[POOL_MOST]) / counts[POOL_TOTAL]) : 0;
+                    t < length ? (real)(exp((double)scores[t] - counts[POOL_LARGEST]) / counts[POOL_TOTAL]) : 0;
     }
 }
 
@@ -121,13 +122,13 @@ static void pool_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         if (!job->dx)
             continue;
         real *dx = job->dx + b * time * width;
-        const int dense = pass->kind == FL_POOL_MEAN || pass->kind == FL_POOL_ATTENTION;
-        for (ptrdiff_t t = 0; dense && t < length; ++t) {
+        const int all_steps = pass->kind == FL_POOL_MEAN || pass->kind == FL_POOL_ATTENTION;
+        for (ptrdiff_t t = 0; all_steps && t < length; ++t) {
             const real share = weights ? weights[t] : 1 / (real)length;
             for (ptrdiff_t c = 0; c < width; ++c)
                 dx[t * width + c] = share * dy[c];
         }
-        const ptrdiff_t written = dense ? length : 0;
+        const ptrdiff_t written = all_steps ? length : 0;
         if (written < time)
             memset(dx + written * width, 0, (size_t)((time - written) * width) * sizeof(real));
         if (pass->kind == FL_POOL_LAST && length)

@@ -1,14 +1,14 @@
-/* kernels/simd.h - the vector type V of `real` numbers, and the few operations that are not plain C on it.
+/* kernels/simd.h - the vector type V of `real` numbers, and the few operations on it that are not plain C.
  *
  * V is a GCC/Clang vector type (one `real` where the compiler has none, or with -DFL_SCALAR), so + - * / and casts
- * between V and the integer vector VI are the language's own. What is spelt out here is what must not be left to the
- * compiler: the fused multiply-add (contraction is off, so that every copy of a kernel rounds the same way), and minimum
- * and maximum with a defined answer for NaN.
+ * between V and the integer vector VI are part of the language. This file spells out what must not be left to the
+ * compiler: the fused multiply-add (contraction is off, so that every copy of a kernel rounds the same way), and
+ * minimum and maximum with a defined answer for NaN.
  *
  *   LANES  elements of V      ROWS  batch rows of a register tile      COLS  vectors across a register tile
  *
- * ROWS x COLS accumulators, COLS weights and a broadcast must fit the registers: 32 of them hold 6 x 4, 16 hold 6 x 2.
- * A vector type wider than the instruction set is split by the compiler and about ten times slower: never do that.
+ * ROWS x COLS accumulators, COLS weights and a broadcast must fit into the registers: 32 of them hold 6 x 4, 16 hold 6
+ * x 2. A vector type wider than the instruction set is split by the compiler and about ten times slower: never do that.
  */
 #if defined(FL_REAL_F32)
 typedef float real;
@@ -131,8 +131,8 @@ INLINE V v_select(VI mask, V yes, V no)
 }
 #endif
 
-/* v_fma(a, b, c) = a * b + c, rounded once where the machine can, twice in the portable set.
- * v_at_most(a, bound) and v_at_least(a, bound) give NaN where a is NaN. */
+/* v_fma(a, b, c) = a * b + c, rounded once where the machine can, twice in the portable set. v_at_most(a, bound) =
+ * min(a, bound) and v_at_least(a, bound) = max(a, bound) give NaN where a is NaN. */
 #if defined(FL_ISA_AVX512) && REAL_IS_FLOAT
 INLINE V v_fma(V a, V b, V c) { return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 INLINE V v_at_most(V a, V bound) { return (V)_mm512_min_ps((__m512)bound, (__m512)a); }
@@ -179,7 +179,7 @@ INLINE V v_keep(V a, ptrdiff_t count)
     return v_from_bits(v_bits(a) & v_first(count));
 }
 
-/* The first `count` elements at p, zeros in the other lanes; nothing beyond is read, or written. */
+/* The first `count` elements at p, with zeros in the other lanes; nothing beyond them is read or written. */
 #if defined(FL_ISA_AVX512) && REAL_IS_FLOAT
 INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p); }
 INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)a); }
@@ -211,8 +211,8 @@ INLINE void v_store_part(real *p, V a, ptrdiff_t count)
 #endif
 
 #if !defined(ONE_LANE)
-/* One half of exchanging two blocks of d x d elements: with high = 0 lane l is a[l] where bit d of l is clear and b[l - d]
- * where it is set; with high = 1 it is a[l + d] and b[l]. */
+/* One half of exchanging two blocks of d x d elements: with high = 0 lane l is a[l] where bit d of l is clear and b[l -
+ * d] where it is set; with high = 1 it is a[l + d] and b[l]. */
 INLINE V v_exchange(V a, V b, const int d, const int high)
 {
 #if defined(__clang__)
@@ -230,7 +230,8 @@ INLINE V v_exchange(V a, V b, const int d, const int high)
 #endif
 }
 
-/* Transposes LANES x LANES elements in registers: blocks change places, from half the matrix down to single elements. */
+/* Transposes LANES x LANES elements in registers, by exchanging blocks, from half the matrix down to single
+ * elements. */
 INLINE void v_transpose(V rows[LANES])
 {
     _Pragma("GCC unroll 4")

@@ -15,14 +15,14 @@ typedef struct {
     double *losses;
 } softmax_context;
 
-/* Sum of exp(z - m); with `out` the terms are kept there. */
-static real softmax_sum(const real *z, ptrdiff_t classes, real most, real *out)
+/* The sum of exp(z - m); with `out` the terms are stored there. */
+static real softmax_sum(const real *z, ptrdiff_t classes, real largest, real *out)
 {
     V sums = v_set(0);
     real lanes[LANES], sum = 0;
     for (ptrdiff_t c = 0; c < classes; c += LANES) {
         const ptrdiff_t count = minimum(LANES, classes - c);
-        V terms = v_keep(v_exp(v_load_part(z + c, count) - v_set(most)), count);
+        V terms = v_keep(v_exp(v_load_part(z + c, count) - v_set(largest)), count);
         sums = sums + terms;
         if (out)
             v_store_part(out + c, terms, count);
@@ -49,11 +49,11 @@ static void softmax_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
                 memset(out, 0, (size_t)classes * sizeof(real));
             continue;
         }
-        real most = z[0];
+        real largest = z[0];
         for (ptrdiff_t c = 1; c < classes; ++c)
-            most = z[c] > most || z[c] != z[c] ? z[c] : most; /* a NaN stays: the loss must show it */
-        const real picked = z[label]; /* read before out, which may be the same array, is written */
-        const real sum = softmax_sum(z, classes, most, out);
+            largest = z[c] > largest || z[c] != z[c] ? z[c] : largest; /* a NaN stays: the loss must show it */
+        const real picked = z[label]; /* before `out` is written, which may be the same array */
+        const real sum = softmax_sum(z, classes, largest, out);
         const real weight = job->weights ? job->weights[n] : 1;
         if (out) {
             const real factor = job->labels ? weight / sum : 1 / sum;
@@ -63,7 +63,7 @@ static void softmax_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         if (job->labels) {
             if (out)
                 out[label] -= weight;
-            job->losses[n] = weight != 0 ? (double)weight * ((double)most - (double)picked + log((double)sum)) : 0;
+            job->losses[n] = weight != 0 ? (double)weight * ((double)largest - (double)picked + log((double)sum)) : 0;
         }
     }
 }

@@ -30,7 +30,7 @@ INLINE void accumulate(V acc[ROWS][COLS], const int rows, const int cols, const 
     }
 }
 
-/* Writes a tile's sums to memory, (rows)(cols * LANES): for the edges, where a tile is cut. */
+/* Writes a tile's sums to memory, (rows)(cols * LANES), for tiles that are cut at an edge. */
 INLINE void tile_spill(V acc[ROWS][COLS], const int rows, const int cols, real *sums)
 {
     UNROLL
@@ -41,15 +41,15 @@ INLINE void tile_spill(V acc[ROWS][COLS], const int rows, const int cols, real *
     }
 }
 
-/* An inner product over `a` in `segments` pieces: piece s starts at a + s * segment_stride and has k terms. */
+/* An inner product over `a` in `segments` pieces: piece s begins at a + s * segment_stride and has k terms. */
 typedef struct {
     const real *a;
     ptrdiff_t lda, segments, segment_stride, k;
     const real *w;     /* (segments * k, cols * LANES) */
     const real *init;  /* (cols * LANES) or NULL */
-    real *const *rows; /* where each row goes */
+    real *const *rows; /* where to store each row */
     ptrdiff_t count;   /* elements of a row to store, at most cols * LANES */
-    int add;           /* add to what stands there */
+    int add;           /* add to the values there */
 } inner_job;
 
 INLINE void inner_tile(const inner_job *job, const int rows, const int cols)
@@ -166,8 +166,8 @@ static void outer_product(const outer_job *job, int rows, int cols)
     TILE_HEIGHTS(outer_tile, job)
 }
 
-/* How many tiles of at most `most` rows cover `count` rows, and where tile t begins: heights differ by one at most,
- * which wastes less than full tiles and a remainder (16 rows: 6 + 5 + 5 rather than 6 + 6 + 4). */
+/* The number of tiles of at most `most` rows that cover `count` rows, and where tile t begins. Heights differ by at
+ * most one, which wastes less than full tiles and a remainder (16 rows: 6 + 5 + 5 rather than 6 + 6 + 4). */
 static inline ptrdiff_t tile_count(ptrdiff_t count, ptrdiff_t most)
 {
     return (count + most - 1) / most;
@@ -178,8 +178,8 @@ static inline ptrdiff_t tile_begin(ptrdiff_t count, ptrdiff_t tiles, ptrdiff_t t
     return count * t / tiles;
 }
 
-/* Terms of an outer product that are summed before they are added to the result, at most: it bounds the rounding error of
- * long sums, and keeps a tile's `a` and g in the caches while the other tiles pass over them. */
+/* The largest number of terms of an outer product that are summed before they are added to the result. It bounds the
+ * rounding error of long sums, and keeps a tile's `a` and g in the caches while the other tiles pass over them. */
 enum { TERMS = 256 };
 
 static inline const real *row_of(const void *array, ptrdiff_t row, ptrdiff_t width)
@@ -187,7 +187,7 @@ static inline const real *row_of(const void *array, ptrdiff_t row, ptrdiff_t wid
     return array ? (const real *)array + row * width : NULL;
 }
 
-/* to[p][lane] = from[lane][p] for p < count; the lanes from `rows` on get zeros. By blocks of LANES x LANES in registers:
+/* to[p][lane] = from[lane][p] for p < count, and zeros for lane >= rows. By blocks of LANES x LANES in registers:
  * element by element, packing took 15 % of an inference over 100 steps of one row (input 64, hidden 256). */
 static void transpose_to(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to, ptrdiff_t ld_to)
 {

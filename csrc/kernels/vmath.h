@@ -7,12 +7,12 @@
  *   tanh(x) = sign(x) (h - h h / (h + 1)) for h < 1/3, else sign(x) (1 - 1 / (h + 1)),  h = expm1(2 |x|) / 2
  *   log1p(e) = 2 atanh(s),  s = e / (2 + e);  for e in [0, 1], s^2 <= 1/9 and the series of atanh is short
  *
- * sigmoid and tanh keep their accuracy relative to the result: near 0 nothing cancels in tanh, where (1 - e) / (1 + e) would
- * keep only absolute accuracy and drown small signals and their gradients. They never go down: each operation on the way is
- * monotone in the one before, but for the h - h h / (h + 1), in which the part that is taken off is small beside the step
- * of h as long as tanh is below 3/8. (h / (h + 1), its equal, goes back by 1 or 2 units wherever h + 1 is rounded up.) They
- * are exact at saturation (0, 1, -1) and give NaN for NaN. Results below the smallest normal number become 0 (subnormal.h).
- * tests/exhaustive.c has gone through every float: its head says what holds, with the bounds.
+ * sigmoid and tanh are accurate relative to the result: nothing cancels near 0 in tanh, where (1 - e) / (1 + e) would
+ * have absolute accuracy only and drown small signals and their gradients. They never decrease: each operation on the
+ * way is monotone in the one before, except h - h h / (h + 1), where the part that is subtracted is small compared with
+ * the step of h as long as tanh is below 3/8. (h / (h + 1), which is equal, decreases by 1 or 2 units wherever h + 1 is
+ * rounded up.) They are exact at saturation (0, 1, -1) and give NaN for NaN. Results below the smallest normal number
+ * become 0 (subnormal.h). tests/exhaustive.c has checked every float; its head states what holds, with the bounds.
  */
 #if REAL_IS_FLOAT
 #define EXP_SHIFT 23
@@ -20,9 +20,9 @@
 #define ROUNDING 12582912.0f          /* 1.5 * 2^23: adding it leaves round(y) in the low bits */
 #define LN2_HIGH 0.693359375f         /* few bits: n * LN2_HIGH is exact */
 #define LN2_LOW (-2.12194440054690583e-4f)
-#define EXP_MOST 89.0f                /* n = 128 and 2^n = infinity, on purpose: 1 / (1 + inf) = 0 */
-#define EXP_LEAST (-88.0f)            /* n = -127 and 2^n = 0 */
-#define TANH_MOST 20.0f               /* 1 - 1 / (h + 1) rounds to 1 */
+#define EXP_MAX 89.0f                /* n = 128 and 2^n = infinity, intentionally: 1 / (1 + inf) = 0 */
+#define EXP_MIN (-88.0f)            /* n = -127 and 2^n = 0 */
+#define TANH_MAX 20.0f               /* 1 - 1 / (h + 1) rounds to 1 */
 static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0.00833338935939f,
                                         0.0416663597472f,   0.166666663697f,   0.500000004443f};
 #else
@@ -31,18 +31,18 @@ static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0
 #define ROUNDING 6755399441055744.0   /* 1.5 * 2^52 */
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
-#define EXP_MOST 710.0
-#define EXP_LEAST (-709.0)
-#define TANH_MOST 40.0
+#define EXP_MAX 710.0
+#define EXP_MIN (-709.0)
+#define TANH_MAX 40.0
 static const real exp_coefficients[] = {
     2.087530592864308851118e-9,   2.510908293027161007918e-8,    2.755740301564458526611e-7,
     2.755724409941159333581e-6,   2.480158717175176407131e-5,    1.984126988621319223356e-4,
     1.38888888889629490039e-3,    8.333333333321605064496e-3,    4.166666666666650725143e-2,
     1.666666666666667659998e-1,   5.00000000000000000858e-1};
 #endif
-#define TANH_FAR (1.0 / 3)            /* of h: tanh = 1/4 */
+#define TANH_SEAM (1.0 / 3)            /* of h: where tanh = 1/4 */
 
-/* Gives the two factors of exp(y) 2^power = scale * (1 + m), m = expm1(r). */
+/* Computes the two factors of exp(y) 2^power = scale * (1 + m), m = expm1(r). */
 INLINE V exp_parts(V y, int power, V *scale)
 {
     const int terms = (int)(sizeof exp_coefficients / sizeof exp_coefficients[0]);
@@ -60,7 +60,7 @@ INLINE V exp_parts(V y, int power, V *scale)
 INLINE V v_exp(V y)
 {
     V scale, m;
-    y = v_at_least(v_at_most(y, v_set((real)EXP_MOST)), v_set((real)EXP_LEAST));
+    y = v_at_least(v_at_most(y, v_set((real)EXP_MAX)), v_set((real)EXP_MIN));
     m = exp_parts(y, 0, &scale);
     return scale * (v_set(1) + m); /* not scale + scale * m: scale may be infinity and m negative */
 }
@@ -70,10 +70,10 @@ INLINE V v_abs(V x)
     return v_from_bits(v_bits(x) & ~v_bits(v_set((real)-0.0)));
 }
 
-/* For y <= 0. */
+/* expm1 for y <= 0. */
 INLINE V v_expm1(V y)
 {
-    V scale, m = exp_parts(v_at_least(y, v_set((real)EXP_LEAST)), 0, &scale);
+    V scale, m = exp_parts(v_at_least(y, v_set((real)EXP_MIN)), 0, &scale);
     return v_fma(scale, m, scale - v_set(1));
 }
 
@@ -81,7 +81,7 @@ INLINE V v_expm1(V y)
 INLINE V v_log1p_unit(V e)
 {
     const int terms = REAL_IS_FLOAT ? 8 : 17;
-    V twice = (e + e) / (v_set(2) + e), s = v_set((real)0.5) * twice; /* s alone would fall below the normal numbers */
+    V twice = (e + e) / (v_set(2) + e), s = v_set((real)0.5) * twice; /* s alone would be below the normal numbers */
     V square = s * s, sum = v_set((real)(1.0 / (2 * terms + 1)));
     for (int k = terms - 1; k >= 0; --k)
         sum = v_fma(sum, square, v_set((real)(1.0 / (2 * k + 1))));
@@ -99,8 +99,8 @@ INLINE V v_tanh(V x)
     V one = v_set(1), scale;
     VI sign = v_bits(x) & v_bits(v_set((real)-0.0));
     V magnitude = v_abs(x);
-    V m = exp_parts(v_at_most(magnitude + magnitude, v_set((real)TANH_MOST)), -1, &scale);
+    V m = exp_parts(v_at_most(magnitude + magnitude, v_set((real)TANH_MAX)), -1, &scale);
     V half = v_fma(scale, m, scale - v_set((real)0.5)), rest = one / (half + one);
     V near = v_fma(-half, half * rest, half), far = one - rest;
-    return v_from_bits(v_bits(v_select(half < v_set((real)TANH_FAR), near, far)) | sign);
+    return v_from_bits(v_bits(v_select(half < v_set((real)TANH_SEAM), near, far)) | sign);
 }

@@ -1,7 +1,8 @@
 /* kernels/workspace.h - how a kernel lays out its arrays in the workspace that the caller owns. */
 
-/* Takes `count` elements of `size` bytes, aligned to a cache line, from a block that begins at `base` and of which *used
- * bytes are taken. *used becomes SIZE_MAX when the sum does not fit; with base NULL only *used matters. */
+/* Returns the address of `count` elements of `size` bytes, aligned to a cache line, in a block that begins at `base`
+ * and of which *used bytes are in use, and adds them to *used. *used becomes SIZE_MAX when the sum does not fit. With
+ * base NULL only *used matters. */
 static void *take(char *base, size_t *used, double count, size_t size)
 {
     double bytes = count * (double)size;

@@ -1,27 +1,29 @@
-/* exhaustive.c - sigmoid, tanh and the other curved activations, and their slopes, for every float and for many doubles.
+/* exhaustive.c - sigmoid, tanh and the other curved activations, and their slopes, for every float and for many
+ * doubles.
  *
- *   exhaustive [n [part parts]]    n = 1: all 2^32 floats, and 100 million doubles, a quarter of an hour on one processor;
- *                                  else one run of 1024 neighbours in n, by default 997. One part of several, from 0, so that
- *                                  processes can share
+ *   exhaustive [n [part parts]]    n = 1: all 2^32 floats, and 100 million doubles, a quarter of an hour on one
+ *                                  processor; otherwise one of n runs of 1024 neighbours, by default one of 997. `part`
+ *                                  of `parts`, from 0, so that processes can share the work
  *
- * On every instruction set of the machine, through fl_activation, and fl_activation_backward with a gradient of 1: the
- * formulas of the LSTM's gates and of their gradients. Floats are measured against double, which is off by 2^-27 of a float's
- * unit in the last place at most; doubles against long double, where that is wider. Exits with 1 if a promise is broken, and
- * tells the worst of everything.
+ * On every instruction set of the machine, through fl_activation, and through fl_activation_backward with a gradient of
+ * 1: the formulas of the LSTM's gates and of their gradients. Floats are measured against double, whose error is at
+ * most 2^-27 of a float's unit in the last place, and doubles against long double, where that is wider. Prints the
+ * worst of everything, and exits with 1 if a promise is broken.
  *
  * An ulp is the distance between two numbers of the type at the exact result. The promises:
  *
- *   value   error in ulp of the result, however small that is, down to the smallest normal number; below, the error is at
- *           most that number (a function may give 0 there)
- *   order   how far a larger argument may give a smaller result, in ulp: never with sigmoid, tanh and elu
+ *   value   error in ulp of the result, however small the result is, down to the smallest normal number; below that the
+ *           error is at most that number (a function may give 0 there)
+ *   order   by how many ulp a larger argument may give a smaller result: 0 with sigmoid, tanh and elu
  *   odd     tanh and softsign: f(-x) = -f(x), the same bits
  *   ends    never beyond 0, 1 or -1; sigmoid, tanh, elu: exactly there where the exact result rounds to it; at infinity
  *           every function and slope has its limit
- *   NaN     gives NaN, in values and slopes, of every activation (a slope that is a constant stays one)
- *   slope   error in units of 2^-23 (2^-52), the ulp of 1, which the largest slope is, at most 1. y (1 - y) and 1 - y^2 are
- *           computed from the rounded y, and however exact the difference is, what y is off by stays: near y = 1 a slope
- *           far below 1 is not accurate relative to itself, and 0 where y is 1. `own` is the error in ulp of the slope
- *           itself where that is bounded: for sigmoid x <= 0, for tanh |x| <= 1/2, for the others everywhere.
+ *   NaN     gives NaN, in values and slopes, of every activation (except a slope that is a constant)
+ *   slope   error in units of 2^-23 (2^-52), the ulp of 1, the largest value of a slope. y (1 - y) and 1 - y^2 are
+ *           computed from the rounded y, and however exact the difference is, the error of y remains: near y = 1 a
+ *           slope far below 1 is not accurate relative to itself, and it is 0 where y is 1
+ *   relative  error in ulp of the slope itself where that is bounded: for sigmoid x <= 0, for tanh |x| <= 1/2, for the
+ *           others everywhere
  */
 #include "../fastlstm.h"
 
@@ -33,7 +35,7 @@
 
 enum { SIGMOID = 0, TANH = 1, AFFINE = 3, ELU = 8, SOFTSIGN = 9, SOFTPLUS = 10, ALL_KINDS = 11 };
 enum { KINDS = 5, RUN = 1024, BATCH = 8 * RUN, MOST_SETS = 8 };
-enum { VALUE, TINY, ORDER, SLOPE, OWN, MEASURES };
+enum { VALUE, TINY, ORDER, SLOPE, RELATIVE, MEASURES };
 
 typedef struct {
     int kind;
@@ -48,19 +50,20 @@ static const promise promises[KINDS] = {
     {SOFTSIGN, "softsign", {{2, 1, 2, 2, 4}, {2, 1, 2, 2, 4}}},
     {SOFTPLUS, "softplus", {{4, 1, 3, 1, 3}, {4, 1, 3, 1, 3}}},
 };
-static const char *const measures[MEASURES] = {"value", "tiny", "order", "slope", "own"};
+static const char *const measures[MEASURES] = {"value", "tiny", "order", "slope", "relative"};
 
-/* The worst of one function, dtype and instruction set, and the arguments; and how often a promise without a measure broke. */
+/* The worst errors of one function, dtype and instruction set, with their arguments, and the number of other broken
+ * promises. */
 typedef struct {
     double worst[MEASURES], at[MEASURES];
     long long odd, ends;
 } finding;
 
-static int sets; /* instruction sets of this machine; to count them takes its time, too */
+static int sets; /* instruction sets of this machine; counting them takes time, too */
 static finding found[MOST_SETS][2][KINDS];
 static long long found_nan[MOST_SETS][2][ALL_KINDS];
 
-/* The larger of both. An error of NaN is larger than any. */
+/* Keeps the larger error. NaN is larger than any. */
 static void keep(finding *f, int measure, double error, double x)
 {
     if (f->worst[measure] == f->worst[measure] && !(error <= f->worst[measure])) {
@@ -79,7 +82,8 @@ static void merge(finding *f, const finding *other)
 
 /* ---------------------------------------------------------------- exact results */
 
-/* At the magnitude m >= 0: exp(-m), expm1(-m), and log1p(exp(-m)), from which everything else comes without cancellation. */
+/* At the magnitude m >= 0: exp(-m), expm1(-m) and log1p(exp(-m)), from which all results follow without
+ * cancellation. */
 typedef struct {
     double m, e, e1, log1p_e;
 } parts_f64;
@@ -100,8 +104,8 @@ static parts_f80 parts_in_long_double(long double m)
     return (parts_f80){m, e, expm1l(-m), log1pl(e)};
 }
 
-/* The value and the slope at m, or at -m (side 1), of the function `kind`, and how far the value is from 1 or -1, where it goes
- * there (else 1). */
+/* The value and the slope at m, or at -m (side 1), of the function `kind`, and the distance of the value from 1 or -1,
+ * where that is its limit (else 1). */
 #define EXACT(kind, side, p, value, slope, rest)                                                               \
     switch (kind) {                                                                                            \
     case SIGMOID:                                                                                              \
@@ -131,13 +135,13 @@ static parts_f80 parts_in_long_double(long double m)
         break;                                                                                                 \
     }
 
-/* What is expected of a function on one side of 0, and by what the errors are measured. */
+/* The exact results of a function on one side of 0, and the units of the errors. */
 typedef struct {
     double x[BATCH];
-    double high[BATCH], low[BATCH];             /* the value; low: what a double leaves out */
+    double high[BATCH], low[BATCH];             /* the value; low: the part that a double leaves out */
     double slope_high[BATCH], slope_low[BATCH]; /* the slope */
-    double ulp[BATCH], own[BATCH];              /* of value and slope; infinity where that measure does not apply */
-    double must[BATCH];                         /* the value where it has to be this very number, else NaN */
+    double ulp[BATCH], slope_ulp[BATCH];             /* of value and slope; infinity where that measure does not apply */
+    double must[BATCH];                         /* the value where it must be exactly this number, else NaN */
 } expected;
 
 static double ulp_of(fl_dtype dtype, double value)
@@ -177,18 +181,18 @@ static inline void expect(fl_dtype dtype, int kind, int side, ptrdiff_t n, const
         }
         const double high = to->high[k], slope = to->slope_high[k];
         to->ulp[k] = fabs(high) >= least ? ulp_of(dtype, high) : (double)INFINITY;
-        to->own[k] = slope >= least ? ulp_of(dtype, slope) : (double)INFINITY;
+        to->slope_ulp[k] = slope >= least ? ulp_of(dtype, slope) : (double)INFINITY;
         const double rounded = dtype == FL_F32 ? (double)(float)high : high;
         to->must[k] = rest < half ? end : kind == SIGMOID && rounded == 0 ? 0 : (double)NAN;
     }
     for (ptrdiff_t k = 0; k < n; ++k)
         if ((kind == SIGMOID && side == 0 && to->x[k] != 0) || (kind == TANH && fabs(to->x[k]) > 0.5))
-            to->own[k] = (double)INFINITY;
+            to->slope_ulp[k] = (double)INFINITY;
 }
 
 /* ---------------------------------------------------------------- measuring */
 
-/* Keeps the largest of n errors, where it is larger than `known`. */
+/* Keeps the largest of n errors, if it is larger than `known`. */
 static void keep_most(finding *f, const double *known, int measure, const double *errors, const double *x, ptrdiff_t n)
 {
     enum { SIDE_BY_SIDE = 8 };
@@ -204,12 +208,12 @@ static void keep_most(finding *f, const double *known, int measure, const double
         zeros[0] += zeros[j];
     }
     if (all > known[measure] || zeros[0] != 0)
-        k = 0; /* look where */
+        k = 0; /* find its argument */
     for (; k < n; ++k)
         keep(f, measure, errors[k], x[k]);
 }
 
-/* Results of one function on one instruction set: arguments as in `expected`, values and slopes. */
+/* Results of one function on one instruction set, values and slopes, for the arguments in `expected`. */
 typedef union {
     float f32[BATCH];
     double f64[BATCH];
@@ -219,7 +223,7 @@ typedef struct {
     numbers value, slope;
 } results;
 
-/* Measures n results that follow `before`, the one at the next smaller |x|. */
+/* Measures n results that follow `before`, the result at the next smaller |x|. */
 static inline void measure_side(fl_dtype dtype, int kind, int side, const expected *to, const results *got, ptrdiff_t n,
                                 double before, const double *known, finding *f)
 {
@@ -244,7 +248,7 @@ static inline void measure_side(fl_dtype dtype, int kind, int side, const expect
     for (ptrdiff_t k = 0; k < n; ++k) {
         const double off = fabs(slope[k] - to->slope_high[k] - to->slope_low[k]);
         error[k] = off / one;
-        tiny[k] = off / to->own[k];
+        tiny[k] = off / to->slope_ulp[k];
     }
     keep_most(f, known, SLOPE, error, to->x, n);
     keep_most(f, known, OWN, tiny, to->x, n);
@@ -256,7 +260,7 @@ static inline void measure_side(fl_dtype dtype, int kind, int side, const expect
     f->ends += (long long)beyond;
 }
 
-/* How often f(-x) is not -f(x), to the bit. */
+/* Counts how often the bits of f(-x) are not those of -f(x). */
 static long long measure_odd(fl_dtype dtype, const numbers *plus, const numbers *minus, ptrdiff_t n)
 {
     long long broken = 0;
@@ -297,8 +301,8 @@ static double get(fl_dtype dtype, const numbers *array, ptrdiff_t k)
     return dtype == FL_F32 ? (double)array->f32[k] : array->f64[k];
 }
 
-/* Measures all functions on all instruction sets at n arguments x >= 0, in ascending order, and at -x. `last` has, of each
- * sign, the results at the largest x so far. Instruction sets that give the same bits are measured once. */
+/* Measures all functions on all instruction sets at n arguments x >= 0, in ascending order, and at -x. `last` holds,
+ * for each sign, the results at the largest x so far. Instruction sets that give the same bits are measured once. */
 static inline void measure_all(fl_dtype dtype, ptrdiff_t n, const double *x)
 {
     static double all_last[2][MOST_SETS][KINDS][2];
@@ -318,7 +322,7 @@ static inline void measure_all(fl_dtype dtype, ptrdiff_t n, const double *x)
             longer[k] = parts_in_long_double(x[k]);
     }
     for (int set = 0; set < sets; ++set) {
-        fl_isa_select(fl_isa_name(set)); /* which takes its time */
+        fl_isa_select(fl_isa_name(set)); /* takes time */
         for (int p = 0; p < KINDS; ++p)
             for (int side = 0; side < 2; ++side)
                 evaluate(dtype, promises[p].kind, n, side ? minus : x, &got[set][p][side]);
@@ -364,7 +368,7 @@ static void measure(fl_dtype dtype, ptrdiff_t n, const double *x)
         measure_all(FL_F64, n, x);
 }
 
-/* The limits at plus and minus infinity. */
+/* Checks the limits at plus and minus infinity. */
 static void measure_infinity(void)
 {
     static const double limits[KINDS][4] = {/* value and slope, at plus and at minus infinity */
@@ -384,7 +388,7 @@ static void measure_infinity(void)
     }
 }
 
-/* NaN in, NaN out, of all activations: of every payload, or some. */
+/* Checks that NaN gives NaN, for all activations, and for every payload or some. */
 static void measure_nan(uint32_t stride)
 {
     static double x[BATCH];
@@ -427,7 +431,8 @@ static double of_bits(uint32_t bits)
     return x;
 }
 
-/* The finite floats of a part of several, and the first of the next part, so that the order is looked at across their seam. */
+/* Measures the finite floats of a part, and the first of the next part, so that the order is checked across their
+ * seam. */
 static long long all_floats(uint32_t every, uint32_t part, uint32_t parts)
 {
     static double x[BATCH];
@@ -453,8 +458,8 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Runs of 8 neighbours: from all exponents, densely from where the functions bend, and at the seams of their reduction, the
- * multiples of ln(2) / 4; in ascending order. */
+/* Measures runs of 8 neighbours in ascending order: from all exponents, densely where the functions bend, and at the
+ * seams of their reduction, the multiples of ln(2) / 4. */
 static long long many_doubles(uint32_t every, uint32_t part, uint32_t parts)
 {
     const size_t runs = 5000000 / every / parts + 6000;

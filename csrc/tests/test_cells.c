@@ -1,9 +1,9 @@
-/* test_cells.c - the cells that are not plain: random settings at random sizes.
+/* test_cells.c - all cells except the plain one: random settings at random sizes.
  *
- * That a cell computes what its equations say is tested against fastlstm/reference.py. Here, where a sanitizer sees every
- * access to exactly sized workspaces: in double, the gradients are the derivative of the forward pass in a random direction
- * over all arguments at once; in float, the outputs are those of double; and in both, threads and checkpoints leave every
- * bit as it is. Padding holds NaN. Exits with 1 if anything differs.
+ * The Python tests compare the cells with their equations in the reference. Here a sanitizer sees every access to
+ * workspaces of the exact size, and these are checked: in double, the gradients are the derivative of the forward pass
+ * in a random direction over all arguments at once; in float, the outputs are those of double; in both, threads and
+ * recomputed segments leave every bit as it is. Padding holds NaN. Exits with 1 if anything differs.
  */
 #include "../fastlstm.h"
 
@@ -49,7 +49,7 @@ static void *allocate(size_t bytes)
     return memory;
 }
 
-/* What goes into a pass, with a gradient each; the outputs; and the gradients of those. */
+/* The inputs of a pass, which have a gradient each; the outputs, whose gradients come in. */
 enum { X, W_IH, W_HH, B_IH, B_HH, H0, C0, W_HR, PEEP, GAIN_IH, GAIN_HH, GAIN_C, BIAS_C, INPUTS };
 enum { Y, HN, CN, OUTPUTS };
 
@@ -71,7 +71,7 @@ static double *draw(ptrdiff_t n, double bound)
     return a;
 }
 
-/* A smooth function, or one whose corners a random argument misses. */
+/* A smooth function, or one with corners that a random argument misses. */
 static fl_function some_function(int gate)
 {
     static const fl_function gates[] = {{0, 0, 0}, {7, 0.2, 0.5}, {9, 0, 0}, {3, 0.3, 0.2}};
@@ -178,7 +178,7 @@ static void *copy(fl_dtype dtype, const double *from, ptrdiff_t n, const double 
     return to;
 }
 
-/* Runs the problem with its inputs moved `by` in the direction. */
+/* Runs the problem with its inputs moved by `by` in the direction. */
 static results run(fl_dtype dtype, const problem *p, double by, int backward, int checkpoint_every, int n_threads)
 {
     results r = {0};
@@ -207,7 +207,7 @@ static results run(fl_dtype dtype, const problem *p, double by, int backward, in
     };
     const size_t bytes = fl_lstm_workspace(dtype, &pass);
     pass.workspace = allocate(bytes);
-    memset(pass.workspace, 0xff, bytes); /* NaN: what is read must have been written */
+    memset(pass.workspace, 0xff, bytes); /* NaN: whatever is read must have been written */
     fl_lstm_forward(dtype, &pass);
     if (backward) {
         const fl_lstm_gradients out = {
@@ -236,7 +236,7 @@ static void release(results *r)
         free(r->out[k]);
 }
 
-/* sum of outputs times their gradients, where those are numbers. */
+/* The sum of outputs times their gradients, where those are numbers. */
 static double loss(const problem *p, const results *r)
 {
     double sum = 0;
@@ -255,8 +255,8 @@ static double loss_at(const problem *p, double by)
     return value;
 }
 
-/* Central differences of two step sizes, whose difference tells how far they can be trusted: near a corner of an activation
- * or of clipping they cannot. */
+/* Compares with central differences of two step sizes. Their difference tells how far they can be trusted: near a
+ * corner of an activation or of clipping they cannot. */
 static void check_gradients(const problem *p, const results *r)
 {
     double slope = 0, size = 0;
@@ -301,12 +301,12 @@ static void test_cell(int number)
             most = fmax(most, fabs(value));
             worst = error <= worst ? worst : error;
         }
-    expect(worst <= 2e-4 * most, "float gives what double does");
+    expect(worst <= 2e-4 * most, "float agrees with double");
     for (int n_threads = 2; n_threads <= 3; ++n_threads) {
         const int every = n_threads == 2 ? 0 : 2;
         results other = run(FL_F32, &p, 0, 1, every, n_threads), other_exact = run(FL_F64, &p, 0, 1, every, n_threads);
-        expect(same(FL_F32, &p, &single, &other), every ? "float: same bits with checkpoints" : "float: same bits, 2 threads");
-        expect(same(FL_F64, &p, &exact, &other_exact), every ? "double: same bits with checkpoints" : "double: 2 threads");
+        expect(same(FL_F32, &p, &single, &other), every ? "float: same bits, recomputed" : "float: same bits, 2 threads");
+        expect(same(FL_F64, &p, &exact, &other_exact), every ? "double: same bits, recomputed" : "double: same bits, 2 threads");
         release(&other);
         release(&other_exact);
     }

@@ -1,8 +1,8 @@
 /* test_kernels.c - the C kernels against plain loops in double, on every instruction set of the machine.
  *
- * It knows nothing of Python, so that a sanitizer or a debugger sees only C. Workspaces are allocated at exactly the
- * size asked for, so that the address sanitizer sees a step beyond them; padding holds NaN, so that a number read from
- * it shows. Exits with 1 if anything differs.
+ * No Python is involved, so that a sanitizer or a debugger sees only C. Workspaces have exactly the size that was asked
+ * for, so that the address sanitizer sees a step beyond them, and padding holds NaN, so that a value read from it
+ * shows. Exits with 1 if anything differs.
  */
 #include "../fastlstm.h"
 #include "../subnormal.h"
@@ -93,8 +93,8 @@ static void set_nan(fl_dtype dtype, array a, size_t k)
         ((double *)a.data)[k] = (double)NAN;
 }
 
-/* Rounding errors grow with the number of terms; 1000 ulp of the largest element leaves an order of magnitude above what
- * the sizes of these tests reach, and is far below any wrong term. */
+/* Rounding errors grow with the number of terms. 1000 ulp of the largest element is an order of magnitude above the
+ * errors at the sizes of these tests, and far below any wrong term. */
 static void expect_close(fl_dtype dtype, array got, const char *what)
 {
     const double eps = dtype == FL_F32 ? 1.2e-7 : 2.2e-16;
@@ -117,7 +117,7 @@ static double logistic(double x)
 
 typedef struct {
     int batch, time, input, hidden, reverse, bias, state;
-    int lengths; /* 0: all rows full, 1: mixed, 0 and full included */
+    int lengths; /* 0: all rows full; 1: mixed, including 0 and full */
 } shape;
 
 typedef struct {
@@ -131,7 +131,7 @@ static int length_of(const shape *s, const problem *p, int b)
     return s->lengths ? (int)p->lengths[b] : s->time;
 }
 
-/* The whole layer in plain loops, one row at a time; results go to the `exact` side. */
+/* Computes the whole layer in plain loops, one row at a time; results go to the `exact` side. */
 static void solve(const shape *s, problem *p)
 {
     const int T = s->time, I = s->input, H = s->hidden;
@@ -248,7 +248,7 @@ static void finish(problem p)
     free(p.lengths);
 }
 
-/* Runs the problem in one pass, and then, in inference, once more with the weights that it has left packed. */
+/* Runs the problem in one pass and then, in inference, once more with the weights that the first pass has packed. */
 static void run(fl_dtype dtype, const shape *s, problem *p, int training, int checkpoint_every, int n_threads)
 {
     fl_lstm_pass pass = {
@@ -348,27 +348,27 @@ static void test_lstm(fl_dtype dtype)
         finish(three);
         for (size_t c = 0; c < sizeof every / sizeof every[0]; ++c) {
             random_state = k + 1;
-            problem again = pose(dtype, s);
-            run(dtype, s, &again, 1, every[c], 1 + (int)c);
-            array *same[][2] = {{&one.y, &again.y},         {&one.hn, &again.hn},       {&one.cn, &again.cn},
-                                {&one.dx, &again.dx},       {&one.dh0, &again.dh0},     {&one.dc0, &again.dc0}};
-            static const char *what[] = {"y, checkpoints", "hn, checkpoints", "cn, checkpoints", "dx, checkpoints",
-                                         "dh0, checkpoints", "dc0, checkpoints"};
+            problem recomputed = pose(dtype, s);
+            run(dtype, s, &recomputed, 1, every[c], 1 + (int)c);
+            array *same[][2] = {{&one.y, &recomputed.y},         {&one.hn, &recomputed.hn},       {&one.cn, &recomputed.cn},
+                                {&one.dx, &recomputed.dx},       {&one.dh0, &recomputed.dh0},     {&one.dc0, &recomputed.dc0}};
+            static const char *what[] = {"y, recomputed", "hn, recomputed", "cn, recomputed", "dx, recomputed",
+                                         "dh0, recomputed", "dc0, recomputed"};
             for (size_t a = 0; a < sizeof same / sizeof same[0]; ++a)
                 expect_same_bits(dtype, *same[a][0], *same[a][1], what[a]);
-            /* `one` has had one backward pass as well. */
-            expect_same_bits(dtype, one.dw_ih, again.dw_ih, "dw_ih, checkpoints");
-            expect_same_bits(dtype, one.dw_hh, again.dw_hh, "dw_hh, checkpoints");
-            expect_same_bits(dtype, one.db_ih, again.db_ih, "db_ih, checkpoints");
-            finish(again);
+            /* `one` has had one backward pass as well */
+            expect_same_bits(dtype, one.dw_ih, recomputed.dw_ih, "dw_ih, recomputed");
+            expect_same_bits(dtype, one.dw_hh, recomputed.dw_hh, "dw_hh, recomputed");
+            expect_same_bits(dtype, one.db_ih, recomputed.db_ih, "db_ih, recomputed");
+            finish(recomputed);
         }
         finish(one);
     }
     fl_lstm_pass few = {.batch = 4, .time = 10000, .input = 8, .hidden = 64, .training = 1}, many = few;
     few.checkpoint_every = 100;
-    expect(fl_lstm_workspace(dtype, &few) < fl_lstm_workspace(dtype, &many) / 20, "checkpoints take less memory");
+    expect(fl_lstm_workspace(dtype, &few) < fl_lstm_workspace(dtype, &many) / 20, "recomputing takes less memory");
     fl_lstm_pass huge = {.batch = PTRDIFF_MAX / 2, .time = PTRDIFF_MAX / 2, .input = 1, .hidden = 1, .training = 1};
-    expect(fl_lstm_workspace(dtype, &huge) == SIZE_MAX, "a size that overflows");
+    expect(fl_lstm_workspace(dtype, &huge) == SIZE_MAX, "a size that overflows gives SIZE_MAX");
 }
 
 /* ---------------------------------------------------------------- the other layers */
@@ -566,7 +566,7 @@ static void test_activations(fl_dtype dtype)
         }
 }
 
-/* Mean, maximum and attention over cases of 5, 0 and 3 steps; what lies beyond is NaN. */
+/* Mean, maximum and attention over cases of 5, 0 and 3 steps; everything else is NaN. */
 static void test_pooling(fl_dtype dtype)
 {
     enum { B = 3, T = 5, W = 19 };
@@ -632,12 +632,13 @@ static void test_pooling(fl_dtype dtype)
     }
 }
 
-/* The sum over all paths of four steps that stand for given labels, and its gradient by a sum over the same paths. */
+/* Compares with the sum over all paths of four steps that mean given labels, and the gradient with a sum over the same
+ * paths. */
 static void test_ctc(fl_dtype dtype)
 {
     enum { B = 4, T = 4, C = 3, L = 3, BLANK = 1 };
     static const int64_t lengths[B] = {4, 3, 2, 0}, numbers[B] = {2, 2, 2, 0};
-    static const int64_t labels[B * L] = {0, 2, 0, 2, 2, 2, 2, 2, 2, 0, 0, 0}; /* the third cannot be: no room */
+    static const int64_t labels[B * L] = {0, 2, 0, 2, 2, 2, 2, 2, 2, 0, 0, 0}; /* the third has no room */
     snprintf(where, sizeof where, "%s %s ctc", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
     array z = make(dtype, B * T * C, 3), dz = make(dtype, B * T * C, 0);
     double losses[B], exact[B], weights[B] = {1, 0.5, 2, 1};
@@ -692,7 +693,7 @@ static void test_ctc(fl_dtype dtype)
     double alone[B];
     pass.losses = alone;
     fl_ctc(dtype, &pass);
-    expect(!memcmp(alone, losses, sizeof losses), "loss alone");
+    expect(!memcmp(alone, losses, sizeof losses), "loss without the gradient");
     free(pass.workspace);
     release(z);
     release(dz);
@@ -702,7 +703,7 @@ static void test_decoding(void)
 {
     enum { T = 3, C = 3 };
     snprintf(where, sizeof where, "decoding");
-    /* The best path is all blanks, 0.6^3 = 0.216; the label 1 alone has 6 paths, and 0.3^3 + 2 0.3^2 0.6 + 3 0.3 0.6^2. */
+    /* The best path is all blanks, 0.6^3 = 0.216; the label 1 alone has 6 paths, 0.3^3 + 2 0.3^2 0.6 + 3 0.3 0.6^2. */
     double log_p[T * C], score;
     int64_t labels[T], row[4];
     for (int t = 0; t < T; ++t) {
@@ -720,7 +721,7 @@ static void test_decoding(void)
     expect(fl_edit_distance(0, a, 3, b, row) == 3 && fl_edit_distance(4, a, 0, b, row) == 4, "edit distance of nothing");
 }
 
-/* Vectors long enough for several threads: the same bits as with one. */
+/* Vectors long enough for several threads give the same bits as with one. */
 static void test_long_vectors(fl_dtype dtype)
 {
     enum { N = 400003 };
@@ -789,7 +790,8 @@ static void test_optimizers(fl_dtype dtype)
         release(*all[a]);
 }
 
-/* Below the smallest normal number is 0, whoever computes it; and the caller's arithmetic stays as it was. */
+/* Numbers below the smallest normal one become 0 on every thread, and the caller's floating-point mode stays what it
+ * was. */
 static void test_subnormal(fl_dtype dtype)
 {
     enum { N = 400003 };
@@ -807,17 +809,17 @@ static void test_subnormal(fl_dtype dtype)
                     ((double *)x.data)[k] = ((double *)y.data)[k] = value;
             }
             if (way < 2)
-                fl_scale(dtype, N, y.data, way == 0 ? 0.5 : 4, n_threads); /* a subnormal result, and argument */
+                fl_scale(dtype, N, y.data, way == 0 ? 0.5 : 4, n_threads); /* first the result, then x is subnormal */
             else
                 fl_activation(dtype, 1, 0, 0, N, x.data, y.data, n_threads);
             for (int k = 0; k < N; ++k)
                 zeros += get(dtype, y, (size_t)k) == 0;
-            expect(zeros == N, "is 0");
+            expect(zeros == N, "subnormal numbers are 0");
             volatile double half = least;
             volatile float half_float = FLT_MIN;
             half /= 2;
             half_float /= 2;
-            expect(half == least / 2 && half_float > 0 && (dtype == FL_F32 || half > 0), "the caller's mode");
+            expect(half == least / 2 && half_float > 0 && (dtype == FL_F32 || half > 0), "the caller's mode stays");
         }
     release(x);
     release(y);
@@ -825,7 +827,7 @@ static void test_subnormal(fl_dtype dtype)
 
 int main(void)
 {
-    fl_always_wake(1); /* several threads are to run what is small here, too */
+    fl_always_wake(1); /* several threads are to run small problems, too */
     test_decoding();
     expect(fl_isa_select("no such set") == -1, "an unknown instruction set");
     for (int k = 0; k < fl_isa_count(); ++k) {
@@ -841,7 +843,7 @@ int main(void)
             test_ctc((fl_dtype)dtype);
             test_optimizers((fl_dtype)dtype);
             test_long_vectors((fl_dtype)dtype);
-            if (FL_FLUSHES && !getenv("FL_EMULATED")) /* memcheck computes with subnormal numbers whatever it is told */
+            if (FL_FLUSHES && !getenv("FL_EMULATED")) /* memcheck computes with subnormal numbers whatever the mode */
                 test_subnormal((fl_dtype)dtype);
         }
     }

@@ -1,7 +1,7 @@
 /* test_threads.c - teams: of several callers at once, larger than the machine, after a fork, and under contention.
  *
- * Every result must have the bits that one thread alone gives. An alarm ends the program after a deadlock. Exits with 1 if
- * anything differs.
+ * Every result must have the bits that one thread alone gives. An alarm ends the program after a deadlock. Exits with 1
+ * if anything differs.
  */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* fork, alarm */
@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 /* Whether processes with threads may be forked here. Not with the thread sanitizer, nor with an address sanitizer whose
- * allocator may stay locked in a child for ever, by a thread of the parent that was in it at the fork: gcc's before 15, clang's
- * before 18 (https://github.com/llvm/llvm-project/pull/75290). */
+ * allocator may stay locked in a child for ever, by a thread of the parent that was in it at the fork: gcc's before 15,
+ * clang's before 18 (https://github.com/llvm/llvm-project/pull/75290). */
 #if defined(__SANITIZE_THREAD__)
 enum { MAY_FORK = 0 };
 #elif defined(__clang__)
@@ -136,7 +136,7 @@ static void release(problem p)
 }
 
 enum { PROBLEMS = 3 };
-static problem problems[PROBLEMS]; /* by rows, by units, and by rows with checkpoints */
+static problem problems[PROBLEMS]; /* by rows, by units, and by rows with recomputed segments */
 
 typedef struct {
     int number, wrong;
@@ -168,7 +168,8 @@ static int callers_at_once(void)
     return wrong;
 }
 
-/* In a child: returns 0 if the thread that survived the fork and a new thread give the same bits; `deeper`: forks again. */
+/* In a child: returns 0 if the thread that survived the fork and a new thread give the same bits; `deeper`: forks
+ * again. */
 static int check_child(int deeper)
 {
     alarm(SECONDS);
@@ -214,7 +215,8 @@ static int forks(void)
     return wrong + busy.wrong;
 }
 
-/* Adds a sample of a team that took `ms`, whose threads used the processors for `used` ms; returns the time after it. */
+/* Adds a sample of a team that took `ms`, whose threads used the processors for `used` ms; returns the time after
+ * it. */
 static int64_t sample(int64_t now, double ms, double used)
 {
     const int64_t end = now + (int64_t)(1e6 * ms);

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Does part number `part` of `parts`. A part is a thread of a team, or one task of several. The team may be smaller than
- * what was asked for, so a body derives its share from `parts`, and its results must not depend on `parts`. */
+/* Does part number `part` of `parts`. A part is a thread of a team, or one task of several. The team may be smaller
+ * than what was asked for, so a body derives its share from `parts`, and its results must not depend on `parts`. */
 typedef void (*fl_body)(void *context, ptrdiff_t part, ptrdiff_t parts);
 
 /* The half-open share [*begin, *end) of `count` items, one of `shares`: contiguous, and even to within one item. */

@@ -1,4 +1,5 @@
-/* clock.h - the two clocks that threads are judged by. Both give nanoseconds, and 0 where the system has no such clock. */
+/* clock.h - the two clocks that threads are judged by. Both give nanoseconds, and 0 where the system has no such
+ * clock. */
 #ifndef FASTLSTM_CLOCK_H
 #define FASTLSTM_CLOCK_H
 

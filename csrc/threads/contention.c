@@ -1,18 +1,18 @@
 /* contention.c - whether other programs keep the processors so busy that a team of threads is slower than one thread.
  *
- * Where several processes each start as many threads as there are processors, the threads of a team run at different times,
- * and all wait for the one that the system has just suspended (8 processes with 2 threads each on 2 processors: 1.9 times the
- * time of one thread each). A team of one waits for nobody, so under contention work is done on one thread. The bits do not
- * depend on it.
+ * Where several processes each start as many threads as there are processors, the threads of a team run at different
+ * times, and all wait for the one that the system has just suspended (8 processes with 2 threads each on 2 processors:
+ * 1.9 times the time of one thread each). A team of one waits for nobody, so under contention work is done on one
+ * thread. The bits do not depend on it.
  *
- * A sample of a team compares the time that it took with the processor time of all its threads. With processors of its own the
- * team takes less time than that, however uneven the shares are: the work of all threads one after the other would take as
- * long. A team that takes LOSS times as long would have been faster as one thread that is not disturbed. Two processes that
- * share the processors come to 1, and less if a thread spins for a while after its work.
+ * A sample of a team compares the time that it took with the processor time of all its threads. With processors of its
+ * own the team takes less time than that, however uneven the shares are: the work of all threads one after the other
+ * would take as long. A team that takes LOSS times as long would have been faster as one thread that is not disturbed.
+ * Two processes that share the processors come to 1, and less if a thread spins for a while after its work.
  *
- * Samples are taken every SAMPLE_INTERVAL, since asking for the processor time takes half a microsecond, and are added up until
- * they cover ENOUGH. After a bad verdict work is done on one thread for a while: LEAST_PAUSE at first, twice that each time
- * that the next team finds contention again, up to MOST_PAUSE.
+ * Samples are taken every SAMPLE_INTERVAL, since asking for the processor time takes half a microsecond, and are added
+ * up until they cover ENOUGH. After a bad verdict work is done on one thread for a while: LEAST_PAUSE at first, twice
+ * that each time that the next team finds contention again, up to MOST_PAUSE.
  */
 #include "contention.h"
 
@@ -24,8 +24,8 @@
 #define MOST_PAUSE 1280000000
 #define LOSS 1.5
 
-/* Threads that start teams at the same time all write here, each a whole number; a sum may then miss a sample, which does no
- * harm. */
+/* Threads that start teams at the same time all write here, each a whole number; a sum may then miss a sample, which
+ * does no harm. */
 static _Atomic int64_t single_thread_until, next_sample, last_pause;
 static _Atomic int64_t wall_time, processor_time; /* of the teams that were sampled since the last verdict */
 

@@ -1,4 +1,5 @@
-/* contention.h - whether other programs keep the processors so busy that a team of threads is slower than one thread. */
+/* contention.h - whether other programs keep the processors so busy that a team of threads is slower than one
+ * thread. */
 #ifndef FASTLSTM_CONTENTION_H
 #define FASTLSTM_CONTENTION_H
 
@@ -8,7 +9,8 @@
 /* Whether work should be done on one thread at time `now`. */
 int fl_contended(int64_t now);
 
-/* Whether the team that starts at `now` should be sampled: its threads then add their times to an fl_contention_sample. */
+/* Whether the team that starts at `now` should be sampled: its threads then add their times to an
+ * fl_contention_sample. */
 int fl_contention_sample_due(int64_t now);
 
 typedef struct {

@@ -1,15 +1,15 @@
 /* fork_pool.c - a thread pool for the thread that survives fork(), for which OpenMP cannot be used any more.
  *
- * libgomp keeps the worker threads of each thread that has started a team. In a child made by fork() these workers do not
- * exist, but the records of the one thread that survives say that they do, and its next parallel region waits for them for
- * ever. Whether there are such records cannot be asked; another library that uses the same libgomp may have made them. All
- * other threads of the child are made there, and libgomp knows that they have no workers. (LLVM's libomp starts afresh in a
- * child.)
+ * libgomp keeps the worker threads of each thread that has started a team. In a child made by fork() these workers do
+ * not exist, but the records of the one thread that survives say that they do, and its next parallel region waits for
+ * them for ever. Whether there are such records cannot be asked; another library that uses the same libgomp may have
+ * made them. All other threads of the child are made there, and libgomp knows that they have no workers. (LLVM's libomp
+ * starts afresh in a child.)
  *
- * So the thread that survives a fork, one in each child, never enters OpenMP again: its teams consist of itself and of plain
- * threads that are kept here, started when they are first needed and asleep when there has been no work for a while. What
- * other threads were doing in the parent at the time of the fork does not matter: nothing here or in OpenMP that they may have
- * locked is touched.
+ * So the thread that survives a fork, one in each child, never enters OpenMP again: its teams consist of itself and of
+ * plain threads that are kept here, started when they are first needed and asleep when there has been no work for a
+ * while. What other threads were doing in the parent at the time of the fork does not matter: nothing here or in OpenMP
+ * that they may have locked is touched.
  *
  * The pool is allocated by its first use, grows with the largest team, and lives as long as the process.
  */
@@ -29,7 +29,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define SPIN_NS 200000 /* that a worker spins for more work before it sleeps; as long as the Python package makes OpenMP's spin */
+/* How long a worker spins before it sleeps: as long as the Python package lets the threads of OpenMP spin. */
+#define SPIN_NS 200000
 
 typedef struct {
     _Atomic unsigned jobs; /* how often there was work for this worker */
@@ -114,7 +115,8 @@ static pool *new_pool(void)
     return all;
 }
 
-/* Where OpenMP is told to bind threads to places, it has bound the survivor to one, which its new threads would inherit. */
+/* Where OpenMP is told to bind threads to places, it has bound the survivor to one, which its new threads would
+ * inherit. */
 static void choose_place(pthread_attr_t *attributes, ptrdiff_t part)
 {
 #if defined(__linux__)

@@ -1,5 +1,6 @@
-/* openmp.h - OpenMP behind plain functions; without OpenMP there is one thread. The queries that callers of the library may
- * use (fl_has_openmp, ...) are declared in ../fastlstm.h. */
+/* openmp.h - OpenMP behind plain functions; without OpenMP there is one thread. The queries that callers of the library
+ * may use (fl_has_openmp, ...) are declared in ../fastlstm.h.
+ */
 #ifndef FASTLSTM_OPENMP_H
 #define FASTLSTM_OPENMP_H
 

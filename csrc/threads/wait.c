@@ -1,4 +1,5 @@
-/* wait.c - how a thread waits for others in the middle of some work: it spins, then yields its processor, then sleeps. */
+/* wait.c - how a thread waits for others in the middle of some work: it spins, then yields its processor, then
+ * sleeps. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* syscall */
 #endif
@@ -16,8 +17,8 @@
 #include <unistd.h>
 #endif
 
-/* How often a thread yields before it sleeps. On a processor that nobody else wants these calls take some 30 microseconds,
- * less than it takes to be woken there. */
+/* How often a thread yields before it sleeps. On a processor that nobody else wants these calls take some 30
+ * microseconds, less than it takes to be woken there. */
 #define YIELDS 100
 
 static void yield(void)
@@ -36,9 +37,9 @@ static int all_arrived(fl_barrier *barrier, unsigned all)
 }
 
 #if defined(__linux__)
-/* Where others want the processors, too, a thread that only yields is soon given one again, and takes a share of it from
- * the threads that it waits for (8 processes with 2 threads each on 2 processors: up to 1.7 times the time of one thread
- * each). */
+/* Where others want the processors, too, a thread that only yields is soon given one again, and takes a share of it
+ * from the threads that it waits for (8 processes with 2 threads each on 2 processors: up to 1.7 times the time of one
+ * thread each). */
 static void sleep_until(fl_barrier *barrier, unsigned all)
 {
     /* Either the last thread to arrive sees this, or we see that it has arrived. */
@@ -51,8 +52,8 @@ static void sleep_until(fl_barrier *barrier, unsigned all)
 
 void fl_wait(fl_barrier *barrier, unsigned *round, int team)
 {
-    /* FL_SPINS take some 20 microseconds, after which the thread that we wait for is not running; with more threads than
-     * processors that is so from the start. */
+    /* FL_SPINS take some 20 microseconds, after which the thread that we wait for is not running; with more threads
+     * than processors that is so from the start. */
     const int spins = team > fl_online_processors() ? 20 : FL_SPINS;
     const unsigned all = ++*round * (unsigned)team;
     if (atomic_fetch_add(&barrier->arrived, 1) + 1 == all) {

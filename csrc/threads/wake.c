@@ -1,10 +1,10 @@
 /* wake.c - how many threads some work is worth, given that a team that sleeps must be woken.
  *
- * A team without work for a while sleeps, and waking it takes 50 microseconds or more: its processors may sleep, too. So a
- * single call now and then, as a service makes them, is faster without the team (2 threads against 1, a call every 10 ms:
- * batch 8, 20 steps, hidden 32 .55 / .06 ms; 32 rows, 50 steps .67 / .32), and a row of calls is faster with it. Nobody
- * knows what comes next, so work goes to the team when it is awake, or when as much work has been done on one thread, call
- * after call, as would have paid for waking the team.
+ * A team without work for a while sleeps, and waking it takes 50 microseconds or more: its processors may sleep, too.
+ * So a single call now and then, as a service makes them, is faster without the team (2 threads against 1, a call every
+ * 10 ms: batch 8, 20 steps, hidden 32 .55 / .06 ms; 32 rows, 50 steps .67 / .32), and a row of calls is faster with it.
+ * Nobody knows what comes next, so work goes to the team when it is awake, or when as much work has been done on one
+ * thread, call after call, as would have paid for waking the team.
  */
 #include "wake.h"
 #include "../fastlstm.h"
@@ -13,13 +13,13 @@
 
 #include <stdatomic.h>
 
-#define AWAKE_NS 150000     /* how long a team certainly spins after its last work; the Python package makes OpenMP spin longer */
-#define WAKE_WORK 20e6      /* multiply-adds that pay for waking a team, some 0.4 ms of one core */
-#define LEAST_SPEED 20.0    /* multiply-adds per ns that one thread does at least: bounds when a call's work ended */
+#define AWAKE_NS 150000  /* how long a team still spins after its last work; the Python package makes OpenMP spin longer */
+#define WAKE_WORK 20e6   /* multiply-adds that pay for waking a team, some 0.4 ms of one core */
+#define LEAST_SPEED 20.0 /* multiply-adds per ns that one thread does at least: bounds when a call's work ended */
 
 static _Atomic int64_t team_finished; /* when the team had its last work */
 static _Atomic int64_t single_end;    /* estimate of when the last work on one thread ended */
-static _Atomic double single_work;    /* multiply-adds done on one thread since the team's last work, in a row of calls */
+static _Atomic double single_work;    /* multiply-adds that a row of calls did on one thread */
 static atomic_int always_wake;
 
 void fl_always_wake(int always)
@@ -56,7 +56,7 @@ static int worth_waking(double work)
 
 int fl_worthwhile_threads(int n_threads, double work)
 {
-    /* Handing work to a team that spins costs 1 to 2 microseconds, in which one core does about 50,000 multiply-adds. */
+    /* Handing work to a team that spins costs 1 to 2 microseconds, in which one core does 50,000 multiply-adds. */
     const double per_thread = 100e3;
     double most = work / per_thread;
     if (n_threads < 2 || most < 2 || !worth_waking(work))

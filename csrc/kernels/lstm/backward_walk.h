@@ -1,4 +1,15 @@
-/* kernels/lstm/backward_walk.h - the walk back through time. */
+/* kernels/lstm/backward_walk.h - the walk back through time, and dx. Layouts: lstm.h.
+ *
+ * With dh = dL/dh_t (from above, and from step t+1) and dc = dL/dc_t, from the last step to the first:
+ *
+ *   dc   += dh o (1 - tanh(c_t)^2)
+ *   dz_i  = dc g i (1 - i)           dz_f = dc c_(t-1) f (1 - f)
+ *   dz_g  = dc i (1 - g^2)           dz_o = dh tanh(c_t) o (1 - o)
+ *   dc_(t-1) = dc f                  dh_(t-1) = W_hh' dz          dx_t = W_ih' dz
+ *
+ * The team walks by rows or by units as in the forward pass, with inner products of dz and the transposed W_hh.
+ * tanh(c_t) is recomputed rather than stored, and h_t with it.
+ */
 
 typedef struct {
     const fl_lstm_pass *pass;
@@ -6,26 +17,26 @@ typedef struct {
     const lstm_work *work;
     lstm_plan plan;
     ptrdiff_t first;              /* step at which the segment begins */
-    ptrdiff_t begin, end;         /* the steps to walk back through, of this segment */
-    ptrdiff_t sum_begin, sum_end; /* the steps to add to the weight gradient */
+    ptrdiff_t begin, end;         /* the steps of this segment to walk back through */
+    ptrdiff_t sum_begin, sum_end; /* the steps whose pairs to add to the weight gradient */
     ptrdiff_t h_vectors;          /* width of a panel of W_hh', in vectors */
     fl_barrier barrier;
 } backward_context;
 
-/* Where the panels of W_ih' begin: behind those of W_hh', which have `recurrent_padded` columns. */
+/* Where the panels of W_ih' begin: after those of W_hh', which have `recurrent_padded` columns. */
 static real *backward_panel_x(const lstm_work *work)
 {
     return work->transposed + work->recurrent_padded * GATES * work->padded;
 }
 
-/* The first pair n of a step, which in a segment count from its beginning. */
+/* The first pair n of a step. In a segment, n counts from the segment's beginning. */
 static ptrdiff_t backward_pair(const backward_context *job, ptrdiff_t s)
 {
     return job->work->offset[s] - job->work->offset[job->first];
 }
 
-/* One panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on:
- * (unit block)(4)(LANES)(vectors)(LANES). */
+/* Packs one panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on: (unit
+ * block)(4)(LANES)(vectors)(LANES). */
 static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrdiff_t columns, ptrdiff_t first,
                                  ptrdiff_t vectors, real *panel)
 {
@@ -64,8 +75,8 @@ static void backward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
     }
 }
 
-/* Adds dL/dy to dh. Row by row, for its own sake: with the blocks outside, as in backward_cells, each access to dy is on
- * another page (256 rows, 187 steps, hidden 64: the walk took twice as long). */
+/* Adds dL/dy to dh. Row by row, and separately: with the blocks in the outer loop, as in backward_cells, each access to
+ * dy is on another page (256 rows, 187 steps, hidden 64: the walk took twice as long). */
 static void backward_load(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
     const fl_lstm_gradients *out = job->out;
@@ -81,7 +92,7 @@ static void backward_load(const backward_context *job, const lstm_share *share, 
     }
 }
 
-/* The gates of step s become the gradients of z, dc moves one step back, and h_t takes the place of c_t. */
+/* Replaces the gates of step s by the gradients of z, moves dc one step back, and replaces c_t by h_t. */
 static void backward_cells(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
     const lstm_work *work = job->work;
@@ -112,10 +123,10 @@ static void backward_cells(const backward_context *job, const lstm_share *share,
     }
 }
 
-/* Where the gradients of W_ih x stand: those of z, but for layer normalisation. */
+/* The gradients of W_ih x: those of z, except with layer normalisation. */
 static const real *backward_gates_x(const lstm_work *work)
 {
-    return work->of_cell.gates_x ? work->of_cell.gates_x : work->gates;
+    return work->cell_ws.gates_x ? work->cell_ws.gates_x : work->gates;
 }
 
 /* to[r][0 .. count) = dz[n + r] times one panel of a transposed weight matrix. */
@@ -136,7 +147,7 @@ static void backward_product(const lstm_work *work, const real *gates, ptrdiff_t
     inner_product(&job, (int)rows, (int)((count + LANES - 1) / LANES));
 }
 
-/* dh_(t-1) of the share's units: W_hh' dz. */
+/* Computes dh_(t-1) of the share's units: W_hh' dz. */
 static void backward_hidden(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
     const lstm_work *work = job->work;
@@ -190,7 +201,7 @@ static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t
     }
 }
 
-/* dx_t = W_ih' dz for some rows of dz, to[r] in number: pairs n, n + 1, ... */
+/* Computes dx_t = W_ih' dz for `rows` pairs n, n + 1, ... */
 static void backward_inputs_tile(const backward_context *job, ptrdiff_t n, ptrdiff_t rows, real **to)
 {
     const lstm_work *work = job->work;
@@ -208,8 +219,8 @@ static real *backward_dx(const backward_context *job, ptrdiff_t row, ptrdiff_t s
            lstm_time_of(job->pass, job->work, row, s) * job->out->dx_time;
 }
 
-/* dx of the share's rows, while their dz are in the cache (256 rows, 187 steps, input 1, hidden 64: a pass over all dz
- * of its own took .68 of the time of the product with W_hh, a quarter of which is arithmetic). */
+/* Computes dx of the share's rows while their dz are in the cache (256 rows, 187 steps, input 1, hidden 64: a separate
+ * pass over all dz took .68 of the time of the product with W_hh, a quarter of which is arithmetic). */
 static void backward_inputs_step(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
     const lstm_work *work = job->work;
@@ -224,7 +235,7 @@ static void backward_inputs_step(const backward_context *job, const lstm_share *
     }
 }
 
-/* dx of a part of all n: after a walk by units, in which no thread has all of a row's dz. */
+/* Computes dx for a part of all n: after a walk by units, in which no thread has all of a row's dz. */
 static void backward_inputs(void *argument, ptrdiff_t task, ptrdiff_t tasks)
 {
     const backward_context *job = argument;
@@ -255,13 +266,13 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
     const lstm_share share = lstm_share_walk(work, by_units, job->h_vectors, number, shares);
     unsigned round = 0;
     if (job->end == work->time)
-        backward_begin(job, share.own_begin, share.own_end);
+        backward_begin(job, share.io_begin, share.io_end);
     if (by_units)
         fl_wait(&job->barrier, &round, team);
     for (ptrdiff_t s = job->end - 1; s >= job->begin; --s) {
         const ptrdiff_t end = minimum(share.row_end, work->active[s]);
         if (end <= share.row_begin)
-            continue; /* no row of this share is that long: by rows, or for the whole team */
+            continue; /* no row of this share is that long; by units, no row at all */
         if (job->out->dy)
             backward_load(job, &share, s, end);
         if (work->cell) {
@@ -271,7 +282,7 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
                 .cells = work->cells + lstm_cells_at(work, job->first, s) * LANES,
                 .before = work->cells + lstm_cells_at(work, job->first, s - 1) * LANES,
             };
-            cell_draw(job->pass, work, &share, s, end);
+            cell_draw_masks(job->pass, work, &share, s, end);
             cell_backward(&step, &share, end);
         } else {
             backward_cells(job, &share, s, end);
@@ -286,5 +297,5 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
     if (by_units)
         fl_wait(&job->barrier, &round, team);
     if (job->begin == 0)
-        backward_end(job, share.own_begin, share.own_end);
+        backward_end(job, share.io_begin, share.io_end);
 }

@@ -1,24 +1,25 @@
-/* kernels/lstm_cells_backward.h - the backward step of the cells of lstm_cells.h.
+/* kernels/lstm/cells_backward.h - the backward step of the cells of cells.h.
  *
  * With dh = dL/dh_t and dc = dL/dc_t, and slope the derivative of an activation, 0 where its argument was clipped:
  *
- *   dh~   = (1 - draw_h) dh                    dm     = W_hr' dh~             dW_hr = sum dh~ m'
- *   dz_o  = dm chi(.) slope_o                  dc~    = dm o slope_chi (through norm) + p_o dz_o + (1 - draw_c) dc
- *   dz_i  = dc~ g slope_i                      dz_f   = dc~ c_(t-1) slope_f              dz_g = dc~ i draw_g slope_g
- *   dc_(t-1) = dc~ f + draw_c dc + p_i dz_i + p_f dz_f
- *   dh_(t-1) = mask (W_hh' dz) + draw_h dh
+ *   dh~   = (1 - mask_h) dh                    dm     = W_hr' dh~             dW_hr = sum dh~ m'
+ *   dz_o  = dm chi(.) slope_o                  dc~    = dm o slope_chi (through norm) + p_o dz_o + (1 - mask_c) dc
+ *   dz_i  = dc~ g slope_i                      dz_f   = dc~ c_(t-1) slope_f              dz_g = dc~ i mask_g slope_g
+ *   dc_(t-1) = dc~ f + mask_c dc + p_i dz_i + p_f dz_f
+ *   dh_(t-1) = mask (W_hh' dz) + mask_h dh
  *
- * with coupled gates dz_i = (dc~ g - dc~ c_(t-1)) slope_i and dz_f = 0. Through norm(a) = gain n + bias, n = (a - mean) scale:
+ * with coupled gates dz_i = (dc~ g - dc~ c_(t-1)) slope_i and dz_f = 0. Through norm(a) = gain n + bias, n = (a - mean)
+ * scale:
  *
  *   dn = gain d      da = (dn - mean(dn) - n mean(dn n)) scale      dgain = sum d n      dbias = sum d
  *
- * What is summed over rows and steps without a matrix product (the gradients of peepholes, gains and their biases) is summed
- * for each row on its own, `row_sums` (kind)(block)(batch)(LANES), then over the rows in their order: no two threads add to
- * one number, and the order depends on the shape alone. m takes the place of c_t, and dh~ stands in `dh_all`
- * (block)(ldn)(LANES), for the gradient of W_hr.
+ * Sums over rows and steps that are no matrix product (the gradients of peepholes, gains and their biases) are taken
+ * for each row separately, `row_sums` (kind)(block)(batch)(LANES), then over the rows in their order: no two threads
+ * add to one number, and the order depends on the shape alone. For the gradient of W_hr, m overwrites c_t, and `dh_all`
+ * (block)(ldn)(LANES) holds dh~.
  */
 
-/* d where x was not clipped. */
+/* d, or 0 where x was clipped. */
 INLINE V cell_through(V d, V x, double limit)
 {
     const V most = v_set((real)limit);
@@ -33,41 +34,41 @@ INLINE V cell_slope(const fl_function *function, V d, V x, V y, double limit)
     return cell_through(d * slope, x, limit);
 }
 
-/* Adds to one of a row's sums. */
+/* Adds a b to one of a row's sums. */
 INLINE void cell_add(const lstm_work *work, int kind, ptrdiff_t block, ptrdiff_t row, V a, V b)
 {
-    real *at = work->of_cell.row_sums + ((kind * work->blocks + block) * work->batch + row) * LANES;
+    real *at = work->cell_ws.row_sums + ((kind * work->blocks + block) * work->batch + row) * LANES;
     v_store(at, v_fma(a, b, v_load(at)));
 }
 
-/* From the gradients of c~ by way of the output, and of o: those of z, and dc moves one step back. */
+/* Computes the gradients of z from d_o, that of o, and d_c, that of c~ by way of the output; dc moves one step back. */
 INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const cell_values *v, V c_before, V d_c,
                            V d_o, V dz[GATES])
 {
     const fl_lstm_cell *cell = work->cell;
-    const cell_work *own = &work->of_cell;
+    const cell_workspace *ws = &work->cell_ws;
     const VI units = cell_units(work->hidden, block);
     real *dc_at = work->dc + (block * work->batch + row) * LANES;
     const V dc = v_load(dc_at);
     V before = v_set(0);
     dz[3] = v_from_bits(v_bits(cell_slope(&cell->gate, d_o, v->z_o, v->o, cell->gate_clip)) & units);
     if (cell->zoneout_c > 0) {
-        const V kept = cell_kept(own->draw_c, cell->zoneout_c, row * work->padded + block * LANES);
+        const V kept = cell_kept(ws->mask_c, cell->zoneout_c, row * work->padded + block * LANES);
         before = kept * dc;
         d_c = v_fma(v_set(1) - kept, dc, d_c);
     } else {
         d_c = d_c + dc;
     }
-    if (own->peepholes)
+    if (ws->peepholes)
         d_c = v_fma(cell_peephole(work, 2, block), dz[3], d_c);
-    d_c = v_from_bits(v_bits(cell_through(d_c, v->free, cell->cell_clip)) & units);
+    d_c = v_from_bits(v_bits(cell_through(d_c, v->c_unclipped, cell->cell_clip)) & units);
     V d_i = d_c * v->g_in, d_f = d_c * c_before, d_g = d_c * v->i;
     if (cell->coupled) {
         d_i = d_i - d_f;
         d_f = v_set(0);
     }
-    if (own->draw_g)
-        d_g = d_g * v_load(own->draw_g + row * work->padded + block * LANES);
+    if (ws->mask_g)
+        d_g = d_g * v_load(ws->mask_g + row * work->padded + block * LANES);
     dz[0] = cell_slope(&cell->gate, d_i, v->z_i, v->i, cell->gate_clip);
     dz[1] = d_f;
     if (!cell->coupled)
@@ -76,7 +77,7 @@ INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row
     for (int gate = 0; gate < 3; ++gate)
         dz[gate] = v_from_bits(v_bits(dz[gate]) & units);
     before = v_fma(d_c, v->f, before);
-    if (own->peepholes) {
+    if (ws->peepholes) {
         before = v_fma(cell_peephole(work, 0, block), dz[0], before);
         before = v_fma(cell_peephole(work, 1, block), dz[1], before);
         cell_add(work, 0, block, row, dz[0], c_before);
@@ -86,26 +87,26 @@ INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row
     v_store(dc_at, v_from_bits(v_bits(before) & units));
 }
 
-/* dh becomes dh~ for some rows and the share's units; with a projection it stands in dh_new then, and dm in `out`. */
+/* Turns dh into dh~ for some rows and the share's units. With a projection, dh~ is then in dh_new, and dm in `out`. */
 static void cell_backward_h(const backward_step *step, const lstm_share *share, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
-    const cell_work *own = &work->of_cell;
+    const cell_workspace *ws = &work->cell_ws;
     const int projects = work->cell->projection > 0;
-    if (!projects && !own->dh_kept)
+    if (!projects && !ws->dh_kept)
         return;
     for (ptrdiff_t row = share->row_begin; row < end; ++row)
         for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
             const ptrdiff_t at = row * work->recurrent_padded + block * LANES;
             V dh = v_load(work->dh + at);
-            if (own->dh_kept) {
-                const V kept = cell_kept(own->draw_h, work->cell->zoneout_h, at);
-                v_store(own->dh_kept + at, kept * dh);
+            if (ws->dh_kept) {
+                const V kept = cell_kept(ws->mask_h, work->cell->zoneout_h, at);
+                v_store(ws->dh_kept + at, kept * dh);
                 dh = (v_set(1) - kept) * dh;
             }
-            v_store((projects ? own->dh_new : work->dh) + at, dh);
+            v_store((projects ? ws->dh_new : work->dh) + at, dh);
             if (projects)
-                v_store(own->dh_all + (block * work->ldn + step->pair + row) * LANES, dh);
+                v_store(ws->dh_all + (block * work->ldn + step->pair + row) * LANES, dh);
         }
     const ptrdiff_t live = end - share->row_begin, tiles = projects ? tile_count(live, ROWS) : 0;
     for (ptrdiff_t panel = 0; panel < work->blocks; panel += COLS) {
@@ -115,13 +116,13 @@ static void cell_backward_h(const backward_step *step, const lstm_share *share, 
             const ptrdiff_t rows = share->row_begin + tile_begin(live, tiles, t + 1) - first;
             real *to[ROWS];
             for (ptrdiff_t r = 0; r < rows; ++r)
-                to[r] = own->out + (first + r) * work->padded + panel * LANES;
+                to[r] = ws->out + (first + r) * work->padded + panel * LANES;
             const inner_job job = {
-                .a = own->dh_new + first * work->recurrent_padded,
+                .a = ws->dh_new + first * work->recurrent_padded,
                 .lda = work->recurrent_padded,
                 .segments = 1,
                 .k = work->recurrent,
-                .w = own->panel_rh + panel * work->recurrent * LANES,
+                .w = ws->panel_rh + panel * work->recurrent * LANES,
                 .rows = to,
                 .count = vectors * LANES,
             };
@@ -130,18 +131,18 @@ static void cell_backward_h(const backward_step *step, const lstm_share *share, 
     }
 }
 
-/* A row's gradients through the normalised sums: dz, which stands in `sums`, gives those of W_hh h and W_ih x, in the places
- * of what the forward pass kept. */
+/* Takes a row's gradients back through the normalised sums: from dz, in `sums`, to the gradients of W_hh h and W_ih x,
+ * which overwrite what the forward pass kept. */
 static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
 {
     const lstm_work *work = step->work;
-    const cell_work *own = &work->of_cell;
-    const int kinds = own->peepholes ? SUMS_PEEPHOLES : 0;
-    const real *dz = own->sums + row * work->padded * GATES, count = (real)(work->hidden * (work->cell->coupled ? 3 : 4));
+    const cell_workspace *ws = &work->cell_ws;
+    const int kinds = ws->peepholes ? SUMS_PEEPHOLES : 0;
+    const real *dz = ws->sums + row * work->padded * GATES, count = (real)(work->hidden * (work->cell->coupled ? 3 : 4));
     for (int which = 0; which < 2; ++which) {
-        real *kept = which ? own->gates_x : work->gates;
-        const real *gains = own->gains + which * work->blocks * GATES * LANES;
-        const V scale = v_set(own->scales[which * work->ldn + step->pair + row]);
+        real *kept = which ? ws->gates_x : work->gates;
+        const real *gains = ws->gains + which * work->blocks * GATES * LANES;
+        const V scale = v_set(ws->scales[which * work->ldn + step->pair + row]);
         V sum = v_set(0), along = v_set(0);
         for (ptrdiff_t at = 0; at < work->blocks * GATES; ++at) {
             const ptrdiff_t block = at / GATES, gate = at % GATES;
@@ -165,66 +166,67 @@ static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
     }
 }
 
-/* One row of a step with layer normalisation. The gates are computed twice: before the normalised c~ is known, and after. */
+/* Computes one row of a step with layer normalisation. The gates are computed twice: before the normalised c~ is known,
+ * and after. */
 static void norm_backward_row(const backward_step *step, ptrdiff_t row, const real *dm)
 {
     const lstm_work *work = step->work;
     const fl_lstm_cell *cell = work->cell;
-    const cell_work *own = &work->of_cell;
-    const int kinds = (own->peepholes ? SUMS_PEEPHOLES : 0) + 3 * GATES;
+    const cell_workspace *ws = &work->cell_ws;
+    const int kinds = (ws->peepholes ? SUMS_PEEPHOLES : 0) + 3 * GATES;
     const ptrdiff_t row_at = row * work->padded, kept_at = (step->pair + row) * GATES * LANES;
     const real count = (real)work->hidden;
-    real *dz_at = own->sums + row_at * GATES, *scratch = own->sums + (work->batch * work->padded + row_at) * GATES, mean, scale;
+    real *dz_at = ws->sums + row_at * GATES, *scratch = ws->sums + (work->batch * work->padded + row_at) * GATES, mean, scale;
     V sum = v_set(0), along = v_set(0);
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
         const ptrdiff_t kept = block * work->ldn * GATES * LANES + kept_at;
         V z[GATES];
-        norm_inputs(work, block, work->gates + kept, own->gates_x + kept, z);
+        norm_inputs(work, block, work->gates + kept, ws->gates_x + kept, z);
         const cell_values v = cell_gates(work, block, row, z, v_load(step->before + (block * work->ldc + row) * LANES));
-        v_store(own->c_new + row_at + block * LANES, v.c);
+        v_store(ws->c_new + row_at + block * LANES, v.c);
         v_store(scratch + block * GATES * LANES, v.o);
     }
-    norm_statistics(work, own->c_new + row_at, LANES, 1, &mean, &scale);
+    norm_statistics(work, ws->c_new + row_at, LANES, 1, &mean, &scale);
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
-        real *own_scratch = scratch + block * GATES * LANES;
-        const V n = norm_apply(work, block, v_load(own->c_new + row_at + block * LANES), mean, scale);
-        const V out = norm_output(work, block, n), o = v_load(own_scratch);
+        real *block_scratch = scratch + block * GATES * LANES;
+        const V n = norm_apply(work, block, v_load(ws->c_new + row_at + block * LANES), mean, scale);
+        const V out = norm_output(work, block, n), o = v_load(block_scratch);
         const V chi = cell_activate(&cell->output, cell_clip(out, cell->output_clip));
         const V d_m = v_load(dm + block * LANES);
         const V d_out = v_from_bits(v_bits(cell_slope(&cell->output, d_m * o, out, chi, cell->output_clip)) &
                                     cell_units(work->hidden, block));
-        const V dn = d_out * v_load(own->norm_c + block * LANES);
+        const V dn = d_out * v_load(ws->norm_c + block * LANES);
         cell_add(work, kinds, block, row, d_out, n);
         cell_add(work, kinds + 1, block, row, d_out, v_set(1));
         sum = sum + dn;
         along = v_fma(dn, n, along);
-        v_store(own_scratch, dn);
-        v_store(own_scratch + LANES, n);
-        v_store(own_scratch + 2 * LANES, d_m * chi);
+        v_store(block_scratch, dn);
+        v_store(block_scratch + LANES, n);
+        v_store(block_scratch + 2 * LANES, d_m * chi);
         v_store(step->cells + (block * work->ldc + row) * LANES, o * chi);
     }
     const V d_mean = v_set(v_total(sum) / count), d_along = v_set(v_total(along) / count);
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
         const ptrdiff_t kept = block * work->ldn * GATES * LANES + kept_at;
-        const real *own_scratch = scratch + block * GATES * LANES;
+        const real *block_scratch = scratch + block * GATES * LANES;
         const V c_before = v_load(step->before + (block * work->ldc + row) * LANES);
-        const V d_c = (v_load(own_scratch) - d_mean - v_load(own_scratch + LANES) * d_along) * v_set(scale);
+        const V d_c = (v_load(block_scratch) - d_mean - v_load(block_scratch + LANES) * d_along) * v_set(scale);
         V z[GATES], dz[GATES];
-        norm_inputs(work, block, work->gates + kept, own->gates_x + kept, z);
+        norm_inputs(work, block, work->gates + kept, ws->gates_x + kept, z);
         const cell_values v = cell_gates(work, block, row, z, c_before);
-        cell_gradients(work, block, row, &v, c_before, d_c, v_load(own_scratch + 2 * LANES), dz);
+        cell_gradients(work, block, row, &v, c_before, d_c, v_load(block_scratch + 2 * LANES), dz);
         for (int gate = 0; gate < GATES; ++gate)
             v_store(dz_at + (block * GATES + gate) * LANES, dz[gate]);
     }
     norm_backward_sums(step, row);
 }
 
-/* What the plain cell's backward_cells does: dh and the kept gates of some rows become the gradients of z. */
+/* Turns dh and the kept gates of some rows into the gradients of z, as backward_cells does for the plain cell. */
 static void cell_backward(const backward_step *step, const lstm_share *share, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
     const fl_lstm_cell *cell = work->cell;
-    const real *dm = cell->projection ? work->of_cell.out : work->dh;
+    const real *dm = cell->projection ? work->cell_ws.out : work->dh;
     cell_backward_h(step, share, end);
     if (cell->layer_norm) {
         for (ptrdiff_t row = share->row_begin; row < end; ++row)
@@ -250,32 +252,32 @@ static void cell_backward(const backward_step *step, const lstm_share *share, pt
         }
 }
 
-/* dh_(t-1) of some rows and the share's units, from W_hh' dz, which stands in dh. */
+/* Computes dh_(t-1) of some rows and the share's units from W_hh' dz, which is in dh. */
 static void cell_backward_read(const lstm_work *work, const lstm_share *share, ptrdiff_t end)
 {
-    const cell_work *own = &work->of_cell;
-    if (!own->variational && !own->dh_kept)
+    const cell_workspace *ws = &work->cell_ws;
+    if (!ws->mask_variational && !ws->dh_kept)
         return;
     for (ptrdiff_t row = share->row_begin; row < end; ++row)
         for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
             const ptrdiff_t at = row * work->recurrent_padded + block * LANES;
             V dh = cell_read(work, row, block, v_load(work->dh + at));
-            if (own->dh_kept)
-                dh = dh + v_load(own->dh_kept + at);
+            if (ws->dh_kept)
+                dh = dh + v_load(ws->dh_kept + at);
             v_store(work->dh + at, dh);
         }
 }
 
-/* Before the first step: W_hr as the backward pass reads it, and no sums. */
+/* Prepares the backward pass: packs W_hr as it is read, and sets the sums to 0. */
 static void cell_backward_begin(const lstm_work *work)
 {
-    const cell_work *own = &work->of_cell;
+    const cell_workspace *ws = &work->cell_ws;
     const ptrdiff_t hidden = work->hidden;
-    memset(own->row_sums, 0, (size_t)cell_row_sums(work->cell) * (size_t)(work->batch * work->padded) * sizeof(real));
+    memset(ws->row_sums, 0, (size_t)cell_row_sums(work->cell) * (size_t)(work->batch * work->padded) * sizeof(real));
     if (!work->cell->projection)
         return;
-    memset(own->gradient_hr, 0, (size_t)(work->recurrent * work->padded) * sizeof(real));
-    real *to = own->panel_rh;
+    memset(ws->gradient_hr, 0, (size_t)(work->recurrent * work->padded) * sizeof(real));
+    real *to = ws->panel_rh;
     for (ptrdiff_t panel = 0; panel < work->blocks; panel += COLS)
         for (ptrdiff_t k = 0; k < work->recurrent; ++k)
             for (ptrdiff_t block = panel; block < minimum(panel + COLS, work->blocks); ++block, to += LANES)
@@ -283,22 +285,23 @@ static void cell_backward_begin(const lstm_work *work)
                                         minimum(LANES, hidden - block * LANES)));
 }
 
-/* Adds the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is where n = 0 stands in `cells`. */
+/* Adds the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is the index in `cells` of n
+ * = 0. */
 static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, ptrdiff_t block_end, ptrdiff_t at, ptrdiff_t n,
                                 ptrdiff_t n_end)
 {
-    const cell_work *own = &work->of_cell;
+    const cell_workspace *ws = &work->cell_ws;
     for (ptrdiff_t block = block_begin; block < block_end; ++block)
         for (ptrdiff_t row = 0, rows; row < work->recurrent; row += rows) {
             const ptrdiff_t h_block = row / LANES, lane = row - h_block * LANES;
             rows = minimum(minimum(ROWS, LANES - lane), work->recurrent - row);
             const outer_job job = {
-                .a = own->dh_all + (h_block * work->ldn + n) * LANES + lane,
+                .a = ws->dh_all + (h_block * work->ldn + n) * LANES + lane,
                 .lda = LANES,
                 .g = work->cells + (block * work->ldc + at + n) * LANES,
                 .ldg = LANES,
                 .n = n_end - n,
-                .d = own->gradient_hr + row * work->padded + block * LANES,
+                .d = ws->gradient_hr + row * work->padded + block * LANES,
                 .ldd = work->padded,
                 .count = LANES,
             };
@@ -306,13 +309,13 @@ static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, pt
         }
 }
 
-/* Adds a row sum over all rows, of one kind, to the caller's array (hidden). */
+/* Adds the row sums of one kind, over all rows, to the caller's array (hidden). */
 static void cell_unpack_sum(const lstm_work *work, int kind, void *array)
 {
     if (!array)
         return;
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
-        const real *from = work->of_cell.row_sums + (kind * work->blocks + block) * work->batch * LANES;
+        const real *from = work->cell_ws.row_sums + (kind * work->blocks + block) * work->batch * LANES;
         real *to = (real *)array + block * LANES;
         const ptrdiff_t units = minimum(LANES, work->hidden - block * LANES);
         V total = v_set(0);
@@ -322,7 +325,7 @@ static void cell_unpack_sum(const lstm_work *work, int kind, void *array)
     }
 }
 
-/* Adds the gradients of the cell's own weights to the caller's arrays, and with layer normalisation those of the biases. */
+/* Adds the gradients of the cell's weights to the caller's arrays, and with layer normalisation those of the biases. */
 static void cell_unpack(const lstm_work *work, const fl_lstm_gradients *out)
 {
     const fl_lstm_cell *cell = work->cell;
@@ -330,7 +333,7 @@ static void cell_unpack(const lstm_work *work, const fl_lstm_gradients *out)
     int kind = 0;
     for (ptrdiff_t row = 0; out->dweight_hr && cell->projection && row < work->recurrent; ++row)
         for (ptrdiff_t unit = 0; unit < hidden; ++unit)
-            ((real *)out->dweight_hr)[row * hidden + unit] += work->of_cell.gradient_hr[row * work->padded + unit];
+            ((real *)out->dweight_hr)[row * hidden + unit] += work->cell_ws.gradient_hr[row * work->padded + unit];
     if (cell->peepholes) {
         for (int which = 0; which < 3; ++which)
             if (out->dpeepholes && !(cell->coupled && which == 1))

@@ -1,10 +1,9 @@
-/* kernels/lstm_forward.h - the forward pass. Equations and layouts: lstm.h.
+/* kernels/lstm/forward.h - the forward pass: packing, and the walk through time. Equations and layouts: lstm.h.
  *
- * A thread walks a share of the rows through all steps, or with few rows some of the units (lstm_make_plan). At each step it
- * takes its unit blocks one after the other (a block's weights then serve all rows from the cache), and for each block tiles
- * of rows: the four gates of LANES units are summed in registers over x_t, then h_(t-1), and the cell is computed right
- * there. Inference stores no gates at all; training stores those of the last segment of time, and with checkpoint_every the
- * backward pass comes here again for each of the others.
+ * A thread walks a share of the rows through all steps or, with few rows, some of the units (plan.h). At each step it
+ * takes its unit blocks one after the other, so that a block's weights serve all rows from the cache, and for each
+ * block it computes tiles of rows (forward_tile.h). Inference stores no gates at all. Training stores those of the last
+ * segment of time, and with checkpoint_every the backward pass comes here to recompute each of the other segments.
  */
 
 typedef struct {
@@ -12,12 +11,12 @@ typedef struct {
     const lstm_work *work;
     lstm_plan plan;
     ptrdiff_t begin, end; /* the steps to walk */
-    ptrdiff_t keep;       /* from this step on gates and cells are kept: the segment of the backward pass begins here */
-    int again;            /* the walk over a segment before the last: all results have been handed out before */
+    ptrdiff_t keep;       /* gates and cells are kept from this step on: the backward pass begins with this segment */
+    int recompute;        /* the walk recomputes a segment before the last: all results have been written before */
     fl_barrier barrier;
 } forward_context;
 
-/* One thread's share of the packing: unit blocks. */
+/* Packs one thread's share of the unit blocks. */
 static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const fl_lstm_pass *pass = ((forward_context *)context)->pass;
@@ -28,9 +27,9 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
     fl_share(work->blocks, thread, team, &begin, &end);
     for (ptrdiff_t block = begin; block < end; ++block)
         for (int gate = 0; gate < GATES; ++gate) {
-            const int of_caller = lstm_gate_row(work, gate);
-            const ptrdiff_t row = (of_caller < 0 ? 0 : of_caller) * hidden + block * LANES;
-            const ptrdiff_t rows = of_caller < 0 ? 0 : minimum(LANES, hidden - block * LANES);
+            const int caller_gate = lstm_gate_row(work, gate);
+            const ptrdiff_t row = (caller_gate < 0 ? 0 : caller_gate) * hidden + block * LANES;
+            const ptrdiff_t rows = caller_gate < 0 ? 0 : minimum(LANES, hidden - block * LANES);
             real *to = work->panel + (block * PASSES + gate / COLS) * (input + recurrent) * width + gate % COLS * LANES;
             real *bias = work->bias + (block * GATES + gate) * LANES;
             transpose_to(row_of(pass->weight_ih, row, input), input, rows, input, to, width);
@@ -41,23 +40,23 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
         }
 }
 
-static real *forward_a(const lstm_work *work, ptrdiff_t s)
+static real *forward_hx(const lstm_work *work, ptrdiff_t s)
 {
-    return work->a + s % 2 * work->batch * work->lda;
+    return work->hx + s % 2 * work->batch * work->ldhx;
 }
 
-static real *forward_h(const lstm_work *work, real *a_next, ptrdiff_t next_active, ptrdiff_t row)
+static real *forward_h(const lstm_work *work, real *hx_next, ptrdiff_t next_active, ptrdiff_t row)
 {
-    return row < next_active ? a_next + row * work->lda : work->final + row * work->recurrent_padded;
+    return row < next_active ? hx_next + row * work->ldhx : work->final + row * work->recurrent_padded;
 }
 
-/* Puts the initial state of the rows in place. */
+/* Stores the initial state of the rows. */
 static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t begin, ptrdiff_t end)
 {
     for (ptrdiff_t row = begin; row < end; ++row) {
         const ptrdiff_t b = work->order[row];
         const real *h0 = row_of(pass->h0, b, work->recurrent);
-        real *h = forward_h(work, work->a, work->active[0], row);
+        real *h = forward_h(work, work->hx, work->active[0], row);
         memset(h, 0, (size_t)work->recurrent_padded * sizeof(real));
         if (h0)
             memcpy(h, h0, (size_t)work->recurrent * sizeof(real));
@@ -67,18 +66,18 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
     }
 }
 
-/* Stores the state before a segment, of the rows and units of the share that go on into it; where the segment is kept, its
- * cells begin with it. */
+/* Stores the state before a segment, for the rows and units of the share that are alive in it. If the segment is kept,
+ * its cells begin with this state. */
 static void forward_store_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s, int kept)
 {
     const ptrdiff_t end = minimum(share->row_end, work->active[s]), segment = s / work->segment;
-    const real *h = work->cell ? work->final : forward_a(work, s), *a = forward_a(work, s);
-    const ptrdiff_t h_row = work->cell ? work->recurrent_padded : work->lda;
+    const real *h = work->cell ? work->final : forward_hx(work, s), *hx = forward_hx(work, s);
+    const ptrdiff_t h_row = work->cell ? work->recurrent_padded : work->ldhx;
     for (ptrdiff_t row = share->row_begin; row < end; ++row) {
         for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
             v_store(lstm_state_h(work, segment) + (block * work->batch + row) * LANES, v_load(h + row * h_row + block * LANES));
             if (kept && work->cell)
-                v_store(work->of_cell.h_read + (block * work->ldc + row) * LANES, v_load(a + row * work->lda + block * LANES));
+                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES, v_load(hx + row * work->ldhx + block * LANES));
         }
         for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
             const ptrdiff_t at = (block * work->batch + row) * LANES;
@@ -90,19 +89,19 @@ static void forward_store_state(const lstm_work *work, const lstm_share *share, 
     }
 }
 
-/* Takes up the state before a segment that is computed again. */
+/* Loads the state before a segment that is recomputed. */
 static void forward_load_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s)
 {
     const ptrdiff_t segment = s / work->segment;
-    real *a = forward_a(work, s);
+    real *hx = forward_hx(work, s);
     for (ptrdiff_t row = share->row_begin; row < minimum(share->row_end, work->active[s]); ++row) {
         for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
             const V h = v_load(lstm_state_h(work, segment) + (block * work->batch + row) * LANES);
-            real *to = a + row * work->lda + block * LANES;
+            real *to = hx + row * work->ldhx + block * LANES;
             if (work->cell) {
                 v_store(work->final + row * work->recurrent_padded + block * LANES, h);
                 v_store(to, cell_read(work, row, block, h));
-                v_store(work->of_cell.h_read + (block * work->ldc + row) * LANES, v_load(to));
+                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES, v_load(to));
             } else {
                 v_store(to, h);
             }
@@ -113,7 +112,7 @@ static void forward_load_state(const lstm_work *work, const lstm_share *share, p
     }
 }
 
-/* Hands out the final state of the rows and clears their padding in y. */
+/* Writes the final state of the rows, and zeros to their padding in y. */
 static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff_t end)
 {
     const fl_lstm_pass *pass = context->pass;
@@ -137,23 +136,26 @@ static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff
     }
 }
 
-/* Puts x of step s beside h in `a`. */
+/* Copies x of step s next to h in `hx`. */
 static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
 {
-    real *a = forward_a(work, s);
+    real *hx = forward_hx(work, s);
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
         const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
                         lstm_time_of(pass, work, row, s) * pass->x_time;
-        memcpy(a + row * work->lda + work->recurrent_padded, x, (size_t)work->input * sizeof(real));
+        memcpy(hx + row * work->ldhx + work->recurrent_padded, x, (size_t)work->input * sizeof(real));
     }
 }
 
-/* Few rows read all weights for few uses each. What x contributes does not wait for the step before, so it is summed for
- * some steps at a time, by tiles whose rows are steps of one row of the batch, and W_ih is read once for ROWS of them. The
- * sums are the same bits: bias and x first, then h. By units, the team shares out tiles rather than blocks, which come out
- * even where 9 blocks do not, and meets once more. (2 threads, inference, ms: 1 row, 100 steps, input 64, hidden 256 .70 ->
- * .62; 256, 256 1.29 -> .81; 2 rows, 320 steps, 144, 36 .46 -> .28; 3 rows, 24 steps, 371, 129 .31 -> .28.) */
-static void forward_inputs_early(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,
+/* Sums the part of bias and x for the next `lookahead` steps.
+ *
+ * Few rows read all weights for few uses each. The part of x does not depend on the step before, so it is summed for
+ * some steps at a time, by tiles whose rows are steps of one row of the batch, and W_ih is read once for ROWS of them.
+ * The sums have the same bits: bias and x first, then h. By units, the team shares out tiles rather than blocks, which
+ * come out even where 9 blocks do not, and meets once more. (2 threads, inference, ms: 1 row, 100 steps, input 64,
+ * hidden 256 .70 -> .62; 256, 256 1.29 -> .81; 2 rows, 320 steps, 144, 36 .46 -> .28; 3 rows, 24 steps, 371, 129 .31 ->
+ * .28.) */
+static void forward_x_sums(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,
                                  ptrdiff_t shares)
 {
     const fl_lstm_pass *pass = context->pass;
@@ -162,13 +164,13 @@ static void forward_inputs_early(const forward_context *context, const lstm_shar
     const ptrdiff_t last_row = minimum(share->row_end, work->active[s]);
     ptrdiff_t tiles = 0, begin = 0, end, index = 0;
     for (ptrdiff_t row = share->row_begin; row < last_row; ++row)
-        tiles += tile_count(minimum(minimum(work->ahead, context->end - s), work->length[row] - s), ROWS);
+        tiles += tile_count(minimum(minimum(work->lookahead, context->end - s), work->length[row] - s), ROWS);
     end = tiles * parts;
     if (context->plan.by_units)
         fl_share(tiles * parts, number, shares, &begin, &end);
     for (ptrdiff_t part = 0; part < parts; ++part)
         for (ptrdiff_t row = share->row_begin; row < last_row; ++row) {
-            const ptrdiff_t steps = minimum(minimum(work->ahead, context->end - s), work->length[row] - s);
+            const ptrdiff_t steps = minimum(minimum(work->lookahead, context->end - s), work->length[row] - s);
             const ptrdiff_t of_row = tile_count(steps, ROWS);
             for (ptrdiff_t t = 0; t < of_row; ++t, ++index) {
                 if (index < begin || index >= end)
@@ -176,7 +178,7 @@ static void forward_inputs_early(const forward_context *context, const lstm_shar
                 const ptrdiff_t first = tile_begin(steps, of_row, t), rows = tile_begin(steps, of_row, t + 1) - first;
                 real *to[ROWS];
                 for (ptrdiff_t r = 0; r < rows; ++r)
-                    to[r] = work->early + ((first + r) * work->batch + row) * work->padded * GATES + part * width;
+                    to[r] = work->x_sums + ((first + r) * work->batch + row) * work->padded * GATES + part * width;
                 const inner_job job = {
                     .a = (const real *)pass->x + work->order[row] * pass->x_batch +
                          lstm_time_of(pass, work, row, s + first) * pass->x_time,
@@ -198,19 +200,19 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
     const lstm_work *work = context->work;
     forward_step step = {
         .work = work,
-        .a = forward_a(work, s),
-        .a_next = forward_a(work, s + 1),
+        .hx = forward_hx(work, s),
+        .hx_next = forward_hx(work, s + 1),
         .next_active = work->active[s + 1],
         .c_before = work->c0,
         .c_before_block = work->batch * LANES,
         .c_after = work->c0,
         .c_after_block = work->batch * LANES,
-        .base = work->bias,
+        .init = work->bias,
         .inputs = work->input,
     };
-    if (work->early) {
-        step.base_row = work->padded * GATES;
-        step.base = work->early + (s - context->begin) % work->ahead * work->batch * step.base_row;
+    if (work->x_sums) {
+        step.init_row = work->padded * GATES;
+        step.init = work->x_sums + (s - context->begin) % work->lookahead * work->batch * step.init_row;
         step.inputs = 0;
     }
     if (context->pass->training && s >= context->keep) {
@@ -221,7 +223,7 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
         step.pair = work->offset[s] - work->offset[context->keep];
         step.gates = work->gates + step.pair * GATES * LANES;
         if (work->cell)
-            step.h_kept = work->of_cell.h_read + lstm_cells_at(work, context->keep, s) * LANES;
+            step.h_kept = work->cell_ws.h_read + lstm_cells_at(work, context->keep, s) * LANES;
     }
     return step;
 }
@@ -237,29 +239,29 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
     const ptrdiff_t unit = share.h_begin * LANES;
     const ptrdiff_t units = minimum(share.h_end * LANES, work->recurrent) - unit;
     unsigned round = 0;
-    if (context->again)
+    if (context->recompute)
         forward_load_state(work, &share, context->begin);
     else
-        forward_begin(pass, work, share.own_begin, share.own_end);
+        forward_begin(pass, work, share.io_begin, share.io_end);
     if (context->begin < context->end)
-        forward_load(pass, work, context->begin, share.own_begin, share.own_end);
+        forward_load(pass, work, context->begin, share.io_begin, share.io_end);
     for (ptrdiff_t s = context->begin; s < context->end; ++s) {
         if (by_units)
             fl_wait(&context->barrier, &round, team);
         const ptrdiff_t live = minimum(share.row_end, work->active[s]) - share.row_begin;
         if (live <= 0)
             break;
-        if (pass->training && !context->again && s % work->segment == 0)
+        if (pass->training && !context->recompute && s % work->segment == 0)
             forward_store_state(work, &share, s, s == context->keep);
-        if (work->early && (s - context->begin) % work->ahead == 0) {
-            forward_inputs_early(context, &share, s, number, shares);
+        if (work->x_sums && (s - context->begin) % work->lookahead == 0) {
+            forward_x_sums(context, &share, s, number, shares);
             if (by_units)
                 fl_wait(&context->barrier, &round, team);
         }
         const forward_step step = forward_make_step(context, s);
         const ptrdiff_t tiles = tile_count(live, ROWS);
         if (work->cell)
-            cell_draw(pass, work, &share, s, share.row_begin + live);
+            cell_draw_masks(pass, work, &share, s, share.row_begin + live);
         if (work->cell && work->cell->layer_norm) {
             norm_forward(&step, share.row_begin, share.row_begin + live);
         } else {
@@ -275,21 +277,21 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
         }
         if (work->cell && work->cell->projection)
             projection_forward(&step, share.row_begin, share.row_begin + live);
-        if (pass->y && !context->again && units > 0) {
-            /* Other cells leave h in `final` always: in `a` it may have gone through a mask. */
-            const ptrdiff_t in_a = work->cell ? 0 : step.next_active;
+        if (pass->y && !context->recompute && units > 0) {
+            /* Other cells store h in `final` always, since the h in `hx` may have been multiplied by a mask. */
+            const ptrdiff_t in_hx = work->cell ? 0 : step.next_active;
             for (ptrdiff_t row = share.row_begin; row < share.row_begin + live; ++row)
                 memcpy((real *)pass->y + work->order[row] * pass->y_batch +
                            lstm_time_of(pass, work, row, s) * pass->y_time + unit,
-                       forward_h(work, step.a_next, in_a, row) + unit, (size_t)units * sizeof(real));
+                       forward_h(work, step.hx_next, in_hx, row) + unit, (size_t)units * sizeof(real));
         }
         if (s + 1 < context->end)
-            forward_load(pass, work, s + 1, share.own_begin, share.own_end);
+            forward_load(pass, work, s + 1, share.io_begin, share.io_end);
     }
     if (by_units)
         fl_wait(&context->barrier, &round, team);
-    if (!context->again)
-        forward_end(context, share.own_begin, share.own_end);
+    if (!context->recompute)
+        forward_end(context, share.io_begin, share.io_end);
 }
 
 static void lstm_forward(const fl_lstm_pass *pass)

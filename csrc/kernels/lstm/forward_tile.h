@@ -1,6 +1,10 @@
-/* kernels/lstm/forward_tile.h - the sums of a tile of rows and one block of units, and the plain cell. */
+/* kernels/lstm/forward_tile.h - a tile of rows and one block of units at one step: its sums, and the plain cell.
+ *
+ * The four gates of LANES units are summed in registers over x_t, then over h_(t-1), and the cell is computed right
+ * there.
+ */
 
-/* The cell of one row and block, from the net inputs of its gates. */
+/* Computes the plain cell of one row and block from the net inputs of its gates. */
 INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V z_i, V z_f, V z_g, V z_o)
 {
     const lstm_work *work = step->work;
@@ -8,7 +12,7 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     V c = v_fma(f, v_load(step->c_before + block * step->c_before_block + row * LANES), i * g);
     V h = o * v_tanh(c);
     v_store(step->c_after + block * step->c_after_block + row * LANES, c);
-    real *to = row < step->next_active ? step->a_next + row * work->lda : work->final + row * work->padded;
+    real *to = row < step->next_active ? step->hx_next + row * work->ldhx : work->final + row * work->padded;
     v_store(to + block * LANES, h);
     if (step->gates) {
         real *gates = step->gates + (block * work->ldn + row) * GATES * LANES;
@@ -19,25 +23,25 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     }
 }
 
-/* A tile of rows of one block. */
+/* Computes a tile of rows of one block. */
 INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const int rows)
 {
     const lstm_work *work = step->work;
-    const ptrdiff_t lda = work->lda, k = work->input + work->recurrent;
-    const real *a = step->a + row * lda;
+    const ptrdiff_t ldhx = work->ldhx, k = work->input + work->recurrent;
+    const real *hx = step->hx + row * ldhx;
     V z[ROWS][GATES];
     for (int pass = 0; pass < PASSES; ++pass) {
         const real *w = work->panel + (block * PASSES + pass) * k * COLS * LANES;
         V acc[ROWS][COLS];
         UNROLL
         for (int c = 0; c < COLS; ++c) {
-            const real *base = step->base + row * step->base_row + (block * GATES + pass * COLS + c) * LANES;
+            const real *init = step->init + row * step->init_row + (block * GATES + pass * COLS + c) * LANES;
             UNROLL
             for (int r = 0; r < rows; ++r)
-                acc[r][c] = v_load(base + r * step->base_row);
+                acc[r][c] = v_load(init + r * step->init_row);
         }
-        accumulate(acc, rows, COLS, a + work->recurrent_padded, lda, w, step->inputs);
-        accumulate(acc, rows, COLS, a, lda, w + work->input * COLS * LANES, work->recurrent);
+        accumulate(acc, rows, COLS, hx + work->recurrent_padded, ldhx, w, step->inputs);
+        accumulate(acc, rows, COLS, hx, ldhx, w + work->input * COLS * LANES, work->recurrent);
         UNROLL
         for (int r = 0; r < rows; ++r) {
             UNROLL
@@ -54,10 +58,11 @@ INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         forward_cell(step, block, row + r, z[r][0], z[r][1], z[r][2], z[r][3]);
 }
 
-/* One row of two blocks: more independent sums, whose latency is what a single row waits for where there are few (1 row,
- * 100 steps, input 32, hidden 128, one thread: AVX2 .57 -> .36 ms; AVX-512 .36 ms with and without, at 90 bytes/ns of the
- * 119 that the second-level cache gives). Tried there in vain: software prefetch 512 to 4096 bytes ahead (0 to +25 %),
- * unrolling k by 4 (within noise); leaving the activations out changes nothing either: they hide behind the weights. */
+/* One row of two blocks: more independent sums, since a single row waits for the latency of its sums where there are
+ * few of them (1 row, 100 steps, input 32, hidden 128, one thread: AVX2 .57 -> .36 ms; AVX-512 .36 ms with and without,
+ * at 90 bytes/ns of the 119 that the second-level cache delivers). Tried there without success: software prefetch 512
+ * to 4096 bytes ahead (0 to +25 %), unrolling k by 4 (within noise). Leaving out the activations changes nothing
+ * either: the weights hide them. */
 INLINE void forward_add_pair(V acc[2 * PASSES][COLS], const real *a, const real *w, ptrdiff_t panel, ptrdiff_t k)
 {
     for (ptrdiff_t p = 0; p < k; ++p) {
@@ -75,16 +80,16 @@ static void forward_pair(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
 {
     const lstm_work *work = step->work;
     const ptrdiff_t panel = (work->input + work->recurrent) * COLS * LANES;
-    const real *a = step->a + row * work->lda, *w = work->panel + block * PASSES * panel;
+    const real *hx = step->hx + row * work->ldhx, *w = work->panel + block * PASSES * panel;
     V acc[2 * PASSES][COLS];
     UNROLL
     for (int n = 0; n < 2 * PASSES; ++n) {
         UNROLL
         for (int c = 0; c < COLS; ++c)
-            acc[n][c] = v_load(step->base + row * step->base_row + (block * GATES + n * COLS + c) * LANES);
+            acc[n][c] = v_load(step->init + row * step->init_row + (block * GATES + n * COLS + c) * LANES);
     }
-    forward_add_pair(acc, a + work->recurrent_padded, w, panel, step->inputs);
-    forward_add_pair(acc, a, w + work->input * COLS * LANES, panel, work->recurrent);
+    forward_add_pair(acc, hx + work->recurrent_padded, w, panel, step->inputs);
+    forward_add_pair(acc, hx, w + work->input * COLS * LANES, panel, work->recurrent);
     V z[2 * GATES];
     UNROLL
     for (int n = 0; n < 2 * PASSES; ++n) {

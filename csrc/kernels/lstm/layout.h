@@ -1,7 +1,10 @@
-/* kernels/lstm/layout.h - the size and the layout of a pass's workspace, and the order of its rows: lstm.h. */
+/* kernels/lstm/layout.h - the size and layout of a pass's workspace, and the order of its rows. What the arrays hold:
+ * lstm.h, cells.h.
+ */
 
-/* How a pass is cut in time. The weight gradient is summed over groups of whole steps, whose number depends on the shape
- * alone; segments are made of whole groups, so that the sums are the same bits with any checkpoint_every. */
+/* Cuts a pass in time. The weight gradient is summed over groups of whole steps, and the number of steps in a group
+ * depends on the shape alone. Segments consist of whole groups, so that the sums have the same bits with any
+ * checkpoint_every. */
 static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
 {
     work->group = TERMS / (pass->batch > 0 ? pass->batch : 1);
@@ -13,7 +16,8 @@ static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
     work->segments = work->segment > 0 ? (pass->time + work->segment - 1) / work->segment : 1;
 }
 
-/* Lays the work out in pass->workspace (may be NULL) and gives its size. Counts are doubles so that they cannot wrap. */
+/* Lays the arrays out in pass->workspace (may be NULL) and returns the size. Counts are doubles so that they cannot
+ * wrap. */
 static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
 {
     const double batch = (double)pass->batch, time = (double)pass->time, input = (double)pass->input;
@@ -31,8 +35,8 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
         }
     }
     const double line = 64 / sizeof(real);
-    double lda = ceil((recurrent_padded + input) / line);
-    lda = (fmod(lda, 16) == 0 ? lda + 1 : lda) * line;
+    double ldhx = ceil((recurrent_padded + input) / line);
+    ldhx = (fmod(ldhx, 16) == 0 ? ldhx + 1 : ldhx) * line;
     const double ldn = ceil(kept / 16) * 16 + 7, ldc = ceil((batch + kept) / 16) * 16 + 7;
 
     char *base = pass->workspace;
@@ -41,19 +45,19 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     const double transposed = padded * GATES * (recurrent_padded + ceil(input / LANES) * LANES);
     const double gradient = padded * GATES * (recurrent + input + 1);
     const int apart = pass->training && work->segments > 1;
-    /* The packed weights come first: their place must not depend on batch and time (fl_lstm_pass.packed). */
+    /* The packed weights come first: their position must not depend on batch and time (fl_lstm_pass.packed). */
     work->bias = take(base, &used, padded * GATES, sizeof(real));
     work->panel = take(base, &used, pass->training && !apart ? transposed : panel, sizeof(real));
-    cell_work *own = &work->of_cell;
-    memset(own, 0, sizeof *own);
+    cell_workspace *ws = &work->cell_ws;
+    memset(ws, 0, sizeof *ws);
     const int projects = cell && cell->projection, norm = cell && cell->layer_norm;
     if (projects)
-        own->panel_hr = take(base, &used, recurrent_padded * hidden, sizeof(real));
+        ws->panel_hr = take(base, &used, recurrent_padded * hidden, sizeof(real));
     if (cell && cell->peepholes)
-        own->peepholes = take(base, &used, 3 * padded, sizeof(real));
+        ws->peepholes = take(base, &used, 3 * padded, sizeof(real));
     if (norm) {
-        own->gains = take(base, &used, 2 * padded * GATES, sizeof(real));
-        own->norm_c = take(base, &used, 2 * padded, sizeof(real));
+        ws->gains = take(base, &used, 2 * padded * GATES, sizeof(real));
+        ws->norm_c = take(base, &used, 2 * padded, sizeof(real));
     }
     work->transposed = apart ? take(base, &used, transposed, sizeof(real)) : work->panel;
     work->gradient = pass->training ? take(base, &used, gradient, sizeof(real)) : NULL;
@@ -63,13 +67,13 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->offset = take(base, &used, time + 2, sizeof(int64_t));
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * recurrent_padded, sizeof(real));
-    work->a = take(base, &used, 2 * batch * lda, sizeof(real));
-    /* Full tiles of steps of a row, some 24 (row, step) pairs in all. */
-    const int early = pass->batch > 0 && pass->batch <= EARLY_ROWS && pass->time > 1 && pass->input > EARLY_INPUTS && !norm;
-    work->ahead = early ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
-    work->early = take(base, &used, (double)work->ahead * batch * padded * GATES, sizeof(real));
-    if (!early)
-        work->early = NULL;
+    work->hx = take(base, &used, 2 * batch * ldhx, sizeof(real));
+    /* Full tiles of steps of a row, some 24 (row, step) pairs in total. */
+    const int sums_x = pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm;
+    work->lookahead = sums_x ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
+    work->x_sums = take(base, &used, (double)work->lookahead * batch * padded * GATES, sizeof(real));
+    if (!sums_x)
+        work->x_sums = NULL;
     work->states = work->dh = work->dc = work->cells = work->gates = NULL;
     if (pass->training) {
         work->states = take(base, &used, (double)work->segments * batch * (recurrent_padded + padded), sizeof(real));
@@ -80,36 +84,36 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     }
     const int drawn = pass->training && cell;
     if (drawn && cell->variational_dropout > 0)
-        own->variational = take(base, &used, batch * recurrent_padded, sizeof(real));
+        ws->mask_variational = take(base, &used, batch * recurrent_padded, sizeof(real));
     if (drawn && cell->recurrent_dropout > 0)
-        own->draw_g = take(base, &used, batch * padded, sizeof(real));
+        ws->mask_g = take(base, &used, batch * padded, sizeof(real));
     if (drawn && cell->zoneout_h > 0)
-        own->draw_h = take(base, &used, batch * recurrent_padded, sizeof(real));
+        ws->mask_h = take(base, &used, batch * recurrent_padded, sizeof(real));
     if (drawn && cell->zoneout_c > 0)
-        own->draw_c = take(base, &used, batch * padded, sizeof(real));
+        ws->mask_c = take(base, &used, batch * padded, sizeof(real));
     if (projects || norm)
-        own->out = take(base, &used, batch * padded, sizeof(real));
+        ws->out = take(base, &used, batch * padded, sizeof(real));
     if (projects)
-        own->projected = take(base, &used, batch * recurrent_padded, sizeof(real));
+        ws->projected = take(base, &used, batch * recurrent_padded, sizeof(real));
     if (norm) {
-        own->sums = take(base, &used, 2 * batch * padded * GATES, sizeof(real));
-        own->c_new = take(base, &used, batch * padded, sizeof(real));
+        ws->sums = take(base, &used, 2 * batch * padded * GATES, sizeof(real));
+        ws->c_new = take(base, &used, batch * padded, sizeof(real));
     }
     if (drawn) {
-        own->h_read = take(base, &used, recurrent_padded * ldc, sizeof(real));
-        own->row_sums = take(base, &used, cell_row_sums(cell) * batch * padded, sizeof(real));
+        ws->h_read = take(base, &used, recurrent_padded * ldc, sizeof(real));
+        ws->row_sums = take(base, &used, cell_row_sums(cell) * batch * padded, sizeof(real));
         if (cell->zoneout_h > 0)
-            own->dh_kept = take(base, &used, batch * recurrent_padded, sizeof(real));
+            ws->dh_kept = take(base, &used, batch * recurrent_padded, sizeof(real));
     }
     if (drawn && projects) {
-        own->panel_rh = take(base, &used, padded * recurrent, sizeof(real));
-        own->dh_new = take(base, &used, batch * recurrent_padded, sizeof(real));
-        own->dh_all = take(base, &used, recurrent_padded * ldn, sizeof(real));
-        own->gradient_hr = take(base, &used, recurrent * padded, sizeof(real));
+        ws->panel_rh = take(base, &used, padded * recurrent, sizeof(real));
+        ws->dh_new = take(base, &used, batch * recurrent_padded, sizeof(real));
+        ws->dh_all = take(base, &used, recurrent_padded * ldn, sizeof(real));
+        ws->gradient_hr = take(base, &used, recurrent * padded, sizeof(real));
     }
     if (drawn && norm) {
-        own->gates_x = take(base, &used, padded * ldn * GATES, sizeof(real));
-        own->scales = take(base, &used, 2 * ldn, sizeof(real));
+        ws->gates_x = take(base, &used, padded * ldn * GATES, sizeof(real));
+        ws->scales = take(base, &used, 2 * ldn, sizeof(real));
     }
     if (used == SIZE_MAX)
         return used;
@@ -123,7 +127,7 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->recurrent_padded = (ptrdiff_t)recurrent_padded;
     work->recurrent_blocks = work->recurrent_padded / LANES;
     work->steps = (ptrdiff_t)steps;
-    work->lda = (ptrdiff_t)lda;
+    work->ldhx = (ptrdiff_t)ldhx;
     work->ldn = (ptrdiff_t)ldn;
     work->ldc = (ptrdiff_t)ldc;
     return used;
@@ -137,13 +141,14 @@ static size_t lstm_workspace(const fl_lstm_pass *pass)
     return lstm_lay_out(&sized, &work);
 }
 
-/* Fills order, length, active, offset: a counting sort by length, longest first, equal lengths in the batch's order. */
+/* Fills order, length, active, offset: a counting sort by length, longest first, equal lengths in the order of the
+ * batch. */
 static void lstm_sort_rows(const fl_lstm_pass *pass, const lstm_work *work)
 {
     const ptrdiff_t time = work->time, batch = work->batch;
     int64_t *active = work->active, *offset = work->offset;
     for (ptrdiff_t s = 0; s <= time; ++s)
-        offset[s] = 0; /* for now: how many rows have length s */
+        offset[s] = 0; /* for now: the number of rows of length s */
     for (ptrdiff_t b = 0; b < batch; ++b)
         ++offset[pass->lengths ? pass->lengths[b] : time];
     int64_t longer = 0;
@@ -152,7 +157,7 @@ static void lstm_sort_rows(const fl_lstm_pass *pass, const lstm_work *work)
         longer += offset[s];
     }
     for (ptrdiff_t s = 0; s <= time; ++s)
-        offset[s] = active[s]; /* for now: where the next row of length s goes */
+        offset[s] = active[s]; /* for now: the position of the next row of length s */
     for (ptrdiff_t b = 0; b < batch; ++b) {
         int64_t length = pass->lengths ? pass->lengths[b] : time;
         int64_t row = offset[length]++;

@@ -1,4 +1,4 @@
-/* kernels/lstm.h - how a pass over one LSTM layer lies in memory; shared by lstm_forward.h and lstm_backward.h.
+/* kernels/lstm/lstm.h - the LSTM cell, and how a pass over one layer lies in memory.
  *
  * The cell (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000), for step t:
  *
@@ -6,89 +6,90 @@
  *   i = sigmoid(z_i)   f = sigmoid(z_f)   g = tanh(z_g)   o = sigmoid(z_o)
  *   c_t = f c_(t-1) + i g                              h_t = o tanh(c_t)
  *
- * Rows and steps. The rows of the batch are sorted by length, longest first, so that the rows alive at step s are a
- * prefix of active[s] rows; a finished row costs nothing and its padding is never touched. Step s of a reversed row b is
- * time lengths[b] - 1 - s. All live (row, step) pairs are numbered n = offset[s] + row, of which there are `steps`, the
- * sum of the lengths. The backward pass then sees plain matrices of `steps` rows with no time structure: the weight
- * gradient is one matrix product over n.
+ * Rows and steps. The rows of the batch are sorted by length, longest first, so that the rows that are alive at step s
+ * are a prefix of active[s] rows. A finished row costs nothing, and its padding is never touched. Step s of a reversed
+ * row b is time lengths[b] - 1 - s. All live (row, step) pairs are numbered n = offset[s] + row. There are `steps` of
+ * them, the sum of the lengths. The backward pass then sees plain matrices of `steps` rows without time structure: the
+ * weight gradient is one matrix product over n.
  *
- * Units. The hidden units go in blocks of LANES; the last block is padded with units whose weights are zero: their
- * gates are 1/2, 1/2, 0, 1/2 and their c and h stay 0, as do all their gradients. h has as many units as c, but for a
- * projection (lstm_cells.h): its size is `recurrent`.
+ * Units. The hidden units come in blocks of LANES. The last block is padded with units whose weights are zero: their
+ * gates are 1/2, 1/2, 0, 1/2, and their c and h stay 0, as do all their gradients. h has as many units as c, unless
+ * there is a projection (cells.h): the size of h is `recurrent`.
  *
- *   panel  (block)(pass)(k)(COLS)(LANES)   the weights, k over x then h; a pass does COLS of the four gates
+ *   panel  (block)(pass)(k)(COLS)(LANES)   the weights, k over x then h; a pass computes COLS of the four gates
  *   bias   (block)(4)(LANES)               b_ih + b_hh
- *   a      (2)(batch)(lda)                 rows [h_(t-1): recurrent_padded | x_t: input] of two steps; what the weights
+ *   hx     (2)(batch)(ldhx)                rows [h_(t-1): recurrent_padded | x_t: input] of two steps: what the weights
  *                                          multiply
  *   c0     (block)(batch)(LANES)           the running cell state, of steps that are not kept
- *   early  (step)(batch)(block)(4)(LANES)  with few rows: what bias and x contribute to the gates of some steps
+ *   x_sums (step)(batch)(block)(4)(LANES)  with few rows: the part of bias and x in the gates of `lookahead` steps
  *   final  (batch)(recurrent_padded)       h after each row's last step
  *
- * Training keeps what the backward pass reads, of one segment of time; normally that is all of it. With checkpoint_every,
- * the forward pass keeps the last segment and the state before each one, and the backward pass computes a segment again
- * before it walks back through it (Chen et al. 2016, arXiv:1604.06174). Within a segment that begins at step `first`, n
- * counts from offset[first].
+ * Training keeps what the backward pass reads, for one segment of time; normally one segment is the whole time. With
+ * checkpoint_every, the forward pass keeps the last segment and the state before each segment, and the backward pass
+ * recomputes a segment before it walks back through it (Chen et al. 2016, arXiv:1604.06174). Within a segment that
+ * begins at step `first`, n counts from offset[first].
  *
  *   states (segment)(block)(batch)(LANES)  h before each segment, then c
- *   cells  (block)(ldc)(LANES)             c before the segment (of the rows alive then), then c_t of every n:
- *                                          lstm_cells_at. The backward pass overwrites c_t, when its last use is over, with
- *                                          h_t = o tanh(c_t), which it needs for the weight gradient: h is never stored
- *                                          beside c
+ *   cells  (block)(ldc)(LANES)             c before the segment (of the rows that are alive then), then c_t of every n:
+ *                                          lstm_cells_at. After the last use of c_t the backward pass overwrites it
+ *                                          with h_t = o tanh(c_t), which the weight gradient needs: h and c are never
+ *                                          stored at the same time
  *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
- *                                          of z_i, z_f, z_g, z_o, which is the layout that outer_product wants
+ *                                          of z_i, z_f, z_g, z_o, in the layout that outer_product reads
  *   dh     (batch)(recurrent_padded)       gradient of h_(t-1)
  *   dc     (block)(batch)(LANES)           gradient of c_(t-1)
  *   transposed                             panels of W_hh' and W_ih', for dh and dx
  *   gradient (block)(column)(4)(LANES)     sums of the weight gradient, columns h, x, 1
  *
- * With one segment `panel` is dead when `transposed` begins to live, and they share their memory. What cells other than the
- * plain one need stands in lstm_cells.h.
+ * With one segment, `panel` is no longer needed when `transposed` is first written, and the two share their memory.
+ * cells.h says what other cells need in addition.
  *
- * Dead ends, on a Zen 4 with AVX-512 (others stand where they were tried):
+ * Dead ends, on a Zen 4 with AVX-512 (further ones are described where they were tried):
  *   prefetching the weights 1 to 4 kB ahead in the tiles' loop    3 rows +7 %, 6 rows and more within noise
  *   copying rows of x and y inline rather than by memcpy          within noise (32 rows, hidden 32)
- *   the reciprocal by vrcp14ps and a Newton step for v_sigmoid    -7 % (hidden 64), but the approximation is not the same
- *                                                                 on all makers' processors, and so would be the bits
- *   a walk by units for many rows                                 as fast in quiet, half as fast beside another process
+ *   the reciprocal by vrcp14ps and a Newton step for v_sigmoid    -7 % (hidden 64), but the approximation differs
+ *                                                                 between makers' processors, and so would the bits
+ *   a walk by units for many rows                                 as fast on an idle machine, half as fast next to
+ *                                                                 another process
  *
- * Strides between streams that are read together (lda, ldn) avoid multiples of 4096 bytes, which would send them all to
- * the same few sets of the first-level cache.
+ * Strides between streams that are read at the same time (ldhx, ldn) avoid multiples of 4096 bytes, which would map
+ * them all to the same few sets of the first-level cache.
  */
 enum { GATES = 4, PASSES = GATES / COLS };
 
-/* With up to EARLY_ROWS rows and more than EARLY_INPUTS inputs, these are multiplied for some steps in one go
- * (forward_inputs_early). */
-enum { EARLY_ROWS = 8, EARLY_INPUTS = 4 };
+/* With at most X_SUMS_MAX_ROWS rows and more than X_SUMS_MIN_INPUTS inputs, x is multiplied for several steps at once
+ * (forward_x_sums). */
+enum { X_SUMS_MAX_ROWS = 8, X_SUMS_MIN_INPUTS = 4 };
 
-/* The memory of cells other than the plain one: lstm_cells.h. */
+/* What cells other than the plain one need in addition: cells.h. */
 typedef struct {
     real *panel_hr, *panel_rh, *peepholes, *gains, *norm_c;                  /* weights */
-    real *variational, *draw_g, *draw_h, *draw_c;                            /* masks */
-    real *out, *projected, *sums, *c_new;                                    /* of the present step */
+    real *mask_variational, *mask_g, *mask_h, *mask_c;                            /* random masks */
+    real *out, *projected, *sums, *c_new;                                    /* of the current step */
     real *h_read, *gates_x, *scales;                                         /* kept for the backward pass */
     real *dh_new, *dh_kept, *dh_all, *row_sums, *gradient_hr;                /* of the backward pass */
-} cell_work;
+} cell_workspace;
 
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
     ptrdiff_t blocks, padded; /* of hidden units; padded = blocks * LANES */
     ptrdiff_t recurrent, recurrent_blocks, recurrent_padded; /* the same for h, which a projection makes narrower */
-    ptrdiff_t lda, ldn, ldc;
+    ptrdiff_t ldhx, ldn, ldc;
     ptrdiff_t steps;             /* live (row, step) pairs */
-    ptrdiff_t group;             /* steps of which the weight gradient is summed at a time: backward_weights */
-    ptrdiff_t segment, segments; /* steps of a segment, and how many there are */
-    ptrdiff_t ahead;             /* steps of `early` */
-    int64_t *order;  /* (batch): sorted row -> row of the batch */
+    ptrdiff_t group;             /* steps whose weight gradient is summed at a time: backward_weights */
+    ptrdiff_t segment, segments; /* steps of a segment, and number of segments */
+    ptrdiff_t lookahead;             /* steps in `x_sums` */
+    int64_t *order;  /* (batch): row of the batch for each sorted row */
     int64_t *length; /* (batch), of sorted rows */
     int64_t *active; /* (time + 1) */
     int64_t *offset; /* (time + 2) */
-    real *bias, *panel, *transposed, *gradient, *a, *c0, *states, *cells, *gates, *final, *early, *dh, *dc;
-    const fl_lstm_cell *cell; /* NULL: the plain cell, and the following is not used */
-    cell_work of_cell;
+    real *bias, *panel, *transposed, *gradient, *hx, *c0, *states, *cells, *gates, *final, *x_sums, *dh, *dc;
+    const fl_lstm_cell *cell; /* NULL: the plain cell, and cell_ws is not used */
+    cell_workspace cell_ws;
 } lstm_work;
 
-/* Sums that a cell's backward pass keeps for each row: the gradients of the peepholes; with layer normalisation, those of
- * the biases, of both gains of the gates, and of the gain and bias of the cell. */
+/* Sums that a cell's backward pass keeps for each row: the gradients of the peepholes; with layer normalisation, those
+ * of the biases, of both gains of the gates, and of the gain and bias of the cell. */
 enum { SUMS_PEEPHOLES = 3, SUMS_NORM = 3 * GATES + 2 };
 
 static double cell_row_sums(const fl_lstm_cell *cell)
@@ -96,14 +97,14 @@ static double cell_row_sums(const fl_lstm_cell *cell)
     return (cell->peepholes ? SUMS_PEEPHOLES : 0) + (cell->layer_norm ? SUMS_NORM : 0);
 }
 
-/* How many rows are alive after step s; -1: before all steps. */
+/* Number of rows that are alive after step s; s = -1: before all steps. */
 static inline ptrdiff_t lstm_alive(const lstm_work *work, ptrdiff_t s)
 {
     return s < 0 ? work->batch : work->active[s];
 }
 
-/* Where the state after step s stands in `cells`, in a segment that begins at step `first`; s = first - 1 is what it begins
- * with. */
+/* Index in `cells` of the state after step s, in a segment that begins at step `first`. s = first - 1 is the state
+ * before the segment. */
 static inline ptrdiff_t lstm_cells_at(const lstm_work *work, ptrdiff_t first, ptrdiff_t s)
 {
     return s < first ? 0 : lstm_alive(work, first - 1) + work->offset[s] - work->offset[first];
@@ -120,8 +121,8 @@ static inline real *lstm_state_c(const lstm_work *work, ptrdiff_t segment)
     return lstm_state_h(work, segment) + work->batch * work->recurrent_padded;
 }
 
-/* Which gate of the caller's weights a gate is: their rows are those of i, f, g, o; or of i, g, o with coupled gates, and
- * -1 for f. */
+/* The gate's number among the caller's weights, whose rows are those of i, f, g, o, or of i, g, o with coupled gates:
+ * then -1 for f. */
 static inline int lstm_gate_row(const lstm_work *work, int gate)
 {
     return !work->cell || !work->cell->coupled || gate == 0 ? gate : gate == 1 ? -1 : gate - 1;
@@ -133,7 +134,7 @@ static inline ptrdiff_t lstm_time_of(const fl_lstm_pass *pass, const lstm_work *
     return pass->reverse ? work->length[row] - 1 - s : s;
 }
 
-/* Between (batch, hidden) rows of the caller, which may be NULL for zeros, and (block)(batch)(LANES). */
+/* Convert between (batch, hidden) rows of the caller, which may be NULL for zeros, and (block)(batch)(LANES). */
 static void lstm_pack_state(const lstm_work *work, ptrdiff_t row, const real *from, real *to)
 {
     for (ptrdiff_t unit = 0; unit < work->padded; unit += LANES) {
@@ -151,24 +152,24 @@ static void lstm_unpack_state(const lstm_work *work, const real *from, ptrdiff_t
         v_store_part(to + unit, v_load(from + unit / LANES * block_stride), minimum(LANES, work->hidden - unit));
 }
 
-/* What is the same for all tiles of a step of the forward pass. */
+/* What all tiles of one step of the forward pass share. */
 typedef struct {
     const lstm_work *work;
-    const real *a;             /* (row)(lda) of this step */
-    real *a_next;              /* of the next step: rows below next_active write their h there, the others to final */
+    const real *hx;            /* (row)(ldhx) of this step */
+    real *hx_next;              /* of the next step: rows below next_active store h here, the others in `final` */
     ptrdiff_t next_active;
     const real *c_before;      /* (row)(LANES) in blocks c_before_block apart */
     real *c_after;
     ptrdiff_t c_before_block, c_after_block;
     real *gates;               /* (row)(4)(LANES), or NULL in inference */
-    const real *base;          /* (block)(4)(LANES): what the sums begin with, the bias or the part of x as well */
-    ptrdiff_t base_row;        /* how far apart that of different rows is: 0 for the bias */
-    ptrdiff_t inputs;          /* terms of x still to add: all, or none */
+    const real *init;          /* (block)(4)(LANES): what the sums begin with, the bias or x_sums */
+    ptrdiff_t init_row;        /* distance between the values of two rows; 0 for the bias */
+    ptrdiff_t inputs;          /* terms of x that are still to add: all, or none */
     ptrdiff_t pair;            /* the first pair n of the step, where gates are kept */
-    real *h_kept;              /* (row)(LANES) in blocks ldc apart: where other cells keep what W_hh multiplies next; or NULL */
+    real *h_kept;              /* (row)(LANES) in blocks ldc apart: h_read of other cells, or NULL */
 } forward_step;
 
-/* The same of the backward pass. */
+/* What all rows of one step of the backward pass share. */
 typedef struct {
     const lstm_work *work;
     ptrdiff_t pair;        /* the first pair n of the step */

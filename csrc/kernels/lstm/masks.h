@@ -1,8 +1,13 @@
-/* kernels/lstm/masks.h - the random masks of dropout and zoneout: cells.h. */
-enum { DRAW_G = 1, DRAW_VARIATIONAL = 2, DRAW_H = 3, DRAW_C = 4 };
+/* kernels/lstm/masks.h - the random masks of dropout and zoneout.
+ *
+ * An element of a mask is the word n % 4 of Philox4x32-10 at counter n / 4, n = (time * batch + row of the batch) *
+ * width + unit, where `width` is the number of units rounded up to 4, with a stream for each kind of mask: no state,
+ * the same for every thread count.
+ */
+enum { MASK_G = 1, MASK_VARIATIONAL = 2, MASK_H = 3, MASK_C = 4 };
 
-/* Writes the elements [begin, end) of one row's mask: `dropped` where the draw falls below p, else `kept`. Those behind the
- * last unit are anything finite. */
+/* Writes the elements [begin, end) of one row's mask: `dropped` where the draw is below p, else `kept`. The elements
+ * after the last unit are finite, with no further promise. */
 static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, ptrdiff_t b, ptrdiff_t units, ptrdiff_t begin,
                       ptrdiff_t end, double p, real dropped, real kept, real *to)
 {
@@ -22,32 +27,32 @@ static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, pt
     }
 }
 
-/* Draws the masks of step s for some rows, and the units of the share. */
-static void cell_draw(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s, ptrdiff_t row_end)
+/* Draws the masks of step s for rows below row_end, and for the units of the share. */
+static void cell_draw_masks(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s, ptrdiff_t row_end)
 {
     const fl_lstm_cell *cell = work->cell;
-    const cell_work *own = &work->of_cell;
-    if (!own->draw_g && !own->draw_h && !own->draw_c)
+    const cell_workspace *ws = &work->cell_ws;
+    if (!ws->mask_g && !ws->mask_h && !ws->mask_c)
         return;
     const ptrdiff_t begin = share->block_begin * LANES, end = share->block_end * LANES;
     for (ptrdiff_t row = share->row_begin; row < row_end; ++row) {
         const ptrdiff_t b = work->order[row], time = lstm_time_of(pass, work, row, s);
-        if (own->draw_g)
-            cell_mask(work, DRAW_G, time, b, work->hidden, begin, end, cell->recurrent_dropout, 0,
-                      (real)(1 / (1 - cell->recurrent_dropout)), own->draw_g + row * work->padded);
-        if (own->draw_h)
-            cell_mask(work, DRAW_H, time, b, work->recurrent, share->h_begin * LANES, share->h_end * LANES, cell->zoneout_h, 1, 0,
-                      own->draw_h + row * work->recurrent_padded);
-        if (own->draw_c)
-            cell_mask(work, DRAW_C, time, b, work->hidden, begin, end, cell->zoneout_c, 1, 0,
-                      own->draw_c + row * work->padded);
+        if (ws->mask_g)
+            cell_mask(work, MASK_G, time, b, work->hidden, begin, end, cell->recurrent_dropout, 0,
+                      (real)(1 / (1 - cell->recurrent_dropout)), ws->mask_g + row * work->padded);
+        if (ws->mask_h)
+            cell_mask(work, MASK_H, time, b, work->recurrent, share->h_begin * LANES, share->h_end * LANES, cell->zoneout_h, 1, 0,
+                      ws->mask_h + row * work->recurrent_padded);
+        if (ws->mask_c)
+            cell_mask(work, MASK_C, time, b, work->hidden, begin, end, cell->zoneout_c, 1, 0,
+                      ws->mask_c + row * work->padded);
     }
 }
 
-/* What W_hh multiplies of h. */
+/* The h that W_hh multiplies. */
 INLINE V cell_read(const lstm_work *work, ptrdiff_t row, ptrdiff_t block, V h)
 {
-    const real *mask = work->of_cell.variational;
+    const real *mask = work->cell_ws.mask_variational;
     if (mask)
         h = h * v_load(mask + row * work->recurrent_padded + block * LANES);
     return h;

@@ -1,4 +1,4 @@
-/* kernels/lstm/norm.h - the forward step with layer normalisation: cells.h. */
+/* kernels/lstm/norm.h - the forward step with layer normalisation. Equations and layouts: cells.h. */
 
 INLINE real v_total(V a)
 {
@@ -9,8 +9,9 @@ INLINE real v_total(V a)
     return total;
 }
 
-/* Mean and variance of the units in `blocks` blocks of `gates` vectors each, gate 1 left out where it is coupled, after
- * multiplication by `down`. The mean is taken off before squares are summed, so that it does not drown the variance. */
+/* Mean and variance of the units in `blocks` blocks of `gates` vectors each, after multiplication by `down`; gate 1 is
+ * left out where it is coupled. The mean is subtracted before squares are summed, so that it does not drown the
+ * variance. */
 INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, const real down, real *mean)
 {
     const int skipped = gates == GATES && work->cell->coupled ? 1 : -1;
@@ -32,8 +33,8 @@ INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_s
     return v_total(squares) / count;
 }
 
-/* Mean and 1 / sqrt(variance + eps). Where the squares are beyond the largest number, which they are long before what they
- * are squares of, they are summed again of numbers that are smaller by a power of 2; eps is nothing beside them. */
+/* Mean and 1 / sqrt(variance + eps). Squares exceed the largest number long before the values themselves do. Then the
+ * values are summed again after multiplication by a power of 2; eps is negligible next to them. */
 static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, real *mean, real *scale)
 {
     const real down = REAL_IS_FLOAT ? (real)0x1p-100 : (real)0x1p-600;
@@ -46,16 +47,16 @@ static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t bloc
     *scale = down / (real)sqrt((double)variance);
 }
 
-/* (a - mean) scale, 0 in lanes that are no units. */
+/* (a - mean) scale, 0 in lanes that hold no units. */
 INLINE V norm_apply(const lstm_work *work, ptrdiff_t block, V a, real mean, real scale)
 {
     return v_from_bits(v_bits((a - v_set(mean)) * v_set(scale)) & cell_units(work->hidden, block));
 }
 
-/* The net inputs of a block from both normalised sums. */
+/* The net inputs of a block, from both normalised sums. */
 INLINE void norm_inputs(const lstm_work *work, ptrdiff_t block, const real *of_h, const real *of_x, V z[GATES])
 {
-    const real *gain_h = work->of_cell.gains + block * GATES * LANES, *gain_x = gain_h + work->blocks * GATES * LANES;
+    const real *gain_h = work->cell_ws.gains + block * GATES * LANES, *gain_x = gain_h + work->blocks * GATES * LANES;
     const real *bias = work->bias + block * GATES * LANES;
     for (int gate = 0; gate < GATES; ++gate) {
         z[gate] = v_fma(v_load(gain_x + gate * LANES), v_load(of_x + gate * LANES), v_load(bias + gate * LANES));
@@ -63,24 +64,24 @@ INLINE void norm_inputs(const lstm_work *work, ptrdiff_t block, const real *of_h
     }
 }
 
-/* chi's argument: the normalised c~ with gain and bias. */
+/* The argument of chi: the normalised c~ with gain and bias. */
 INLINE V norm_output(const lstm_work *work, ptrdiff_t block, V normed)
 {
-    const real *gain = work->of_cell.norm_c + block * LANES;
+    const real *gain = work->cell_ws.norm_c + block * LANES;
     return v_fma(v_load(gain), normed, v_load(gain + work->padded));
 }
 
 static void norm_row(const forward_step *step, ptrdiff_t row)
 {
     const lstm_work *work = step->work;
-    const cell_work *own = &work->of_cell;
+    const cell_workspace *ws = &work->cell_ws;
     const ptrdiff_t width = work->padded * GATES;
     real *sums[2], mean, scale;
     for (int which = 0; which < 2; ++which) {
-        sums[which] = own->sums + (which * work->batch + row) * width;
+        sums[which] = ws->sums + (which * work->batch + row) * width;
         norm_statistics(work, sums[which], GATES * LANES, GATES, &mean, &scale);
         if (step->gates)
-            own->scales[which * work->ldn + step->pair + row] = scale;
+            ws->scales[which * work->ldn + step->pair + row] = scale;
         for (ptrdiff_t block = 0; block < work->blocks; ++block)
             for (int gate = 0; gate < GATES; ++gate) {
                 real *at = sums[which] + (block * GATES + gate) * LANES;
@@ -96,25 +97,26 @@ static void norm_row(const forward_step *step, ptrdiff_t row)
         if (step->gates) {
             const ptrdiff_t kept = (block * work->ldn + step->pair + row) * GATES * LANES;
             memcpy(work->gates + kept, sums[0] + at, GATES * LANES * sizeof(real));
-            memcpy(own->gates_x + kept, sums[1] + at, GATES * LANES * sizeof(real));
+            memcpy(ws->gates_x + kept, sums[1] + at, GATES * LANES * sizeof(real));
         }
         cell_state(step, block, row, c_before, v.c);
-        v_store(own->c_new + row * work->padded + block * LANES, v.c);
-        v_store(own->out + row * work->padded + block * LANES, v.o);
+        v_store(ws->c_new + row * work->padded + block * LANES, v.c);
+        v_store(ws->out + row * work->padded + block * LANES, v.o);
     }
-    norm_statistics(work, own->c_new + row * work->padded, LANES, 1, &mean, &scale);
+    norm_statistics(work, ws->c_new + row * work->padded, LANES, 1, &mean, &scale);
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
         const ptrdiff_t at = row * work->padded + block * LANES;
-        const V out = norm_output(work, block, norm_apply(work, block, v_load(own->c_new + at), mean, scale));
-        const V m = v_load(own->out + at) * cell_activate(&work->cell->output, cell_clip(out, work->cell->output_clip));
+        const V out = norm_output(work, block, norm_apply(work, block, v_load(ws->c_new + at), mean, scale));
+        const V m = v_load(ws->out + at) * cell_activate(&work->cell->output, cell_clip(out, work->cell->output_clip));
         if (work->cell->projection)
-            v_store(own->out + at, m);
+            v_store(ws->out + at, m);
         else
             cell_emit(step, block, row, m);
     }
 }
 
-/* A step with layer normalisation, of some rows: the sums of h and x on their own, then row by row the cell. */
+/* Computes a step of some rows with layer normalisation: first the separate sums of h and x, then the cell row by
+ * row. */
 static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
@@ -126,10 +128,10 @@ static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t en
             for (int which = 0; which < 2; ++which) {
                 real *to[ROWS];
                 for (ptrdiff_t r = 0; r < rows; ++r)
-                    to[r] = work->of_cell.sums + (which * work->batch + first + r) * work->padded * GATES + part * COLS * LANES;
+                    to[r] = work->cell_ws.sums + (which * work->batch + first + r) * work->padded * GATES + part * COLS * LANES;
                 const inner_job job = {
-                    .a = step->a + first * work->lda + (which ? work->recurrent_padded : 0),
-                    .lda = work->lda,
+                    .a = step->hx + first * work->ldhx + (which ? work->recurrent_padded : 0),
+                    .lda = work->ldhx,
                     .segments = 1,
                     .k = which ? work->input : work->recurrent,
                     .w = work->panel + (part * k + (which ? 0 : work->input)) * COLS * LANES,

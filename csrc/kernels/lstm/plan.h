@@ -1,6 +1,28 @@
-/* kernels/lstm/plan.h - how a team divides the walk through time. */
+/* kernels/lstm/plan.h - how a team divides the walk through time.
+ *
+ * By rows, the batch is cut into shares of rows, and a thread that is free takes the next share and goes through all
+ * steps with it, without waiting for anybody. There are a few more shares than threads, so that when a thread is
+ * delayed (by another process, or by another library's threads that spin) the others do not wait for half of the work.
+ * But a share of few rows reads all the weights for little work. By units, a thread owns some units of all rows: it
+ * reads only its part of the weights, and the team meets at a barrier in every step.
+ *
+ * The cost model, in cycles of a step. A tile reads each of its vectors of weights once, for LOAD cycles that the
+ * arithmetic does not hide, and multiplies it with each of its rows, one cycle for each. A barrier costs BARRIER for
+ * each thread. x counts only where its part is not summed in advance (`x_sums`), which costs the same either way.
+ * Measured on a Zen 4 with 2 threads (input 64, hidden 256, 100 steps, inference, ms by rows / by units: batch 3 1.22 /
+ * 1.22, 4 1.79 / 1.31, 6 2.45 / 1.93; input 32, hidden 64, batch 1, 200 steps: .175 / .121; input 16, hidden 32: .043 /
+ * .054). By units must be better by a factor GAIN: a team that meets in every step suffers from anything that delays
+ * one thread (64 rows, hidden 128, with one of two processors busy with another process: 16 ms by units, 7 by rows). To
+ * measure again: make by_units 0 or 1 below, and time one row with small hidden sizes (BARRIER) and three to six rows
+ * with large ones (LOAD).
+ *
+ * Weights that fit into half of the second-level cache, with the rest of the data in the other half, are read from
+ * there by each tile, so that shares may have as few as SHARE_ROWS rows. Larger weights come from the third level for
+ * each share and step, and SHARE_ROWS_FAR rows share that cost.
+ */
 
-/* The sorted rows [*begin, *end) of one share of several: contiguous, with about the same number of live steps each. */
+/* The sorted rows [*begin, *end) of one share of several: contiguous, with about the same number of live steps in
+ * each. */
 static void lstm_share_rows(const lstm_work *work, ptrdiff_t share, ptrdiff_t shares, ptrdiff_t *begin, ptrdiff_t *end)
 {
     const double each = (double)work->steps / (double)shares;
@@ -14,25 +36,7 @@ static void lstm_share_rows(const lstm_work *work, ptrdiff_t share, ptrdiff_t sh
     *end = row;
 }
 
-/* How a team divides the walk through time. By rows, the batch is cut into shares of rows, and a thread that is free takes
- * the next share and goes through all steps with it, without waiting for anybody. There are a few more shares than threads,
- * so that a thread that is held up (another process, another library's threads that spin) is not waited for with half of
- * the work in its hands. But a share of few rows reads all the weights for little work. By units, a thread owns some units
- * of all rows: it reads its part of the weights only, and the team meets at a barrier in every step.
- *
- * The cost model, in cycles of a step. A tile reads each of its vectors of weights once, for LOAD cycles that the
- * arithmetic does not hide, and multiplies it with each of its rows, a cycle each. A barrier costs BARRIER for each thread.
- * What x contributes counts only where it is not summed ahead (`early`), which costs the same in both ways.
- * Measured on a Zen 4 with 2 threads (input 64, hidden 256, 100 steps, inference, ms by rows / by units: batch 3 1.22 / 1.22,
- * 4 1.79 / 1.31, 6 2.45 / 1.93; input 32, hidden 64, batch 1, 200 steps: .175 / .121; input 16, hidden 32: .043 / .054).
- * By units has to be better by a factor GAIN: a team that meets in every step suffers from whatever holds one thread up
- * (64 rows, hidden 128, with one of two processors busy with another process: 16 ms by units, 7 by rows).
- * To measure again: make by_units 0 or 1 below and time one row with small hidden sizes (BARRIER) and three to six rows
- * with large ones (LOAD).
- *
- * Weights that fit the second-level cache together with what else is there (half of it) are read from it by each tile, so
- * that shares may be as low as SHARE_ROWS; larger ones come from the third level for each share and step, and are shared by
- * SHARE_ROWS_FAR rows. */
+/* The constants of the cost model, in cycles, and of the shares of rows: see the head of this file. */
 #define LOAD 1.2
 #define BARRIER 300.0
 #define GAIN 0.9
@@ -54,11 +58,11 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
     if (plan.n_threads > 1 && rows > 0) {
         const double team_units = (double)minimum(plan.n_threads, work->blocks);
         const double team_rows = (double)minimum(plan.n_threads, work->active[0]);
-        const double own_rows = ceil(rows / team_rows);
-        const double of_block = 4.0 * (double)(work->recurrent + (work->early ? 0 : work->input));
-        const double blocks = (double)work->blocks, own_blocks = ceil(blocks / team_units);
-        const double by_rows = of_block * blocks * (LOAD * ceil(own_rows / ROWS) + own_rows);
-        const double by_units = of_block * own_blocks * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
+        const double share_rows = ceil(rows / team_rows);
+        const double of_block = 4.0 * (double)(work->recurrent + (work->x_sums ? 0 : work->input));
+        const double blocks = (double)work->blocks, share_blocks = ceil(blocks / team_units);
+        const double by_rows = of_block * blocks * (LOAD * ceil(share_rows / ROWS) + share_rows);
+        const double by_units = of_block * share_blocks * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
         /* Normalising and projecting need all units of a row. */
         plan.by_units = by_units < GAIN * by_rows && !(work->cell && (work->cell->layer_norm || work->cell->projection));
         plan.n_threads = (int)(plan.by_units ? team_units : team_rows);
@@ -70,7 +74,7 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
     return plan;
 }
 
-/* Has a team walk: every share of the rows, or every thread's units. */
+/* Lets a team walk: all shares of the rows, or each thread's units. */
 static void lstm_run(const lstm_plan *plan, fl_body walk, void *context)
 {
     if (plan->by_units)
@@ -81,28 +85,28 @@ static void lstm_run(const lstm_plan *plan, fl_body walk, void *context)
 
 /* A part of the walk. */
 typedef struct {
-    ptrdiff_t own_begin, own_end;     /* rows whose beginnings and ends (states, x, padding) it handles */
+    ptrdiff_t io_begin, io_end;     /* rows whose states and x it loads, and whose final states and padding it writes */
     ptrdiff_t row_begin, row_end;     /* rows that it computes */
     ptrdiff_t block_begin, block_end; /* unit blocks that it computes */
-    ptrdiff_t h_begin, h_end;         /* the same of h */
+    ptrdiff_t h_begin, h_end;         /* blocks of h that it computes */
 } lstm_share;
 
-/* `together`: blocks that must not be torn apart. */
-static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t together, ptrdiff_t number,
+/* `multiple`: the number of blocks that stay together. */
+static lstm_share lstm_share_walk(const lstm_work *work, int by_units, ptrdiff_t multiple, ptrdiff_t number,
                                   ptrdiff_t shares)
 {
     lstm_share share;
-    lstm_share_rows(work, number, shares, &share.own_begin, &share.own_end);
-    share.row_begin = share.own_begin;
-    share.row_end = share.own_end;
+    lstm_share_rows(work, number, shares, &share.io_begin, &share.io_end);
+    share.row_begin = share.io_begin;
+    share.row_end = share.io_end;
     share.block_begin = 0;
     share.block_end = work->blocks;
     if (by_units) {
         share.row_begin = 0;
         share.row_end = work->batch;
-        fl_share(tile_count(work->blocks, together), number, shares, &share.block_begin, &share.block_end);
-        share.block_begin *= together;
-        share.block_end = minimum(share.block_end * together, work->blocks);
+        fl_share(tile_count(work->blocks, multiple), number, shares, &share.block_begin, &share.block_end);
+        share.block_begin *= multiple;
+        share.block_end = minimum(share.block_end * multiple, work->blocks);
     }
     share.h_begin = share.block_begin;
     share.h_end = by_units ? share.block_end : work->recurrent_blocks;

@@ -1,7 +1,12 @@
-/* kernels/lstm/weight_gradient.h - the weight gradient. */
+/* kernels/lstm/weight_gradient.h - the weight gradient, over all (row, step) pairs n of some steps. Layouts: lstm.h.
+ *
+ *   dW_ih = sum dz x_t'              dW_hh = sum dz h_(t-1)'      db_ih = db_hh = sum dz        over rows and steps
+ *
+ * The work is shared out by tiles of the result, each summed by one thread in an order that depends on the shape alone.
+ */
 
-/* The tiles of the weight gradient: for each block of units (rows of W) those of the columns h, then those of x and 1. An h
- * tile has columns of one block of units, where they stand side by side in `cells`. */
+/* The tiles of the weight gradient: for each block of units (rows of W) those of the columns h, then those of x and 1.
+ * The columns of an h tile belong to one block of units, where they are contiguous in `cells`. */
 typedef struct {
     ptrdiff_t per_block, last_block; /* h tiles of a block of columns, and of the last block, which may be narrower */
     ptrdiff_t h_tiles, x_tiles, all; /* of one block of rows */
@@ -29,7 +34,8 @@ static void backward_h_columns(const lstm_work *work, const gradient_tiles *tile
     *end = block * LANES + tile_begin(units, count, in_block + 1);
 }
 
-/* Adds the pairs [n, n + count) to one tile: `a` are the rows of what is multiplied with the gradients of z, `gates`. */
+/* Adds the pairs [n, n + count) to one tile. The rows of `a` hold what is multiplied with the gradients of z,
+ * `gates`. */
 static void backward_add(const lstm_work *work, const real *gates, ptrdiff_t block, ptrdiff_t column, ptrdiff_t columns,
                          const real *a, ptrdiff_t lda, ptrdiff_t n, ptrdiff_t count)
 {
@@ -49,18 +55,18 @@ static void backward_add(const lstm_work *work, const real *gates, ptrdiff_t blo
     }
 }
 
-/* The h tiles among [begin, end), for the pairs from n, which is of step s or later, up to n_end. h_(t-1) stands in `cells`
- * (`h_read` of other cells) at a distance that changes only where rows have ended. */
+/* Adds to the h tiles among [begin, end) the pairs from n, which belongs to step s or later, up to n_end. h_(t-1) is in
+ * `cells` (`h_read` of other cells), at a distance from n that changes only where rows have ended. */
 static void backward_add_h(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
                            ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
 {
     const lstm_work *work = job->work;
     const ptrdiff_t before = work->offset[job->first];
-    const real *h = work->cell ? work->of_cell.h_read : work->cells;
+    const real *h = work->cell ? work->cell_ws.h_read : work->cells;
     while (n < n_end) {
         while (work->offset[s + 1] - before <= n)
             ++s;
-        const ptrdiff_t ahead = lstm_cells_at(work, job->first, s - 1) - (work->offset[s] - before);
+        const ptrdiff_t h_offset = lstm_cells_at(work, job->first, s - 1) - (work->offset[s] - before);
         ptrdiff_t stop = s + 1;
         while (work->offset[stop] - before < n_end && work->active[stop - 1] == lstm_alive(work, s - 1))
             ++stop;
@@ -72,13 +78,14 @@ static void backward_add_h(const backward_context *job, const gradient_tiles *ti
             backward_h_columns(work, tiles, t % tiles->all, &column, &column_end);
             const ptrdiff_t block = column / LANES;
             backward_add(work, work->gates, t / tiles->all, column, column_end - column,
-                         h + (block * work->ldc + n + ahead) * LANES + column - block * LANES, LANES, n, count);
+                         h + (block * work->ldc + n + h_offset) * LANES + column - block * LANES, LANES, n, count);
         }
         n += count;
     }
 }
 
-/* Puts columns [column, column + columns) of x and 1 side by side, for the pairs from n of step s or later to n_end. */
+/* Copies columns [column, column + columns) of x and 1 next to each other, for the pairs from n, of step s or later, to
+ * n_end. */
 static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptrdiff_t columns, ptrdiff_t s, ptrdiff_t n,
                               ptrdiff_t n_end, real *to)
 {
@@ -98,7 +105,7 @@ static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptr
     }
 }
 
-/* The x tiles among [begin, end): as backward_add_h. */
+/* Adds to the x tiles among [begin, end), as backward_add_h does to the h tiles. */
 static void backward_add_x(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
                            ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
 {
@@ -120,9 +127,9 @@ static void backward_add_x(const backward_context *job, const gradient_tiles *ti
     }
 }
 
-/* One part of the weight gradient's tiles, over all pairs of steps [sum_begin, sum_end). The pairs are taken in groups
- * of whole steps, the latest group first, so that it makes no difference where a segment or a walk begins; a group of many
- * rows in pieces. */
+/* Sums one part of the weight gradient's tiles, over all pairs of steps [sum_begin, sum_end). The pairs are taken in
+ * groups of whole steps, the latest group first, so that the sums do not depend on where a segment or a walk begins; a
+ * group of many rows is summed in pieces. */
 static void backward_weights(void *context, ptrdiff_t task, ptrdiff_t tasks)
 {
     const backward_context *job = context;
@@ -153,16 +160,16 @@ static void backward_unpack(void *context, ptrdiff_t thread, ptrdiff_t team)
     const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
     const ptrdiff_t hidden = work->hidden, recurrent = work->recurrent, input = work->input, width = GATES * LANES;
-    const int norm = work->cell && work->cell->layer_norm; /* dbias is no sum of dz's columns then: cell_unpack */
+    const int norm = work->cell && work->cell->layer_norm; /* dbias is not the sum of dz then: cell_unpack */
     ptrdiff_t begin, end;
     fl_share(work->blocks, thread, team, &begin, &end);
     for (ptrdiff_t block = begin; block < end; ++block) {
         const ptrdiff_t rows = minimum(LANES, hidden - block * LANES);
         for (int gate = 0; gate < GATES; ++gate) {
-            const int of_caller = lstm_gate_row(work, gate);
-            const ptrdiff_t row = of_caller * hidden + block * LANES;
+            const int caller_gate = lstm_gate_row(work, gate);
+            const ptrdiff_t row = caller_gate * hidden + block * LANES;
             const real *from = work->gradient + block * (recurrent + input + 1) * width + gate * LANES;
-            if (of_caller < 0)
+            if (caller_gate < 0)
                 continue;
             if (out->dweight_hh)
                 transpose_add(from, width, rows, recurrent, (real *)out->dweight_hh + row * recurrent, recurrent);
