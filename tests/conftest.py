@@ -11,7 +11,7 @@ import pytest
 
 from fastlstm import _core
 
-_core.always_wake(True)  # small work is to be done by several threads, too, where a test asks for them
+_core.always_wake(True)  # where a test asks for several threads, use them for small work too
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,7 +25,7 @@ sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("support", "n
 
 @pytest.fixture(params=_core.available_isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set of this machine in turn."""
+    """Select each instruction set of this machine in turn."""
     before = _core.isa()
     _core.set_isa(request.param)
     yield request.param

@@ -1,4 +1,4 @@
-"""What a fresh ``import fastlstm`` loads: nothing that only some of its users need."""
+"""What a fresh ``import fastlstm`` loads: nothing that only some users need."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_the_package_is_typed_and_has_its_data():
 def test_the_wheel_holds_the_package_and_nothing_else():
     files = installed_files()
     packaged = {name for name in files if not name.startswith(("fastlstm-", "../"))}
-    # A wheel for other machines brings the runtime of OpenMP along.
+    # A wheel for other machines contains OpenMP's runtime.
     brought = {name for name in packaged if re.fullmatch(r"fastlstm\.(libs|dylibs)/lib(g|i|)omp[\w.-]+", name)}
     assert all(name.startswith("fastlstm/") for name in packaged - brought)
     assert len([name for name in packaged if re.fullmatch(r"fastlstm/_core\.[\w.-]*(so|pyd)", name)]) == 1

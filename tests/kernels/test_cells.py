@@ -1,4 +1,4 @@
-"""The cells that are not plain: the reference by finite differences, the kernels against the reference."""
+"""Non-standard cells: the reference against finite differences, the kernels against the reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOUNDS = {
 
 
 class Case:
-    """Random weights, data and gradients for one cell."""
+    """Random weights, data and gradients of one cell."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Case:
 
 
 def check(case: Case, training: bool = True) -> None:
-    """The kernel against the reference."""
+    """Compare the kernel with the reference."""
     bound = BOUNDS[case.x.dtype.name]
     expected, got = case.reference(training), case.kernel(training)
     for name, a, b in zip(("y", "hn", "cn"), got[:3], expected[:3], strict=True):
@@ -170,7 +170,7 @@ ACTIVATIONS["leaky_relu, falling"] = Activation("leaky_relu", -0.3, 0.0)
 ACTIVATIONS["elu, falling"] = Activation("elu", -0.5, 0.0)
 ACTIVATIONS["hard_sigmoid of Keras 3"] = Activation("hard_sigmoid", 1 / 6, 0.5)
 ACTIVATIONS["scaled_tanh"] = Activation("scaled_tanh", 1.7, 0.6)
-# Forget gates above 1 let the state grow with every step: small weights, so that what is compared stays near 1.
+# Forget gates above 1 let the state grow with every step; small weights keep the compared values near 1.
 CELLS |= {f"gates {name}": (Cell(gate_activation=a), {"weights": 0.3}) for name, a in ACTIVATIONS.items()}
 CELLS |= {f"cell {name}": (Cell(cell_activation=a), {}) for name, a in ACTIVATIONS.items()}
 CELLS |= {f"output {name}": (Cell(output_activation=a), {"weights": 0.6}) for name, a in ACTIVATIONS.items()}
@@ -186,7 +186,7 @@ SHAPES: list[dict[str, int]] = [
 
 
 def sized(name: str, shape: dict[str, int], **more: Any) -> Case:
-    """One of CELLS at another size."""
+    """Return one of CELLS at another size."""
     cell, options = CELLS[name]
     options = {**options, **shape, **more}
     if options.get("projection"):
@@ -251,7 +251,7 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
 
 
 def random_case(rng: np.random.Generator, dtype: str) -> Case:
-    """Any features together, at any size."""
+    """Return a case with any combination of features, at any size."""
 
     def some(*values: float) -> float:
         return values[rng.integers(len(values))]
@@ -300,7 +300,7 @@ def test_features_combine_freely(number: int) -> None:
 
 
 def test_neutral_settings_give_the_plain_cell() -> None:
-    """With no limits within reach and peepholes of zero: another path through the kernels, the same numbers."""
+    """Limits that nothing reaches and peepholes of zero take another path through the kernels to the same numbers."""
     case = Case(Cell(), batch=5, time=20, inputs=3, hidden=30, dtype=np.float32)
     plain = _core.LSTMPass()
     y = np.empty_like(case.dy)
@@ -309,7 +309,7 @@ def test_neutral_settings_give_the_plain_cell() -> None:
 
 
 def test_masks_have_their_shares_and_stay_or_change_with_the_steps() -> None:
-    """Zoneout of c by p keeps a share p of the units at each step, others at the next."""
+    """Zoneout of c by p keeps a share p of the units at each step, and other units at the next step."""
     hidden, p = 4000, 0.3
     zeros = np.zeros((4 * hidden, 1))
     kept = []
@@ -318,7 +318,7 @@ def test_masks_have_their_shares_and_stay_or_change_with_the_steps() -> None:
         x, weight_hh = np.zeros((1, time, 1)), np.zeros((4 * hidden, hidden))
         ones, cell = np.ones((1, hidden)), Cell(zoneout_c=p)
         lstm.forward(x, zeros, weight_hh, c0=ones, cn=cn, training=True, cell=cell, seed=3)
-        kept.append(cn[0] == 1)  # the gates of zero weights halve c wherever it is not kept
+        kept.append(cn[0] == 1)  # with zero weights the gates halve c wherever it is not kept
     assert abs(kept[0].mean() - p) < 4 * np.sqrt(p * (1 - p) / hidden)
     assert abs(kept[1].mean() - p * p) < 4 * np.sqrt(p * p / hidden)
     assert (kept[1] <= kept[0]).all()

@@ -1,4 +1,4 @@
-"""The functions of `_core` take what fits and refuse the rest: nothing that is passed to them ends the process."""
+"""The functions of `_core` accept valid arguments and refuse all others: no argument can crash the process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def doubles(*shape: int) -> np.ndarray:
 
 
 def lstm(cell: Cell | None = None, more: CellWeights | None = None, **arguments: Any) -> None:
-    """A forward pass and the backward pass through it, whose arguments begin with a d."""
+    """Run a forward pass and its backward pass, whose arguments begin with a d."""
     back = {name: arguments.pop(name) for name in list(arguments) if name[0] == "d"}
     kernel = _core.LSTMPass()
     try:
@@ -96,7 +96,7 @@ def stream(table: Any, weight_ih: Any, weight_hh: Any, h: Any, c: Any, weight: A
 
 
 KERNELS: dict[str, tuple[Callable[..., Any], Make]] = {
-    # What is called, and arguments that fit, for sizes n, m, k and a type.
+    # Functions and valid arguments for them, for sizes n, m, k and a dtype.
     "dense_forward": (
         _core.dense_forward,
         lambda n, m, k, t: {
@@ -260,7 +260,7 @@ def test_lengths_that_are_no_integers(lengths: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("batch", "time"), [(1, 2**60), (2**20, 2**40), (2**40, 2**20), (2**60, 1)])
 def test_sizes_whose_product_does_not_fit(batch: int, time: int) -> None:
-    """Shapes whose strides are 0 and whose workspace would be larger than the memory that can be addressed."""
+    """Arrays with strides of 0, whose workspace would exceed the address space."""
     x = np.lib.stride_tricks.as_strided(np.zeros(1, "f4"), (batch, time, 1), (0, 0, 4))
     weights = np.zeros((4, 1), "f4")
     with pytest.raises(MemoryError):

@@ -1,4 +1,4 @@
-"""The C kernels through `_core`: against the reference, over every instruction set, dtype and awkward size."""
+"""The C kernels through `_core` against the reference, for every instruction set, dtype and awkward size."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cast(problem: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
 
 
 def mixed_lengths(rng: np.random.Generator, batch: int, time: int) -> np.ndarray:
-    """Lengths with the extremes: one full row, and an empty one if there are two."""
+    """Return random lengths with both extremes: one full row, and an empty one if there are two."""
     lengths = rng.integers(0, time + 1, batch)
     lengths[rng.integers(batch)] = time
     if batch > 1:
@@ -48,7 +48,7 @@ def mixed_lengths(rng: np.random.Generator, batch: int, time: int) -> np.ndarray
 def run_kernel(
     p: dict[str, np.ndarray], lengths: np.ndarray | None = None, reverse: bool = False, n_threads: int = 2
 ) -> dict[str, np.ndarray]:
-    """Forward and backward: everything the kernel can put out."""
+    """Run forward and backward; return every output of the kernel."""
     dtype = p["x"].dtype
     batch, time, inputs = p["x"].shape
     hidden = p["weight_hh"].shape[1]
@@ -111,7 +111,7 @@ def run_reference(
 
 
 def poison_padding(p: dict[str, np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
-    """A copy with NaN wherever a row has ended."""
+    """Return a copy with NaN after the end of each row."""
     p = {name: array.copy() for name, array in p.items()}
     for row, length in enumerate(lengths):
         p["x"][row, length:] = np.nan
@@ -185,7 +185,7 @@ def test_same_bits_for_any_number_of_threads(isa: str, dtype: str, shape: tuple[
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_same_bits_for_a_row_in_any_batch(isa: str, dtype: str, reverse: bool) -> None:
-    """Alone, in a batch of other sizes and lengths, and beside garbage: a row's results are its own."""
+    """A row's result is the same alone, in batches of other sizes and lengths, and next to rows of garbage."""
     rng = np.random.default_rng(8)
     p = cast(random_lstm(rng, 17, 9, 5, 37), dtype)
     lengths = mixed_lengths(rng, 17, 9)
@@ -212,7 +212,7 @@ def test_inference_equals_training_pass(isa: str, dtype: str) -> None:
 
 
 def test_strided_inputs_and_outputs(isa: str) -> None:
-    """Overlapping windows as input, one half of a wider array as output and as gradient."""
+    """Take overlapping windows as input, one half of a wider array as output and as gradient."""
     rng = np.random.default_rng(10)
     series = rng.standard_normal((30, 3))
     x = np.lib.stride_tricks.as_strided(series, (25, 6, 3), (series.strides[0], *series.strides))
@@ -256,7 +256,7 @@ def test_gradients_are_added_to(isa: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_activations_keep_relative_accuracy(isa: str, dtype: str) -> None:
-    """Seen through a cell with chosen weights: h = o tanh(i g) with gates wide open is tanh(tanh(z)) near 0.
+    """A cell with chosen weights shows the activations: with open gates h = o tanh(i g) is tanh(tanh(z)) near 0.
 
     Absolute accuracy is not enough: a signal of 1e-20 must come out as 1e-20 and not as 0 or 1e-8.
     """
@@ -267,11 +267,11 @@ def test_activations_keep_relative_accuracy(isa: str, dtype: str) -> None:
     h, c = np.empty((len(z), 1), dtype), np.empty((len(z), 1), dtype)
     _core.LSTMPass().forward(x, weight_ih, np.zeros((4, 1), dtype), bias, np.zeros(4, dtype), hn=h, cn=c)
     exact = np.tanh(z.astype(np.float64))
-    # 5 units in the last place for one tanh; the second one is taken of the rounded first.
+    # 5 units in the last place for one tanh; the second tanh is of the rounded first.
     ulp = np.finfo(dtype).eps
     np.testing.assert_allclose(c[:, 0], exact, rtol=5 * ulp)
     np.testing.assert_allclose(h[:, 0], np.tanh(c[:, 0].astype(np.float64)), rtol=5 * ulp)
-    # The sigmoid of the forget gate, by c = f * 1; tiny results keep their digits too.
+    # The sigmoid of the forget gate shows in c = f * 1; tiny results keep their digits too.
     z = np.linspace(-80, 80, 801).astype(dtype)
     weight_ih = np.array([[0], [1], [0], [0]], dtype)
     c = np.empty((len(z), 1), dtype)
@@ -283,7 +283,7 @@ def test_activations_keep_relative_accuracy(isa: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_sigmoid_has_no_hole_before_it_saturates(isa: str, dtype: str) -> None:
-    """Where exp(-z) is finite, but nearest to the first power of 2 that is not."""
+    """Check where exp(-z) is finite but nearest to the first power of 2 that is not."""
     most = np.log(np.finfo(dtype).max)
     z = -np.linspace(most - 1, most + 1, 4001).astype(dtype)
     weight_ih = np.array([[0], [1], [0], [0]], dtype)

@@ -1,4 +1,4 @@
-"""The reference itself: hand-computed values, and its gradients against finite differences."""
+"""The reference itself: against values computed by hand, its gradients against finite differences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastlstm import reference
 
 
 def test_one_step_by_hand() -> None:
-    """Numbers worked out from the equations with math.exp and math.tanh, one at a time."""
+    """Compare with numbers computed from the equations with math.exp and math.tanh, one at a time."""
     x, w_i, w_f, w_g, w_o, u_i, u_f, u_g, u_o = 0.5, 0.1, -0.2, 0.3, 0.4, 0.5, 0.6, -0.7, 0.8
     h0, c0 = 0.25, -1.5
     i, f, o = (1 / (1 + math.exp(-(w * x + u * h0 + 0.1))) for w, u in ((w_i, u_i), (w_f, u_f), (w_o, u_o)))
@@ -28,7 +28,7 @@ def test_one_step_by_hand() -> None:
         h0=np.array([[h0]]),
         c0=np.array([[c0]]),
     )
-    # Equal but for the last bit: NumPy's tanh and exp are not the C library's.
+    # Equal up to the last bit: NumPy's tanh and exp are not the C library's.
     assert y[0, 0, 0] == pytest.approx(h, rel=1e-15)
     assert hn[0, 0] == y[0, 0, 0]
     assert cn[0, 0] == pytest.approx(c, rel=1e-15)
@@ -86,7 +86,7 @@ def test_sigmoid_at_the_ends() -> None:
 
 
 def test_philox_known_answers() -> None:
-    """From the authors' test vectors (Random123, kat_vectors, philox4x32 10)."""
+    """Compare with the authors' test vectors (Random123, kat_vectors, philox4x32 10)."""
     assert [hex(w) for w in reference.philox4x32(0, np.array([0]))[0]] == [
         "0x6627e8d5",
         "0xe169c58d",

@@ -8,9 +8,9 @@ import pytest
 import fastlstm as fl
 
 torch = pytest.importorskip("torch")
-torch.set_num_threads(1)  # its pool would spin against ours, and these sizes need no second thread
+torch.set_num_threads(1)  # its pool would compete with fastlstm's, and these sizes need no second thread
 
-# The forward and gradient bounds are the project's promise; PyTorch's own float32 errors are of the same size as ours.
+# The project promises these bounds; PyTorch's own float32 errors are as large as fastlstm's.
 FORWARD, GRADIENT = 1e-5, 1e-4
 
 
@@ -61,7 +61,7 @@ def test_lstm_stack(
 
 
 def test_classifier_trains_alike() -> None:
-    """Ten steps of Adam on the same batches from the same weights: the same losses."""
+    """Ten steps of Adam on the same batches from the same weights give the same losses."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((64, 12, 5)).astype("f4"), rng.integers(0, 3, 64)
     model = fl.Model([fl.LSTM(20), fl.Dense(3)], input_size=5)
@@ -85,5 +85,5 @@ def test_classifier_trains_alike() -> None:
     history = model.fit(
         X, y, optimizer=fl.Adam(lr=1e-2, clip_norm=0.5), epochs=10, batch_size=16, shuffle=False, verbose=0
     )
-    # Rounding differs between the two and 40 steps carry it on; a wrong formula differs in the second digit.
+    # Rounding differs between the two, and 40 steps propagate it; a wrong formula changes the second digit.
     np.testing.assert_allclose(history.history["loss"], losses, rtol=1e-4)

@@ -1,7 +1,7 @@
 """Small training runs whose bits are kept in golden.json; ``python tests/numerics/golden.py`` rewrites that file.
 
-A change of these bits is a change that users notice: results of theirs cannot be reproduced with the new version, and
-runs that go on from a checkpoint of the old one end elsewhere. It is to be made on purpose and told in CHANGELOG.md.
+Users notice when these bits change: they cannot reproduce their results with the new version, and a run that resumes
+from a checkpoint of the old version ends elsewhere. Change them on purpose only, and say so in CHANGELOG.md.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ FILE = Path(__file__).with_name("golden.json")
 
 
 def series(shape: tuple[int, ...], k: int) -> np.ndarray:
-    """Numbers in [-1, 1) that depend on nothing but these arguments."""
+    """Return numbers in [-1, 1) that depend on nothing but these arguments."""
     n = np.arange(int(np.prod(shape)), dtype=np.uint64)
     return ((n * np.uint64(2654435761 + 2 * k)) % np.uint64(2**20) / 2**19 - 1).reshape(shape)
 
 
 def labels(n_threads: int | None = None) -> fl.Model:
-    """Classification of series of different lengths, in float32."""
+    """Train a classifier of series of different lengths, in float32."""
     x = series((40, 24, 5), 1).astype("f4")
     y = np.arange(40) * 7 % 3
     lengths = 1 + np.arange(40) * 11 % 24
@@ -41,7 +41,7 @@ def labels(n_threads: int | None = None) -> fl.Model:
 
 
 def values(n_threads: int | None = None) -> fl.Model:
-    """Regression on pieces of long series, in float64."""
+    """Train a regression on chunks of long series, in float64."""
     x = series((6, 90, 3), 2)
     y = np.cumsum(x[:, :, 0], axis=1)
     layers = [fl.LSTM(19, return_sequences=True, proj_size=7, learn_state=True), fl.Dense(1)]
@@ -54,7 +54,7 @@ def values(n_threads: int | None = None) -> fl.Model:
 
 
 def tokens(n_threads: int | None = None) -> fl.Model:
-    """Tagging of texts, with weights of the classes."""
+    """Train a tagger of texts, with class weights."""
     x = (np.arange(20 * 15) * 13 % 11).reshape(20, 15)
     layers = [fl.Embedding(11, 6), fl.LSTM(16, return_sequences=True, zoneout_h=0.1), fl.Dense(4)]
     model = fl.Model(layers, seed=7)
@@ -69,18 +69,18 @@ RUNS: dict[str, Callable[[int | None], fl.Model]] = {"labels": labels, "values":
 
 
 def digest(model: fl.Model) -> str:
-    """Of the weights, little-endian."""
+    """Return the digest of the weights, as little-endian bytes."""
     weights = model.flat_parameters
     return hashlib.sha256(weights.astype(weights.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
 
 def place(isa: str) -> str:
-    """What the bits may depend on: processor, instruction set, and the C library's mathematical functions."""
+    """Name what the bits may depend on: processor, instruction set, and the C library's mathematical functions."""
     return f"{platform.machine()} {isa} {platform.libc_ver()[0] or platform.system()}"
 
 
 def main() -> None:
-    """Write the digests for every instruction set of this machine; those of others stay."""
+    """Write the digests for every instruction set of this machine; keep those of other machines."""
     golden = json.loads(FILE.read_text()) if FILE.exists() else {}
     before = _core.isa()
     for isa in _core.available_isas():

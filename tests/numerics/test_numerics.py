@@ -1,16 +1,16 @@
-"""Numbers at the edges: long series, extreme weights and inputs, saturation, NaN; how exact results are, and where.
+"""Numerical edge cases: long series, extreme weights and inputs, saturation, NaN; how exact the results are.
 
 What is promised, with u half the distance from 1 to the next number (6.0e-8 in float32, 1.1e-16 in float64):
 
-*   sigmoid and tanh within 3 units in the last place, never going down, NaN for NaN, exact at saturation:
-    csrc/tests/exhaustive.c, over all floats; here that kernels and reference agree at infinities and NaN, of every
-    activation.
-*   A sum of n products w x is off by at most (n + 2) u sum |w x|. So a gate that saturates in exact arithmetic does in
-    ours, unless its net input is what larger terms of both signs leave.
+*   sigmoid and tanh are within 3 units in the last place, monotone, NaN for NaN, exact at saturation:
+    csrc/tests/exhaustive.c checks that over all floats; here kernels and reference must agree at infinities and NaN,
+    for every activation.
+*   A sum of n products w x is off by at most (n + 2) u sum |w x|. So a gate that saturates in exact arithmetic
+    saturates here, unless larger terms of both signs cancel in its net input.
 *   Results are finite where every product and every partial sum is: up to 3.4e38 in float32, 1.8e308 in float64. A net
-    input beyond that in one direction is an infinity, at which the gates saturate. One product beyond it upwards and
-    one downwards give NaN (infinity minus infinity), or with fused multiply-adds one of the infinities; a NaN shows in
-    everything that is computed from it, and in no other row of the batch.
+    input that overflows in one direction is an infinity, at which the gates saturate. If products overflow in both
+    directions the result is NaN (infinity minus infinity), or with fused multiply-adds one of the infinities; a NaN
+    shows in everything that is computed from it, and in no other row of the batch.
 *   Numbers below 1.2e-38 in float32, 2.2e-308 in float64, count as 0.
 """
 
@@ -41,7 +41,7 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def off(got: Array, expected: Array) -> float:
-    """Largest difference, relative to the largest element expected, however small that is."""
+    """Return the largest difference, relative to the largest expected element, however small that is."""
     assert np.isfinite(got).all()
     most = np.abs(expected).max(initial=0.0)
     return float(np.abs(got - expected).max(initial=0.0) / most) if most else float(np.abs(got).max(initial=0.0))
@@ -51,7 +51,7 @@ def off(got: Array, expected: Array) -> float:
 
 
 def activated(function: Activation, x: Array) -> tuple[Array, Array]:
-    """Values and derivatives by the kernel."""
+    """Return values and derivatives by the kernel."""
     y, slope = np.empty_like(x), np.empty_like(x)
     _core.activation(function.number, function.alpha, function.beta, x, y)
     _core.activation_backward(function.number, function.alpha, function.beta, x, y, np.ones_like(x), slope)
@@ -62,7 +62,7 @@ def activated(function: Activation, x: Array) -> tuple[Array, Array]:
 @pytest.mark.parametrize("name", KINDS)
 def test_nan_gives_nan_and_infinity_the_limit(isa: str, name: str, dtype: str) -> None:
     function = Activation(name, *KINDS[name])
-    ordinary = np.linspace(-3, 3, 37).astype(dtype)  # in every lane of a vector, and beside others
+    ordinary = np.linspace(-3, 3, 37).astype(dtype)  # in every lane of a vector, and next to ordinary values
     expected = function(ordinary), function.derivative(ordinary)
     for place in range(len(ordinary)):
         x = ordinary.copy()
@@ -105,7 +105,7 @@ def test_clipping_hides_no_nan_and_rows_do_not_meet(isa: str, name: str, dtype: 
 
 @each_dtype
 def test_exactly_one_where_tanh_rounds_to_it(isa: str, dtype: str) -> None:
-    """1 - tanh(x) = 2 / (exp(2 x) + 1) falls below half the distance to the number before 1."""
+    """tanh is 1 where 1 - tanh(x) = 2 / (exp(2 x) + 1) is less than half the distance to the number before 1."""
     edge = dict(float32=13, float64=27.5)[dtype] * math.log(2)
     x = np.full(4000, edge, dtype)
     x += np.arange(-2000, 2000) * np.spacing(x[0])
@@ -127,9 +127,10 @@ def fl_activation(name: str) -> Activation:
 
 # ---------------------------------------------------------------------------------------------------- long series
 
-# Weights of 1 / sqrt(hidden) forget: an error of one step fades in the next ones, so that 100,000 steps are as exact as
-# 100. The gradient of a weight is a sum over all steps of terms of both signs: n of them leave sqrt(n), and so do the
-# errors of adding them up, sqrt(n) u each: sqrt(n) u relative to it in all, of which four times are allowed.
+# With weights of 1 / sqrt(hidden) the cell forgets: an error of one step fades in the next steps, so that 100,000 steps
+# are as exact as 100. The gradient of a weight is a sum over all steps of terms of both signs: n terms add up to about
+# sqrt(n), their n rounding errors, of sqrt(n) u each, to about n u. Relative to the gradient that is sqrt(n) u; four
+# times that is allowed.
 
 
 def long_problem(steps: int) -> dict[str, Array]:
@@ -145,7 +146,7 @@ def check_long(dtype: str, got: dict[str, Array], expected: dict[str, Array], st
 
 @pytest.fixture(scope="module")
 def long_reference() -> tuple[dict[str, Array], dict[str, Array]]:
-    """In float64, of numbers that float32 holds exactly."""
+    """Compute the reference in float64, from numbers that float32 holds exactly."""
     p = cast(cast(long_problem(10_000), "float32"), "float64")
     return p, run_reference(p)
 
@@ -176,11 +177,11 @@ def test_a_hundred_thousand_steps() -> None:
 @each_dtype
 @pytest.mark.parametrize("net", [30.0, 10.0, 3.0, -10.0, -200.0])
 def test_a_constant_forget_gate(isa: str, dtype: str, net: float) -> None:
-    """c_t = f^t c_0 + i g (1 - f^t) / (1 - f), which is i g t where f is 1, over 100,000 steps.
+    """Over 100,000 steps c_t = f^t c_0 + i g (1 - f^t) / (1 - f), which is i g t where f is 1.
 
-    Each step has one rounding, u, and f an error of its own: 2 units in the last place at most (exhaustive.c), which
-    near 1 are 2 u. Of T = min(t, 1 / (1 - f)) steps, which is how far such a cell remembers, 3 T u; and of i g, 12 u.
-    The rounding is the same in every step while c hardly changes: no luck is to be counted on.
+    Each step rounds once, u, and f itself is off by at most 2 units in the last place (exhaustive.c), which near 1 are
+    2 u. The cell remembers T = min(t, 1 / (1 - f)) steps, which gives 3 T u; i g adds 12 u. The rounding is the same in
+    every step while c hardly changes, so the errors do not cancel.
     """
     steps, hidden = 100_000, 3
     x = np.ones((1, steps, 1), dtype)
@@ -215,7 +216,7 @@ SCALES = {
 def test_extreme_weights_and_inputs(
     isa: str, dtype: str, scales: tuple[float, float], shape: tuple[int, int, int, int]
 ) -> None:
-    """No product is too large: everything is finite, and what float64 gives, exactly saturated or not."""
+    """No product overflows: all results are finite and equal to those in float64, exactly saturated or not."""
     rng = np.random.default_rng(3)
     p = random_lstm(rng, *shape)
     p["weight_ih"] *= scales[0]
@@ -226,14 +227,14 @@ def test_extreme_weights_and_inputs(
     got, expected = run_kernel(p, lengths), run_reference(cast(p, "float64"), lengths)
     for name, array in expected.items():
         assert np.isfinite(got[name]).all(), name
-        if np.abs(array).max() > 1e-3:  # else what is left of saturated gates: numbers that differ by nature
+        if np.abs(array).max() > 1e-3:  # otherwise remainders of saturated gates, which differ by nature
             assert relative_error(got[name] / 1.0, array) <= TOLERANCE[dtype], name
 
 
 @each_dtype
 @pytest.mark.parametrize("sign", [1, -1])
 def test_net_inputs_beyond_the_largest_number(isa: str, dtype: str, sign: int) -> None:
-    """Infinity: the gates are 1 and g is 1, c counts the steps; or all gates are 0. No gradient goes through."""
+    """At infinity the gates and g are 1 and c counts the steps, or all gates are 0. No gradient passes through."""
     batch, steps, inputs, hidden = 3, 9, 4, 5
     large = LARGE[dtype]
     p = random_lstm(np.random.default_rng(0), batch, steps, inputs, hidden)
@@ -253,8 +254,10 @@ def test_net_inputs_beyond_the_largest_number(isa: str, dtype: str, sign: int) -
 
 @each_dtype
 def test_infinity_minus_infinity(isa: str, dtype: str) -> None:
-    """Two products beyond the largest number, of both signs: NaN, or where a product and its sum are rounded once, the
-    infinity that came first. No other row and no step before has part in it."""
+    """Two products that overflow with opposite signs give NaN, or with fused multiply-adds the first infinity.
+
+    Other rows and earlier steps are not affected.
+    """
     p = random_lstm(np.random.default_rng(0), 3, 6, 2, 5)
     p["weight_ih"][:, 0], p["weight_ih"][:, 1] = LARGE[dtype], -LARGE[dtype]
     p["x"] /= LARGE[dtype]
@@ -272,7 +275,7 @@ def test_infinity_minus_infinity(isa: str, dtype: str) -> None:
 
 @each_dtype
 def test_sums_of_products_of_any_size(isa: str, dtype: str) -> None:
-    """The error is at most (n + 2) u sum |w x|, forwards and backwards, whatever cancels."""
+    """The error is at most (n + 2) u sum |w x|, forward and backward, whatever cancels."""
     rng = np.random.default_rng(1)
     n, m, rows, decades = 40, 9, 7, math.log10(LARGE[dtype]) / 2.2
     x, weight, dy = (
@@ -280,7 +283,7 @@ def test_sums_of_products_of_any_size(isa: str, dtype: str) -> None:
         for s in ((rows, n), (m, n), (rows, m))
     )
     weight[:, n // 2 :] = -weight[:, : n // 2]
-    x[:, n // 2 :] = x[:, : n // 2]  # all of it cancels
+    x[:, n // 2 :] = x[:, : n // 2]  # everything cancels
     workspace = _core.Workspace()
     y, dx, dw, db = np.empty((rows, m), dtype), np.empty_like(x), np.zeros_like(weight), np.zeros(m, dtype)
     _core.dense_forward(x, weight, None, y, workspace)
@@ -289,7 +292,7 @@ def test_sums_of_products_of_any_size(isa: str, dtype: str) -> None:
 
     def check(got: Array, a: Array, b: Array) -> None:
         exact, size = a.astype(np.longdouble) @ b, np.abs(a).astype(np.longdouble) @ np.abs(b)
-        least = float(np.finfo(dtype).tiny) * a.shape[1]  # of terms that count as 0
+        least = float(np.finfo(dtype).tiny) * a.shape[1]  # from terms that count as 0
         assert np.isfinite(got).all()
         assert (np.abs(got - exact) <= (a.shape[1] + 2) * u * size + least).all()
 
@@ -301,7 +304,7 @@ def test_sums_of_products_of_any_size(isa: str, dtype: str) -> None:
 
 @each_dtype
 def test_all_zero(isa: str, dtype: str) -> None:
-    """No weights: gates of 1/2, g = 0, and c halves in every step, exactly."""
+    """With all weights 0 the gates are 1/2, g is 0, and c halves exactly in every step."""
     p = random_lstm(np.random.default_rng(2), 3, 20, 2, 5)
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "h0"):
         p[name][...] = 0
@@ -363,7 +366,7 @@ def in_float64(case: Case) -> Case:
 @pytest.mark.parametrize("by", [0.0, "small", "large"], ids=str)
 @pytest.mark.parametrize("name", BOUNDED)
 def test_every_cell_with_extreme_weights(isa: str, name: str, by: float | str, batch: int, dtype: str) -> None:
-    """Layer normalisation included, whose squares are beyond the largest number then."""
+    """Layer normalisation is included, although its squares overflow."""
     scale = by if isinstance(by, float) else LARGE[dtype] if by == "large" else 1 / LARGE[dtype]
     case = scaled(name, dtype, scale, batch)
     got = case.kernel()
@@ -373,15 +376,17 @@ def test_every_cell_with_extreme_weights(isa: str, name: str, by: float | str, b
     for key, gradient in got[3].items():
         wanted = expected[3]["bias" if key in ("bias_ih", "bias_hh") else key]
         assert np.isfinite(gradient).all(), key
-        # Far below 1, gradients are what cancellation leaves; where clipping cuts, a net input may fall to either side.
+        # Gradients far below 1 remain of cancellation; at a clipping limit a net input may fall to either side.
         if np.abs(wanted).max() > 1e-3 and np.abs(wanted).max() < 1e6:
             assert relative_error(gradient, wanted) <= 10 * TOLERANCE[dtype], key
 
 
 @each_dtype
 def test_layer_norm_of_rows_without_variance(isa: str, dtype: str) -> None:
-    """All sums of a row are the same number a: normalised they are 0, but for what the mean is off, at most
-    (n + 2) u a / sqrt(eps) for n sums, on which gains of 1 act."""
+    """If all n sums of a row are the same number a, the normalised sums are 0, up to the rounding of the mean.
+
+    That is at most (n + 2) u a / sqrt(eps), with gains of 1.
+    """
     hidden = 9
     case = Case(CELLS["layer norm"][0], batch=3, time=4, inputs=2, hidden=hidden, dtype=dtype)
     for key in ("weight_ih", "weight_hh"):
@@ -423,7 +428,7 @@ LOGITS = {
 @each_dtype
 @pytest.mark.parametrize("name", LOGITS)
 def test_cross_entropy_of_extreme_logits(isa: str, name: str, dtype: str) -> None:
-    """Losses within 10 u of themselves, or of 1 where they are less; probabilities within 20 u, their sum too."""
+    """Losses are within 10 u, relative to the loss or to 1 if it is less; probabilities and their sum within 20 u."""
     z = np.array([LOGITS[name]], dtype)
     u = UNIT[dtype]
     p = np.empty_like(z)
@@ -459,8 +464,10 @@ POINTWISE: dict[str, tuple[fl.Loss, Any]] = {
 @pytest.mark.parametrize("error", [1e30, -1e30, 1e-30, 1e-5, 0.0, 3.0, -1e19])
 @pytest.mark.parametrize("name", POINTWISE)
 def test_regression_losses(name: str, error: float, dtype: str) -> None:
-    """Beyond the largest number of the output's type the loss is infinite, by which training knows divergence; the
-    gradient is finite still."""
+    """A loss that overflows the output's type is infinite, by which training detects divergence.
+
+    The gradient is still finite.
+    """
     loss, formula = POINTWISE[name]
     out = np.array([[error]], dtype)
     value, slope = formula(float(out[0, 0]))
@@ -489,7 +496,7 @@ def test_binary_cross_entropy(score: float, target: float, dtype: str) -> None:
         share = 1 / (1 + (-s).exp()) if abs(s) < 1000 else Decimal(int(s > 0))
         slope = float(share - Decimal(target))
     assert abs(total - value) <= 8 * UNIT[dtype] * max(abs(score), 1e-30) + 8 * UNIT[dtype] * value
-    # A sure answer that is right leaves a small gradient, of which no digit may be lost; in between two terms cancel.
+    # A confident right answer has a small gradient, which must keep all digits; in between two terms cancel.
     exact = 8 * UNIT[dtype] * (abs(slope) if target in (0.0, 1.0) else 1)
     assert abs(float(d_out[0, 0]) - slope) <= exact + float(np.finfo(dtype).tiny)
 
@@ -497,17 +504,17 @@ def test_binary_cross_entropy(score: float, target: float, dtype: str) -> None:
 @each_dtype
 @pytest.mark.parametrize("level", [0.0, 1e9, 1e30, -1e30])
 def test_ctc_of_extreme_logits(isa: str, level: float, dtype: str) -> None:
-    """What is added to all logits changes nothing: T log C less the logarithm of the number of paths."""
+    """Adding a constant to all logits changes nothing: the loss is T log C - log(number of paths)."""
     time, classes = 4, 5
     z = np.full((1, time, classes), level, dtype)
     labels, numbers = np.array([[1, 2]]), np.array([2])
     dz, losses = np.empty_like(z), np.empty(1)
     _core.ctc(z, labels, numbers, 0, None, dz, losses, _core.Workspace())
-    paths = 15  # of 4 steps, that say 1 2
+    paths = 15  # paths of 4 steps that read 1 2
     assert losses[0] == pytest.approx(time * math.log(classes) - math.log(paths), rel=20 * UNIT[dtype])
     wanted = reference.ctc(np.zeros((time, classes)), labels[0])
     np.testing.assert_allclose(dz[0], wanted[1], atol=20 * UNIT[dtype])
-    z[0, :, 1] = -LARGE[dtype]  # as good as impossible, and still a number
+    z[0, :, 1] = -LARGE[dtype]  # practically impossible, but still finite
     _core.ctc(z, labels, numbers, 0, None, dz, losses, _core.Workspace())
     distance = float(z[0, 0, 0]) - float(z[0, 0, 1])
     assert losses[0] == pytest.approx(max(distance, math.log(paths)), rel=1e-3, abs=10)
@@ -522,7 +529,7 @@ def test_ctc_of_extreme_logits(isa: str, level: float, dtype: str) -> None:
 
 
 class Flat:
-    """What an optimizer needs of a model."""
+    """What an optimizer needs from a model."""
 
     def __init__(self, gradients: list[float], dtype: str) -> None:
         self.flat_gradients = np.array(gradients, dtype)
@@ -537,7 +544,7 @@ def test_adam_takes_steps_of_the_learning_rate_whatever_the_gradient(isa: str, d
         for step in range(1, 4):
             optimizer.step(model)
             wanted = 1 - 0.125 * step * np.sign(gradients)
-            np.testing.assert_allclose(model.flat_parameters, wanted, rtol=2e-5)  # eps beside 1e-3
+            np.testing.assert_allclose(model.flat_parameters, wanted, rtol=2e-5)  # eps next to 1e-3
     for optimizer in (fl.Adam(0.125), fl.Adam(0.125, eps=1e-300), fl.RMSprop(0.125, eps=1e-300)):
         model = Flat([0.0, 0.0, 1.0], dtype)  # 0 / (0 + eps)
         optimizer.step(model)
@@ -551,7 +558,7 @@ def test_adam_takes_steps_of_the_learning_rate_whatever_the_gradient(isa: str, d
 @each_dtype
 @pytest.mark.parametrize("optimizer", [fl.Adam, fl.AdamW, fl.RMSprop])
 def test_gradients_too_large_to_square(isa: str, dtype: str, optimizer: type[fl.Adam]) -> None:
-    """Their mean of squares would be infinite for good, and the parameter would never move again."""
+    """Otherwise their mean of squares would stay infinite, and the parameter would never move again."""
     large = 1e20 if dtype == "float32" else 1e160
     model = Flat([large, 1.0], dtype)
     with pytest.raises(FloatingPointError, match="does not fit"):

@@ -58,7 +58,7 @@ def process(folder: Path, **environment: str) -> list[str]:
 
 
 def test_any_process(tmp_path: Path) -> None:
-    """Whatever is random or set from outside in a process: hashes, addresses, threads of OpenMP and of BLAS."""
+    """The bits do not depend on what varies between processes: hashes, addresses, threads of OpenMP and of BLAS."""
     here = [golden.digest(run(None)) for run in golden.RUNS.values()]
     for environment in (
         {"PYTHONHASHSEED": "1", "FASTLSTM_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"},
@@ -81,7 +81,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_every_optimizer_loss_and_layer(name: str, dtype: str) -> None:
-    """Enough work for a team, in every part of the package that is done by several threads."""
+    """Give every part of the package that uses several threads enough work for a team."""
     arguments = EVERYTHING[name]
     rng = np.random.default_rng(4)
     X = rng.standard_normal((33, 12, 4))
@@ -119,7 +119,7 @@ print(hashlib.sha256(model.flat_parameters.tobytes()).hexdigest())
 
 
 def test_initial_weights_do_not_depend_on_blas(tmp_path: Path) -> None:
-    """Nor on the processor that BLAS believes to be on, which gives a QR factorization by LAPACK other bits."""
+    """Nor on the processor that BLAS detects, which changes the bits of a QR factorization by LAPACK."""
     digests = set()
     for threads, core in (("1", "Haswell"), ("2", "Haswell"), ("2", "Prescott")):
         environment = {"OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_CORETYPE": core}

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: failures at every operation, dead and living writers, full and forbidden disks."""
+"""Files appear whole or not at all: failures at every operation, dead and living writers, full and read-only disks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHOLE = b"".join(bytes(part) for part in NEW)
 
 
 class Faults:
-    """Counts the operations of the system and lets some of them fail."""
+    """Count the operations of the system and let some of them fail."""
 
     def __init__(self, patch: pytest.MonkeyPatch, at: Callable[[int, str], BaseException | None]) -> None:
         self.seen: list[str] = []
@@ -39,7 +39,7 @@ class Faults:
             error = self.at(len(self.seen), name)
             if error is not None:
                 if name == "close":
-                    real(*arguments)  # a descriptor is gone whatever close tells
+                    real(*arguments)  # the descriptor is gone whatever close reports
                 raise error
             return real(*arguments, **options)
 
@@ -63,7 +63,7 @@ def operations(folder: Path) -> list[str]:
     "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), MemoryError()]
 )
 def test_a_failure_of_any_operation(tmp_path: Path, error: BaseException) -> None:
-    """The old file or the new one, whole; nothing else; and an error that tells which file."""
+    """What remains is the old or the new file, whole, and nothing else; the error names the file."""
     file = tmp_path / "file"
     file.write_bytes(OLD)
     steps = operations(tmp_path)
@@ -90,7 +90,7 @@ def test_a_failure_of_any_operation(tmp_path: Path, error: BaseException) -> Non
 
 @POSIX
 def test_a_disk_that_stays_full(tmp_path: Path) -> None:
-    """From any operation on everything fails, removing as well."""
+    """From some operation on everything fails, including the removal of files."""
     file = tmp_path / "file"
     file.write_bytes(OLD)
     steps = operations(tmp_path)
@@ -105,7 +105,7 @@ def test_a_disk_that_stays_full(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == ["file"]
 
 
-def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:3]))
     atomic.write(tmp_path / "file", NEW)
@@ -135,7 +135,7 @@ def child(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str
 
 @POSIX
 def test_a_limit_of_the_size_of_files(tmp_path: Path) -> None:
-    """The system's own refusal in the middle of a file, as on a full disk."""
+    """The system refuses to write on in the middle of a file, as on a full disk."""
     file = tmp_path / "model.safetensors"
     model = fl.Model([fl.LSTM(8), fl.Dense(2)], input_size=3)
     model.save(file)
@@ -222,7 +222,7 @@ def test_links(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(elsewhere / "file")
     (tmp_path / "folder").symlink_to(elsewhere)
     (tmp_path / "loop").symlink_to("loop")
-    atomic.write(tmp_path / "link", [b"1"])  # to a file that is not there yet
+    atomic.write(tmp_path / "link", [b"1"])  # to a file that does not exist yet
     assert (elsewhere / "file").read_bytes() == b"1"
     atomic.write(tmp_path / "link", [b"2"])
     atomic.write(tmp_path / "folder" / "other", [b"3"])
@@ -265,7 +265,7 @@ atomic.write(path, slow())
     assert len(os.listdir(tmp_path)) == 2
     atomic.remove_leftovers(tmp_path)
     (left,) = os.listdir(tmp_path)
-    atomic.write(tmp_path / "another", [b"z"])  # looks for leftovers, too
+    atomic.write(tmp_path / "another", [b"z"])  # also looks for leftovers
     assert sorted(os.listdir(tmp_path)) == [left, "another"]
     living.communicate("\n", timeout=300)
     assert living.returncode == 0
@@ -291,7 +291,7 @@ def test_leftovers_are_plain_files_only(tmp_path: Path) -> None:
 def test_a_writer_whose_file_is_taken_for_a_leftover_makes_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between making its file and locking it the writer is overtaken by one that cleans up."""
+    """Another process cleans up between the moment when the writer makes its file and when it locks it."""
     real = os.open
     taken: list[str] = []
 
@@ -309,7 +309,7 @@ def test_a_writer_whose_file_is_taken_for_a_leftover_makes_another(
 
 
 def test_many_writers_of_one_file(tmp_path: Path) -> None:
-    """Two processes and two threads replace it while it is read: it is always one of theirs, whole."""
+    """While two processes and two threads replace the file, a reader always sees a whole one."""
     file = tmp_path / "model.safetensors"
 
     def model(k: int) -> fl.Model:

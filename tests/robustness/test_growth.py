@@ -16,7 +16,7 @@ import fastlstm as fl
 STATM = Path("/proc/self/statm")
 CALLS, WARM_UP = 2000, 300
 
-# What may come and go inside NumPy and Python: caches of small objects, the last arrays of each shape. A leak of only
+# What may vary inside NumPy and Python: caches of small objects, the last arrays of each shape. A leak of only
 # one small object per call would be 2000 * 50 bytes.
 TRACED = 50_000
 # The system counts whole pages, and allocators keep some free. One leaked batch per call would be 2000 * 8 kB.
@@ -104,7 +104,7 @@ def checkpointing(folder: Path) -> Callable[[int], None]:
     model = built()
 
     def fit(k: int) -> None:
-        if k % 100 == 0:  # 10 updates, every second of them saved, and a run that goes on from there
+        if k % 100 == 0:  # 10 updates, every second one saved, and a run that resumes from there
             for resume in (False, True):
                 saving = fl.Checkpoint(folder / "{epoch}-{batch}", every_batches=2, keep=2)
                 model.fit(
@@ -126,14 +126,14 @@ def resident() -> int:
 
 
 def handles() -> tuple[int, int]:
-    """Open files and threads of this process; zeros where the system does not tell."""
+    """Return the numbers of open files and threads of this process; zeros where the system does not report them."""
     found = [len(os.listdir(path)) if os.path.isdir(path) else 0 for path in ("/proc/self/fd", "/proc/self/task")]
     return found[0], found[1]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "checkpoints"])
 def test_memory_does_not_grow(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # waiting for the disk takes most of the time
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # waiting for the disk would take most of the time
     call = KINDS[kind]() if kind in KINDS else checkpointing(tmp_path)
     tracemalloc.start()
     try:
@@ -156,19 +156,19 @@ def test_memory_does_not_grow(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
 LONG = {
     "stream": (1_000_000, 1_000_000),  # one leaked byte for each step
     "fit": (10_000, 1_000_000),
-    "checkpoints": (20_000, RESIDENT),  # a file is read and written in memory: the allocator keeps some of that
+    "checkpoints": (20_000, RESIDENT),  # files are read and written in memory, of which the allocator keeps some
     "predict": (100_000, 1_000_000),
     "predict, frozen": (100_000, 1_000_000),
 }
-"""Calls of the long run, and bytes that they may add. Of "fit" every tenth is 10 updates; "checkpoints": 400 runs."""
+"""Calls in the long run, and bytes that they may add. Every tenth "fit" is 10 updates; "checkpoints": 400 runs."""
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", LONG)
 def test_memory_does_not_grow_in_a_long_run(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million steps of a stream and ten thousand batches: as many bytes, files and threads as after the first tenth.
+    """After a million stream steps and ten thousand batches bytes, files and threads are those after a tenth.
 
-    Without tracemalloc, which makes everything slower.
+    Do not use tracemalloc, which makes everything slower.
     """
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     call = KINDS[kind]() if kind in KINDS else checkpointing(tmp_path)

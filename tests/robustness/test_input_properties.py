@@ -1,4 +1,4 @@
-"""Whatever is passed in: a right result, or an error of ours that says what is wrong and a model as it was."""
+"""Whatever is passed in, there is a right result, or an error that says what is wrong and an unchanged model."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ VALUES = np.linspace(0, 1, CASES * 2).reshape(CASES, 2)
 
 
 def bounded(value: Any, most: int = 100) -> Any:
-    """The value, unless it is a number that asks for much memory or time in earnest."""
+    """Return the value, unless it is a number that really would take much memory or time."""
     number = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
     return 1 if isinstance(number, (int, np.integer)) and most < number < 2**63 else value
 
 
 def bits(m: fl.Model) -> Any:
-    """All that a refused call must leave as it was."""
+    """Return everything that a refused call must leave unchanged."""
     scalers = [None if s is None else s.fitted and s.state() for s in (m.scaler, m.target_scaler)]
     return m.flat_parameters.tobytes(), m.flat_gradients.tobytes(), json.dumps(m.get_config()), repr(scalers)
 
 
 def answer(m: fl.Model, call: Callable[[], Any]) -> Any:
-    """What the call gives, or None if it is refused as it should be."""
+    """Return the result of the call, or None if it is refused as it should be."""
     before = bits(m)
     result, error = refusal(call)
     if error is not None:
@@ -67,7 +67,7 @@ def refused(m: fl.Model, call: Callable[[], Any]) -> None:
     assert bits(m) == before
 
 
-# ---------------------------------------------------------------------------------------------- the verbs of a model
+# ---------------------------------------------------------------------------------------------- the methods of a model
 
 
 def fit(m: fl.Model, X: Any = GOOD, y: Any = LABELS, **arguments: Any) -> Any:
@@ -75,13 +75,13 @@ def fit(m: fl.Model, X: Any = GOOD, y: Any = LABELS, **arguments: Any) -> Any:
 
 
 def spelled(**arguments: Any) -> Any:
-    """Fits a model that puts out labels for each step, by CTC."""
+    """Fit a model that outputs scores for each step, by CTC."""
     m = fl.Model([fl.LSTM(3, return_sequences=True), fl.Dense(3)], input_size=2, seed=0)
     return answer(m, lambda: fit(m, loss="ctc", **{"y": [[1], [2]], **arguments}))
 
 
 def backward(*arguments: Any) -> Any:
-    """`Model.backward`, which, when it is refused, leaves the forward pass for another call."""
+    """Call `Model.backward`; if it is refused, the forward pass must remain for another call."""
     m = small_model()
     m.forward(GOOD, training=True)
     before = bits(m)
@@ -94,7 +94,7 @@ def backward(*arguments: Any) -> Any:
 
 
 def stream(m: fl.Model, use: Callable[[fl.Stream], Any]) -> Any:
-    """Something done with a stream on its way, which, when it is refused, has changed nothing."""
+    """Use a stream that has made some steps; if the call is refused, it must have changed nothing."""
     one, other = m.stream(CASES), m.stream(CASES)
     for s in (one, other):
         s.run(GOOD)
@@ -204,7 +204,7 @@ SERIES = np.arange(20.0).reshape(10, 2)
 SCORES = np.linspace(-1, 1, 24).reshape(2, 4, 3)
 TORCH = {"weight_ih_l0": np.ones((16, 3)), "weight_hh_l0": np.ones((16, 4))}
 CLASSES: dict[str, tuple[Callable[..., Any], dict[str, Any], list[str]]] = {
-    # What makes it, the arguments it needs, all of its arguments.
+    # The class, the arguments that it needs, all of its arguments.
     "LSTM": (
         fl.LSTM,
         {"hidden_size": 3, "num_layers": 2},
@@ -240,7 +240,7 @@ CLASSES: dict[str, tuple[Callable[..., Any], dict[str, Any], list[str]]] = {
 
 
 def make(name: str, argument: str, value: Any) -> None:
-    """A thing of that class, whose settings a file can hold, and that they make again."""
+    """Make an object of that class, whose settings must survive JSON and make an equal object."""
     cls, needed, _ = CLASSES[name]
     one = cls(**{**needed, argument: value})
     settings = json.loads(json.dumps(one.get_config()))
@@ -261,7 +261,7 @@ def generate(**arguments: Any) -> Any:
 
 
 def trained(optimizer: fl.Adam) -> fl.Adam:
-    """An optimizer that has made a step."""
+    """Return an optimizer that has made a step."""
     m = small_model()
     m.flat_gradients.fill(1)
     optimizer.step(m)
@@ -386,7 +386,7 @@ def hashable(value: Any) -> bool:
 
 
 def path(use: Callable[[Any], Any], value: Any) -> Any:
-    """`use(value)`, or None where there is no such file, or none that can be written."""
+    """Return `use(value)`, or None if there is no such file or if it cannot be written."""
     try:
         return use(value)
     except OSError:
@@ -394,7 +394,7 @@ def path(use: Callable[[Any], Any], value: Any) -> Any:
 
 
 def watched(cls: Callable[..., fl.Callback], **arguments: Any) -> Any:
-    """A run with this callback."""
+    """Run a training with this callback."""
     one = cls(**arguments)
     return path(lambda c: fit(small_model(), validation_data=(GOOD, LABELS), callbacks=[c]), one)
 
@@ -470,7 +470,7 @@ if find_spec("onnx"):
 
 @pytest.mark.parametrize("call", [*CALLS, *WITH_FILES])
 def test_odd_arguments_are_taken_or_refused(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # "abc" is the name of a file, too
+    monkeypatch.chdir(tmp_path)  # "abc" is a file name too
     for value in ODD_IN_MEMORY.values():
         refusal(lambda value=value: {**CALLS, **WITH_FILES}[call](value))  # type: ignore[misc]
 
@@ -688,7 +688,7 @@ def test_a_million_features() -> None:
 
 @pytest.mark.parametrize("hidden", [2**62, 2**63 - 1])
 def test_a_model_that_cannot_fit_is_refused(hidden: int) -> None:
-    """Sizes whose products exceed the memory, the address space and 64 bits; the one before stays usable."""
+    """The sizes' products exceed the memory, the address space and 64 bits; the earlier model stays usable."""
     for use in (
         lambda: fl.Model([fl.LSTM(hidden)], input_size=1_000_000),
         lambda: fl.Model([fl.Dense(hidden)], input_size=3),
@@ -710,7 +710,7 @@ def test_a_model_that_cannot_fit_is_refused(hidden: int) -> None:
 
 @examples(60, sizes, seeds, st.sampled_from([np.float32, np.float64]))
 def denormals_count_as_nothing(size: tuple[int, int, int], seed: int, dtype: Any) -> None:
-    """Numbers below the smallest normal one give what zeros give: as inputs, as states and as weights."""
+    """Check that numbers below the smallest normal one count as zeros: as inputs, as states and as weights."""
     rng = np.random.default_rng(seed)
     n, _, features = size
     x = rng.standard_normal(size).astype(dtype)

@@ -1,4 +1,4 @@
-"""Several interpreters in one process: the package works in one of them, and says so in the others."""
+"""Several interpreters in one process: the package works in one of them and says so in the others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(folder: Path, code: str) -> list[str]:
 
 
 def test_beside_the_main_interpreter_the_others_are_refused(tmp_path: Path) -> None:
-    """And the main one goes on."""
+    """The main interpreter keeps working."""
     code = "exec(IMPORT)\nfor kind in kinds:\n    subinterpreter(kind)\nexec(IMPORT)"
     assert run(tmp_path, code) == ["works", "refused", "refused", "works"]
 
@@ -68,7 +68,7 @@ def test_an_interpreter_with_a_gil_of_its_own_is_refused(tmp_path: Path) -> None
 
 
 def test_a_single_subinterpreter_works(tmp_path: Path) -> None:
-    """As mod_wsgi has it: one that shares the GIL, in a process whose main interpreter imports nothing."""
+    """As in mod_wsgi: an interpreter that shares the GIL, in a process whose main interpreter imports nothing."""
     assert run(tmp_path, "subinterpreter(kinds[1])") == ["works"]
 
 

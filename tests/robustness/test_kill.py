@@ -1,4 +1,4 @@
-"""kill -9 at any moment of a run that saves all the time: the newest file is whole and goes on to the same bits."""
+"""kill -9 at any moment of a run that saves all the time: the newest file is whole and resumes to the same bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastlstm.training.run_state import SavedRun
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 
-# 240 updates of a model with everything that a run remembers; each is saved, in one file or in several.
+# 240 updates of a model with everything that a run remembers. Each update is saved, in one file or in several.
 RUN = """
 import hashlib, json, os, sys
 import numpy as np
@@ -68,7 +68,7 @@ def start(folder: Path, pattern: str, kill_at: int = 0) -> subprocess.Popen[str]
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any] | None:
-    """What the run has printed at its end; None if it was killed before."""
+    """Return what the run printed at its end; None if it was killed before."""
     out, _ = process.communicate(timeout=600)
     if process.returncode == -signal.SIGKILL:
         return None
@@ -78,7 +78,7 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any] | None:
 
 
 def check_newest(folder: Path, pattern: str) -> None:
-    """The newest file is whole, and a model."""
+    """Check that the newest file is whole and a model."""
     newest = fl.Checkpoint(folder / pattern, keep=3 if "{" in pattern else 1).newest()
     if newest is not None:
         SavedRun(newest)
@@ -86,7 +86,7 @@ def check_newest(folder: Path, pattern: str) -> None:
 
 
 def check_folder(folder: Path, pattern: str) -> None:
-    """Whole files of the pattern, and no more of them than are kept."""
+    """Check that all files of the pattern are whole, and that there are no more than should be kept."""
     files = os.listdir(folder)
     assert all(file.endswith(".safetensors") and not file.startswith(".") for file in files)
     assert len(files) == (3 if "{" in pattern else 1)
@@ -99,7 +99,7 @@ PATTERNS = ("run.safetensors", "run-{epoch:03d}-{batch:03d}.safetensors")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
-    """The run without an end in between, and the seconds that it took."""
+    """Return the result of an uninterrupted run, and the seconds that it took."""
     folder = tmp_path_factory.mktemp("whole") / "files"
     folder.mkdir()
     begun = time.monotonic()
@@ -148,7 +148,7 @@ def test_killed_at_two_hundred_random_moments(tmp_path: Path, whole: tuple[dict[
 
 
 def killed_before_operations(folder: Path, numbers: list[int], pattern: str, expected: dict[str, Any]) -> None:
-    """Each run goes on from where the one before was killed."""
+    """Kill runs, each of which resumes where the one before was killed."""
     for number in numbers:
         assert finished(start(folder, pattern, number)) is None
         check_newest(folder, pattern)
@@ -161,7 +161,7 @@ def killed_before_operations(folder: Path, numbers: list[int], pattern: str, exp
 def test_killed_before_an_operation_of_a_save(
     pattern: str, tmp_path: Path, whole: tuple[dict[str, Any], float]
 ) -> None:
-    """One save is some ten to fifteen operations of the system; these numbers lie in the trial and in several saves."""
+    """A save takes ten to fifteen operations of the system; these numbers are in the trial and in several saves."""
     folder = tmp_path / "files"
     folder.mkdir()
     killed_before_operations(folder, [2, 26, 31, 49], pattern, whole[0])

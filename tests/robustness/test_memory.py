@@ -1,4 +1,4 @@
-"""What a training step holds at its peak, and training by checkpoints."""
+"""Peak memory of a training step, also when it recomputes activations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import fastlstm as fl
 
 @pytest.fixture
 def peak() -> Iterator[Callable[[], int]]:
-    """Bytes that NumPy and Python took at most since the last call, beyond what they had then."""
+    """Return a function that returns the peak of NumPy and Python since its last call, beyond what they held then."""
     tracemalloc.start()
     before = 0
 
@@ -32,10 +32,10 @@ def peak() -> Iterator[Callable[[], int]]:
 def test_a_training_step_holds_little_beside_gates_and_cells(
     peak: Callable[[], int], batch: int, time: int, inputs: int, hidden: int
 ) -> None:
-    """Inputs, i f g o and c of every step, weights, gradients and Adam's two moments, plus 15 %."""
+    """The bound is: inputs, i f g o and c of every step, weights, gradients and Adam's two moments, plus 15 %."""
     fl.Model([fl.LSTM(1), fl.Dense(2)]).fit(
         np.zeros((2, 1, 1)), [0, 1], epochs=1, verbose=0
-    )  # imports what fit imports
+    )  # fit imports modules at its first call
     rng = np.random.default_rng(0)
     peak()
     x = rng.standard_normal((batch, time, inputs), "f4")

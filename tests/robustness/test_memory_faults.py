@@ -1,15 +1,15 @@
-"""Where memory runs out, at whatever allocation: MemoryError, nothing changed, and the same call works afterwards.
+"""When any allocation fails: MemoryError, nothing has changed, and the same call works afterwards.
 
-Children run faults/operations.py with faults/faults.c preloaded, which lets single allocations of theirs fail. Not all
-of Python's own: CPython 3.11 ends in a segmentation fault where some objects of some 50 bytes cannot be made, whoever
-asks for them. What fails is, each apart:
+Children run faults/operations.py with faults/faults.c preloaded, which lets single allocations fail. Not all of
+Python's own allocations may fail: CPython 3.11 ends in a segmentation fault if it cannot make certain objects of some
+50 bytes, whoever needs them. These groups fail, one at a time:
 
-- ``arrays``: what NumPy and fastlstm ask the system for, any size;
-- ``large``: whatever anybody asks for, Python's tables and strings included, of 512 bytes or more;
-- ``extension``: any object, of any size, that fastlstm's own C code makes.
+- ``arrays``: what NumPy and fastlstm request from the system, of any size;
+- ``large``: every request of 512 bytes or more, Python's tables and strings included;
+- ``extension``: every object, of any size, that fastlstm's own C code makes.
 
-libgomp and Rust's allocator, beneath safetensors, end the process when they get nothing: they always get what they ask
-for.
+libgomp and Rust's allocator, which safetensors uses, end the process when an allocation fails: their allocations never
+fail here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SHORT = {
 }
 
 
-# Python ends the process if there is not even room for an exception, so not all of the smallest objects fail.
+# Python ends the process if there is no room for an exception, so not all of the smallest objects may fail.
 WAYS = pytest.mark.parametrize(
     ("kind", "stay"),
     [("arrays", False), ("arrays", True), ("large", False), ("large", True), ("extension", False)],
@@ -53,7 +53,7 @@ def is_glibc() -> bool:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library to preload, compiled."""
+    """Compile the library to preload."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if not is_glibc() or compiler is None:
         pytest.skip("needs Linux, glibc and a C compiler")
@@ -102,6 +102,6 @@ def test_all_operations_survive_any_failure(library: Path, kind: str, stay: bool
 
 
 def test_a_fork_without_threads(library: Path) -> None:
-    """A child made by fork starts threads of its own; where the system refuses them it does with those that it has."""
+    """A forked child starts threads of its own; if the system refuses some, it uses those that it has."""
     out = child(library, "threads.py")
     assert out.splitlines() == ["the same bits"] * 12

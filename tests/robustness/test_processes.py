@@ -1,7 +1,7 @@
-"""Processes that are made after their parent has used threads: they compute, with threads of their own, the same bits.
+"""Processes that a parent starts after it has used threads: they use threads of their own and compute the same bits.
 
-Everything runs in a process that this one starts and, if it hangs, kills: a child that waits for threads that are gone
-waits for ever. Of the repetitions a few run always, the others with the nightly tests.
+Everything runs in a process that this one starts, and kills if it hangs: a child that waits for threads that do not
+exist any more waits for ever. A few repetitions run always, the others with the nightly tests.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from helpers import run_with_children
 
 from fastlstm import _core
 
-HANG = 240  # seconds; the slowest of these takes 10 on a busy machine, the nightly ones 100
+HANG = 240  # seconds; the slowest test takes 10 on a busy machine, a nightly one 100
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 repeated = pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.nightly)])
 
-# A module of its own, since processes that are not forked import what they are to do.
+# A module of its own, since processes that are not forked import the functions that they run.
 WORK = '''
 import hashlib, os, threading
 import numpy as np, fastlstm as fl
@@ -79,9 +79,9 @@ def folder(tmp_path: Path) -> Path:
 
 @needs_fork
 def test_a_child_that_hangs_fails_its_test() -> None:
-    """It is ended, too, though it holds the pipes of a parent that is gone already."""
+    """The child is killed too, although it holds the pipes of a parent that has ended."""
     code = "import os, time\nchild = os.fork()\nif child:\n    print(child, flush=True)\nelse:\n    time.sleep(1000)"
-    with pytest.raises(AssertionError, match=r"not done after 2 s, having printed:\n\d+") as error:
+    with pytest.raises(AssertionError, match=r"still running after 2 s; output so far:\n\d+") as error:
         run_with_children([sys.executable, "-c", code], timeout=2)
     child = int(str(error.value).split()[-1])
     end = time.monotonic() + HANG
@@ -96,13 +96,13 @@ def _lives(process: int) -> bool:
     except ProcessLookupError:
         return False
     try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"  # nobody may wait for it
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"  # Z: a zombie
     except FileNotFoundError:
         return False
 
 
 def run(folder: Path, code: str, *arguments: object) -> None:
-    """Runs a program that prints 'done' at its end."""
+    """Run a program that prints 'done' at its end."""
     body = "\n".join("    " + line for line in code.strip().splitlines())
     first = "import torch\n" if "torch" in code else ""
     program = (
@@ -118,7 +118,7 @@ def run(folder: Path, code: str, *arguments: object) -> None:
     assert done.returncode == 0 and done.stdout == "done\n", done.stdout + done.stderr
 
 
-# What a child does, and what it must come to; `expected` is the parent's digest.
+# What a child does and must compute; `expected` is the parent's digest.
 IN_CHILD = """
 def in_child(n_threads, expected, deeper=0):
     has, got = more_threads(n_threads)
@@ -147,7 +147,7 @@ def forked(n_threads, expected, deeper=0):
 @needs_fork
 @repeated
 def test_fork(folder: Path, times: int) -> None:
-    """Children, from the main thread and from another, and grandchildren; the parent goes on."""
+    """Fork children from the main thread and from another, and grandchildren; the parent keeps working."""
     code = (
         IN_CHILD
         + """
@@ -198,7 +198,7 @@ def test_fork_before_any_work(folder: Path) -> None:
 @needs_fork
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 def test_fork_after_another_library_has_used_the_same_openmp(folder: Path) -> None:
-    """Imported first, torch brings the libgomp that fastlstm then shares; what torch began does not stop the child."""
+    """If torch is imported first, fastlstm shares its libgomp; threads that torch started must not stop the child."""
     code = (
         """
 def torch_works():
@@ -221,7 +221,7 @@ assert forked(3, expected, deeper=1) == 0
 @needs_fork
 @pytest.mark.skipif(not _core.openmp(), reason="built without OpenMP")
 def test_the_system_refuses_a_child_its_threads(folder: Path) -> None:
-    """Then the child computes with those that it has."""
+    """The child then computes with the threads that it has."""
     code = """
 expected = digest(2)
 child = os.fork()
@@ -317,7 +317,7 @@ def app(environ, start_response):
 @pytest.mark.parametrize("worker", ["sync", "gthread"])
 @repeated
 def test_gunicorn(folder: Path, worker: str, times: int) -> None:
-    """Workers of a master that has loaded the application, and used threads in doing so."""
+    """The master has loaded the application, and has used threads for that, before it forks the workers."""
     (folder / "service.py").write_text(SERVICE)
     command = [sys.executable, "-W", "ignore", "-m", "gunicorn", "--preload", "--workers", "2", "--threads"]
     command += ["1" if worker == "sync" else "3", "--worker-class", worker, "--bind", "127.0.0.1:0"]

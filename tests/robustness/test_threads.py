@@ -1,4 +1,4 @@
-"""Threads: many Python threads at once, teams that are smaller than asked for, limits and processors."""
+"""Threads: many Python threads at once, teams that are smaller than requested, limits and processors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import fastlstm as fl
 from fastlstm import _core
 from fastlstm.runtime import config
 
-# Sizes for which a team is worth waking, one walking by rows and one by units.
+# Sizes for which a team is worth waking, one divided by rows and one by units.
 PREPARE = """
 import hashlib, os, sys
 import numpy as np, fastlstm as fl
@@ -36,7 +36,7 @@ def digest(n_threads):
 
 
 def printed(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """By a new process, which does not have the settings of this one's user."""
+    """Return what a new process prints, which does not inherit the user's settings."""
     env = {name: value for name, value in os.environ.items() if name not in ("FASTLSTM_NUM_THREADS", "OMP_NUM_THREADS")}
     done = run_with_children(command, cwd=folder, env={**env, **environment}, timeout=60)  # a hang is a failure
     assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ rounds = pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.ma
 
 
 def all_at_once(work: Callable[[int], None]) -> None:
-    """work(0) to work(15) in a thread each, beginning together; what one of them raises is raised here."""
+    """Call work(0) to work(15) at the same time, each in its own thread; raise the first error here."""
     errors: list[BaseException] = []
     together = threading.Barrier(CALLERS)
 
@@ -85,7 +85,7 @@ def layered(seed: int = 3) -> fl.Model:
 @rounds
 @pytest.mark.parametrize("frozen", [False, True])
 def test_sixteen_threads_predict_on_one_model(frozen: bool, rounds: int) -> None:
-    """On batches of many shapes, with one thread and with teams."""
+    """The batches have many shapes and use one thread or teams."""
     model = layered()
     if frozen:
         model.freeze()
@@ -116,7 +116,7 @@ def test_sixteen_threads_with_a_stream_each(rounds: int) -> None:
     def work(k: int) -> None:
         stream = model.stream(9, n_threads=THREADS[k % len(THREADS)])
         for _ in range(rounds):
-            for mine in (stream, streams[k]):  # made here, and in another thread
+            for mine in (stream, streams[k]):  # made here, and used in another thread
                 mine.reset()
                 for t, expected in enumerate(alone[k]):
                     np.testing.assert_array_equal(mine.step(X[k][:, t]), expected)
@@ -145,7 +145,7 @@ def test_sixteen_threads_train_a_model_each(rounds: int) -> None:
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL")
 def test_a_python_without_gil_switches_it_on() -> None:
-    """The compiled part does not claim to do without: its objects rely on it for who may use them."""
+    """The extension does not declare that it works without the GIL: its objects rely on it."""
     assert sys._is_gil_enabled()  # type: ignore[attr-defined]
 
 
@@ -160,7 +160,7 @@ def test_openmp_may_grant_fewer_threads(tmp_path: Path, limit: str) -> None:
 
 @pytest.mark.skipif(not _core.openmp(), reason="built without OpenMP")
 def test_threadpoolctl_limits_us(tmp_path: Path) -> None:
-    """It sees OpenMP's runtime, and what it sets holds in this thread, for set_num_threads too, until it is lifted."""
+    """It finds OpenMP's runtime; its limit holds in this thread, for set_num_threads too, until it is lifted."""
     pytest.importorskip("threadpoolctl")
     code = """
 from threadpoolctl import ThreadpoolController, threadpool_limits
@@ -191,7 +191,7 @@ print("done")
 @pytest.mark.skipif(not _core.openmp(), reason="built without OpenMP")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_limit_of_threads_holds_after_a_fork(tmp_path: Path) -> None:
-    """OMP_THREAD_LIMIT, and what threadpoolctl has set in the parent."""
+    """Check OMP_THREAD_LIMIT, and a limit that threadpoolctl has set in the parent."""
     pytest.importorskip("threadpoolctl")
     if not os.path.isdir("/proc/self/task"):
         pytest.skip("the system does not tell the threads of a process")
@@ -216,7 +216,7 @@ DEFAULT = "print(fl.get_num_threads(), fl.runtime.config.config()['threads_sourc
 
 
 def default_threads(folder: Path, *command: str, **environment: str) -> str:
-    """Of a new process, started by a command."""
+    """Return the default number of threads of a new process, started by a command."""
     code = "import fastlstm as fl, fastlstm.config\n" + DEFAULT
     return printed([*command, sys.executable, "-c", code], folder, environment)
 
@@ -232,7 +232,7 @@ def test_taskset_sets_the_default(tmp_path: Path) -> None:
     try:
         for count in {1, min(2, len(cpus)), len(cpus)}:
             chosen = ",".join(map(str, cpus[:count]))
-            allowed = min(count, config._usable_cpus())  # a container's quota may be lower still
+            allowed = min(count, config._usable_cpus())  # a container's quota may be even lower
             expected = f"{allowed} CPUs this process may use\n"
             assert default_threads(tmp_path, "taskset", "-c", chosen) == expected
     except FileNotFoundError:
@@ -256,7 +256,7 @@ print("done")
 
 @affinity
 def test_openmp_may_bind_its_threads(tmp_path: Path) -> None:
-    """Then the main thread has one processor of those that the process has; the others are for the team."""
+    """The main thread then has one of the processors of the process; the others are for the team."""
     usual = default_threads(tmp_path)
     assert default_threads(tmp_path, OMP_PROC_BIND="true") == usual
     assert default_threads(tmp_path, OMP_PLACES="cores", OMP_PROC_BIND="close") == usual
@@ -270,5 +270,5 @@ def test_the_environment_chooses_the_instruction_set(tmp_path: Path, isa: str) -
     assert run("print(fl._core.isa())", tmp_path, FASTLSTM_ISA=isa) == isa + "\n"
 
 
-def test_an_unknown_instruction_set_in_the_environment_is_passed_over(tmp_path: Path) -> None:
+def test_an_unknown_instruction_set_in_the_environment_is_ignored(tmp_path: Path) -> None:
     assert run("print(fl._core.isa())", tmp_path, FASTLSTM_ISA="mmx") == _core.available_isas()[-1] + "\n"

@@ -1,4 +1,4 @@
-"""What several test files share: tolerances with their reasons, finite differences, random problems, programs."""
+"""Helpers of several test files: tolerances with their reasons, finite differences, random problems, programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 TOLERANCE = {
     # Kernel against reference, relative to the largest element of the result. A sum of n terms rounds n times by half
-    # an ulp (6e-8 / 1.1e-16) at worst, sqrt(n) times in practice; 100 steps of an LSTM carry such errors on. Measured
+    # an ulp (6e-8 / 1.1e-16) at worst, sqrt(n) times in practice; 100 steps of an LSTM propagate such errors. Measured
     # over the shapes of these tests: below 1e-5 / 2e-14. A wrong or missing term changes the first or second digit.
     "float32": 5e-5,
     "float64": 1e-12,
@@ -24,14 +24,14 @@ FINITE_DIFFERENCE = 1e-6
 
 
 def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference, relative to the largest element expected."""
+    """Return the largest difference, relative to the largest expected element."""
     if got.size == 0:
         return 0.0
     return float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-3))
 
 
 def numerical_gradient(f: Callable[[], float], array: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    """Central differences of f with respect to every element of array, which f reads."""
+    """Return the central differences of f with respect to every element of array, which f reads."""
     gradient = np.empty_like(array)
     for index in np.ndindex(array.shape):
         value = array[index]
@@ -45,7 +45,7 @@ def numerical_gradient(f: Callable[[], float], array: np.ndarray, step: float = 
 
 
 def in_threads(n: int, work: Callable[[int], None]) -> None:
-    """Calls work(0) to work(n - 1) at the same time, each in a thread of its own."""
+    """Call work(0) to work(n - 1) at the same time, each in its own thread."""
     threads = [threading.Thread(target=work, args=(k,)) for k in range(n)]
     for thread in threads:
         thread.start()
@@ -54,9 +54,9 @@ def in_threads(n: int, work: Callable[[int], None]) -> None:
 
 
 def run_with_children(command: Sequence[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end, or for `timeout` seconds; then it and the processes that it has started are ended.
+    """Run a program; after `timeout` seconds kill it and all processes that it has started.
 
-    subprocess.run ends the program only, and goes on to wait for what a child that hangs may still print.
+    subprocess.run kills the program only, and then waits for the output of a child that hangs.
     """
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, start_new_session=True, **pipes, **options)
@@ -70,12 +70,12 @@ def run_with_children(command: Sequence[str], *, timeout: float, **options: Any)
         out, err = process.communicate()
         if not isinstance(reason, subprocess.TimeoutExpired):
             raise
-        raise AssertionError(f"not done after {timeout:g} s, having printed:\n{out}{err}") from None
+        raise AssertionError(f"still running after {timeout:g} s; output so far:\n{out}{err}") from None
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def random_lstm(rng: np.random.Generator, batch: int, time: int, inputs: int, hidden: int) -> dict[str, Any]:
-    """Arrays of one LSTM problem in float64."""
+    """Return the arrays of one LSTM problem in float64."""
     bound = 1 / np.sqrt(hidden)
     return {
         "x": rng.standard_normal((batch, time, inputs)),

@@ -1,4 +1,4 @@
-"""What people pass by mistake, or on purpose, and what tests of inputs share: layouts of arrays, a judge of errors."""
+"""Values that people pass by mistake or on purpose; array layouts; the judge of errors that input tests share."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 FEATURES, STEPS, CASES = 2, 3, 2
-"""Of the small model that the odd things are meant to hit."""
+"""Features of the small model that receives the odd things."""
 
 
 # ---------------------------------------------------------------------------------------------- properties
 
 PROPERTIES: dict[str, tuple[Callable[..., None], tuple[Any, ...], int]] = {}
-"""By name: the test, the strategies of its arguments, its number of examples in every run."""
+"""For each name: the test, the strategies of its arguments, its number of examples in every run."""
 
 NIGHTLY = 40
-"""So many times as many examples in the nightly run, which draws others each time."""
+"""Factor of the number of examples in the nightly run, which draws new ones each time."""
 
 
 def examples(number: int, *strategies: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a function a property that `check_property` checks, with so many examples in every run."""
+    """Register a function as a property that `check_property` checks with `number` examples in every run."""
 
     def note(function: Callable[..., None]) -> Callable[..., None]:
         PROPERTIES[function.__name__] = function, strategies, number
@@ -43,13 +43,13 @@ def examples(number: int, *strategies: Any) -> Callable[[Callable[..., None]], C
 
 
 def check_property(name: str, nightly: bool = False) -> None:
-    """Runs the property's examples: the same ones each time, or, nightly, many new ones."""
+    """Run the examples of a property: the same ones each time, or many new ones in the nightly run."""
     function, strategies, number = PROPERTIES[name]
     checked(function, strategies, number * NIGHTLY if nightly else number, nightly)
 
 
 def checked(function: Callable[..., None], strategies: tuple[Any, ...], number: int, nightly: bool) -> None:
-    """Calls the function with so many examples of its arguments."""
+    """Call the function with `number` examples of its arguments."""
     chosen = settings(
         max_examples=number,
         derandomize=not nightly,
@@ -65,7 +65,7 @@ def checked(function: Callable[..., None], strategies: tuple[Any, ...], number: 
 
 
 def refusal(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """What the call gives, or the TypeError or ValueError that a check of ours raises; any other error passes on."""
+    """Return the result, or the TypeError or ValueError that a check of this package raised; propagate other errors."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Warning: converting a masked element to nan")  # then NaN is refused
@@ -75,7 +75,7 @@ def refusal(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
     except (TypeError, ValueError) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         ours = "fastlstm" in Path(place.filename).parts and Path(place.filename).parent.name != "tests"
-        # Cython tells the line, but the file is not there in an installed package.
+        # Cython reports the line, but an installed package does not contain the file.
         by_us = place.filename.endswith(".pyx") or (place.line or "").startswith("raise ")
         assert ours and by_us, f"{error!r} comes from {place}, not from a check of ours"
         assert any(word in str(error) for word in WORDS), f"{error!r} does not say what is expected"
@@ -93,14 +93,14 @@ WORDS = (
 
 
 class Refuses:
-    """An object that says that it is an array and is not."""
+    """An object that claims to be an array and is not."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         raise RuntimeError("no array")
 
 
 class Endless:
-    """A sequence without elements that has a length."""
+    """A sequence that has a length and no elements."""
 
     def __len__(self) -> int:
         return 3
@@ -197,7 +197,7 @@ if np.finfo(np.longdouble).max > np.finfo(float).max:
 ODD_IN_MEMORY = {name: value for name, value in ODD.items() if "exbibytes" not in name}
 
 PLAIN_ARRAYS = {"half", "long double", "booleans", "large unsigned"}
-"""Those that a model of `FEATURES` takes as inputs."""
+"""The layouts that a model of `FEATURES` features accepts as inputs."""
 
 
 # ---------------------------------------------------------------------------------------------- layouts and types

@@ -19,7 +19,7 @@ def model_of(
     initializers: Mapping[str, np.ndarray] | None = None,
     opset: int = OPSET,
 ) -> Any:
-    """A model of these nodes; inputs by name, with element type and shape."""
+    """Return a model of these nodes; inputs by name, with element type and shape."""
     graph = helper.make_graph(
         list(nodes),
         "test",
@@ -34,12 +34,12 @@ def model_of(
 
 
 def op(name: str, inputs: str, outputs: str = "y", **attributes: Any) -> Any:
-    """A node; its inputs and outputs with commas between them."""
+    """Return a node; its inputs and outputs are names separated by commas."""
     return helper.make_node(name, inputs.split(","), outputs.split(","), **attributes)
 
 
 class LSTMCase:
-    """One LSTM node with all its inputs, small enough to run hundreds of."""
+    """One LSTM node with all its inputs, small enough to run hundreds of them."""
 
     def __init__(self, rng: np.random.Generator, dtype: str = "float32", **given: Any) -> None:
         def choose(name: str, *values: Any) -> Any:

@@ -1,18 +1,18 @@
-/* faults.c - lets the system refuse: preloaded (LD_PRELOAD) into a process, by whose wish allocations and the making of
- * threads fail. Linux with glibc, whose own functions do the work.
+/* faults.c - make allocations and the start of threads fail at the request of the process into which this library is
+ * preloaded (LD_PRELOAD). Linux with glibc, whose own functions do the work.
  *
- * Only what the main thread asks for counts, and only while `faults_on` is set. The program sets these variables
+ * Only allocations of the main thread count, and only while `faults_on` is set. The program sets these variables
  * through ctypes, which takes no memory:
- *     faults_on       1: count; what is to fail fails
- *     faults_at       the number of the allocation that fails, from 1; 0: none
- *     faults_stay     1: all later ones fail, too
+ *     faults_on       1: count allocations and let the chosen ones fail
+ *     faults_at       number of the allocation that fails, from 1; 0: none
+ *     faults_stay     1: all later ones fail too
  *     faults_least    bytes below which an allocation is neither counted nor refused
- *     faults_seen     how many there were
- *     faults_hit      how many have failed
- *     faults_size     bytes of the last that has failed
- *     faults_threads  -1: threads may be made; otherwise how many more
- * faults_spare(name) spares what a library of that name asks for; after faults_only(name) all others are spared, after
- * faults_within(name) all but what that library asks for itself or by way of others, a few calls away.
+ *     faults_seen     number of allocations counted
+ *     faults_hit      number of allocations that have failed
+ *     faults_size     bytes of the last one that has failed
+ *     faults_threads  -1: threads may be started; otherwise how many more
+ * faults_spare(name) spares allocations by a library of that name. After faults_only(name) all others are spared, after
+ * faults_within(name) all except those that the library makes itself or through others, a few calls deeper.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -33,10 +33,10 @@ long faults_on, faults_at, faults_stay, faults_least, faults_seen, faults_hit, f
 
 static __thread int is_main __attribute__((tls_model("initial-exec")));
 
-/* Where some libraries are in memory. */
+/* The addresses of some libraries. */
 typedef struct {
     int count;
-    const char *name; /* of those that are being looked for */
+    const char *name; /* of the libraries that are searched for */
     uintptr_t begin[16], end[16];
 } places;
 static places spared, only, within;
@@ -70,13 +70,13 @@ static int look_for(places *found, const char *name)
     return found->count - before;
 }
 
-/* How many libraries of such a name there are. */
+/* Each returns the number of libraries of that name. */
 int faults_spare(const char *name) { return look_for(&spared, name); }
 int faults_only(const char *name) { return look_for(&only, name); }
 int faults_within(const char *name)
 {
     void *frame;
-    backtrace(&frame, 1); /* its first call takes memory */
+    backtrace(&frame, 1); /* its first call allocates memory */
     return look_for(&within, name);
 }
 

@@ -1,8 +1,8 @@
-"""Runs operations of the package in which the k-th allocation fails, for every k; a child of test_memory_faults.py.
+"""Run operations of the package in which the k-th allocation fails, for every k; a child of test_memory_faults.py.
 
-Usage: ``LD_PRELOAD=faults.so python operations.py SETTINGS``, SETTINGS in JSON: ``names`` of the operations (a prefix
-will do), ``least`` bytes of an allocation that may fail, ``only`` and ``within``: the libraries that ask for it (see
-faults.c), ``stay``: all behind the k-th fail, too. Prints one JSON object for each operation.
+Usage: ``LD_PRELOAD=faults.so python operations.py SETTINGS``. SETTINGS is a JSON object: ``names`` of the operations or
+prefixes of them, ``least`` bytes of an allocation that may fail, ``only`` and ``within``: the libraries that allocate
+(see faults.c), ``stay``: whether all allocations after the k-th fail too. Prints one JSON object for each operation.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ WORDS = [[1, 2], [2, 2, 1], [], [1], [2]]
 
 
 class Operation(NamedTuple):
-    """Something that a user does, with what is made for it before."""
+    """Something that a user does, and its preparation."""
 
     make: Callable[[], Any]
     call: Callable[[Any], Any]
     bits: Callable[[Any], list[bytes]]
     """What a failure must not change."""
     also: tuple[type[BaseException], ...] = ()
-    """What may be raised beside MemoryError."""
+    """What may be raised besides MemoryError."""
     again: Callable[[Any], Any] | None = None
-    """What is done after a failure, and gives the same result; None: the same call."""
+    """What to do after a failure to get the same result; None: the same call."""
 
 
 def frozen_bits(value: Any) -> Any:
-    """A result as something that equals another only bit by bit."""
+    """Convert a result to a value that equals another one only if all bits are equal."""
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, (list, tuple)):
@@ -67,7 +67,7 @@ def frozen_bits(value: Any) -> Any:
 
 
 def of(model: fl.Model) -> tuple[Any, Any]:
-    """Inputs and targets that fit a model."""
+    """Return inputs and targets that fit a model."""
     x = TOKENS if model.takes_tokens else X
     return x, rng_targets((BATCH, TIME, model.output_size) if model.per_step else (BATCH, model.output_size))
 
@@ -77,7 +77,7 @@ def rng_targets(shape: tuple[int, ...]) -> Any:
 
 
 def model_bits(model: fl.Model) -> list[bytes]:
-    """The parameters, and what else decides what comes next."""
+    """Return the parameters, and everything else that determines what comes next."""
     views = b"".join(p.tobytes() for layer in model.layers for p in layer.parameters.values())
     config = {name: value for name, value in model.get_config().items() if name not in ("loss", "classes")}
     flags = [model.frozen, len(model.flat_gradients), [sorted(layer.gradients) for layer in model.layers]]
@@ -123,13 +123,13 @@ def weights(model: fl.Model) -> list[bytes]:
 
 
 def from_the_first(model: fl.Model) -> fl.Model:
-    """The model with its passes counted anew, for a pass that was complete before the failure drew its masks."""
+    """Reset the count of passes: a pass that was complete before the failure drew its masks already."""
     model.network.passes = 0
     return model
 
 
 def stepping(name: str, *arguments: Any) -> Operation:
-    """Forward and backward; what backward has added to the gradients when it fails is for zero_grad."""
+    """Run forward and backward; zero_grad removes what a failed backward added to the gradients."""
     return Operation(
         lambda: model_of(name),
         lambda model: step_by_hand(model, *arguments),
@@ -165,7 +165,7 @@ def fit_bits(pair: tuple[fl.Model, fl.Optimizer]) -> list[bytes]:
     model, optimizer = pair
     moments = {name: value for name, value in optimizer.state_dict().items() if name not in ("start",)}
     if not any(np.any(value) for value in moments.values()):
-        moments = {}  # made, and still zero: as if they were not
+        moments = {}  # allocated, and still zero: the same as not allocated
     return [*model_bits(model), repr(frozen_bits(moments)).encode()]
 
 
@@ -203,7 +203,7 @@ def saving() -> fl.Model:
 
 
 def written_bits(model: fl.Model) -> list[bytes]:
-    """The model, and the file: the old one or the new one, and nothing else in the folder."""
+    """Return the model and the file, which is the old one or the new one; no other file may be in the folder."""
     whole = WRITTEN.read_bytes() in (b"old", COMPLETE)
     left = sorted(path.name for path in FOLDER.iterdir())
     return [*model_bits(model), repr((whole, left)).encode()]
@@ -294,7 +294,7 @@ OPERATIONS: dict[str, Operation] = {
     "fit, scalers": Operation(
         lambda: (fl.Model(STACKS["lstm"](), scaler=fl.Standardizer(), target_scaler=fl.Standardizer()), fl.Adam()),
         lambda pair: fit(pair, X=X, y=rng_targets((BATCH, 2))),
-        lambda pair: [bytes(pair[1].iterations)],  # the model is built by the call
+        lambda pair: [bytes(pair[1].iterations)],  # the call builds the model
     ),
     "fit, checkpoint": Operation(lambda: (model_of("lstm"), fl.Adam()), checkpointing, fit_bits),
     "predict, lengths": inference("deep", lambda m: m.predict(X, LENGTHS, batch_size=2)),
@@ -358,7 +358,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def passing(operation: Operation, state: Any, k: int) -> tuple[Any, BaseException | None]:
-    """The result, or the error, of a call in which the k-th allocation fails; k = 0: none does."""
+    """Return the result or the error of a call in which the k-th allocation fails; with k = 0 none fails."""
     result, error = None, None
     AT.value, SEEN.value, HIT.value = k, 0, 0
     ON.value = 1
@@ -391,9 +391,9 @@ def expected_kind(operation: Operation, error: BaseException) -> bool:
 
 
 def numpys(error: BaseException) -> bool:
-    """Whether NumPy, or Python, has lost the error of a small object of its own: NumPy's of 2056 bytes for an index.
+    """Tell whether NumPy or Python has lost the error of a small object of its own: NumPy's of 2056 bytes for an index.
 
-    Python tells of it by a SystemError then. From our own C code that would be a fault.
+    Python reports that with a SystemError. From this package's C code it would be a fault.
     """
     if not isinstance(error, SystemError) or SIZE.value > 4096:
         return False
@@ -406,10 +406,10 @@ OUR_C = ("_core.", "lstm.forward(", "].backward(", "super().", "self._add_", "se
 
 
 def tried(operation: Operation) -> dict[str, Any]:
-    """What comes of failures at every allocation, and of the same call afterwards."""
+    """Fail at every allocation in turn; return what that and the same call afterwards result in."""
     state = operation.make()
     before = operation.bits(state)
-    for _ in range(2):  # what is made at the first call of a process is there then
+    for _ in range(2):  # the first call of a process makes caches
         fresh = operation.make()
         expected = frozen_bits(operation.call(fresh))
     after = operation.bits(fresh)
@@ -435,7 +435,7 @@ def tried(operation: Operation) -> dict[str, Any]:
         elif not (expected_kind(operation, error) or numpys(error)):
             problems.append(f"{k}: {SIZE.value} bytes: {told(error)}")
         elif bits == after and bits != before:
-            found["later"] += 1  # the failure came when all was done
+            found["later"] += 1  # the failure came after everything was done
         elif bits != before:
             differ = [n for n, (a, b) in enumerate(zip(bits, before, strict=False)) if a != b]
             problems.append(f"{k}: the state has changed ({differ}): {told(error)}")
@@ -460,7 +460,7 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     warnings.simplefilter("ignore")
     _core.always_wake(True)
-    gc.disable()  # it would run at other allocations each time
+    gc.disable()  # otherwise it would run at different allocations each time
     sys.unraisablehook = lambda unraisable: None  # e.g. of a warning that could not be shown
     prepare_files()
     assert LIBRARY.faults_spare(b"libgomp") + LIBRARY.faults_spare(b"_safetensors_rust") > 0

@@ -1,6 +1,6 @@
-"""In children made by fork the system refuses threads, or the memory for them; a child of test_memory_faults.py.
+"""Fork children to which the system refuses threads or their memory; a child of test_memory_faults.py.
 
-Prints a line for each of 12 children: four numbers of threads that may still be made, in three ways.
+Prints a line for each of 12 children: four numbers of threads that may still be started, in three ways.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def trained(n_threads: int) -> bytes:
 
 
 def told(way: str, number: int) -> str:
-    """What a child finds that gets `number` threads, or of whose crew's allocations only so many."""
+    """Fork a child in which only `number` threads, or `number` allocations of the fork pool, succeed."""
     if way == "threads":
         variables["threads"].value = number
     else:
-        # Only the crew asks for memory by way of these kernels.
+        # With these kernels only the fork pool allocates memory.
         variables["at"].value, variables["stay"].value = number + 1, way == "memory, from there on"
         variables["on"].value = 1
     y = np.empty_like(LONG)

@@ -1,4 +1,4 @@
-"""Trains, predicts, streams, saves and loads a little, so that each kernel runs; for .ci/valgrind."""
+"""Train, predict, stream, save and load a little, so that each kernel runs; for .ci/valgrind."""
 
 from __future__ import annotations
 
