@@ -103,9 +103,9 @@ class Figures:
         return cls(1e3 * statistics.median(times), 1e3 * min(times), len(times))
 
 
-def ratio(theirs: Figures, ours: Figures) -> float:
-    """Return the ratio of the medians; above 1 the second is faster."""
-    return theirs.median_ms / ours.median_ms
+def ratio(figures: Figures, base: Figures) -> float:
+    """Return the ratio of the medians; above 1 `base` is faster."""
+    return figures.median_ms / base.median_ms
 
 
 def take_turn(run: Callable[[], Any], plan: Plan) -> list[float]:
