@@ -1,4 +1,4 @@
-"""Benchmarks of fastlstm beside the NumPy reference, PyTorch and ONNX Runtime.
+"""Benchmark fastlstm against the NumPy reference, PyTorch and ONNX Runtime.
 
     pip install '.[bench]'
     python -m benchmarks                      # all groups: results.md, results.json, results.png
@@ -8,6 +8,6 @@
 
 Every case is verified before it is timed: all peers get the same weights and data, and their answers (outputs, and in
 training all gradients, that of the input, and the norm after clipping) must agree with the NumPy reference in float64.
-A wrong answer ends the run. How the timing is kept fair stands in `benchmarks.timing`, what is measured in
-`benchmarks.groups`.
+A wrong answer ends the run. `benchmarks.timing` describes how the timing is kept fair, and `benchmarks.groups` what is
+measured.
 """

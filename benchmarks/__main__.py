@@ -13,14 +13,14 @@ _COMMANDS = ("run", "compare", "sweep")
 
 
 def _prefer_the_installed_package() -> None:
-    """Takes the checkout out of the path if its fastlstm has no compiled part, as Python puts it first."""
+    """Remove the checkout from sys.path, where Python puts it first, if its fastlstm has no compiled module."""
     compiled = [path for path in (_ROOT / "fastlstm").glob("_core.*") if path.suffix in (".so", ".pyd")]
     if not compiled:
         sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
 
 
 def _require(*packages: str) -> None:
-    """Ends the program if something is not installed."""
+    """Exit with a message if a package is not installed."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             sys.exit(f"python -m benchmarks: {package} is not installed: pip install '.[bench]' in the checkout")
@@ -56,10 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seconds", type=_positive, help="time for each case (default: 6, with --quick 1)")
     sweep.add_argument("--count", type=_count, default=50, help="shapes (default: %(default)s)")
     sweep.add_argument("--seed", type=int, default=0, help="which shapes (default: %(default)s)")
-    sweep.add_argument("--minutes", type=_positive, help="begin no shape after so long")
+    sweep.add_argument("--minutes", type=_positive, help="start no new shape after this time")
     sweep.add_argument("--seconds", type=_positive, default=0.5, help="time for each case (default: %(default)s)")
     for command in (run, sweep):
-        command.add_argument("--threads", type=_count, help="threads of everybody (default: fastlstm's)")
+        command.add_argument("--threads", type=_count, help="threads of all peers (default: fastlstm's)")
         command.add_argument("--isa", help="instruction set of fastlstm, such as avx2; the others choose their own")
         command.add_argument(
             "--out", type=Path, default=Path(__file__).parent / "results", help="folder (default: benchmarks/results)"
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _own_threads(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Sets fastlstm's instruction set; the number of threads."""
+    """Set fastlstm's instruction set as given; return the number of threads."""
     _require("fastlstm")
     import fastlstm
     from fastlstm import _core
@@ -142,17 +142,17 @@ def _compare(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command.
+    """Run a command.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        By default those of the process.
+        Command-line arguments; by default those of the process.
 
     Returns
     -------
     int
-        Exit code: 1 if an answer is wrong, a build fails, or `compare` has found slow cases.
+        Exit code: 1 if an answer is wrong, a build fails, or `compare` finds slow cases, else 0.
     """
     _prefer_the_installed_package()
     _require("numpy")

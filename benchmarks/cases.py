@@ -1,4 +1,6 @@
-"""What a case is: a kind of work on one problem, with the weights and data that belong to it.
+"""The cases to measure, in groups, and the weights and data of each.
+
+A case is a kind of work on one problem:
 
 ``train``
     Forward; backward from a given gradient of the output to the gradients of all parameters and of the input; clipping
@@ -6,12 +8,12 @@
 ``infer``
     Forward only.
 ``step``
-    One step of a stream: one row in, one row out, the state kept.
+    One step of a stream: one row in, one row out; the state is kept.
 ``epoch``
     One pass over a data set of `Problem.series` series with an LSTM and a linear layer on its last output,
     cross-entropy, clipping, Adam, in a random order.
 
-All arrays are float32 and drawn from a fixed seed, so that another process makes the same.
+All arrays are float32 and drawn from a fixed seed, so that every process creates the same ones.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ CLIP_NORM = 1.0
 """Largest norm of the gradient in training."""
 
 TRAIN_LR = 1e-6
-"""Learning rate of ``train``: thousands of steps against one fixed gradient must not drive the gates into saturation,
-where numbers too small for float32's usual form would slow everybody down. The rate does not change the work."""
+"""Learning rate of ``train``: thousands of steps along one fixed gradient must not drive the gates into saturation,
+where subnormal float32 numbers would slow all peers down. The rate does not change the amount of work."""
 
 EPOCH_LR = 1e-3
 """Learning rate of ``epoch``."""
@@ -40,7 +42,7 @@ EPOCH_LR = 1e-3
 KINDS = ("train", "infer", "step", "epoch")
 
 STREAM_STEPS = 20
-"""Steps of a stream that are verified."""
+"""Number of steps of a stream that are verified."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,13 @@ class Problem:
     Parameters
     ----------
     batch, time, inputs, hidden : int
-        Batch size, steps, input size, hidden size.
+        Batch size, number of steps, input size, hidden size.
     layers : int, default 1
-        Layers stacked on each other.
+        Number of stacked layers.
     bidirectional : bool, default False
         Whether there is a second direction.
     shortest : int, optional
-        If given, lengths are uniform from here to `time`, both included; at least one series is `time` long.
+        If given, lengths are drawn uniformly from `shortest` to `time`, inclusive; at least one series is `time` long.
     series : int, default 0
         For ``epoch``: number of series.
     classes : int, default 0
@@ -80,7 +82,7 @@ class Problem:
 
     @property
     def label(self) -> str:
-        """The sizes as the tables show them: batch, time, input, hidden, and what is unusual."""
+        """The sizes as the tables show them: batch, time, input, hidden, and the options that are not defaults."""
         text = f"{self.batch}, {self.time}, {self.inputs}, {self.hidden}"
         if self.series:
             text = f"{self.series} series, {text}, {self.classes} classes"
@@ -92,25 +94,25 @@ class Problem:
             text += f", lengths {self.shortest} to {self.time}"
         return text
 
-    def walks(self) -> Iterator[tuple[int, int, str]]:
-        """Layer, direction and the suffix of its parameters' names, in PyTorch's order."""
+    def layer_directions(self) -> Iterator[tuple[int, int, str]]:
+        """Yield layer, direction and the suffix of its parameters' names, in PyTorch's order."""
         for layer in range(self.layers):
             for direction in range(self.directions):
                 yield layer, direction, f"l{layer}" + ("_reverse" if direction else "")
 
     def input_size_of(self, layer: int) -> int:
-        """Features that a layer reads."""
+        """Return the number of features that a layer takes."""
         return self.inputs if layer == 0 else self.hidden * self.directions
 
     def flops(self, kind: str) -> int:
-        """Floating-point operations of the matrix products, with every step of every series counted as valid.
+        """Return the floating-point operations of the matrix products, counting every step of every series as valid.
 
-        Forward, for each step of a series: 2 * 4H * (I + H). Backward adds as much for the gradients of the weights,
-        2 * 4H * H for that of the state and 2 * 4H * I for that of the input.
+        Forward needs 2 * 4H * (I + H) for each step of a series. Backward adds the same number for the gradients of the
+        weights, 2 * 4H * H for that of the state and 2 * 4H * I for that of the input.
         """
         forward = sum(
             2 * self.batch * self.time * 4 * self.hidden * (self.input_size_of(layer) + self.hidden)
-            for layer, _, _ in self.walks()
+            for layer, _, _ in self.layer_directions()
         )
         return 3 * forward if kind == "train" else forward
 
@@ -122,7 +124,7 @@ class Data:
     Attributes
     ----------
     state : dict of str to float32 array
-        The LSTM's parameters under PyTorch's names.
+        The LSTM's parameters by PyTorch's names.
     x : (batch, time, inputs) float32 array
         Zero beyond a series' length.
     d_out : (batch, time, directions * hidden) float32 array
@@ -144,11 +146,11 @@ class Data:
 
     @classmethod
     def of(cls, problem: Problem, seed: int = 0) -> Data:
-        """The data of a problem, the same in every process."""
+        """Create the data of a problem, the same in every process."""
         rng = np.random.default_rng(seed)
         bound = 1 / np.sqrt(problem.hidden)
         state = {}
-        for layer, _, suffix in problem.walks():
+        for layer, _, suffix in problem.layer_directions():
             gates = 4 * problem.hidden
             for name, size in (
                 ("weight_ih", (gates, problem.input_size_of(layer))),
@@ -187,9 +189,9 @@ class Case:
     kind : {"train", "infer", "step", "epoch"}
     problem : Problem
     fraction : bool, default False
-        Whether the machine's own rate of matrix products is measured beside, to tell which fraction of it is reached.
+        Whether the machine's rate of matrix products is also measured, to report which fraction of it is reached.
     reference : bool, default False
-        Whether the NumPy reference is timed as well; it is what the answers are compared with in any case.
+        Whether the NumPy reference is timed, too; answers are compared with it in any case.
     """
 
     group: str
@@ -204,7 +206,7 @@ class Case:
 
     @property
     def timed(self) -> Problem:
-        """What one timed run computes: of a stream, one step."""
+        """The problem that one timed run computes; for a stream, a single step."""
         return replace(self.problem, time=1) if self.kind == "step" else self.problem
 
     @property
@@ -214,11 +216,11 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of the matrix products of one run; of an epoch, of all its batches."""
+        """Floating-point operations of the matrix products of one run; for an epoch, of all its batches."""
         if self.kind == "epoch":
             return replace(self.problem, batch=self.problem.series).flops("train")
         return self.timed.flops(self.kind)
 
     def data(self) -> Data:
-        """Weights and data."""
+        """Create the weights and data."""
         return Data.of(self.problem)

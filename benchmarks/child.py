@@ -1,20 +1,20 @@
-"""Child processes that take turns: the parent's side, `Child`, and the child's, `serve`.
+"""Child processes that take turns: the parent's side, `Child`, and the child's side, `serve`.
 
-They talk over the child's standard input and output: a pickled tuple ``(request, *arguments)`` there, ``("ok", value)``
-or ``("error", text)`` back. Requests:
+They communicate over the child's standard input and output. A request is a pickled tuple ``(request, *arguments)``, the
+reply is ``("ok", value)`` or ``("error", text)``. Requests:
 
 ``prepare, peer, case, threads``
-    Makes the runners of a peer for a case, in place of those before; gives for each name ``(settle, every)``.
+    Create the runners of a peer for a case, replacing earlier ones; return ``(settle, every)`` by name.
 ``answer, name``
-    A runner's answer: name to (dtype, shape, bytes), which every NumPy reads.
+    Return a runner's answer: name to (dtype, shape, bytes), which every version of NumPy can read.
 ``turn, name, plan``
-    Takes a turn; the times in seconds.
+    Take a turn; return the times in seconds.
 ``version, peer``
-    The peer's version.
+    Return the peer's version.
 ``blocks from the heap``
-    Whether malloc takes large blocks from the heap.
+    Return whether malloc takes large blocks from the heap.
 ``where``
-    The folder of the fastlstm in use.
+    Return the folder of the fastlstm in use.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from .verify import Answer
 
 __all__ = ["Child", "ChildError", "heap_holds_large_blocks", "serve"]
 
-_PICKLE = 4  # every Python that fastlstm runs on
+_PICKLE = 4  # supported by every Python that fastlstm supports
 
 _CODE = """
 import importlib.util, sys
 folder, first = sys.argv[1:3]
-# The folder that the process was started in may be a checkout, whose fastlstm has no compiled part.
+# The current folder may be a checkout, whose fastlstm has no compiled module.
 sys.path[:] = [*([first] if first else []), *(entry for entry in sys.path if entry)]
 spec = importlib.util.spec_from_file_location(
     "benchmarks", folder + "/__init__.py", submodule_search_locations=[folder]
@@ -56,7 +56,7 @@ serve()
 
 
 class ChildError(RuntimeError):
-    """A child failed, or ended."""
+    """A child failed or ended."""
 
 
 class Child:
@@ -65,11 +65,11 @@ class Child:
     Parameters
     ----------
     python : sequence of str
-        The interpreter, and options of it.
+        The interpreter and its options.
     environment : mapping, optional
-        Its environment; by default that of this process.
+        Environment variables; by default those of this process.
     first : str, default ""
-        A folder whose packages go before all others.
+        A folder that comes first in the search path for packages.
     """
 
     def __init__(self, python: Sequence[str], environment: Mapping[str, str] | None = None, first: str = "") -> None:
@@ -83,11 +83,11 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def ask(self, *request: Any) -> Any:
-        """Sends a request and waits for the value.
+        """Send a request and wait for the value.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Child:
         return value
 
     def prepare(self, peer: str, case: Case, threads: int) -> dict[str, Runner]:
-        """The child's runners for a case, to be used here; valid until the next `prepare`."""
+        """Return proxies of the child's runners for a case, valid until the next `prepare`."""
         described = self.ask("prepare", peer, case, threads)
         return {
             name: Runner(partial(self.ask, "turn", name), partial(self._answer, name), settle, every)
@@ -121,13 +121,13 @@ class Child:
         }
 
     def close(self) -> None:
-        """Ends the process; it has nothing to lose."""
+        """End the process; it holds nothing that could be lost."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 try:
                     stream.close()
                 except OSError:
-                    pass  # it has ended already, with a request in the pipe
+                    pass  # the process has already ended, with a request left in the pipe
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -142,7 +142,7 @@ class Child:
 
 
 class _Service:
-    """The child's side: what requests do."""
+    """The child's side: one method for each request."""
 
     def __init__(self) -> None:
         self.runners: dict[str, Runner] = {}
@@ -151,7 +151,7 @@ class _Service:
         return getattr(self, request.replace(" ", "_"))(*arguments)
 
     def prepare(self, peer: str, case: Case, threads: int) -> dict[str, tuple[float, int]]:
-        self.runners.clear()  # before the new ones take memory
+        self.runners.clear()  # free their memory before the new ones are created
         self.runners = by_name(peer).prepare(case, case.data(), threads)
         return {name: (runner.settle, runner.every) for name, runner in self.runners.items()}
 
@@ -177,8 +177,8 @@ class _Service:
 
 
 def heap_holds_large_blocks() -> bool:
-    """Whether malloc takes a block of 512 MiB from the heap (on Linux; elsewhere False)."""
-    block = np.empty(512 << 20, np.uint8)  # not touched: costs nothing
+    """Return whether malloc takes a block of 512 MiB from the heap (on Linux; elsewhere False)."""
+    block = np.empty(512 << 20, np.uint8)  # never touched, so it takes no physical memory
     address = block.ctypes.data
     try:
         maps = Path("/proc/self/maps").read_text()
@@ -193,9 +193,9 @@ def heap_holds_large_blocks() -> bool:
 
 
 def serve() -> None:
-    """Answers requests until the parent closes the pipe."""
+    """Answer requests until the parent closes the pipe."""
     requests: IO[bytes] = sys.stdin.buffer
-    # What libraries print must not get between the answers.
+    # Redirect standard output, so that the output of libraries does not mix with the replies.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     service = _Service()

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describe the machine on which the figures were measured."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 __all__ = ["cores", "describe"]
 
 _LEVELS = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("sse4_2", "SSE4.2"), ("asimd", "NEON"))
-"""Flags of /proc/cpuinfo, the highest first."""
+"""Flags of /proc/cpuinfo and their instruction sets, the highest first."""
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def describe(cpuinfo: str | None = None) -> dict[str, str | int]:
-    """Processor, cores, highest instruction set, system.
+    """Return processor, cores, highest instruction set and system.
 
     Parameters
     ----------
     cpuinfo : str, optional
-        Text of /proc/cpuinfo; by default that of this machine, if there is one.
+        Contents of /proc/cpuinfo; by default those of this machine, if it has this file.
 
     Returns
     -------

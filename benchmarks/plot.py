@@ -1,4 +1,4 @@
-"""Results as a picture: ratios to each peer, and the fraction of the machine's own rate, shape by shape."""
+"""Plot the results: ratios to each peer, and the fraction of the machine's rate of matrix products, by shape."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _KINDS = {"train": "training step", "infer": "inference"}
 
 
 def figure(results: Mapping[str, Any]) -> Any:
-    """The figure, of the groups train and infer.
+    """Return the figure of the groups train and infer.
 
     Parameters
     ----------
     results : dict
-        As `benchmarks.suite.run` gives it.
+        The result of `benchmarks.suite.run`.
 
     Returns
     -------
@@ -34,12 +34,12 @@ def figure(results: Mapping[str, Any]) -> Any:
     records = [record for kind in _KINDS for record in results["cases"] if record["group"] == kind]
     picture = Figure(figsize=(4 + 0.4 * len(records), 8), layout="constrained")
     upper, lower = picture.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    places = list(range(len(records)))
+    positions = list(range(len(records)))
 
     names = list(dict.fromkeys(name for record in records for name in record["ratios"]))
     for name, marker in zip(names, _MARKERS, strict=False):
-        mine = [place for place in places if name in records[place]["ratios"]]
-        upper.plot(mine, [records[place]["ratios"][name] for place in mine], marker, label=name, alpha=0.8)
+        present = [k for k in positions if name in records[k]["ratios"]]
+        upper.plot(present, [records[k]["ratios"][name] for k in present], marker, label=name, alpha=0.8)
     upper.axhline(1, color="black", linewidth=1)
     upper.set_yscale("log")
     upper.set_ylabel("their time / fastlstm's\n(above 1: fastlstm is faster)")
@@ -47,20 +47,20 @@ def figure(results: Mapping[str, Any]) -> Any:
     if names:
         picture.legend(loc="outside lower center", ncols=4)
 
-    measured = [place for place in places if records[place].get("sgemm_steady")]
-    lower.bar(measured, [records[place]["sgemm_fraction"] for place in measured], color="tab:gray")
+    measured = [k for k in positions if records[k].get("sgemm_steady")]
+    lower.bar(measured, [records[k]["sgemm_fraction"] for k in measured], color="tab:gray")
     lower.set_ylabel("fastlstm's fraction\nof the sgemm rate")
     lower.set_ylim(bottom=0)
     lower.grid(axis="y", alpha=0.3)
-    lower.set_xticks(places, [record["label"] for record in records], rotation=60, ha="right")
+    lower.set_xticks(positions, [record["label"] for record in records], rotation=60, ha="right")
     lower.set_xlabel("batch, time, input, hidden")
 
     start = 0
     for kind, title in _KINDS.items():
         count = sum(record["group"] == kind for record in records)
         if count:
-            place = (start + (count - 1) / 2, 1.02)
-            upper.text(*place, title, ha="center", va="bottom", transform=upper.get_xaxis_transform())
+            centre = (start + (count - 1) / 2, 1.02)
+            upper.text(*centre, title, ha="center", va="bottom", transform=upper.get_xaxis_transform())
         start += count
         if 0 < start < len(records):
             for axes in (upper, lower):
@@ -71,7 +71,7 @@ def figure(results: Mapping[str, Any]) -> Any:
 
 
 def save(results: Mapping[str, Any], path: Path) -> None:
-    """Writes the figure as PNG.
+    """Write the figure as PNG.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Two builds of fastlstm: has a case become slower?
+"""Compare two builds of fastlstm and report the cases that have become slower.
 
-Each build lives in a process of its own, and the two take turns, so that a drift of the machine's speed hits both. A
-case that is slower by more than `LIMIT` is measured again, longer, up to twice: what remains is no noise.
+Each build runs in its own process, and the two take turns, so that a drift of the machine's speed affects both. A case
+that is slower by more than `LIMIT` is measured again, longer, up to twice, so that the result is not noise.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .verify import check
 __all__ = ["ATTEMPTS", "CASES", "LIMIT", "Verdict", "Worker", "compare", "report", "start"]
 
 LIMIT = 1.10
-"""Largest ratio of the medians, new to old."""
+"""Largest allowed ratio of the medians, new to old."""
 
 ATTEMPTS = 3
-"""Measurements of a case that looks slower; each takes twice as long as the one before."""
+"""Maximum number of measurements of a case that looks slower; each takes twice as long as the one before."""
 
 _SHAPES = (
     (1, 1, 32, 64),
@@ -51,12 +51,12 @@ class Worker(Protocol):
     """A build that takes turns; `benchmarks.child.Child` is one."""
 
     def prepare(self, peer: str, case: Case, threads: int) -> Mapping[str, Runner]:
-        """Runners for a case, by name."""
+        """Return the runners for a case by name."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out for one case and number of threads."""
+    """The result for one case and number of threads."""
 
     case: Case
     threads: int
@@ -66,12 +66,12 @@ class Verdict:
 
     @property
     def ratio(self) -> float:
-        """New to old: above 1, it has become slower."""
+        """Ratio of the medians, new to old; above 1 the new build is slower."""
         return self.new.median_ms / self.old.median_ms
 
     @property
     def slow(self) -> bool:
-        """Whether the last measurement, too, was beyond the limit."""
+        """Whether the last measurement was still above the limit."""
         return self.ratio > LIMIT
 
     @property
@@ -88,18 +88,18 @@ def compare(
     cases: Sequence[Case] = CASES,
     progress: Callable[[str], Any] = lambda text: None,
 ) -> list[Verdict]:
-    """Measures all cases.
+    """Measure all cases.
 
     Parameters
     ----------
     old, new : Worker
     threads : sequence of int
-        Numbers of threads.
+        Numbers of threads to measure with.
     seconds : float
         Time for the first measurement of a case.
     cases : sequence of Case, optional
     progress : callable, optional
-        Is told of each case.
+        Called with a line of text for each measurement.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def compare(
     Raises
     ------
     WrongAnswer
-        If the new build's answer is not the old one's.
+        If the answers of the two builds differ.
     ChildError
         If a build fails.
     """
@@ -131,7 +131,7 @@ def compare(
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
-    """A Markdown table, and the list of the slow cases."""
+    """Return a Markdown table and the list of the slow cases."""
     rows = [
         [v.label, number(v.old.median_ms), number(v.new.median_ms), f"{v.ratio:.2f}", str(v.attempts)] for v in verdicts
     ]
@@ -144,7 +144,7 @@ def report(verdicts: Sequence[Verdict]) -> str:
 
 
 def start(build: Path) -> Child:
-    """A worker for a build.
+    """Start a worker for a build.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def start(build: Path) -> Child:
     Raises
     ------
     ValueError
-        If it is neither, or the fastlstm found is another one.
+        If `build` is none of these, or another fastlstm is imported.
     ChildError
         If fastlstm cannot be imported there.
     """
@@ -165,7 +165,7 @@ def start(build: Path) -> Child:
         where = _where(child)
         if where != folder / "fastlstm":
             child.close()
-            raise ValueError(f"of {build}, fastlstm was imported from {where}")
+            raise ValueError(f"for {build}, fastlstm was imported from {where}")
         return child
     pythons = [build, build / "bin" / "python", build / "Scripts" / "python.exe"]
     python = next((path for path in pythons if path.is_file() and os.access(path, os.X_OK)), None)
@@ -174,7 +174,7 @@ def start(build: Path) -> Child:
             f"{build} is neither a folder with an installed fastlstm (pip install --target FOLDER .) nor a Python "
             "interpreter nor the folder of an environment"
         )
-    # What this process has been told about packages is not for another interpreter.
+    # The search path for packages of this process does not apply to another interpreter.
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     child = Child([str(python.absolute())], environment)
     _where(child)
@@ -182,7 +182,7 @@ def start(build: Path) -> Child:
 
 
 def _where(child: Child) -> Path:
-    """The folder of a child's fastlstm; a child that has none is ended."""
+    """Return the folder of a child's fastlstm; end the child if it has none."""
     try:
         return Path(child.ask("where")).resolve()
     except ChildError:

@@ -1,4 +1,4 @@
-"""Results as Markdown and JSON."""
+"""Write results as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NOTES = {
 
 
 def number(value: float) -> str:
-    """Three digits, never with an exponent."""
+    """Format a number with three digits, never with an exponent."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -46,23 +46,23 @@ def _threads(count: int) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def _better(record: Record) -> Record:
-    """A record in which PyTorch's two ways to take a step are one, the better."""
+    """Return a record that keeps only the faster of PyTorch's two ways to take a step."""
     figures: dict[str, Any] = {}
-    for name, mine in record["figures"].items():
+    for name, one in record["figures"].items():
         short = name.replace(" LSTMCell", "")
-        if short not in figures or mine["median_ms"] < figures[short]["median_ms"]:
-            figures[short] = mine
-    ours = figures[OWN]["median_ms"]
+        if short not in figures or one["median_ms"] < figures[short]["median_ms"]:
+            figures[short] = one
+    own = figures[OWN]["median_ms"]
     return {
         **record,
         "figures": figures,
-        "ratios": {name: mine["median_ms"] / ours for name, mine in figures.items() if name != OWN},
+        "ratios": {name: one["median_ms"] / own for name, one in figures.items() if name != OWN},
     }
 
 
@@ -79,12 +79,15 @@ def _of_ideal(record: Record) -> float:
 
 
 def _names(records: Sequence[Record]) -> list[str]:
-    """Everybody but fastlstm, in order of appearance."""
+    """Return the names of all peers except fastlstm, in order of appearance."""
     return list(dict.fromkeys(name for record in records for name in record["ratios"]))
 
 
 def _peers_table(records: Sequence[Record], unit: str = "ms") -> str:
-    """A row for each case: medians, ratios in parentheses; geometric means of the ratios if there are several rows."""
+    """Return a table with a row for each case: medians, with ratios in parentheses.
+
+    With several rows, a last one has the geometric means of the ratios.
+    """
     names = _names(records)
     factor = 1e3 if unit == "µs" else 1.0
     extra: list[tuple[str, Callable[[Record], str]]] = []
@@ -146,45 +149,45 @@ def _cells_table(records: Sequence[Record]) -> str:
 def _all_figures(records: Sequence[Record]) -> str:
     rows = []
     for record in records:
-        for name, mine in record["figures"].items():
+        for name, one in record["figures"].items():
             ratio = f"{record['ratios'][name]:.2f}" if name in record["ratios"] else ""
-            figures = [f"{mine['median_ms']:.4g}", f"{mine['min_ms']:.4g}", str(mine["runs"]), ratio]
+            figures = [f"{one['median_ms']:.4g}", f"{one['min_ms']:.4g}", str(one["runs"]), ratio]
             rows.append([record["group"], record["kind"], record["label"], name, *figures])
     head = ["group", "", "batch, time, input, hidden", "", "median ms", "min ms", "runs", "ratio"]
     return table(head, rows)
 
 
 def markdown(results: Record) -> str:
-    """The report.
+    """Return the report.
 
     Parameters
     ----------
     results : dict
-        As `benchmarks.suite.run` gives it.
+        The result of `benchmarks.suite.run`.
     """
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     parts = [
         "# Benchmarks\n",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}; {machine['system']}, Python "
-        f"{machine['python']}; {_threads(results['threads'])} for everybody; {results['date']}.\n",
+        f"{machine['python']}; {_threads(results['threads'])} for each library; {results['date']}.\n",
         f"{versions}.\n",
         *(f"{line}.\n" for line in results["missing"]),
-        "Medians of interleaved runs, after the answers have been verified; ratios are of medians, above 1: fastlstm "
-        "is faster. Of sgemm: fastlstm's operations a second as a fraction of those of a float32 product of two "
-        "1024 x 1024 matrices in NumPy with the same number of threads; (?) where those were disturbed.\n",
+        "Medians of interleaved runs, after the answers have been verified. Ratios are of medians; above 1 fastlstm is "
+        "faster. Of sgemm: fastlstm's operations per second as a fraction of those of a float32 product of two "
+        "1024 x 1024 matrices in NumPy with the same number of threads; (?) marks disturbed measurements of it.\n",
     ]
     cases = results["cases"]
     for group, title in _TITLES.items():
-        mine = [record for record in cases if record["group"] == group]
-        if not mine:
+        records = [record for record in cases if record["group"] == group]
+        if not records:
             continue
         parts.append(f"## {title}\n")
         if group in _NOTES:
             parts.append(f"{_NOTES[group]}\n")
         if group == "stream":
-            mine = [_better(record) for record in mine]
-        parts.append(_peers_table(mine, "µs" if group == "stream" else "ms"))
+            records = [_better(record) for record in records]
+        parts.append(_peers_table(records, "µs" if group == "stream" else "ms"))
     scaling = [record for record in cases if record["group"] == "scaling"]
     if scaling:
         parts += ["## Threads\n", _scaling_table(scaling, results["threads"])]
@@ -198,15 +201,14 @@ def markdown(results: Record) -> str:
     if results.get("interference"):
         parts += [
             "## Directly after other thread pools\n",
-            "Inference directly after 50 ms of work of another library in the same process, and in quiet.\n",
+            "Inference directly after 50 ms of work of another library in the same process, and after a pause.\n",
             _interference_table(results["interference"]),
         ]
     if results.get("oversubscription"):
         records = results["oversubscription"]
         parts += [
             "## Several processes at once\n",
-            f"Runs a second of {records[0]['processes']} processes together, each with as many threads as everybody, "
-            "and with one.\n",
+            f"Runs per second of {records[0]['processes']} processes together, each with all threads, and with one.\n",
             _oversubscription_table(records),
         ]
     if results.get("import"):
@@ -222,19 +224,19 @@ def markdown(results: Record) -> str:
 
 
 def write(results: Record, folder: Path) -> list[Path]:
-    """Writes results.md, results.json and, with matplotlib, results.png.
+    """Write results.md, results.json and, with matplotlib, results.png.
 
     Parameters
     ----------
     results : dict
-        As `benchmarks.suite.run` gives it.
+        The result of `benchmarks.suite.run`.
     folder : Path
-        Made if it does not exist.
+        Created if it does not exist.
 
     Returns
     -------
     list of Path
-        What has been written.
+        The files written.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Runs the groups: verifies and times every case, and collects the results."""
+"""Run the groups: verify and time every case, and collect the results."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ ONE_THREAD = f"{OWN}, 1 thread"
 
 
 def progress(text: str) -> None:
-    """A line to stderr."""
+    """Print a line to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def verify(case: Case, data: Data, runners: Mapping[str, Runner], expected: Answer) -> None:
-    """Compares everybody's answer with what is expected, but for outputs in the padding, which mean nothing.
+    """Compare the answers of all runners with the expected one, except for the meaningless outputs in the padding.
 
     Raises
     ------
     WrongAnswer
-        If one differs.
+        If an answer differs.
     """
     for name, runner in runners.items():
         if runner.answer is None:
@@ -46,7 +46,7 @@ def verify(case: Case, data: Data, runners: Mapping[str, Runner], expected: Answ
 
 
 def runners_of(case: Case, data: Data, peers: Mapping[str, Peer], threads: int) -> dict[str, Runner]:
-    """Who takes part in a case."""
+    """Return the runners that take part in a case, by name."""
     if case.group == "scaling":
         alone = own.prepare(case, data, 1)
         return {**own.prepare(case, data, threads), ONE_THREAD: alone[OWN]}
@@ -68,37 +68,37 @@ def measure(
     rounds: int = 3,
     least: int = 3,
 ) -> dict[str, Any]:
-    """Verifies and times a case.
+    """Verify and time a case.
 
     Parameters
     ----------
     case : Case
     peers : mapping of name to Peer
     threads : int
-        Threads of everybody.
+        Number of threads of all peers.
     seconds : float
-        Time for it, verification not included.
+        Time for the case, without verification.
     sgemm : Runner, optional
         See `benchmarks.gemm`; used if the case asks for it.
     expected : Answer, optional
         The right answer; by default the NumPy reference's in float64.
     rounds : int, default 3
-        Turns of everybody at least.
+        Minimum number of turns of each runner.
     least : int, default 3
-        Timings of a turn at least.
+        Minimum number of timings in a turn.
 
     Returns
     -------
     dict
         ``group``, ``kind``, ``label``, ``problem``, ``flops``, ``figures`` (name to `Figures` as a dict), ``ratios``
-        (name to the ratio of medians, above 1: fastlstm is faster); with lengths ``valid_share`` (of the steps); with
-        sgemm ``sgemm_gflops``, ``sgemm_steady`` (whether it can be trusted) and ``sgemm_fraction`` (fastlstm's rate as
-        a fraction of it).
+        (name to the ratio of medians; above 1 fastlstm is faster); with lengths ``valid_share`` (fraction of valid
+        steps); with sgemm ``sgemm_gflops``, ``sgemm_steady`` (whether that rate can be trusted) and ``sgemm_fraction``
+        (fastlstm's rate as a fraction of it).
 
     Raises
     ------
     WrongAnswer
-        If an answer is wrong. Nothing has been timed then.
+        If an answer is wrong; nothing has been timed then.
     """
     data = case.data()
     runners = runners_of(case, data, peers, threads)
@@ -108,22 +108,22 @@ def measure(
         timed[gemm.NAME] = sgemm
     figures = interleave(timed, seconds, rounds, least)
     rate = figures.pop(gemm.NAME, None)
-    ours = figures[OWN]
+    own_figures = figures[OWN]
     record: dict[str, Any] = {
         "group": case.group,
         "kind": case.kind,
         "label": case.label,
         "problem": asdict(case.problem),
         "flops": case.flops,
-        "figures": {name: asdict(mine) for name, mine in figures.items()},
-        "ratios": {name: ratio(mine, ours) for name, mine in figures.items() if name != OWN},
+        "figures": {name: asdict(one) for name, one in figures.items()},
+        "ratios": {name: ratio(one, own_figures) for name, one in figures.items() if name != OWN},
     }
     if data.lengths is not None:
         record["valid_share"] = float(data.lengths.sum()) / (len(data.lengths) * int(data.lengths.max()))
     if rate is not None:
         record["sgemm_gflops"] = gemm.gflops(rate)
         record["sgemm_steady"] = gemm.steady(rate)
-        record["sgemm_fraction"] = _gflops(record["flops"], ours) / record["sgemm_gflops"]
+        record["sgemm_fraction"] = _gflops(record["flops"], own_figures) / record["sgemm_gflops"]
     return record
 
 
@@ -140,20 +140,20 @@ def run(
     seconds: float,
     quick: bool = False,
 ) -> dict[str, Any]:
-    """Runs groups.
+    """Run groups of cases.
 
     Parameters
     ----------
     groups : sequence of str
         Out of `benchmarks.groups.ALL_GROUPS`.
     peers, versions, missing
-        As `benchmarks.peers.available` gives them.
+        The results of `benchmarks.peers.available`.
     threads : int
-        Threads of everybody.
+        Number of threads of all peers.
     seconds : float
         Time for each case.
     quick : bool, default False
-        Fewer cases.
+        Whether to run fewer cases.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def run(
         **dict.fromkeys(OTHER_GROUPS),
     }
     if "scaling" in groups and threads == 1:
-        progress("without scaling: there is one thread only")
+        progress("without scaling: there is only one thread")
         groups = [group for group in groups if group != "scaling"]
     cases = [case for group in groups if group in shapes.GROUPS for case in shapes.cases_of(group, quick)]
     for number, case in enumerate(cases, start=1):

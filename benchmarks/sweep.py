@@ -1,4 +1,4 @@
-"""Random shapes: where is a peer faster than fastlstm?"""
+"""Find random shapes for which a peer is faster than fastlstm."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ __all__ = ["PEERS", "problems", "report", "run", "worst_ratio", "write"]
 PEERS = (OWN, "PyTorch", "ONNX Runtime")
 
 _BOUNDS = ((1, 512), (1, 10_000), (1, 512), (8, 1024))
-"""Of batch, time, inputs, hidden; each is drawn log-uniformly."""
+"""Bounds of batch, time, inputs, hidden; each is drawn log-uniformly."""
 
 _SECONDS, _GFLOPS = 2.0, 50.0
-"""Longest training step, estimated at so many billions of operations a second."""
+"""Longest training step in seconds, estimated at this rate in billions of operations per second."""
 
 _BYTES = 4e9
 
 
 def _fits(problem: Problem) -> bool:
-    """Whether a training step is short enough, and what all peers keep for it together small enough."""
+    """Return whether a training step is short enough, and the memory of all peers together small enough."""
     elements = problem.batch * problem.time * (4 * problem.inputs + 14 * problem.hidden)
     weights = 4 * problem.hidden * (problem.inputs + problem.hidden)
     return problem.flops("train") < _SECONDS * _GFLOPS * 1e9 and 4 * len(PEERS) * (elements + 6 * weights) < _BYTES
 
 
 def problems(count: int, seed: int) -> list[Problem]:
-    """Random problems, the same for the same seed.
+    """Return random problems, the same for the same seed.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def problems(count: int, seed: int) -> list[Problem]:
 
 
 def worst_ratio(record: Mapping[str, Any]) -> float:
-    """The best peer's median divided by fastlstm's; infinite without a peer."""
+    """Return the fastest peer's median divided by fastlstm's; infinity without peers."""
     return min(record["ratios"].values(), default=math.inf)
 
 
@@ -69,22 +69,22 @@ def run(
     seconds: float = 0.5,
     progress: Callable[[str], Any] = lambda text: None,
 ) -> list[dict[str, Any]]:
-    """Measures a training step and inference of random shapes.
+    """Measure a training step and inference of random shapes.
 
     The answers are compared with PyTorch's, which is faster than the reference; without PyTorch with the reference's.
 
     Parameters
     ----------
     count, seed : int
-        How many shapes, and which.
+        Number of shapes, and the seed that selects them.
     peers : mapping of name to Peer
     threads : int
     minutes : float, optional
-        No shape begins after so long.
+        No new shape is started after this time.
     seconds : float, default 0.5
         Time for each case, if its runs are short.
     progress : callable, optional
-        Is told of each case.
+        Called with a line of text for each case.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def run(
 
 
 def report(records: Sequence[Mapping[str, Any]], heading: str) -> str:
-    """Markdown: how many cases have a faster peer, and a table of all, the worst first."""
+    """Return Markdown: the number of cases with a faster peer, and a table of all cases, the worst first."""
     names = list(dict.fromkeys(name for record in records for name in record["ratios"]))
     rows = []
     for record in records:
@@ -134,7 +134,7 @@ def report(records: Sequence[Mapping[str, Any]], heading: str) -> str:
 
 
 def write(records: Sequence[Mapping[str, Any]], heading: str, folder: Path) -> list[Path]:
-    """Writes sweep.md and sweep.json.
+    """Write sweep.md and sweep.json.
 
     Raises
     ------

@@ -1,18 +1,18 @@
-"""Fair timing: turns of several peers, interleaved, and the statistics of their times.
+"""Time several peers fairly, in interleaved turns, and compute the statistics of their times.
 
-What would be unfair, and what is done about it:
+Sources of unfairness, and the measures against them:
 
-- The machine's speed drifts (clock rates, neighbours). So everybody has a short turn in every round, round after round,
-  and medians over all rounds are compared.
-- The threads of other libraries' pools go on spinning after their work, for some milliseconds or, with OpenBLAS, up to
-  100 ms, and would take the processors from whoever comes next. So each turn begins with a pause: 20 ms, and 150 ms
-  after a turn that used OpenBLAS.
-- After a pause caches are cold, clocks are low, and the system needs a while to spread a pool that wakes over the
+- The machine's speed drifts (clock rates, neighbours). So every peer has a short turn in every round, round after
+  round, and medians over all rounds are compared.
+- The threads of other libraries' pools keep spinning after their work, for some milliseconds or, with OpenBLAS, up to
+  100 ms, and would take the processors from the next peer. So each turn begins with a pause: 20 ms, and 150 ms after a
+  turn that used OpenBLAS.
+- After a pause caches are cold, clock rates are low, and the system needs a while to spread the waking threads over the
   processors. So the pause is followed by 20 ms of runs that do not count.
-- A clock cannot see a microsecond. So what is shorter than 50 microseconds is called in a loop within each timing,
-  which gives the mean of the loop's calls.
-- Each turn makes at least three timed runs, and every peer has at least three turns (but for those that take part in
-  some of the rounds only).
+- A clock cannot resolve a microsecond. So work that is shorter than 50 microseconds is called in a loop within each
+  timing, and the mean of the calls counts.
+- Each turn makes at least three timed runs, and every peer has at least three turns (except those that take part in
+  only some of the rounds).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ PAUSE = 0.02
 """Seconds of rest before a turn."""
 
 PAUSE_AFTER_BLAS = 0.15
-"""The same after a turn that used OpenBLAS."""
+"""Seconds of rest after a turn that used OpenBLAS."""
 
 SHORTEST = 50e-6
-"""Seconds that one timing must last at least."""
+"""Minimum duration of one timing in seconds."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a turn goes.
+    """The schedule of a turn.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Plan:
     least, most : int
         Bounds of the number of timings.
     seconds : float
-        Timings are made for about so long, within the bounds.
+        Total time of the timings, approximately and within the bounds.
     """
 
     pause: float = PAUSE
@@ -59,19 +59,19 @@ class Plan:
 
 
 class Turns(Protocol):
-    """Who can be timed: see `benchmarks.peers.Runner`."""
+    """An object that can be timed: see `benchmarks.peers.Runner`."""
 
     @property
     def turn(self) -> Callable[[Plan], list[float]]:
-        """Takes one turn and gives its times in seconds."""
+        """A function that takes one turn and returns its times in seconds."""
 
     @property
     def settle(self) -> float:
-        """Seconds of pause that the next one needs."""
+        """Seconds of pause that the next runner needs."""
 
     @property
     def every(self) -> int:
-        """Takes part in the first round and then in every so many."""
+        """The interval, in rounds, at which the runner takes part, from the first round on."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +91,21 @@ class Figures:
 
     @classmethod
     def of(cls, times: Sequence[float]) -> Figures:
-        """From times in seconds.
+        """Compute the statistics of times in seconds.
 
         Raises
         ------
         ValueError
-            If there are none.
+            If there are no times.
         """
         if not times:
             raise ValueError("no times: a peer that is timed needs at least one turn")
         return cls(1e3 * statistics.median(times), 1e3 * min(times), len(times))
 
 
-def ratio(theirs: Figures, ours: Figures) -> float:
-    """Ratio of the medians: above 1, ours is faster."""
-    return theirs.median_ms / ours.median_ms
+def ratio(figures: Figures, base: Figures) -> float:
+    """Return the ratio of the medians; above 1 `base` is faster."""
+    return figures.median_ms / base.median_ms
 
 
 def take_turn(run: Callable[[], Any], plan: Plan) -> list[float]:
@@ -151,17 +151,17 @@ def take_turn(run: Callable[[], Any], plan: Plan) -> list[float]:
 
 
 def interleave(runners: Mapping[str, Turns], seconds: float, rounds: int = 3, least: int = 3) -> dict[str, Figures]:
-    """Times all runners in turn, round after round.
+    """Time all runners in turn, round after round.
 
     Parameters
     ----------
     runners : mapping of name to runner
     seconds : float
-        Rounds begin until so much time has passed, pauses included.
+        New rounds begin until this time has passed, pauses included.
     rounds : int, default 3
-        Rounds to make at least.
+        Minimum number of rounds.
     least : int, default 3
-        Timings of a turn at least.
+        Minimum number of timings in a turn.
 
     Returns
     -------
@@ -177,4 +177,4 @@ def interleave(runners: Mapping[str, Turns], seconds: float, rounds: int = 3, le
                 times[name] += runner.turn(Plan(pause=pause, least=least))
                 pause = runner.settle
         number += 1
-    return {name: Figures.of(mine) for name, mine in times.items()}
+    return {name: Figures.of(measured) for name, measured in times.items()}

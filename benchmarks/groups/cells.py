@@ -1,6 +1,7 @@
-"""What each cell costs beside the plain one: one layer, training (forward and backward with dX) and inference.
+"""Measure the cost of each cell relative to the plain one.
 
-Every cell's output and gradients are compared with the NumPy reference's in float64 on a few rows and steps first.
+One layer is timed in training (forward and backward with dX) and in inference. First every cell's output and gradients
+are compared with those of the NumPy reference in float64, on a few rows and steps.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ PROBLEM = Problem(64, 100, 32, 128)
 PLAIN = "plain"
 
 VERIFIED_ROWS, VERIFIED_STEPS = 4, 20
-"""Layer normalisation makes small differences grow with every step, those of float32's rounding too."""
+"""Few, because layer normalisation amplifies small differences in every step, including float32 rounding errors."""
 
 
 def cells(hidden: int) -> dict[str, dict[str, Any]]:
-    """Options of `fastlstm.LSTM`, by name."""
+    """Return the options of `fastlstm.LSTM` for each cell, by the cell's name."""
     return {
         PLAIN: {},
         "projection to half": {"proj_size": hidden // 2},
@@ -59,7 +60,7 @@ def _train(model: Any, x: Array, d_out: Array, threads: int) -> tuple[Array, Arr
 
 
 def verify(name: str, options: dict[str, Any], problem: Problem, x: Array, d_out: Array) -> None:
-    """Compares a training pass over a few rows with the reference, which draws the same masks.
+    """Compare a training pass over a few rows with the reference, which draws the same masks.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def verify(name: str, options: dict[str, Any], problem: Problem, x: Array, d_out
     from fastlstm import reference
     from fastlstm.layers import mixed_seed
 
-    # An input's mask is drawn outside the cell: without it there is one thing less to repeat here.
+    # The mask of the input is drawn outside the cell; without it, it need not be reproduced here.
     model = _model({**options, "input_dropout": 0.0}, problem)
     layer = model.layers[0]
     part = np.s_[:VERIFIED_ROWS, :VERIFIED_STEPS]
@@ -92,7 +93,7 @@ def verify(name: str, options: dict[str, Any], problem: Problem, x: Array, d_out
 
 
 def measure(threads: int, seconds: float, problem: Problem = PROBLEM) -> list[dict[str, Any]]:
-    """Times all cells in turns.
+    """Time all cells, interleaved.
 
     Parameters
     ----------
@@ -105,13 +106,13 @@ def measure(threads: int, seconds: float, problem: Problem = PROBLEM) -> list[di
     Returns
     -------
     list of dict
-        ``cell``, ``problem``, ``train_ms``, ``infer_ms`` (medians), ``train_ratio``, ``infer_ratio`` (to those of the
-        plain cell).
+        ``cell``, ``problem``, ``train_ms``, ``infer_ms`` (medians), ``train_ratio``, ``infer_ratio`` (to the times of
+        the plain cell).
 
     Raises
     ------
     WrongAnswer
-        If an answer is wrong. Nothing has been timed then.
+        If an answer is wrong; nothing has been timed then.
     """
     rng = np.random.default_rng(0)
     x = rng.standard_normal((problem.batch, problem.time, problem.inputs), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What `import fastlstm` costs beyond `import numpy`, in fresh processes."""
+"""Measure the time of `import fastlstm` beyond `import numpy`, in fresh processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ print(time.perf_counter() - start)
 
 
 def import_seconds(module: str) -> float:
-    """Seconds of one import in a fresh process, of the package that this process uses."""
+    """Return the seconds of one import in a fresh process, with the fastlstm that this process uses."""
     import fastlstm
 
     folder = str(Path(fastlstm.__file__).resolve().parents[1])
@@ -39,12 +39,12 @@ def import_seconds(module: str) -> float:
 
 
 def measure(runs: int = 10, seconds_of: Callable[[str], float] = import_seconds) -> dict[str, float]:
-    """Medians of alternating imports, in milliseconds.
+    """Return the medians of alternating imports, in milliseconds.
 
     Parameters
     ----------
     runs : int, default 10
-        Fresh processes for each of the two, after one each that does not count.
+        Number of fresh processes for each of the two modules, after one each that does not count.
     seconds_of : callable, optional
         Measures one import.
 
@@ -55,11 +55,11 @@ def measure(runs: int = 10, seconds_of: Callable[[str], float] = import_seconds)
     """
     times: dict[str, list[float]] = {"numpy": [], "fastlstm": []}
     for run in range(runs + 1):
-        for module, mine in times.items():
+        for module, measured in times.items():
             seconds = seconds_of(module)
-            if run:  # the first ones read from the disk
-                mine.append(seconds)
-    numpy_ms, fastlstm_ms = (1e3 * statistics.median(mine) for mine in times.values())
+            if run:  # the first imports read from disk
+                measured.append(seconds)
+    numpy_ms, fastlstm_ms = (1e3 * statistics.median(measured) for measured in times.values())
     return {
         "numpy_ms": numpy_ms,
         "fastlstm_ms": fastlstm_ms,

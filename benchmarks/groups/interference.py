@@ -1,9 +1,9 @@
-"""How much slower fastlstm runs directly after other libraries' thread pools have worked.
+"""Measure how much slower fastlstm runs directly after other libraries' thread pools have worked.
 
-A program that calls fastlstm between NumPy, PyTorch or ONNX Runtime makes no pauses. Their threads go on spinning for a
-while after their work and hold the processors. For each library: `WORK` seconds of its work, and at once `RUNS` timed
-runs of fastlstm; beside, in the same process, the same after `QUIET` seconds of sleep and a warm-up. What is reported
-is the ratio of the medians.
+A program that alternates calls of fastlstm with NumPy, PyTorch or ONNX Runtime does not pause between them. The threads
+of these libraries keep spinning for a while after their work and occupy the processors. For each library, it works for
+`WORK` seconds, and `RUNS` timed runs of fastlstm follow at once; for comparison, in the same process, the same runs
+follow `QUIET` seconds of sleep and a warm-up. The ratio of the medians is reported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUIET_PLAN = Plan(pause=QUIET, warm_up=0.02, least=RUNS, most=RUNS)
 
 
 def busy(work: Callable[[], Any], seconds: float = WORK) -> Callable[[], None]:
-    """A function that repeats some work for so many seconds."""
+    """Return a function that repeats some work for this number of seconds."""
 
     def run() -> None:
         end = time.perf_counter() + seconds
@@ -39,7 +39,7 @@ def busy(work: Callable[[], Any], seconds: float = WORK) -> Callable[[], None]:
 
 
 def others(peers: Mapping[str, Peer], threads: int) -> dict[str, Callable[[], Any]]:
-    """Work of each other pool in this process, by name: a matrix product of NumPy's; inference of the others."""
+    """Return the work of each other thread pool, by name: a matrix product in NumPy, inference in other libraries."""
     work: dict[str, Callable[[], Any]] = {"NumPy (OpenBLAS)": busy(gemm.product())}
     problem = PROBLEMS[0]
     for name in ("PyTorch", "ONNX Runtime"):
@@ -50,16 +50,16 @@ def others(peers: Mapping[str, Peer], threads: int) -> dict[str, Callable[[], An
 
 
 def measure(peers: Mapping[str, Peer], threads: int, cycles: int) -> list[dict[str, Any]]:
-    """All ratios.
+    """Measure all ratios.
 
     Parameters
     ----------
     peers : mapping of name to Peer
-        Who is installed.
+        The installed peers.
     threads : int
-        Threads of everybody.
+        Number of threads of all libraries.
     cycles : int
-        How often each library works, each time followed by `RUNS` runs.
+        How often each library works; `RUNS` timed runs follow each time.
 
     Returns
     -------

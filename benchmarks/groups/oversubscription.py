@@ -1,9 +1,9 @@
-"""What several processes lose that each take all processors.
+"""Measure what several processes lose if each of them uses all processors.
 
-A machine on which eight processes serve or train, each with as many threads as there are processors, has more threads
-than processors. They compute as much as before only if a thread that waits for another one lets it run. So a number of
-processes do the same work at once, with fastlstm's default number of threads and with one; what all of
-them compute in a second counts. The cost of the default is the better rate divided by that of the default.
+If eight processes serve or train on one machine, each with as many threads as there are processors, there are more
+threads than processors. Their total throughput is kept only if a thread that waits for another one lets it run. So
+several processes do the same work at once, with fastlstm's default number of threads and with one thread, and the rate
+of all processes together is measured. The cost of the default is the better rate divided by the rate of the default.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ START = 0.1
 CASES = tuple(
     Case("oversubscription", kind, problem)
     for problem in (
-        Problem(1, 100, 64, 256),  # the team meets in every step
+        Problem(1, 100, 64, 256),  # the threads synchronise in every step
         Problem(8, 50, 32, 128),
         Problem(32, 100, 16, 64),
         Problem(64, 100, 32, 128),
@@ -46,24 +46,24 @@ def measure(
     seconds: float = 1.0,
     rounds: int = 2,
 ) -> list[dict[str, Any]]:
-    """The cost of the default for each case.
+    """Measure the cost of the default number of threads for each case.
 
     Parameters
     ----------
     threads : int
-        Of each process: the default number. It is compared with one.
+        Default number of threads of each process, which is compared with one thread.
     processes : int, default 8
-        How many run at once.
+        Number of processes that run at once.
     cases : sequence of Case
     seconds : float, default 1
         Time of one turn.
     rounds : int, default 2
-        Turns of each setting.
+        Number of turns of each setting.
 
     Returns
     -------
     list of dict
-        ``kind``, ``problem``, ``processes``, ``rate`` (runs of all processes in a second),
+        ``kind``, ``problem``, ``processes``, ``rate`` (runs of all processes together per second),
         ``rate_alone`` (the same with one thread each), ``cost``.
     """
     plan = Plan(pause=START, warm_up=0.3, least=1, most=10**6, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Who is measured: one file for each, all with the interface of `Peer`."""
+"""The peers that are measured: one module for each, with the interface `Peer`."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ PEERS = {
     "ONNX Runtime": "onnx_runtime",
     REFERENCE: "numpy_reference",
 }
-"""Name to module, in the order of the tables."""
+"""Names of the peers and of their modules, in the order of the tables."""
 
 
 @dataclass(frozen=True)
 class Runner:
-    """One peer at one case.
+    """One peer's work on one case.
 
     Attributes
     ----------
     turn : callable
-        Takes a `Plan`, gives times in seconds.
+        Takes a `Plan`, returns times in seconds.
     answer : callable, optional
-        Gives what is verified. None: nothing is.
+        Returns the answer to verify; None if nothing is verified.
     settle : float
-        Seconds that the next one must wait after a turn of this one.
+        Seconds that the next runner must wait after a turn of this one.
     every : int
-        Takes part in the first round and then in every so many.
+        The interval, in rounds, at which the runner takes part, from the first round on.
     """
 
     turn: Callable[[Plan], list[float]]
@@ -50,7 +50,7 @@ class Runner:
 
 
 def local(run: Callable[[], Any], answer: Callable[[], Answer] | None, settle: float = PAUSE, every: int = 1) -> Runner:
-    """A runner in this process.
+    """Return a runner in this process.
 
     Parameters
     ----------
@@ -63,28 +63,28 @@ def local(run: Callable[[], Any], answer: Callable[[], Answer] | None, settle: f
 
 
 class Peer(Protocol):
-    """What each module of this package has."""
+    """The interface of each module of this package."""
 
     def version(self) -> str:
-        """Version, as the report shows it.
+        """Return the version as the report shows it.
 
         Raises
         ------
         ImportError
-            If something is not installed. The message says what.
+            If a package is not installed; the message names it.
         """
 
     def prepare(self, case: Case, data: Data, threads: int) -> dict[str, Runner]:
-        """Runners for a case, by name: empty if it is none for this peer, several if there are several ways."""
+        """Return the runners for a case by name: none if the peer cannot run it, several if it has several ways."""
 
 
 def by_name(name: str) -> Peer:
-    """A peer.
+    """Return the peer of this name.
 
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is no peer of that name.
     """
     if name not in PEERS:
         raise ValueError(f"there is no peer {name!r}; there are: {', '.join(PEERS)}")
@@ -94,7 +94,7 @@ def by_name(name: str) -> Peer:
 
 
 def available(names: Sequence[str] = tuple(PEERS)) -> tuple[dict[str, Peer], dict[str, str], list[str]]:
-    """Who is installed.
+    """Return the peers that are installed.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def available(names: Sequence[str] = tuple(PEERS)) -> tuple[dict[str, Peer], dic
     peers : dict of name to Peer
     versions : dict of name to str
     missing : list of str
-        A line for each who is not.
+        A line for each peer that is not installed.
     """
     peers, versions, missing = {}, {}, []
     for name in names:

@@ -1,4 +1,4 @@
-"""The NumPy reference, `fastlstm.reference`: float64 is what all answers are compared with, float32 is a peer."""
+"""The NumPy reference, `fastlstm.reference`: in float64 the standard for all answers, in float32 a peer."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 
 _EVERY = 2
-"""It is slow: half of the rounds will do."""
+"""The reference is slow and takes part in every second round only."""
 
 
 def version() -> str:
-    """Version."""
-    import fastlstm.reference  # noqa: F401  # without it there is no such peer
+    """Return the version of NumPy."""
+    import fastlstm.reference  # noqa: F401  # the peer needs it
 
     return str(np.__version__)
 
 
 def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
-    """See `benchmarks.peers.Peer`. The threads are those that OpenBLAS has been given (`benchmarks.gemm`)."""
+    """Return the runners for a case; `benchmarks.gemm` sets their number of threads. See `benchmarks.peers.Peer`."""
     if case.kind not in ("train", "infer"):
         return {}
     network = _Network(case.problem, data, np.float32)
     run = network.train if case.kind == "train" else network.infer
-    # A network of its own for the answer: training changes the weights.
+    # The answer uses a separate network, because training changes the weights.
     return {REFERENCE: local(run, lambda: expected(case, data, np.float32), PAUSE_AFTER_BLAS, _EVERY)}
 
 
 def expected(case: Case, data: Data, dtype: npt.DTypeLike = np.float64) -> Answer:
-    """The right answer to a case.
+    """Return the right answer to a case.
 
     Parameters
     ----------
     case, data
-        What is asked.
+        The case and its data.
     dtype : dtype, default float64
         Type to compute in.
 
     Returns
     -------
     dict of name to array
-        As `benchmarks.verify.Answer` has it.
+        See `benchmarks.verify.Answer`.
     """
     network = _Network(case.problem, data, dtype)
     if case.kind == "epoch":
@@ -63,13 +63,13 @@ def expected(case: Case, data: Data, dtype: npt.DTypeLike = np.float64) -> Answe
 
 
 def _norm(gradients: Arrays) -> float:
-    """2-norm of the gradients of all parameters."""
+    """Return the 2-norm of the gradients of all parameters."""
     squares = (float(np.square(g, dtype=np.float64).sum()) for name, g in gradients.items() if name != "x")
     return float(np.sqrt(sum(squares)))
 
 
 class _Network:
-    """An LSTM of the reference's functions with its training."""
+    """An LSTM and its training, made of the reference's functions."""
 
     def __init__(self, problem: Problem, data: Data, dtype: npt.DTypeLike) -> None:
         self.problem, self.data = problem, data
@@ -81,15 +81,15 @@ class _Network:
         self.updates = 0
 
     def infer(self) -> Array:
-        """The output (batch, time, directions * hidden)."""
+        """Return the output (batch, time, directions * hidden)."""
         return self.forward(self.x)[0]
 
     def forward(self, x: Array) -> tuple[Array, list[Any]]:
-        """The output, and a trace for each walk."""
+        """Return the output, and a trace for each layer and direction."""
         from fastlstm import reference
 
         traces, outputs = [], []
-        for _, direction, suffix in self.problem.walks():
+        for _, direction, suffix in self.problem.layer_directions():
             weights = (self.state[f"{name}_{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
             y, _, _, trace = reference.lstm_forward(x, *weights, lengths=self.data.lengths, reverse=direction == 1)
             traces.append(trace)
@@ -99,12 +99,12 @@ class _Network:
         return x, traces
 
     def backward(self, traces: list[Any], dy: Array) -> Arrays:
-        """Gradients of all parameters, and of the input as ``x``."""
+        """Return the gradients of all parameters, and of the input as ``x``."""
         from fastlstm import reference
 
         gradients: Arrays = {}
         dx: Any = 0
-        for (_, direction, suffix), trace in reversed(list(zip(self.problem.walks(), traces, strict=True))):
+        for (_, direction, suffix), trace in reversed(list(zip(self.problem.layer_directions(), traces, strict=True))):
             if direction == self.problem.directions - 1:
                 parts, dx = np.split(dy, self.problem.directions, axis=2), 0
             g = reference.lstm_backward(trace, parts[direction])
@@ -117,16 +117,16 @@ class _Network:
         return gradients | {"x": dy}
 
     def gradients(self, d_out: Array) -> tuple[Array, Arrays]:
-        """Output and gradients."""
+        """Return output and gradients."""
         out, traces = self.forward(self.x)
         return out, self.backward(traces, d_out)
 
     def train(self) -> None:
-        """One training step."""
+        """Take one training step."""
         self.update(self.gradients(self.d_out)[1], TRAIN_LR)
 
     def update(self, gradients: Arrays, lr: float) -> None:
-        """Clipping and Adam."""
+        """Clip the gradients and update the parameters by Adam."""
         from fastlstm import reference
 
         factor = min(1.0, CLIP_NORM / _norm(gradients))
@@ -137,7 +137,7 @@ class _Network:
             self.state[name], self.moments[name] = p, (m, v)
 
     def epoch(self) -> float:
-        """Mean loss of one epoch in the order of the data."""
+        """Train one epoch in the order of the data; return the mean loss."""
         from fastlstm import reference
 
         X, labels, total = self.data.series_x, self.data.series_y, 0.0

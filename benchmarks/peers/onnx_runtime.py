@@ -1,4 +1,4 @@
-"""ONNX Runtime: the LSTM operator of ONNX; inference only."""
+"""The peer ONNX Runtime with ONNX's operator LSTM; inference only."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NAME = "ONNX Runtime"
 
 
 def version() -> str:
-    """Version."""
-    import onnx  # noqa: F401  # makes the graphs
+    """Return the version."""
+    import onnx  # noqa: F401  # needed to make the graphs
     import onnxruntime
 
     return str(onnxruntime.__version__)
 
 
 def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
-    """See `benchmarks.peers.Peer`. The time stands first in its arrays, as the operator wants it."""
+    """Return the runners for a case, with time-major arrays as the operator requires; see `benchmarks.peers.Peer`."""
     if case.kind == "infer":
         return {NAME: _infer(case.problem, data, threads)}
     if case.kind == "step":
@@ -34,19 +34,19 @@ def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
 
 
 def _tensors(problem: Problem, data: Data, layer: int) -> dict[str, Array]:
-    """W, R and B of the operator: directions stacked, gates in the order i, o, f, c."""
+    """Return W, R and B of the operator: directions stacked, gates in the order i, o, f, c."""
     parts: dict[str, list[Array]] = {name: [] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    for k, _, suffix in problem.walks():
+    for k, _, suffix in problem.layer_directions():
         if k == layer:
-            for name, mine in parts.items():
+            for name, directions in parts.items():
                 i, f, g, o = np.split(data.state[f"{name}_{suffix}"], 4)
-                mine.append(np.concatenate([i, o, f, g]))
+                directions.append(np.concatenate([i, o, f, g]))
     bias = [np.concatenate(pair) for pair in zip(parts["bias_ih"], parts["bias_hh"], strict=True)]
     return {"W": np.stack(parts["weight_ih"]), "R": np.stack(parts["weight_hh"]), "B": np.stack(bias)}
 
 
 def _session(problem: Problem, data: Data, time: int, states: bool, threads: int) -> Any:
-    """A session with inputs X (and lengths; h, c) and outputs Y, or Y_h and Y_c if states are fed."""
+    """Create a session with inputs X (and lengths; h, c) and outputs Y, or Y_h and Y_c if states are inputs."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -112,11 +112,11 @@ def _step(problem: Problem, data: Data, threads: int) -> Runner:
         feed["h"], feed["c"] = session.run(None, feed)
 
     def answer() -> Answer:
-        mine, outputs = start(), []
+        fed, outputs = start(), []
         for t in range(problem.time):
-            mine["X"] = data.x[:, t : t + 1]
-            mine["h"], mine["c"] = session.run(None, mine)
-            outputs.append(mine["h"][0])
+            fed["X"] = data.x[:, t : t + 1]
+            fed["h"], fed["c"] = session.run(None, fed)
+            outputs.append(fed["h"][0])
         return {"output": np.stack(outputs, axis=1)}
 
     return local(run, answer)

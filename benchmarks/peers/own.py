@@ -1,6 +1,6 @@
-"""fastlstm, as `Model.fit`, `Model.predict` and `Model.stream` use it.
+"""The peer fastlstm: the work of `Model.fit`, `Model.predict` and `Model.stream`.
 
-Works with any build of the package that has today's methods: newer ones are looked for.
+The module works with older builds of the package, too: methods that these do not have are optional.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 
 def version() -> str:
-    """Version, instruction set, compiler."""
+    """Return version, instruction set and compiler."""
     import fastlstm
     from fastlstm import _core
 
@@ -28,7 +28,7 @@ def version() -> str:
 
 
 def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
-    """See `benchmarks.peers.Peer`. Where there are lengths, a second runner computes the padding as well."""
+    """Return the runners for a case; with lengths, a second one computes the padding, too. See `Peer`."""
     make = {"train": _train, "infer": _infer, "step": _step, "epoch": _epoch}[case.kind]
     runners = {OWN: make(case.problem, data, data.lengths, threads)}
     if data.lengths is not None:
@@ -37,7 +37,7 @@ def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
 
 
 def runs(case: Case, data: Data, threads: int) -> Callable[[], Any]:
-    """The work of ``train`` or ``infer`` as a function, to be called by whoever takes the time."""
+    """Return the work of ``train`` or ``infer`` as a function that the caller times."""
     if case.kind == "infer":
         return inference(case.problem, data, threads, data.lengths)
     return _training(case.problem, data, data.lengths, threads)[0]
@@ -103,7 +103,7 @@ def _train(problem: Problem, data: Data, lengths: Array | None, threads: int) ->
 
 
 def inference(problem: Problem, data: Data, threads: int, lengths: Array | None = None) -> Callable[[], Array]:
-    """A function that runs forward; what it gives is valid until its next call."""
+    """Return a function that runs forward; its result is valid until its next call."""
     model = _model(problem, data)
     if hasattr(model, "freeze"):
         model.freeze()  # ONNX Runtime packs the weights once, too

@@ -1,4 +1,4 @@
-"""PyTorch, eager, as it comes."""
+"""The peer PyTorch in eager mode, with default settings."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ NAME = "PyTorch"
 
 
 def version() -> str:
-    """Version."""
+    """Return the version."""
     import torch
 
     return str(torch.__version__)
 
 
 def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
-    """See `benchmarks.peers.Peer`.
+    """Return the runners for a case; see `benchmarks.peers.Peer`.
 
-    Where there are lengths there are two ways: packed sequences, or computing the padding as well. A step can be taken
-    with `torch.nn.LSTM` or with `torch.nn.LSTMCell`.
+    With lengths there are two: one with packed sequences, and one that also computes the padding. A step is taken with
+    `torch.nn.LSTM` and with `torch.nn.LSTMCell`.
     """
     import torch
 
@@ -58,7 +58,7 @@ def _lstm(problem: Problem, data: Data) -> Any:
 
 
 def _forward(lstm: Any, x: Any, data: Data, packed: bool) -> Callable[[], Any]:
-    """A function that gives the output, from packed sequences or not."""
+    """Return a function that computes the output, with or without packed sequences."""
     if not packed:
         return lambda: lstm(x)[0]
     import torch
@@ -113,7 +113,7 @@ def _infer(problem: Problem, data: Data, packed: bool) -> Runner:
     forward = _forward(_lstm(problem, data), torch.from_numpy(data.x), data, packed)
 
     def run() -> Any:
-        # The tensor, not .numpy(): that would add a microsecond that the others do not pay.
+        # Return the tensor, not .numpy(), which would add a microsecond that the other peers do not need.
         with torch.inference_mode():
             return forward()
 
@@ -174,7 +174,7 @@ def _epoch(problem: Problem, data: Data) -> Runner:
     X, labels = torch.from_numpy(data.series_x), torch.from_numpy(data.series_y)
 
     def training() -> Callable[[Any], float]:
-        """A function that trains one epoch in the order it is given, and returns the mean loss."""
+        """Return a function that trains one epoch in a given order and returns the mean loss."""
         lstm, head = _lstm(problem, data), torch.nn.Linear(problem.hidden, problem.classes)
         assert data.head is not None
         head.load_state_dict(

@@ -1,11 +1,11 @@
-"""PyTorch with glibc's malloc told to keep memory, in a child process.
+"""PyTorch with glibc's malloc configured to keep memory, in a child process.
 
-By default large blocks are mapped anew for each tensor and given back when it dies, and the system must clear every
-page of them. Two variables stop that, but only if they are set before a process starts. So this peer lives in a child,
-whose turns are interleaved with the others' and whose times are taken there.
+By default large blocks are newly mapped for each tensor and unmapped when it is freed, and the system must clear every
+page. Two environment variables prevent that, but only if they are set before a process starts. So this peer runs in a
+child process, whose turns are interleaved with the others' and whose times are taken in the child.
 
-4 GiB is no special value: it is above every tensor here. (glibc up to 2.34 refuses thresholds above 32 MiB; `version`
-tells whether it took effect.)
+The value 4 GiB has no special meaning: it exceeds every tensor here. (glibc up to 2.34 refuses thresholds above 32 MiB;
+`version` reports whether it took effect.)
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _child: Child | None = None
 
 
 def version() -> str:
-    """PyTorch's version, the C library's, and whether large blocks now come from the heap.
+    """Return the versions of PyTorch and the C library, and whether large blocks now come from the heap.
 
     Raises
     ------
     ImportError
-        If PyTorch is not installed, or the C library is another, to which the variables mean nothing.
+        If PyTorch is not installed, or the C library is not glibc, the only one that reads these variables.
     """
     text = pytorch.version()
     library, number = platform.libc_ver()
@@ -41,13 +41,13 @@ def version() -> str:
 
 
 def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
-    """See `benchmarks.peers.Peer`: what PyTorch has, each in the child. (The child makes the same data itself.)"""
+    """Return PyTorch's runners, each in the child, which creates the same data itself; see `benchmarks.peers.Peer`."""
     runners = _started().prepare(pytorch.NAME, case, threads)
     return {f"{name}, tuned malloc": runner for name, runner in runners.items()}
 
 
 def _started() -> Child:
-    """The child of this process; one for all cases."""
+    """Return the child process, the same for all cases; start it if it is not running."""
     global _child
     if _child is None or not _child.alive:
         _child = Child([sys.executable], environment={**os.environ, **ENVIRONMENT})
@@ -55,7 +55,7 @@ def _started() -> Child:
 
 
 def close() -> None:
-    """Ends the child, if there is one."""
+    """End the child process, if there is one."""
     global _child
     if _child is not None:
         _child.close()

@@ -225,7 +225,7 @@ def with_tensor(**changed: Any) -> Any:
         ({"data_type": 99}, "element type 99"),
         ({"data_type": 11}, "of float64, but 12 bytes"),
         ({"raw_data": b"123"}, "but 3 bytes"),
-        ({"data_location": 1}, "is stored in a separate file; give the path"),
+        ({"data_location": 1}, "is stored in a separate file; pass the path"),
     ],
 )
 def test_tensors_that_are_not_what_they_claim(changed: dict[str, Any], message: str) -> None:
@@ -268,7 +268,7 @@ def test_external_data_are_read(tmp_path: Path) -> None:
         assert fl.from_onnx(path).predict(np.zeros((1, 1, 3)))[0, 0].tolist() == [2, 4, 8]
     path = external(tmp_path, location="sub/w.bin", offset="4")
     assert fl.from_onnx(path).predict(np.zeros((1, 1, 3)))[0, 0].tolist() == [2, 4, 8]
-    with pytest.raises(ValueError, match="is stored in a separate file; give the path"):
+    with pytest.raises(ValueError, match="is stored in a separate file; pass the path"):
         fl.from_onnx(path.read_bytes())
 
 

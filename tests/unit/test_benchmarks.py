@@ -572,7 +572,7 @@ def results() -> dict[str, Any]:
 def test_the_report(results: dict[str, Any]) -> None:
     lines = report.markdown(results).splitlines()
     for line in (
-        "A CPU, 2 cores, AVX2; Linux, Python 3.10; 2 threads for everybody; 2026-01-02T03:04+00:00.",
+        "A CPU, 2 cores, AVX2; Linux, Python 3.10; 2 threads for each library; 2026-01-02T03:04+00:00.",
         "without ONNX Runtime: pip.",
         "| batch, time, input, hidden | fastlstm ms | PyTorch ms (ratio) | NumPy ms (ratio) | of sgemm |",
         "| 1, 2, 3, 4 | 2 | 8 (4.00) | 2000 (1000.00) | 0.50 |",

@@ -507,7 +507,7 @@ def _lstm_attributes(layer: LSTM, options: dict[str, Any]) -> dict[str, Any]:
 
 
 _ONNX_NAMES = {
-    **{ours: theirs.capitalize() for theirs, ours in ACTIVATION_NAMES.items()},
+    **{name: onnx_name.capitalize() for onnx_name, name in ACTIVATION_NAMES.items()},
     "leaky_relu": "LeakyRelu",
     "thresholded_relu": "ThresholdedRelu",
     "scaled_tanh": "ScaledTanh",

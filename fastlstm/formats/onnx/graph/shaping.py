@@ -93,7 +93,7 @@ def _unsqueeze(node: Node) -> Forward:
         require(given is not None, "axes are missing")
         assert given is not None
         rank = x.ndim + len(given)
-        require(rank <= MAX_RANK, f"gives {rank} axes, at most {MAX_RANK} are supported")
+        require(rank <= MAX_RANK, f"the result has {rank} axes, at most {MAX_RANK} are supported")
         axes = axes_of(given, rank)
         sizes = iter(x.shape)
         return _reshaped(x, [1 if k in axes else next(sizes) for k in range(rank)], len(inputs))
@@ -109,7 +109,7 @@ def _reshape(node: Node) -> Forward:
         x = inputs[0]
         assert x is not None
         target = integers(inputs[1], "the shape")
-        require(len(target) <= MAX_RANK, f"gives {len(target)} axes, at most {MAX_RANK} are supported")
+        require(len(target) <= MAX_RANK, f"the result has {len(target)} axes, at most {MAX_RANK} are supported")
         shape = []
         for k, size in enumerate(target):
             if size == 0 and not keep_zero:
@@ -290,7 +290,7 @@ def _gather(node: Node) -> Forward:
         axis = axis_of(given, x.ndim)
         size = x.shape[axis]
         require(index.dtype.kind in "iu", f"the indices are {index.dtype}, expected integers")
-        require(x.ndim + index.ndim - 1 <= MAX_RANK, "gives too many axes")
+        require(x.ndim + index.ndim - 1 <= MAX_RANK, "the result has too many axes")
         run.take(x.shape[:axis] + index.shape + x.shape[axis + 1 :])
         if index.size:
             low, high = int(index.min()), int(index.max())

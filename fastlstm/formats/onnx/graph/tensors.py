@@ -109,7 +109,7 @@ def _from_typed_field(tensor: Any, kind: str, stored: np.dtype[Any], shape: tupl
 def _external(tensor: Any, folder: Path | None, what: str) -> bytes:
     """Return the bytes of a tensor that is stored in a separate file."""
     if folder is None:
-        raise ValueError(f"{what} is stored in a separate file; give the path of the model, not its contents")
+        raise ValueError(f"{what} is stored in a separate file; pass the path of the model, not its contents")
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) < len(tensor.external_data):
         raise ValueError(f"{what}: external_data has a duplicate entry")
