@@ -14,9 +14,6 @@ from ._arrays import as_array
 from ._typing import Array, State
 from .data.sequences import Sequences
 from .layers import (
-    LSTM,
-    Dense,
-    Embedding,
     Layer,
     LayerCache,
     PassContext,
@@ -114,9 +111,9 @@ class Network:
             )
         inputs.check_finite(self.dtype)  # last: it may take long
         self.build(inputs.features)
-        first = self.layers[0]
-        if isinstance(first, Embedding):
-            inputs.check_tokens(first.num_embeddings)
+        num_tokens = self.layers[0].num_tokens
+        if num_tokens is not None:
+            inputs.check_tokens(num_tokens)
 
     def require_built(self) -> None:
         """Raise RuntimeError if the input size is not known yet."""
@@ -153,8 +150,8 @@ class Network:
             raise TypeError(f"state must map names to arrays, as state_dict() does, got a {type(state).__name__}")
         arrays = {name: as_array(value, str(name)) for name, value in state.items()}
         if not self.built:
-            first = next((k for k, layer in enumerate(self.layers) if isinstance(layer, (LSTM, Dense))), -1)
-            weight = arrays.get(f"{first}.weight_ih_l0", arrays.get(f"{first}.weight"))
+            names = (f"{k}.{layer.input_weight}" for k, layer in enumerate(self.layers) if layer.input_weight)
+            weight = arrays.get(next(names, ""))
             if weight is None or weight.ndim != 2:
                 raise ValueError(f"the tensors {sorted(arrays)} do not tell the input size: give Model its input_size")
             self.build(weight.shape[1])
@@ -249,16 +246,16 @@ class Network:
         return gradient
 
     def recurrent_caches(self, training: bool) -> list[LayerCache]:
-        """Return the caches of the LSTM layer objects in this thread's context."""
+        """Return the caches of the layers that have a state, in this thread's context."""
         caches = self.context(training).layers
-        return [cache for layer, cache in zip(self.layers, caches, strict=True) if isinstance(layer, LSTM)]
+        return [cache for layer, cache in zip(self.layers, caches, strict=True) if layer.state_shapes(1) is not None]
 
     def checked_states(self, state: State | Sequence[State] | None, batch: int) -> list[State | None]:
         """Check states from a user: one (h, c), or None, for each LSTM layer object."""
-        lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
+        shapes = [shape for shape in (layer.state_shapes(batch) for layer in self.layers) if shape is not None]
         if state is None:
-            return [None] * len(lstms)
-        expected = [(*layer.state_shapes(batch), self.dtype) for layer in lstms]
+            return [None] * len(shapes)
+        expected = [(*shape, self.dtype) for shape in shapes]
         return list(checked_states([state] if isinstance(state, tuple) else state, expected, "LSTM layer objects"))
 
     # ------------------------------------------------------------------------------------ copies and files

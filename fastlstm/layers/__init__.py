@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-from .activation import Activation
-from .base import Layer, ParameterSpec, Signal
-from .context import LayerCache, PassContext
-from .dense import Dense
-from .dropout import Dropout
-from .embedding import Embedding
-from .lstm import LSTM
-from .masked import backward_masked, forward_masked
-from .masking import Masking
-from .noise import GaussianNoise
-from .pooling import AttentionPool, LastStep, MaxPool, MeanPool, Pool
-from .registry import layer_from_config, register, registered_layers
-from .reverse import Reverse
-from .seeds import mixed_seed
-from .stack import connect, stack_parameters, takes_tokens
-from .stages import Stage, StageState, join_stages, scaling_stage
-from .states import checked_states
-
-__all__ = [
-    "LSTM",
-    "Activation",
-    "AttentionPool",
-    "Dense",
-    "Dropout",
-    "Embedding",
-    "GaussianNoise",
-    "LastStep",
-    "Layer",
-    "LayerCache",
-    "Masking",
-    "MaxPool",
-    "MeanPool",
-    "ParameterSpec",
-    "PassContext",
-    "Pool",
-    "Reverse",
-    "Signal",
-    "Stage",
-    "StageState",
-    "backward_masked",
-    "checked_states",
-    "connect",
-    "forward_masked",
-    "join_stages",
-    "layer_from_config",
-    "mixed_seed",
-    "register",
-    "registered_layers",
-    "scaling_stage",
-    "stack_parameters",
-    "takes_tokens",
-]
+from .activation import Activation as Activation
+from .base import Layer as Layer
+from .base import ParameterSpec as ParameterSpec
+from .base import Signal as Signal
+from .context import LayerCache as LayerCache
+from .context import PassContext as PassContext
+from .dense import Dense as Dense
+from .dropout import Dropout as Dropout
+from .embedding import Embedding as Embedding
+from .lstm import LSTM as LSTM
+from .masked import backward_masked as backward_masked
+from .masked import forward_masked as forward_masked
+from .masking import Masking as Masking
+from .noise import GaussianNoise as GaussianNoise
+from .pooling import AttentionPool as AttentionPool
+from .pooling import LastStep as LastStep
+from .pooling import MaxPool as MaxPool
+from .pooling import MeanPool as MeanPool
+from .pooling import Pool as Pool
+from .registry import layer_from_config as layer_from_config
+from .registry import register as register
+from .registry import registered_layers as registered_layers
+from .reverse import Reverse as Reverse
+from .seeds import mixed_seed as mixed_seed
+from .stack import connect as connect
+from .stack import stack_parameters as stack_parameters
+from .stack import takes_tokens as takes_tokens
+from .stages import Stage as Stage
+from .stages import StageState as StageState
+from .stages import join_stages as join_stages
+from .stages import scaling_stage as scaling_stage
+from .states import checked_states as checked_states

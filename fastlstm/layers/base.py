@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,10 @@ class Layer(ABC):
     """Whether a training pass reads ``cache.seed``."""
     takes_tokens = False
     """Whether the layer reads integer token ids, (batch, time), and so must be the first."""
+    num_tokens: int | None = None
+    """Number of tokens, of a layer that reads them and knows; ids from 0 to num_tokens - 1 are valid."""
+    input_weight: ClassVar[str | None] = None
+    """Name of the parameter whose second axis is the input size, if there is one: a state dict tells the size by it."""
 
     def __init__(self) -> None:
         self.parameters: dict[str, Array] = {}
@@ -82,6 +86,10 @@ class Layer(ABC):
 
         It can if a step's output depends on this step, on those before it through a state only, and on none after.
         """
+        return None
+
+    def state_shapes(self, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Return the shapes of h and c of a recurrent layer; None for a layer that has no state."""
         return None
 
     def stages(self) -> list[Stage]:

@@ -41,6 +41,8 @@ class Dense(Layer):
         If output_size is not an integer of at least 1, or there is no such initializer.
     """
 
+    input_weight = "weight"
+
     def __init__(self, output_size: int, *, bias: bool = True, weight_init: str = "uniform") -> None:
         super().__init__()
         self.output_size = count("output_size", output_size)

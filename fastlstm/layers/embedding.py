@@ -47,7 +47,7 @@ class Embedding(Layer):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, *, mask_token: int | None = None) -> None:
         super().__init__()
-        self.num_embeddings = count("num_embeddings", num_embeddings)
+        self.num_embeddings = self.num_tokens = count("num_embeddings", num_embeddings)
         self.embedding_dim = count("embedding_dim", embedding_dim)
         self.mask_token = None if mask_token is None else count("mask_token", mask_token, least=0)
         if self.mask_token is not None and self.mask_token >= self.num_embeddings:

@@ -134,6 +134,7 @@ class LSTM(Layer):
     """
 
     touches_padding = False
+    input_weight = "weight_ih_l0"
     supports_mask = True
 
     def __init__(

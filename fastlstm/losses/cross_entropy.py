@@ -11,10 +11,12 @@ from ..runtime.buffers import Buffers
 from ..runtime.config import resolve_threads
 from .base import BuiltInLoss
 from .batch import Batch, padding, position_weights, total_weight, weighted_sum
+from .registry import register
 
 __all__ = ["CrossEntropy"]
 
 
+@register
 class CrossEntropy(BuiltInLoss):
     """Softmax cross-entropy of class scores and integer labels: ``-log softmax(out)[label]``.
 

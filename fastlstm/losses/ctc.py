@@ -18,12 +18,14 @@ from ..runtime.config import resolve_threads
 from .base import BuiltInLoss, Head, softmax
 from .batch import Batch, position_weights, total_weight
 from .decoding import best_path, ctc_decode, label_errors
+from .registry import register
 
 __all__ = ["CTC", "steps_needed"]
 
 _CASES_AT_ONCE = 4096
 
 
+@register
 class CTC(BuiltInLoss):
     """Connectionist temporal classification: from series to shorter sequences of labels (Graves et al. 2006).
 

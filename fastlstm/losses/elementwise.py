@@ -15,6 +15,7 @@ from ..data.targets import Targets
 from ..runtime.buffers import Buffers
 from .base import BuiltInLoss
 from .batch import Batch, padding, position_weights, weighted_sum, without_weight
+from .registry import register
 
 __all__ = ["MAE", "MSE", "BinaryCrossEntropy", "Huber", "Quantile", "Regression"]
 
@@ -73,6 +74,7 @@ class _Pointwise(BuiltInLoss):
         raise NotImplementedError
 
 
+@register
 class BinaryCrossEntropy(_Pointwise):
     """Cross-entropy of K independent yes/no answers: sigmoid of the scores `out` against targets in [0, 1].
 
@@ -145,6 +147,7 @@ class Regression(_Pointwise):
         return weighted_sum(rows, weights)
 
 
+@register
 class MSE(Regression):
     """Mean squared error: ``(out - target)**2``.
 
@@ -162,6 +165,7 @@ class MSE(Regression):
         slope *= 2.0
 
 
+@register
 class MAE(Regression):
     """Mean absolute error: ``abs(out - target)``; the derivative at 0 is taken as 0."""
 
@@ -176,6 +180,7 @@ class MAE(Regression):
         np.sign(slope, out=slope)
 
 
+@register
 class Huber(Regression):
     """Huber's loss: quadratic for small errors, linear for large ones (Huber 1964; as torch.nn.HuberLoss).
 
@@ -209,6 +214,7 @@ class Huber(Regression):
         np.clip(slope, -self.delta, self.delta, out=slope)
 
 
+@register
 class Quantile(Regression):
     """Quantile (pinball) loss: the output becomes the quantile of the target (Koenker & Bassett 1978).
 

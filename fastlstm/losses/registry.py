@@ -1,0 +1,51 @@
+"""The losses by name, for `Model.fit(loss=...)` and for files."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from .._checks import short_repr
+from .base import Loss
+
+__all__ = ["get_loss", "is_known", "register"]
+
+_L = TypeVar("_L", bound=type[Loss])
+_BY_NAME: dict[str, type[Loss]] = {}
+
+
+def register(cls: _L) -> _L:
+    """Make a loss known under its `name`; for use as a decorator."""
+    _BY_NAME[cls.name] = cls
+    return cls
+
+
+def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
+    """`loss` as an object.
+
+    Parameters
+    ----------
+    loss : str, dict or Loss
+        A name (``"cross_entropy"``, ``"binary_cross_entropy"``, ``"mse"``, ``"mae"``, ``"huber"``,
+        ``"quantile"``, ``"ctc"``), what `Loss.get_config` returned, or a loss, which is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no loss of that name.
+    TypeError
+        If it is none of these.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    arguments = dict(loss) if isinstance(loss, dict) else {"name": loss}
+    name = arguments.pop("name", None)
+    if not isinstance(name, str):
+        raise TypeError(f"loss must be a name or an object such as fl.Huber(delta=0.5), got {short_repr(loss)}")
+    if name not in _BY_NAME:
+        raise ValueError(f"unknown loss {name!r}; there are: {', '.join(sorted(_BY_NAME))}")
+    return _BY_NAME[name](**arguments)
+
+
+def is_known(loss: Loss) -> bool:
+    """Whether `get_loss` can make the loss again: of one that a user wrote a file can say nothing."""
+    return _BY_NAME.get(loss.name) is type(loss)

@@ -1,0 +1,41 @@
+"""Layers and losses without a state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._typing import Array
+
+__all__ = ["dense_backward", "dense_forward", "softmax", "softmax_cross_entropy"]
+
+
+def dense_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """Compute y = x W' + b for x (..., I), W (O, I), b (O,)."""
+    y: Array = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def dense_backward(dy: Array, x: Array, weight: Array) -> dict[str, Array]:
+    """Compute the gradients of :func:`dense_forward`: ``x``, ``weight``, ``bias``."""
+    flat_dy, flat_x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+    return {"x": dy @ weight, "weight": flat_dy.T @ flat_x, "bias": flat_dy.sum(axis=0)}
+
+
+def softmax(logits: Array) -> Array:
+    """Compute exp(z - max z) / sum exp(z - max z) over the last axis."""
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p: Array = e / e.sum(axis=-1, keepdims=True)
+    return p
+
+
+def softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None = None) -> tuple[Array, Array]:
+    """Compute losses ``-w log softmax(z)[label]`` (N,) and gradients (N, C); negative labels have weight 0."""
+    n = np.arange(len(labels))
+    w = (np.ones(len(labels)) if weights is None else weights) * (labels >= 0)
+    labels = np.maximum(labels, 0)
+    top = logits.max(axis=1)
+    log_sum = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    losses = w * (log_sum - logits[n, labels])
+    gradient = softmax(logits)
+    gradient[n, labels] -= 1
+    return losses, gradient * w[:, None]

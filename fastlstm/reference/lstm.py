@@ -1,0 +1,272 @@
+"""The LSTM cell, and an LSTM layer forward and backward through time.
+
+The numbers in brackets are those of the list in `fastlstm.reference`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from ..cell import NO_MORE, PLAIN, Cell, CellWeights
+from .cells import any_cell_backward, any_cell_forward, layer_norm, layer_norm_backward
+from .random import philox4x32
+
+__all__ = ["LSTMTrace", "cell_backward", "cell_forward", "lstm_backward", "lstm_forward", "sigmoid"]
+
+
+def sigmoid(x: Array) -> Array:
+    """Compute the logistic function 1 / (1 + exp(-x)), without overflow for any x."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+# ---------------------------------------------------------------------------------------------------- the cell
+
+
+def cell_forward(z: Array, c_before: Array) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]:
+    """Compute one step of the memory cell: eqs. (1)-(6) of [2]_ in today's notation.
+
+    Parameters
+    ----------
+    z : (B, 4H) array
+        Net inputs of the gates, ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``.
+    c_before : (B, H) array
+        The cell state c_(t-1), which [1]_ calls the constant error carousel.
+
+    Returns
+    -------
+    h, c : (B, H) arrays
+        The output h_t and the cell state c_t.
+    gates : tuple of four (B, H) arrays
+        i (input gate), f (forget gate), g (candidate), o (output gate).
+    """
+    z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
+    i = sigmoid(z_i)
+    f = sigmoid(z_f)
+    g = np.tanh(z_g)
+    o = sigmoid(z_o)
+    c = f * c_before + i * g
+    h = o * np.tanh(c)
+    return h, c, (i, f, g, o)
+
+
+def cell_backward(
+    dh: Array, dc: Array, gates: tuple[Array, Array, Array, Array], c: Array, c_before: Array
+) -> tuple[Array, Array]:
+    """Compute the derivative of :func:`cell_forward` (section 3 and appendix of [3]_).
+
+    Parameters
+    ----------
+    dh, dc : (B, H) arrays
+        Gradients of the loss with respect to h_t and c_t.
+    gates, c, c_before
+        Results of the forward step.
+
+    Returns
+    -------
+    dz : (B, 4H) array
+        Gradient with respect to the net inputs.
+    dc_before : (B, H) array
+        Gradient with respect to c_(t-1).
+    """
+    i, f, g, o = gates
+    tanh_c = np.tanh(c)
+    dc = dc + dh * o * (1 - tanh_c**2)
+    dz_i = dc * g * i * (1 - i)
+    dz_f = dc * c_before * f * (1 - f)
+    dz_g = dc * i * (1 - g**2)
+    dz_o = dh * tanh_c * o * (1 - o)
+    return np.concatenate([dz_i, dz_f, dz_g, dz_o], axis=1), dc * f
+
+
+# ---------------------------------------------------------------------------------------------------- through time
+
+
+@dataclass(frozen=True)
+class LSTMTrace:
+    """Results of :func:`lstm_forward` that :func:`lstm_backward` needs: one entry per step."""
+
+    x: Array
+    h0: Array
+    c0: Array
+    weights: tuple[Array, Array]
+    steps: list[dict[str, Any]]
+    cell: Cell = PLAIN
+    more: CellWeights = NO_MORE
+
+
+def _time_index(step: int, lengths: Array, reverse: bool) -> Array:
+    """Return each row's time index at this step: counted up from 0, or (reverse) down from the row's own end."""
+    return lengths - 1 - step if reverse else np.full_like(lengths, step)
+
+
+# The streams of a cell's masks, among Philox's 2^32 streams per seed.
+_DRAW_G, _DRAW_VARIATIONAL, _DRAW_H, _DRAW_C = 1, 2, 3, 4
+
+
+def _drawn(seed: int, stream: int, t: Array, batch: int, rows: Array, units: int, p: float) -> Array:
+    """Return whether word n of a stream is >= p 2^32, for n = (t batch + row) w + unit, w: `units` rounded up to 4."""
+    width = (units + 3) // 4 * 4
+    first = (t * batch + rows) * (width // 4)
+    counters = first[:, None] + np.arange(width // 4)
+    words = philox4x32(seed, counters.reshape(-1), stream).reshape(len(rows), width)[:, :units]
+    kept: Array = words >= int(p * 2**32)
+    return kept
+
+
+def _draws(cell: Cell, training: bool, seed: int, t: Array, batch: int, rows: Array, sizes: tuple[int, int]) -> Any:
+    """Draw the masks of one step for :func:`any_cell_forward`; `sizes` are those of h and c."""
+    g: Any = 1.0
+    h: Any = cell.zoneout_h
+    c: Any = cell.zoneout_c
+    if training and cell.recurrent_dropout:
+        g = _drawn(seed, _DRAW_G, t, batch, rows, sizes[1], cell.recurrent_dropout) / (1 - cell.recurrent_dropout)
+    if training and cell.zoneout_h:
+        h = 1.0 - _drawn(seed, _DRAW_H, t, batch, rows, sizes[0], cell.zoneout_h)
+    if training and cell.zoneout_c:
+        c = 1.0 - _drawn(seed, _DRAW_C, t, batch, rows, sizes[1], cell.zoneout_c)
+    return {"g": g, "h": h, "c": c}
+
+
+def lstm_forward(
+    x: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None = None,
+    bias_hh: Array | None = None,
+    *,
+    lengths: Array | None = None,
+    h0: Array | None = None,
+    c0: Array | None = None,
+    reverse: bool = False,
+    cell: Cell = PLAIN,
+    more: CellWeights = NO_MORE,
+    training: bool = False,
+    seed: int = 0,
+) -> tuple[Array, Array, Array, LSTMTrace]:
+    """Compute one LSTM layer in one direction.
+
+    Parameters
+    ----------
+    x : (B, T, I) array
+        Values at or beyond a row's length are never used.
+    weight_ih, weight_hh, bias_ih, bias_hh : (4H, I), (4H, P), (4H,), (4H,) arrays
+        P is H without a projection. With coupled gates 4H becomes 3H.
+    lengths : (B,) integers in [0, T], optional
+    h0, c0 : (B, P) and (B, H) arrays, optional
+        Initial state, zeros by default.
+    reverse : bool
+        Go from each row's last valid step to its first.
+    cell : Cell
+        The default cell is :func:`cell_forward`, all others are :func:`any_cell_forward`.
+    more : CellWeights
+        Weights of the cell in addition to those of the gates.
+    training : bool
+        Whether to draw masks of dropout and zoneout; otherwise nothing is dropped, and zoneout takes its expectation.
+    seed : int
+        Seed of these masks.
+
+    Returns
+    -------
+    y : (B, T, P) array
+        h_t at each time, zero in the padding.
+    hn, cn : (B, P) and (B, H) arrays
+        The state after each row's final step.
+    trace : LSTMTrace
+
+    Notes
+    -----
+    The net inputs are ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``. With variational dropout h_(t-1) is multiplied by one
+    mask for all steps [12]_. With layer normalisation each product is normalised over all gates together and multiplied
+    by its gain, and the biases are those of the normalisations [10]_.
+    """
+    batch, time, _ = x.shape
+    gates, hidden = cell.gates, weight_ih.shape[0] // cell.gates
+    projected = weight_hh.shape[1]
+    lengths = np.full(batch, time) if lengths is None else np.asarray(lengths)
+    h = np.zeros((batch, projected), x.dtype) if h0 is None else h0.copy()
+    c = np.zeros((batch, hidden), x.dtype) if c0 is None else c0.copy()
+    bias = sum((b for b in (bias_ih, bias_hh) if b is not None), np.zeros(gates * hidden, x.dtype))
+    y = np.zeros((batch, time, projected), x.dtype)
+    trace = LSTMTrace(x, h.copy(), c.copy(), (weight_ih, weight_hh), [], cell, more)
+    plain = cell == PLAIN and more is NO_MORE
+    mask = np.ones((batch, projected), x.dtype)
+    if training and cell.variational_dropout:
+        p, rows = cell.variational_dropout, np.arange(batch)
+        mask *= _drawn(seed, _DRAW_VARIATIONAL, 0 * rows, batch, rows, projected, p) / x.dtype.type(1 - p)
+    for step in range(int(lengths.max(initial=0))):
+        live = np.flatnonzero(lengths > step)
+        t = _time_index(step, lengths, reverse)[live]
+        h_before, c_before = h[live], c[live]
+        saved: dict[str, Any] = {"live": live, "t": t, "c_before": c_before, "mask": mask[live]}
+        if plain:
+            z = x[live, t] @ weight_ih.T + h_before @ weight_hh.T + bias
+            h[live], c[live], gate_values = cell_forward(z, c_before)
+            saved.update(h_read=h_before, c=c[live], gates=gate_values)
+        else:
+            saved["h_read"] = h_before * mask[live]
+            z_x, z_h = x[live, t] @ weight_ih.T, saved["h_read"] @ weight_hh.T
+            if cell.layer_norm:
+                (n_x, s_x), (n_h, s_h) = layer_norm(z_x), layer_norm(z_h)
+                saved.update(n_x=n_x, s_x=s_x, n_h=n_h, s_h=s_h)
+                z_x, z_h = n_x * more.gain_ih, n_h * more.gain_hh
+            draws = _draws(cell, training, seed, t, batch, live, (projected, hidden))
+            h[live], c[live], saved["cell"] = any_cell_forward(z_x + z_h + bias, h_before, c_before, cell, more, draws)
+        y[live, t] = h[live]
+        trace.steps.append(saved)
+    return y, h, c, trace
+
+
+def lstm_backward(
+    trace: LSTMTrace, dy: Array | None = None, dhn: Array | None = None, dcn: Array | None = None
+) -> dict[str, Array]:
+    """Compute the gradients of :func:`lstm_forward` by back-propagation through time.
+
+    Parameters
+    ----------
+    trace : LSTMTrace
+    dy : (B, T, P) array, optional
+        Gradient of the loss with respect to y; the padding is ignored.
+    dhn, dcn : (B, P) and (B, H) arrays, optional
+        Gradients with respect to the final state.
+
+    Returns
+    -------
+    dict of arrays
+        ``x``, ``weight_ih``, ``weight_hh``, ``bias`` (the same for bias_ih and bias_hh), ``h0``, ``c0``, and those of
+        the :class:`CellWeights` that the cell has.
+    """
+    weight_ih, weight_hh = trace.weights
+    cell, more = trace.cell, trace.more
+    dx = np.zeros_like(trace.x)
+    dw_ih, dw_hh, db = np.zeros_like(weight_ih), np.zeros_like(weight_hh), np.zeros_like(weight_hh[:, 0])
+    d_more = {name: np.zeros_like(value) for name, value in more._asdict().items() if value is not None}
+    dh = np.zeros_like(trace.h0) if dhn is None else dhn.copy()
+    dc = np.zeros_like(trace.c0) if dcn is None else dcn.copy()
+    for s in reversed(trace.steps):
+        live, t = s["live"], s["t"]
+        if dy is not None:
+            dh[live] += dy[live, t]
+        dh_kept: Array | float = 0.0
+        if "gates" in s:
+            dz, dc[live] = cell_backward(dh[live], dc[live], s["gates"], s["c"], s["c_before"])
+        else:
+            dz, dh_kept, dc[live], of_cell = any_cell_backward(dh[live], dc[live], s["cell"], cell, more)
+            for name, gradient in of_cell.items():
+                d_more[name] += gradient
+        db += dz.sum(axis=0)
+        dz_x = dz_h = dz
+        if cell.layer_norm:
+            d_more["gain_ih"] += (dz * s["n_x"]).sum(axis=0)
+            d_more["gain_hh"] += (dz * s["n_h"]).sum(axis=0)
+            dz_x = layer_norm_backward(dz * more.gain_ih, s["n_x"], s["s_x"])
+            dz_h = layer_norm_backward(dz * more.gain_hh, s["n_h"], s["s_h"])
+        dh[live] = dz_h @ weight_hh * s["mask"] + dh_kept
+        dx[live, t] = dz_x @ weight_ih
+        dw_ih += dz_x.T @ trace.x[live, t]
+        dw_hh += dz_h.T @ s["h_read"]
+    return {"x": dx, "weight_ih": dw_ih, "weight_hh": dw_hh, "bias": db, "h0": dh, "c0": dc, **d_more}
