@@ -245,6 +245,94 @@ void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pass);
 /* dx (batch, time, width) and dscores (batch, time) are overwritten, with zeros in the padding; either may be NULL. */
 void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, void *dx, void *dscores);
 
+/* ---------------------------------------------------------------- Networks: stages with states (network.c) */
+
+/* A whole model in inference. Each of its stages reads one value (batch, steps, features) and gives one; an LSTM and a pool
+ * carry their states from one run to the next. So the steps of a series may come one by one or in blocks of any length: the
+ * results are, bit for bit, those of the whole series at once, and those of the functions above.
+ *
+ * The memory is the caller's. Fill in the stages and the network, with zeros in all other fields; allocate
+ * fl_network_state() and fl_network_workspace() bytes, each aligned to 64; fl_network_bind(); fl_network_reset();
+ * then fl_network_run() for each block of steps. examples/embed.c does all that. A network serves one thread at a time;
+ * several networks may share weights. */
+typedef enum {
+    FL_STAGE_STANDARDIZE,   /* `scaling` */
+    FL_STAGE_UNSTANDARDIZE, /* `scaling` */
+    FL_STAGE_EMBEDDING,     /* `embedding`; reads int64 tokens (batch, steps), which only the first stage can */
+    FL_STAGE_LSTM,          /* `lstm`: hidden, the weights and biases, cell. States: h, c */
+    FL_STAGE_DENSE,         /* `dense`: output, weight, bias */
+    FL_STAGE_ACTIVATION,    /* `activation` */
+    FL_STAGE_SOFTMAX,       /* over the features */
+    FL_STAGE_POOL,          /* `pool`: kind; each step answers for the series so far. Side input of FL_POOL_ATTENTION:
+                               the scores (batch, steps, 1). States: sums, counts, of double */
+    FL_STAGE_ADD,           /* the main input plus the side input */
+    FL_STAGE_KINDS
+} fl_stage_kind;
+
+enum { FL_STAGE_SIDES = 1, FL_STAGE_STATES = 2 };
+
+typedef struct {
+    const double *mean, *scale; /* one number for each feature */
+} fl_scaling;
+
+typedef struct {
+    const void *table; /* one row of `width` numbers for each token */
+    ptrdiff_t width;
+} fl_embedding;
+
+typedef struct {
+    fl_stage_kind kind;
+    /* Which values the stage reads, counted back: 0 is what the stage before gives (what comes in, for the first stage), 1 is
+     * the value before that one, and so on. */
+    ptrdiff_t main, side[FL_STAGE_SIDES];
+    /* What each series begins with, one row for each state; NULL: zeros. */
+    const void *initial[FL_STAGE_STATES];
+    union { /* what the kind says; the network sets the other fields of a pass */
+        fl_scaling scaling;
+        fl_embedding embedding;
+        fl_lstm_pass lstm;
+        fl_dense_pass dense;
+        fl_function activation;
+        fl_pool_pass pool;
+    };
+    /* The network sets the rest. */
+    ptrdiff_t input, output;       /* features read and given */
+    void *state[FL_STAGE_STATES];  /* each with `batch` rows; may be read and written between two runs */
+    void *out;                     /* (batch, steps, output); of the last stage NULL, for it writes to the caller's y */
+    ptrdiff_t last_use, buffer, width, next_unused; /* which memory `out` is in: network.c */
+} fl_stage;
+
+typedef struct {
+    fl_dtype dtype;
+    ptrdiff_t batch; /* series side by side */
+    ptrdiff_t input; /* features that come in; 0 for tokens */
+    fl_stage *stages;
+    ptrdiff_t count; /* of stages, 1 or more; the last one gives y */
+    int n_threads;
+    /* The network sets the rest. */
+    ptrdiff_t steps; /* of the longest block that there is room for */
+    const char *isa; /* the instruction set that the workspace is for */
+} fl_network;
+
+/* Bytes of the states, and of the workspace for blocks of up to `steps` steps: packed weights, values between stages, and
+ * what the kernels need. SIZE_MAX when the size does not fit in memory. The workspace's size depends on the instruction set.
+ * Neither disturbs a network that is bound already. */
+size_t fl_network_state(fl_network *network);
+size_t fl_network_workspace(fl_network *network, ptrdiff_t steps);
+/* Hands out memory of these sizes. The states stay as they are in theirs, so that a network may be bound again: to a larger
+ * workspace, or after the instruction set has changed. The next run packs the weights, once for all runs that follow. */
+void fl_network_bind(fl_network *network, void *state, void *workspace, ptrdiff_t steps);
+/* Bytes of a state of one series, in a network that is bound; 0: the stage has no such state. */
+size_t fl_stage_state(const fl_network *network, ptrdiff_t stage, int which);
+/* Begins new series: those with these numbers, or all where `rows` is NULL. */
+void fl_network_reset(fl_network *network, const int64_t *rows, ptrdiff_t count);
+/* Whether a block of so many steps can be run: there is room, and the instruction set is still the same. */
+int fl_network_fits(const fl_network *network, ptrdiff_t steps);
+/* Runs the next `steps` (1 or more) steps x (batch, steps, input), or tokens (batch, steps), and gives y (batch, steps,
+ * output of the last stage), which must not overlap x. Returns 0, or -1 if fl_network_fits() is not so: then nothing has
+ * happened. */
+int fl_network_run(fl_network *network, const void *x, ptrdiff_t steps, void *y);
+
 /* ---------------------------------------------------------- Optimizers over one flat vector (kernels/optimizers.h) */
 
 /* m may be NULL when momentum is 0. */

@@ -52,6 +52,8 @@ class Layer(ABC):
     """Whether a training pass reads ``cache.seed``."""
     takes_tokens = False
     """Whether the layer reads integer token ids, (batch, time), and so must be the first."""
+    masks_steps = False
+    """Whether the layer tells which steps count for the layers after it; `counts` tells which."""
     num_tokens: int | None = None
     """Number of tokens, of a layer that reads them and knows; ids from 0 to num_tokens - 1 are valid."""
     input_weight: ClassVar[str | None] = None
@@ -91,6 +93,10 @@ class Layer(ABC):
     def state_shapes(self, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         """Return the shapes of h and c of a recurrent layer; None for a layer that has no state."""
         return None
+
+    def counts(self, x: Array) -> Array:
+        """Return whether each step counts: x as the layer reads it, (..., features) or token ids (...), gives (...)."""
+        return np.ones(x.shape if self.takes_tokens else x.shape[:-1], bool)
 
     def stages(self) -> list[Stage]:
         """Return what a built layer computes in inference, as a list of stages; empty if it passes what it reads.

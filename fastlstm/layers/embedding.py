@@ -53,6 +53,11 @@ class Embedding(Layer):
         if self.mask_token is not None and self.mask_token >= self.num_embeddings:
             raise ValueError(f"mask_token must be one of the tokens 0 to {num_embeddings - 1}, got {mask_token}")
 
+        self.masks_steps = self.mask_token is not None
+
+    def counts(self, x: Array) -> Array:
+        return np.asarray(x != self.mask_token)
+
     def build(self, signal: Signal) -> Signal:
         if not signal.tokens:
             raise ValueError("an Embedding reads token ids: it must be the first layer")
@@ -65,8 +70,8 @@ class Embedding(Layer):
         yield ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), normal)
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        if self.mask_token is not None:
-            ctx.mask = x != self.mask_token
+        if self.masks_steps:
+            ctx.mask = self.counts(x)
         index = np.ascontiguousarray(x).reshape(-1)
         y = cache.buffers.get("y", (*x.shape, self.embedding_dim), ctx.dtype)
         _core.embedding_forward(index, self.parameters["weight"], y.reshape(-1, self.embedding_dim), ctx.n_threads)

@@ -40,6 +40,8 @@ class Masking(Layer):
         If value is not a finite number.
     """
 
+    masks_steps = True
+
     def __init__(self, value: float = 0.0) -> None:
         super().__init__()
         self.value = real("value", value)
@@ -55,6 +57,8 @@ class Masking(Layer):
 
     def counts(self, x: Array) -> Array:
         """Whether each step counts: x (..., features) gives a boolean array (...)."""
+        if x.ndim == 0:  # a stream's step of one feature, without its axis
+            return np.ones((), bool)
         counts: Array = (x != x.dtype.type(self.value)).any(axis=-1)
         return counts
 

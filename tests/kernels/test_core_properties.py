@@ -10,7 +10,8 @@ import pytest
 from odd_inputs import NIGHTLY, arrays, checked, st
 
 from fastlstm import _core
-from fastlstm.cell import Cell, CellWeights
+from fastlstm.cell import PLAIN, Cell, CellWeights
+from fastlstm.layers import Stage, StageState
 
 Make = Callable[[int, int, int, type], dict[str, Any]]
 
@@ -85,14 +86,23 @@ def attend(**arguments: Any) -> None:
     _core.pool_forward("attention", **arguments)
 
 
-def stream(table: Any, weight_ih: Any, weight_hh: Any, h: Any, c: Any, weight: Any, x: Any, dtype: Any) -> None:
-    one = _core.Stream()
-    one._begin(len(x) if isinstance(x, np.ndarray) and x.ndim else 1, dtype, 3, 1)
-    one._add_embedding(table)
-    one._add_lstm(weight_ih, weight_hh, None, None, h, c)
-    one._add_dense(weight, None)
-    one._end()
-    one.run(x)
+def stream(
+    table: Any, mean: Any, scale: Any, weight_ih: Any, weight_hh: Any, h0: Any, c0: Any, weight: Any, x: Any, out: Any,
+    dtype: Any,
+) -> None:  # fmt: skip
+    states = StageState("h", np.size(h0), h0), StageState("c", np.size(c0), c0)
+    stages = [
+        Stage("embedding", 0, {"weight": table}, main=0),
+        Stage("standardize", 0, {"mean": mean, "scale": scale}, main=1),
+        Stage("lstm", 0, {"weight_ih": weight_ih, "weight_hh": weight_hh}, LSTM_SETTINGS, main=2, states=states),
+        Stage("add", 0, main=3, side={"addend": 2}),
+        Stage("dense", 0, {"weight": weight}, main=4),
+    ]
+    batch = len(x) if isinstance(x, np.ndarray) and x.ndim else 1
+    _core.Stream(stages, 0, batch, dtype).run(x, out)
+
+
+LSTM_SETTINGS = {"cell": PLAIN, "bidirectional": False, "reverse": False}
 
 
 KERNELS: dict[str, tuple[Callable[..., Any], Make]] = {
@@ -204,7 +214,8 @@ KERNELS: dict[str, tuple[Callable[..., Any], Make]] = {
         stream,
         lambda n, m, k, t: {
             "table": floats(t, m, k), "weight_ih": floats(t, 4 * k, k), "weight_hh": floats(t, 4 * k, k),
-            "h": floats(t, n, k), "c": floats(t, n, k), "weight": floats(t, m, k), "x": ints(n, 2), "dtype": t,
+            "mean": floats("f8", k), "scale": floats("f8", k), "h0": floats(t, k), "c0": floats(t, k),
+            "weight": floats(t, m, k), "x": ints(n, 2), "out": floats(t, n, 2, m), "dtype": t,
         },
     ),
 }  # fmt: skip

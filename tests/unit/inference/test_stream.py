@@ -239,17 +239,93 @@ def test_steps_allocate_nothing(options: dict[str, Any]) -> None:
         fl.Activation("softmax"),
     ]
     stream = fl.Model(layers, input_size=2).stream()
-    x = np.ones((1, 2), np.float32)
-    answer = stream.step(x)
+    x, answer = np.ones((1, 2), np.float32), np.empty((1, 3), np.float32)
+    blocks, answers = np.ones((1, 5, 2), np.float32), np.empty((1, 5, 3), np.float32)
+    stream.run(blocks)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
         for _ in range(1000):
-            assert stream.step(x) is answer
+            assert stream.step(x, out=answer) is answer
+            assert stream.run(blocks, out=answers) is answers
+        after, peak = tracemalloc.get_traced_memory()
         # The loop's own few integers; a leak of 8 bytes a step would be ten times as much.
-        assert tracemalloc.get_traced_memory()[0] - before < 800
+        assert after - before < 800 and peak - before < 1500
     finally:
         tracemalloc.stop()
+
+
+def test_answers_are_new_arrays_unless_out_is_given() -> None:
+    model = scaled_model("stacked")
+    X = (100 + np.random.default_rng(2).standard_normal((2, 5, 3))).astype("f4")
+    expected = model.predict(X)
+    stream = model.stream(2)
+    steps = [stream.step(X[:, t]) for t in range(5)]
+    np.testing.assert_array_equal(np.stack(steps, axis=1), expected)
+    stream.reset()
+    out = np.full((2, 5, 4), np.nan, np.float32)
+    part = np.empty((2, 4), np.float32)
+    assert stream.step(X[:, 0], part) is part
+    np.testing.assert_array_equal(part, expected[:, 0])
+    stream.reset()
+    assert stream.run(X.tolist(), out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def read_only(shape: tuple[int, ...]) -> np.ndarray:
+    array = np.zeros(shape, np.float32)
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        (np.zeros((3, 2), np.float32), ValueError, r"out has shape \(3, 2\), expected \(2, 3\)"),
+        (np.zeros((2, 1, 3), np.float32), ValueError, r"out has shape \(2, 1, 3\), expected \(2, 3\)"),
+        (np.zeros((2, 3)), TypeError, "out must be a C-contiguous, aligned array of dtype float32, got float64"),
+        (np.zeros((2, 3), ">f4"), TypeError, "out must be .* got >f4"),
+        (np.zeros((2, 6), np.float32)[:, ::2], TypeError, "out must be a C-contiguous"),
+        (np.zeros((3, 2), np.float32).T, TypeError, "out must be a C-contiguous"),
+        (read_only((2, 3)), ValueError, "out is read-only"),
+        ([[0.0] * 3] * 2, TypeError, r"out is a list, expected an array of shape \(2, 3\) and dtype float32"),
+        (0, TypeError, "out is a int, expected an array"),
+    ],
+)
+def test_unfit_answers_are_refused(out: Any, error: type[Exception], message: str) -> None:
+    stream = fl.Model([fl.LSTM(3, return_sequences=True)], input_size=3).stream(2)
+    x = np.ones((2, 3), np.float32)
+    stream.step(x)
+    before = stream.state
+    with pytest.raises(error, match=message):
+        stream.step(x, out=out)
+    with pytest.raises((TypeError, ValueError), match="out "):
+        stream.run(np.ones((2, 2, 3)), out=out)
+    np.testing.assert_array_equal(stream.state, before)
+
+
+def test_an_answer_over_its_input_is_refused() -> None:
+    stream = fl.Model([fl.Dense(3)], input_size=3).stream(2)
+    memory = np.ones((4, 3), np.float32)
+    expected = stream.step(memory[:2])
+    with pytest.raises(ValueError, match="out overlaps x"):
+        stream.step(memory[:2], out=memory[:2])
+    with pytest.raises(ValueError, match="out overlaps x"):
+        stream.step(memory[:2], out=memory[1:3])
+    assert (memory == 1).all()
+    np.testing.assert_array_equal(stream.step(memory[:2], out=memory[2:]), expected)
+    # An input that has to be converted is read before.
+    wide = np.ones((2, 3))
+    np.testing.assert_array_equal(stream.step(wide, out=memory[:2]), expected)
+
+
+def test_a_masked_stream_takes_out() -> None:
+    stream = fl.Model([fl.Masking(), fl.LSTM(3)], input_size=2).stream()
+    out = np.empty((1, 3), np.float32)
+    assert stream.step([1.0, 2.0], out=out) is out
+    with pytest.raises(ValueError, match="x has a step that Masking"):
+        stream.step([0.0, 0.0], out=out)
 
 
 @pytest.mark.skipif(len(_core.available_isas()) < 2, reason="needs two instruction sets")

@@ -1,0 +1,426 @@
+/* network.c - the stages of a model, run one after the other over blocks of steps.
+ *
+ * The values are numbered: 0 is what comes in, k + 1 what stage k gives. A stage of number k names what it reads by counting
+ * back from value k, so that a chain needs no numbers at all.
+ *
+ * Memory. Each value but the first and the last lies in a buffer, (batch, steps, features). A buffer serves again once the
+ * last stage that reads its value has run (a chain needs two). Which buffer is whose depends on the graph alone: a buffer is
+ * named after the first stage that writes to it, and is as wide as the widest of its values. A stage never writes to a buffer
+ * that it reads.
+ *
+ * A kind of stage is one entry of `kinds`, with its functions above it.
+ */
+#include "fastlstm.h"
+
+#include <string.h>
+
+/* What there is to know about a kind; NULL: nothing to do. */
+typedef struct {
+    int sides; /* side inputs that it reads */
+    /* Sets the fields of the stage's pass that no block of steps changes, and returns the features that it gives. */
+    ptrdiff_t (*prepare)(const fl_network *network, fl_stage *stage);
+    /* Bytes of a state of one series; 0: there is no such state. */
+    size_t (*state)(const fl_network *network, const fl_stage *stage, int which);
+    size_t (*workspace)(const fl_network *network, fl_stage *stage, ptrdiff_t steps);
+    void (*bind)(fl_stage *stage, void *workspace);
+    void (*run)(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                const void *const side[FL_STAGE_SIDES], void *y);
+} stage_functions;
+
+static size_t size_of(fl_dtype dtype)
+{
+    return dtype == FL_F32 ? sizeof(float) : sizeof(double);
+}
+
+/* ---------------------------------------------------------------- scaling, embedding, functions of the features */
+
+static ptrdiff_t prepare_same(const fl_network *network, fl_stage *stage)
+{
+    (void)network;
+    return stage->input;
+}
+
+static void run_standardize(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                            const void *const *side, void *y)
+{
+    (void)side;
+    fl_standardize(network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean, stage->scaling.scale, y);
+}
+
+static void run_unstandardize(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                              const void *const *side, void *y)
+{
+    (void)side;
+    fl_unstandardize(network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean, stage->scaling.scale, y);
+}
+
+static ptrdiff_t prepare_embedding(const fl_network *network, fl_stage *stage)
+{
+    (void)network;
+    return stage->embedding.width;
+}
+
+static void run_embedding(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                          const void *const *side, void *y)
+{
+    (void)side;
+    fl_embedding_forward(network->dtype, network->batch * steps, stage->output, x, stage->embedding.table, y,
+                         network->n_threads);
+}
+
+static void run_activation(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                           const void *const *side, void *y)
+{
+    const fl_function *f = &stage->activation;
+    (void)side;
+    fl_activation(network->dtype, f->kind, f->alpha, f->beta, network->batch * steps * stage->output, x, y,
+                  network->n_threads);
+}
+
+static void run_softmax(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                        const void *const *side, void *y)
+{
+    (void)side;
+    fl_softmax(network->dtype, network->batch * steps, stage->output, x, y, network->n_threads);
+}
+
+static void run_add(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x, const void *const *side,
+                    void *y)
+{
+    const ptrdiff_t n = network->batch * steps * stage->output;
+    if (network->dtype == FL_F32)
+        for (ptrdiff_t k = 0; k < n; ++k)
+            ((float *)y)[k] = ((const float *)x)[k] + ((const float *)side[0])[k];
+    else
+        for (ptrdiff_t k = 0; k < n; ++k)
+            ((double *)y)[k] = ((const double *)x)[k] + ((const double *)side[0])[k];
+}
+
+/* ---------------------------------------------------------------- LSTM */
+
+static ptrdiff_t prepare_lstm(const fl_network *network, fl_stage *stage)
+{
+    fl_lstm_pass *pass = &stage->lstm;
+    pass->batch = network->batch;
+    pass->input = stage->input;
+    pass->lengths = NULL;
+    pass->reverse = pass->training = 0;
+    pass->n_threads = network->n_threads;
+    return pass->cell && pass->cell->projection ? pass->cell->projection : pass->hidden;
+}
+
+static size_t state_lstm(const fl_network *network, const fl_stage *stage, int which)
+{
+    return (size_t)(which == 0 ? stage->output : stage->lstm.hidden) * size_of(network->dtype);
+}
+
+static size_t workspace_lstm(const fl_network *network, fl_stage *stage, ptrdiff_t steps)
+{
+    stage->lstm.time = steps;
+    return fl_lstm_workspace(network->dtype, &stage->lstm);
+}
+
+static void bind_lstm(fl_stage *stage, void *workspace)
+{
+    fl_lstm_pass *pass = &stage->lstm;
+    /* The kernel reads the initial state before it writes the final one. */
+    pass->h0 = pass->hn = stage->state[0];
+    pass->c0 = pass->cn = stage->state[1];
+    pass->workspace = workspace;
+    pass->packed = 0;
+}
+
+static void run_lstm(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x, const void *const *side,
+                     void *y)
+{
+    fl_lstm_pass *pass = &stage->lstm;
+    (void)side;
+    pass->time = steps;
+    pass->x = x;
+    pass->x_batch = steps * stage->input;
+    pass->x_time = stage->input;
+    pass->y = y;
+    pass->y_batch = steps * stage->output;
+    pass->y_time = stage->output;
+    fl_lstm_forward(network->dtype, pass);
+    pass->packed = 1;
+}
+
+/* ---------------------------------------------------------------- dense */
+
+static ptrdiff_t prepare_dense(const fl_network *network, fl_stage *stage)
+{
+    stage->dense.input = stage->input;
+    stage->dense.n_threads = network->n_threads;
+    return stage->dense.output;
+}
+
+static size_t workspace_dense(const fl_network *network, fl_stage *stage, ptrdiff_t steps)
+{
+    stage->dense.rows = network->batch * steps;
+    return fl_dense_workspace(network->dtype, &stage->dense);
+}
+
+static void bind_dense(fl_stage *stage, void *workspace)
+{
+    stage->dense.workspace = workspace;
+    stage->dense.packed = 0;
+}
+
+static void run_dense(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x, const void *const *side,
+                      void *y)
+{
+    fl_dense_pass *pass = &stage->dense;
+    (void)side;
+    pass->rows = network->batch * steps;
+    pass->x = x;
+    pass->y = y;
+    fl_dense_forward(network->dtype, pass);
+    pass->packed = 1;
+}
+
+/* ---------------------------------------------------------------- pooling */
+
+static ptrdiff_t prepare_pool(const fl_network *network, fl_stage *stage)
+{
+    fl_pool_pass *pass = &stage->pool;
+    pass->batch = network->batch;
+    pass->width = stage->input;
+    pass->lengths = NULL;
+    pass->every_step = 1;
+    pass->index = NULL;
+    pass->weights = NULL;
+    pass->n_threads = network->n_threads;
+    return stage->input;
+}
+
+static size_t state_pool(const fl_network *network, const fl_stage *stage, int which)
+{
+    (void)network;
+    return (size_t)(which == 0 ? stage->input : FL_POOL_COUNTS) * sizeof(double);
+}
+
+static void bind_pool(fl_stage *stage, void *workspace)
+{
+    (void)workspace;
+    stage->pool.sums = stage->state[0];
+    stage->pool.counts = stage->state[1];
+}
+
+static void run_pool(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x, const void *const *side,
+                     void *y)
+{
+    fl_pool_pass *pass = &stage->pool;
+    pass->time = steps;
+    pass->x = x;
+    pass->scores = pass->kind == FL_POOL_ATTENTION ? side[0] : NULL;
+    pass->y = y;
+    fl_pool_forward(network->dtype, pass);
+}
+
+/* ---------------------------------------------------------------- all kinds */
+
+static const stage_functions kinds[FL_STAGE_KINDS] = {
+    [FL_STAGE_STANDARDIZE] = {.prepare = prepare_same, .run = run_standardize},
+    [FL_STAGE_UNSTANDARDIZE] = {.prepare = prepare_same, .run = run_unstandardize},
+    [FL_STAGE_EMBEDDING] = {.prepare = prepare_embedding, .run = run_embedding},
+    [FL_STAGE_LSTM] = {.prepare = prepare_lstm, .state = state_lstm, .workspace = workspace_lstm, .bind = bind_lstm,
+                       .run = run_lstm},
+    [FL_STAGE_DENSE] = {.prepare = prepare_dense, .workspace = workspace_dense, .bind = bind_dense, .run = run_dense},
+    [FL_STAGE_ACTIVATION] = {.prepare = prepare_same, .run = run_activation},
+    [FL_STAGE_SOFTMAX] = {.prepare = prepare_same, .run = run_softmax},
+    [FL_STAGE_POOL] = {.sides = 1, .prepare = prepare_pool, .state = state_pool, .bind = bind_pool, .run = run_pool},
+    [FL_STAGE_ADD] = {.sides = 1, .prepare = prepare_same, .run = run_add},
+};
+
+/* ---------------------------------------------------------------- the graph */
+
+static ptrdiff_t features(const fl_network *network, ptrdiff_t value)
+{
+    return value == 0 ? network->input : network->stages[value - 1].output;
+}
+
+/* Marks that stage k reads a value; the stages come in order, so that the last mark stays. */
+static void use(fl_network *network, ptrdiff_t value, ptrdiff_t k)
+{
+    if (value > 0)
+        network->stages[value - 1].last_use = k;
+}
+
+/* Puts the buffer of a value on the list of unused buffers if stage k is the last to read it; returns the list's head. */
+static ptrdiff_t release(fl_network *network, ptrdiff_t value, ptrdiff_t k, ptrdiff_t unused)
+{
+    if (value == 0 || network->stages[value - 1].last_use != k)
+        return unused;
+    network->stages[value - 1].last_use = -1; /* once, though a stage may read a value twice */
+    const ptrdiff_t buffer = network->stages[value - 1].buffer;
+    network->stages[buffer].next_unused = unused;
+    return buffer;
+}
+
+/* Sizes and buffers of all stages: whatever depends on the graph alone. */
+static void prepare(fl_network *network)
+{
+    for (ptrdiff_t k = 0; k < network->count; ++k) {
+        fl_stage *stage = &network->stages[k];
+        stage->input = features(network, k - stage->main);
+        stage->output = kinds[stage->kind].prepare(network, stage);
+        stage->width = 0;
+        stage->last_use = k; /* if nobody reads it */
+        use(network, k - stage->main, k);
+        for (int s = 0; s < kinds[stage->kind].sides; ++s)
+            use(network, k - stage->side[s], k);
+    }
+    ptrdiff_t unused = -1;
+    for (ptrdiff_t k = 0; k < network->count - 1; ++k) {
+        fl_stage *stage = &network->stages[k];
+        stage->buffer = unused < 0 ? k : unused;
+        if (unused >= 0)
+            unused = network->stages[unused].next_unused;
+        fl_stage *owner = &network->stages[stage->buffer];
+        if (owner->width < stage->output)
+            owner->width = stage->output;
+        unused = release(network, k - stage->main, k, unused);
+        for (int s = 0; s < kinds[stage->kind].sides; ++s)
+            unused = release(network, k - stage->side[s], k, unused);
+        unused = release(network, k + 1, k, unused);
+    }
+}
+
+/* ---------------------------------------------------------------- memory */
+
+/* A block of memory that is given out part by part. */
+typedef struct {
+    char *base;
+    size_t used; /* SIZE_MAX: more than memory can hold */
+} arena;
+
+/* What a layout is for. Networks may need no memory at all, so that its address does not tell. */
+typedef enum { MEASURE, BIND } purpose;
+
+/* Takes rows * bytes from the block, aligned to 64; bytes may be SIZE_MAX. */
+static void *take(arena *from, ptrdiff_t rows, size_t bytes)
+{
+    const size_t most = SIZE_MAX / 4;
+    if (from->used == SIZE_MAX || (bytes > 0 && (size_t)rows > most / bytes)) {
+        from->used = SIZE_MAX;
+        return NULL;
+    }
+    void *at = from->base && bytes > 0 ? from->base + from->used : NULL;
+    from->used += ((size_t)rows * bytes + 63) / 64 * 64;
+    if (from->used > most)
+        from->used = SIZE_MAX;
+    return at;
+}
+
+size_t fl_stage_state(const fl_network *network, ptrdiff_t stage, int which)
+{
+    const fl_stage *of = &network->stages[stage];
+    return kinds[of->kind].state ? kinds[of->kind].state(network, of, which) : 0;
+}
+
+static size_t lay_out_state(fl_network *network, purpose what, void *memory)
+{
+    arena from = {memory, 0};
+    for (ptrdiff_t k = 0; k < network->count; ++k)
+        for (int which = 0; which < FL_STAGE_STATES; ++which) {
+            fl_stage *stage = &network->stages[k];
+            void *state = take(&from, network->batch, fl_stage_state(network, k, which));
+            if (what == BIND)
+                stage->state[which] = state;
+        }
+    return from.used;
+}
+
+/* The values between the stages come first, then the stages' own workspaces. */
+static size_t lay_out_workspace(fl_network *network, purpose what, void *memory, ptrdiff_t steps)
+{
+    arena from = {memory, 0};
+    const ptrdiff_t last = network->count - 1;
+    if (steps > PTRDIFF_MAX / (network->batch + 1))
+        return SIZE_MAX;
+    for (ptrdiff_t k = 0; k < last; ++k) {
+        fl_stage *stage = &network->stages[k];
+        const size_t bytes = (size_t)stage->width * size_of(network->dtype);
+        void *out = stage->buffer == k ? take(&from, network->batch * steps, bytes) : network->stages[stage->buffer].out;
+        if (what == BIND)
+            stage->out = out;
+    }
+    for (ptrdiff_t k = 0; k <= last; ++k) {
+        fl_stage *stage = &network->stages[k];
+        const stage_functions *kind = &kinds[stage->kind];
+        void *workspace = kind->workspace ? take(&from, 1, kind->workspace(network, stage, steps)) : NULL;
+        if (what == BIND && kind->bind)
+            kind->bind(stage, workspace);
+    }
+    if (what == BIND)
+        network->stages[last].out = NULL;
+    return from.used;
+}
+
+size_t fl_network_state(fl_network *network)
+{
+    prepare(network);
+    return lay_out_state(network, MEASURE, NULL);
+}
+
+size_t fl_network_workspace(fl_network *network, ptrdiff_t steps)
+{
+    prepare(network);
+    return lay_out_workspace(network, MEASURE, NULL, steps);
+}
+
+void fl_network_bind(fl_network *network, void *state, void *workspace, ptrdiff_t steps)
+{
+    prepare(network);
+    lay_out_state(network, BIND, state);
+    lay_out_workspace(network, BIND, workspace, steps);
+    network->steps = steps;
+    network->isa = fl_isa_active();
+}
+
+/* ---------------------------------------------------------------- runs */
+
+static void reset_row(const fl_network *network, ptrdiff_t k, ptrdiff_t row)
+{
+    for (int which = 0; which < FL_STAGE_STATES; ++which) {
+        const size_t bytes = fl_stage_state(network, k, which);
+        if (bytes == 0)
+            continue;
+        char *to = (char *)network->stages[k].state[which] + (size_t)row * bytes;
+        if (network->stages[k].initial[which])
+            memcpy(to, network->stages[k].initial[which], bytes);
+        else
+            memset(to, 0, bytes);
+    }
+}
+
+void fl_network_reset(fl_network *network, const int64_t *rows, ptrdiff_t count)
+{
+    const ptrdiff_t n = rows ? count : network->batch;
+    for (ptrdiff_t k = 0; k < network->count; ++k)
+        for (ptrdiff_t i = 0; i < n; ++i)
+            reset_row(network, k, rows ? (ptrdiff_t)rows[i] : i);
+}
+
+int fl_network_fits(const fl_network *network, ptrdiff_t steps)
+{
+    return steps <= network->steps && network->isa == fl_isa_active();
+}
+
+int fl_network_run(fl_network *network, const void *x, ptrdiff_t steps, void *y)
+{
+    if (!fl_network_fits(network, steps))
+        return -1;
+    const ptrdiff_t last = network->count - 1;
+    for (ptrdiff_t k = 0; k <= last; ++k) {
+        fl_stage *stage = &network->stages[k];
+        const stage_functions *kind = &kinds[stage->kind];
+        const void *side[FL_STAGE_SIDES] = {NULL};
+        const void *read = k == stage->main ? x : network->stages[k - stage->main - 1].out;
+        for (int s = 0; s < kind->sides; ++s)
+            side[s] = k == stage->side[s] ? x : network->stages[k - stage->side[s] - 1].out;
+        kind->run(network, stage, steps, read, side, k == last ? y : stage->out);
+    }
+    return 0;
+}

@@ -1,0 +1,538 @@
+/* test_network.c - networks of random stages against the kernels called one by one.
+ *
+ * The expected values come from a plain walk over the stages, each by one call for the whole series with memory of its own.
+ * The network must give the same bits: in one block, step by step and in blocks of any length, on several threads, from any
+ * buffer that held other values before, and in memory of exactly the size asked for, where the address sanitizer sees a step
+ * beyond it. Exits with 1 if anything differs.
+ */
+#include "../fastlstm.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_STAGES = 9, TOKENS = 11 };
+
+static int failures, checks;
+static char where[200];
+static uint64_t random_state = 1;
+
+static void expect(int ok, const char *what)
+{
+    ++checks;
+    if (!ok) {
+        ++failures;
+        printf("FAILED %s: %s\n", where, what);
+    }
+}
+
+static double uniform(double low, double high)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return low + (high - low) * (double)(random_state >> 11) / 9007199254740992.0;
+}
+
+static int below(int n)
+{
+    return (int)uniform(0, n);
+}
+
+static size_t size_of(fl_dtype dtype)
+{
+    return dtype == FL_F32 ? sizeof(float) : sizeof(double);
+}
+
+/* Memory that holds NaN; NULL if none is needed. Sizes of workspaces are multiples of 64, so that it ends where they end. */
+static void *allocate(size_t bytes)
+{
+    void *memory = bytes ? aligned_alloc(64, bytes) : NULL;
+    if (!memory && bytes)
+        exit(2);
+    if (memory)
+        memset(memory, 0xff, bytes);
+    return memory;
+}
+
+/* ---------------------------------------------------------------- a random network */
+
+/* A network with all that it points to; arrays are freed together. */
+typedef struct {
+    fl_network network;
+    fl_stage stages[MOST_STAGES];
+    fl_lstm_cell cells[MOST_STAGES];
+    ptrdiff_t widths[MOST_STAGES + 1];
+    void *arrays[MOST_STAGES * 16];
+    int arrays_used;
+    void *state, *workspace;
+} problem;
+
+static void *kept(problem *p, void *array)
+{
+    if (!array)
+        exit(2);
+    p->arrays[p->arrays_used++] = array;
+    return array;
+}
+
+static void *numbers(problem *p, ptrdiff_t n, double bound)
+{
+    void *a = kept(p, malloc((size_t)n * size_of(p->network.dtype)));
+    for (ptrdiff_t k = 0; k < n; ++k) {
+        const double value = uniform(-bound, bound);
+        if (p->network.dtype == FL_F32)
+            ((float *)a)[k] = (float)value;
+        else
+            ((double *)a)[k] = value;
+    }
+    return a;
+}
+
+static double *doubles(problem *p, ptrdiff_t n, double low, double high)
+{
+    double *a = kept(p, malloc((size_t)n * sizeof(double)));
+    for (ptrdiff_t k = 0; k < n; ++k)
+        a[k] = uniform(low, high);
+    return a;
+}
+
+static ptrdiff_t random_lstm(problem *p, fl_stage *stage, fl_lstm_cell *cell, ptrdiff_t input)
+{
+    const ptrdiff_t hidden = 1 + below(40);
+    const double bound = 1 / sqrt((double)hidden);
+    fl_lstm_pass *pass = &stage->lstm;
+    ptrdiff_t recurrent = hidden, gates = 4;
+    pass->hidden = hidden;
+    if (below(2)) {
+        *cell = (fl_lstm_cell){.gate = {0, 0, 0}, .cell = {1, 0, 0}, .output = {1, 0, 0}, .gate_clip = INFINITY,
+                               .cell_clip = INFINITY, .output_clip = INFINITY, .norm_eps = 1e-5};
+        cell->coupled = below(2);
+        gates = cell->coupled ? 3 : 4;
+        if (below(2))
+            cell->cell_clip = 0.5;
+        if (below(2)) {
+            recurrent = cell->projection = 1 + below(20);
+            cell->weight_hr = numbers(p, recurrent * hidden, bound);
+        }
+        if (below(2))
+            cell->peepholes = numbers(p, (gates - 1) * hidden, 1);
+        if (below(2)) {
+            cell->layer_norm = 1;
+            cell->gain_ih = numbers(p, gates * hidden, 1);
+            cell->gain_hh = numbers(p, gates * hidden, 1);
+            cell->gain_c = numbers(p, hidden, 1);
+            cell->bias_c = numbers(p, hidden, 1);
+        }
+        if (below(2))
+            cell->zoneout_h = cell->zoneout_c = 0.2;
+        pass->cell = cell;
+    }
+    pass->weight_ih = numbers(p, gates * hidden * input, 1);
+    pass->weight_hh = numbers(p, gates * hidden * recurrent, bound);
+    pass->bias_ih = below(3) ? numbers(p, gates * hidden, 1) : NULL;
+    pass->bias_hh = pass->bias_ih ? numbers(p, gates * hidden, 1) : NULL;
+    if (below(2)) {
+        stage->initial[0] = numbers(p, recurrent, 1);
+        stage->initial[1] = numbers(p, hidden, 1);
+    }
+    return recurrent;
+}
+
+/* How far back a value of a certain width is, or of any (width 0); -1: there is none. Tokens are not looked at. */
+static ptrdiff_t back_to(const problem *p, ptrdiff_t k, ptrdiff_t width)
+{
+    for (int trial = 0; trial < 10; ++trial) {
+        const ptrdiff_t value = below((int)k + 1);
+        if (p->widths[value] > 0 && (width == 0 || p->widths[value] == width))
+            return k - value;
+    }
+    return -1;
+}
+
+/* Fills in stage k and returns the features that it gives. */
+static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
+{
+    fl_stage *stage = &p->stages[k];
+    stage->kind = kind;
+    if (k > 0 && below(3) == 0)
+        stage->main = back_to(p, k, 0);
+    if (stage->main < 0)
+        stage->main = 0;
+    const ptrdiff_t input = p->widths[k - stage->main];
+    switch (kind) {
+    case FL_STAGE_STANDARDIZE:
+    case FL_STAGE_UNSTANDARDIZE:
+        stage->scaling = (fl_scaling){doubles(p, input, -1, 1), doubles(p, input, 0.5, 2)};
+        return input;
+    case FL_STAGE_EMBEDDING:
+        stage->embedding.width = 1 + below(30);
+        stage->embedding.table = numbers(p, TOKENS * stage->embedding.width, 1);
+        return stage->embedding.width;
+    case FL_STAGE_LSTM:
+        return random_lstm(p, stage, &p->cells[k], input);
+    case FL_STAGE_DENSE:
+        stage->dense.output = 1 + below(30);
+        stage->dense.weight = numbers(p, stage->dense.output * input, 1);
+        stage->dense.bias = below(3) ? numbers(p, stage->dense.output, 1) : NULL;
+        return stage->dense.output;
+    case FL_STAGE_ACTIVATION:
+        stage->activation = (fl_function){below(11), uniform(0.2, 1), uniform(0.2, 1)};
+        return input;
+    case FL_STAGE_POOL:
+        stage->pool.kind = below(4);
+        stage->side[0] = back_to(p, k, 1); /* scores are of one feature */
+        if (stage->side[0] < 0) {
+            stage->side[0] = 0;
+            stage->pool.kind = below(3); /* not FL_POOL_ATTENTION */
+        }
+        return input;
+    case FL_STAGE_ADD:
+        stage->side[0] = back_to(p, k, input);
+        if (stage->side[0] < 0)
+            stage->side[0] = stage->main;
+        return input;
+    default:
+        return input;
+    }
+}
+
+static problem *pose(fl_dtype dtype, int number)
+{
+    problem *p = calloc(1, sizeof *p);
+    if (!p)
+        exit(2);
+    random_state = (uint64_t)number * 7919 + 1;
+    const int tokens = below(4) == 0;
+    fl_network *network = &p->network;
+    network->dtype = dtype;
+    network->batch = 1 + below(3) * below(6);
+    network->input = p->widths[0] = tokens ? 0 : 1 + below(20);
+    network->stages = p->stages;
+    network->count = 1 + below(MOST_STAGES);
+    network->n_threads = 1;
+    for (ptrdiff_t k = 0; k < network->count; ++k) {
+        /* The numbers begin with each kind in turn. */
+        fl_stage_kind kind = (fl_stage_kind)(k == 0 ? number % FL_STAGE_KINDS : below(FL_STAGE_KINDS));
+        if (kind == FL_STAGE_EMBEDDING)
+            kind = FL_STAGE_LSTM;
+        p->widths[k + 1] = random_stage(p, k, tokens && k == 0 ? FL_STAGE_EMBEDDING : kind);
+    }
+    snprintf(where, sizeof where, "%s %s network %d: %td stages, batch %td, input %td", fl_isa_active(),
+             dtype == FL_F32 ? "f32" : "f64", number, network->count, network->batch, network->input);
+    return p;
+}
+
+static void finish(problem *p)
+{
+    for (int k = 0; k < p->arrays_used; ++k)
+        free(p->arrays[k]);
+    free(p->state);
+    free(p->workspace);
+    free(p);
+}
+
+/* Memory for blocks of `steps` steps, in place of what there was; the states stay. */
+static void bind(problem *p, ptrdiff_t steps)
+{
+    const size_t bytes = fl_network_workspace(&p->network, steps);
+    free(p->workspace);
+    p->workspace = allocate(bytes);
+    if (!p->state)
+        p->state = allocate(fl_network_state(&p->network));
+    fl_network_bind(&p->network, p->state, p->workspace, steps);
+}
+
+static void begin(problem *p, ptrdiff_t steps)
+{
+    bind(p, steps);
+    fl_network_reset(&p->network, NULL, 0);
+}
+
+static size_t output_bytes(const problem *p, ptrdiff_t steps)
+{
+    return (size_t)(p->network.batch * steps * p->widths[p->network.count]) * size_of(p->network.dtype);
+}
+
+/* ---------------------------------------------------------------- the kernels one by one */
+
+static void *repeated(const void *row, ptrdiff_t rows, size_t bytes)
+{
+    char *a = calloc((size_t)rows, bytes);
+    if (!a)
+        exit(2);
+    for (ptrdiff_t b = 0; row && b < rows; ++b)
+        memcpy(a + (size_t)b * bytes, row, bytes);
+    return a;
+}
+
+static void lstm_by_hand(const problem *p, const fl_stage *stage, ptrdiff_t steps, ptrdiff_t input, ptrdiff_t output,
+                         const void *x, void *y)
+{
+    const fl_dtype dtype = p->network.dtype;
+    const ptrdiff_t batch = p->network.batch;
+    fl_lstm_pass pass = {.batch = batch, .time = steps, .input = input, .hidden = stage->lstm.hidden,
+                         .weight_ih = stage->lstm.weight_ih, .weight_hh = stage->lstm.weight_hh,
+                         .bias_ih = stage->lstm.bias_ih, .bias_hh = stage->lstm.bias_hh, .cell = stage->lstm.cell,
+                         .x = x, .x_batch = steps * input, .x_time = input,
+                         .y = y, .y_batch = steps * output, .y_time = output, .n_threads = 1};
+    void *h0 = repeated(stage->initial[0], batch, (size_t)output * size_of(dtype));
+    void *c0 = repeated(stage->initial[1], batch, (size_t)pass.hidden * size_of(dtype));
+    pass.h0 = h0;
+    pass.c0 = c0;
+    void *workspace = allocate(fl_lstm_workspace(dtype, &pass));
+    pass.workspace = workspace;
+    fl_lstm_forward(dtype, &pass);
+    free(workspace);
+    free(h0);
+    free(c0);
+}
+
+static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *const *values)
+{
+    const fl_stage *stage = &p->stages[k];
+    const fl_dtype dtype = p->network.dtype;
+    const ptrdiff_t batch = p->network.batch, rows = batch * steps;
+    const ptrdiff_t input = p->widths[k - stage->main], output = p->widths[k + 1];
+    const void *x = values[k - stage->main], *side = values[k - stage->side[0]];
+    void *y = values[k + 1];
+    switch (stage->kind) {
+    case FL_STAGE_STANDARDIZE:
+        fl_standardize(dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
+        break;
+    case FL_STAGE_UNSTANDARDIZE:
+        fl_unstandardize(dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
+        break;
+    case FL_STAGE_EMBEDDING:
+        fl_embedding_forward(dtype, rows, output, x, stage->embedding.table, y, 1);
+        break;
+    case FL_STAGE_LSTM:
+        lstm_by_hand(p, stage, steps, input, output, x, y);
+        break;
+    case FL_STAGE_DENSE: {
+        fl_dense_pass pass = {.rows = rows, .input = input, .output = output, .weight = stage->dense.weight,
+                              .bias = stage->dense.bias, .x = x, .y = y, .n_threads = 1};
+        void *workspace = allocate(fl_dense_workspace(dtype, &pass));
+        pass.workspace = workspace;
+        fl_dense_forward(dtype, &pass);
+        free(workspace);
+        break;
+    }
+    case FL_STAGE_ACTIVATION:
+        fl_activation(dtype, stage->activation.kind, stage->activation.alpha, stage->activation.beta, rows * output, x, y, 1);
+        break;
+    case FL_STAGE_SOFTMAX:
+        fl_softmax(dtype, rows, output, x, y, 1);
+        break;
+    case FL_STAGE_POOL: {
+        double *counts = repeated(NULL, batch, FL_POOL_COUNTS * sizeof(double));
+        double *sums = repeated(NULL, batch, (size_t)input * sizeof(double));
+        fl_pool_pass pass = {.kind = stage->pool.kind, .batch = batch, .time = steps, .width = input, .x = x,
+                             .scores = stage->pool.kind == FL_POOL_ATTENTION ? side : NULL, .counts = counts, .sums = sums,
+                             .y = y, .every_step = 1, .n_threads = 1};
+        fl_pool_forward(dtype, &pass);
+        free(counts);
+        free(sums);
+        break;
+    }
+    default:
+        for (ptrdiff_t n = 0; n < rows * output; ++n)
+            if (dtype == FL_F32)
+                ((float *)y)[n] = ((const float *)x)[n] + ((const float *)side)[n];
+            else
+                ((double *)y)[n] = ((const double *)x)[n] + ((const double *)side)[n];
+    }
+}
+
+/* The last value, of all steps. */
+static void *by_hand(const problem *p, const void *x, ptrdiff_t steps)
+{
+    const ptrdiff_t count = p->network.count;
+    void *values[MOST_STAGES + 1];
+    values[0] = (void *)(uintptr_t)x;
+    for (ptrdiff_t k = 0; k < count; ++k) {
+        values[k + 1] = malloc((size_t)(p->network.batch * steps * p->widths[k + 1]) * size_of(p->network.dtype));
+        if (!values[k + 1])
+            exit(2);
+        stage_by_hand(p, k, steps, values);
+    }
+    for (ptrdiff_t k = 1; k < count; ++k)
+        free(values[k]);
+    return values[count];
+}
+
+/* ---------------------------------------------------------------- tests */
+
+static void *random_input(problem *p, ptrdiff_t steps)
+{
+    const ptrdiff_t n = p->network.batch * steps;
+    if (p->network.input > 0)
+        return numbers(p, n * p->network.input, 1);
+    int64_t *tokens = kept(p, malloc((size_t)n * sizeof(int64_t)));
+    for (ptrdiff_t k = 0; k < n; ++k)
+        tokens[k] = below(TOKENS);
+    return tokens;
+}
+
+/* Steps [first, first + steps) of an array (batch, time, ...) with `bytes` bytes for each step. */
+static void copy_steps(void *to, const void *from, ptrdiff_t batch, ptrdiff_t time, ptrdiff_t first, ptrdiff_t steps,
+                       size_t bytes, int into_whole)
+{
+    for (ptrdiff_t b = 0; b < batch; ++b) {
+        const size_t of_whole = (size_t)(b * time + first) * bytes, of_part = (size_t)(b * steps) * bytes;
+        memcpy((char *)to + (into_whole ? of_whole : of_part), (const char *)from + (into_whole ? of_part : of_whole),
+               (size_t)steps * bytes);
+    }
+}
+
+/* Runs steps [first, end) of x in blocks of up to `longest`, into y. */
+static int run_steps(problem *p, const void *x, void *y, ptrdiff_t time, ptrdiff_t first, ptrdiff_t end, int longest)
+{
+    const ptrdiff_t batch = p->network.batch, width = p->widths[p->network.count];
+    const size_t x_bytes = p->network.input > 0 ? (size_t)p->network.input * size_of(p->network.dtype) : sizeof(int64_t);
+    const size_t y_bytes = (size_t)width * size_of(p->network.dtype);
+    int ok = 1;
+    while (first < end) {
+        ptrdiff_t steps = 1 + below(longest);
+        steps = steps < end - first ? steps : end - first;
+        void *part_x = malloc((size_t)(batch * steps) * x_bytes), *part_y = malloc((size_t)(batch * steps) * y_bytes);
+        copy_steps(part_x, x, batch, time, first, steps, x_bytes, 0);
+        ok &= fl_network_run(&p->network, part_x, steps, part_y) == 0;
+        copy_steps(y, part_y, batch, time, first, steps, y_bytes, 1);
+        free(part_x);
+        free(part_y);
+        first += steps;
+    }
+    return ok;
+}
+
+static void test_blocks(problem *p, const void *x, const void *expected, ptrdiff_t time)
+{
+    const size_t bytes = output_bytes(p, time);
+    void *y = malloc(bytes);
+    for (int n_threads = 1; n_threads <= 3; ++n_threads) {
+        p->network.n_threads = n_threads;
+        begin(p, time);
+        memset(y, 0, bytes);
+        expect(fl_network_run(&p->network, x, time, y) == 0 && !memcmp(y, expected, bytes), "the whole series");
+        fl_network_reset(&p->network, NULL, 0);
+        memset(y, 0, bytes);
+        expect(run_steps(p, x, y, time, 0, time, 4) && !memcmp(y, expected, bytes), "blocks in a large workspace");
+    }
+    p->network.n_threads = 1;
+    begin(p, 1);
+    memset(y, 0, bytes);
+    expect(run_steps(p, x, y, time, 0, time, 1) && !memcmp(y, expected, bytes), "steps");
+    fl_network_reset(&p->network, NULL, 0);
+    memset(y, 0, bytes);
+    int ok = run_steps(p, x, y, time, 0, time / 2, 1);
+    bind(p, time); /* the states are carried into other memory */
+    ok &= run_steps(p, x, y, time, time / 2, time, 3);
+    expect(ok && !memcmp(y, expected, bytes), "a workspace that grows between two blocks");
+    free(y);
+}
+
+/* A row that begins anew gives what it gave at first, the others go on. */
+static void test_reset(problem *p, const void *x, ptrdiff_t time)
+{
+    const ptrdiff_t batch = p->network.batch;
+    const size_t bytes = output_bytes(p, time), row_bytes = bytes / (size_t)batch;
+    char *first = malloc(bytes), *second = malloc(bytes), *mixed = malloc(bytes);
+    begin(p, time);
+    fl_network_run(&p->network, x, time, first);
+    fl_network_run(&p->network, x, time, second);
+    fl_network_reset(&p->network, NULL, 0);
+    fl_network_run(&p->network, x, time, mixed);
+    expect(!memcmp(mixed, first, bytes), "all rows begin anew");
+    const int64_t rows[] = {batch - 1, 0};
+    const ptrdiff_t n = below(2) + 1;
+    fl_network_reset(&p->network, rows, n);
+    fl_network_run(&p->network, x, time, mixed);
+    int ok = 1;
+    for (ptrdiff_t b = 0; b < batch; ++b) {
+        const int anew = b == rows[0] || (n == 2 && b == rows[1]);
+        ok &= !memcmp(mixed + (size_t)b * row_bytes, (anew ? first : second) + (size_t)b * row_bytes, row_bytes);
+    }
+    expect(ok, "some rows begin anew");
+    free(first);
+    free(second);
+    free(mixed);
+}
+
+static void test_refusals(problem *p, const void *x)
+{
+    const size_t bytes = output_bytes(p, 1);
+    const char *isa = fl_isa_active();
+    char *y = malloc(bytes), *untouched = malloc(bytes);
+    memset(y, 7, bytes);
+    memset(untouched, 7, bytes);
+    begin(p, 2);
+    expect(fl_network_fits(&p->network, 2) && !fl_network_fits(&p->network, 3), "blocks that fit");
+    expect(fl_network_run(&p->network, x, 3, y) == -1, "a block that is too long");
+    if (fl_isa_count() > 1) {
+        fl_isa_select(fl_isa_name(!strcmp(isa, fl_isa_name(0))));
+        expect(fl_network_run(&p->network, x, 1, y) == -1, "a workspace for another instruction set");
+        expect(!memcmp(y, untouched, bytes), "a run that is refused writes nothing");
+        bind(p, 2);
+        expect(fl_network_run(&p->network, x, 1, y) == 0, "bound again");
+        fl_isa_select(isa);
+    }
+    expect(fl_network_workspace(&p->network, PTRDIFF_MAX) == SIZE_MAX, "more steps than memory can hold");
+    free(y);
+    free(untouched);
+}
+
+static void test_network(fl_dtype dtype, int number)
+{
+    problem *p = pose(dtype, number);
+    const ptrdiff_t time = 3 + below(6);
+    const void *x = random_input(p, time);
+    void *expected = by_hand(p, x, time);
+    test_blocks(p, x, expected, time);
+    test_reset(p, x, time);
+    test_refusals(p, x);
+    free(expected);
+    finish(p);
+}
+
+/* A chain of ten layers needs two buffers; a value that is read later keeps its own. */
+static void test_buffers(void)
+{
+    enum { LAYERS = 10, WIDTH = 16, STEPS = 1000 };
+    fl_stage stages[LAYERS] = {0};
+    fl_network network = {.dtype = FL_F32, .batch = 1, .input = WIDTH, .stages = stages, .count = LAYERS, .n_threads = 1};
+    for (int k = 0; k < LAYERS; ++k)
+        stages[k] = (fl_stage){.kind = FL_STAGE_ACTIVATION, .activation = {1, 0, 0}};
+    snprintf(where, sizeof where, "buffers");
+    const size_t value = STEPS * WIDTH * sizeof(float);
+    expect(fl_network_workspace(&network, STEPS) == 2 * value, "a chain needs two buffers");
+    expect(fl_network_state(&network) == 0, "a chain of activations has no state");
+    stages[LAYERS - 1] = (fl_stage){.kind = FL_STAGE_ADD, .side = {LAYERS - 2}};
+    expect(fl_network_workspace(&network, STEPS) == 3 * value, "a side input from the first stage needs a third");
+    stages[LAYERS - 1].side[0] = LAYERS - 1;
+    expect(fl_network_workspace(&network, STEPS) == 2 * value, "a side input from outside needs none");
+    stages[2] = stages[4] = (fl_stage){.kind = FL_STAGE_ADD, .side = {1}};
+    expect(fl_network_workspace(&network, STEPS) == 3 * value, "the buffer of a side input serves again");
+    expect(fl_network_workspace(&network, PTRDIFF_MAX / WIDTH) == SIZE_MAX, "values that memory cannot hold");
+    network.count = 1;
+    expect(fl_network_workspace(&network, STEPS) == 0, "a single stage writes to y");
+    stages[0] = (fl_stage){.kind = FL_STAGE_LSTM, .lstm = {.hidden = WIDTH}};
+    expect(fl_network_workspace(&network, PTRDIFF_MAX / WIDTH) == SIZE_MAX, "a kernel's workspace that memory cannot hold");
+    network.batch = PTRDIFF_MAX / WIDTH;
+    expect(fl_network_state(&network) == SIZE_MAX, "states that memory cannot hold");
+}
+
+int main(int argc, char **argv)
+{
+    const int networks = argc > 1 ? atoi(argv[1]) : 120;
+    fl_always_wake(1);
+    test_buffers();
+    for (int k = 0; k < fl_isa_count(); ++k) {
+        fl_isa_select(fl_isa_name(k));
+        for (int number = 0; number < networks; ++number) {
+            test_network(FL_F32, number);
+            test_network(FL_F64, number);
+        }
+    }
+    printf("%d of %d checks passed on %d instruction sets\n", checks - failures, checks, fl_isa_count());
+    return failures > 0;
+}

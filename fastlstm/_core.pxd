@@ -1,0 +1,302 @@
+# cython: language_level=3
+"""What ``_core.pyx`` declares: the C interface, ``csrc/fastlstm.h``, and the attributes of its classes."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+cimport numpy as cnp
+
+cdef extern from "fastlstm.h" nogil:
+    ctypedef enum fl_dtype:
+        FL_F32
+        FL_F64
+
+    int fl_isa_count()
+    const char *fl_isa_name(int index)
+    const char *fl_isa_active()
+    int fl_isa_select(const char *name)
+    int fl_isa_lanes(fl_dtype dtype)
+    int fl_has_openmp()
+    int fl_openmp_max_threads()
+    void fl_openmp_set_max_threads(int n)
+    int fl_openmp_bound_processors()
+    void fl_always_wake(int always)
+
+    ctypedef struct fl_function:
+        int kind
+        double alpha, beta
+
+    ctypedef struct fl_lstm_cell:
+        ptrdiff_t projection
+        int coupled, layer_norm
+        fl_function gate, cell, output
+        double gate_clip, cell_clip, output_clip
+        double norm_eps
+        double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c
+        uint64_t seed
+        const void *weight_hr
+        const void *peepholes
+        const void *gain_ih
+        const void *gain_hh
+        const void *gain_c
+        const void *bias_c
+
+    ctypedef struct fl_lstm_pass:
+        ptrdiff_t batch, time, input, hidden
+        const int64_t *lengths
+        int reverse, training
+        ptrdiff_t checkpoint_every
+        const void *weight_ih
+        const void *weight_hh
+        const void *bias_ih
+        const void *bias_hh
+        const fl_lstm_cell *cell
+        const void *x
+        ptrdiff_t x_batch, x_time
+        const void *h0
+        const void *c0
+        void *y
+        ptrdiff_t y_batch, y_time
+        void *hn
+        void *cn
+        void *workspace
+        int packed
+        int n_threads
+
+    ctypedef struct fl_lstm_gradients:
+        const void *dy
+        ptrdiff_t dy_batch, dy_time
+        const void *dhn
+        const void *dcn
+        void *dx
+        ptrdiff_t dx_batch, dx_time
+        int dx_add
+        void *dweight_ih
+        void *dweight_hh
+        void *dbias_ih
+        void *dbias_hh
+        void *dh0
+        void *dc0
+        void *dweight_hr
+        void *dpeepholes
+        void *dgain_ih
+        void *dgain_hh
+        void *dgain_c
+        void *dbias_c
+
+    size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *lstm)
+    void fl_lstm_forward(fl_dtype dtype, const fl_lstm_pass *lstm)
+    void fl_lstm_backward(fl_dtype dtype, const fl_lstm_pass *lstm, const fl_lstm_gradients *gradients)
+
+    ctypedef struct fl_dense_pass:
+        ptrdiff_t rows, input, output
+        const void *weight
+        const void *bias
+        const void *x
+        void *y
+        void *workspace
+        int packed
+        int n_threads
+
+    size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *dense)
+    void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *dense)
+    void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *dense, const void *dy, void *dx, void *dweight,
+                           void *dbias)
+
+    void fl_standardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
+                        const double *scale, void *y)
+    void fl_unstandardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
+                          const double *scale, void *y)
+    void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,
+                              void *out, int n_threads)
+    void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
+                               void *dtable, int n_threads)
+    void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads)
+    void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t *out)
+    void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y,
+                       int n_threads)
+    void fl_activation_backward(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x,
+                                const void *y, const void *dy, void *dx, int n_threads)
+    void fl_softmax_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *p, const void *dy, void *dx,
+                             int n_threads)
+    void fl_softmax(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits, void *out, int n_threads)
+    void fl_softmax_cross_entropy(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t classes, const void *logits,
+                                  const int64_t *labels, const void *weights, void *dlogits, double *losses,
+                                  int n_threads)
+    enum:
+        FL_POOL_LAST
+        FL_POOL_MEAN
+        FL_POOL_MAX
+        FL_POOL_ATTENTION
+        FL_POOL_COUNTS
+
+    ctypedef struct fl_pool_pass:
+        int kind
+        ptrdiff_t batch, time, width
+        const int64_t *lengths
+        const void *x
+        const void *scores
+        double *counts
+        double *sums
+        void *y
+        int every_step
+        int64_t *index
+        void *weights
+        int n_threads
+
+    ctypedef struct fl_ctc_pass:
+        ptrdiff_t batch, time, classes, max_labels
+        const int64_t *lengths
+        const void *logits
+        const int64_t *labels
+        const int64_t *label_lengths
+        int64_t blank
+        const double *weights
+        void *dlogits
+        double *losses
+        void *workspace
+        int n_threads
+
+    size_t fl_ctc_workspace(fl_dtype dtype, const fl_ctc_pass *ctc)
+    void fl_ctc(fl_dtype dtype, const fl_ctc_pass *ctc)
+    size_t fl_ctc_beam_workspace(ptrdiff_t time, ptrdiff_t classes, ptrdiff_t beam_width)
+    ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *log_p, int64_t blank,
+                                 ptrdiff_t beam_width, int64_t *labels, double *score, void *workspace)
+    int64_t fl_edit_distance(ptrdiff_t n, const int64_t *a, ptrdiff_t m, const int64_t *b, int64_t *row)
+    void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pool)
+    void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pool, const void *dy, void *dx, void *dscores)
+
+    ctypedef enum fl_stage_kind:
+        FL_STAGE_STANDARDIZE
+        FL_STAGE_UNSTANDARDIZE
+        FL_STAGE_EMBEDDING
+        FL_STAGE_LSTM
+        FL_STAGE_DENSE
+        FL_STAGE_ACTIVATION
+        FL_STAGE_SOFTMAX
+        FL_STAGE_POOL
+        FL_STAGE_ADD
+
+    enum:
+        FL_STAGE_SIDES
+        FL_STAGE_STATES
+
+    ctypedef struct fl_scaling:
+        const double *mean
+        const double *scale
+
+    ctypedef struct fl_embedding:
+        const void *table
+        ptrdiff_t width
+
+    ctypedef struct fl_stage:
+        fl_stage_kind kind
+        ptrdiff_t main
+        ptrdiff_t *side
+        const void **initial
+        fl_scaling scaling
+        fl_embedding embedding
+        fl_lstm_pass lstm
+        fl_dense_pass dense
+        fl_function activation
+        fl_pool_pass pool
+        ptrdiff_t input, output
+        void **state
+
+    ctypedef struct fl_network:
+        fl_dtype dtype
+        ptrdiff_t batch, input
+        fl_stage *stages
+        ptrdiff_t count
+        int n_threads
+        ptrdiff_t steps
+
+    size_t fl_network_state(fl_network *network)
+    size_t fl_stage_state(const fl_network *network, ptrdiff_t stage, int which)
+    size_t fl_network_workspace(fl_network *network, ptrdiff_t steps)
+    void fl_network_bind(fl_network *network, void *state, void *workspace, ptrdiff_t steps)
+    void fl_network_reset(fl_network *network, const int64_t *rows, ptrdiff_t count)
+    bint fl_network_fits(const fl_network *network, ptrdiff_t steps)
+    int fl_network_run(fl_network *network, const void *x, ptrdiff_t steps, void *y)
+
+    void fl_sgd(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
+                double weight_decay, int n_threads)
+    void fl_rmsprop(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha,
+                    double eps, double momentum, double weight_decay, int n_threads)
+    void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1,
+                 double beta2, double eps, double weight_decay, int decoupled, int64_t step, int n_threads)
+    double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x, int n_threads)
+    void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads)
+    void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads)
+    ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x)
+
+cdef extern from *:
+    """
+    #if defined(__clang__)
+    #define FASTLSTM_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define FASTLSTM_COMPILER "gcc " __VERSION__
+    #elif defined(_MSC_VER)
+    #define FASTLSTM_COMPILER "MSVC"
+    #else
+    #define FASTLSTM_COMPILER "unknown"
+    #endif
+    """
+    const char *FASTLSTM_COMPILER
+
+
+# A shape without Python objects: a small pass checks some twenty arrays.
+cdef struct Shape:
+    int axes
+    ptrdiff_t size[3]
+
+
+# The data of an array as a vector, or as rows, whose dtype is that of a call.
+cdef struct Vector:
+    fl_dtype dtype
+    ptrdiff_t n
+    void *data
+
+
+cdef struct Rows:
+    fl_dtype dtype
+    ptrdiff_t n, width
+    void *data
+
+
+cdef class Workspace:
+    cdef object memory
+    cdef size_t size
+    cdef void *data
+    cdef tuple packed
+    cdef const char *packed_isa
+    cdef bint begin(self, tuple weights)
+    cdef int end(self, tuple weights) except -1
+    cdef void *reserve(self, size_t size) except? NULL
+
+
+cdef class LSTMPass:
+    cdef Workspace workspace
+    cdef fl_lstm_pass lstm
+    cdef fl_lstm_cell cell
+    cdef fl_dtype dtype
+    cdef const char *isa
+    cdef object settings, held
+    cdef bint busy
+    cdef int enter(self) except -1
+
+
+cdef class Stream:
+    cdef fl_network network
+    cdef fl_lstm_cell *cells
+    cdef Workspace workspace, state_memory
+    cdef readonly list _states
+    cdef list held
+    cdef Shape of_step
+    cdef ptrdiff_t output, tokens
+    cdef int reads
+    cdef bint busy
+    cdef ptrdiff_t _reads(self, ptrdiff_t k, ptrdiff_t value, ptrdiff_t *features) except -1
+    cdef ptrdiff_t _add(self, stage, fl_stage *to, ptrdiff_t k) except -1
+    cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1
+    cdef int _take_states(self, stages) except -1
+    cdef int _reserve(self, ptrdiff_t steps) except -1
+    cdef cnp.ndarray _readable(self, x)
+    cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out)
