@@ -66,9 +66,10 @@ INLINE V v_activate(int kind, V alpha, V beta, V x)
         return v_at_most(v_at_least(v_fma(alpha, x, beta), zero), one);
     case ACT_ELU:
         return v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
-    case ACT_SOFTSIGN:
-        x = v_finite(x);
-        return x / (one + v_abs(x));
+    case ACT_SOFTSIGN: {
+        const V finite = v_finite(x);
+        return finite / (one + v_abs(finite));
+    }
     default:
         return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
     }

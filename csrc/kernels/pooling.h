@@ -88,7 +88,8 @@ static void pool_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         int64_t *index = pass->index ? pass->index + b * width : NULL;
         const ptrdiff_t length = pool_length(pass, b);
         /* Only the last step counts where the others are not asked for. */
-        for (ptrdiff_t t = pass->kind == FL_POOL_LAST && !pass->every_step && length ? length - 1 : 0; t < length; ++t) {
+        const int only_last = pass->kind == FL_POOL_LAST && !pass->every_step && length;
+        for (ptrdiff_t t = only_last ? length - 1 : 0; t < length; ++t) {
             pool_step(pass, x + t * width, scores ? (double)scores[t] : 0, t, counts, sums, index);
             if (pass->every_step)
                 pool_answer(pass, counts, sums, y + t * width);

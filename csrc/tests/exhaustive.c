@@ -254,7 +254,8 @@ static inline void measure_side(fl_dtype dtype, int kind, int side, const expect
     keep_most(f, known, OWN, tiny, to->x, n);
     double beyond = 0;
     for (ptrdiff_t k = 0; k < n; ++k) {
-        const double inside = (y[k + 1] >= low) & (y[k + 1] <= high), exact = (to->must[k] != to->must[k]) | (y[k + 1] == to->must[k]);
+        const double inside = (y[k + 1] >= low) & (y[k + 1] <= high);
+        const double exact = (to->must[k] != to->must[k]) | (y[k + 1] == to->must[k]);
         beyond += 2 - inside - exact;
     }
     f->ends += (long long)beyond;
@@ -512,7 +513,8 @@ static int report(void)
 int main(int count, char **arguments)
 {
     const long every = count > 1 ? strtol(arguments[1], NULL, 10) : 997;
-    const long part = count > 3 ? strtol(arguments[2], NULL, 10) : 0, parts = count > 3 ? strtol(arguments[3], NULL, 10) : 1;
+    const long part = count > 3 ? strtol(arguments[2], NULL, 10) : 0;
+    const long parts = count > 3 ? strtol(arguments[3], NULL, 10) : 1;
     if (every < 1 || every > 10000 || part < 0 || part >= parts || parts > 1000 || (sets = fl_isa_count()) > MOST_SETS)
         return 2;
     const long long floats = all_floats((uint32_t)every, (uint32_t)part, (uint32_t)parts);

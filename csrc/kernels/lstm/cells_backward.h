@@ -138,7 +138,8 @@ static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
     const lstm_work *work = step->work;
     const cell_workspace *ws = &work->cell_ws;
     const int kinds = ws->peepholes ? SUMS_PEEPHOLES : 0;
-    const real *dz = ws->sums + row * work->padded * GATES, count = (real)(work->hidden * (work->cell->coupled ? 3 : 4));
+    const real *dz = ws->sums + row * work->padded * GATES;
+    const real count = (real)(work->hidden * (work->cell->coupled ? 3 : 4));
     for (int which = 0; which < 2; ++which) {
         real *kept = which ? ws->gates_x : work->gates;
         const real *gains = ws->gains + which * work->blocks * GATES * LANES;
@@ -176,7 +177,8 @@ static void norm_backward_row(const backward_step *step, ptrdiff_t row, const re
     const int kinds = (ws->peepholes ? SUMS_PEEPHOLES : 0) + 3 * GATES;
     const ptrdiff_t row_at = row * work->padded, kept_at = (step->pair + row) * GATES * LANES;
     const real count = (real)work->hidden;
-    real *dz_at = ws->sums + row_at * GATES, *scratch = ws->sums + (work->batch * work->padded + row_at) * GATES, mean, scale;
+    real *dz_at = ws->sums + row_at * GATES;
+    real *scratch = ws->sums + (work->batch * work->padded + row_at) * GATES, mean, scale;
     V sum = v_set(0), along = v_set(0);
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
         const ptrdiff_t kept = block * work->ldn * GATES * LANES + kept_at;
