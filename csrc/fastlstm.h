@@ -73,15 +73,15 @@ typedef struct {
     fl_function gate, cell, output; /* of i, f, o; of g; of c in h = o output(c) */
     /* Limits of the gates' net inputs, of c, and of the argument of `output`; INFINITY: none. */
     double gate_clip, cell_clip, output_clip;
-    double norm_eps;                /* added to the variance */
+    double norm_eps; /* added to the variance */
     /* Probabilities in [0, 1), and the seed of their masks. */
     double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c;
     uint64_t seed;
 
-    const void *weight_hr;          /* (projection, hidden) */
-    const void *peepholes;          /* (3, hidden): i, f, o; or (2, hidden): i, o with `coupled`; NULL: none */
-    const void *gain_ih, *gain_hh;  /* (4 * hidden) */
-    const void *gain_c, *bias_c;    /* (hidden) */
+    const void *weight_hr;         /* (projection, hidden) */
+    const void *peepholes;         /* (3, hidden): i, f, o; or (2, hidden): i, o with `coupled`; NULL: none */
+    const void *gain_ih, *gain_hh; /* (4 * hidden) */
+    const void *gain_c, *bias_c;   /* (hidden) */
 } fl_lstm_cell;
 
 /* A pass over a batch. The same struct, with the same workspace and the same values, is given to fl_lstm_forward and

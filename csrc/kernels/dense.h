@@ -204,6 +204,6 @@ static void dense_backward(const fl_dense_pass *pass, const void *dy, void *dx, 
     if (dweight)
         fl_parallel(n_threads, dense_dweight_body, &context);
     if (dbias)
-        fl_parallel(fl_worthwhile_threads(pass->n_threads, (double)pass->rows * (double)pass->output),
-                    dense_dbias_body, &context);
+        fl_parallel(fl_worthwhile_threads(pass->n_threads, (double)pass->rows * (double)pass->output), dense_dbias_body,
+                    &context);
 }

@@ -143,7 +143,8 @@ static void pool_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 static void pool_forward(const fl_pool_pass *pass)
 {
     pool_context job = {.pass = pass};
-    const double work = (double)pass->batch * (double)pass->width * (pass->kind == FL_POOL_LAST ? 1 : (double)pass->time);
+    const double work =
+        (double)pass->batch * (double)pass->width * (pass->kind == FL_POOL_LAST ? 1 : (double)pass->time);
     fl_parallel(fl_worthwhile_threads(pass->n_threads, work), pool_forward_body, &job);
 }
 

@@ -21,12 +21,12 @@
 typedef struct {
     fl_body body;
     void *context;
-    ptrdiff_t n_tasks;            /* 0: one part for each thread */
-    _Atomic ptrdiff_t next_task;  /* that no thread has taken yet */
-    int waking;                   /* the team may have slept */
-    int processor;                /* the caller's; -1: not known */
+    ptrdiff_t n_tasks;           /* 0: one part for each thread */
+    _Atomic ptrdiff_t next_task; /* that no thread has taken yet */
+    int waking;                  /* the team may have slept */
+    int processor;               /* the caller's; -1: not known */
     atomic_int arrived;
-    int sampled;                  /* contention.c */
+    int sampled; /* contention.c */
     fl_contention_sample sample;
 } region;
 

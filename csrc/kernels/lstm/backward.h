@@ -67,8 +67,13 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         const ptrdiff_t last = minimum((segment + 1) * work.segment, work.time);
         context.first = segment * work.segment;
         if (segment < work.segments - 1) {
-            forward_context forward = {.pass = pass, .work = &work, .plan = plan, .begin = context.first, .end = last,
-                                       .keep = context.first, .recompute = 1};
+            forward_context forward = {.pass = pass,
+                                       .work = &work,
+                                       .plan = plan,
+                                       .begin = context.first,
+                                       .end = last,
+                                       .keep = context.first,
+                                       .recompute = 1};
             lstm_run(&plan, forward_walk, &forward);
         }
         context.begin = context.sum_end = last;

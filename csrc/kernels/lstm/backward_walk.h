@@ -67,8 +67,8 @@ static void backward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
     fl_share(panels_h + panels_x, thread, team, &begin, &end);
     for (ptrdiff_t p = begin; p < end; ++p) {
         if (p < panels_h)
-            backward_pack_matrix(work, job->pass->weight_hh, work->recurrent, p * job->h_vectors * LANES, job->h_vectors,
-                                 work->transposed);
+            backward_pack_matrix(work, job->pass->weight_hh, work->recurrent, p * job->h_vectors * LANES,
+                                 job->h_vectors, work->transposed);
         else
             backward_pack_matrix(work, job->pass->weight_ih, work->input, (p - panels_h) * COLS * LANES, COLS,
                                  backward_panel_x(work));
@@ -161,8 +161,8 @@ static void backward_hidden(const backward_context *job, const lstm_share *share
             real *to[ROWS];
             for (ptrdiff_t r = 0; r < rows; ++r)
                 to[r] = work->dh + (first + r) * work->recurrent_padded + block * LANES;
-            backward_product(work, work->gates, n + first, rows, work->transposed + block * LANES * GATES * work->padded,
-                             count, to, 0);
+            backward_product(work, work->gates, n + first, rows,
+                             work->transposed + block * LANES * GATES * work->padded, count, to, 0);
         }
     }
     if (work->cell)
@@ -196,8 +196,7 @@ static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t
             lstm_unpack_state(work, work->dc + row * LANES, work->batch * LANES, (real *)out->dc0 + b * work->hidden);
         if (out->dx && !out->dx_add)
             for (ptrdiff_t t = work->length[row]; t < work->time; ++t)
-                memset((real *)out->dx + b * out->dx_batch + t * out->dx_time, 0,
-                       (size_t)work->input * sizeof(real));
+                memset((real *)out->dx + b * out->dx_batch + t * out->dx_time, 0, (size_t)work->input * sizeof(real));
     }
 }
 

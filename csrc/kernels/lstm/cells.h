@@ -63,8 +63,9 @@ static void cell_pack(const lstm_work *work)
     if (cell->projection)
         for (ptrdiff_t block = 0; block < work->recurrent_blocks; ++block) {
             const ptrdiff_t panel = block / COLS * COLS, vectors = minimum(COLS, work->recurrent_blocks - panel);
-            transpose_to(row_of(cell->weight_hr, block * LANES, hidden), hidden, minimum(LANES, work->recurrent - block * LANES),
-                         hidden, ws->panel_hr + (panel * hidden + block - panel) * LANES, vectors * LANES);
+            transpose_to(row_of(cell->weight_hr, block * LANES, hidden), hidden,
+                         minimum(LANES, work->recurrent - block * LANES), hidden,
+                         ws->panel_hr + (panel * hidden + block - panel) * LANES, vectors * LANES);
         }
     for (int which = 0; cell->peepholes && which < 3; ++which) {
         const int row = cell->coupled ? which / 2 : which;
@@ -80,8 +81,9 @@ static void cell_pack(const lstm_work *work)
                 const int row = lstm_gate_row(work, gate);
                 const real *from = which ? cell->gain_ih : cell->gain_hh;
                 v_store(ws->gains + ((which * work->blocks + block) * GATES + gate) * LANES,
-                        row < 0 ? v_set(0)
-                                : v_load_part(from + row * hidden + block * LANES, minimum(LANES, hidden - block * LANES)));
+                        row < 0
+                            ? v_set(0)
+                            : v_load_part(from + row * hidden + block * LANES, minimum(LANES, hidden - block * LANES)));
             }
     for (int which = 0; which < 2; ++which) {
         memset(ws->norm_c + which * padded, 0, (size_t)padded * sizeof(real));
@@ -113,9 +115,9 @@ INLINE V cell_zone(V kept, V before, V new)
 }
 
 typedef struct {
-    V z_i, z_f, z_g, z_o; /* with peepholes, before clipping */
-    V i, f, g, o;         /* g before its mask */
-    V g_in, c_unclipped, c;      /* g after it; c~ before and after clipping */
+    V z_i, z_f, z_g, z_o;   /* with peepholes, before clipping */
+    V i, f, g, o;           /* g before its mask */
+    V g_in, c_unclipped, c; /* g after it; c~ before and after clipping */
 } cell_values;
 
 /* p_i, p_f or p_o (0, 1, 2) of a block. */
@@ -179,7 +181,8 @@ INLINE void cell_state(const forward_step *step, ptrdiff_t block, ptrdiff_t row,
 {
     const lstm_work *work = step->work;
     if (work->cell->zoneout_c > 0)
-        c = cell_zone(cell_kept(work->cell_ws.mask_c, work->cell->zoneout_c, row * work->padded + block * LANES), c_before, c);
+        c = cell_zone(cell_kept(work->cell_ws.mask_c, work->cell->zoneout_c, row * work->padded + block * LANES),
+                      c_before, c);
     v_store(step->c_after + block * step->c_after_block + row * LANES, c);
 }
 

@@ -42,8 +42,8 @@ INLINE void cell_add(const lstm_work *work, int kind, ptrdiff_t block, ptrdiff_t
 }
 
 /* Computes the gradients of z from d_o, that of o, and d_c, that of c~ by way of the output; dc moves one step back. */
-INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const cell_values *v, V c_before, V d_c,
-                           V d_o, V dz[GATES])
+INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const cell_values *v, V c_before,
+                           V d_c, V d_o, V dz[GATES])
 {
     const fl_lstm_cell *cell = work->cell;
     const cell_workspace *ws = &work->cell_ws;
@@ -162,7 +162,7 @@ static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
             const V dn = v_load(dz + at * LANES) * v_load(gains + at * LANES);
             const V da = (dn - mean - v_load(to) * slope) * scale;
             v_store(to, lstm_gate_row(work, (int)gate) < 0 ? v_set(0)
-                                                            : v_from_bits(v_bits(da) & cell_units(work->hidden, block)));
+                                                           : v_from_bits(v_bits(da) & cell_units(work->hidden, block)));
         }
     }
 }
@@ -289,8 +289,8 @@ static void cell_backward_begin(const lstm_work *work)
 
 /* Adds the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is the index in `cells` of n
  * = 0. */
-static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, ptrdiff_t block_end, ptrdiff_t at, ptrdiff_t n,
-                                ptrdiff_t n_end)
+static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, ptrdiff_t block_end, ptrdiff_t at,
+                                ptrdiff_t n, ptrdiff_t n_end)
 {
     const cell_workspace *ws = &work->cell_ws;
     for (ptrdiff_t block = block_begin; block < block_end; ++block)

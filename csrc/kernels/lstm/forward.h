@@ -33,10 +33,11 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
             real *to = work->panel + (block * PASSES + gate / COLS) * (input + recurrent) * width + gate % COLS * LANES;
             real *bias = work->bias + (block * GATES + gate) * LANES;
             transpose_to(row_of(pass->weight_ih, row, input), input, rows, input, to, width);
-            transpose_to(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + input * width, width);
+            transpose_to(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + input * width,
+                         width);
             for (ptrdiff_t lane = 0; lane < LANES; ++lane)
-                bias[lane] = lane >= rows ? 0
-                                          : (bias_ih ? bias_ih[row + lane] : 0) + (bias_hh ? bias_hh[row + lane] : 0);
+                bias[lane] =
+                    lane >= rows ? 0 : (bias_ih ? bias_ih[row + lane] : 0) + (bias_hh ? bias_hh[row + lane] : 0);
         }
 }
 
@@ -75,9 +76,11 @@ static void forward_store_state(const lstm_work *work, const lstm_share *share, 
     const ptrdiff_t h_row = work->cell ? work->recurrent_padded : work->ldhx;
     for (ptrdiff_t row = share->row_begin; row < end; ++row) {
         for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
-            v_store(lstm_state_h(work, segment) + (block * work->batch + row) * LANES, v_load(h + row * h_row + block * LANES));
+            v_store(lstm_state_h(work, segment) + (block * work->batch + row) * LANES,
+                    v_load(h + row * h_row + block * LANES));
             if (kept && work->cell)
-                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES, v_load(hx + row * work->ldhx + block * LANES));
+                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES,
+                        v_load(hx + row * work->ldhx + block * LANES));
         }
         for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
             const ptrdiff_t at = (block * work->batch + row) * LANES;
@@ -141,8 +144,8 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
 {
     real *hx = forward_hx(work, s);
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
-        const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
-                        lstm_time_of(pass, work, row, s) * pass->x_time;
+        const real *x =
+            (const real *)pass->x + work->order[row] * pass->x_batch + lstm_time_of(pass, work, row, s) * pass->x_time;
         memcpy(hx + row * work->ldhx + work->recurrent_padded, x, (size_t)work->input * sizeof(real));
     }
 }
@@ -156,7 +159,7 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
  * hidden 256 .70 -> .62; 256, 256 1.29 -> .81; 2 rows, 320 steps, 144, 36 .46 -> .28; 3 rows, 24 steps, 371, 129 .31 ->
  * .28.) */
 static void forward_x_sums(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,
-                                 ptrdiff_t shares)
+                           ptrdiff_t shares)
 {
     const fl_lstm_pass *pass = context->pass;
     const lstm_work *work = context->work;

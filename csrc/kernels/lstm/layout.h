@@ -69,7 +69,8 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->final = take(base, &used, batch * recurrent_padded, sizeof(real));
     work->hx = take(base, &used, 2 * batch * ldhx, sizeof(real));
     /* Full tiles of steps of a row, some 24 (row, step) pairs in total. */
-    const int sums_x = pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm;
+    const int sums_x =
+        pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm;
     work->lookahead = sums_x ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
     work->x_sums = take(base, &used, (double)work->lookahead * batch * padded * GATES, sizeof(real));
     if (!sums_x)

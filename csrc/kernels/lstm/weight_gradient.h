@@ -86,8 +86,8 @@ static void backward_add_h(const backward_context *job, const gradient_tiles *ti
 
 /* Copies columns [column, column + columns) of x and 1 next to each other, for the pairs from n, of step s or later, to
  * n_end. */
-static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptrdiff_t columns, ptrdiff_t s, ptrdiff_t n,
-                              ptrdiff_t n_end, real *to)
+static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptrdiff_t columns, ptrdiff_t s,
+                              ptrdiff_t n, ptrdiff_t n_end, real *to)
 {
     const fl_lstm_pass *pass = job->pass;
     const lstm_work *work = job->work;
@@ -122,7 +122,8 @@ static void backward_add_x(const backward_context *job, const gradient_tiles *ti
             if (!gathered)
                 backward_gather_x(job, column, columns, s, n, n_end, x);
             gathered = 1;
-            backward_add(work, backward_gates_x(work), block, work->recurrent + column, columns, x, columns, n, n_end - n);
+            backward_add(work, backward_gates_x(work), block, work->recurrent + column, columns, x, columns, n,
+                         n_end - n);
         }
     }
 }
