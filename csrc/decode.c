@@ -47,7 +47,7 @@ size_t fl_ctc_beam_workspace(ptrdiff_t time, ptrdiff_t classes, ptrdiff_t beam_w
            (size_t)classes * sizeof(int32_t);
 }
 
-/* Inserts a candidate among the best ones, if it is one of them. Of equals, the first comes first. */
+/* Insert a candidate among the best ones, if it is one of them. Of equals, the first comes first. */
 static ptrdiff_t insert(beam *best, ptrdiff_t count, ptrdiff_t beam_width, beam candidate)
 {
     if (candidate.total == -INFINITY || (count == beam_width && !(candidate.total > best[count - 1].total)))

@@ -59,7 +59,7 @@ static double ctc_sum(double a, double b, double c)
     return sum == 1 ? largest : largest + log(sum);
 }
 
-/* Finds the states [*first, *end) of one case that can be on a path at step t of T. */
+/* Find the states [*first, *end) of one case that can be on a path at step t of T. */
 static void ctc_range(ptrdiff_t t, ptrdiff_t T, ptrdiff_t states, ptrdiff_t *first, ptrdiff_t *end)
 {
     const ptrdiff_t least = states - 2 * (T - t);
@@ -78,7 +78,7 @@ static int ctc_skips(const int64_t *labels, ptrdiff_t s)
     return s % 2 && s > 2 && labels[s / 2] != labels[s / 2 - 1];
 }
 
-/* Fills alpha, whose rows are used in turn if there are only two, and returns -loss. */
+/* Fill alpha, whose rows are used in turn if there are only two, and return -loss. */
 static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
                         ptrdiff_t rows, const double (*norm)[2], double *alpha)
 {
@@ -105,7 +105,7 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
     return ctc_sum(last[states - 1], states > 1 ? last[states - 2] : -INFINITY, -INFINITY);
 }
 
-/* Subtracts the shares of the states from the probabilities, which are in dz, and multiplies by the weight. */
+/* Subtract the shares of the states from the probabilities, which are in dz, and multiply by the weight. */
 static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
                          const double (*norm)[2], const double *alpha, double *beta, double log_total, double weight,
                          real *dz)

@@ -260,7 +260,7 @@ INLINE V v_exchange(V a, V b, const int d, const int high)
 #endif
 }
 
-/* Transposes LANES x LANES elements in registers, by exchanging blocks, from half the matrix down to single
+/* Transpose LANES x LANES elements in registers, by exchanging blocks, from half the matrix down to single
  * elements. */
 INLINE void v_transpose(V rows[LANES])
 {

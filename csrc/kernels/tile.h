@@ -30,7 +30,7 @@ INLINE void accumulate(V acc[ROWS][COLS], const int rows, const int cols, const 
     }
 }
 
-/* Writes a tile's sums to memory, (rows)(cols * LANES), for tiles that are cut at an edge. */
+/* Write a tile's sums to memory, (rows)(cols * LANES), for tiles that are cut at an edge. */
 INLINE void tile_spill(V acc[ROWS][COLS], const int rows, const int cols, real *sums)
 {
     UNROLL

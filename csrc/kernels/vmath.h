@@ -41,7 +41,7 @@ static const real exp_coefficients[] = {
 #endif
 #define TANH_SEAM (1.0 / 3) /* of h: where tanh = 1/4 */
 
-/* Computes the two factors of exp(y) 2^power = scale * (1 + m), m = expm1(r). */
+/* Compute the two factors of exp(y) 2^power = scale * (1 + m), m = expm1(r). */
 INLINE V exp_parts(V y, int power, V *scale)
 {
     const int terms = (int)(sizeof exp_coefficients / sizeof exp_coefficients[0]);

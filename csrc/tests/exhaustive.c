@@ -63,7 +63,7 @@ static int sets; /* instruction sets of this machine; counting them takes time, 
 static finding found[MOST_SETS][2][KINDS];
 static long long found_nan[MOST_SETS][2][ALL_KINDS];
 
-/* Keeps the larger error. NaN is larger than any. */
+/* Keep the larger error. NaN is larger than any. */
 static void keep(finding *f, int measure, double error, double x)
 {
     if (f->worst[measure] == f->worst[measure] && !(error <= f->worst[measure])) {
@@ -192,7 +192,7 @@ static inline void expect(fl_dtype dtype, int kind, int side, ptrdiff_t n, const
 
 /* ---------------------------------------------------------------- measuring */
 
-/* Keeps the largest of n errors, if it is larger than `known`. */
+/* Keep the largest of n errors, if it is larger than `known`. */
 static void keep_most(finding *f, const double *known, int measure, const double *errors, const double *x, ptrdiff_t n)
 {
     enum { SIDE_BY_SIDE = 8 };
@@ -223,7 +223,7 @@ typedef struct {
     numbers value, slope;
 } results;
 
-/* Measures n results that follow `before`, the result at the next smaller |x|. */
+/* Measure n results that follow `before`, the result at the next smaller |x|. */
 static inline void measure_side(fl_dtype dtype, int kind, int side, const expected *to, const results *got, ptrdiff_t n,
                                 double before, const double *known, finding *f)
 {
@@ -261,7 +261,7 @@ static inline void measure_side(fl_dtype dtype, int kind, int side, const expect
     f->ends += (long long)beyond;
 }
 
-/* Counts how often the bits of f(-x) are not those of -f(x). */
+/* Count how often the bits of f(-x) are not those of -f(x). */
 static long long measure_odd(fl_dtype dtype, const numbers *plus, const numbers *minus, ptrdiff_t n)
 {
     long long broken = 0;
@@ -302,7 +302,7 @@ static double get(fl_dtype dtype, const numbers *array, ptrdiff_t k)
     return dtype == FL_F32 ? (double)array->f32[k] : array->f64[k];
 }
 
-/* Measures all functions on all instruction sets at n arguments x >= 0, in ascending order, and at -x. `last` holds,
+/* Measure all functions on all instruction sets at n arguments x >= 0, in ascending order, and at -x. `last` holds,
  * for each sign, the results at the largest x so far. Instruction sets that give the same bits are measured once. */
 static inline void measure_all(fl_dtype dtype, ptrdiff_t n, const double *x)
 {
@@ -369,7 +369,7 @@ static void measure(fl_dtype dtype, ptrdiff_t n, const double *x)
         measure_all(FL_F64, n, x);
 }
 
-/* Checks the limits at plus and minus infinity. */
+/* Check the limits at plus and minus infinity. */
 static void measure_infinity(void)
 {
     static const double limits[KINDS][4] = {/* value and slope, at plus and at minus infinity */
@@ -392,7 +392,7 @@ static void measure_infinity(void)
     }
 }
 
-/* Checks that NaN gives NaN, for all activations, and for every payload or some. */
+/* Check that NaN gives NaN, for all activations, and for every payload or some. */
 static void measure_nan(uint32_t stride)
 {
     static double x[BATCH];
@@ -436,7 +436,7 @@ static double of_bits(uint32_t bits)
     return x;
 }
 
-/* Measures the finite floats of a part, and the first of the next part, so that the order is checked across their
+/* Measure the finite floats of a part, and the first of the next part, so that the order is checked across their
  * seam. */
 static long long all_floats(uint32_t every, uint32_t part, uint32_t parts)
 {
@@ -463,7 +463,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Measures runs of 8 neighbours in ascending order: from all exponents, densely where the functions bend, and at the
+/* Measure runs of 8 neighbours in ascending order: from all exponents, densely where the functions bend, and at the
  * seams of their reduction, the multiples of ln(2) / 4. */
 static long long many_doubles(uint32_t every, uint32_t part, uint32_t parts)
 {

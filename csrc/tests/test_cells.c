@@ -193,7 +193,7 @@ static void *copy(fl_dtype dtype, const double *from, ptrdiff_t n, const double 
     return to;
 }
 
-/* Runs the problem with its inputs moved by `by` in the direction. */
+/* Run the problem with its inputs moved by `by` in the direction. */
 static results run(fl_dtype dtype, const problem *p, double by, int backward, int checkpoint_every, int n_threads)
 {
     results r = {0};
@@ -303,7 +303,7 @@ static double loss_at(const problem *p, double by)
     return value;
 }
 
-/* Compares with central differences of two step sizes. Their difference tells how far they can be trusted: near a
+/* Compare with central differences of two step sizes. Their difference tells how far they can be trusted: near a
  * corner of an activation or of clipping they cannot. */
 static void check_gradients(const problem *p, const results *r)
 {

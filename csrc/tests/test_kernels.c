@@ -131,7 +131,7 @@ static int length_of(const shape *s, const problem *p, int b)
     return s->lengths ? (int)p->lengths[b] : s->time;
 }
 
-/* Computes the whole layer in plain loops, one row at a time; results go to the `exact` side. */
+/* Compute the whole layer in plain loops, one row at a time; results go to the `exact` side. */
 static void solve(const shape *s, problem *p)
 {
     const int T = s->time, I = s->input, H = s->hidden;
@@ -249,7 +249,7 @@ static void finish(problem p)
     free(p.lengths);
 }
 
-/* Runs the problem in one pass and then, in inference, once more with the weights that the first pass has packed. */
+/* Run the problem in one pass and then, in inference, once more with the weights that the first pass has packed. */
 static void run(fl_dtype dtype, const shape *s, problem *p, int training, int checkpoint_every, int n_threads)
 {
     fl_lstm_pass pass = {
@@ -644,7 +644,7 @@ static void test_pooling(fl_dtype dtype)
     }
 }
 
-/* Compares with the sum over all paths of four steps that mean given labels, and the gradient with a sum over the same
+/* Compare with the sum over all paths of four steps that mean given labels, and the gradient with a sum over the same
  * paths. */
 static void test_ctc(fl_dtype dtype)
 {

@@ -185,7 +185,7 @@ static int callers_at_once(void)
     return wrong;
 }
 
-/* In a child: returns 0 if the thread that survived the fork and a new thread give the same bits; `deeper`: forks
+/* In a child: return 0 if the thread that survived the fork and a new thread give the same bits; `deeper`: fork
  * again. */
 static int check_child(int deeper)
 {
@@ -211,7 +211,7 @@ static int check_child(int deeper)
     return wrong != 0;
 }
 
-/* Forks while another thread is inside kernels. */
+/* Fork while another thread is inside kernels. */
 static int forks(void)
 {
     int wrong = 0, running = 1;
@@ -232,8 +232,7 @@ static int forks(void)
     return wrong + busy.wrong;
 }
 
-/* Adds a sample of a team that took `ms`, whose threads used the processors for `used` ms; returns the time after
- * it. */
+/* Add a sample of a team that took `ms`, whose threads used the processors for `used` ms; return the time after it. */
 static int64_t sample(int64_t now, double ms, double used)
 {
     const int64_t end = now + (int64_t)(1e6 * ms);

@@ -33,8 +33,7 @@
  *   sums       (2: h, x)(batch)(block)(4)(LANES)   W_hh h and W_ih x of the current step; in the backward pass dz
  *   c_new      (batch)(padded)                c~ of the current step
  */
-/* h, in `final` or `hx`, is the initial state of a row: draws the row's mask, and stores h before and after the
- * mask. */
+/* Draw a row's mask, and store h before and after the mask. h is the row's initial state, in `final` or `hx`. */
 static void cell_begin(const lstm_work *work, ptrdiff_t row, real *h)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -53,7 +52,7 @@ static void cell_begin(const lstm_work *work, ptrdiff_t row, real *h)
     }
 }
 
-/* Packs the weights that only these cells have. They are small compared with those of the gates, except W_hr, which is
+/* Pack the weights that only these cells have. They are small compared with those of the gates, except W_hr, which is
  * a quarter of W_hh. */
 static void cell_pack(const lstm_work *work)
 {
@@ -160,7 +159,7 @@ INLINE V cell_kept(const real *draw, double p, ptrdiff_t at)
     return draw ? v_load(draw + at) : v_set((real)p);
 }
 
-/* Computes h_t of a block from h~ and stores it. */
+/* Compute h_t of a block from h~ and store it. */
 static void cell_emit(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V h)
 {
     const lstm_work *work = step->work;
@@ -176,7 +175,7 @@ static void cell_emit(const forward_step *step, ptrdiff_t block, ptrdiff_t row, 
         v_store(step->h_kept + (block * work->ldc + row) * LANES, read);
 }
 
-/* Computes c_t of a block from c~ and stores it. */
+/* Compute c_t of a block from c~ and store it. */
 INLINE void cell_state(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V c_before, V c)
 {
     const lstm_work *work = step->work;
@@ -186,7 +185,7 @@ INLINE void cell_state(const forward_step *step, ptrdiff_t block, ptrdiff_t row,
     v_store(step->c_after + block * step->c_after_block + row * LANES, c);
 }
 
-/* Computes the cell of one row and block from the net inputs of its gates; not with layer normalisation. */
+/* Compute the cell of one row and block from the net inputs of its gates; not with layer normalisation. */
 static void cell_forward(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const V z[GATES])
 {
     const lstm_work *work = step->work;
@@ -205,7 +204,7 @@ static void cell_forward(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         cell_emit(step, block, row, m);
 }
 
-/* Computes h~ = W_hr m of some rows, and h_t. */
+/* Compute h~ = W_hr m of some rows, and h_t. */
 static void projection_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
 {
     const lstm_work *work = step->work;

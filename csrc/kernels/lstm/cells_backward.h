@@ -34,14 +34,14 @@ INLINE V cell_slope(const fl_function *function, V d, V x, V y, double limit)
     return cell_through(d * slope, x, limit);
 }
 
-/* Adds a b to one of a row's sums. */
+/* Add a b to one of a row's sums. */
 INLINE void cell_add(const lstm_work *work, int kind, ptrdiff_t block, ptrdiff_t row, V a, V b)
 {
     real *at = work->cell_ws.row_sums + ((kind * work->blocks + block) * work->batch + row) * LANES;
     v_store(at, v_fma(a, b, v_load(at)));
 }
 
-/* Computes the gradients of z from d_o, that of o, and d_c, that of c~ by way of the output; dc moves one step back. */
+/* Compute the gradients of z from d_o, that of o, and d_c, that of c~ by way of the output; dc moves one step back. */
 INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const cell_values *v, V c_before,
                            V d_c, V d_o, V dz[GATES])
 {
@@ -87,7 +87,7 @@ INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row
     v_store(dc_at, v_from_bits(v_bits(before) & units));
 }
 
-/* Turns dh into dh~ for some rows and the share's units. With a projection, dh~ is then in dh_new, and dm in `out`. */
+/* Turn dh into dh~ for some rows and the share's units. With a projection, dh~ is then in dh_new, and dm in `out`. */
 static void cell_backward_h(const backward_step *step, const lstm_share *share, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
@@ -131,7 +131,7 @@ static void cell_backward_h(const backward_step *step, const lstm_share *share, 
     }
 }
 
-/* Takes a row's gradients back through the normalised sums: from dz, in `sums`, to the gradients of W_hh h and W_ih x,
+/* Take a row's gradients back through the normalised sums: from dz, in `sums`, to the gradients of W_hh h and W_ih x,
  * which overwrite what the forward pass kept. */
 static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
 {
@@ -167,7 +167,7 @@ static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
     }
 }
 
-/* Computes one row of a step with layer normalisation. The gates are computed twice: before the normalised c~ is known,
+/* Compute one row of a step with layer normalisation. The gates are computed twice: before the normalised c~ is known,
  * and after. */
 static void norm_backward_row(const backward_step *step, ptrdiff_t row, const real *dm)
 {
@@ -223,7 +223,7 @@ static void norm_backward_row(const backward_step *step, ptrdiff_t row, const re
     norm_backward_sums(step, row);
 }
 
-/* Turns dh and the kept gates of some rows into the gradients of z, as backward_cells does for the plain cell. */
+/* Turn dh and the kept gates of some rows into the gradients of z, as backward_cells does for the plain cell. */
 static void cell_backward(const backward_step *step, const lstm_share *share, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
@@ -254,7 +254,7 @@ static void cell_backward(const backward_step *step, const lstm_share *share, pt
         }
 }
 
-/* Computes dh_(t-1) of some rows and the share's units from W_hh' dz, which is in dh. */
+/* Compute dh_(t-1) of some rows and the share's units from W_hh' dz, which is in dh. */
 static void cell_backward_read(const lstm_work *work, const lstm_share *share, ptrdiff_t end)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -270,7 +270,7 @@ static void cell_backward_read(const lstm_work *work, const lstm_share *share, p
         }
 }
 
-/* Prepares the backward pass: packs W_hr as it is read, and sets the sums to 0. */
+/* Prepare the backward pass: pack W_hr as it is read, and set the sums to 0. */
 static void cell_backward_begin(const lstm_work *work)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -287,7 +287,7 @@ static void cell_backward_begin(const lstm_work *work)
                                         minimum(LANES, hidden - block * LANES)));
 }
 
-/* Adds the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is the index in `cells` of n
+/* Add the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is the index in `cells` of n
  * = 0. */
 static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, ptrdiff_t block_end, ptrdiff_t at,
                                 ptrdiff_t n, ptrdiff_t n_end)
@@ -311,7 +311,7 @@ static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, pt
         }
 }
 
-/* Adds the row sums of one kind, over all rows, to the caller's array (hidden). */
+/* Add the row sums of one kind, over all rows, to the caller's array (hidden). */
 static void cell_unpack_sum(const lstm_work *work, int kind, void *array)
 {
     if (!array)
@@ -327,7 +327,7 @@ static void cell_unpack_sum(const lstm_work *work, int kind, void *array)
     }
 }
 
-/* Adds the gradients of the cell's weights to the caller's arrays, and with layer normalisation those of the biases. */
+/* Add the gradients of the cell's weights to the caller's arrays, and with layer normalisation those of the biases. */
 static void cell_unpack(const lstm_work *work, const fl_lstm_gradients *out)
 {
     const fl_lstm_cell *cell = work->cell;

@@ -16,7 +16,7 @@ typedef struct {
     fl_barrier barrier;
 } forward_context;
 
-/* Packs one thread's share of the unit blocks. */
+/* Pack one thread's share of the unit blocks. */
 static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const fl_lstm_pass *pass = ((forward_context *)context)->pass;
@@ -51,7 +51,7 @@ static real *forward_h(const lstm_work *work, real *hx_next, ptrdiff_t next_acti
     return row < next_active ? hx_next + row * work->ldhx : work->final + row * work->recurrent_padded;
 }
 
-/* Stores the initial state of the rows. */
+/* Store the initial state of the rows. */
 static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t begin, ptrdiff_t end)
 {
     for (ptrdiff_t row = begin; row < end; ++row) {
@@ -67,7 +67,7 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
     }
 }
 
-/* Stores the state before a segment, for the rows and units of the share that are alive in it. If the segment is kept,
+/* Store the state before a segment, for the rows and units of the share that are alive in it. If the segment is kept,
  * its cells begin with this state. */
 static void forward_store_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s, int kept)
 {
@@ -92,7 +92,7 @@ static void forward_store_state(const lstm_work *work, const lstm_share *share, 
     }
 }
 
-/* Loads the state before a segment that is recomputed. */
+/* Load the state before a segment that is recomputed. */
 static void forward_load_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s)
 {
     const ptrdiff_t segment = s / work->segment;
@@ -115,7 +115,7 @@ static void forward_load_state(const lstm_work *work, const lstm_share *share, p
     }
 }
 
-/* Writes the final state of the rows, and zeros to their padding in y. */
+/* Write the final state of the rows, and zeros to their padding in y. */
 static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff_t end)
 {
     const fl_lstm_pass *pass = context->pass;
@@ -139,7 +139,7 @@ static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff
     }
 }
 
-/* Copies x of step s next to h in `hx`. */
+/* Copy x of step s next to h in `hx`. */
 static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
 {
     real *hx = forward_hx(work, s);
@@ -150,7 +150,7 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
     }
 }
 
-/* Sums the part of bias and x for the next `lookahead` steps.
+/* Sum the part of bias and x for the next `lookahead` steps.
  *
  * Few rows read all weights for few uses each. The part of x does not depend on the step before, so it is summed for
  * some steps at a time, by tiles whose rows are steps of one row of the batch, and W_ih is read once for ROWS of them.
@@ -231,7 +231,7 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
     return step;
 }
 
-/* Walks one share from context->begin to context->end. */
+/* Walk one share from context->begin to context->end. */
 static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
 {
     forward_context *context = argument;

@@ -6,7 +6,7 @@
  */
 enum { MASK_G = 1, MASK_VARIATIONAL = 2, MASK_H = 3, MASK_C = 4 };
 
-/* Writes the elements [begin, end) of one row's mask: `dropped` where the draw is below p, else `kept`. The elements
+/* Write the elements [begin, end) of one row's mask: `dropped` where the draw is below p, else `kept`. The elements
  * after the last unit are finite, with no further promise. */
 static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, ptrdiff_t b, ptrdiff_t units,
                       ptrdiff_t begin, ptrdiff_t end, double p, real dropped, real kept, real *to)
@@ -27,7 +27,7 @@ static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, pt
     }
 }
 
-/* Draws the masks of step s for rows below row_end, and for the units of the share. */
+/* Draw the masks of step s for rows below row_end, and for the units of the share. */
 static void cell_draw_masks(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s,
                             ptrdiff_t row_end)
 {

@@ -119,7 +119,7 @@ static void norm_row(const forward_step *step, ptrdiff_t row)
     }
 }
 
-/* Computes a step of some rows with layer normalisation: first the separate sums of h and x, then the cell row by
+/* Compute a step of some rows with layer normalisation: first the separate sums of h and x, then the cell row by
  * row. */
 static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
 {

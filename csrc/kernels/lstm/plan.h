@@ -75,7 +75,7 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
     return plan;
 }
 
-/* Lets a team walk: all shares of the rows, or each thread's units. */
+/* Let a team walk: all shares of the rows, or each thread's units. */
 static void lstm_run(const lstm_plan *plan, fl_body walk, void *context)
 {
     if (plan->by_units)
