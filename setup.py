@@ -1,14 +1,14 @@
-"""Build the extension ``fastlstm._core`` from ``fastlstm/_core.pyx`` and ``csrc/``; the rest: pyproject.toml.
+"""Build the extension ``fastlstm._core`` from ``fastlstm/_core.pyx`` and ``csrc/``. Everything else: pyproject.toml.
 
 Switches, as environment variables:
     FASTLSTM_NO_OPENMP=1                   build without OpenMP (one thread)
-    FASTLSTM_WERROR=1                      warnings in csrc/ are errors (those in Cython's code are not)
+    FASTLSTM_WERROR=1                      turn warnings in csrc/ into errors (not those in Cython's code)
     FASTLSTM_SANITIZE=address,undefined    build with these sanitizers, little optimised
     FASTLSTM_COVERAGE=1                    record line coverage of csrc/ for gcov, little optimised
     FASTLSTM_DEBUG=1                       unoptimised, with debugger information and assertions
 
-No file needs flags of its own: each instruction set is switched on in its source (csrc/isa/), and chosen when
-the package is loaded.
+All files are compiled with the same flags: each instruction set is switched on in its source (csrc/isa/), and chosen
+when the package is loaded.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ int main(void)
 
 
 def switch(name: str) -> bool:
-    """Tell whether an environment variable is set to something else than nothing or 0."""
+    """Return whether an environment variable is set to anything except nothing or 0."""
     return os.environ.get(name, "") not in ("", "0")
 
 
@@ -64,7 +64,7 @@ class BuildExt(build_ext):
 
     def finalize_options(self) -> None:
         super().finalize_options()
-        # setuptools compares times of files only and would keep objects made with other switches.
+        # setuptools compares only the times of files, and would keep objects that were made with other switches.
         self.force = True
 
     def build_extensions(self) -> None:
@@ -97,7 +97,7 @@ class BuildExt(build_ext):
         super().build_extensions()
 
     def check_compiler(self) -> None:
-        """Stop with one line that says what to install when nothing can be built."""
+        """Stop with one line that says what to install if nothing can be built."""
         if not self.works(C_MAIN):
             command = os.environ.get("CC") or " ".join(getattr(self.compiler, "compiler", [])[:1]) or "cl.exe"
             raise PlatformError(NO_COMPILER.format(command=command))
@@ -108,7 +108,7 @@ class BuildExt(build_ext):
         """Return the compiler's and the linker's flags, without OpenMP."""
         debug, coverage = switch("FASTLSTM_DEBUG"), switch("FASTLSTM_COVERAGE")
         if self.msvc:
-            # The second: stdatomic.h, which needs Visual Studio 2022 17.5 or later.
+            # The second is for stdatomic.h, which needs Visual Studio 2022 17.5 or later.
             args = ["/std:c11", "/experimental:c11atomics"]
             return args + (["/Od", "/Zi", "/UNDEBUG"] if debug else ["/O2"]), []
         # No -march=native, no -ffast-math: the package must run, and give equal numbers, on other machines.
@@ -123,7 +123,7 @@ class BuildExt(build_ext):
             compile_args += ["-g", "--coverage", "-fprofile-update=atomic"]
             link_args += ["--coverage"]
         if sanitizers:
-            # Names and lines are all that a report tells; the rest takes as long again to compile.
+            # Reports show only names and lines; the rest of the debugging information doubles the compile time.
             compile_args += ["-g1", f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer"]
             link_args += [f"-fsanitize={sanitizers}"]
         if not (debug or coverage or sanitizers or "-g" in os.environ.get("CFLAGS", "")):
@@ -131,12 +131,12 @@ class BuildExt(build_ext):
         return compile_args, link_args
 
     def openmp_flags(self) -> tuple[list[str], list[str]]:
-        """Return the compiler's and the linker's flags for OpenMP, or those for doing without."""
+        """Return the compiler's and the linker's flags for OpenMP, or those for a build without it."""
         without = ["/wd4068"] if self.msvc else ["-Wno-unknown-pragmas"]
         if switch("FASTLSTM_NO_OPENMP"):
             return without, []
         candidates = [(["/openmp"], [])] if self.msvc else [(["-fopenmp"], ["-fopenmp"])]
-        if sys.platform == "darwin":  # Apple's clang has the compiler's part only; Homebrew has the library
+        if sys.platform == "darwin":  # Apple's clang lacks the library, which Homebrew has
             for prefix in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"):
                 args = ["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"]
                 candidates.append((args, [f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib", "-lomp"]))
@@ -147,7 +147,7 @@ class BuildExt(build_ext):
         return without, []
 
     def works(self, code: str, args: Sequence[str] = (), link_args: Sequence[str] = (), link: bool = True) -> bool:
-        """Tell whether the compiler compiles (and links) a program; it is not run."""
+        """Return whether the compiler compiles (and links) a program, without running it."""
         with tempfile.TemporaryDirectory() as folder, quiet(folder):
             source = Path(folder, "probe.c")
             source.write_text(code)
@@ -163,8 +163,8 @@ class BuildExt(build_ext):
     def compile_kernels(self, compile_args: list[str]) -> list[str]:
         """Compile csrc/ and return its object files.
 
-        Apart from the generated file, so that warnings can be errors here only; several at once, since the
-        vector kernels take most of the time.
+        They are compiled separately from the generated file, so that warnings can be errors here only, and several
+        at a time, since the vector kernels take most of the time. Each object file keeps the folder of its source.
         """
         args = list(compile_args)
         if switch("FASTLSTM_WERROR"):
@@ -181,7 +181,7 @@ class BuildExt(build_ext):
 
 @contextlib.contextmanager
 def quiet(folder: str) -> Iterator[None]:
-    """Send what a compiler prints to a file in ``folder``: a probe that fails is no news."""
+    """Send what a compiler prints to a file in ``folder``, since a probe may fail."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

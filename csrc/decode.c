@@ -39,14 +39,15 @@ static size_t nodes_of(ptrdiff_t time, ptrdiff_t beam_width)
 
 size_t fl_ctc_beam_workspace(ptrdiff_t time, ptrdiff_t classes, ptrdiff_t beam_width)
 {
-    const double bytes = ((double)time * (double)beam_width + 1) * sizeof(node) + 2.0 * (double)beam_width * sizeof(beam);
+    const double bytes =
+        ((double)time * (double)beam_width + 1) * sizeof(node) + 2.0 * (double)beam_width * sizeof(beam);
     if (bytes + 8.0 * (double)classes > (double)(SIZE_MAX / 16))
         return SIZE_MAX;
     return 2 * (size_t)beam_width * sizeof(beam) + nodes_of(time, beam_width) * sizeof(node) +
            (size_t)classes * sizeof(int32_t);
 }
 
-/* Inserts a candidate among the best ones, if it is one of them. Of equals, the first comes first. */
+/* Insert a candidate among the best ones, if it is one of them. Of equals, the first comes first. */
 static ptrdiff_t insert(beam *best, ptrdiff_t count, ptrdiff_t beam_width, beam candidate)
 {
     if (candidate.total == -INFINITY || (count == beam_width && !(candidate.total > best[count - 1].total)))
@@ -58,8 +59,8 @@ static ptrdiff_t insert(beam *best, ptrdiff_t count, ptrdiff_t beam_width, beam 
     return count;
 }
 
-ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *log_p, int64_t blank, ptrdiff_t beam_width,
-                             int64_t *labels, double *score, void *workspace)
+ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *log_p, int64_t blank,
+                             ptrdiff_t beam_width, int64_t *labels, double *score, void *workspace)
 {
     beam *now = workspace, *next = now + beam_width;
     node *nodes = (node *)(next + beam_width);

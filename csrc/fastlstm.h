@@ -71,15 +71,17 @@ typedef struct {
     int coupled;                    /* f = 1 - i: 3 * hidden rows instead of 4 * hidden, those of i, g, o */
     int layer_norm;                 /* with the gains and bias_c below; the biases are those of the normalisations */
     fl_function gate, cell, output; /* of i, f, o; of g; of c in h = o output(c) */
-    double gate_clip, cell_clip, output_clip; /* limits of the gates' net inputs, of c, of the argument of `output`;
-                                                 INFINITY: none */
-    double norm_eps;                /* added to the variance */
-    double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c; /* probabilities in [0, 1) */
-    uint64_t seed;                  /* of their masks */
-    const void *weight_hr;          /* (projection, hidden) */
-    const void *peepholes;          /* (3, hidden): i, f, o; or (2, hidden): i, o with `coupled`; NULL: none */
-    const void *gain_ih, *gain_hh;  /* (4 * hidden) */
-    const void *gain_c, *bias_c;    /* (hidden) */
+    /* Limits of the gates' net inputs, of c, and of the argument of `output`; INFINITY: none. */
+    double gate_clip, cell_clip, output_clip;
+    double norm_eps; /* added to the variance */
+    /* Probabilities in [0, 1), and the seed of their masks. */
+    double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c;
+    uint64_t seed;
+
+    const void *weight_hr;         /* (projection, hidden) */
+    const void *peepholes;         /* (3, hidden): i, f, o; or (2, hidden): i, o with `coupled`; NULL: none */
+    const void *gain_ih, *gain_hh; /* (4 * hidden) */
+    const void *gain_c, *bias_c;   /* (hidden) */
 } fl_lstm_cell;
 
 /* A pass over a batch. The same struct, with the same workspace and the same values, is given to fl_lstm_forward and
@@ -126,7 +128,8 @@ typedef struct {
     int dx_add;
     void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
     void *dh0, *dc0; /* (batch, hidden) */
-    void *dweight_hr, *dpeepholes, *dgain_ih, *dgain_hh, *dgain_c, *dbias_c; /* of the cell's own weights; added to */
+    /* Of the weights that only other cells have; added to. */
+    void *dweight_hr, *dpeepholes, *dgain_ih, *dgain_hh, *dgain_c, *dbias_c;
 } fl_lstm_gradients;
 
 /* Bytes of workspace that the pass needs; SIZE_MAX when they cannot fit in memory. Reads no pointers of the pass except
@@ -345,8 +348,10 @@ void fl_adam(fl_dtype dtype, ptrdiff_t n, void *p, const void *g, void *m, void 
 /* The 2-norm, summed in double in an order that depends on n alone. */
 double fl_norm(fl_dtype dtype, ptrdiff_t n, const void *x, int n_threads);
 void fl_scale(fl_dtype dtype, ptrdiff_t n, void *x, double factor, int n_threads);
-void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads); /* to [-limit, limit] */
-ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x);         /* -1: all are finite */
+/* x[n] = min(max(x[n], -limit), limit). */
+void fl_clip(fl_dtype dtype, ptrdiff_t n, void *x, double limit, int n_threads);
+/* The index of the first element that is NaN or infinite; -1: all are finite. */
+ptrdiff_t fl_first_nonfinite(fl_dtype dtype, ptrdiff_t n, const void *x);
 
 #ifdef __cplusplus
 }

@@ -48,29 +48,20 @@ INLINE V v_activate(int kind, V alpha, V beta, V x)
 {
     const V zero = v_set(0), one = v_set(1);
     switch (kind) {
-    case ACT_SIGMOID:
-        return v_sigmoid(x);
-    case ACT_TANH:
-        return v_tanh(x);
-    case ACT_RELU:
-        return v_at_least(x, zero);
-    case ACT_AFFINE:
-        return v_fma(alpha, x, beta);
-    case ACT_LEAKY_RELU:
-        return v_select(x >= zero, x, alpha * x);
-    case ACT_THRESHOLDED_RELU:
-        return v_select(x <= alpha, zero, x);
-    case ACT_SCALED_TANH:
-        return alpha * v_tanh(beta * x);
-    case ACT_HARD_SIGMOID:
-        return v_at_most(v_at_least(v_fma(alpha, x, beta), zero), one);
-    case ACT_ELU:
-        return v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
-    case ACT_SOFTSIGN:
-        x = v_finite(x);
-        return x / (one + v_abs(x));
-    default:
-        return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
+    case ACT_SIGMOID: return v_sigmoid(x);
+    case ACT_TANH: return v_tanh(x);
+    case ACT_RELU: return v_at_least(x, zero);
+    case ACT_AFFINE: return v_fma(alpha, x, beta);
+    case ACT_LEAKY_RELU: return v_select(x >= zero, x, alpha * x);
+    case ACT_THRESHOLDED_RELU: return v_select(x <= alpha, zero, x);
+    case ACT_SCALED_TANH: return alpha * v_tanh(beta * x);
+    case ACT_HARD_SIGMOID: return v_at_most(v_at_least(v_fma(alpha, x, beta), zero), one);
+    case ACT_ELU: return v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
+    case ACT_SOFTSIGN: {
+        const V finite = v_finite(x);
+        return finite / (one + v_abs(finite));
+    }
+    default: return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
     }
 }
 
@@ -79,32 +70,23 @@ INLINE V v_activate_slope(int kind, V alpha, V beta, V x, V y)
 {
     const V zero = v_set(0), one = v_set(1);
     switch (kind) {
-    case ACT_SIGMOID:
-        return y * (one - y);
-    case ACT_TANH:
-        return one - y * y;
-    case ACT_RELU:
-        return v_unless_nan(v_select(x > zero, one, zero), x);
-    case ACT_AFFINE:
-        return alpha;
-    case ACT_LEAKY_RELU:
-        return v_unless_nan(v_select(x >= zero, one, alpha), x);
-    case ACT_THRESHOLDED_RELU:
-        return v_unless_nan(v_select(x > alpha, one, zero), x);
+    case ACT_SIGMOID: return y * (one - y);
+    case ACT_TANH: return one - y * y;
+    case ACT_RELU: return v_unless_nan(v_select(x > zero, one, zero), x);
+    case ACT_AFFINE: return alpha;
+    case ACT_LEAKY_RELU: return v_unless_nan(v_select(x >= zero, one, alpha), x);
+    case ACT_THRESHOLDED_RELU: return v_unless_nan(v_select(x > alpha, one, zero), x);
     case ACT_SCALED_TANH: {
         const V t = v_tanh(beta * x);
         return alpha * beta * (one - t * t);
     }
-    case ACT_HARD_SIGMOID:
-        return v_unless_nan(v_select(y > zero, v_select(y < one, alpha, zero), zero), y);
-    case ACT_ELU:
-        return v_select(x >= zero, one, alpha * v_exp(v_at_most(x, zero)));
+    case ACT_HARD_SIGMOID: return v_unless_nan(v_select(y > zero, v_select(y < one, alpha, zero), zero), y);
+    case ACT_ELU: return v_select(x >= zero, one, alpha * v_exp(v_at_most(x, zero)));
     case ACT_SOFTSIGN: {
         const V d = one + v_abs(x);
         return one / (d * d);
     }
-    default:
-        return v_sigmoid(x);
+    default: return v_sigmoid(x);
     }
 }
 

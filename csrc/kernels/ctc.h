@@ -59,7 +59,7 @@ static double ctc_sum(double a, double b, double c)
     return sum == 1 ? largest : largest + log(sum);
 }
 
-/* Finds the states [*first, *end) of one case that can be on a path at step t of T. */
+/* Find the states [*first, *end) of one case that can be on a path at step t of T. */
 static void ctc_range(ptrdiff_t t, ptrdiff_t T, ptrdiff_t states, ptrdiff_t *first, ptrdiff_t *end)
 {
     const ptrdiff_t least = states - 2 * (T - t);
@@ -78,7 +78,7 @@ static int ctc_skips(const int64_t *labels, ptrdiff_t s)
     return s % 2 && s > 2 && labels[s / 2] != labels[s / 2 - 1];
 }
 
-/* Fills alpha, whose rows are used in turn if there are only two, and returns -loss. */
+/* Fill alpha, whose rows are used in turn if there are only two, and return -loss. */
 static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
                         ptrdiff_t rows, const double (*norm)[2], double *alpha)
 {
@@ -95,7 +95,7 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
             double in = 0; /* a path begins in either of the first two states */
             if (t)
                 in = ctc_sum(before[s], s > 0 ? before[s - 1] : -INFINITY,
-                               ctc_skips(labels, s) ? before[s - 2] : -INFINITY);
+                             ctc_skips(labels, s) ? before[s - 2] : -INFINITY);
             now[s] = in + ctc_log_p(z[t * pass->classes + ctc_label(labels, pass->blank, s)], norm[t]);
         }
     }
@@ -105,7 +105,7 @@ static double ctc_alpha(const fl_ctc_pass *pass, const real *z, const int64_t *l
     return ctc_sum(last[states - 1], states > 1 ? last[states - 2] : -INFINITY, -INFINITY);
 }
 
-/* Subtracts the shares of the states from the probabilities, which are in dz, and multiplies by the weight. */
+/* Subtract the shares of the states from the probabilities, which are in dz, and multiply by the weight. */
 static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *labels, ptrdiff_t T, ptrdiff_t states,
                          const double (*norm)[2], const double *alpha, double *beta, double log_total, double weight,
                          real *dz)
@@ -117,7 +117,7 @@ static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *
             double out = s >= states - 2 ? 0 : -INFINITY;
             if (t < T - 1)
                 out = ctc_sum(beta_next[s], s + 1 < states ? beta_next[s + 1] : -INFINITY,
-                             s + 2 < states && ctc_skips(labels, s + 2) ? beta_next[s + 2] : -INFINITY);
+                              s + 2 < states && ctc_skips(labels, s + 2) ? beta_next[s + 2] : -INFINITY);
             const int64_t label = ctc_label(labels, pass->blank, s);
             const double share = alpha[t * states + s] + out - log_total;
             now[s] = out + ctc_log_p(z[label], norm[t]);
@@ -175,8 +175,8 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
                 bad ? NAN : ctc_alpha(pass, z, labels, T, states, dz ? time : 2, (const double (*)[2])norm, alpha);
             pass->losses[b] = -weight * log_total;
             if (dz && log_total > -INFINITY && T) { /* neither NaN nor impossible */
-                ctc_gradient(pass, z + (T - 1) * classes, labels, T, states, (const double (*)[2])norm, alpha, beta, log_total,
-                             weight, dz + (T - 1) * classes);
+                ctc_gradient(pass, z + (T - 1) * classes, labels, T, states, (const double (*)[2])norm, alpha, beta,
+                             log_total, weight, dz + (T - 1) * classes);
                 written = T;
             }
         }

@@ -65,7 +65,7 @@ static void dense_rows(const real *panel, const real *init, ptrdiff_t k, ptrdiff
         }
 }
 
-/* Packs panels of W' (input, output) for the forward pass: blocks of COLS vectors of outputs, the last one narrower,
+/* Pack panels of W' (input, output) for the forward pass: blocks of COLS vectors of outputs, the last one narrower,
  * with zeros for outputs that do not exist. The block that begins at output o begins at o * input. */
 static void dense_pack_forward(const fl_dense_pass *pass, real *to)
 {
@@ -79,7 +79,7 @@ static void dense_pack_forward(const fl_dense_pass *pass, real *to)
     }
 }
 
-/* Packs panels of W (output, input) for dx, in blocks of inputs in the same way. */
+/* Pack panels of W (output, input) for dx, in blocks of inputs in the same way. */
 static void dense_pack_backward(const fl_dense_pass *pass, real *to)
 {
     const ptrdiff_t input = pass->input, output = pass->output;
@@ -204,6 +204,6 @@ static void dense_backward(const fl_dense_pass *pass, const void *dy, void *dx, 
     if (dweight)
         fl_parallel(n_threads, dense_dweight_body, &context);
     if (dbias)
-        fl_parallel(fl_worthwhile_threads(pass->n_threads, (double)pass->rows * (double)pass->output),
-                    dense_dbias_body, &context);
+        fl_parallel(fl_worthwhile_threads(pass->n_threads, (double)pass->rows * (double)pass->output), dense_dbias_body,
+                    &context);
 }

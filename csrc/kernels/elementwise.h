@@ -48,8 +48,7 @@ static void embedding_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t t
     ptrdiff_t begin, end;
     fl_share(job->rows, thread, team, &begin, &end);
     for (ptrdiff_t n = begin; n < end; ++n)
-        memcpy(job->to + n * job->width, job->from + job->index[n] * job->width,
-               (size_t)job->width * sizeof(real));
+        memcpy(job->to + n * job->width, job->from + job->index[n] * job->width, (size_t)job->width * sizeof(real));
 }
 
 static void embedding_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)

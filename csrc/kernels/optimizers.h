@@ -110,16 +110,30 @@ static int update_threads(ptrdiff_t n, int n_threads)
 static void sgd(ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov,
                 double weight_decay, int n_threads)
 {
-    update_context u = {.n = n, .p = p, .g = g, .m = m, .lr = (real)lr, .momentum = (real)momentum,
-                        .weight_decay = (real)weight_decay, .nesterov = nesterov};
+    update_context u = {.n = n,
+                        .p = p,
+                        .g = g,
+                        .m = m,
+                        .lr = (real)lr,
+                        .momentum = (real)momentum,
+                        .weight_decay = (real)weight_decay,
+                        .nesterov = nesterov};
     fl_parallel(update_threads(n, n_threads), sgd_body, &u);
 }
 
 static void rmsprop(ptrdiff_t n, void *p, const void *g, void *v, void *m, double lr, double alpha, double eps,
                     double momentum, double weight_decay, int n_threads)
 {
-    update_context u = {.n = n, .p = p, .g = g, .m = m, .v = v, .lr = (real)lr, .momentum = (real)momentum,
-                        .weight_decay = (real)weight_decay, .alpha = (real)alpha, .eps = (real)fmax(eps, SMALLEST_NORMAL)};
+    update_context u = {.n = n,
+                        .p = p,
+                        .g = g,
+                        .m = m,
+                        .v = v,
+                        .lr = (real)lr,
+                        .momentum = (real)momentum,
+                        .weight_decay = (real)weight_decay,
+                        .alpha = (real)alpha,
+                        .eps = (real)fmax(eps, SMALLEST_NORMAL)};
     fl_parallel(update_threads(n, n_threads), rmsprop_body, &u);
 }
 

@@ -88,7 +88,8 @@ static void pool_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         int64_t *index = pass->index ? pass->index + b * width : NULL;
         const ptrdiff_t length = pool_length(pass, b);
         /* Only the last step counts where the others are not asked for. */
-        for (ptrdiff_t t = pass->kind == FL_POOL_LAST && !pass->every_step && length ? length - 1 : 0; t < length; ++t) {
+        const int only_last = pass->kind == FL_POOL_LAST && !pass->every_step && length;
+        for (ptrdiff_t t = only_last ? length - 1 : 0; t < length; ++t) {
             pool_step(pass, x + t * width, scores ? (double)scores[t] : 0, t, counts, sums, index);
             if (pass->every_step)
                 pool_answer(pass, counts, sums, y + t * width);
@@ -142,7 +143,8 @@ static void pool_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 static void pool_forward(const fl_pool_pass *pass)
 {
     pool_context job = {.pass = pass};
-    const double work = (double)pass->batch * (double)pass->width * (pass->kind == FL_POOL_LAST ? 1 : (double)pass->time);
+    const double work =
+        (double)pass->batch * (double)pass->width * (pass->kind == FL_POOL_LAST ? 1 : (double)pass->time);
     fl_parallel(fl_worthwhile_threads(pass->n_threads, work), pool_forward_body, &job);
 }
 

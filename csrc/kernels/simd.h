@@ -133,6 +133,7 @@ INLINE V v_select(VI mask, V yes, V no)
 
 /* v_fma(a, b, c) = a * b + c, rounded once where the machine can, twice in the portable set. v_at_most(a, bound) =
  * min(a, bound) and v_at_least(a, bound) = max(a, bound) give NaN where a is NaN. */
+/* clang-format off */
 #if defined(FL_ISA_AVX512) && REAL_IS_FLOAT
 INLINE V v_fma(V a, V b, V c) { return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 INLINE V v_at_most(V a, V bound) { return (V)_mm512_min_ps((__m512)bound, (__m512)a); }
@@ -160,6 +161,7 @@ INLINE V v_fma(V a, V b, V c) { return a * b + c; }
 INLINE V v_at_most(V a, V bound) { return v_select(a > bound, bound, a); }
 INLINE V v_at_least(V a, V bound) { return v_select(a < bound, bound, a); }
 #endif
+/* clang-format on */
 
 /* All ones in the first `count` (0 to LANES) lanes, zeros in the others. */
 INLINE VI v_first(ptrdiff_t count)
@@ -181,17 +183,45 @@ INLINE V v_keep(V a, ptrdiff_t count)
 
 /* The first `count` elements at p, with zeros in the other lanes; nothing beyond them is read or written. */
 #if defined(FL_ISA_AVX512) && REAL_IS_FLOAT
-INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p); }
-INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)a); }
+INLINE V v_load_part(const real *p, ptrdiff_t count)
+{
+    return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+}
+
+INLINE void v_store_part(real *p, V a, ptrdiff_t count)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)a);
+}
 #elif defined(FL_ISA_AVX512)
-INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), p); }
-INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)a); }
+INLINE V v_load_part(const real *p, ptrdiff_t count)
+{
+    return (V)_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), p);
+}
+
+INLINE void v_store_part(real *p, V a, ptrdiff_t count)
+{
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)a);
+}
 #elif defined(FL_ISA_AVX2) && REAL_IS_FLOAT
-INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm256_maskload_ps(p, (__m256i)v_first(count)); }
-INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm256_maskstore_ps(p, (__m256i)v_first(count), (__m256)a); }
+INLINE V v_load_part(const real *p, ptrdiff_t count)
+{
+    return (V)_mm256_maskload_ps(p, (__m256i)v_first(count));
+}
+
+INLINE void v_store_part(real *p, V a, ptrdiff_t count)
+{
+    _mm256_maskstore_ps(p, (__m256i)v_first(count), (__m256)a);
+}
 #elif defined(FL_ISA_AVX2)
-INLINE V v_load_part(const real *p, ptrdiff_t count) { return (V)_mm256_maskload_pd(p, (__m256i)v_first(count)); }
-INLINE void v_store_part(real *p, V a, ptrdiff_t count) { _mm256_maskstore_pd(p, (__m256i)v_first(count), (__m256d)a); }
+INLINE V v_load_part(const real *p, ptrdiff_t count)
+{
+    return (V)_mm256_maskload_pd(p, (__m256i)v_first(count));
+}
+
+INLINE void v_store_part(real *p, V a, ptrdiff_t count)
+{
+    _mm256_maskstore_pd(p, (__m256i)v_first(count), (__m256d)a);
+}
 #else
 INLINE V v_load_part(const real *p, ptrdiff_t count)
 {
@@ -230,10 +260,11 @@ INLINE V v_exchange(V a, V b, const int d, const int high)
 #endif
 }
 
-/* Transposes LANES x LANES elements in registers, by exchanging blocks, from half the matrix down to single
+/* Transpose LANES x LANES elements in registers, by exchanging blocks, from half the matrix down to single
  * elements. */
 INLINE void v_transpose(V rows[LANES])
 {
+    /* clang-format off */
     _Pragma("GCC unroll 4")
     for (int d = LANES / 2; d > 0; d /= 2) {
         _Pragma("GCC unroll 16")
@@ -244,6 +275,7 @@ INLINE void v_transpose(V rows[LANES])
                 rows[r] = low;
             }
     }
+    /* clang-format on */
 }
 #else
 INLINE void v_transpose(V rows[LANES])

@@ -30,7 +30,7 @@ INLINE void accumulate(V acc[ROWS][COLS], const int rows, const int cols, const 
     }
 }
 
-/* Writes a tile's sums to memory, (rows)(cols * LANES), for tiles that are cut at an edge. */
+/* Write a tile's sums to memory, (rows)(cols * LANES), for tiles that are cut at an edge. */
 INLINE void tile_spill(V acc[ROWS][COLS], const int rows, const int cols, real *sums)
 {
     UNROLL
@@ -189,7 +189,8 @@ static inline const real *row_of(const void *array, ptrdiff_t row, ptrdiff_t wid
 
 /* to[p][lane] = from[lane][p] for p < count, and zeros for lane >= rows. By blocks of LANES x LANES in registers:
  * element by element, packing took 15 % of an inference over 100 steps of one row (input 64, hidden 256). */
-static void transpose_to(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to, ptrdiff_t ld_to)
+static void transpose_to(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to,
+                         ptrdiff_t ld_to)
 {
     for (ptrdiff_t first = 0; first < count; first += LANES) {
         const ptrdiff_t n = minimum(LANES, count - first);
@@ -203,7 +204,8 @@ static void transpose_to(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, pt
 }
 
 /* to[lane][p] += from[p][lane] for p < count and lane < rows. */
-static void transpose_add(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to, ptrdiff_t ld_to)
+static void transpose_add(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to,
+                          ptrdiff_t ld_to)
 {
     for (ptrdiff_t first = 0; first < count; first += LANES) {
         const ptrdiff_t n = minimum(LANES, count - first);

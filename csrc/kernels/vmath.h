@@ -17,32 +17,31 @@
 #if REAL_IS_FLOAT
 #define EXP_SHIFT 23
 #define EXP_BIAS 127
-#define ROUNDING 12582912.0f          /* 1.5 * 2^23: adding it leaves round(y) in the low bits */
-#define LN2_HIGH 0.693359375f         /* few bits: n * LN2_HIGH is exact */
+#define ROUNDING 12582912.0f  /* 1.5 * 2^23: adding it leaves round(y) in the low bits */
+#define LN2_HIGH 0.693359375f /* few bits: n * LN2_HIGH is exact */
 #define LN2_LOW (-2.12194440054690583e-4f)
-#define EXP_MAX 89.0f                /* n = 128 and 2^n = infinity, intentionally: 1 / (1 + inf) = 0 */
-#define EXP_MIN (-88.0f)            /* n = -127 and 2^n = 0 */
-#define TANH_MAX 20.0f               /* 1 - 1 / (h + 1) rounds to 1 */
+#define EXP_MAX 89.0f    /* n = 128 and 2^n = infinity, intentionally: 1 / (1 + inf) = 0 */
+#define EXP_MIN (-88.0f) /* n = -127 and 2^n = 0 */
+#define TANH_MAX 20.0f   /* 1 - 1 / (h + 1) rounds to 1 */
 static const real exp_coefficients[] = {0.000198460066481f, 0.00139407243936f, 0.00833338935939f,
                                         0.0416663597472f,   0.166666663697f,   0.500000004443f};
 #else
 #define EXP_SHIFT 52
 #define EXP_BIAS 1023
-#define ROUNDING 6755399441055744.0   /* 1.5 * 2^52 */
+#define ROUNDING 6755399441055744.0 /* 1.5 * 2^52 */
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
 #define EXP_MAX 710.0
 #define EXP_MIN (-709.0)
 #define TANH_MAX 40.0
 static const real exp_coefficients[] = {
-    2.087530592864308851118e-9,   2.510908293027161007918e-8,    2.755740301564458526611e-7,
-    2.755724409941159333581e-6,   2.480158717175176407131e-5,    1.984126988621319223356e-4,
-    1.38888888889629490039e-3,    8.333333333321605064496e-3,    4.166666666666650725143e-2,
-    1.666666666666667659998e-1,   5.00000000000000000858e-1};
+    2.087530592864308851118e-9, 2.510908293027161007918e-8, 2.755740301564458526611e-7, 2.755724409941159333581e-6,
+    2.480158717175176407131e-5, 1.984126988621319223356e-4, 1.38888888889629490039e-3,  8.333333333321605064496e-3,
+    4.166666666666650725143e-2, 1.666666666666667659998e-1, 5.00000000000000000858e-1};
 #endif
-#define TANH_SEAM (1.0 / 3)            /* of h: where tanh = 1/4 */
+#define TANH_SEAM (1.0 / 3) /* of h: where tanh = 1/4 */
 
-/* Computes the two factors of exp(y) 2^power = scale * (1 + m), m = expm1(r). */
+/* Compute the two factors of exp(y) 2^power = scale * (1 + m), m = expm1(r). */
 INLINE V exp_parts(V y, int power, V *scale)
 {
     const int terms = (int)(sizeof exp_coefficients / sizeof exp_coefficients[0]);

@@ -1,7 +1,7 @@
 /* kernels/workspace.h - how a kernel lays out its arrays in the workspace that the caller owns. */
 
-/* Returns the address of `count` elements of `size` bytes, aligned to a cache line, in a block that begins at `base`
- * and of which *used bytes are in use, and adds them to *used. *used becomes SIZE_MAX when the sum does not fit. With
+/* Return the address of `count` elements of `size` bytes, aligned to a cache line, in a block that begins at `base`
+ * and of which *used bytes are in use, and add them to *used. *used becomes SIZE_MAX when the sum does not fit. With
  * base NULL only *used matters. */
 static void *take(char *base, size_t *used, double count, size_t size)
 {

@@ -63,7 +63,7 @@ static int sets; /* instruction sets of this machine; counting them takes time, 
 static finding found[MOST_SETS][2][KINDS];
 static long long found_nan[MOST_SETS][2][ALL_KINDS];
 
-/* Keeps the larger error. NaN is larger than any. */
+/* Keep the larger error. NaN is larger than any. */
 static void keep(finding *f, int measure, double error, double x)
 {
     if (f->worst[measure] == f->worst[measure] && !(error <= f->worst[measure])) {
@@ -106,33 +106,33 @@ static parts_f80 parts_in_long_double(long double m)
 
 /* The value and the slope at m, or at -m (side 1), of the function `kind`, and the distance of the value from 1 or -1,
  * where that is its limit (else 1). */
-#define EXACT(kind, side, p, value, slope, rest)                                                               \
-    switch (kind) {                                                                                            \
-    case SIGMOID:                                                                                              \
-        value = ((side) ? (p)->e : 1) / (1 + (p)->e);                                                          \
-        slope = (p)->e / ((1 + (p)->e) * (1 + (p)->e));                                                        \
-        rest = (side) ? 1 : (p)->e / (1 + (p)->e);                                                             \
-        break;                                                                                                 \
-    case TANH: /* expm1(-2 m) = e1 (e1 + 2) */                                                                 \
-        value = (p)->e1 * ((p)->e1 + 2) / (2 + (p)->e1 * ((p)->e1 + 2)) * ((side) ? 1 : -1);                   \
-        slope = 4 * (p)->e * (p)->e / ((1 + (p)->e * (p)->e) * (1 + (p)->e * (p)->e));                         \
-        rest = 2 * (p)->e * (p)->e / (1 + (p)->e * (p)->e);                                                    \
-        break;                                                                                                 \
-    case ELU:                                                                                                  \
-        value = (side) ? (p)->e1 : (p)->m;                                                                     \
-        slope = (side) ? (p)->e : 1;                                                                           \
-        rest = (side) ? (p)->e : 1;                                                                            \
-        break;                                                                                                 \
-    case SOFTSIGN:                                                                                             \
-        value = (p)->m / (1 + (p)->m) * ((side) ? -1 : 1);                                                     \
-        slope = 1 / ((1 + (p)->m) * (1 + (p)->m));                                                             \
-        rest = 1;                                                                                              \
-        break;                                                                                                 \
-    default:                                                                                                   \
-        value = ((side) ? 0 : (p)->m) + (p)->log1p_e;                                                          \
-        slope = ((side) ? (p)->e : 1) / (1 + (p)->e);                                                          \
-        rest = 1;                                                                                              \
-        break;                                                                                                 \
+#define EXACT(kind, side, p, value, slope, rest)                                                                       \
+    switch (kind) {                                                                                                    \
+    case SIGMOID:                                                                                                      \
+        value = ((side) ? (p)->e : 1) / (1 + (p)->e);                                                                  \
+        slope = (p)->e / ((1 + (p)->e) * (1 + (p)->e));                                                                \
+        rest = (side) ? 1 : (p)->e / (1 + (p)->e);                                                                     \
+        break;                                                                                                         \
+    case TANH: /* expm1(-2 m) = e1 (e1 + 2) */                                                                         \
+        value = (p)->e1 * ((p)->e1 + 2) / (2 + (p)->e1 * ((p)->e1 + 2)) * ((side) ? 1 : -1);                           \
+        slope = 4 * (p)->e * (p)->e / ((1 + (p)->e * (p)->e) * (1 + (p)->e * (p)->e));                                 \
+        rest = 2 * (p)->e * (p)->e / (1 + (p)->e * (p)->e);                                                            \
+        break;                                                                                                         \
+    case ELU:                                                                                                          \
+        value = (side) ? (p)->e1 : (p)->m;                                                                             \
+        slope = (side) ? (p)->e : 1;                                                                                   \
+        rest = (side) ? (p)->e : 1;                                                                                    \
+        break;                                                                                                         \
+    case SOFTSIGN:                                                                                                     \
+        value = (p)->m / (1 + (p)->m) * ((side) ? -1 : 1);                                                             \
+        slope = 1 / ((1 + (p)->m) * (1 + (p)->m));                                                                     \
+        rest = 1;                                                                                                      \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        value = ((side) ? 0 : (p)->m) + (p)->log1p_e;                                                                  \
+        slope = ((side) ? (p)->e : 1) / (1 + (p)->e);                                                                  \
+        rest = 1;                                                                                                      \
+        break;                                                                                                         \
     }
 
 /* The exact results of a function on one side of 0, and the units of the errors. */
@@ -140,7 +140,7 @@ typedef struct {
     double x[BATCH];
     double high[BATCH], low[BATCH];             /* the value; low: the part that a double leaves out */
     double slope_high[BATCH], slope_low[BATCH]; /* the slope */
-    double ulp[BATCH], slope_ulp[BATCH];             /* of value and slope; infinity where that measure does not apply */
+    double ulp[BATCH], slope_ulp[BATCH];        /* of value and slope; infinity where that measure does not apply */
     double must[BATCH];                         /* the value where it must be exactly this number, else NaN */
 } expected;
 
@@ -158,8 +158,8 @@ static double ulp_of(fl_dtype dtype, double value)
     return value;
 }
 
-static inline void expect(fl_dtype dtype, int kind, int side, ptrdiff_t n, const parts_f64 *parts, const parts_f80 *longer,
-                          expected *to)
+static inline void expect(fl_dtype dtype, int kind, int side, ptrdiff_t n, const parts_f64 *parts,
+                          const parts_f80 *longer, expected *to)
 {
     const double least = dtype == FL_F32 ? FLT_MIN : DBL_MIN, half = dtype == FL_F32 ? 0x1p-25 : 0x1p-54;
     const double end = side && kind != SIGMOID ? -1 : 1;
@@ -192,7 +192,7 @@ static inline void expect(fl_dtype dtype, int kind, int side, ptrdiff_t n, const
 
 /* ---------------------------------------------------------------- measuring */
 
-/* Keeps the largest of n errors, if it is larger than `known`. */
+/* Keep the largest of n errors, if it is larger than `known`. */
 static void keep_most(finding *f, const double *known, int measure, const double *errors, const double *x, ptrdiff_t n)
 {
     enum { SIDE_BY_SIDE = 8 };
@@ -223,7 +223,7 @@ typedef struct {
     numbers value, slope;
 } results;
 
-/* Measures n results that follow `before`, the result at the next smaller |x|. */
+/* Measure n results that follow `before`, the result at the next smaller |x|. */
 static inline void measure_side(fl_dtype dtype, int kind, int side, const expected *to, const results *got, ptrdiff_t n,
                                 double before, const double *known, finding *f)
 {
@@ -254,13 +254,14 @@ static inline void measure_side(fl_dtype dtype, int kind, int side, const expect
     keep_most(f, known, OWN, tiny, to->x, n);
     double beyond = 0;
     for (ptrdiff_t k = 0; k < n; ++k) {
-        const double inside = (y[k + 1] >= low) & (y[k + 1] <= high), exact = (to->must[k] != to->must[k]) | (y[k + 1] == to->must[k]);
+        const double inside = (y[k + 1] >= low) & (y[k + 1] <= high);
+        const double exact = (to->must[k] != to->must[k]) | (y[k + 1] == to->must[k]);
         beyond += 2 - inside - exact;
     }
     f->ends += (long long)beyond;
 }
 
-/* Counts how often the bits of f(-x) are not those of -f(x). */
+/* Count how often the bits of f(-x) are not those of -f(x). */
 static long long measure_odd(fl_dtype dtype, const numbers *plus, const numbers *minus, ptrdiff_t n)
 {
     long long broken = 0;
@@ -301,7 +302,7 @@ static double get(fl_dtype dtype, const numbers *array, ptrdiff_t k)
     return dtype == FL_F32 ? (double)array->f32[k] : array->f64[k];
 }
 
-/* Measures all functions on all instruction sets at n arguments x >= 0, in ascending order, and at -x. `last` holds,
+/* Measure all functions on all instruction sets at n arguments x >= 0, in ascending order, and at -x. `last` holds,
  * for each sign, the results at the largest x so far. Instruction sets that give the same bits are measured once. */
 static inline void measure_all(fl_dtype dtype, ptrdiff_t n, const double *x)
 {
@@ -368,12 +369,15 @@ static void measure(fl_dtype dtype, ptrdiff_t n, const double *x)
         measure_all(FL_F64, n, x);
 }
 
-/* Checks the limits at plus and minus infinity. */
+/* Check the limits at plus and minus infinity. */
 static void measure_infinity(void)
 {
     static const double limits[KINDS][4] = {/* value and slope, at plus and at minus infinity */
-                                            {1, 0, 0, 0}, {1, 0, -1, 0}, {(double)INFINITY, 1, -1, 0},
-                                            {1, 0, -1, 0}, {(double)INFINITY, 1, 0, 0}};
+                                            {1, 0, 0, 0},
+                                            {1, 0, -1, 0},
+                                            {(double)INFINITY, 1, -1, 0},
+                                            {1, 0, -1, 0},
+                                            {(double)INFINITY, 1, 0, 0}};
     static results out;
     const double x[2] = {(double)INFINITY, -(double)INFINITY};
     for (int set = 0; set < sets; ++set) {
@@ -388,7 +392,7 @@ static void measure_infinity(void)
     }
 }
 
-/* Checks that NaN gives NaN, for all activations, and for every payload or some. */
+/* Check that NaN gives NaN, for all activations, and for every payload or some. */
 static void measure_nan(uint32_t stride)
 {
     static double x[BATCH];
@@ -408,7 +412,8 @@ static void measure_nan(uint32_t stride)
                     fl_activation(FL_F32, kind, 1, 0, n, &in, &out.value, 1);
                     fl_activation_backward(FL_F32, kind, 1, 0, n, &in, &out.value, &one, &out.slope, 1);
                     for (ptrdiff_t k = 0; k < n; ++k)
-                        found_nan[set][FL_F32][kind] += !isnan(out.value.f32[k]) + !(isnan(out.slope.f32[k]) || kind == AFFINE);
+                        found_nan[set][FL_F32][kind] +=
+                            !isnan(out.value.f32[k]) + !(isnan(out.slope.f32[k]) || kind == AFFINE);
                 }
         for (int k = 0; k < 64; ++k) {
             const uint64_t pattern = UINT64_C(0x7ff0000000000001) | UINT64_C(1) << (k % 52) | (uint64_t)(k & 1) << 63;
@@ -431,7 +436,7 @@ static double of_bits(uint32_t bits)
     return x;
 }
 
-/* Measures the finite floats of a part, and the first of the next part, so that the order is checked across their
+/* Measure the finite floats of a part, and the first of the next part, so that the order is checked across their
  * seam. */
 static long long all_floats(uint32_t every, uint32_t part, uint32_t parts)
 {
@@ -458,7 +463,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Measures runs of 8 neighbours in ascending order: from all exponents, densely where the functions bend, and at the
+/* Measure runs of 8 neighbours in ascending order: from all exponents, densely where the functions bend, and at the
  * seams of their reduction, the multiples of ln(2) / 4. */
 static long long many_doubles(uint32_t every, uint32_t part, uint32_t parts)
 {
@@ -470,8 +475,11 @@ static long long many_doubles(uint32_t every, uint32_t part, uint32_t parts)
     for (size_t k = 0; k < runs; ++k) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         const double share = (double)(random >> 11) / 9007199254740992.0;
-        double x = k < 6000 ? 0.17328679513998632735 * (double)k : k % 4 == 0 ? ldexp(1 + share, (int)(k / 4 % 2046) - 1022)
-                   : k % 4 == 1 ? 2 * share : k % 4 == 2 ? 45 * share : 760 * share;
+        double x = k < 6000     ? 0.17328679513998632735 * (double)k
+                   : k % 4 == 0 ? ldexp(1 + share, (int)(k / 4 % 2046) - 1022)
+                   : k % 4 == 1 ? 2 * share
+                   : k % 4 == 2 ? 45 * share
+                                : 760 * share;
         for (int step = 0; step < 8; ++step, x = nextafter(x, INFINITY))
             all[8 * k + (size_t)step] = x;
     }
@@ -512,7 +520,8 @@ static int report(void)
 int main(int count, char **arguments)
 {
     const long every = count > 1 ? strtol(arguments[1], NULL, 10) : 997;
-    const long part = count > 3 ? strtol(arguments[2], NULL, 10) : 0, parts = count > 3 ? strtol(arguments[3], NULL, 10) : 1;
+    const long part = count > 3 ? strtol(arguments[2], NULL, 10) : 0;
+    const long parts = count > 3 ? strtol(arguments[3], NULL, 10) : 1;
     if (every < 1 || every > 10000 || part < 0 || part >= parts || parts > 1000 || (sets = fl_isa_count()) > MOST_SETS)
         return 2;
     const long long floats = all_floats((uint32_t)every, (uint32_t)part, (uint32_t)parts);

@@ -75,7 +75,8 @@ static double *draw(ptrdiff_t n, double bound)
 static fl_function some_function(int gate)
 {
     static const fl_function gates[] = {{0, 0, 0}, {7, 0.2, 0.5}, {9, 0, 0}, {3, 0.3, 0.2}};
-    static const fl_function others[] = {{1, 0, 0}, {6, 1.3, 0.7}, {8, 0.6, 0}, {10, 0, 0}, {2, 0, 0}, {4, 0.1, 0}, {5, 0.05, 0}};
+    static const fl_function others[] = {{1, 0, 0}, {6, 1.3, 0.7}, {8, 0.6, 0}, {10, 0, 0},
+                                         {2, 0, 0}, {4, 0.1, 0},   {5, 0.05, 0}};
     return gate ? gates[(int)uniform(0, 4)] : others[(int)uniform(0, 7)];
 }
 
@@ -90,8 +91,13 @@ static problem pose(void)
     p.hidden = sizes[(int)uniform(2, 11)];
     p.reverse = chosen(0.5);
     fl_lstm_cell *cell = &p.cell;
-    *cell = (fl_lstm_cell){.gate = {0, 0, 0}, .cell = {1, 0, 0}, .output = {1, 0, 0}, .gate_clip = INFINITY,
-                           .cell_clip = INFINITY, .output_clip = INFINITY, .norm_eps = 1e-3};
+    *cell = (fl_lstm_cell){.gate = {0, 0, 0},
+                           .cell = {1, 0, 0},
+                           .output = {1, 0, 0},
+                           .gate_clip = INFINITY,
+                           .cell_clip = INFINITY,
+                           .output_clip = INFINITY,
+                           .norm_eps = 1e-3};
     cell->projection = chosen(0.4) ? sizes[(int)uniform(0, 11)] : 0;
     cell->coupled = chosen(0.4);
     cell->layer_norm = chosen(0.35);
@@ -115,10 +121,19 @@ static problem pose(void)
     p.recurrent = cell->projection ? cell->projection : p.hidden;
     const ptrdiff_t gates = cell->coupled ? 3 : 4, hidden = p.hidden;
     const int peepholes = chosen(0.4), norm = cell->layer_norm;
-    const ptrdiff_t n[INPUTS] = {p.batch * p.time * p.input, gates * hidden * p.input, gates * hidden * p.recurrent,
-                                 gates * hidden, gates * hidden, p.batch * p.recurrent, p.batch * hidden,
-                                 cell->projection * hidden, peepholes ? (gates - 1) * hidden : 0,
-                                 norm ? gates * hidden : 0, norm ? gates * hidden : 0, norm ? hidden : 0, norm ? hidden : 0};
+    const ptrdiff_t n[INPUTS] = {p.batch * p.time * p.input,
+                                 gates * hidden * p.input,
+                                 gates * hidden * p.recurrent,
+                                 gates * hidden,
+                                 gates * hidden,
+                                 p.batch * p.recurrent,
+                                 p.batch * hidden,
+                                 cell->projection * hidden,
+                                 peepholes ? (gates - 1) * hidden : 0,
+                                 norm ? gates * hidden : 0,
+                                 norm ? gates * hidden : 0,
+                                 norm ? hidden : 0,
+                                 norm ? hidden : 0};
     for (int k = 0; k < INPUTS; ++k) {
         const int matrix = k == W_IH || k == W_HH || k == W_HR;
         p.n[k] = n[k];
@@ -178,7 +193,7 @@ static void *copy(fl_dtype dtype, const double *from, ptrdiff_t n, const double 
     return to;
 }
 
-/* Runs the problem with its inputs moved by `by` in the direction. */
+/* Run the problem with its inputs moved by `by` in the direction. */
 static results run(fl_dtype dtype, const problem *p, double by, int backward, int checkpoint_every, int n_threads)
 {
     results r = {0};
@@ -199,11 +214,30 @@ static results run(fl_dtype dtype, const problem *p, double by, int backward, in
     cell.gain_c = in[GAIN_C];
     cell.bias_c = in[BIAS_C];
     fl_lstm_pass pass = {
-        .batch = p->batch, .time = p->time, .input = p->input, .hidden = p->hidden, .lengths = p->lengths,
-        .reverse = p->reverse, .training = 1, .checkpoint_every = checkpoint_every, .weight_ih = in[W_IH],
-        .weight_hh = in[W_HH], .bias_ih = in[B_IH], .bias_hh = in[B_HH], .cell = &cell, .x = in[X],
-        .x_batch = p->time * p->input, .x_time = p->input, .h0 = in[H0], .c0 = in[C0], .y = r.out[Y],
-        .y_batch = p->time * p->recurrent, .y_time = p->recurrent, .hn = r.out[HN], .cn = r.out[CN], .n_threads = n_threads,
+        .batch = p->batch,
+        .time = p->time,
+        .input = p->input,
+        .hidden = p->hidden,
+        .lengths = p->lengths,
+        .reverse = p->reverse,
+        .training = 1,
+        .checkpoint_every = checkpoint_every,
+        .weight_ih = in[W_IH],
+        .weight_hh = in[W_HH],
+        .bias_ih = in[B_IH],
+        .bias_hh = in[B_HH],
+        .cell = &cell,
+        .x = in[X],
+        .x_batch = p->time * p->input,
+        .x_time = p->input,
+        .h0 = in[H0],
+        .c0 = in[C0],
+        .y = r.out[Y],
+        .y_batch = p->time * p->recurrent,
+        .y_time = p->recurrent,
+        .hn = r.out[HN],
+        .cn = r.out[CN],
+        .n_threads = n_threads,
     };
     const size_t bytes = fl_lstm_workspace(dtype, &pass);
     pass.workspace = allocate(bytes);
@@ -211,11 +245,25 @@ static results run(fl_dtype dtype, const problem *p, double by, int backward, in
     fl_lstm_forward(dtype, &pass);
     if (backward) {
         const fl_lstm_gradients out = {
-            .dy = d_out[Y], .dy_batch = pass.y_batch, .dy_time = pass.y_time, .dhn = d_out[HN], .dcn = d_out[CN],
-            .dx = r.gradient[X], .dx_batch = pass.x_batch, .dx_time = pass.x_time, .dweight_ih = r.gradient[W_IH],
-            .dweight_hh = r.gradient[W_HH], .dbias_ih = r.gradient[B_IH], .dbias_hh = r.gradient[B_HH],
-            .dh0 = r.gradient[H0], .dc0 = r.gradient[C0], .dweight_hr = r.gradient[W_HR], .dpeepholes = r.gradient[PEEP],
-            .dgain_ih = r.gradient[GAIN_IH], .dgain_hh = r.gradient[GAIN_HH], .dgain_c = r.gradient[GAIN_C],
+            .dy = d_out[Y],
+            .dy_batch = pass.y_batch,
+            .dy_time = pass.y_time,
+            .dhn = d_out[HN],
+            .dcn = d_out[CN],
+            .dx = r.gradient[X],
+            .dx_batch = pass.x_batch,
+            .dx_time = pass.x_time,
+            .dweight_ih = r.gradient[W_IH],
+            .dweight_hh = r.gradient[W_HH],
+            .dbias_ih = r.gradient[B_IH],
+            .dbias_hh = r.gradient[B_HH],
+            .dh0 = r.gradient[H0],
+            .dc0 = r.gradient[C0],
+            .dweight_hr = r.gradient[W_HR],
+            .dpeepholes = r.gradient[PEEP],
+            .dgain_ih = r.gradient[GAIN_IH],
+            .dgain_hh = r.gradient[GAIN_HH],
+            .dgain_c = r.gradient[GAIN_C],
             .dbias_c = r.gradient[BIAS_C],
         };
         fl_lstm_backward(dtype, &pass, &out);
@@ -255,7 +303,7 @@ static double loss_at(const problem *p, double by)
     return value;
 }
 
-/* Compares with central differences of two step sizes. Their difference tells how far they can be trusted: near a
+/* Compare with central differences of two step sizes. Their difference tells how far they can be trusted: near a
  * corner of an activation or of clipping they cannot. */
 static void check_gradients(const problem *p, const results *r)
 {
@@ -287,11 +335,12 @@ static void test_cell(int number)
     random_state = (uint64_t)number * 7919 + 1;
     problem p = pose();
     const fl_lstm_cell *c = &p.cell;
-    snprintf(where, sizeof where,
-             "%s cell %d B=%td T=%td I=%td H=%td P=%td coupled %d norm %d activations %d %d %d dropout %g %g zoneout %g %g",
-             fl_isa_active(), number, p.batch, p.time, p.input, p.hidden, c->projection, c->coupled, c->layer_norm,
-             c->gate.kind, c->cell.kind, c->output.kind, c->recurrent_dropout, c->variational_dropout, c->zoneout_h,
-             c->zoneout_c);
+    snprintf(
+        where, sizeof where,
+        "%s cell %d B=%td T=%td I=%td H=%td P=%td coupled %d norm %d activations %d %d %d dropout %g %g zoneout %g %g",
+        fl_isa_active(), number, p.batch, p.time, p.input, p.hidden, c->projection, c->coupled, c->layer_norm,
+        c->gate.kind, c->cell.kind, c->output.kind, c->recurrent_dropout, c->variational_dropout, c->zoneout_h,
+        c->zoneout_c);
     results exact = run(FL_F64, &p, 0, 1, 0, 1), single = run(FL_F32, &p, 0, 1, 0, 1);
     check_gradients(&p, &exact);
     double most = 1e-2, worst = 0;
@@ -305,8 +354,10 @@ static void test_cell(int number)
     for (int n_threads = 2; n_threads <= 3; ++n_threads) {
         const int every = n_threads == 2 ? 0 : 2;
         results other = run(FL_F32, &p, 0, 1, every, n_threads), other_exact = run(FL_F64, &p, 0, 1, every, n_threads);
-        expect(same(FL_F32, &p, &single, &other), every ? "float: same bits, recomputed" : "float: same bits, 2 threads");
-        expect(same(FL_F64, &p, &exact, &other_exact), every ? "double: same bits, recomputed" : "double: same bits, 2 threads");
+        expect(same(FL_F32, &p, &single, &other),
+               every ? "float: same bits, recomputed" : "float: same bits, 2 threads");
+        expect(same(FL_F64, &p, &exact, &other_exact),
+               every ? "double: same bits, recomputed" : "double: same bits, 2 threads");
         release(&other);
         release(&other_exact);
     }

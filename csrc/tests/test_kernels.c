@@ -131,7 +131,7 @@ static int length_of(const shape *s, const problem *p, int b)
     return s->lengths ? (int)p->lengths[b] : s->time;
 }
 
-/* Computes the whole layer in plain loops, one row at a time; results go to the `exact` side. */
+/* Compute the whole layer in plain loops, one row at a time; results go to the `exact` side. */
 static void solve(const shape *s, problem *p)
 {
     const int T = s->time, I = s->input, H = s->hidden;
@@ -213,12 +213,13 @@ static problem pose(fl_dtype dtype, const shape *s)
     const size_t B = s->batch, T = s->time, I = s->input, H = s->hidden;
     const double w = 1 / sqrt((double)H);
     problem p = {
-        make(dtype, B * T * I, 1), make(dtype, 4 * H * I, w), make(dtype, 4 * H * H, w), make(dtype, 4 * H, w),
-        make(dtype, 4 * H, w),     make(dtype, B * H, 1),     make(dtype, B * H, 1),     make(dtype, B * T * H, 0),
-        make(dtype, B * H, 0),     make(dtype, B * H, 0),     make(dtype, B * T * H, 1), make(dtype, B * H, 1),
-        make(dtype, B * H, 1),     make(dtype, B * T * I, 0), make(dtype, 4 * H * I, 0), make(dtype, 4 * H * H, 0),
-        make(dtype, 4 * H, 0),     make(dtype, 4 * H, 0),     make(dtype, B * H, 0),     make(dtype, B * H, 0),
-        malloc(sizeof(int64_t) * (B ? B : 1)),
+        make(dtype, B * T * I, 1), make(dtype, 4 * H * I, w), make(dtype, 4 * H * H, w),
+        make(dtype, 4 * H, w),     make(dtype, 4 * H, w),     make(dtype, B * H, 1),
+        make(dtype, B * H, 1),     make(dtype, B * T * H, 0), make(dtype, B * H, 0),
+        make(dtype, B * H, 0),     make(dtype, B * T * H, 1), make(dtype, B * H, 1),
+        make(dtype, B * H, 1),     make(dtype, B * T * I, 0), make(dtype, 4 * H * I, 0),
+        make(dtype, 4 * H * H, 0), make(dtype, 4 * H, 0),     make(dtype, 4 * H, 0),
+        make(dtype, B * H, 0),     make(dtype, B * H, 0),     malloc(sizeof(int64_t) * (B ? B : 1)),
     };
     if (!p.lengths)
         exit(2);
@@ -241,14 +242,14 @@ static problem pose(fl_dtype dtype, const shape *s)
 
 static void finish(problem p)
 {
-    array *all[] = {&p.x,  &p.w_ih, &p.w_hh, &p.b_ih,  &p.b_hh,  &p.h0,    &p.c0,    &p.y,   &p.hn,  &p.cn,
-                    &p.dy, &p.dhn,  &p.dcn,  &p.dx,    &p.dw_ih, &p.dw_hh, &p.db_ih, &p.db_hh, &p.dh0, &p.dc0};
+    array *all[] = {&p.x,  &p.w_ih, &p.w_hh, &p.b_ih, &p.b_hh,  &p.h0,    &p.c0,    &p.y,     &p.hn,  &p.cn,
+                    &p.dy, &p.dhn,  &p.dcn,  &p.dx,   &p.dw_ih, &p.dw_hh, &p.db_ih, &p.db_hh, &p.dh0, &p.dc0};
     for (size_t k = 0; k < sizeof all / sizeof all[0]; ++k)
         release(*all[k]);
     free(p.lengths);
 }
 
-/* Runs the problem in one pass and then, in inference, once more with the weights that the first pass has packed. */
+/* Run the problem in one pass and then, in inference, once more with the weights that the first pass has packed. */
 static void run(fl_dtype dtype, const shape *s, problem *p, int training, int checkpoint_every, int n_threads)
 {
     fl_lstm_pass pass = {
@@ -313,11 +314,12 @@ static void expect_same_bits(fl_dtype dtype, array a, array b, const char *what)
 static void test_lstm(fl_dtype dtype)
 {
     static const shape shapes[] = {
-        {1, 1, 1, 1, 0, 1, 0, 0},    {1, 40, 1, 3, 1, 1, 1, 0},   {2, 5, 3, 7, 0, 0, 1, 0},    {7, 9, 12, 16, 1, 1, 1, 1},
-        {13, 6, 17, 33, 0, 1, 1, 1}, {64, 4, 20, 65, 1, 1, 1, 1}, {5, 3, 130, 17, 0, 1, 0, 1}, {25, 12, 5, 100, 0, 1, 1, 1},
-        {0, 3, 2, 4, 0, 1, 0, 0},    {3, 0, 2, 4, 0, 1, 1, 0},    {1, 60, 20, 130, 0, 1, 1, 0}, {3, 30, 33, 200, 1, 1, 1, 1},
-        {7, 30, 40, 120, 0, 1, 1, 1},   {1, 600, 3, 9, 1, 1, 1, 0},  {2, 300, 5, 18, 1, 1, 1, 1},  {300, 7, 2, 5, 0, 1, 1, 1},
-        {9, 100, 4, 33, 0, 1, 1, 1},
+        {1, 1, 1, 1, 0, 1, 0, 0},     {1, 40, 1, 3, 1, 1, 1, 0},    {2, 5, 3, 7, 0, 0, 1, 0},
+        {7, 9, 12, 16, 1, 1, 1, 1},   {13, 6, 17, 33, 0, 1, 1, 1},  {64, 4, 20, 65, 1, 1, 1, 1},
+        {5, 3, 130, 17, 0, 1, 0, 1},  {25, 12, 5, 100, 0, 1, 1, 1}, {0, 3, 2, 4, 0, 1, 0, 0},
+        {3, 0, 2, 4, 0, 1, 1, 0},     {1, 60, 20, 130, 0, 1, 1, 0}, {3, 30, 33, 200, 1, 1, 1, 1},
+        {7, 30, 40, 120, 0, 1, 1, 1}, {1, 600, 3, 9, 1, 1, 1, 0},   {2, 300, 5, 18, 1, 1, 1, 1},
+        {300, 7, 2, 5, 0, 1, 1, 1},   {9, 100, 4, 33, 0, 1, 1, 1},
     };
     static const int every[] = {1, 29, 260};
     for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; ++k) {
@@ -335,9 +337,9 @@ static void test_lstm(fl_dtype dtype)
         run(dtype, s, &three, 1, 0, 3);
         expect_same_bits(dtype, one.y, three.y, "y: inference on 1 thread and training on 3");
         run(dtype, s, &one, 1, 0, 1);
-        array *all[][2] = {{&one.y, &three.y},         {&one.hn, &three.hn},       {&one.cn, &three.cn},
-                           {&one.dx, &three.dx},       {&one.dw_ih, &three.dw_ih}, {&one.dw_hh, &three.dw_hh},
-                           {&one.dh0, &three.dh0},     {&one.dc0, &three.dc0}};
+        array *all[][2] = {{&one.y, &three.y},     {&one.hn, &three.hn},       {&one.cn, &three.cn},
+                           {&one.dx, &three.dx},   {&one.dw_ih, &three.dw_ih}, {&one.dw_hh, &three.dw_hh},
+                           {&one.dh0, &three.dh0}, {&one.dc0, &three.dc0}};
         static const char *names[] = {"y", "hn", "cn", "dx", "dw_ih", "dw_hh", "dh0", "dc0"};
         for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a) {
             expect_close(dtype, *all[a][0], names[a]);
@@ -350,10 +352,10 @@ static void test_lstm(fl_dtype dtype)
             random_state = k + 1;
             problem recomputed = pose(dtype, s);
             run(dtype, s, &recomputed, 1, every[c], 1 + (int)c);
-            array *same[][2] = {{&one.y, &recomputed.y},         {&one.hn, &recomputed.hn},       {&one.cn, &recomputed.cn},
-                                {&one.dx, &recomputed.dx},       {&one.dh0, &recomputed.dh0},     {&one.dc0, &recomputed.dc0}};
-            static const char *what[] = {"y, recomputed", "hn, recomputed", "cn, recomputed", "dx, recomputed",
-                                         "dh0, recomputed", "dc0, recomputed"};
+            array *same[][2] = {{&one.y, &recomputed.y},   {&one.hn, &recomputed.hn},   {&one.cn, &recomputed.cn},
+                                {&one.dx, &recomputed.dx}, {&one.dh0, &recomputed.dh0}, {&one.dc0, &recomputed.dc0}};
+            static const char *what[] = {"y, recomputed",  "hn, recomputed",  "cn, recomputed",
+                                         "dx, recomputed", "dh0, recomputed", "dc0, recomputed"};
             for (size_t a = 0; a < sizeof same / sizeof same[0]; ++a)
                 expect_same_bits(dtype, *same[a][0], *same[a][1], what[a]);
             /* `one` has had one backward pass as well */
@@ -378,8 +380,8 @@ static void test_dense(fl_dtype dtype)
     static const int shapes[][3] = {{1, 1, 1}, {7, 3, 9}, {300, 33, 65}, {40, 130, 17}, {13, 64, 130}, {0, 3, 2}};
     for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; ++k) {
         const int n = shapes[k][0], in = shapes[k][1], out = shapes[k][2];
-        snprintf(where, sizeof where, "%s %s dense n=%d in=%d out=%d", fl_isa_active(),
-                 dtype == FL_F32 ? "f32" : "f64", n, in, out);
+        snprintf(where, sizeof where, "%s %s dense n=%d in=%d out=%d", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64",
+                 n, in, out);
         array x = make(dtype, (size_t)n * in, 1), w = make(dtype, (size_t)out * in, 1), b = make(dtype, out, 1);
         array y = make(dtype, (size_t)n * out, 0), dy = make(dtype, (size_t)n * out, 1);
         array dx = make(dtype, (size_t)n * in, 0), dw = make(dtype, (size_t)out * in, 0), db = make(dtype, out, 0);
@@ -615,9 +617,19 @@ static void test_pooling(fl_dtype dtype)
             }
         }
         const int attention = kind == FL_POOL_ATTENTION;
-        fl_pool_pass pass = {.kind = kind, .batch = B, .time = T, .width = W, .lengths = lengths, .x = x.data,
-                             .scores = attention ? s.data : NULL, .counts = counts, .sums = sums, .y = y.data,
-                             .index = index, .weights = attention ? a.data : NULL, .n_threads = 2};
+        fl_pool_pass pass = {.kind = kind,
+                             .batch = B,
+                             .time = T,
+                             .width = W,
+                             .lengths = lengths,
+                             .x = x.data,
+                             .scores = attention ? s.data : NULL,
+                             .counts = counts,
+                             .sums = sums,
+                             .y = y.data,
+                             .index = index,
+                             .weights = attention ? a.data : NULL,
+                             .n_threads = 2};
         fl_pool_forward(dtype, &pass);
         fl_pool_backward(dtype, &pass, dy.data, dx.data, attention ? ds.data : NULL);
         expect_close(dtype, y, "value");
@@ -632,7 +644,7 @@ static void test_pooling(fl_dtype dtype)
     }
 }
 
-/* Compares with the sum over all paths of four steps that mean given labels, and the gradient with a sum over the same
+/* Compare with the sum over all paths of four steps that mean given labels, and the gradient with a sum over the same
  * paths. */
 static void test_ctc(fl_dtype dtype)
 {
@@ -679,14 +691,25 @@ static void test_ctc(fl_dtype dtype)
             for (int c = 0; c < C; ++c)
                 dz.exact[(b * T + t) * C + c] = weights[b] * (p[t][c] - with[t][c] / total);
     }
-    fl_ctc_pass pass = {.batch = B, .time = T, .classes = C, .max_labels = L, .lengths = lengths, .logits = z.data,
-                        .labels = labels, .label_lengths = numbers, .blank = BLANK, .weights = weights,
-                        .dlogits = dz.data, .losses = losses, .n_threads = 2};
+    fl_ctc_pass pass = {.batch = B,
+                        .time = T,
+                        .classes = C,
+                        .max_labels = L,
+                        .lengths = lengths,
+                        .logits = z.data,
+                        .labels = labels,
+                        .label_lengths = numbers,
+                        .blank = BLANK,
+                        .weights = weights,
+                        .dlogits = dz.data,
+                        .losses = losses,
+                        .n_threads = 2};
     pass.workspace = allocate(fl_ctc_workspace(dtype, &pass));
     fl_ctc(dtype, &pass);
     expect_close(dtype, dz, "gradient");
     for (int b = 0; b < B; ++b)
-        expect(b == 2 ? isinf(losses[b]) : fabs(losses[b] - exact[b]) <= 30 * (dtype == FL_F32 ? 1.2e-6 : 2.2e-15), "loss");
+        expect(b == 2 ? isinf(losses[b]) : fabs(losses[b] - exact[b]) <= 30 * (dtype == FL_F32 ? 1.2e-6 : 2.2e-15),
+               "loss");
     free(pass.workspace);
     pass.dlogits = NULL;
     pass.workspace = allocate(fl_ctc_workspace(dtype, &pass));
@@ -718,7 +741,8 @@ static void test_decoding(void)
     free(workspace);
     const int64_t a[] = {1, 2, 3, 4}, b[] = {2, 5, 4};
     expect(fl_edit_distance(4, a, 3, b, row) == 2, "edit distance");
-    expect(fl_edit_distance(0, a, 3, b, row) == 3 && fl_edit_distance(4, a, 0, b, row) == 4, "edit distance of nothing");
+    expect(fl_edit_distance(0, a, 3, b, row) == 3 && fl_edit_distance(4, a, 0, b, row) == 4,
+           "edit distance of nothing");
 }
 
 /* Vectors long enough for several threads give the same bits as with one. */
@@ -759,8 +783,8 @@ static void test_optimizers(fl_dtype dtype)
         sum += g.exact[k] * g.exact[k];
         m.exact[k] = 0.9 * m.exact[k] + 0.1 * g.exact[k];
         v.exact[k] = 0.001 * g.exact[k] * g.exact[k];
-        p.exact[k] = p.exact[k] * (1 - 0.01 * 0.1) - 0.01 * (m.exact[k] / (1 - pow(0.9, 3))) /
-                                                         (sqrt(v.exact[k] / (1 - pow(0.999, 3))) + 1e-8);
+        p.exact[k] = p.exact[k] * (1 - 0.01 * 0.1) -
+                     0.01 * (m.exact[k] / (1 - pow(0.9, 3))) / (sqrt(v.exact[k] / (1 - pow(0.999, 3))) + 1e-8);
     }
     expect(fabs(fl_norm(dtype, N, g.data, 2) - sqrt(sum)) < 1e-9, "norm");
     fl_adam(dtype, N, p.data, g.data, m.data, v.data, 0.01, 0.9, 0.999, 1e-8, 0.1, 1, 3, 2);

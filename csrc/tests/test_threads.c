@@ -87,15 +87,32 @@ static float *solve(const problem *p, int n_threads, int n_threads_back)
     float *out = allocate(n * sizeof *out);
     memset(out, 0, n * sizeof *out);
     fl_lstm_pass pass = {
-        .batch = p->batch, .time = p->time, .input = p->input, .hidden = p->hidden, .training = 1,
-        .checkpoint_every = p->checkpoint_every, .weight_ih = p->w_ih, .weight_hh = p->w_hh, .bias_ih = p->bias,
-        .x = p->x, .x_batch = p->time * p->input, .x_time = p->input,
-        .y = out, .y_batch = p->time * p->hidden, .y_time = p->hidden, .n_threads = n_threads,
+        .batch = p->batch,
+        .time = p->time,
+        .input = p->input,
+        .hidden = p->hidden,
+        .training = 1,
+        .checkpoint_every = p->checkpoint_every,
+        .weight_ih = p->w_ih,
+        .weight_hh = p->w_hh,
+        .bias_ih = p->bias,
+        .x = p->x,
+        .x_batch = p->time * p->input,
+        .x_time = p->input,
+        .y = out,
+        .y_batch = p->time * p->hidden,
+        .y_time = p->hidden,
+        .n_threads = n_threads,
     };
     fl_lstm_gradients gradients = {
-        .dy = p->dy, .dy_batch = pass.y_batch, .dy_time = pass.y_time,
-        .dx = out + sizes[0], .dx_batch = pass.x_batch, .dx_time = pass.x_time,
-        .dweight_ih = out + sizes[0] + sizes[1], .dweight_hh = out + sizes[0] + sizes[1] + sizes[2],
+        .dy = p->dy,
+        .dy_batch = pass.y_batch,
+        .dy_time = pass.y_time,
+        .dx = out + sizes[0],
+        .dx_batch = pass.x_batch,
+        .dx_time = pass.x_time,
+        .dweight_ih = out + sizes[0] + sizes[1],
+        .dweight_hh = out + sizes[0] + sizes[1] + sizes[2],
     };
     pass.workspace = allocate(fl_lstm_workspace(FL_F32, &pass));
     fl_lstm_forward(FL_F32, &pass);
@@ -168,7 +185,7 @@ static int callers_at_once(void)
     return wrong;
 }
 
-/* In a child: returns 0 if the thread that survived the fork and a new thread give the same bits; `deeper`: forks
+/* In a child: return 0 if the thread that survived the fork and a new thread give the same bits; `deeper`: fork
  * again. */
 static int check_child(int deeper)
 {
@@ -194,7 +211,7 @@ static int check_child(int deeper)
     return wrong != 0;
 }
 
-/* Forks while another thread is inside kernels. */
+/* Fork while another thread is inside kernels. */
 static int forks(void)
 {
     int wrong = 0, running = 1;
@@ -215,8 +232,7 @@ static int forks(void)
     return wrong + busy.wrong;
 }
 
-/* Adds a sample of a team that took `ms`, whose threads used the processors for `used` ms; returns the time after
- * it. */
+/* Add a sample of a team that took `ms`, whose threads used the processors for `used` ms; return the time after it. */
 static int64_t sample(int64_t now, double ms, double used)
 {
     const int64_t end = now + (int64_t)(1e6 * ms);
@@ -240,7 +256,8 @@ static int contention(void)
     int wrong = 0;
     now = sample(now, 10, 18);
     wrong += expect(!fl_contended(now), "two threads that are used well stay in use");
-    wrong += expect(!fl_contention_sample_due(now) && fl_contention_sample_due(now + 2 * ms), "samples are taken now and then");
+    wrong += expect(!fl_contention_sample_due(now) && fl_contention_sample_due(now + 2 * ms),
+                    "samples are taken now and then");
     now = sample(now, 10, 10);
     wrong += expect(!fl_contended(now), "uneven shares are no contention");
     now = sample(now, 4, .1);

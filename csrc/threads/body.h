@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* Does part number `part` of `parts`. A part is a thread of a team, or one task of several. The team may be smaller
+/* Do part number `part` of `parts`. A part is a thread of a team, or one task of several. The team may be smaller
  * than what was asked for, so a body derives its share from `parts`, and its results must not depend on `parts`. */
 typedef void (*fl_body)(void *context, ptrdiff_t part, ptrdiff_t parts);
 

@@ -46,7 +46,8 @@ void fl_contention_add(const fl_contention_sample *sample, int64_t now)
     if (used <= 0 || took <= 0)
         return;
     const int64_t wall = atomic_fetch_add_explicit(&wall_time, took, memory_order_relaxed) + took;
-    const int64_t cpu = atomic_fetch_add_explicit(&processor_time, used + WAKE_TIME, memory_order_relaxed) + used + WAKE_TIME;
+    const int64_t cpu =
+        atomic_fetch_add_explicit(&processor_time, used + WAKE_TIME, memory_order_relaxed) + used + WAKE_TIME;
     if (wall < ENOUGH)
         return;
     atomic_store_explicit(&wall_time, 0, memory_order_relaxed);

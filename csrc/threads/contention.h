@@ -18,7 +18,7 @@ typedef struct {
     _Atomic int64_t used; /* processor time of all its threads together, in ns */
 } fl_contention_sample;
 
-/* Draws the conclusion from a sampled team that ended at `now`. */
+/* Draw the conclusion from a sampled team that ended at `now`. */
 void fl_contention_add(const fl_contention_sample *sample, int64_t now);
 
 #endif

@@ -158,7 +158,7 @@ static int start_thread(pool_worker *worker)
     return !failed;
 }
 
-/* Adds a worker; returns 0 if the system refuses. */
+/* Add a worker; return 0 if the system refuses. */
 static int add_worker(pool *all)
 {
     pool_worker **workers = realloc(all->workers, (size_t)(all->count + 1) * sizeof *workers);

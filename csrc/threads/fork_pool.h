@@ -4,7 +4,7 @@
 
 #include "body.h"
 
-/* Runs body for each part of up to n_threads, on the calling thread and on those of the pool, and waits for all.
+/* Run body for each part of up to n_threads, on the calling thread and on those of the pool, and wait for all.
  * Returns 0, without having run anything, if the calling thread has not come through a fork, so that OpenMP works for
  * it. */
 int fl_fork_pool_run(int n_threads, fl_body body, void *context);

@@ -45,7 +45,8 @@ int fl_openmp_bound_processors(void)
 int fl_openmp_limited(int n_threads)
 {
 #if defined(_OPENMP) && _OPENMP >= 200805 /* 3.0 */
-    const int limit = omp_get_thread_limit(); /* LLVM's runtime prints a warning when it is asked for more */
+    /* LLVM's runtime prints a warning when it is asked for more. */
+    const int limit = omp_get_thread_limit();
     if (n_threads > limit)
         return limit;
 #endif

@@ -9,7 +9,7 @@
 /* n_threads, or the limit that OMP_THREAD_LIMIT sets, if that is lower. */
 int fl_openmp_limited(int n_threads);
 
-/* Runs body once on each thread of an OpenMP team of up to n_threads, the caller among them, and waits for all. */
+/* Run body once on each thread of an OpenMP team of up to n_threads, the caller among them, and wait for all. */
 void fl_openmp_run(int n_threads, fl_body body, void *context);
 
 #endif

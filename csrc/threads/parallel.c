@@ -21,12 +21,12 @@
 typedef struct {
     fl_body body;
     void *context;
-    ptrdiff_t n_tasks;            /* 0: one part for each thread */
-    _Atomic ptrdiff_t next_task;  /* that no thread has taken yet */
-    int waking;                   /* the team may have slept */
-    int processor;                /* the caller's; -1: not known */
+    ptrdiff_t n_tasks;           /* 0: one part for each thread */
+    _Atomic ptrdiff_t next_task; /* that no thread has taken yet */
+    int waking;                  /* the team may have slept */
+    int processor;               /* the caller's; -1: not known */
     atomic_int arrived;
-    int sampled;                  /* contention.c */
+    int sampled; /* contention.c */
     fl_contention_sample sample;
 } region;
 
@@ -72,7 +72,7 @@ void __tsan_release(void *address);
 #define TSAN_RELEASE(r) (void)(r)
 #endif
 
-/* Does what one thread of a team has to do. */
+/* Take one thread's part in the work of a team. */
 static void take_part(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     region *work = context;
@@ -118,7 +118,7 @@ typedef struct {
     void *context;
 } flushed_job;
 
-/* Does a part of the work with subnormal numbers flushed to zero. */
+/* Do a part of the work with subnormal numbers flushed to zero. */
 static void flushed(void *context, ptrdiff_t part, ptrdiff_t parts)
 {
     const flushed_job *job = context;

@@ -9,12 +9,13 @@ typedef struct {
     _Atomic unsigned arrived, asleep;
 } fl_barrier;
 
-/* Waits until all threads of the team have called this. `round` is each thread's own count, zero at first. A thread
+/* Wait until all threads of the team have called this. `round` is each thread's own count, zero at first. A thread
  * spins for a few microseconds, then yields its processor, then sleeps, so that a team makes progress even where there
  * are more threads than processors. */
 void fl_wait(fl_barrier *barrier, unsigned *round, int team);
 
-/* Checks that a thread makes, with fl_relax() between them, before it gives up its processor: some 20 microseconds. */
+/* How often a thread checks, with fl_relax() between them, before it gives up its processor: for some 20
+ * microseconds. */
 enum { FL_SPINS = 2000 };
 
 static inline void fl_relax(void)

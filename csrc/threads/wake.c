@@ -13,7 +13,7 @@
 
 #include <stdatomic.h>
 
-#define AWAKE_NS 150000  /* how long a team still spins after its last work; the Python package makes OpenMP spin longer */
+#define AWAKE_NS 150000  /* how long a team surely spins after its work; the Python package lets OpenMP spin longer */
 #define WAKE_WORK 20e6   /* multiply-adds that pay for waking a team, some 0.4 ms of one core */
 #define LEAST_SPEED 20.0 /* multiply-adds per ns that one thread does at least: bounds when a call's work ended */
 

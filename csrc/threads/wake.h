@@ -10,7 +10,7 @@ int fl_worthwhile_threads(int n_threads, double work);
 /* Whether the team still spins at time `now`, so that work reaches it at once. */
 int fl_team_is_awake(int64_t now);
 
-/* Notes that the team finished some work at time `now`. */
+/* Note that the team finished some work at time `now`. */
 void fl_team_rests(int64_t now);
 
 #endif

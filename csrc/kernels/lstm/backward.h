@@ -23,7 +23,7 @@ static ptrdiff_t backward_stride(const lstm_work *work, int n_threads)
     return groups < 1 ? work->group : groups < (double)work->time ? (ptrdiff_t)groups * work->group : work->time;
 }
 
-/* Walks back through some steps, and adds to the weight gradient what can be added then. `cells` holds h of the step
+/* Walk back through some steps, and add to the weight gradient what can be added then. `cells` holds h of the step
  * before the walk only after the walk has gone one step further, so one group is left for the next call. */
 static void backward_steps(backward_context *context, double weights, int want_weights)
 {
@@ -67,8 +67,13 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         const ptrdiff_t last = minimum((segment + 1) * work.segment, work.time);
         context.first = segment * work.segment;
         if (segment < work.segments - 1) {
-            forward_context forward = {.pass = pass, .work = &work, .plan = plan, .begin = context.first, .end = last,
-                                       .keep = context.first, .recompute = 1};
+            forward_context forward = {.pass = pass,
+                                       .work = &work,
+                                       .plan = plan,
+                                       .begin = context.first,
+                                       .end = last,
+                                       .keep = context.first,
+                                       .recompute = 1};
             lstm_run(&plan, forward_walk, &forward);
         }
         context.begin = context.sum_end = last;

@@ -35,7 +35,7 @@ static ptrdiff_t backward_pair(const backward_context *job, ptrdiff_t s)
     return job->work->offset[s] - job->work->offset[job->first];
 }
 
-/* Packs one panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on: (unit
+/* Pack one panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on: (unit
  * block)(4)(LANES)(vectors)(LANES). */
 static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrdiff_t columns, ptrdiff_t first,
                                  ptrdiff_t vectors, real *panel)
@@ -67,15 +67,15 @@ static void backward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
     fl_share(panels_h + panels_x, thread, team, &begin, &end);
     for (ptrdiff_t p = begin; p < end; ++p) {
         if (p < panels_h)
-            backward_pack_matrix(work, job->pass->weight_hh, work->recurrent, p * job->h_vectors * LANES, job->h_vectors,
-                                 work->transposed);
+            backward_pack_matrix(work, job->pass->weight_hh, work->recurrent, p * job->h_vectors * LANES,
+                                 job->h_vectors, work->transposed);
         else
             backward_pack_matrix(work, job->pass->weight_ih, work->input, (p - panels_h) * COLS * LANES, COLS,
                                  backward_panel_x(work));
     }
 }
 
-/* Adds dL/dy to dh. Row by row, and separately: with the blocks in the outer loop, as in backward_cells, each access to
+/* Add dL/dy to dh. Row by row, and separately: with the blocks in the outer loop, as in backward_cells, each access to
  * dy is on another page (256 rows, 187 steps, hidden 64: the walk took twice as long). */
 static void backward_load(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
@@ -92,7 +92,7 @@ static void backward_load(const backward_context *job, const lstm_share *share, 
     }
 }
 
-/* Replaces the gates of step s by the gradients of z, moves dc one step back, and replaces c_t by h_t. */
+/* Replace the gates of step s by the gradients of z, move dc one step back, and replace c_t by h_t. */
 static void backward_cells(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
     const lstm_work *work = job->work;
@@ -147,7 +147,7 @@ static void backward_product(const lstm_work *work, const real *gates, ptrdiff_t
     inner_product(&job, (int)rows, (int)((count + LANES - 1) / LANES));
 }
 
-/* Computes dh_(t-1) of the share's units: W_hh' dz. */
+/* Compute dh_(t-1) of the share's units: W_hh' dz. */
 static void backward_hidden(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
     const lstm_work *work = job->work;
@@ -161,8 +161,8 @@ static void backward_hidden(const backward_context *job, const lstm_share *share
             real *to[ROWS];
             for (ptrdiff_t r = 0; r < rows; ++r)
                 to[r] = work->dh + (first + r) * work->recurrent_padded + block * LANES;
-            backward_product(work, work->gates, n + first, rows, work->transposed + block * LANES * GATES * work->padded,
-                             count, to, 0);
+            backward_product(work, work->gates, n + first, rows,
+                             work->transposed + block * LANES * GATES * work->padded, count, to, 0);
         }
     }
     if (work->cell)
@@ -196,12 +196,11 @@ static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t
             lstm_unpack_state(work, work->dc + row * LANES, work->batch * LANES, (real *)out->dc0 + b * work->hidden);
         if (out->dx && !out->dx_add)
             for (ptrdiff_t t = work->length[row]; t < work->time; ++t)
-                memset((real *)out->dx + b * out->dx_batch + t * out->dx_time, 0,
-                       (size_t)work->input * sizeof(real));
+                memset((real *)out->dx + b * out->dx_batch + t * out->dx_time, 0, (size_t)work->input * sizeof(real));
     }
 }
 
-/* Computes dx_t = W_ih' dz for `rows` pairs n, n + 1, ... */
+/* Compute dx_t = W_ih' dz for `rows` pairs n, n + 1, ... */
 static void backward_inputs_tile(const backward_context *job, ptrdiff_t n, ptrdiff_t rows, real **to)
 {
     const lstm_work *work = job->work;
@@ -219,7 +218,7 @@ static real *backward_dx(const backward_context *job, ptrdiff_t row, ptrdiff_t s
            lstm_time_of(job->pass, job->work, row, s) * job->out->dx_time;
 }
 
-/* Computes dx of the share's rows while their dz are in the cache (256 rows, 187 steps, input 1, hidden 64: a separate
+/* Compute dx of the share's rows while their dz are in the cache (256 rows, 187 steps, input 1, hidden 64: a separate
  * pass over all dz took .68 of the time of the product with W_hh, a quarter of which is arithmetic). */
 static void backward_inputs_step(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
 {
@@ -235,7 +234,7 @@ static void backward_inputs_step(const backward_context *job, const lstm_share *
     }
 }
 
-/* Computes dx for a part of all n: after a walk by units, in which no thread has all of a row's dz. */
+/* Compute dx for a part of all n: after a walk by units, in which no thread has all of a row's dz. */
 static void backward_inputs(void *argument, ptrdiff_t task, ptrdiff_t tasks)
 {
     const backward_context *job = argument;
@@ -257,7 +256,7 @@ static void backward_inputs(void *argument, ptrdiff_t task, ptrdiff_t tasks)
     }
 }
 
-/* Walks one share back through the segment. */
+/* Walk one share back through the segment. */
 static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
 {
     backward_context *job = context;

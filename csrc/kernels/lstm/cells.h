@@ -33,8 +33,7 @@
  *   sums       (2: h, x)(batch)(block)(4)(LANES)   W_hh h and W_ih x of the current step; in the backward pass dz
  *   c_new      (batch)(padded)                c~ of the current step
  */
-/* h, in `final` or `hx`, is the initial state of a row: draws the row's mask, and stores h before and after the
- * mask. */
+/* Draw a row's mask, and store h before and after the mask. h is the row's initial state, in `final` or `hx`. */
 static void cell_begin(const lstm_work *work, ptrdiff_t row, real *h)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -53,7 +52,7 @@ static void cell_begin(const lstm_work *work, ptrdiff_t row, real *h)
     }
 }
 
-/* Packs the weights that only these cells have. They are small compared with those of the gates, except W_hr, which is
+/* Pack the weights that only these cells have. They are small compared with those of the gates, except W_hr, which is
  * a quarter of W_hh. */
 static void cell_pack(const lstm_work *work)
 {
@@ -63,8 +62,9 @@ static void cell_pack(const lstm_work *work)
     if (cell->projection)
         for (ptrdiff_t block = 0; block < work->recurrent_blocks; ++block) {
             const ptrdiff_t panel = block / COLS * COLS, vectors = minimum(COLS, work->recurrent_blocks - panel);
-            transpose_to(row_of(cell->weight_hr, block * LANES, hidden), hidden, minimum(LANES, work->recurrent - block * LANES),
-                         hidden, ws->panel_hr + (panel * hidden + block - panel) * LANES, vectors * LANES);
+            transpose_to(row_of(cell->weight_hr, block * LANES, hidden), hidden,
+                         minimum(LANES, work->recurrent - block * LANES), hidden,
+                         ws->panel_hr + (panel * hidden + block - panel) * LANES, vectors * LANES);
         }
     for (int which = 0; cell->peepholes && which < 3; ++which) {
         const int row = cell->coupled ? which / 2 : which;
@@ -80,8 +80,9 @@ static void cell_pack(const lstm_work *work)
                 const int row = lstm_gate_row(work, gate);
                 const real *from = which ? cell->gain_ih : cell->gain_hh;
                 v_store(ws->gains + ((which * work->blocks + block) * GATES + gate) * LANES,
-                        row < 0 ? v_set(0)
-                                : v_load_part(from + row * hidden + block * LANES, minimum(LANES, hidden - block * LANES)));
+                        row < 0
+                            ? v_set(0)
+                            : v_load_part(from + row * hidden + block * LANES, minimum(LANES, hidden - block * LANES)));
             }
     for (int which = 0; which < 2; ++which) {
         memset(ws->norm_c + which * padded, 0, (size_t)padded * sizeof(real));
@@ -113,9 +114,9 @@ INLINE V cell_zone(V kept, V before, V new)
 }
 
 typedef struct {
-    V z_i, z_f, z_g, z_o; /* with peepholes, before clipping */
-    V i, f, g, o;         /* g before its mask */
-    V g_in, c_unclipped, c;      /* g after it; c~ before and after clipping */
+    V z_i, z_f, z_g, z_o;   /* with peepholes, before clipping */
+    V i, f, g, o;           /* g before its mask */
+    V g_in, c_unclipped, c; /* g after it; c~ before and after clipping */
 } cell_values;
 
 /* p_i, p_f or p_o (0, 1, 2) of a block. */
@@ -158,7 +159,7 @@ INLINE V cell_kept(const real *draw, double p, ptrdiff_t at)
     return draw ? v_load(draw + at) : v_set((real)p);
 }
 
-/* Computes h_t of a block from h~ and stores it. */
+/* Compute h_t of a block from h~ and store it. */
 static void cell_emit(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V h)
 {
     const lstm_work *work = step->work;
@@ -174,16 +175,17 @@ static void cell_emit(const forward_step *step, ptrdiff_t block, ptrdiff_t row, 
         v_store(step->h_kept + (block * work->ldc + row) * LANES, read);
 }
 
-/* Computes c_t of a block from c~ and stores it. */
+/* Compute c_t of a block from c~ and store it. */
 INLINE void cell_state(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V c_before, V c)
 {
     const lstm_work *work = step->work;
     if (work->cell->zoneout_c > 0)
-        c = cell_zone(cell_kept(work->cell_ws.mask_c, work->cell->zoneout_c, row * work->padded + block * LANES), c_before, c);
+        c = cell_zone(cell_kept(work->cell_ws.mask_c, work->cell->zoneout_c, row * work->padded + block * LANES),
+                      c_before, c);
     v_store(step->c_after + block * step->c_after_block + row * LANES, c);
 }
 
-/* Computes the cell of one row and block from the net inputs of its gates; not with layer normalisation. */
+/* Compute the cell of one row and block from the net inputs of its gates; not with layer normalisation. */
 static void cell_forward(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const V z[GATES])
 {
     const lstm_work *work = step->work;
@@ -202,7 +204,7 @@ static void cell_forward(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         cell_emit(step, block, row, m);
 }
 
-/* Computes h~ = W_hr m of some rows, and h_t. */
+/* Compute h~ = W_hr m of some rows, and h_t. */
 static void projection_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
 {
     const lstm_work *work = step->work;

@@ -34,16 +34,16 @@ INLINE V cell_slope(const fl_function *function, V d, V x, V y, double limit)
     return cell_through(d * slope, x, limit);
 }
 
-/* Adds a b to one of a row's sums. */
+/* Add a b to one of a row's sums. */
 INLINE void cell_add(const lstm_work *work, int kind, ptrdiff_t block, ptrdiff_t row, V a, V b)
 {
     real *at = work->cell_ws.row_sums + ((kind * work->blocks + block) * work->batch + row) * LANES;
     v_store(at, v_fma(a, b, v_load(at)));
 }
 
-/* Computes the gradients of z from d_o, that of o, and d_c, that of c~ by way of the output; dc moves one step back. */
-INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const cell_values *v, V c_before, V d_c,
-                           V d_o, V dz[GATES])
+/* Compute the gradients of z from d_o, that of o, and d_c, that of c~ by way of the output; dc moves one step back. */
+INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row, const cell_values *v, V c_before,
+                           V d_c, V d_o, V dz[GATES])
 {
     const fl_lstm_cell *cell = work->cell;
     const cell_workspace *ws = &work->cell_ws;
@@ -87,7 +87,7 @@ INLINE void cell_gradients(const lstm_work *work, ptrdiff_t block, ptrdiff_t row
     v_store(dc_at, v_from_bits(v_bits(before) & units));
 }
 
-/* Turns dh into dh~ for some rows and the share's units. With a projection, dh~ is then in dh_new, and dm in `out`. */
+/* Turn dh into dh~ for some rows and the share's units. With a projection, dh~ is then in dh_new, and dm in `out`. */
 static void cell_backward_h(const backward_step *step, const lstm_share *share, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
@@ -131,14 +131,15 @@ static void cell_backward_h(const backward_step *step, const lstm_share *share, 
     }
 }
 
-/* Takes a row's gradients back through the normalised sums: from dz, in `sums`, to the gradients of W_hh h and W_ih x,
+/* Take a row's gradients back through the normalised sums: from dz, in `sums`, to the gradients of W_hh h and W_ih x,
  * which overwrite what the forward pass kept. */
 static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
 {
     const lstm_work *work = step->work;
     const cell_workspace *ws = &work->cell_ws;
     const int kinds = ws->peepholes ? SUMS_PEEPHOLES : 0;
-    const real *dz = ws->sums + row * work->padded * GATES, count = (real)(work->hidden * (work->cell->coupled ? 3 : 4));
+    const real *dz = ws->sums + row * work->padded * GATES;
+    const real count = (real)(work->hidden * (work->cell->coupled ? 3 : 4));
     for (int which = 0; which < 2; ++which) {
         real *kept = which ? ws->gates_x : work->gates;
         const real *gains = ws->gains + which * work->blocks * GATES * LANES;
@@ -161,12 +162,12 @@ static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
             const V dn = v_load(dz + at * LANES) * v_load(gains + at * LANES);
             const V da = (dn - mean - v_load(to) * slope) * scale;
             v_store(to, lstm_gate_row(work, (int)gate) < 0 ? v_set(0)
-                                                            : v_from_bits(v_bits(da) & cell_units(work->hidden, block)));
+                                                           : v_from_bits(v_bits(da) & cell_units(work->hidden, block)));
         }
     }
 }
 
-/* Computes one row of a step with layer normalisation. The gates are computed twice: before the normalised c~ is known,
+/* Compute one row of a step with layer normalisation. The gates are computed twice: before the normalised c~ is known,
  * and after. */
 static void norm_backward_row(const backward_step *step, ptrdiff_t row, const real *dm)
 {
@@ -176,7 +177,8 @@ static void norm_backward_row(const backward_step *step, ptrdiff_t row, const re
     const int kinds = (ws->peepholes ? SUMS_PEEPHOLES : 0) + 3 * GATES;
     const ptrdiff_t row_at = row * work->padded, kept_at = (step->pair + row) * GATES * LANES;
     const real count = (real)work->hidden;
-    real *dz_at = ws->sums + row_at * GATES, *scratch = ws->sums + (work->batch * work->padded + row_at) * GATES, mean, scale;
+    real *dz_at = ws->sums + row_at * GATES;
+    real *scratch = ws->sums + (work->batch * work->padded + row_at) * GATES, mean, scale;
     V sum = v_set(0), along = v_set(0);
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
         const ptrdiff_t kept = block * work->ldn * GATES * LANES + kept_at;
@@ -221,7 +223,7 @@ static void norm_backward_row(const backward_step *step, ptrdiff_t row, const re
     norm_backward_sums(step, row);
 }
 
-/* Turns dh and the kept gates of some rows into the gradients of z, as backward_cells does for the plain cell. */
+/* Turn dh and the kept gates of some rows into the gradients of z, as backward_cells does for the plain cell. */
 static void cell_backward(const backward_step *step, const lstm_share *share, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
@@ -252,7 +254,7 @@ static void cell_backward(const backward_step *step, const lstm_share *share, pt
         }
 }
 
-/* Computes dh_(t-1) of some rows and the share's units from W_hh' dz, which is in dh. */
+/* Compute dh_(t-1) of some rows and the share's units from W_hh' dz, which is in dh. */
 static void cell_backward_read(const lstm_work *work, const lstm_share *share, ptrdiff_t end)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -268,7 +270,7 @@ static void cell_backward_read(const lstm_work *work, const lstm_share *share, p
         }
 }
 
-/* Prepares the backward pass: packs W_hr as it is read, and sets the sums to 0. */
+/* Prepare the backward pass: pack W_hr as it is read, and set the sums to 0. */
 static void cell_backward_begin(const lstm_work *work)
 {
     const cell_workspace *ws = &work->cell_ws;
@@ -285,10 +287,10 @@ static void cell_backward_begin(const lstm_work *work)
                                         minimum(LANES, hidden - block * LANES)));
 }
 
-/* Adds the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is the index in `cells` of n
+/* Add the pairs [n, n_end) to the gradient of W_hr, for some blocks of its columns; `at` is the index in `cells` of n
  * = 0. */
-static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, ptrdiff_t block_end, ptrdiff_t at, ptrdiff_t n,
-                                ptrdiff_t n_end)
+static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, ptrdiff_t block_end, ptrdiff_t at,
+                                ptrdiff_t n, ptrdiff_t n_end)
 {
     const cell_workspace *ws = &work->cell_ws;
     for (ptrdiff_t block = block_begin; block < block_end; ++block)
@@ -309,7 +311,7 @@ static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, pt
         }
 }
 
-/* Adds the row sums of one kind, over all rows, to the caller's array (hidden). */
+/* Add the row sums of one kind, over all rows, to the caller's array (hidden). */
 static void cell_unpack_sum(const lstm_work *work, int kind, void *array)
 {
     if (!array)
@@ -325,7 +327,7 @@ static void cell_unpack_sum(const lstm_work *work, int kind, void *array)
     }
 }
 
-/* Adds the gradients of the cell's weights to the caller's arrays, and with layer normalisation those of the biases. */
+/* Add the gradients of the cell's weights to the caller's arrays, and with layer normalisation those of the biases. */
 static void cell_unpack(const lstm_work *work, const fl_lstm_gradients *out)
 {
     const fl_lstm_cell *cell = work->cell;

@@ -16,7 +16,7 @@ typedef struct {
     fl_barrier barrier;
 } forward_context;
 
-/* Packs one thread's share of the unit blocks. */
+/* Pack one thread's share of the unit blocks. */
 static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const fl_lstm_pass *pass = ((forward_context *)context)->pass;
@@ -33,10 +33,11 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
             real *to = work->panel + (block * PASSES + gate / COLS) * (input + recurrent) * width + gate % COLS * LANES;
             real *bias = work->bias + (block * GATES + gate) * LANES;
             transpose_to(row_of(pass->weight_ih, row, input), input, rows, input, to, width);
-            transpose_to(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + input * width, width);
+            transpose_to(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + input * width,
+                         width);
             for (ptrdiff_t lane = 0; lane < LANES; ++lane)
-                bias[lane] = lane >= rows ? 0
-                                          : (bias_ih ? bias_ih[row + lane] : 0) + (bias_hh ? bias_hh[row + lane] : 0);
+                bias[lane] =
+                    lane >= rows ? 0 : (bias_ih ? bias_ih[row + lane] : 0) + (bias_hh ? bias_hh[row + lane] : 0);
         }
 }
 
@@ -50,7 +51,7 @@ static real *forward_h(const lstm_work *work, real *hx_next, ptrdiff_t next_acti
     return row < next_active ? hx_next + row * work->ldhx : work->final + row * work->recurrent_padded;
 }
 
-/* Stores the initial state of the rows. */
+/* Store the initial state of the rows. */
 static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t begin, ptrdiff_t end)
 {
     for (ptrdiff_t row = begin; row < end; ++row) {
@@ -66,7 +67,7 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
     }
 }
 
-/* Stores the state before a segment, for the rows and units of the share that are alive in it. If the segment is kept,
+/* Store the state before a segment, for the rows and units of the share that are alive in it. If the segment is kept,
  * its cells begin with this state. */
 static void forward_store_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s, int kept)
 {
@@ -75,9 +76,11 @@ static void forward_store_state(const lstm_work *work, const lstm_share *share, 
     const ptrdiff_t h_row = work->cell ? work->recurrent_padded : work->ldhx;
     for (ptrdiff_t row = share->row_begin; row < end; ++row) {
         for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
-            v_store(lstm_state_h(work, segment) + (block * work->batch + row) * LANES, v_load(h + row * h_row + block * LANES));
+            v_store(lstm_state_h(work, segment) + (block * work->batch + row) * LANES,
+                    v_load(h + row * h_row + block * LANES));
             if (kept && work->cell)
-                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES, v_load(hx + row * work->ldhx + block * LANES));
+                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES,
+                        v_load(hx + row * work->ldhx + block * LANES));
         }
         for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
             const ptrdiff_t at = (block * work->batch + row) * LANES;
@@ -89,7 +92,7 @@ static void forward_store_state(const lstm_work *work, const lstm_share *share, 
     }
 }
 
-/* Loads the state before a segment that is recomputed. */
+/* Load the state before a segment that is recomputed. */
 static void forward_load_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s)
 {
     const ptrdiff_t segment = s / work->segment;
@@ -112,7 +115,7 @@ static void forward_load_state(const lstm_work *work, const lstm_share *share, p
     }
 }
 
-/* Writes the final state of the rows, and zeros to their padding in y. */
+/* Write the final state of the rows, and zeros to their padding in y. */
 static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff_t end)
 {
     const fl_lstm_pass *pass = context->pass;
@@ -136,18 +139,18 @@ static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff
     }
 }
 
-/* Copies x of step s next to h in `hx`. */
+/* Copy x of step s next to h in `hx`. */
 static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
 {
     real *hx = forward_hx(work, s);
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
-        const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
-                        lstm_time_of(pass, work, row, s) * pass->x_time;
+        const real *x =
+            (const real *)pass->x + work->order[row] * pass->x_batch + lstm_time_of(pass, work, row, s) * pass->x_time;
         memcpy(hx + row * work->ldhx + work->recurrent_padded, x, (size_t)work->input * sizeof(real));
     }
 }
 
-/* Sums the part of bias and x for the next `lookahead` steps.
+/* Sum the part of bias and x for the next `lookahead` steps.
  *
  * Few rows read all weights for few uses each. The part of x does not depend on the step before, so it is summed for
  * some steps at a time, by tiles whose rows are steps of one row of the batch, and W_ih is read once for ROWS of them.
@@ -156,7 +159,7 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
  * hidden 256 .70 -> .62; 256, 256 1.29 -> .81; 2 rows, 320 steps, 144, 36 .46 -> .28; 3 rows, 24 steps, 371, 129 .31 ->
  * .28.) */
 static void forward_x_sums(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,
-                                 ptrdiff_t shares)
+                           ptrdiff_t shares)
 {
     const fl_lstm_pass *pass = context->pass;
     const lstm_work *work = context->work;
@@ -228,7 +231,7 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
     return step;
 }
 
-/* Walks one share from context->begin to context->end. */
+/* Walk one share from context->begin to context->end. */
 static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
 {
     forward_context *context = argument;

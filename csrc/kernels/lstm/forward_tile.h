@@ -4,7 +4,7 @@
  * there.
  */
 
-/* Computes the plain cell of one row and block from the net inputs of its gates. */
+/* Compute the plain cell of one row and block from the net inputs of its gates. */
 INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V z_i, V z_f, V z_g, V z_o)
 {
     const lstm_work *work = step->work;
@@ -23,7 +23,7 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     }
 }
 
-/* Computes a tile of rows of one block. */
+/* Compute a tile of rows of one block. */
 INLINE void forward_tile(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const int rows)
 {
     const lstm_work *work = step->work;

@@ -2,7 +2,7 @@
  * lstm.h, cells.h.
  */
 
-/* Cuts a pass in time. The weight gradient is summed over groups of whole steps, and the number of steps in a group
+/* Cut a pass in time. The weight gradient is summed over groups of whole steps, and the number of steps in a group
  * depends on the shape alone. Segments consist of whole groups, so that the sums have the same bits with any
  * checkpoint_every. */
 static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
@@ -16,7 +16,7 @@ static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
     work->segments = work->segment > 0 ? (pass->time + work->segment - 1) / work->segment : 1;
 }
 
-/* Lays the arrays out in pass->workspace (may be NULL) and returns the size. Counts are doubles so that they cannot
+/* Lay the arrays out in pass->workspace (may be NULL) and return the size. Counts are doubles so that they cannot
  * wrap. */
 static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
 {
@@ -69,7 +69,8 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->final = take(base, &used, batch * recurrent_padded, sizeof(real));
     work->hx = take(base, &used, 2 * batch * ldhx, sizeof(real));
     /* Full tiles of steps of a row, some 24 (row, step) pairs in total. */
-    const int sums_x = pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm;
+    const int sums_x =
+        pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm;
     work->lookahead = sums_x ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
     work->x_sums = take(base, &used, (double)work->lookahead * batch * padded * GATES, sizeof(real));
     if (!sums_x)
@@ -141,7 +142,7 @@ static size_t lstm_workspace(const fl_lstm_pass *pass)
     return lstm_lay_out(&sized, &work);
 }
 
-/* Fills order, length, active, offset: a counting sort by length, longest first, equal lengths in the order of the
+/* Fill order, length, active, offset: a counting sort by length, longest first, equal lengths in the order of the
  * batch. */
 static void lstm_sort_rows(const fl_lstm_pass *pass, const lstm_work *work)
 {

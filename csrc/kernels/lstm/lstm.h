@@ -63,26 +63,26 @@ enum { X_SUMS_MAX_ROWS = 8, X_SUMS_MIN_INPUTS = 4 };
 
 /* What cells other than the plain one need in addition: cells.h. */
 typedef struct {
-    real *panel_hr, *panel_rh, *peepholes, *gains, *norm_c;                  /* weights */
-    real *mask_variational, *mask_g, *mask_h, *mask_c;                            /* random masks */
-    real *out, *projected, *sums, *c_new;                                    /* of the current step */
-    real *h_read, *gates_x, *scales;                                         /* kept for the backward pass */
-    real *dh_new, *dh_kept, *dh_all, *row_sums, *gradient_hr;                /* of the backward pass */
+    real *panel_hr, *panel_rh, *peepholes, *gains, *norm_c;   /* weights */
+    real *mask_variational, *mask_g, *mask_h, *mask_c;        /* random masks */
+    real *out, *projected, *sums, *c_new;                     /* of the current step */
+    real *h_read, *gates_x, *scales;                          /* kept for the backward pass */
+    real *dh_new, *dh_kept, *dh_all, *row_sums, *gradient_hr; /* of the backward pass */
 } cell_workspace;
 
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
-    ptrdiff_t blocks, padded; /* of hidden units; padded = blocks * LANES */
+    ptrdiff_t blocks, padded;                                /* of hidden units; padded = blocks * LANES */
     ptrdiff_t recurrent, recurrent_blocks, recurrent_padded; /* the same for h, which a projection makes narrower */
     ptrdiff_t ldhx, ldn, ldc;
     ptrdiff_t steps;             /* live (row, step) pairs */
     ptrdiff_t group;             /* steps whose weight gradient is summed at a time: backward_weights */
     ptrdiff_t segment, segments; /* steps of a segment, and number of segments */
-    ptrdiff_t lookahead;             /* steps in `x_sums` */
-    int64_t *order;  /* (batch): row of the batch for each sorted row */
-    int64_t *length; /* (batch), of sorted rows */
-    int64_t *active; /* (time + 1) */
-    int64_t *offset; /* (time + 2) */
+    ptrdiff_t lookahead;         /* steps in `x_sums` */
+    int64_t *order;              /* (batch): row of the batch for each sorted row */
+    int64_t *length;             /* (batch), of sorted rows */
+    int64_t *active;             /* (time + 1) */
+    int64_t *offset;             /* (time + 2) */
     real *bias, *panel, *transposed, *gradient, *hx, *c0, *states, *cells, *gates, *final, *x_sums, *dh, *dc;
     const fl_lstm_cell *cell; /* NULL: the plain cell, and cell_ws is not used */
     cell_workspace cell_ws;
@@ -155,23 +155,23 @@ static void lstm_unpack_state(const lstm_work *work, const real *from, ptrdiff_t
 /* What all tiles of one step of the forward pass share. */
 typedef struct {
     const lstm_work *work;
-    const real *hx;            /* (row)(ldhx) of this step */
-    real *hx_next;              /* of the next step: rows below next_active store h here, the others in `final` */
+    const real *hx; /* (row)(ldhx) of this step */
+    real *hx_next;  /* of the next step: rows below next_active store h here, the others in `final` */
     ptrdiff_t next_active;
-    const real *c_before;      /* (row)(LANES) in blocks c_before_block apart */
+    const real *c_before; /* (row)(LANES) in blocks c_before_block apart */
     real *c_after;
     ptrdiff_t c_before_block, c_after_block;
-    real *gates;               /* (row)(4)(LANES), or NULL in inference */
-    const real *init;          /* (block)(4)(LANES): what the sums begin with, the bias or x_sums */
-    ptrdiff_t init_row;        /* distance between the values of two rows; 0 for the bias */
-    ptrdiff_t inputs;          /* terms of x that are still to add: all, or none */
-    ptrdiff_t pair;            /* the first pair n of the step, where gates are kept */
-    real *h_kept;              /* (row)(LANES) in blocks ldc apart: h_read of other cells, or NULL */
+    real *gates;        /* (row)(4)(LANES), or NULL in inference */
+    const real *init;   /* (block)(4)(LANES): what the sums begin with, the bias or x_sums */
+    ptrdiff_t init_row; /* distance between the values of two rows; 0 for the bias */
+    ptrdiff_t inputs;   /* terms of x that are still to add: all, or none */
+    ptrdiff_t pair;     /* the first pair n of the step, where gates are kept */
+    real *h_kept;       /* (row)(LANES) in blocks ldc apart: h_read of other cells, or NULL */
 } forward_step;
 
 /* What all rows of one step of the backward pass share. */
 typedef struct {
     const lstm_work *work;
-    ptrdiff_t pair;        /* the first pair n of the step */
-    real *cells, *before;  /* (row)(LANES) in blocks ldc apart: c after the step, and before it */
+    ptrdiff_t pair;       /* the first pair n of the step */
+    real *cells, *before; /* (row)(LANES) in blocks ldc apart: c after the step, and before it */
 } backward_step;

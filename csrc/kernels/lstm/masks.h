@@ -6,10 +6,10 @@
  */
 enum { MASK_G = 1, MASK_VARIATIONAL = 2, MASK_H = 3, MASK_C = 4 };
 
-/* Writes the elements [begin, end) of one row's mask: `dropped` where the draw is below p, else `kept`. The elements
+/* Write the elements [begin, end) of one row's mask: `dropped` where the draw is below p, else `kept`. The elements
  * after the last unit are finite, with no further promise. */
-static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, ptrdiff_t b, ptrdiff_t units, ptrdiff_t begin,
-                      ptrdiff_t end, double p, real dropped, real kept, real *to)
+static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, ptrdiff_t b, ptrdiff_t units,
+                      ptrdiff_t begin, ptrdiff_t end, double p, real dropped, real kept, real *to)
 {
     enum { GROUP = DRAWS };
     const uint32_t threshold = (uint32_t)(p * 4294967296.0);
@@ -27,8 +27,9 @@ static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, pt
     }
 }
 
-/* Draws the masks of step s for rows below row_end, and for the units of the share. */
-static void cell_draw_masks(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s, ptrdiff_t row_end)
+/* Draw the masks of step s for rows below row_end, and for the units of the share. */
+static void cell_draw_masks(const fl_lstm_pass *pass, const lstm_work *work, const lstm_share *share, ptrdiff_t s,
+                            ptrdiff_t row_end)
 {
     const fl_lstm_cell *cell = work->cell;
     const cell_workspace *ws = &work->cell_ws;
@@ -41,8 +42,8 @@ static void cell_draw_masks(const fl_lstm_pass *pass, const lstm_work *work, con
             cell_mask(work, MASK_G, time, b, work->hidden, begin, end, cell->recurrent_dropout, 0,
                       (real)(1 / (1 - cell->recurrent_dropout)), ws->mask_g + row * work->padded);
         if (ws->mask_h)
-            cell_mask(work, MASK_H, time, b, work->recurrent, share->h_begin * LANES, share->h_end * LANES, cell->zoneout_h, 1, 0,
-                      ws->mask_h + row * work->recurrent_padded);
+            cell_mask(work, MASK_H, time, b, work->recurrent, share->h_begin * LANES, share->h_end * LANES,
+                      cell->zoneout_h, 1, 0, ws->mask_h + row * work->recurrent_padded);
         if (ws->mask_c)
             cell_mask(work, MASK_C, time, b, work->hidden, begin, end, cell->zoneout_c, 1, 0,
                       ws->mask_c + row * work->padded);

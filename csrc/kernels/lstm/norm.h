@@ -12,7 +12,8 @@ INLINE real v_total(V a)
 /* Mean and variance of the units in `blocks` blocks of `gates` vectors each, after multiplication by `down`; gate 1 is
  * left out where it is coupled. The mean is subtracted before squares are summed, so that it does not drown the
  * variance. */
-INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, const real down, real *mean)
+INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, const real down,
+                         real *mean)
 {
     const int skipped = gates == GATES && work->cell->coupled ? 1 : -1;
     const real count = (real)(work->hidden * (gates - (skipped > 0)));
@@ -26,8 +27,9 @@ INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_s
     for (ptrdiff_t block = 0; block < work->blocks; ++block)
         for (int gate = 0; gate < gates; ++gate)
             if (gate != skipped) {
-                const V off = v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down) - v_set(*mean)) &
-                                          cell_units(work->hidden, block));
+                const V off =
+                    v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down) - v_set(*mean)) &
+                                cell_units(work->hidden, block));
                 squares = v_fma(off, off, squares);
             }
     return v_total(squares) / count;
@@ -35,7 +37,8 @@ INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_s
 
 /* Mean and 1 / sqrt(variance + eps). Squares exceed the largest number long before the values themselves do. Then the
  * values are summed again after multiplication by a power of 2; eps is negligible next to them. */
-static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, real *mean, real *scale)
+static void norm_statistics(const lstm_work *work, const real *a, ptrdiff_t block_stride, int gates, real *mean,
+                            real *scale)
 {
     const real down = REAL_IS_FLOAT ? (real)0x1p-100 : (real)0x1p-600;
     real variance = norm_moments(work, a, block_stride, gates, 1, mean);
@@ -85,7 +88,8 @@ static void norm_row(const forward_step *step, ptrdiff_t row)
         for (ptrdiff_t block = 0; block < work->blocks; ++block)
             for (int gate = 0; gate < GATES; ++gate) {
                 real *at = sums[which] + (block * GATES + gate) * LANES;
-                v_store(at, lstm_gate_row(work, gate) < 0 ? v_set(0) : norm_apply(work, block, v_load(at), mean, scale));
+                v_store(at,
+                        lstm_gate_row(work, gate) < 0 ? v_set(0) : norm_apply(work, block, v_load(at), mean, scale));
             }
     }
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
@@ -115,7 +119,7 @@ static void norm_row(const forward_step *step, ptrdiff_t row)
     }
 }
 
-/* Computes a step of some rows with layer normalisation: first the separate sums of h and x, then the cell row by
+/* Compute a step of some rows with layer normalisation: first the separate sums of h and x, then the cell row by
  * row. */
 static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
 {
@@ -128,7 +132,8 @@ static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t en
             for (int which = 0; which < 2; ++which) {
                 real *to[ROWS];
                 for (ptrdiff_t r = 0; r < rows; ++r)
-                    to[r] = work->cell_ws.sums + (which * work->batch + first + r) * work->padded * GATES + part * COLS * LANES;
+                    to[r] = work->cell_ws.sums + (which * work->batch + first + r) * work->padded * GATES +
+                            part * COLS * LANES;
                 const inner_job job = {
                     .a = step->hx + first * work->ldhx + (which ? work->recurrent_padded : 0),
                     .lda = work->ldhx,

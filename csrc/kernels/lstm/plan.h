@@ -64,7 +64,8 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
         const double by_rows = of_block * blocks * (LOAD * ceil(share_rows / ROWS) + share_rows);
         const double by_units = of_block * share_blocks * (LOAD * ceil(rows / ROWS) + rows) + BARRIER * team_units;
         /* Normalising and projecting need all units of a row. */
-        plan.by_units = by_units < GAIN * by_rows && !(work->cell && (work->cell->layer_norm || work->cell->projection));
+        plan.by_units =
+            by_units < GAIN * by_rows && !(work->cell && (work->cell->layer_norm || work->cell->projection));
         plan.n_threads = (int)(plan.by_units ? team_units : team_rows);
         const int near = vectors * LANES * sizeof(real) < 0.5 * fl_second_level_cache();
         const double least = near ? SHARE_ROWS : SHARE_ROWS_FAR;
@@ -74,7 +75,7 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
     return plan;
 }
 
-/* Lets a team walk: all shares of the rows, or each thread's units. */
+/* Let a team walk: all shares of the rows, or each thread's units. */
 static void lstm_run(const lstm_plan *plan, fl_body walk, void *context)
 {
     if (plan->by_units)
@@ -85,8 +86,8 @@ static void lstm_run(const lstm_plan *plan, fl_body walk, void *context)
 
 /* A part of the walk. */
 typedef struct {
-    ptrdiff_t io_begin, io_end;     /* rows whose states and x it loads, and whose final states and padding it writes */
-    ptrdiff_t row_begin, row_end;     /* rows that it computes */
+    ptrdiff_t io_begin, io_end;   /* rows whose states and x it loads, and whose final states and padding it writes */
+    ptrdiff_t row_begin, row_end; /* rows that it computes */
     ptrdiff_t block_begin, block_end; /* unit blocks that it computes */
     ptrdiff_t h_begin, h_end;         /* blocks of h that it computes */
 } lstm_share;

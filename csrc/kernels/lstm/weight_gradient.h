@@ -34,7 +34,7 @@ static void backward_h_columns(const lstm_work *work, const gradient_tiles *tile
     *end = block * LANES + tile_begin(units, count, in_block + 1);
 }
 
-/* Adds the pairs [n, n + count) to one tile. The rows of `a` hold what is multiplied with the gradients of z,
+/* Add the pairs [n, n + count) to one tile. The rows of `a` hold what is multiplied with the gradients of z,
  * `gates`. */
 static void backward_add(const lstm_work *work, const real *gates, ptrdiff_t block, ptrdiff_t column, ptrdiff_t columns,
                          const real *a, ptrdiff_t lda, ptrdiff_t n, ptrdiff_t count)
@@ -55,7 +55,7 @@ static void backward_add(const lstm_work *work, const real *gates, ptrdiff_t blo
     }
 }
 
-/* Adds to the h tiles among [begin, end) the pairs from n, which belongs to step s or later, up to n_end. h_(t-1) is in
+/* Add to the h tiles among [begin, end) the pairs from n, which belongs to step s or later, up to n_end. h_(t-1) is in
  * `cells` (`h_read` of other cells), at a distance from n that changes only where rows have ended. */
 static void backward_add_h(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
                            ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
@@ -84,10 +84,10 @@ static void backward_add_h(const backward_context *job, const gradient_tiles *ti
     }
 }
 
-/* Copies columns [column, column + columns) of x and 1 next to each other, for the pairs from n, of step s or later, to
+/* Copy columns [column, column + columns) of x and 1 next to each other, for the pairs from n, of step s or later, to
  * n_end. */
-static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptrdiff_t columns, ptrdiff_t s, ptrdiff_t n,
-                              ptrdiff_t n_end, real *to)
+static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptrdiff_t columns, ptrdiff_t s,
+                              ptrdiff_t n, ptrdiff_t n_end, real *to)
 {
     const fl_lstm_pass *pass = job->pass;
     const lstm_work *work = job->work;
@@ -105,7 +105,7 @@ static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptr
     }
 }
 
-/* Adds to the x tiles among [begin, end), as backward_add_h does to the h tiles. */
+/* Add to the x tiles among [begin, end), as backward_add_h does to the h tiles. */
 static void backward_add_x(const backward_context *job, const gradient_tiles *tiles, ptrdiff_t begin, ptrdiff_t end,
                            ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
 {
@@ -122,12 +122,13 @@ static void backward_add_x(const backward_context *job, const gradient_tiles *ti
             if (!gathered)
                 backward_gather_x(job, column, columns, s, n, n_end, x);
             gathered = 1;
-            backward_add(work, backward_gates_x(work), block, work->recurrent + column, columns, x, columns, n, n_end - n);
+            backward_add(work, backward_gates_x(work), block, work->recurrent + column, columns, x, columns, n,
+                         n_end - n);
         }
     }
 }
 
-/* Sums one part of the weight gradient's tiles, over all pairs of steps [sum_begin, sum_end). The pairs are taken in
+/* Sum one part of the weight gradient's tiles, over all pairs of steps [sum_begin, sum_end). The pairs are taken in
  * groups of whole steps, the latest group first, so that the sums do not depend on where a segment or a walk begins; a
  * group of many rows is summed in pieces. */
 static void backward_weights(void *context, ptrdiff_t task, ptrdiff_t tasks)
@@ -153,7 +154,7 @@ static void backward_weights(void *context, ptrdiff_t task, ptrdiff_t tasks)
     }
 }
 
-/* Adds the sums of some blocks to the caller's arrays. */
+/* Add the sums of some blocks to the caller's arrays. */
 static void backward_unpack(void *context, ptrdiff_t thread, ptrdiff_t team)
 {
     const backward_context *job = context;
