@@ -51,9 +51,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check the documents: links, names, examples, and the examples in docstrings."""
+    """Check the links of the documents, and run the examples in docstrings."""
     session.install(".[test]")
-    session.run("pytest", "-k", "documents or promises or doctest", *session.posargs)
+    session.run("pytest", "-k", "documentation or doctests", *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -111,4 +111,4 @@ def wheels(session: nox.Session) -> None:
 def debug(session: nox.Session) -> None:
     """Install a build without optimisation and with debugger information, and say how to start gdb."""
     session.install(".[test]", env={"FASTLSTM_DEBUG": "1"})
-    session.log(f"gdb --args {session.bin}/python -m pytest tests/...")
+    session.log(f"gdb --args {session.bin}/python {session.bin}/pytest -x tests/...")

@@ -3,7 +3,7 @@
     python examples/make_datasets.py japanese_vowels.npz Steel_industry_data.csv fastlstm/data/datasets
 
 The first file holds the padded arrays X_train (270, 29, 12), lengths_train, y_train (from 0) and the same for
-test (370 utterances), as the UEA archive gives the Japanese vowels; the second is the CSV file of UCI.
+test (370 utterances), as the UEA archive provides the Japanese vowels; the second is the CSV file from UCI.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOAD_TYPES = ("Light_Load", "Medium_Load", "Maximum_Load")
 
 
 def make_vowels(source: Path, target: Path) -> None:
-    """Store the valid frames only, as integer millionths, one row for each coefficient."""
+    """Store only the valid frames, as integer millionths, one row per coefficient."""
     arrays = {}
     with np.load(source, allow_pickle=False) as original:
         for part in ("train", "test"):
@@ -36,7 +36,7 @@ def make_vowels(source: Path, target: Path) -> None:
 
 
 def make_steel(source: Path, target: Path) -> None:
-    """Store the measured columns as integer hundredths, one row for each, and the load type."""
+    """Store the measured columns as integer hundredths, one row per column, and the load type."""
     with source.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))[1:]
     for k, (date, *_, seconds, week_status, day, _) in enumerate(rows):

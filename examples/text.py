@@ -1,11 +1,11 @@
-"""Trains a small model, character by character, on the Zen of Python, and lets it write.
+"""Train a small model on the Zen of Python, character by character, and generate text with it.
 
-    python examples/text.py                     some seconds
-    python examples/text.py --file book.txt     a text of one's own
+    python examples/text.py                     takes some seconds
+    python examples/text.py --file book.txt     your own text
 
-The model reads a character and guesses the next one. After training it is given a few characters and writes on: at
-temperature 0 what it thinks most probable, which of so short a text is the text itself; above that more and more of its
-own.
+The model reads a character and predicts the next one. After training it continues a given prompt: at temperature 0 with
+the most probable characters, which reproduces a text as short as this one; at higher temperatures it deviates more and
+more.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ import fastlstm as fl
 
 
 def zen() -> str:
-    """The Zen of Python by Tim Peters; its module prints it when it is imported, and keeps it in ROT13."""
+    """Return the Zen of Python by Tim Peters; its module prints the text at import, and stores it in ROT13."""
     with contextlib.redirect_stdout(io.StringIO()):
         import this
     return codecs.decode(this.s, "rot13")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, then prints what the model writes."""
+    """Train the model, then print the generated text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--file", type=Path, help="text to learn from (default: the Zen of Python)")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--window", type=int, default=40, help="characters in a training case")
     parser.add_argument("--prompt", default="Beautiful")
-    parser.add_argument("--steps", type=int, default=200, help="characters to write")
+    parser.add_argument("--steps", type=int, default=200, help="characters to generate")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
 

@@ -1,6 +1,6 @@
 """The command line: ``fastlstm`` or ``python -m fastlstm``.
 
-``info`` prints the version and how the kernels run on this machine; ``demo`` trains on a data set that comes
+``info`` prints the version and what the kernels use on this machine; ``demo`` trains on a data set that comes
 with the package, prints the results and saves the model and a plot.
 """
 
@@ -29,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0 for success, 1 for an error (told in one line on standard error), 130 for Ctrl-C.
+        The exit status: 0 for success, 1 for an error (reported in one line on standard error), 130 for Ctrl-C.
 
     Raises
     ------
     SystemExit
-        By argparse: status 2 for wrong arguments, 0 after ``--help`` and ``--version``.
+        From argparse: status 2 for wrong arguments, 0 after ``--help`` and ``--version``.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _demo(arguments.name, arguments.out, arguments.seed, 0 if arguments.quiet else 1)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone (`fastlstm info | head -1`). Python flushes once more at exit: into nothing.
+        # The reader is gone (`fastlstm info | head -1`). Python flushes once more at exit: send that to devnull.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("fastlstm-demo"),
         metavar="DIR",
-        help="folder for the model and the plot, made if missing (default: %(default)s)",
+        help="folder for the model and the plot, created if missing (default: %(default)s)",
     )
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed (default: %(default)s)")
     demo.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -82,13 +82,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):  # what fits 64 bits
+    if not (text.isascii() and text.isdigit() and len(text) < 19):  # fits in 64 bits
         raise argparse.ArgumentTypeError(f"{text!r}; expected an integer, 0 or more")
     return int(text)
 
 
 def _demo(name: str, out: Path, seed: int, verbose: int) -> None:
-    from fastlstm import demo  # here, so that `info` stays quick
+    from fastlstm import demo  # imported here, so that `info` stays fast
 
     out.mkdir(parents=True, exist_ok=True)
     run = demo.run_vowels if name == "vowels" else demo.run_power

@@ -1,4 +1,4 @@
-"""Two small real data sets, shipped under CC BY 4.0 (see ATTRIBUTION.md beside this file)."""
+"""Two small real data sets, distributed under CC BY 4.0 (see ATTRIBUTION.md in this folder)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["JapaneseVowels", "SteelPowerFactor", "load_japanese_vowels", "load_s
 
 @dataclass(frozen=True, eq=False, repr=False)
 class JapaneseVowels:
-    """Utterances of /ae/ by nine male speakers: who speaks?
+    """Utterances of /ae/ by nine male speakers, to be recognised by their voice.
 
     Attributes
     ----------
     X_train : list of 270 ndarrays of float32, shape (7 to 26, 12)
-        Cepstrum coefficients by linear prediction of degree 12, one row for each 6.4 ms.
+        Cepstrum coefficients by linear prediction of degree 12, one row per 6.4 ms.
     y_train : ndarray of int64, shape (270,)
         Index into `classes`; 30 utterances by each speaker.
     X_test : list of 370 ndarrays of float32, shape (7 to 29, 12)
@@ -48,9 +48,9 @@ class SteelPowerFactor:
     Attributes
     ----------
     time : ndarray of datetime64[m], shape (35040,)
-        End of each step, from 2018-01-01T00:15 to 2019-01-01T00:00, without a gap.
+        End of each step, from 2018-01-01T00:15 to 2019-01-01T00:00, without gaps.
     values : ndarray of float32, shape (35040, 6)
-        One column for each name in `columns`.
+        One column per name in `columns`.
     columns : tuple of str
         "usage" (kWh), "lagging_reactive_power" and "leading_reactive_power" (kVarh), "co2" (t),
         "lagging_power_factor" and "leading_power_factor" (0 to 1).
@@ -77,7 +77,7 @@ class SteelPowerFactor:
 
 
 def load_japanese_vowels() -> JapaneseVowels:
-    """Load the Japanese vowels: 640 utterances of different lengths, the official training and test parts.
+    """Load the Japanese vowels: 640 utterances of different lengths, in the official training and test parts.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def load_steel_power_factor() -> SteelPowerFactor:
     """
     arrays = _read("steel_power_factor.npz")
     values = arrays["hundredths"].T / 100
-    values[:, 4:] /= 100  # power factors are in percent there
+    values[:, 4:] /= 100  # the file has power factors in percent
     steps = np.arange(1, len(values) + 1)
     time = np.datetime64("2018-01-01T00:00") + (15 * steps).astype("timedelta64[m]")
     day_of_week = (steps - 1) // 96 % 7  # 96 steps a day; 2018-01-01 was a Monday
