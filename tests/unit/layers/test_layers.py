@@ -37,7 +37,7 @@ STACKS: dict[str, Callable[[], list[Any]]] = {
 def loss_of(
     model: fl.Model, x: np.ndarray, lengths: np.ndarray | None, state: list[Any], weights: list[np.ndarray]
 ) -> float:
-    """Return a random linear function of the output and the final states, with fixed dropout masks."""
+    """A random linear function of the output and the final states, with fixed dropout masks."""
     steps = model._steps
     out, states = model.forward(x, lengths, state=state, training=True, return_state=True)
     model._steps = steps

@@ -604,7 +604,7 @@ def test_a_bad_update_is_undone_and_the_history_is_kept() -> None:
 
     callback = Watch(2, 2, ruin)
     model: Any = Linear(2)
-    # The loss of batch 2 was the last finite one: the weights before its update are the last finite ones.
+    # The loss of batch 2 was the last finite one: the weights before its update are the last good ones.
     forward = model._forward
 
     def spying(*arguments: Any) -> Array:
