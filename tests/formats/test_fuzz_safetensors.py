@@ -1,4 +1,4 @@
-"""Reading damaged files: a short run of the fuzzer, every file that it has ever kept, and files that claim too much."""
+"""Reading damaged files: a short run of the fuzzer, every file that it has kept, and files with excessive claims."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastlstm.formats import safetensors as serialization
 
 CORPUS = sorted((Path(__file__).parent / "data" / "safetensors").glob("*.safetensors"))
 
-# A process of its own: the most memory that a process has had can only grow.
+# Use a new process: the peak memory of a process can only grow.
 CHILD = """
 import sys
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_a_case_is_always_the_same_file(tmp_path: Path) -> None:
 
 
 def large(kind: str) -> bytes:
-    """Files made to take much memory."""
+    """Return files made to take much memory."""
     zeros: dict[str, Any] = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     header = {
         "many tensors": lambda: json.dumps({f"{k}": zeros for k in range(60_000)}),

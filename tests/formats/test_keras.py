@@ -19,10 +19,10 @@ h5py = pytest.importorskip("h5py")
 DATA = Path(__file__).parent / "data" / "keras"
 
 TOLERANCE = {
-    # Relative to the largest output. Keras sums in another order, and its backends have other approximations of exp and
-    # tanh: each rounds by some ulps of float32, 6e-8, over at most 7 steps and 5 layers. Measured: below 6e-7.
+    # Relative to the largest output. Keras sums in another order, and its backends use other forms of exp and tanh:
+    # each rounds by some ulps of float32, 6e-8, over at most 7 steps and 5 layers. Measured: below 6e-7.
     "float32": 5e-6,
-    # Keras 3 with PyTorch computes a part of a model of float64 in float32: 6e-8. Of Keras 2 see `test_dtypes`.
+    # Keras 3 with PyTorch computes a part of a float64 model in float32: 6e-8. For Keras 2 see `test_dtypes`.
     "float64": 1e-6,
 }
 
@@ -42,7 +42,7 @@ def names(ending: str) -> list[tuple[int, str]]:
 
 
 def put(major: int, name: str, folder: Path) -> Path:
-    """One file of an archive in a folder."""
+    """Write one file of an archive into a folder."""
     return Path(archive(major).extract(name, folder))
 
 
@@ -57,7 +57,7 @@ def error(got: np.ndarray, expected: np.ndarray) -> float:
 
 
 def check(model: fl.Model, x: np.ndarray, y: np.ndarray, folder: Path) -> None:
-    """The model gives Keras's numbers, also when it comes back from a file of this package's."""
+    """Check that the model gives Keras's numbers, also after `save` and `load`."""
     assert error(model.predict(x), y) <= TOLERANCE[y.dtype.name]
     model.save(folder / "copy.safetensors")
     assert np.array_equal(fl.load(folder / "copy.safetensors").predict(x), model.predict(x))
@@ -91,7 +91,7 @@ def test_weights_with_a_description(ending: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".old.h5"])
 def test_weights_alone(ending: str, tmp_path: Path) -> None:
-    """Where names and sizes leave one order, and nothing stands in the model that no weight tells."""
+    """They suffice if names and sizes allow one order only, and the model has nothing that no weight determines."""
     for major, name in names(ending):
         if name not in ("stacked", "both_concat", "no_bias", "stateful"):
             continue
@@ -104,7 +104,7 @@ def test_weights_alone(ending: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mask_stacked", "mask_zero_sequences", "both_ave_sequences", "dense_softmax"])
 def test_further_training(name: str, tmp_path: Path) -> None:
-    """The model learns what it is given: a copy of it with other weights comes nearer to the original."""
+    """The model can be trained: a copy with other weights comes nearer to the original."""
     model = fl.from_keras(put(3, f"{name}.keras", tmp_path))
     x, y = numbers(3, name, tmp_path)
     rng = np.random.default_rng(0)
@@ -175,7 +175,7 @@ def test_the_seed_is_the_model_s(tmp_path: Path) -> None:
 
 
 def rewritten(path: Path, change: Any, weights: bytes | None = None) -> Path:
-    """The .keras file with another description; `change` is given the parsed one."""
+    """Return the .keras file with another description; `change` gets the parsed one."""
     with zipfile.ZipFile(path) as old:
         members = {name: old.read(name) for name in old.namelist()}
     config = json.loads(members["config.json"])
@@ -254,7 +254,7 @@ def test_refused_layers(kind: str, more: dict[str, Any], message: str, tmp_path:
 
 
 def test_refused_neighbours(tmp_path: Path) -> None:
-    """Layers that are fine by themselves, at places where they mean something else."""
+    """Layers that are valid by themselves are at places where they mean something else."""
 
     def insert(place: int, kind: str, **options: Any) -> Any:
         layer = {"class_name": kind, "config": {"name": kind.lower(), **options}}
@@ -349,7 +349,7 @@ def test_hard_sigmoid_needs_the_version(tmp_path: Path) -> None:
 
 
 def test_weights_alone_of_a_large_model(tmp_path: Path) -> None:
-    """Nearly all of the file is weights, and each is looked at twice."""
+    """Nearly the whole file is weights, and each is read twice."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(shape).astype(np.float32) for shape in ((64, 1024), (256, 1024), (1024,))]
     with h5py.File(tmp_path / "x.weights.h5", "w") as file:

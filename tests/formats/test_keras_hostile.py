@@ -1,4 +1,4 @@
-"""Files that are not Keras's, damaged ones, and those that somebody made to do harm: a ValueError, and no more."""
+"""Foreign, damaged and malicious Keras files: a ValueError, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DATA = Path(__file__).parent / "data" / "keras"
 
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
-    """A file that can be read."""
+    """Return a valid file."""
     with zipfile.ZipFile(DATA / "keras3.zip") as archive:
         return Path(archive.extract("no_bias.keras", tmp_path))
 
@@ -55,7 +55,7 @@ def refused(path: Path, message: str) -> None:
 
 
 def changed_weights(path: Path, change: Callable[[Any], None]) -> Path:
-    """The .keras file with other HDF5 in it."""
+    """Return the .keras file with other HDF5 in it."""
     parts = members(path)
     inner = path.with_name("inner.h5")
     inner.write_bytes(parts["model.weights.h5"])
@@ -121,7 +121,7 @@ def test_a_member_that_unpacks_to_much_more(good: Path, tmp_path: Path) -> None:
 
 
 def test_a_member_that_is_longer_than_it_says(good: Path, tmp_path: Path) -> None:
-    """Sizes and checksums in the directory of the archive that belong to the first bytes alone."""
+    """Sizes and checksums in the directory of the archive belong to the first bytes only."""
     parts = members(good) | {"model.weights.h5": bytes(100 << 20)}
     path = zipped(tmp_path / "x.keras", parts, zipfile.ZIP_DEFLATED)
     data = bytearray(path.read_bytes())
@@ -216,7 +216,7 @@ def test_claims_beyond_the_file(good: Path) -> None:
 
 
 def test_the_same_numbers_under_many_names(tmp_path: Path) -> None:
-    """A thousand layers that share their weights are a thousand times as much memory as the file."""
+    """A thousand layers that share their weights would take a thousand times the memory of the file."""
     layers = [{"class_name": "Dense", "config": {"name": f"d{k}", "units": 64, "use_bias": False}} for k in range(1000)]
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
@@ -299,7 +299,7 @@ def test_half_precision_and_other_byte_orders(good: Path) -> None:
         got = fl.from_keras(changed_weights(good, change)).state_dict()["0.weight_ih_l0"]
         assert np.abs(got - before).max() <= (1e-3 if "2" in dtype else 0)
 
-    def half(file: Any) -> None:  # as Keras writes bfloat16: the upper half of a float32, as opaque bytes
+    def half(file: Any) -> None:  # Keras writes bfloat16 like this: the upper half of a float32, as opaque bytes
         value = file[KERNEL][()]
         del file[KERNEL]
         file[KERNEL] = (value.view(np.uint32) >> 16).astype("<u2").view("V2")
@@ -323,7 +323,7 @@ except ValueError as error:
 @pytest.mark.parametrize("where", ["layers", "layers/lstm", "layers/lstm/cell/vars", KERNEL])
 @pytest.mark.parametrize("kind", ["soft", "external"])
 def test_links(good: Path, tmp_path: Path, where: str, kind: str) -> None:
-    """A pipe stands where they lead, so that whoever opens it waits for ever."""
+    """They lead to a pipe, so that whoever opens it waits for ever."""
 
     def change(file: Any) -> None:
         file.move(where, "elsewhere")
@@ -365,11 +365,11 @@ def check_unopened(path: Path, message: str) -> None:
 
 
 def test_a_heap_of_texts_without_end(good_h5: Path) -> None:
-    """libhdf5 goes from object to object, and from one without a size, to itself."""
+    """libhdf5 goes from object to object, and from one without a size to that object again."""
     data = bytearray(good_h5.read_bytes())
     heap = data.find(b"GCOL\x01")
     end, place = heap + int.from_bytes(data[heap + 8 : heap + 16], "little"), heap + 16
-    while int.from_bytes(data[place : place + 2], "little"):  # 0 is the space that is left
+    while int.from_bytes(data[place : place + 2], "little"):  # 0 is the remaining space
         place += 16 + (int.from_bytes(data[place + 8 : place + 16], "little") + 7) // 8 * 8
     assert heap < place < end
     for size in (0, 8, 2**40, 2**64 - 16):
@@ -389,7 +389,7 @@ def test_a_description_that_is_no_text(good_h5: Path) -> None:
 
 
 def test_the_corpus(tmp_path: Path) -> None:
-    """Damaged files that tests/formats/fuzz/fuzz_keras.py made, each for another message: in a process of its own."""
+    """Read damaged files that fuzz/fuzz_keras.py made, one for each message, in a process of its own."""
     with zipfile.ZipFile(DATA / "corpus.zip") as archive:
         archive.extractall(tmp_path)
     files = sorted(tmp_path.glob("*.bin"))

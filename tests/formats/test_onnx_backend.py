@@ -12,7 +12,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # they compute examples of overflow as they are imported
+    warnings.simplefilter("ignore")  # importing them computes examples of overflow
     import onnx.backend.test
     from onnx.backend.test.loader import load_node_model_tests
 
@@ -49,7 +49,7 @@ def lstm_suite() -> unittest.TestSuite:
 
 
 def test_onnx_s_own_lstm_tests() -> None:
-    """All of test_lstm_* of onnx.backend.test, as its own runner runs them."""
+    """Run all test_lstm_* of onnx.backend.test with its own runner."""
     result = unittest.TestResult()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -96,7 +96,7 @@ def test_onnx_s_tests_of_all_other_operators() -> None:
 def run_both(case: LSTMCase, weights_are_inputs: bool = False) -> tuple[list[np.ndarray], list[np.ndarray]]:
     feed = case.feed(weights_are_inputs)
     got = onnx_backend.run_model(case.model(weights_are_inputs), feed)
-    case.attributes["hidden_size"] = case.hidden  # without it ONNX Runtime takes no LSTM
+    case.attributes["hidden_size"] = case.hidden  # without it ONNX Runtime accepts no LSTM
     names = [name for name in case.outputs if name]
     return list(got), session(case.model(weights_are_inputs)).run(names, feed)
 
@@ -109,7 +109,7 @@ def worst(got: list[np.ndarray], expected: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("block", range(4))
 def test_random_nodes_against_onnx_runtime(block: int) -> None:
-    """400 nodes with directions, lengths, states, peepholes, coupled gates, absent inputs and outputs at random."""
+    """Draw 400 nodes with random directions, lengths, states, peepholes, coupled gates, absent inputs and outputs."""
     for seed in range(100 * block, 100 * (block + 1)):
         case = LSTMCase(np.random.default_rng(seed))
         got, expected = run_both(case, weights_are_inputs=seed % 3 == 0)
@@ -132,7 +132,7 @@ SPELLINGS = ["Relu", "TANH", "sigmoid", "Affine", "LeakyRelu", "THRESHOLDEDRELU"
 @pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("given", [False, True])
 def test_each_activation_in_each_place_against_onnx_runtime(name: str, place: int, given: bool) -> None:
-    """Both directions with functions of their own, with their parameters and without."""
+    """Give each direction its own functions, with their parameters and without."""
     rng = np.random.default_rng(place)
     names = ["Sigmoid", "Tanh", "Tanh", "HardSigmoid", "Softsign", "ScaledTanh"]
     names[place] = name
@@ -180,7 +180,7 @@ def test_defaults_of_activations_are_those_of_the_operators() -> None:
 
 
 def by_reference(case: LSTMCase, cells: list[Cell]) -> list[np.ndarray]:
-    """Y, Y_h, Y_c from the equations, put together step by step from ONNX's layouts."""
+    """Compute Y, Y_h and Y_c from the equations, step by step, in ONNX's layouts."""
     a = {key: value.astype(np.float64) for key, value in case.arrays.items() if key != "sequence_lens"}
     h, n = case.hidden, case.directions
     x = a["X"] if case.layout else a["X"].transpose(1, 0, 2)
@@ -228,7 +228,7 @@ def by_reference(case: LSTMCase, cells: list[Cell]) -> list[np.ndarray]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("block", range(2))
 def test_random_nodes_against_the_reference(block: int, dtype: str) -> None:
-    """What ONNX Runtime does not have: both layouts, lengths of 0, limits on every activation's input, float64."""
+    """Test what ONNX Runtime lacks: both layouts, lengths of 0, limits on every activation's input, float64."""
     names = list(ACTIVATION_NAMES)
     for seed in range(75 * block, 75 * (block + 1)):
         rng = np.random.default_rng(seed)
@@ -264,13 +264,13 @@ def test_random_nodes_against_the_reference(block: int, dtype: str) -> None:
         for one, right in zip(got, expected, strict=True):
             assert one.shape == right.shape and one.dtype == dtype
             scale = max(1.0, float(np.abs(right).max()))
-            # Through the file alpha and beta pass as float32.
+            # The file holds alpha and beta as float32.
             tolerance = 1e-4 if dtype == "float32" else 1e-5 if seed % 2 else FLOAT64
             np.testing.assert_allclose(one, right, rtol=0, atol=tolerance * scale, err_msg=str(seed))
 
 
 def test_a_limit_holds_for_the_output_but_not_for_the_state() -> None:
-    """The sum of ten inputs of 1 goes on growing, and the output activation sees at most the limit."""
+    """The sum of ten inputs of 1 keeps growing, while the input of the output activation is at most the limit."""
     w = np.zeros((1, 4, 1), np.float32)
     b = np.array([[50, 50, 50, 0, 0, 0, 0, 0]], np.float32)  # gates i, o, f wide open
     w[0, 3] = 50  # the candidate: tanh of the limit

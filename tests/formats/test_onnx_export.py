@@ -36,7 +36,7 @@ def known(settings: dict[str, Any]) -> bool:
 
 
 def models() -> dict[str, Any]:
-    """Makers of models, each with every kind of layer and option somewhere."""
+    """Return functions that make models; together they have every kind of layer and option."""
     made: dict[str, Any] = {
         "steps": lambda: [fl.LSTM(4, return_sequences=True), fl.Dense(2)],
         "last": lambda: [fl.LSTM(4), fl.Dense(2)],
@@ -123,7 +123,7 @@ def problem(model: fl.Model, batch: int, time: int, lengths: bool) -> tuple[np.n
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_layer_in_onnx_runtime(name: str, lengths: bool, tmp_path: Path) -> None:
-    """Its results, and those of the file read again, for several sizes."""
+    """Compare its results, and those of the file read again, for several sizes."""
     model = build(name, scaler=None if "tokens" in name else standardizer(FEATURES))
     path = tmp_path / "m.onnx"
     model.to_onnx(path, with_lengths=lengths)
@@ -202,7 +202,7 @@ def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_every_option_of_the_lstm_is_written_or_refused_by_name(tmp_path: Path) -> None:
-    """Those that no file can hold; a new option is refused until it is written."""
+    """No file can hold some options; a new option is refused until it is written."""
     refused: dict[str, dict[str, Any]] = {
         "proj_size": {"proj_size": 2},
         "layer_norm": {"layer_norm": True},
@@ -285,7 +285,7 @@ def test_graphs_are_written_as_they_came(name: str, tmp_path: Path) -> None:
 
 
 def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
-    """Its nodes stand between those that turn the axes."""
+    """Its nodes are between those that transpose the axes."""
     from onnx_graphs import LSTMCase, model_of
 
     case = LSTMCase(np.random.default_rng(3), direction="bidirectional", hidden=4, size=3, lengths=True,
@@ -309,7 +309,7 @@ def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As those of `Model.save` do: it is written by the same function (tests/robustness/test_atomic.py)."""
+    """`Model.save` uses the same function to write files (tests/robustness/test_atomic.py)."""
     model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3, seed=0)
     file = tmp_path / "model.onnx"
     model.to_onnx(file)

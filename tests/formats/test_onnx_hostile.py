@@ -1,4 +1,4 @@
-"""ONNX files that are damaged or mean harm: a ValueError that says why, and no more memory than they account for."""
+"""Damaged and malicious ONNX files: a ValueError that says why, and no more memory than the file justifies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "data" / "onnx"
 CORPUS = sorted((FOLDER / "corpus").glob("*.onnx"))
 X = {"x": ("float32", [None, None, 3])}
 PEAK = 400 * 2**20
-"""Bytes: what any graph may take (2**24 numbers, in float64 and a temporary array or two)."""
+"""Bytes that any graph may take (2**24 numbers, in float64 and a temporary array or two)."""
 
 
 def ints(*values: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def valid() -> Any:
 
 
 def refused(proto: Any, message: str) -> None:
-    """By the model's reader and by the backend."""
+    """Check that the model's reader and the backend refuse a file."""
     for work in (lambda: fl.from_onnx(proto.SerializeToString()), lambda: onnx_backend.prepare(proto)):
         with pytest.raises(ValueError, match=message):
             work()
@@ -45,7 +45,7 @@ def refused(proto: Any, message: str) -> None:
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_files_that_the_fuzzer_found(path: Path) -> None:
-    """Each was once answered by another exception, or by too much memory or time (see fuzz/fuzz_onnx.py)."""
+    """Each file once caused another exception, or took too much memory or time (see fuzz/fuzz_onnx.py)."""
     data = path.read_bytes()
     try:
         model = fl.from_onnx(data)
@@ -64,7 +64,7 @@ def test_every_shortened_file_is_refused() -> None:
             model = fl.from_onnx(data[:end])
         except ValueError:
             continue
-        # What comes after the graph may be missing without harm.
+        # Fields after the graph may be missing.
         assert model.flat_parameters.tobytes() == whole.flat_parameters.tobytes()
 
 
@@ -197,7 +197,7 @@ def test_names_that_are_no_utf8() -> None:
 
 
 def with_tensor(**changed: Any) -> Any:
-    """A model whose one initializer has other fields than it should."""
+    """Return a model whose only initializer has wrong fields."""
     proto = model_of([op("Add", "x,v"), op("Sum", "y,y", "z")], X, ["z"], {"v": np.ones(3, np.float32)})
     tensor = proto.graph.initializer[0]
     for key, value in changed.items():
@@ -358,7 +358,7 @@ def bombs() -> dict[str, tuple[list[Any], dict[str, np.ndarray]]]:
 
 @pytest.mark.parametrize("name", bombs())
 def test_small_files_take_little_memory(name: str) -> None:
-    """Loading, running and training: refused before the memory is taken."""
+    """Loading, running and training are refused before memory is allocated."""
     nodes, constants = bombs()[name]
     proto = model_of(nodes, X, [nodes[-1].output[0]], constants)
     x = np.ones((3, 7, 3), np.float32)
@@ -374,7 +374,7 @@ def test_small_files_take_little_memory(name: str) -> None:
 
 
 def test_the_limit_grows_with_data_and_weights() -> None:
-    """One feature and wide layers: 500 numbers out of each that comes in."""
+    """One feature and wide layers make 500 numbers of each input."""
     rng = np.random.default_rng(0)
     nodes = [op("MatMul", "x,w", "a"), op("LogSoftmax", "a", "b"), op("Sum", "b,b")]
     proto = model_of(nodes, {"x": ("float32", [None, None, 1])}, ["y"],
@@ -425,7 +425,7 @@ def test_a_saved_graph_is_not_trusted_either(tmp_path: Path) -> None:
 
 
 def test_without_the_package_onnx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What to install; and a saved graph needs it no more."""
+    """The error says what to install; a saved graph does not need the package."""
     model = fl.from_onnx(valid())
     model.save(tmp_path / "m.safetensors")
     x = np.ones((1, 4, 3))

@@ -1,4 +1,4 @@
-"""`from_onnx`: files of PyTorch's exporters, graphs that are chains and such that are none; what the models then do."""
+"""`from_onnx`: files of PyTorch's exporters, graphs that are chains and graphs that are not; the models in use."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ CHAINS = {
     "packed": ["LSTM", "Dense"],
     "packed_both": ["LSTM", "LSTM", "Dense"],
 }
-"""What each of the exported networks becomes, by either exporter."""
+"""The layers that each exported network becomes, by either exporter."""
 
 
 def stored(path: Path) -> tuple[np.ndarray, np.ndarray | None, list[np.ndarray], bool]:
-    """Input as (batch, time, ...), lengths, outputs with the batch first, and whether the file reads time first."""
+    """Return input as (batch, time, ...), lengths, outputs with the batch first, and whether the file is time-major."""
     time_first = "time_first" in path.stem
     with np.load(path.with_suffix(".npz")) as data:
         x, lengths = data["x"], data["lengths"] if "lengths" in data else None
@@ -68,7 +68,7 @@ def kinds(model: fl.Model) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_exported_networks(path: Path, tmp_path: Path) -> None:
-    """All 42 files: the layers that they become, their results, and the same after save and load."""
+    """Check all 42 files: the layers that they become, their results, and the same after save and load."""
     x, lengths, outputs, _ = stored(path)
     name = path.stem.rpartition("_")[0]
     model = fl.from_onnx(path)
@@ -86,7 +86,7 @@ def test_exported_networks(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["lstm_ts", "lstm_export", "lstm_time_first_ts", "lstm_time_first_export"])
 def test_each_output_of_an_lstm_alone(name: str) -> None:
-    """y and h become the layer LSTM; the state c, that no layer puts out, a graph."""
+    """y and h become the layer LSTM; the state c, which no layer outputs, becomes a graph."""
     x, _, (y, h, c), _ = stored(FOLDER / f"{name}.onnx")
     names = [one.name for one in onnx.load(FOLDER / f"{name}.onnx").graph.output]
     for output, expected, kind in zip(names, (y, h[0], c[0]), ("LSTM", "LSTM", "OnnxGraph"), strict=True):
@@ -121,7 +121,7 @@ def test_a_graph_layer_is_a_layer(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "OnnxGraph" in capsys.readouterr().out
     with pytest.raises(ValueError, match="layer 0 is a graph of operators, any of which may read the whole series"):
         model.stream()
-    # Into ONNX again, and a copy.
+    # To ONNX again, and a copy.
     model.to_onnx(tmp_path / "again.onnx")
     assert kinds(fl.from_onnx(tmp_path / "again.onnx")) == ["OnnxGraph"]
     np.testing.assert_allclose(fl.from_onnx(tmp_path / "again.onnx").predict(x), expected, rtol=0, atol=FLOAT32)
@@ -133,7 +133,7 @@ def test_a_graph_layer_is_a_layer(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_graph_learns() -> None:
-    """Whether the first or the second half of a series is higher, from labels; by attention over an LSTM."""
+    """Learn from labels whether the first or the second half of a series is higher, by attention over an LSTM."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 10, 3)).astype(np.float32)
     y = rng.integers(0, 2, 64)
@@ -148,12 +148,12 @@ def test_a_graph_learns() -> None:
 
 @pytest.mark.parametrize("name", ["attention_ts", "first_export"])
 def test_lengths_of_a_graph_without_lengths(name: str) -> None:
-    """Each case runs as if it were alone and as long as it is."""
+    """Each case gives the result that it has alone, at its own length."""
     model = fl.from_onnx(FOLDER / f"{name}.onnx", dtype="float64")
     rng = np.random.default_rng(1)
     x, lengths = rng.standard_normal((6, 6, 3)), np.array([6, 2, 6, 3, 2, 1])
     if name == "first_export":
-        lengths[:] = 6  # this file takes no other
+        lengths[:] = 6  # this file accepts no other size
         lengths = lengths[:6]
     got = model.predict(x, lengths)
     for k, steps in enumerate(lengths):
@@ -168,7 +168,7 @@ def graph_model(nodes: list[Any], initializers: dict[str, np.ndarray], features:
 
 
 def check_gradients(model: fl.Model, x: np.ndarray, lengths: np.ndarray | None = None) -> None:
-    """Of a random linear function of the output, with respect to all parameters and the input."""
+    """Check gradients of a random linear function of the output with respect to all parameters and the input."""
     rng = np.random.default_rng(7)
     weight = rng.standard_normal(model.forward(x, lengths).shape)
     if lengths is not None and model.per_step:
@@ -181,7 +181,7 @@ def check_gradients(model: fl.Model, x: np.ndarray, lengths: np.ndarray | None =
     model.forward(x, lengths, training=True)
     dx = model.backward(weight)
     for name, gradient in model.gradients().items():
-        if name in ("0.mean", "0.variance"):  # statistics: nothing trains them
+        if name in ("0.mean", "0.variance"):  # statistics, which are not trained
             assert not gradient.any()
             continue
         expected = numerical_gradient(value, model.parameters()[name])
@@ -267,7 +267,7 @@ CONSTANTS = {
 
 @pytest.mark.parametrize("name", [*ELEMENTWISE, *SHAPING, *REDUCING])
 def test_gradients_of_each_operator(name: str) -> None:
-    """By finite differences, with respect to parameters and input; over each operator, once before another."""
+    """Compare with finite differences, for parameters and input, each operator alone and once before another."""
     nodes = {**ELEMENTWISE, **SHAPING, **REDUCING}[name]
     used = {one for node in nodes for one in node.input}
     # So that no operator alone is a chain of layers.
@@ -284,7 +284,7 @@ def test_gradients_of_each_operator(name: str) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_gradients_of_the_operator_lstm(seed: int) -> None:
-    """With respect to X, W, R, B, P, initial_h, initial_c and by way of all three outputs."""
+    """Check gradients with respect to X, W, R, B, P, initial_h, initial_c through all three outputs."""
     rng = np.random.default_rng(seed)
     case = LSTMCase(
         rng,
@@ -346,7 +346,7 @@ def test_gradients_with_lengths_and_of_an_embedding() -> None:
 
 
 def test_lengths_input_of_a_graph() -> None:
-    """An input that the LSTM takes as sequence_lens is the model's lengths, in a graph as in a chain."""
+    """An input that the LSTM uses as sequence_lens is the model's lengths, in a graph as in a chain."""
     case = LSTMCase(np.random.default_rng(0), direction="forward", hidden=4, size=3, lengths=True, initial_h=False,
                     initial_c=False, peepholes=False, coupled=False, outputs=("Y", "", "Y_c"))  # fmt: skip
     nodes = [op("Cast", "n", "sequence_lens", to=6), case.node()]
@@ -366,7 +366,7 @@ def test_lengths_input_of_a_graph() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_any_lstm_node_becomes_a_model(seed: int) -> None:
-    """Random nodes without states: the same result whether they become a layer or a graph."""
+    """Random nodes without states give the same result whether they become a layer or a graph."""
     rng = np.random.default_rng(seed)
     case = LSTMCase(
         rng, initial_h=False, initial_c=False, lengths=False, layout=seed % 2, outputs=("Y", "Y_h", "Y_c"),
@@ -388,7 +388,7 @@ def test_any_lstm_node_becomes_a_model(seed: int) -> None:
 
 
 def test_time_major_is_found_or_told() -> None:
-    """Where no LSTM tells, the user does."""
+    """If no LSTM shows the order of the axes, the user has to say it."""
     nodes = [op("LogSoftmax", "x", "a", axis=2), op("CumMul", "a")]
     nodes[1] = op("ReduceMax", "a,zero", "y", keepdims=0)
     proto = model_of(nodes, {"x": ("float32", ["t", "b", 3])}, ["y"], {"zero": ints(0)}, 18)

@@ -1,4 +1,4 @@
-"""Weights from PyTorch's names and back to them; nothing here needs torch itself."""
+"""Weights under PyTorch's names, in both directions; nothing here needs torch itself."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def matrix(rows: int, columns: int, name: str, bias: bool = False, dtype: Any = 
 
 
 def assert_holds(model: fl.Model, state: State) -> None:
-    """The model's parameters are these bits, in this order of layers."""
+    """Check that the model's parameters have these bits, in this order of layers."""
     values = list(model.parameters().values())
     expected = [np.asarray(value, model.dtype) for value in state.values()]
     assert [value.tobytes() for value in values] == [value.tobytes() for value in expected]
@@ -155,7 +155,7 @@ def test_the_weights_are_copies_and_train() -> None:
 
 
 def changed(state: State, **changes: Any) -> dict[str, Any]:
-    """The state with some tensors replaced, or without those for which None is given."""
+    """Return the state with some tensors replaced; None removes one."""
     out: dict[str, Any] = {**state, **{name.replace("__", "."): value for name, value in changes.items()}}
     return {name: value for name, value in out.items() if value is not None}
 
@@ -219,7 +219,7 @@ def test_long_doubles_are_refused() -> None:
 
 
 class Module:
-    """Of the same name as torch's."""
+    """A class with the name of torch's."""
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_there_and_back(dtype: str) -> None:
 
 @pytest.mark.parametrize("as_text", [False, True])
 def test_file(tmp_path: Path, as_text: bool) -> None:
-    """The file sorts the names; the sizes tell the order."""
+    """The file sorts the names; the sizes determine the order."""
     state = matrix(9, 4, "words") | lstm(4, 5, 2, prefix="lstm.") | matrix(2, 5, "fc", bias=True)
     path = tmp_path / "weights.safetensors"
     save_file(state, path)
@@ -341,7 +341,7 @@ def write(path: Path, header: Any, body: bytes = b"") -> None:
 
 
 def write_tensors(path: Path, state: State, code: str, to_bytes: Callable[[np.ndarray], bytes]) -> None:
-    """A file by hand, of a type that the package's NumPy side may not know."""
+    """Write a file by hand, with a dtype that the package's NumPy functions may not know."""
     header, body = {}, b""
     for name, array in state.items():
         data = to_bytes(array)

@@ -200,7 +200,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file_whole(tmp_path, step):
     assert config == {"old": True}
     assert_same(tensors, {"w": np.ones(1000)})
     assert len(os.listdir(tmp_path)) == 2  # the killed process got as far as its temporary file
-    save(path, {"w": np.zeros(1000)}, {"old": False})  # which is in nobody's way
+    save(path, {"w": np.zeros(1000)}, {"old": False})  # which does not get in the way
     assert load(path)[1] == {"old": False}
 
 
@@ -251,7 +251,7 @@ def test_save_keeps_a_link_and_permissions(tmp_path):
     assert stat.S_IMODE(os.stat(tmp_path / "m").st_mode) == 0o600
 
 
-# --- loading what was not saved so
+# --- loading other files
 
 
 @pytest.fixture
@@ -342,7 +342,7 @@ def test_foreign_safetensors_file(tmp_path, texts):
 
 
 def test_hand_written_file_is_read(tmp_path):
-    """The files that the next tests refuse are wrong in nothing but what they change."""
+    """The files of the next tests are valid except for the part that each test changes."""
     array = np.arange(2, dtype=np.float32)
     entry = {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
     write(tmp_path / "m", metadata({"w": array}, '{"a": 1}') | entry, array.tobytes())
@@ -462,7 +462,7 @@ def test_header_nested_too_deeply(tmp_path):
 
 
 def test_swapped_tensors_are_an_alteration(tmp_path):
-    """Same bytes and names: only which bytes belong to which name differs."""
+    """The bytes and names are the same; only which bytes belong to which name differs."""
     arrays = {"a": np.zeros(1, np.float32), "b": np.ones(1, np.float32)}
     entries = {
         "a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},

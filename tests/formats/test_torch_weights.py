@@ -14,15 +14,15 @@ import fastlstm as fl
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
-torch.set_num_threads(1)  # its pool would spin against ours, and these sizes need no second thread
+torch.set_num_threads(1)  # its pool would compete with fastlstm's, and these sizes need no second thread
 
-# Relative to the largest element: the project's promise for float32. Of float64, double rounding leaves 1e-14 or so.
+# Relative to the largest element: the project's promise for float32. In float64 rounding leaves about 1e-14.
 FORWARD = {"float32": 1e-5, "float64": 1e-12}
 GRADIENT = {"float32": 1e-4, "float64": 1e-10}
 
 
 class Net(nn.Module):  # type: ignore[name-defined, misc]
-    """What users write: layers as attributes, their order in `forward`."""
+    """A typical user's module: layers as attributes, their order in `forward`."""
 
     def __init__(
         self, inputs: int, hidden: int, outputs: int, layers: int, bias: bool, both: bool, tokens: int, proj: int
@@ -48,14 +48,14 @@ class Net(nn.Module):  # type: ignore[name-defined, misc]
 
 
 def error(got: np.ndarray, expected: Any, floor: float = 0.0) -> float:
-    """Largest difference relative to the largest element expected, or to `floor` if that is larger."""
+    """Return the largest difference relative to the largest expected element, or to `floor` if that is larger."""
     expected = expected.detach().numpy()
     assert got.shape == expected.shape and got.dtype == expected.dtype
     return float(np.abs(got - expected).max() / max(np.abs(expected).max(), floor))
 
 
 def one_case(seed: int, dtype: str) -> tuple[float, float]:
-    """The largest errors, of what goes forward and of the gradients, of one random network and batch."""
+    """Return the largest errors of outputs and of gradients, for one random network and batch."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     layers, bias, both, steps = int(rng.integers(1, 4)), *(bool(k) for k in rng.integers(0, 2, 3))
@@ -71,7 +71,7 @@ def one_case(seed: int, dtype: str) -> tuple[float, float]:
     elif form == "sequential":
         model = fl.from_torch(nn.Sequential(nn.Sequential(net.lstm, net.same), net.head), return_sequences=steps)
     elif form == "state":
-        # The square table of a state dict might be either; only a module tells.
+        # In a state dict a square table might be either layer; only a module tells which.
         ambiguous = tokens == inputs
         model = fl.from_torch(net if ambiguous else net.state_dict(), return_sequences=steps)
     else:
@@ -106,14 +106,14 @@ def one_case(seed: int, dtype: str) -> tuple[float, float]:
         pairs += [(dh0, ts[0].grad), (dc0, ts[1].grad)]
     if not tokens:
         pairs.append((dx, tx.grad))
-    # Of a gradient that is all but zero (saturated, cancelled) the rounding is that of the terms, not of the sum.
+    # If a gradient is almost zero (saturated, cancelled), its error is that of the terms, not of the sum.
     return forward, max(error(got, expected, floor=1e-2) for got, expected in pairs)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("block", range(4))
 def test_random_networks(block: int, dtype: str) -> None:
-    """8 x 80: modules, LSTMs alone, Sequentials, state dicts; depths, directions, projections, lengths, states."""
+    """Draw 8 x 80: modules, LSTMs, Sequentials, state dicts; depths, directions, projections, lengths, states."""
     for seed in range(80 * block, 80 * (block + 1)):
         forward, gradient = one_case(seed, dtype)
         assert forward <= FORWARD[dtype], (seed, forward)
@@ -148,7 +148,7 @@ def test_activations() -> None:
         model = fl.from_torch(net)
         assert error(model.predict(x), net(torch.from_numpy(x))) <= FORWARD["float64"]
         state = {name: torch.from_numpy(value) for name, value in model.to_torch_state_dict().items()}
-        net.load_state_dict(state)  # the names are those of the module: the activation has its number too
+        net.load_state_dict(state)  # the names are those of the module, where the activation has a number too
     for module, message in (
         (nn.Softmax(dim=1), "Softmax '1': dim=1 is not supported"),
         (nn.Softmax(), "dim=None is not supported"),
@@ -178,7 +178,7 @@ def test_half_precision(name: str, tmp_path: Path) -> None:
 
 
 def test_back_into_modules() -> None:
-    """load_state_dict is strict: it takes just the names and shapes of the module."""
+    """load_state_dict is strict: it accepts only the names and shapes of the module."""
     model = fl.Model([fl.LSTM(5, num_layers=2, bidirectional=True)], input_size=3)
     lstm = nn.LSTM(3, 5, 2, bidirectional=True)
     lstm.load_state_dict({k: torch.from_numpy(v) for k, v in model.to_torch_state_dict().items()})

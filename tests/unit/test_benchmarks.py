@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def load_package(folder: Path) -> ModuleType:
-    """The package `benchmarks` of the checkout, whose folder must not be in the path: its fastlstm is not compiled."""
+    """Import the package `benchmarks` without the checkout in the path: the fastlstm there is not compiled."""
     spec = importlib.util.spec_from_file_location(
         "benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
@@ -170,7 +170,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_a_turn_of_long_runs(clock: Clock) -> None:
     times = timing.take_turn(clock.work(0.3), Plan(pause=0.15))
     assert times == pytest.approx([0.3] * 3)
-    assert clock.log == [("sleep", 0.15)] + [("run", 0.3)] * 4  # one to warm up
+    assert clock.log == [("sleep", 0.15)] + [("run", 0.3)] * 4  # one run to warm up
 
 
 def test_a_turn_of_millisecond_runs(clock: Clock) -> None:
@@ -249,7 +249,7 @@ def test_an_answer_that_lacks_something() -> None:
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.kind} {case.label}")
 @pytest.mark.parametrize("name", list(peers.PEERS))
 def test_every_peer_answers_rightly(name: str, case: Case) -> None:
-    """The peers agree with the reference in float64; those in a child show that the protocol carries all kinds."""
+    """All peers agree with the reference in float64; those in a child test the protocol with all kinds of cases."""
     present, _, missing = peers.available([name])
     if missing:
         pytest.skip(missing[0])
@@ -274,7 +274,7 @@ def no_child_is_left() -> Iterator[None]:
 
 
 class Doctored:
-    """A peer whose answer is off at one place."""
+    """A peer whose answer has an error at one place."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -341,7 +341,7 @@ def test_a_child_reports_errors_and_goes_on() -> None:
 
 
 def test_a_child_that_has_ended() -> None:
-    child = Child([sys.executable, "-c", "raise SystemExit(7)"])  # the code that follows is an argument to it
+    child = Child([sys.executable, "-c", "raise SystemExit(7)"])  # it takes the code that follows as an argument
     with pytest.raises(ChildError, match="ended with code 7 at 'where'"):
         child.ask("where")
     child.close()
@@ -450,7 +450,7 @@ def test_interference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_oversubscription() -> None:
-    """In processes of its own; what they count depends on the machine, how it is put together does not."""
+    """The counts of the processes depend on the machine; how they are combined does not."""
     cases = [Case("oversubscription", kind, Problem(2, 3, 4, 5)) for kind in ("train", "infer")]
     records = oversubscription.measure(2, processes=2, cases=cases, seconds=0.01, rounds=1)
     assert [(r["kind"], r["problem"], r["processes"]) for r in records] == [
@@ -659,7 +659,7 @@ class Build:
         return {OWN: Runner(lambda plan: [self.next() / 1e3] * 3, lambda: {"output": np.full(3, self.answer)})}
 
     def next(self) -> float:
-        # Three rounds make a measurement; the last number holds for all that follow.
+        # A measurement has three rounds; the last number is repeated for all that follow.
         number = min(self.measured // 3, len(self.milliseconds) - 1)
         self.measured += 1
         return self.milliseconds[number]
@@ -706,7 +706,7 @@ def test_another_answer_of_the_new_build_is_an_error() -> None:
 def test_builds(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is neither a folder with an installed fastlstm"):
         regression.start(tmp_path)
-    # The folder that holds the package under test is such a folder.
+    # The folder that holds the package under test is such a build.
     with regression.start(Path(fl.__file__).parents[1]) as child:
         assert child.alive
     broken = tmp_path / "fastlstm"
@@ -730,7 +730,7 @@ def test_random_problems() -> None:
     assert chosen == sweep.problems(200, seed=3) != sweep.problems(200, seed=4)
     sizes = np.array([(p.batch, p.time, p.inputs, p.hidden) for p in chosen])
     assert (sizes.min(axis=0) >= [1, 1, 1, 8]).all() and (sizes.max(axis=0) <= [512, 10_000, 512, 1024]).all()
-    # Log-uniform: half of the batches are below the middle of the logarithms, 23, and big ones are refused more often.
+    # Log-uniform: half of the batches are below the geometric middle, 23, and large ones are refused more often.
     assert 0.4 < (sizes[:, 0] < 23).mean() < 0.75
     assert (sizes[:, 3] % 2 == 1).any()
     assert max(p.flops("train") for p in chosen) < 1e11

@@ -11,7 +11,7 @@ from fastlstm import cli
 
 
 def run(*arguments, cwd, **environment):
-    """Run the command in a process of its own, away from the checkout."""
+    """Run the command in a new process, outside the checkout."""
     return subprocess.run(
         [sys.executable, "-m", "fastlstm", *arguments],
         cwd=cwd,
@@ -83,7 +83,7 @@ def test_wrong_arguments(capsys, arguments, reason):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Put a module in the place of fastlstm.demo that only notes how it is called."""
+    """Replace fastlstm.demo by a module that only records how it is called."""
     noted = []
     stand_in = types.ModuleType("fastlstm.demo")
     for name in ("run_vowels", "run_power"):
@@ -104,7 +104,7 @@ def calls(monkeypatch):
 )
 def test_demo_arguments(tmp_path, monkeypatch, calls, arguments, call):
     monkeypatch.chdir(tmp_path)
-    for _ in range(2):  # a folder that exists is fine
+    for _ in range(2):  # a folder may exist
         assert cli.main(["demo", *arguments]) == 0
     assert calls == [call, call]
     assert call[1].is_dir()

@@ -1,4 +1,4 @@
-"""The two demos, with small models and few epochs; their figures against hand-written NumPy."""
+"""The two demos, with small models and few epochs; their figures against plain NumPy."""
 
 import dataclasses
 import sys
@@ -35,12 +35,12 @@ def steel():
 
 
 def use_lines(printed):
-    """The Python that a demo shows at its end."""
+    """Return the Python lines that a demo prints at its end."""
     return [line.strip() for line in printed.partition("To use the model:\n")[2].splitlines()]
 
 
 def execute(lines):
-    """Run the lines; the value of the last one, an expression."""
+    """Run the lines; return the value of the last one, an expression."""
     names = {}
     exec("\n".join(lines[:-1]), names)
     return eval(lines[-1], names)
@@ -61,7 +61,7 @@ def test_vowels_end_to_end(tmp_path, monkeypatch, capsys):
         confusion[true, int(recognised) - 1] += 1
     assert result["confusion"].tolist() == confusion.tolist()
     assert result["accuracy"] == pytest.approx(confusion.trace() / 370)
-    assert result["accuracy"] > 0.5  # six epochs are enough for far more than the 1/9 of guessing
+    assert result["accuracy"] > 0.5  # six epochs are enough to be far better than guessing, 1/9
     assert 0 < result["loss"] and 0 < result["val_loss"]
     assert 0 <= result["val_accuracy"] <= 1
     assert result["epochs"] == 6
@@ -114,9 +114,9 @@ def test_power_end_to_end(tmp_path, monkeypatch, capsys, steel):
                 expected["yesterday"] += abs(y[later - DAY] - y[later])
                 expected["last week"] += abs(y[later - WEEK] - y[later])
             expected = {method: total / (stop - start - ahead) for method, total in expected.items()}
-            # The demo subtracts in float32: an error of 6e-8 each, beside a mean of 0.02 or more.
+            # The demo subtracts in float32: an error of 6e-8 each, compared with a mean of 0.02 or more.
             assert result[key][name] == pytest.approx(expected, rel=1e-5)
-    # The figures that are known of these baselines.
+    # The known figures of these baselines.
     persistence = [result["mae"][name]["persistence"] for name in power.HORIZONS]
     assert [round(error, 4) for error in persistence] == [0.0208, 0.0479, 0.0457]
     # Two epochs with 8 units are enough to beat it at one hour.
@@ -132,7 +132,7 @@ def test_power_end_to_end(tmp_path, monkeypatch, capsys, steel):
 
 
 def altered_after(steel, origin):
-    """The data with other measurements after a step; the calendar stays."""
+    """Return the data with other measurements after a step and the same calendar."""
     values, load_type = steel.values.copy(), steel.load_type.copy()
     values[origin + 1 :] = 1 - values[origin + 1 :]
     load_type[origin + 1 :] = 2 - load_type[origin + 1 :]
@@ -221,7 +221,7 @@ def part_of(steel, start, stop):
 
 
 def test_forecasts_do_not_depend_on_where_the_data_begin(steel):
-    """But for the warm-up of a day: the last windows are cut at the end of the data."""
+    """Except during the warm-up of a day: the last windows are cut at the end of the data."""
     model = fl.Model([fl.LSTM(4, return_sequences=True), fl.Dense(3)], scaler=fl.Standardizer())
     model.scaler.fit(power.make_inputs(steel)[WEEK:])
     part, whole = part_of(steel, 20_000 - 9 * DAY - 50, 20_000), part_of(steel, 0, 20_000)

@@ -1,4 +1,4 @@
-"""Frozen models: the bits of the model unfrozen, whatever stood in the workspace before; nothing can change them."""
+"""Frozen models: the bits of the unfrozen model, whatever the workspace held before; nothing can change them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def built(name: str = "last step", dtype: str = "float32") -> fl.Model:
 
 
 def calls(seed: int, dtype: str) -> list[tuple[np.ndarray, np.ndarray | None, int]]:
-    """Every shape twice in a random order, half of them with lengths, on one thread or two."""
+    """Take every shape twice in a random order, half of them with lengths, on one thread or two."""
     rng = np.random.default_rng(seed)
     made = []
     for index in rng.permutation(2 * len(SHAPES)):
@@ -93,14 +93,14 @@ def test_threads_have_their_own() -> None:
 
 
 def test_the_packed_weights_are_used_again() -> None:
-    """Seen by a weight that is changed behind everybody's back: the arrays that frozen weights lie in."""
+    """To see that, the test changes a weight through the array that holds the frozen weights."""
     model = built("without bias").freeze()
     x = np.random.default_rng(2).standard_normal((1, 5, 4)).astype("f4")
     before = model.predict(x)
     memory = model.flat_parameters.base.obj  # type: ignore[union-attr]
     memory[:] = 0
     np.testing.assert_array_equal(model.predict(x), before)
-    # A workspace that has grown has moved, and packs what is there now.
+    # A workspace that grows moves, and packs the present weights.
     assert not model.predict(np.ones((400, 50, 4), "f4")).any()
     assert not model.predict(x).any()
 
@@ -167,7 +167,7 @@ def test_unfreeze_change_freeze() -> None:
         for one in (model, plain):
             one.flat_parameters[:] *= 0.5
         assert (plain.predict(x) != changed).any()
-    # Views of the frozen model are not views of the model that followed.
+    # Views of the frozen model are not views of the unfrozen model.
     assert (frozen_views["0.weight_hh_l0"] != model.parameters()["0.weight_hh_l0"]).any()
     model.forward(x, training=True)
     model.backward(np.ones((2, 6, 4), "f4"))
@@ -206,7 +206,7 @@ def test_streams_and_evaluation_of_a_frozen_model() -> None:
 
 
 def test_the_kernels_do_not_trust_the_word_frozen() -> None:
-    """Weights that can be written to are packed anew, whatever the caller says; so are others of the same shape."""
+    """Writable weights are packed anew, whatever the caller claims; so are other weights of the same shape."""
     rng = np.random.default_rng(7)
     x = rng.standard_normal((2, 3)).astype("f4")
     weights = [rng.standard_normal((4, 3)).astype("f4") for _ in range(2)]

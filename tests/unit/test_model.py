@@ -1,4 +1,4 @@
-"""The Model API: what users call, what it refuses, what it keeps."""
+"""The Model API: what users call, what it refuses, what it preserves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def classifier(**kwargs: Any) -> fl.Model:
 
 
 def problem(n: int = 40, time: int = 12, features: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Series whose class is the feature that has the largest mean."""
+    """Return series whose class is the feature with the largest mean."""
     rng = np.random.default_rng(0)
     y = np.arange(n) % 3
     X = rng.standard_normal((n, time, features)).astype("f4")
@@ -47,7 +47,7 @@ def test_classification_learns() -> None:
     "verb", ["fit", "predict", "predict_proba", "predict_classes", "evaluate", "forward", "stream"]
 )
 def test_the_documentation_names_the_arguments(verb: str) -> None:
-    """Each argument of a method once, in the order of its signature, and nothing else."""
+    """It names each argument of a method once, in the order of the signature, and nothing else."""
     method = getattr(fl.Model, verb)
     section = inspect.getdoc(method).split("Parameters\n----------\n")[1].split("\n\nReturns\n")[0]  # type: ignore[union-attr]
     heads = [line.partition(" :")[0] for line in section.splitlines() if not line.startswith(" ")]
@@ -68,7 +68,7 @@ def test_string_labels(tmp_path: Path) -> None:
 
 
 def test_per_step_labelling_of_a_list() -> None:
-    """Each step's label is whether the running sum is positive."""
+    """The label of a step tells whether the running sum is positive."""
     rng = np.random.default_rng(1)
     series = [rng.standard_normal((length, 1)).astype("f4") for length in rng.integers(1, 30, 50)]
     labels = [(s[:, 0].cumsum() > 0).astype(int) for s in series]
@@ -113,7 +113,7 @@ def test_binary_classification() -> None:
 
 
 def test_tokens() -> None:
-    """Which of two tokens stood first, whatever came after."""
+    """The class is the first token, one of two, whatever follows."""
     rng = np.random.default_rng(3)
     tokens = rng.integers(2, 10, (80, 6))
     tokens[:, 0] = np.arange(80) % 2
@@ -166,7 +166,7 @@ def test_bad_numbers_are_found_before_any_weight_changes(bad: float) -> None:
     with pytest.raises(ValueError, match=r"\[7, 3, 1\]"):
         model.fit(X, y, verbose=0)
     np.testing.assert_array_equal(model.flat_parameters, before)
-    model.predict(X, lengths=np.where(np.arange(40) == 7, 3, 12))  # beyond its length it does not matter
+    model.predict(X, lengths=np.where(np.arange(40) == 7, 3, 12))  # beyond the length it does not matter
 
 
 def test_divergence_keeps_the_last_good_weights() -> None:
@@ -262,7 +262,7 @@ def test_inference_does_not_disturb_a_pending_backward() -> None:
 
 
 def test_state_in_and_out() -> None:
-    """A series in two halves, the state handed on, equals the whole."""
+    """A series in two halves, with the state passed on, equals the whole series."""
     X = problem()[0]
     model = fl.Model([fl.LSTM(5, num_layers=2, return_sequences=True), fl.LSTM(4, return_sequences=True)], input_size=3)
     whole, final = model.forward(X, return_state=True)
@@ -308,7 +308,7 @@ def test_a_seed_fixes_every_bit() -> None:
 
 
 def test_golden_run() -> None:
-    """The losses of a short run, recorded when gradients and formulas had been checked against PyTorch.
+    """Compare with the losses of a short run, recorded when gradients and formulas had been checked against PyTorch.
 
     Other instruction sets and thread counts round differently; over 12 updates that stays below 1e-4.
     """
@@ -355,7 +355,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert loaded.get_config() == model.get_config()
     assert loaded.scaler == model.scaler
     assert repr(loaded) == repr(model)
-    # Training goes on in the same way from both.
+    # Training continues in the same way from both.
     y = np.array(["a", "b", "c"])[np.arange(40) % 3]
     for one in (model, loaded):
         one.fit(X, y, epochs=2, verbose=0)
@@ -470,7 +470,7 @@ def test_wrong_models_are_refused(make: Any, error: type[Exception], message: st
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_targets_that_overflow_in_the_model_s_type(per_step: bool) -> None:
-    """Refused where they count; without weight they may be anything."""
+    """They are refused if they count; without weight they may be anything."""
     model = fl.Model([fl.LSTM(3, return_sequences=per_step), fl.Dense(1)], input_size=2, seed=0)
     x = np.random.default_rng(0).standard_normal((4, 3, 2))
     y = np.zeros((4, 3) if per_step else 4)

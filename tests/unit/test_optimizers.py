@@ -36,7 +36,7 @@ SETTINGS: list[tuple[type[Optimizer], dict[str, Any]]] = [
 
 @dataclass
 class Parameters:
-    """The part of a model that an optimizer sees."""
+    """The part of a model that an optimizer uses."""
 
     flat_parameters: Array
     flat_gradients: Array
@@ -59,7 +59,7 @@ def run(optimizer: Optimizer, dtype: Any) -> Array:
 
 
 def by_formula(kind: type[Optimizer], settings: dict[str, Any], dtype: Any) -> Array:
-    """The formulas of the docstrings, in float64."""
+    """Compute the formulas of the docstrings in float64."""
     p = start(dtype).astype(np.float64)
     m, v = np.zeros_like(p), np.zeros_like(p)
     lr, decay = settings["lr"], settings.get("weight_decay", 0.01 if kind is AdamW else 0.0)
@@ -225,7 +225,7 @@ def test_bad_arguments_are_refused(make: Any, error: type[Exception]) -> None:
 
 
 def test_the_vectors_of_an_update_begin_at_different_places_of_a_page() -> None:
-    """At the same place a load waits for the store before it, which makes an update up to three times as slow."""
+    """At equal places a load would wait for the store before it, which makes an update up to three times as slow."""
     model, optimizer = fl.Model([fl.LSTM(40)], input_size=3), fl.Adam()
     optimizer.step(model)
     for refrozen in range(2):

@@ -35,7 +35,7 @@ def test_one_cycle_by_hand() -> None:
     schedule = OneCycleLR(1.0, pct_start=0.5, div_factor=10.0, final_div_factor=100.0).bind(5, 2)
     values = rates(schedule, 11)
     assert values[0] == pytest.approx(0.1, rel=1e-14)
-    assert values[2] == pytest.approx(0.55, rel=1e-14)  # half way up
+    assert values[2] == pytest.approx(0.55, rel=1e-14)  # halfway up
     assert values[4] == 1.0  # 0.5 * 10 - 1
     assert values[9] == pytest.approx(0.001, rel=1e-12)
     assert values[10] == values[9]

@@ -1,11 +1,11 @@
-"""Feeds damaged files to `fastlstm.from_keras`, which may say ValueError, or read them, and nothing else.
+"""Feed damaged files to `fastlstm.from_keras`, which must read them or raise a ValueError, and nothing else.
 
     python tests/formats/fuzz/fuzz_keras.py --seconds 60 [--seed 0] [--keep FOLDER]
     python tests/formats/fuzz/fuzz_keras.py --replay FILE...
     python tests/formats/fuzz/fuzz_keras.py --collect tests/formats/data/keras/corpus.zip   (one file for each message)
 
-Case k of a seed is always the same. The files are read in a child process, so that a crash of libhdf5, too much memory
-or an endless loop are seen; the file that did it is kept.
+Case k of a seed is always the same. A child process reads the files, so that a crash of libhdf5, too much memory or an
+endless loop are detected; the file that caused it is kept.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ JUNK: list[Any] = [None, True, False, 0, -1, 1, 3.5, 1e308, 10**40, float("nan")
 JUNK += [[None, 7, 3], [[]], {"class_name": "Lambda", "config": {}}, {"class_name": "LSTM", "config": {"units": 4}}]
 
 SECONDS_PER_FILE = 20
-MEMORY = 4 << 30  # bytes; what is read are some tens of kB
+MEMORY = 4 << 30  # bytes; the files have some tens of kB
 
 
 # ---------------------------------------------------------------------------------------------- damage
@@ -57,7 +57,7 @@ def sources() -> list[bytes]:
 
 
 def damaged_bytes(rng: random.Random, data: bytes) -> bytes:
-    """Bytes changed in some places, pieces moved, lost, or doubled."""
+    """Change bytes in some places; move, drop or repeat pieces."""
     out = bytearray(data)
     for _ in range(rng.choice([1, 1, 1, 2, 4, 16])):
         if not out:
@@ -67,7 +67,7 @@ def damaged_bytes(rng: random.Random, data: bytes) -> bytes:
             out[place] ^= 1 << rng.randrange(8)
         elif kind == 2:
             out[place] = rng.randrange(256)
-        elif kind <= 4:  # a number, at a place where HDF5 and zip put them
+        elif kind <= 4:  # a number, at a place where HDF5 and zip have one
             size = rng.choice([1, 2, 4, 8])
             place -= place % size
             out[place : place + size] = (rng.choice(EDGES) % 256**size).to_bytes(size, "little")
@@ -82,7 +82,7 @@ def damaged_bytes(rng: random.Random, data: bytes) -> bytes:
 
 
 def damaged_value(rng: random.Random, value: Any) -> Any:
-    """A parsed description with one value replaced, lost or doubled."""
+    """Replace, drop or repeat one value of a parsed description."""
     if isinstance(value, dict) and value and rng.random() < 0.93:
         key = rng.choice(list(value))
         if rng.random() < 0.05:
@@ -97,7 +97,7 @@ def damaged_value(rng: random.Random, value: Any) -> Any:
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:
-    """One damaged file."""
+    """Make one damaged file."""
     if not data.startswith(b"PK") or rng.random() < 0.15:
         return damaged_bytes(rng, data)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -126,7 +126,7 @@ def case(seed: int, k: int, files: list[bytes]) -> bytes:
 
 
 def read(path: Path) -> str:
-    """What becomes of one file, in one line."""
+    """Read one file; return the outcome in one line."""
     import fastlstm as fl
 
     try:
@@ -137,7 +137,7 @@ def read(path: Path) -> str:
 
 
 def limited() -> None:
-    """Lets too much memory, or time, end this process."""
+    """Limit the memory and time of this process, beyond which it ends."""
     import faulthandler
 
     faulthandler.enable()
@@ -151,7 +151,7 @@ def limited() -> None:
 
 
 def child(seed: int, start: int, seconds: float, place: Path) -> int:
-    """Reads case after case; each is in the file `place` while it is read."""
+    """Read case after case; the file `place` holds the present one."""
     limited()
     files, end, k = sources(), time.monotonic() + seconds, start
     while time.monotonic() < end:
@@ -173,7 +173,7 @@ def child(seed: int, start: int, seconds: float, place: Path) -> int:
 
 
 def fuzz(seed: int, seconds: float, keep: Path) -> int:
-    """Children one after the other, each from the case after the one that ended the last."""
+    """Run one child after the other, each from the case after the one that ended its predecessor."""
     end, start, failures, outcomes = time.monotonic() + seconds, 0, 0, {"ValueError": 0, "read": 0}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "case.bin"
@@ -202,7 +202,7 @@ def fuzz(seed: int, seconds: float, keep: Path) -> int:
 
 
 def collect(seed: int, target: Path, cases: int = 6000, most: int = 48) -> int:
-    """The smallest of some cases for each message, those first whose message is rare."""
+    """Return the smallest of some cases for each message, rare messages first."""
     limited()
     files, found, counts = sources(), {}, {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,10 @@
-"""Damaged ONNX files: every one must load and run, or raise a ValueError.
+"""Feed damaged ONNX files to the readers: every file must load and run, or raise a ValueError.
 
     python tests/formats/fuzz/fuzz_onnx.py --seconds 60 [--seed 0] [--keep folder]
 
-Takes the files of tests/formats/data/onnx, changes them at random (bytes; or fields of the protobuf, which stay
-well-formed), and gives each to `fl.from_onnx`, `Model.predict`, one training pass, and `onnx_backend`. Anything but a
-ValueError, more memory than the limit, or more than 10 seconds for one file ends the run with status 1; `--keep` stores
-such files.
+Take the files of tests/formats/data/onnx, change bytes of them, or fields of the protobuf, which stays well-formed,
+and pass each to `fl.from_onnx`, `Model.predict`, one training pass, and `onnx_backend`. Any error except a ValueError,
+more memory than the limit, or more than 10 seconds for one file ends the run with status 1; `--keep` stores such files.
 The same seed changes the same files in the same way.
 """
 
@@ -145,7 +144,7 @@ def change_node(rng: np.random.Generator, graph: Any) -> None:
 
 
 def bomb(rng: np.random.Generator, graph: Any) -> None:
-    """Something that grows, put before a node."""
+    """Insert an operator whose output is large before a node."""
     node = pick(rng, graph.node)
     if not node.input:
         return
@@ -229,7 +228,7 @@ def try_backend(data: bytes) -> None:
 
 
 def attempt(data: bytes) -> str:
-    """What is wrong with how a file is treated; empty if nothing is."""
+    """Return what is wrong in the treatment of a file; empty if nothing is."""
     start = time.monotonic()
     for work in (try_model, try_backend):
         try:

@@ -1,11 +1,11 @@
-"""Fuzzes what reads files: `fl.load`, `fl.from_torch` and `fit(resume=...)`.
+"""Fuzz the readers of .safetensors files: `fl.load`, `fl.from_torch` and `fit(resume=...)`.
 
     python tests/formats/fuzz/fuzz_safetensors.py --seconds 600 --seed 1
 
-Whatever a file holds, reading it must end in what was saved, or in a ValueError or OSError; it must not take more
-memory than twice the file's size and 64 MB, nor make or change any other file, nor hang. Case number n of a seed is
-always the same file. A file that breaks a promise is kept in ``--failures``. ``--corpus`` keeps one small file of each
-kind of outcome, for tests/formats/data/safetensors, which the tests read again.
+Whatever a file holds, a reader must return what was saved, or raise a ValueError or OSError. It must not take more
+memory than twice the file's size and 64 MB, nor make or change another file, nor hang. Case n of a seed is always the
+same file. ``--failures`` keeps the files that break a promise. ``--corpus`` keeps one small file for each kind of
+outcome, for tests/formats/data/safetensors, which the tests read again.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ import fastlstm as fl
 from fastlstm.formats import safetensors as serialization
 
 MOST = 64_000_000
-"""Bytes that reading may take beside twice the file."""
+"""Bytes that reading may take in addition to twice the file."""
 HANGS = 120
-"""Seconds after which a case is given up as hanging."""
+"""Seconds after which a case counts as hanging."""
 SMALL = 100_000
-"""Parameters up to which a model that was read is also used."""
+"""Number of parameters up to which a model that was read is also used."""
 
 Data = bytes
 Header = dict[str, Any]
@@ -47,7 +47,7 @@ Header = dict[str, Any]
 
 
 def run(path: Path, resume: bool, stop_after: int = 0) -> fl.Model:
-    """The run that the checkpoints among the files are of."""
+    """Make the run to which the checkpoints among the files belong."""
 
     class Stop(fl.Callback):
         def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
@@ -68,7 +68,7 @@ def run(path: Path, resume: bool, stop_after: int = 0) -> fl.Model:
 
 
 def bases(folder: Path) -> list[Data]:
-    """Whole files of every kind."""
+    """Return whole files of every kind."""
     models = [
         fl.Model([fl.LSTM(2), fl.Dense(2)], input_size=1, classes=["a", "é中"]),
         fl.Model([fl.Embedding(3, 2), fl.LSTM(2, num_layers=2, bidirectional=True, dropout=0.1), fl.Dense(1)]),
@@ -122,7 +122,7 @@ def parts(data: Data) -> tuple[Header, Data]:
 
 
 def signed(header: Header, body: Data) -> Data:
-    """A file whose checksum is right, so that what stands behind it is reached; as it is if it cannot have one."""
+    """Give a file a right checksum, so that readers reach what comes after it; leave it if it cannot have one."""
     try:
         codes = {"F32": "<f4", "F64": "<f8", "I64": "<i8"}
         arrays = {}
@@ -167,7 +167,7 @@ def value(rng: random.Random) -> Any:
 
 
 def places(tree: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """Each (container, key) of a tree."""
+    """Yield each (container, key) of a tree."""
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
         found.append((tree, key))
         if isinstance(tree[key], (dict, list)):
@@ -176,7 +176,7 @@ def places(tree: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
 
 
 def change_tree(tree: Any, rng: random.Random) -> None:
-    """Changes one to three things in a tree, in place."""
+    """Change one to three things in a tree, in place."""
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         found = places(tree, [])
         if not found:
@@ -227,7 +227,7 @@ def other_length(data: Data, rng: random.Random) -> Data:
 
 
 def change_text(data: Data, rng: random.Random) -> Data:
-    """The header as a text: a piece of JSON comes in somewhere, or goes."""
+    """Insert or remove a piece of JSON in the text of the header."""
     size = int.from_bytes(data[:8], "little")
     text = data[8 : 8 + size].decode()
     pieces = [
@@ -269,7 +269,7 @@ def change_header(data: Data, rng: random.Random) -> Data:
 
 
 def claim(data: Data, rng: random.Random) -> Data:
-    """Tensors of huge, overlapping, swapped or missing shapes and places."""
+    """Give tensors huge, overlapping, swapped or missing shapes and offsets."""
     header, body = parts(data)
     names = [name for name in header if name != "__metadata__"]
     for _ in range(rng.choice([1, 1, 2])):
@@ -300,7 +300,7 @@ def claim(data: Data, rng: random.Random) -> Data:
 
 
 def change_config(data: Data, rng: random.Random) -> Data:
-    """Behind a right checksum: another architecture, another state of the training, other names."""
+    """Change architecture, training state or names, and give the file a right checksum."""
     header, body = parts(data)
     try:
         config = json.loads(header["__metadata__"]["config"])
@@ -313,7 +313,7 @@ def change_config(data: Data, rng: random.Random) -> Data:
 
 
 def change_numbers(data: Data, rng: random.Random) -> Data:
-    """Behind a right checksum: NaN, infinities and anything else in the tensors."""
+    """Put NaN, infinities and other numbers into the tensors, and give the file a right checksum."""
     header, body = parts(data)
     changed = np.frombuffer(body, np.uint8).copy()
     for _ in range(rng.choice([1, 4, 100])):
@@ -326,7 +326,7 @@ def change_numbers(data: Data, rng: random.Random) -> Data:
 
 
 def drop_tensor(data: Data, rng: random.Random) -> Data:
-    """Behind a right checksum: a tensor less, or under another name."""
+    """Drop or rename a tensor, and give the file a right checksum."""
     header, body = parts(data)
     names = [name for name in header if name != "__metadata__"]
     name = rng.choice(names)
@@ -348,13 +348,13 @@ CHANGES: list[Callable[[Data, random.Random], Data]] = [
 
 
 def case(files: list[Data], seed: int, number: int) -> Data:
-    """Case `number` of a seed."""
+    """Return case `number` of a seed."""
     rng = random.Random(f"{seed} {number}")
     data = rng.choice(files)
     for _ in range(rng.choice([1, 1, 1, 2])):
         try:
             data = splice(data, rng.choice(files), rng) if rng.random() < 0.1 else rng.choice(CHANGES)(data, rng)
-        except Exception:  # what has been changed before cannot be taken apart any more: it is changed as bytes
+        except Exception:  # the changed file cannot be parsed any more, so change its bytes
             data = flip(data, rng) if data else b"{"
         data = data or b"\0"
     return data
@@ -380,7 +380,7 @@ def goes_on(path: Path) -> None:
         warnings.simplefilter("ignore")
         try:
             run(path, True)
-        except fl.TrainingDiverged:  # NaN among the weights is no damage of the file
+        except fl.TrainingDiverged:  # NaN in the weights does not damage the file
             pass
 
 
@@ -388,18 +388,18 @@ TARGETS: dict[str, Callable[[Path], None]] = {"load": loads, "from_torch": conve
 
 
 def used(kind: int) -> int:
-    """Pages of the process: 0 all that are mapped, 1 those in memory; in bytes."""
+    """Return the bytes of the process: 0 all that are mapped, 1 those in memory."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[kind]) * resource.getpagesize()
 
 
 def peak() -> int:
-    """The most that the process has had in memory, in bytes."""
+    """Return the peak memory of the process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def outcome(target: str, path: Path) -> str:
-    """What reading a file ends in; RuntimeError with the story if that breaks a promise."""
+    """Return the outcome of reading a file; raise a RuntimeError that explains it if that breaks a promise."""
     size = path.stat().st_size
     measured = Path("/proc/self/statm").exists()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -426,20 +426,20 @@ def outcome(target: str, path: Path) -> str:
 
 
 def kind(result: str) -> str:
-    """An outcome without what is of the single case."""
+    """Return an outcome without the details of the single case."""
     plain = result.encode("ascii", "backslashreplace").decode()
     return re.sub(r"'[^']*'|\"[^\"]*\"|\[[^\[\]]*\]|\([^()]*\)|-?[0-9.]+(e[+-]?[0-9]+)?", "_", plain)[:160]
 
 
 def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = None, corpus: Path | None = None) -> int:
-    """Number of failures in so many seconds, or in so many cases."""
+    """Return the number of failures in `seconds`, or in `cases` cases."""
     end, failed, number = time.monotonic() + seconds, 0, 0
     kinds: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = bases(folder)
         path = folder / "case.safetensors"
-        for data in files:  # also brings in what is imported late
+        for data in files:  # also imports what is imported lazily
             path.write_bytes(data)
             for target in TARGETS:
                 outcome(target, path)
@@ -469,7 +469,7 @@ def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = N
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--cases", type=int, default=0, help="instead of --seconds")

@@ -454,7 +454,7 @@ def test_string_labels_of_steps():
     ],
 )
 def test_what_stands_among_strings_is_no_class(y):
-    """NumPy would make strings of it, and a class of a label that is missing."""
+    """NumPy would convert it to a string, and a missing label to a class."""
     with pytest.raises(TypeError, match=r"y(\[.\])? holds .* among labels that are strings, expected strings alone"):
         data.encode_labels(y)
     with pytest.raises(TypeError):
@@ -623,7 +623,7 @@ def test_a_stratified_split_keeps_the_shares_of_classes(form):
     y = {"ints": labels, "strings": np.array(list("abcd"))[labels], "list": labels.tolist()}[form]
     fractions = (0.7, 0.2, 0.1)
     for part, fraction in zip(data.split(y, fractions, method="stratified"), fractions, strict=True):
-        # Rounding to whole cases costs a class less than 1; that of the others moves the cut by about 1 more.
+        # Rounding to whole cases changes a class by less than 1; that of other classes moves the cut by about 1 more.
         assert (np.abs(np.bincount(labels[part], minlength=4) - fraction * np.array(counts)) <= 2).all()
     different = data.split(y, fractions, method="stratified", seed=1)[0]
     assert not np.array_equal(different, data.split(y, fractions, method="stratified")[0])
@@ -632,7 +632,7 @@ def test_a_stratified_split_keeps_the_shares_of_classes(form):
 def test_many_single_cases_do_not_push_a_large_class_aside():
     labels = np.r_[np.arange(1, 101), np.zeros(100, int)]
     train, test = data.split(labels, (0.7, 0.3), method="stratified")
-    # 70 of each hundred, to about one case of rounding on either side.
+    # 70 of each hundred, up to about one case of rounding on either side.
     assert abs((labels[train] == 0).sum() - 70) <= 2 and abs((labels[test] == 0).sum() - 30) <= 2
 
 
@@ -682,7 +682,7 @@ def test_a_shuffle_depends_on_n_seed_and_epoch_alone(monkeypatch, limit):
     np.testing.assert_array_equal(first, data.Shuffle(1000, 1, 2).take(0, 1000))
     for seed, epoch in ((1, 3), (2, 2), (2, 1)):
         other = data.Shuffle(1000, seed, epoch).take(0, 1000)
-        # Two random orders agree in one place on average (Poisson); 10 or more happen once in 10 million.
+        # Two random orders agree in one place on average (Poisson); 10 or more occur once in 10 million.
         assert (first == other).sum() < 10
 
 
@@ -691,10 +691,10 @@ def test_a_feistel_shuffle_looks_random(monkeypatch):
     n = 100_000
     order = data.Shuffle(n, seed=0).take(0, n)
     position = np.arange(n)
-    # Under a random order a correlation has a standard deviation of 1 / sqrt(n) = 0.0032: four of them.
+    # In a random order a correlation has a standard deviation of 1 / sqrt(n) = 0.0032; four of them are allowed.
     assert abs(np.corrcoef(position, order)[0, 1]) < 4 / np.sqrt(n)
     assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 4 / np.sqrt(n)
-    # The first tenth of the order must fall evenly on ten ranges: chi-square with 9 degrees of freedom, above
+    # The first tenth of the order must be spread evenly over ten ranges: chi-square with 9 degrees of freedom, above
     # 33.7 once in 10,000 (without replacement it varies less still).
     counts = np.bincount(order[: n // 10] // (n // 10), minlength=10)
     assert ((counts - n / 100) ** 2 / (n / 100)).sum() < 33.7
@@ -753,7 +753,7 @@ def test_windows_count_each_step_once():
     series = np.random.default_rng(0).normal(3, 2, size=(50, 2))
     X, _ = data.windows(series, 8)
     assert_fitted_to(data.Standardizer().fit(X), series[:49])
-    # Only what the chosen windows see.
+    # Only the steps in the chosen windows count.
     part = data.as_sequences(X).subset(np.array([0, 30, 2]))
     assert_fitted_to(data.Standardizer().fit(part), np.r_[series[:10], series[30:38]])
     assert_fitted_to(data.Standardizer().fit(X[:11]), series[:18])

@@ -14,7 +14,7 @@ def test_japanese_vowels_are_the_official_parts():
     vowels = fl.datasets.load_japanese_vowels()
     assert (len(vowels.X_train), len(vowels.X_test)) == (270, 370)
     assert np.bincount(vowels.y_train).tolist() == [30] * 9
-    # The counts of the original's file size_ae.test.
+    # The counts of the original file size_ae.test.
     assert np.bincount(vowels.y_test).tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
     assert vowels.classes == tuple("123456789") and vowels.y_train.dtype == vowels.y_test.dtype == np.int64
     for X, longest, frames in ((vowels.X_train, 26, 4274), (vowels.X_test, 29, 5687)):

@@ -1,4 +1,4 @@
-"""Generation: against predict and softmax, chances, prompts of several lengths, reproducibility, the example."""
+"""Generation: against predict and softmax, frequencies, prompts of several lengths, reproducibility, the example."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_temperature_0_is_the_argmax_of_predict(model: fl.Model) -> None:
     np.testing.assert_array_equal(fl.generate(model, prompts[0], 7, temperature=0), expected[0])
     np.testing.assert_array_equal(fl.generate(model, np.array(prompts[:1]), 7, temperature=0), expected[:1])
     assert fl.generate(model, prompts, 1, temperature=0).tolist() == [one[:1] for one in expected]
-    # One candidate is no choice at any temperature.
+    # With one candidate the temperature does not matter.
     np.testing.assert_array_equal(fl.generate(model, prompts, 7, temperature=3, top_k=1), expected)
     np.testing.assert_array_equal(fl.generate(model, prompts, 7, temperature=3, top_p=1e-9), expected)
 
@@ -60,7 +60,7 @@ def test_temperature_0_is_the_argmax_of_predict(model: fl.Model) -> None:
 def test_frequencies(
     options: dict[str, Any], expected: Callable[[np.ndarray], np.ndarray], probabilities: bool
 ) -> None:
-    """Of 20,000 draws after one prompt: by 5 standard deviations of each count."""
+    """20,000 draws after one prompt: each count may deviate by 5 standard deviations."""
     model = made([fl.Activation("softmax")] if probabilities else [])
     answer = model.predict(np.array([[3]]))[0, -1].astype(np.float64)
     p = expected(answer if probabilities else softmax(answer))
@@ -77,12 +77,12 @@ def test_the_seed_decides_and_nothing_else() -> None:
     first = fl.generate(model, prompts, 40, seed=7)
     np.testing.assert_array_equal(fl.generate(model, prompts, 40, seed=7, n_threads=2), first)
     np.testing.assert_array_equal(fl.generate(model.freeze(), prompts, 40, seed=7), first)
-    # Neither the other prompts nor their lengths matter, nor how many tokens are asked for.
+    # Neither the other prompts nor their lengths matter, nor how many tokens are requested.
     np.testing.assert_array_equal(fl.generate(model, [*prompts[:2], [4] * 9], 40, seed=7)[:2], first[:2])
     np.testing.assert_array_equal(fl.generate(model, prompts, 15, seed=7), first[:, :15])
     assert (fl.generate(model, prompts, 40, seed=8) != first).any()
     assert (first[0] != first[2]).any(), "equal prompts go on differently"
-    # Token k of series i has the chance at (i, k), whatever the length of its prompt.
+    # Token k of series i uses the random number (i, k), whatever the length of its prompt.
     for row, prompt in enumerate(prompts):
         series = [*prompt, *first[row]]
         for k in (0, 7):

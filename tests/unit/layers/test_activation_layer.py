@@ -1,4 +1,4 @@
-"""The activation layer and its kernels: values, slopes, softmax, whole models, files, streams' twin predict."""
+"""The activation layer and its kernels: values, derivatives, softmax, whole models, files, streams."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def made(kind: str) -> fl.Activation:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_kernels_equal_numpy(isa: str, kind: str, dtype: str) -> None:
-    """Relative to each value: elu and softplus are to keep their accuracy near 0 and far below it."""
+    """The bound is relative to each value: elu and softplus must be accurate near 0 and far below it."""
     function = as_activation("kind", (kind, *PARAMETERS.get(kind, ())))
     rng = np.random.default_rng(1)
-    # Steps around 0 down to 1e-30, the whole range in which nothing underflows, and the float32 exponent's last step.
+    # Values around 0 down to 1e-30, the whole range without underflow, and the last step of float32's exponent.
     x = np.concatenate([s * 10.0 ** rng.uniform(-30, 1.9, 500) for s in (-1, 1)] + [np.array([0.0, 88.5, -80.0])])
     x = x.astype(dtype)
     exact = x.astype("f8")
@@ -98,7 +98,7 @@ def test_gradients_by_finite_differences(kind: str, per_step: bool) -> None:
     rng = np.random.default_rng(4)
     layers = [fl.LSTM(6, return_sequences=per_step), made(kind), fl.Dense(3), made(kind)]
     model = fl.Model(layers, input_size=2, dtype="float64", seed=5)
-    model.flat_parameters[:] *= 3  # away from the straight part of each function
+    model.flat_parameters[:] *= 3  # outside the linear part of each function
     x, lengths = rng.standard_normal((4, 5, 2)), np.array([5, 2, 1, 4])
     out = model.forward(x, lengths, training=True)
     weight = rng.standard_normal(out.shape)
@@ -115,7 +115,7 @@ def test_gradients_by_finite_differences(kind: str, per_step: bool) -> None:
 
 
 def test_first_layer_and_input_gradient() -> None:
-    """NaN in the padding does no harm, and the gradient reaches the input."""
+    """NaN in the padding has no effect, and the gradient reaches the input."""
     model = fl.Model([fl.Activation("softplus"), fl.LSTM(3)], input_size=2, dtype="float64")
     x, lengths = np.random.default_rng(6).standard_normal((2, 4, 2)), [4, 2]
     expected = model.predict(x, lengths)

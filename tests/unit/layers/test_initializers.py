@@ -1,4 +1,4 @@
-"""Initial weights: their spread, their shape, what they do not depend on."""
+"""Initial weights: distribution, shape, independence of BLAS and other settings."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_fans_of_a_dense_layer_are_its_own() -> None:
 
 
 def test_orthogonal() -> None:
-    """Each gate's matrix keeps the length of every vector (square, tall), or of those it does not lose (wide)."""
+    """Each gate's matrix preserves the length of every vector (square, tall), or of those outside its kernel (wide)."""
     p = weights("orthogonal")
     for name, rows, columns in (("0.weight_ih_l0", HIDDEN, FAN_IN), ("0.weight_hh_l0", HIDDEN, HIDDEN)):
         for gate in np.split(p[name], 4):
@@ -77,15 +77,15 @@ def test_orthonormal_rows_are_those_of_a_qr_factorization(n: int, m: int) -> Non
         rows = np.random.default_rng(seed).standard_normal((n, m))
         q, r = np.linalg.qr(rows.T)
         got = orthonormal_rows(rows)
-        # 2e-16 and a little for each of the sums over m numbers; before the second turn it was 2e-13 at worst.
+        # 2e-16 and a little for each sum over m numbers; without the second pass it was 2e-13 at worst.
         np.testing.assert_allclose(got @ got.T, np.eye(n), atol=1e-14)
-        # Rounding turns the last row by its relative error, which goes with 1 / the smallest of R's diagonal.
+        # Rounding turns the last row by its relative error, which is proportional to 1 / the smallest of R's diagonal.
         sign = np.sign(np.diagonal(r))
         np.testing.assert_allclose(got, (q * sign).T, atol=1e-13 / np.abs(np.diagonal(r)).min())
 
 
 def test_orthogonal_matrices_are_drawn_evenly() -> None:
-    """Without the correction of LAPACK's signs the diagonal would all but never be positive."""
+    """Without the correction of LAPACK's signs the diagonal would hardly ever be positive."""
     diagonals = [
         np.diagonal(gate)
         for seed in range(50)

@@ -50,7 +50,7 @@ def loss_of(
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.parametrize("variable", [False, True], ids=["full", "lengths"])
 def test_gradients_by_finite_differences(name: str, variable: bool) -> None:
-    """Every parameter, the input and the initial states of whole models."""
+    """Check every parameter, the input and the initial states of whole models."""
     rng = np.random.default_rng(1)
     model = fl.Model(STACKS[name](), input_size=3, dtype="float64", seed=4)
     x = rng.standard_normal((4, 5, 3))
@@ -114,7 +114,7 @@ def test_stack_equals_reference_layer_by_layer() -> None:
 
 @pytest.mark.parametrize("name", STACKS)
 def test_padding_is_never_read(name: str) -> None:
-    """NaN in the padding of X and of d_out changes nothing at all."""
+    """NaN in the padding of X and of d_out changes no bit."""
     rng = np.random.default_rng(4)
     x, lengths = rng.standard_normal((4, 6, 3)).astype("f4"), np.array([6, 1, 3, 5])
     padding = np.arange(6) >= lengths[:, None]

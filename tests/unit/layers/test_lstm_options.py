@@ -1,4 +1,4 @@
-"""What `fl.LSTM` can do beside the plain stack: reverse, merge, residual, learn_state; forward, gradients, states."""
+"""The options of `fl.LSTM`: reverse, merge, residual, learn_state; forward passes, gradients, states."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 
 
 def model_of(dtype: str = "float64", seed: int = 4, inputs: int = 3, hidden: int = 4, **options: Any) -> fl.Model:
-    """One LSTM whose learnt states, if it has any, are not zero."""
+    """Return a model of one LSTM whose learnt states, if it has any, are not zero."""
     model = fl.Model([fl.LSTM(hidden, **options)], input_size=inputs, dtype=dtype, seed=seed)
     rng = np.random.default_rng(seed)
     for name, p in model.parameters().items():
@@ -77,7 +77,7 @@ def merged(merge: str, parts: list[np.ndarray]) -> np.ndarray:
 def expected(
     layer: fl.LSTM, p: dict[str, np.ndarray], x: np.ndarray, lengths: np.ndarray | None, state: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Output and final states by the reference of one layer and direction, case by case where steps are chosen."""
+    """Compute output and final states with the reference of one layer and direction."""
     batch, time, _ = x.shape
     ends = np.full(batch, time) if lengths is None else lengths
     hs, cs = [], []
@@ -118,7 +118,7 @@ def expected(
 @pytest.mark.parametrize("steps", [False, True], ids=["final", "steps"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_equals_the_reference(name: str, steps: bool, given: bool, dtype: str) -> None:
-    """Outputs and final states, of equal and of different lengths."""
+    """Compare outputs and final states, for equal and for different lengths."""
     rng = np.random.default_rng(1)
     model = model_of(dtype, **{"return_sequences": steps, **LAYERS[name]})
     (layer,) = model.layers
@@ -138,7 +138,7 @@ def test_equals_the_reference(name: str, steps: bool, given: bool, dtype: str) -
 
 
 def random_options(rng: np.random.Generator) -> dict[str, Any]:
-    """Some combination that the layer takes."""
+    """Return a random combination of options that the layer accepts."""
     options: dict[str, Any] = {"num_layers": int(rng.integers(1, 4)), "return_sequences": bool(rng.integers(2))}
     options["bias"] = bool(rng.integers(2))
     options["learn_state"] = bool(rng.integers(2))
@@ -156,7 +156,7 @@ def random_options(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def random_cell(rng: np.random.Generator) -> dict[str, Any]:
-    """Options that make another cell, in half of all cases; smooth ones, for finite differences."""
+    """Return, in half of all cases, options of another cell that is smooth enough for finite differences."""
     if rng.integers(2):
         return {}
     drawn: dict[str, Any] = {
@@ -179,11 +179,11 @@ def random_cell(rng: np.random.Generator) -> dict[str, Any]:
 
 @pytest.mark.parametrize("seed", range(80))
 def test_random_combinations_by_finite_differences(seed: int) -> None:
-    """Every parameter, the input, the initial states; whole series or lengths, with and without given states."""
+    """Check every parameter, the input and the initial states, with and without lengths and given states."""
     rng = np.random.default_rng(seed)
     options = random_options(rng)
     hidden, inputs, batch, time = (int(n) for n in rng.integers(1, 5, 4))
-    if options.get("layer_norm"):  # the variance of one or two numbers may be all but 0, and its slope too steep
+    if options.get("layer_norm"):  # the variance of one or two numbers may be almost 0, and its derivative too steep
         hidden += 3
     model = model_of(seed=seed, inputs=inputs, hidden=hidden, **options)
     (layer,) = model.layers
@@ -192,7 +192,7 @@ def test_random_combinations_by_finite_differences(seed: int) -> None:
     lengths = None
     if rng.integers(2):
         lengths = rng.integers(1, time + 1, batch)
-        lengths[0] = time  # steps beyond the longest are cut off at once
+        lengths[0] = time  # steps beyond the longest length are cut off
     of_h, of_c = layer.state_shapes(batch)
     state = (rng.standard_normal(of_h), rng.standard_normal(of_c)) if rng.integers(2) else None
     counts: Any = 1.0
@@ -245,7 +245,7 @@ def test_checkpoints_and_threads_leave_every_bit(name: str) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("steps", [False, True], ids=["final", "steps"])
 def test_padding_is_never_read(name: str, steps: bool) -> None:
-    """NaN in the padding of X and of d_out changes nothing at all."""
+    """NaN in the padding of X and of d_out changes no bit."""
     rng = np.random.default_rng(3)
     x, lengths = rng.standard_normal((4, 6, 3)), np.array([6, 1, 3, 5])
     padding = np.arange(6) >= lengths[:, None]
@@ -266,7 +266,7 @@ def test_padding_is_never_read(name: str, steps: bool) -> None:
 
 
 def test_reverse_is_the_second_direction_of_two() -> None:
-    """The same weights: the half of a bidirectional layer, bit for bit, and its states."""
+    """With the same weights the results are those of one half of a bidirectional layer, bit for bit."""
     both = model_of(bidirectional=True, return_sequences=True)
     one = model_of(reverse=True, return_sequences=True)
     for name, p in one.parameters().items():
@@ -281,7 +281,7 @@ def test_reverse_is_the_second_direction_of_two() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"reverse": True}, {"num_layers": 3, "residual": True, "learn_state": True}])
 def test_a_series_in_two_parts_equals_the_whole(options: dict[str, Any]) -> None:
-    """The state handed on; a layer that walks backward begins with the later part."""
+    """The state is passed on; a reverse layer begins with the later part."""
     model = model_of("float32", return_sequences=True, **options)
     x = np.random.default_rng(5).standard_normal((4, 9, 3)).astype("f4")
     whole, [final] = model.forward(x, return_state=True)
@@ -306,7 +306,7 @@ def test_a_given_state_of_the_learnt_numbers_gives_the_learnt_result() -> None:
     given = model.forward(x, state=(h, c), training=True)
     np.testing.assert_array_equal(given, learnt)
     _, [(_, dc)] = model.backward(np.ones_like(given), return_d_state=True)
-    # The gradient of a number that all cases share is the sum of theirs; nothing is added to it where it is not used.
+    # The gradient of a state that all cases share is the sum over the cases; an unused state gets no gradient.
     np.testing.assert_allclose(gradient, dc[3].sum(axis=0), rtol=1e-12)
     np.testing.assert_array_equal(model.gradients()["0.c0_l1_reverse"], gradient)
     model.zero_grad()
@@ -317,22 +317,22 @@ def test_a_given_state_of_the_learnt_numbers_gives_the_learnt_result() -> None:
     once = model.flat_gradients.copy()
     model.forward(x, training=True)
     model.backward(np.ones_like(given))
-    np.testing.assert_array_equal(model.flat_gradients, 2 * once)  # added to, and a doubling is exact
+    np.testing.assert_array_equal(model.flat_gradients, 2 * once)  # gradients are added up, and doubling is exact
 
 
 def test_learnt_states_learn() -> None:
-    """What no input tells: the first answer of every series."""
+    """The first answer of every series does not depend on any input."""
     X, y = np.zeros((16, 1, 1), "f4"), np.full((16, 1), 0.5, "f4")
     model = fl.Model([fl.LSTM(4, bias=False, learn_state=True), fl.Dense(1, bias=False)], seed=1)
     history = model.fit(X, y, loss="mse", epochs=60, optimizer=fl.Adam(lr=0.05), verbose=0)
     assert history.history["loss"][-1] < 1e-3 < 0.2 < history.history["loss"][0]
     plain = fl.Model([fl.LSTM(4, bias=False), fl.Dense(1, bias=False)], seed=1)
-    # Without bias, input and state the output is zero whatever the weights are.
+    # Without bias, input and state the output is zero for any weights.
     assert plain.fit(X, y, loss="mse", epochs=2, verbose=0).history["loss"] == [0.25, 0.25]
 
 
 def test_initial_numbers_are_those_of_before() -> None:
-    """The digest was taken before the options were there: the draws and their order are the same."""
+    """The digest is older than the options: the random draws and their order are the same."""
     layers = [fl.LSTM(5, num_layers=2, bidirectional=True), fl.Dense(3)]
     model = fl.Model(layers, input_size=4, seed=9, dtype="float64")
     assert hashlib.sha256(model.flat_parameters.tobytes()).hexdigest() == (
@@ -427,7 +427,7 @@ def test_several_threads_at_once() -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_option_trains(name: str) -> None:
-    """The class is the sign of the first step's or the last step's value; the same bits for any number of threads."""
+    """The class is the sign of the first or the last value; any number of threads gives the same bits."""
     rng = np.random.default_rng(9)
     X = rng.standard_normal((64, 6, 2)).astype("f4")
     y = (X[:, 0 if LAYERS[name].get("reverse") else -1, 0] > 0).astype(int)

@@ -1,4 +1,4 @@
-"""Steps that are skipped: `Masking`, ``Embedding(mask_token=)``, and the layers that skip them."""
+"""Masked steps: `Masking`, ``Embedding(mask_token=)``, and the layers that leave such steps out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNTS = np.array(
     bool,
 )
 
-# Of float64: the same numbers are added in the same order, but for sums over series that are packed otherwise.
+# In float64 the same numbers are added in the same order, except in sums over series that are packed differently.
 SAME = 1e-13
 
 
@@ -35,7 +35,7 @@ def series(seed: int = 0, features: int = 3, value: float = 0.0) -> np.ndarray:
 
 
 def stacks(steps: bool) -> list[list[Layer]]:
-    """Stacks that read series of numbers."""
+    """Return stacks of layers that read series of numbers."""
     return [
         [fl.LSTM(4, return_sequences=steps)],
         [fl.LSTM(4, num_layers=2, return_sequences=steps), fl.Dense(2)],
@@ -53,7 +53,7 @@ def model_of(layers: list[Layer], masked: bool, seed: int = 3) -> fl.Model:
 
 
 def twin(model: fl.Model, layers: list[Layer]) -> fl.Model:
-    """The model without its first layer, of the same parameters."""
+    """Return the model without its first layer, with the same parameters."""
     other = fl.Model(layers, input_size=3, dtype="float64")
     other.flat_parameters[:] = model.flat_parameters
     return other
@@ -61,7 +61,7 @@ def twin(model: fl.Model, layers: list[Layer]) -> fl.Model:
 
 @pytest.mark.parametrize("which", range(6))
 def test_a_case_alone_without_the_skipped_steps(which: int) -> None:
-    """What is skipped has no influence, wherever it stands: the rest alone gives the same."""
+    """Masked steps have no influence, wherever they are: the other steps alone give the same result."""
     x = series()
     model = model_of(stacks(False)[which], True)
     got = model.predict(x)
@@ -75,7 +75,7 @@ def test_a_case_alone_without_the_skipped_steps(which: int) -> None:
 
 @pytest.mark.parametrize("which", [0, 1, 2, 5])
 def test_outputs_of_skipped_steps(which: int) -> None:
-    """They repeat the step before, or are 0 where there are two directions, for the layer that skips itself."""
+    """A layer that leaves out steps repeats the output of the step before; with two directions the output is 0."""
     layers = stacks(True)[which][:1]
     model = model_of(layers, True)
     got = model.predict(series())
@@ -93,7 +93,7 @@ def test_outputs_of_skipped_steps(which: int) -> None:
 @pytest.mark.parametrize("steps", [False, True])
 @pytest.mark.parametrize("which", range(6))
 def test_gradients(which: int, steps: bool) -> None:
-    """Of all parameters and of the inputs, against central differences; with lengths beside the mask."""
+    """Compare the gradients of all parameters and of the inputs with central differences, with mask and lengths."""
     rng = np.random.default_rng(which)
     model = model_of(stacks(steps)[which], True)
     x, lengths = series(which), np.array([6, 5, 4, 6, 3])
@@ -107,7 +107,7 @@ def test_gradients(which: int, steps: bool) -> None:
     model.zero_grad()
     dx = model.backward(dy)
     assert relative_error(model.flat_gradients, numerical_gradient(loss, model.flat_parameters)) <= FINITE_DIFFERENCE
-    # A skipped step must stay one: only the others are moved.
+    # A masked step must stay masked: only the others are changed.
     inside = COUNTS & (np.arange(6) < lengths[:, None])
     moved = numerical_gradient(loss, x)
     assert relative_error(dx[inside], moved[inside]) <= FINITE_DIFFERENCE
@@ -115,7 +115,7 @@ def test_gradients(which: int, steps: bool) -> None:
 
 
 def test_a_mask_is_of_one_pass() -> None:
-    """One that is found late does not reach the layers before it in the next pass."""
+    """A mask of a later layer does not reach the layers before it in the next pass."""
     layers = [fl.LSTM(1, return_sequences=True), fl.Activation("relu"), fl.Masking(), fl.LSTM(2, return_sequences=True)]
     model = fl.Model(layers, input_size=3, dtype="float64")
     x = np.random.default_rng(0).standard_normal((4, 6, 3))

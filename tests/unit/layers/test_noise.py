@@ -7,7 +7,7 @@ import fastlstm as fl
 
 
 def noise_of(model, x, **arguments):
-    """What the model's only layer adds to its input in one training pass."""
+    """Return what the model's only layer adds to its input in one training pass."""
     return model.forward(x, training=True, **arguments) - x
 
 

@@ -23,7 +23,7 @@ LENGTHS = np.array([9, 1, 4, 0, 9])
 
 
 def pooled(kind: str, x: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
-    """One case (time, features)."""
+    """Pool one case (time, features) with NumPy."""
     if not len(x):
         return np.zeros(x.shape[1])
     if kind == "last":
@@ -38,7 +38,7 @@ def pooled(kind: str, x: np.ndarray, scores: np.ndarray | None = None) -> np.nda
 
 
 def run_kernel(kind: str, dtype: str, width: int, threads: int, seed: int = 1) -> tuple[np.ndarray, ...]:
-    """x, scores, y, dy, dx, dscores of one problem whose padding is NaN."""
+    """Return x, scores, y, dy, dx, dscores of one problem whose padding is NaN."""
     rng = np.random.default_rng(seed)
     batch, time = len(LENGTHS), int(LENGTHS.max())
     x = rng.standard_normal((batch, time, width)).astype(dtype)
@@ -50,7 +50,7 @@ def run_kernel(kind: str, dtype: str, width: int, threads: int, seed: int = 1) -
     dscores = np.full(scores.shape, 9, dtype)
     more: dict[str, Any] = {}
     if kind == "max":
-        more["index"] = np.full((batch, width), -9)  # as in a buffer: whatever was there
+        more["index"] = np.full((batch, width), -9)  # as in a buffer that was used before
     elif kind == "attention":
         more.update(scores=scores, weights=np.full(scores.shape, 9, dtype))
     state = np.zeros((batch, _core.POOL_COUNTS)), np.zeros((batch, width))
@@ -78,7 +78,7 @@ def test_kernels_equal_loops_over_single_cases(isa: str, kind: str, width: int, 
         def f(one: np.ndarray = one, s: np.ndarray = s, b: int = b) -> float:
             return float(pooled(kind, one, s) @ dy[b].astype("f8"))
 
-        # The gradients of both dtypes against differences in float64.
+        # Compare the gradients of both dtypes with differences in float64.
         tolerance = max(TOLERANCE[dtype], FINITE_DIFFERENCE)
         assert relative_error(dx[b, :length], numerical_gradient(f, one)) <= tolerance
         if kind == "attention":
@@ -117,7 +117,7 @@ def test_gradients_by_finite_differences(kind: str, variable: bool) -> None:
 
 @pytest.mark.parametrize("kind", POOLS)
 def test_as_the_first_layer(kind: str) -> None:
-    """The gradients reach the input and the layer's own parameters, and NaN in the padding does no harm."""
+    """The gradients reach the input and the layer's own parameters, and NaN in the padding has no effect."""
     rng = np.random.default_rng(4)
     model = fl.Model([POOLS[kind](), fl.Dense(2)], input_size=3, dtype="float64")
     x, lengths, weight = rng.standard_normal((3, 5, 3)), np.array([5, 2, 3]), rng.standard_normal((3, 2))
@@ -160,7 +160,7 @@ def test_last_step_equals_the_lstm_without_sequences() -> None:
 
 @pytest.mark.parametrize("kind", POOLS)
 def test_training_files_and_copies(kind: str, tmp_path: Any) -> None:
-    """Which of two spikes of different size is in the series: each pool but the last step has to see it."""
+    """The class is the size of a spike in the series, which every pool except the last step must detect."""
     rng = np.random.default_rng(7)
     y = rng.integers(0, 2, 96)
     X = [0.1 * rng.standard_normal((int(n), 1)) for n in rng.integers(5, 12, 96)]
@@ -178,7 +178,7 @@ def test_training_files_and_copies(kind: str, tmp_path: Any) -> None:
 
 
 def test_attention_keeps_to_one_step_with_a_large_score() -> None:
-    """Scores far apart, in rising and falling order, neither overflow nor lose the answer."""
+    """Scores that are far apart, in rising and falling order, neither overflow nor change the answer."""
     x = np.arange(5.0).reshape(1, 5, 1)
     for scores, expected in (([0, 1e3, 2e3, 3e3, 4e3], 4.0), ([4e3, 3e3, 2e3, 1e3, 0], 0.0), ([-1e4] * 5, 2.0)):
         y, state = np.empty((1, 1)), (np.zeros((1, _core.POOL_COUNTS)), np.zeros((1, 1)))

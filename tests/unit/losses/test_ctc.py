@@ -16,14 +16,14 @@ from fastlstm.data.label_sequences import as_label_sequences
 from fastlstm.losses import CTC, get_loss
 from fastlstm.losses.decoding import label_errors
 
-# Relative: float32 has the rounding of its softmax, some 1e-7 for each step; in float64 log and exp leave 1e-15.
+# Relative: in float32 the softmax rounds by some 1e-7 for each step; in float64 log and exp leave 1e-15.
 LOSS = {"float32": 2e-6, "float64": 1e-13}
 GRADIENT = {"float32": 2e-6, "float64": 1e-12}
 
 CASES: list[tuple[int, list[int]]] = [
     (6, [1, 2]),
     (9, [2, 2, 1]),
-    (3, [3, 3]),  # just room enough: a blank between the two
+    (3, [3, 3]),  # just enough room: a blank between the two
     (9, []),
     (5, [1, 2, 3, 1, 2]),  # no room for any blank
     (1, [3]),
@@ -37,7 +37,7 @@ def merged(path: tuple[int, ...], blank: int) -> list[int]:
 def problem(
     dtype: str, blank: int = 0, classes: int = 4, scale: float = 2.0, seed: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Logits with NaN in the padding, lengths, padded labels and their numbers."""
+    """Return logits with NaN in the padding, lengths, padded labels and their numbers."""
     rng = np.random.default_rng(seed)
     lengths = np.array([time for time, _ in CASES])
     logits = (scale * rng.standard_normal((len(CASES), int(lengths.max()), classes))).astype(dtype)
@@ -63,7 +63,7 @@ def run(
 
 
 def test_reference_sums_over_all_paths() -> None:
-    """The definition itself: every path of 5 steps over 3 classes."""
+    """Compare with the definition: the sum over every path of 5 steps over 3 classes."""
     rng = np.random.default_rng(2)
     for labels, blank in (([1], 0), ([1, 2], 0), ([1, 1], 0), ([], 0), ([2, 1, 2], 0), ([0, 0], 2), ([1, 1, 1, 1], 0)):
         logits = rng.standard_normal((5, 3))
@@ -91,7 +91,7 @@ def test_kernel_equals_reference(isa: str, scale: float, blank: int, dtype: str)
     losses, gradient = run(logits, lengths, labels, numbers, blank, weights, threads=2)
     for b, length in enumerate(lengths):
         expected, d = reference.ctc(logits[b, :length].astype("f8"), labels[b, : numbers[b]], blank)
-        # Where a path is nearly certain its loss is the difference of large numbers.
+        # If a path is nearly certain, its loss is the difference of large numbers.
         assert losses[b] == pytest.approx(weights[b] * expected, rel=LOSS[dtype], abs=LOSS[dtype] * scale * weights[b])
         assert np.abs(gradient[b, :length] - weights[b] * d).max() <= GRADIENT[dtype] * scale * weights[b]
         assert (gradient[b, length:] == 0).all()
@@ -99,7 +99,7 @@ def test_kernel_equals_reference(isa: str, scale: float, blank: int, dtype: str)
 
 @pytest.mark.parametrize("classes", [5, 33])
 def test_long_series(isa: str, classes: int) -> None:
-    """Hundreds of steps, where products of probabilities would underflow."""
+    """Take hundreds of steps, for which products of probabilities would underflow."""
     rng = np.random.default_rng(classes)
     logits = 3 * rng.standard_normal((2, 300, classes))
     labels = rng.integers(1, classes, (2, 100))
@@ -112,7 +112,7 @@ def test_long_series(isa: str, classes: int) -> None:
 
 
 def test_the_only_path_may_be_most_improbable() -> None:
-    """exp(-4000) does not exist in a double; the logarithm of it does."""
+    """A double cannot hold exp(-4000), but it can hold its logarithm."""
     logits = np.zeros((1, 4, 3))
     logits[..., 0] = 1000
     losses, gradient = run(logits, None, np.array([[1, 2, 1, 2]]), np.array([4]))
@@ -230,7 +230,7 @@ def test_best_path() -> None:
 
 @pytest.mark.parametrize("blank", [0, 2])
 def test_a_wide_beam_finds_the_most_probable_labels(blank: int) -> None:
-    """Of all sequences of up to 5 of two labels, by the loss itself; the best path often is another."""
+    """Compare with all sequences of up to 5 of two labels; the best path often gives another one."""
     rng = np.random.default_rng(6)
     others = [k for k in range(3) if k != blank]
     different = 0
@@ -250,7 +250,7 @@ def test_a_wide_beam_finds_the_most_probable_labels(blank: int) -> None:
 
 
 def plain_beam(log_p: np.ndarray, blank: int, width: int) -> list[int]:
-    """Prefix beam search with a dictionary."""
+    """Run a prefix beam search with a dictionary."""
     beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -np.inf)}
     for row in log_p:
         grown: dict[tuple[int, ...], list[float]] = {}
@@ -266,7 +266,7 @@ def plain_beam(log_p: np.ndarray, blank: int, width: int) -> list[int]:
             for c in range(len(row)):
                 if c != blank:
                     add((*prefix, c), 1, (b if prefix and c == prefix[-1] else np.logaddexp(b, n)) + row[c])
-        # What is not in the beam is reached from its parent alone, as in the kernel.
+        # A prefix that is not in the beam is reached from its parent only, as in the kernel.
         ranked = sorted(grown.items(), key=lambda item: -np.logaddexp(*item[1]))
         beams = {prefix: (pair[0], pair[1]) for prefix, pair in ranked[:width]}
     return list(max(beams, key=lambda prefix: np.logaddexp(*beams[prefix])))
@@ -316,7 +316,7 @@ def test_wrong_scores_are_refused(arguments: tuple[Any, ...], more: dict[str, An
 
 
 def spikes(n: int, seed: int) -> tuple[list[np.ndarray], list[list[int]]]:
-    """Series in which each label is a spike in a channel of its own, somewhere, and what is to be read off."""
+    """Return series in which each label is a spike in its own channel, at a random step, and the labels."""
     rng = np.random.default_rng(seed)
     X, y = [], []
     for _ in range(n):
@@ -357,7 +357,7 @@ def test_fit_evaluate_predict_save(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.predict_proba(new_X)[0].sum(axis=1), 1, rtol=1e-5)
     model.save(tmp_path / "m.safetensors")
     assert fl.load(tmp_path / "m.safetensors").evaluate(new_X, new_y) == result
-    # The same data as an array with lengths, and the same labels in the other forms.
+    # The same data as an array with lengths, with the same labels in the other forms.
     lengths = np.array([len(one) for one in new_X])
     padded = np.zeros((50, lengths.max(), 3))
     labels = np.full((50, 6), -100)
@@ -365,7 +365,7 @@ def test_fit_evaluate_predict_save(tmp_path: Path) -> None:
         padded[k, : len(one)] = one
         labels[k, : len(targets)] = targets
     numbers = (labels >= 0).sum(axis=1)
-    # Batches of an array have the steps of the array: the same sums, but for the loss of other batches.
+    # Batches of an array are as long as the array: the same sums, except that other batches round differently.
     assert model.evaluate(padded, labels, lengths=lengths) == pytest.approx(result)
     assert model.evaluate(padded, (np.where(labels < 0, 77, labels), numbers), lengths=lengths) == pytest.approx(result)
 
@@ -470,7 +470,7 @@ def test_equals_torch(blank: int, dtype: str) -> None:
         log_p, clean, torch.tensor(lengths), torch.tensor(numbers), blank=blank, reduction="none"
     )
     loss.sum().backward()
-    # Both round by some 1e-7 in float32, torch in all of its recursion.
+    # Both round by some 1e-7 in float32, torch in its whole recursion.
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(losses, loss.detach().numpy(), rtol=tolerance)
     np.testing.assert_allclose(gradient, theirs.grad.numpy(), atol=tolerance)

@@ -39,7 +39,7 @@ def batch(loss: Loss, per_step: bool, dtype: Any = np.float64) -> tuple[Array, A
 
 
 def pointwise(loss: Loss, out: Array, target: Array) -> Array:
-    """The loss of each position, by the formulas of the docstrings, in float64."""
+    """Compute the loss of each position by the formulas of the docstrings, in float64."""
     out = out.astype(np.float64)
     error = out - target if loss.kind == "values" else out
     match loss:
@@ -101,8 +101,7 @@ def test_gradient_by_finite_differences(loss: Loss, per_step: bool, weighted: bo
     weight = np.random.default_rng(6).uniform(0.1, 2, out.shape[:-1]) if weighted else None
     gradient = loss(out, target, lengths, weight)[2].copy()
     numeric = np.empty_like(out)
-    # Step 1e-6: truncation about 1e-12, rounding about 1e-16 / 1e-6 = 1e-10. No error is within 1e-6 of a
-    # kink.
+    # Step 1e-6: truncation about 1e-12, rounding about 1e-16 / 1e-6 = 1e-10. No error is within 1e-6 of a kink.
     for index in np.ndindex(out.shape):
         values = []
         for step in (1e-6, -1e-6):
@@ -146,7 +145,7 @@ def test_an_unknown_target_of_weight_0_does_not_count(loss: Loss, per_step: bool
     np.testing.assert_array_equal(got[2], expected[2])
     assert (got[2][weight == 0] == 0).all()
     assert loss.metric(out, target, None, weight) == expected_metric
-    # Without the weight it does count, and shows.
+    # Without the weight it does count and changes the loss.
     assert np.isnan(loss(out, target)[0])
 
 
@@ -208,14 +207,14 @@ def test_quantiles_of_one_value() -> None:
     # Errors y - out: 2 and -1; losses (.1 * 2 + .9 * 2) / 2 = 1 and (.9 * 1 + .1 * 1) / 2 = .5.
     assert (total, weight_sum) == (pytest.approx(1.5), 2.0)
     np.testing.assert_allclose(d_out, np.array([[-0.1, -0.9], [0.9, 0.1]]) / 4, rtol=1e-15)
-    # The metric looks at the column whose level is nearest to 0.5.
+    # The metric uses the column whose level is nearest to 0.5.
     assert Quantile((0.1, 0.6)).metric(np.array([[9.0, 1.0]]), np.array([[3.0]])) == (2.0, 1.0)
 
 
 def test_minimum_of_the_quantile_loss_is_the_quantile() -> None:
     y = np.sort(np.random.default_rng(0).normal(size=(99, 1)), axis=0)
     losses = [Quantile(0.25).value(np.full((99, 1), guess), y)[0] for guess in y[:, 0]]
-    assert int(np.argmin(losses)) == 24  # the 25th of 99 has a quarter of the others below it
+    assert int(np.argmin(losses)) == 24  # a quarter of the others is below the 25th of 99
 
 
 def test_metrics() -> None:
@@ -320,4 +319,4 @@ def test_weights_without_a_finite_sum_are_refused(loss: Any, bad: float) -> None
     for use in (loss, loss.value, loss.metric):
         with pytest.raises(ValueError, match="weight must hold finite numbers with a finite sum"):
             use(out, target, None, weight)
-        use(out, target, np.array([1, 1, 4]), weight)  # it stands beyond the lengths
+        use(out, target, np.array([1, 1, 4]), weight)  # it is beyond the lengths

@@ -19,7 +19,7 @@ needs_openmp = pytest.mark.skipif(not _core.openmp(), reason="built without Open
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    """Every test starts as a new process does, without thread settings."""
+    """Start every test like a new process, without thread settings."""
     monkeypatch.delenv("FASTLSTM_NUM_THREADS", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(config, "_chosen", None)
@@ -75,7 +75,7 @@ def test_without_openmp_one_thread(monkeypatch):
 
 @needs_openmp
 def test_limit_set_in_the_process(monkeypatch):
-    """What threadpoolctl does: it lowers OpenMP's own limit for a while."""
+    """threadpoolctl lowers OpenMP's own limit for a while."""
     monkeypatch.setattr(config, "_OPENMP_THREADS_AT_IMPORT", 8)
     monkeypatch.setattr(_core, "openmp_max_threads", lambda: 2)
     monkeypatch.setenv("FASTLSTM_NUM_THREADS", "4")
@@ -85,7 +85,7 @@ def test_limit_set_in_the_process(monkeypatch):
     assert fl.get_num_threads() == 2
     fl.set_num_threads(1)
     assert fl.get_num_threads() == 1
-    assert config.resolve_threads(5) == 5  # asked for explicitly
+    assert config.resolve_threads(5) == 5  # requested explicitly
     fl.set_num_threads(3)
     monkeypatch.setattr(_core, "openmp_max_threads", lambda: 8)
     assert fl.get_num_threads() == 3
@@ -93,7 +93,7 @@ def test_limit_set_in_the_process(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="needs fork")
 def test_a_runtime_that_begins_anew_in_a_child_is_told_the_limit_again(monkeypatch):
-    """Of a runtime that does, as LLVM's, with the settings of the environment; test_threads.py has real forks."""
+    """LLVM's runtime starts anew with the settings of the environment. test_threads.py tests real forks."""
     hooks, limits, waits = {}, [3], []
 
     def max_threads():
@@ -105,12 +105,12 @@ def test_a_runtime_that_begins_anew_in_a_child_is_told_the_limit_again(monkeypat
         patch.setattr(os, "register_at_fork", lambda **given: hooks.update(given))
         _openmp.keep_in_children(max_threads, limits.append)
         hooks["after_in_child"]()
-        assert limits == [3] and waits == [True]  # nobody has asked before the fork
+        assert limits == [3] and waits == [True]  # nobody asked before the fork
         waits.clear()
         limits.append(2)
         hooks["before"]()
         hooks["after_in_child"]()
-        assert limits == [3, 2] and waits == [False, True]  # nothing is forgotten, nothing said
+        assert limits == [3, 2] and waits == [False, True]  # nothing is forgotten, nothing needs to be repeated
         limits.append(3)
         hooks["after_in_child"]()
         assert limits == [3, 2, 3, 2] and "KMP_BLOCKTIME" not in os.environ
@@ -175,11 +175,11 @@ def test_environment_values(monkeypatch, name, text, expected):
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "1025", "9" * 5000, "\u0663", ",2", "+1"])
 def test_malformed_environment_is_named(monkeypatch, name, text):
     monkeypatch.setenv(name, text)
-    for _ in range(2):  # the error is not a thing of the first call only
+    for _ in range(2):  # not only the first call fails
         with pytest.raises(ValueError, match=f"environment variable {name}=.*expected a number of threads"):
             fl.get_num_threads()
     if _core.openmp():
-        fl.set_num_threads(2)  # decides before the environment
+        fl.set_num_threads(2)  # takes precedence over the environment
         assert fl.get_num_threads() == 2
 
 
@@ -239,7 +239,7 @@ V1 = {"proc/cgroup": "9:name=systemd:/a\n4:cpu,cpuacct:/a/b\n3:cpuset:/a\n0::/\n
         (V2 | {"sys/a/b/cpu.max": "300000 100000\n", "sys/a/cpu.max": "50000 100000\n"}, 0.5),
         (V2 | {"sys/a/b/cpu.max": "300000 100000\n", "sys/a/cpu.max": "400000 100000\n"}, 3.0),
         (V2 | {"sys/cpu.max": "250000 50000\n"}, 5.0),  # in a container that shows only its own root
-        (V2 | {"sys/c/cpu.max": "100000 100000\n"}, None),  # somebody else's
+        (V2 | {"sys/c/cpu.max": "100000 100000\n"}, None),  # of another group
         (V2 | {"sys/unified/a/cpu.max": "200000 100000\n"}, 2.0),
         ({"proc/cgroup": "0::/\n", "sys/cpu.max": "200000 100000\n"}, 2.0),
         ({"proc/cgroup": "0::/../..\n", "sys/cpu.max": "200000 100000\n", "cpu.max": "100000 100000\n"}, 2.0),
@@ -256,7 +256,7 @@ V1 = {"proc/cgroup": "9:name=systemd:/a\n4:cpu,cpuacct:/a/b\n3:cpuset:/a\n0::/\n
         (V1 | {"sys/cpu/cpu.cfs_quota_us": "200000\n", "sys/cpu/cpu.cfs_period_us": "50000\n"}, 4.0),
         (V1 | {"sys/cpu/a/b/cpu.cfs_quota_us": "-1\n", "sys/cpu/a/b/cpu.cfs_period_us": "100000\n"}, None),
         (V1 | {"sys/cpuset/a/cpu.cfs_quota_us": "200000", "sys/cpuset/a/cpu.cfs_period_us": "100000"}, None),
-        # nothing, or nothing that can be read
+        # nothing, or nothing readable
         ({}, None),
         ({"proc/cgroup": ""}, None),
         ({"proc/cgroup": "nonsense\n"}, None),
@@ -349,7 +349,7 @@ def test_openmp_waits_for_a_short_time_unless_told_otherwise(chosen, expected, t
         environment["GOMP_SPINCOUNT"] = chosen
     code = "import os, fastlstm; print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('KMP_BLOCKTIME'))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == [str(chosen), "None"]  # nothing is left for processes that this one starts
+    assert done.stdout.split() == [str(chosen), "None"]  # processes that this one starts do not inherit it
     seen = re.search(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)
     if not seen:
         pytest.skip("not GNU's OpenMP")

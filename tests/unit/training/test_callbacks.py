@@ -1,4 +1,4 @@
-"""Callbacks, each driven by hand through the hooks that the training loop calls."""
+"""Callbacks; the tests call the hooks as the training loop does."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def attached(callback: Callback, *, lr: Any = 1.0, names: Any = NAMES, epochs: i
 
 
 def run(callback: Any, values: list[float], name: str = "val_loss") -> int:
-    """Epochs whose monitored quantity takes these values; the number of epochs that were run."""
+    """Run epochs in which the monitored quantity takes these values; return the number of epochs that were run."""
     for epoch, value in enumerate(values, start=1):
         callback.on_epoch_begin(epoch)
         callback.model.flat_parameters[0] = epoch
@@ -91,7 +91,7 @@ def test_early_stopping_can_pass_over_the_first_epochs() -> None:
 
 def test_early_stopping_counts_only_changes_beyond_min_delta() -> None:
     callback = attached(EarlyStopping(patience=2, min_delta=0.5))
-    assert run(callback, [3.0, 2.75, 2.5, 0.0]) == 3  # 2.5 is just not more than 0.5 below 3
+    assert run(callback, [3.0, 2.75, 2.5, 0.0]) == 3  # 2.5 is 0.5 below 3, and must be more than that
     assert callback.best == 3.0
 
 
@@ -160,7 +160,7 @@ def test_checkpoint_finds_a_wrong_name_before_training(tmp_path: Path) -> None:
     for name in ("m-{epoch:02d}-{val_accuracy:.3f}", "m-{}", "m-{epoch:s}", "m-{epoch", "m-{loss.nothing}"):
         with pytest.raises(ValueError, match=r"the fields \{epoch\}, \{loss\}, \{val_loss\}, got"):
             attached(ModelCheckpoint(tmp_path / name), names=("loss", "val_loss"))
-    attached(ModelCheckpoint(tmp_path / "{epoch}" / "m"), names=("loss", "val_loss"))  # to be made by then
+    attached(ModelCheckpoint(tmp_path / "{epoch}" / "m"), names=("loss", "val_loss"))  # it may be created by then
 
 
 def test_reduce_lr_waits_lowers_and_stops_at_min_lr() -> None:

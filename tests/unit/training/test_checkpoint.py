@@ -1,4 +1,4 @@
-"""Runs that go on from a checkpoint: the same bits, from every batch; and what is refused."""
+"""Runs that resume from a checkpoint: the same bits, from every batch; and what is refused."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NAMES = np.array(["a", "b", "c"])[rng.integers(0, 3, 12)]
 
 @pytest.fixture(autouse=True)
 def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the disk makes of the files is not looked at here, and waiting for it takes most of the time."""
+    """Do not wait for the disk, which would take most of the time; these tests do not depend on it."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 class Average(fl.Callback):
-    """A user's callback with a state: the running mean of the weights, and a rate of its own for each epoch."""
+    """A user's callback with a state: the running mean of the weights, and another rate for each epoch."""
 
     def on_train_begin(self) -> None:
         self.mean = self.model.flat_parameters.astype(np.float64)
@@ -80,7 +80,7 @@ class Cube(fl.losses.Loss):
 
 
 class Case:
-    """One way to call fit: a function of fresh objects, so that each run stands for a process of its own."""
+    """One way to call fit, with new objects in each run, as in a new process."""
 
     def __init__(self, model: Callable[[], fl.Model], data: tuple[Any, Any], **arguments: Any) -> None:
         self.model, self.data, self.arguments = model, data, arguments
@@ -89,7 +89,7 @@ class Case:
         self, *, checkpoints: list[fl.Callback] | None = None, resume: Any = None, **changes: Any
     ) -> tuple[fl.Model, fl.History, dict[str, Any]]:
         model = self.model()
-        # Callables stand for objects that each run needs anew.
+        # A callable makes an object that each run needs anew.
         made = {k: v() if callable(v) else v for k, v in {**self.arguments, **changes}.items()}
         callbacks = made.pop("callbacks", [])
         optimizer = made.pop("optimizer", None) or fl.Adam(1e-2)
@@ -221,7 +221,7 @@ CASES: dict[str, Case] = {
 
 
 def checkpoints(folder: Path) -> list[fl.Callback]:
-    """After each batch, and separately after each epoch: the last batch of an epoch is one of the moments."""
+    """Save after each batch, and separately after each epoch: the last batch of an epoch is one of the moments."""
     return [
         fl.Checkpoint(folder / "{epoch:02d}-{batch}.safetensors", every_batches=1, keep=None),
         fl.Checkpoint(folder / "end-of-{epoch:02d}.safetensors", keep=None),
@@ -247,7 +247,7 @@ def test_from_every_batch_to_the_same_end(name: str, tmp_path: Path) -> None:
         assert end == expected, file
         assert record.history.keys() == history.history.keys()
     assert resumed.scaler == model.scaler and resumed.target_scaler == model.target_scaler
-    # What the resumed runs have written on their way is what the run in one go has.
+    # The resumed runs have written the same files as the uninterrupted run.
     for file in os.listdir(elsewhere):
         assert (elsewhere / file).read_bytes() == (folder / file).read_bytes(), file
 
@@ -261,7 +261,7 @@ def test_orders_of_very_many_cases_go_on(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_resume_true_begins_goes_on_and_ends(tmp_path: Path) -> None:
-    """The same call again and again, each time ended by an error somewhere else."""
+    """Repeat the same call, each time ended by an error at another place."""
 
     class Crash(fl.Callback):
         def __init__(self, after: int) -> None:
@@ -283,10 +283,10 @@ def test_resume_true_begins_goes_on_and_ends(tmp_path: Path) -> None:
         except RuntimeError:
             crashes += 1
             assert len(os.listdir(tmp_path)) <= 2
-    assert crashes == 5  # of the six updates each run does one
+    assert crashes == 5  # each run makes one of the six updates
     assert {**end, "callbacks": []} == expected
     assert saving.latest == saving.newest() == str(tmp_path / "run-3-002.st")
-    # Once more: there is nothing left to do.
+    # Nothing is left to do for another call.
     _, history, end = case.fit(checkpoints=[saving], resume=True, callbacks=lambda: [Crash(1)])
     assert history.epochs == 3 and end["weights"] == expected["weights"]
 
@@ -406,7 +406,7 @@ def test_where_series_end_is_part_of_the_data(tmp_path: Path) -> None:
     case = Case(lambda: fl.Model([fl.LSTM(4), fl.Dense(2)]), (np.split(steps, [3, 8]), [0, 1, 1]))
     case.fit(checkpoints=[fl.Checkpoint(file)])
     case.fit(resume=file)
-    case.data = (np.split(steps, [5, 8]), [0, 1, 1])  # the same steps in series of the same greatest length
+    case.data = (np.split(steps, [5, 8]), [0, 1, 1])  # the same steps in series with the same greatest length
     with pytest.raises(ValueError, match=r"X .training. had other values"):
         case.fit(resume=file)
 
@@ -524,10 +524,10 @@ def test_names_and_how_many_are_kept(tmp_path: Path) -> None:
     ):
         folder = tmp_path / str(keep)
         folder.mkdir()
-        (folder / "9-9.txt").touch()  # somebody else's
+        (folder / "9-9.txt").touch()  # of another program
         case.fit(checkpoints=[fl.Checkpoint(folder / "{epoch}-{batch}", every_batches=1, keep=keep)])
         assert sorted(os.listdir(folder)) == [*expected, "9-9.txt"]
-    # A run that begins anew leaves the files of the older one, and goes on from its own.
+    # A run that begins anew keeps the files of the older run, and resumes from its own.
     saving = fl.Checkpoint(tmp_path / "2" / "{epoch}-{batch}", every_batches=2, keep=1)
     case.fit(checkpoints=[saving], epochs=1)
     assert sorted(os.listdir(tmp_path / "2")) == ["1-3", "2-2", "2-3", "9-9.txt"]
@@ -553,7 +553,7 @@ def test_when_it_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def noted(path: str, tensors: Any, config: Any) -> None:
         written.append(os.path.basename(path))
-        now[0] += 100  # saving takes long; it counts from its end
+        now[0] += 100  # saving takes long; the interval counts from its end
         save(path, tensors, config)
 
     class Clock(fl.Callback):
@@ -596,7 +596,7 @@ def test_a_run_that_a_callback_has_stopped_stays_so(batch: int, tmp_path: Path) 
 
 
 def test_a_run_that_diverges_does_so_again_with_the_same_weights(tmp_path: Path) -> None:
-    """The last checkpoint has weights whose loss is not finite: what comes back are those before."""
+    """The last checkpoint has weights whose loss is not finite: the weights before them are restored."""
 
     def diverged(**arguments: Any) -> tuple[bytes, str, dict[str, Any]]:
         model = fl.Model([fl.LSTM(4), fl.Dense(2)], dtype="float64", seed=1)
@@ -649,12 +649,12 @@ def test_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     case.fit(checkpoints=checkpoints(tmp_path))
     expected = log.read_bytes()
     assert expected.count(b"\n") == 6
-    case.fit(resume=tmp_path / "02-2.safetensors")  # cuts off three epochs, and a torn line
+    case.fit(resume=tmp_path / "02-2.safetensors")  # cuts off three epochs and an incomplete line
     assert log.read_bytes() == expected
     log.write_bytes(expected + b"3,0.1")
     case.fit(resume=tmp_path / "end-of-03.safetensors")
     assert log.read_bytes() == expected
-    # Lines that a crash has taken come out of the record, but for those of the earlier run.
+    # Lines that a crash lost are restored from the history, except those of the earlier run.
     for lost in (b"", expected[:40]):
         log.write_bytes(lost)
         case.fit(resume=tmp_path / "end-of-03.safetensors")
@@ -724,7 +724,7 @@ def test_the_callback_of_the_documentation(tmp_path: Path) -> None:
 
 
 class FailingDisk:
-    """Lets every operation of the system that a save uses fail at its turn."""
+    """Let each operation of the system that a save uses fail in turn."""
 
     OPERATIONS = ("open", "write", "fsync", "replace")
 
@@ -758,7 +758,7 @@ def test_the_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path: Path
     assert total > 50
     (tmp_path / "count.st").unlink()
     file = tmp_path / "run.st"
-    # The first three calls are those of the trial whether the folder can be written.
+    # The first three calls are those of the trial write to the folder.
     begin = 3
     for at in range(begin, total + 1, 7):
         shutil.rmtree(tmp_path)

@@ -1,4 +1,4 @@
-"""The loops of fit, evaluate and predict, with a linear model in NumPy in the place of an LSTM."""
+"""The loops of fit, evaluate and predict, with a linear model in NumPy instead of an LSTM."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Linear:
 
 
 def classification(n: int = 60, seed: int = 0) -> tuple[Array, Array]:
-    """Three classes, to be told by the last step."""
+    """Return series of three classes, which the last step determines."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
     X = rng.normal(size=(n, 4, 3))
@@ -201,7 +201,7 @@ def test_the_schedule_covers_the_run() -> None:
     optimizer = SGD(lr=CosineLR(0.1))
     for _ in range(2):  # it starts anew with each run
         history = train(Linear(3), X, y, optimizer=optimizer, batch_size=15, epochs=2)
-        # The rates of steps 3 and 7 of 8.
+        # The learning rates of steps 3 and 7 of 8.
         expected = [0.05 * (1 + np.cos(np.pi * 3 / 8)), 0.05 * (1 + np.cos(np.pi * 7 / 8))]
         assert history.history["lr"] == pytest.approx(expected, rel=1e-12)
 
@@ -288,7 +288,7 @@ def test_string_labels_of_a_validation_part_without_every_class() -> None:
 def test_scalers_are_fitted_on_the_training_part_and_undone_in_predictions() -> None:
     X, y = regression()
     X, y = 50.0 + 10.0 * X, 1000.0 + 200.0 * y
-    X[30:] += 1e4  # not for the scaler to see
+    X[30:] += 1e4  # the scaler must not use it
     model: Any = Linear(2, scaler=Standardizer(), target_scaler=Standardizer())
     history = train(model, X[:30], y[:30], loss="mse", epochs=60, validation_data=(X[30:], y[30:]))
     np.testing.assert_allclose(model.scaler.mean_, X[:30].mean((0, 1)), rtol=1e-12)
@@ -366,7 +366,7 @@ def test_sample_weight_zero_equals_removal(per_step: bool) -> None:
 @pytest.mark.parametrize("loss", ["mse", "huber", "quantile", "binary_cross_entropy"])
 @pytest.mark.parametrize("per_step", [False, True])
 def test_targets_that_are_not_known_may_be_nan(per_step: bool, loss: str) -> None:
-    """With weight 0 they count neither in the loss, nor in the metrics, nor for the scaler of the targets."""
+    """With weight 0 they count neither in the loss nor in the metrics nor for the target scaler."""
     rng = np.random.default_rng(5)
     X, shape = rng.normal(size=(60, 4, 3)), (60, 4) if per_step else (60,)
     y = rng.integers(0, 2, (*shape, 3)).astype(float)
@@ -387,7 +387,7 @@ def test_targets_that_are_not_known_may_be_nan(per_step: bool, loss: str) -> Non
     y[~known] = np.nan
     got, history = one(y, metrics={"finite": lambda t, p: float(np.isfinite(t).all() and len(t) == known.sum())})
     assert history.pop("val_finite")[-1] == 1
-    # The scaler sums blocks of other sizes.
+    # The scaler adds up blocks of other sizes.
     np.testing.assert_allclose(got.flat_parameters, expected.flat_parameters, rtol=1e-9)
     for name, values in expected_history.items():
         assert history[name] == pytest.approx(values, rel=1e-9)
@@ -491,7 +491,7 @@ def test_data_in_which_nothing_counts_are_refused() -> None:
 
 
 def unchanged(call: Any, model: Any, error: type[Exception], match: str) -> None:
-    """The call raises, and the weights are what they were."""
+    """Check that the call raises and leaves the weights unchanged."""
     before = model.flat_parameters.copy()
     with pytest.raises(error, match=match):
         call()
@@ -578,7 +578,7 @@ def test_evaluate_needs_a_loss_for_a_model_that_was_not_trained() -> None:
 @pytest.mark.parametrize("per_step", [False, True])
 @pytest.mark.parametrize("loss", ["mse", "huber", Quantile((0.1, 0.5, 0.9))], ids=str)
 def test_evaluate_tells_the_error_of_each_output(loss: Any, per_step: bool) -> None:
-    """Weighted, of lengths, in the units of the targets; what fit records of an epoch stays one number."""
+    """The errors are weighted, respect lengths and have the units of the targets; fit still records one number."""
     rng = np.random.default_rng(2)
     X = rng.normal(size=(30, 4, 3))
     y = rng.normal(size=(30, 4, 3) if per_step else (30, 3)) * [1, 10, 100] + 7
@@ -602,7 +602,7 @@ def test_evaluate_tells_the_error_of_each_output(loss: Any, per_step: bool) -> N
 
 
 class AtBatch(Callback):
-    """Does something after one batch of one epoch."""
+    """Call a function after one batch of one epoch."""
 
     def __init__(self, epoch: int, batch: int, act: Any) -> None:
         self.when, self.act, self.ended = (epoch, batch), act, 0
@@ -724,7 +724,7 @@ def test_a_callback_stops_the_training_after_the_batch_or_the_epoch() -> None:
 
 def test_early_stopping_restores_the_weights_of_the_best_epoch() -> None:
     X, y = classification()
-    # A validation part with wrong labels: the better the training, the worse its loss.
+    # The validation labels are wrong: the better the training, the worse the validation loss.
     model: Any = Linear(3)
     stopping = EarlyStopping(patience=3)
     history = train(model, X, y, epochs=50, validation_data=(X, (y + 1) % 3), callbacks=[stopping])

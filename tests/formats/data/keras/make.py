@@ -1,6 +1,6 @@
-"""Writes keras3.zip and keras2.zip: small models with random weights, and what Keras itself computes with them.
+"""Write keras3.zip and keras2.zip: small models with random weights, and what Keras itself computes with them.
 
-Run once with each Keras, not by the tests:
+Run it once with each Keras; the tests do not run it:
 
     python -m venv k3 && k3/bin/pip install keras==3.15.1 h5py torch==2.13.0
     KERAS_BACKEND=torch k3/bin/python tests/formats/data/keras/make.py
@@ -31,7 +31,7 @@ BATCH, TIME, FEATURES, TOKENS = 5, 7, 3, 9
 MASK = np.array(
     [
         [1, 1, 1, 1, 1, 1, 1],  # no step is masked
-        [1, 1, 1, 1, 0, 0, 0],  # padding behind the series
+        [1, 1, 1, 1, 0, 0, 0],  # padding after the series
         [0, 0, 0, 1, 1, 1, 1],  # padding before it
         [0, 1, 0, 0, 1, 1, 0],  # gaps
         [0, 0, 0, 0, 0, 0, 0],  # nothing but padding
@@ -41,34 +41,34 @@ MASK = np.array(
 
 
 def series(rng: np.random.Generator, masked: float | None = None) -> np.ndarray:
-    """Series of numbers; steps of MASK have this value in all features, or in none."""
+    """Return series of numbers; masked steps have the mask value in all features, others in none."""
     x = rng.standard_normal((BATCH, TIME, FEATURES)).astype(np.float32)
     if masked is not None:
-        x[0, 0, 1] = x[3, 4, 0] = masked  # in one feature: that masks nothing
+        x[0, 0, 1] = x[3, 4, 0] = masked  # in one feature only, which masks nothing
         x[~MASK] = masked
     return x
 
 
 def tokens(rng: np.random.Generator) -> np.ndarray:
-    """Token ids, 0 where MASK masks."""
+    """Return token ids, 0 where MASK masks."""
     return np.where(MASK, rng.integers(1, TOKENS, MASK.shape), 0).astype(np.int32)
 
 
 def numbers(*stack: Any, time: int | None = None, batch: int | None = None) -> Any:
-    """A Sequential that reads series of numbers."""
+    """Return a Sequential that reads series of numbers."""
     shape = (TIME if time is None else time or None, FEATURES)
     first = layers.Input(shape=shape) if batch is None else layers.Input(batch_shape=(batch, *shape))
     return keras.Sequential([first, *stack])
 
 
 def words(*stack: Any, mask_zero: bool = False) -> Any:
-    """A Sequential that reads token ids."""
+    """Return a Sequential that reads token ids."""
     ids = layers.Input(shape=(TIME,), dtype="int32")
     return keras.Sequential([ids, layers.Embedding(TOKENS, FEATURES, mask_zero=mask_zero), *stack])
 
 
 def chain(*stack: Any, ids: bool = False) -> Any:
-    """A Functional model that is a chain."""
+    """Return a Functional model that is a chain."""
     first = layers.Input(shape=(TIME,), dtype="int32") if ids else layers.Input(shape=(TIME, FEATURES))
     x = first
     for layer in stack:
@@ -77,7 +77,7 @@ def chain(*stack: Any, ids: bool = False) -> Any:
 
 
 def models() -> dict[str, tuple[Callable[[], Any], float | None]]:
-    """For each name: what builds the model, and the value that masks a step."""
+    """Return, for each name, the function that builds the model, and the value that masks a step."""
     lstm, both, dense = layers.LSTM, layers.Bidirectional, layers.Dense
     made: dict[str, tuple[Callable[[], Any], float | None]] = {}
 
@@ -226,7 +226,7 @@ def models() -> dict[str, tuple[Callable[[], Any], float | None]]:
         0.0,
     )
 
-    # Numbers of another width.
+    # Other dtypes.
     def wide() -> Any:
         return keras.Sequential(
             [
@@ -246,10 +246,10 @@ ALSO_H5 += ("backwards_sequences", "stateful", "dropout")
 
 
 def write(name: str, model: Any, x: np.ndarray, rng: np.random.Generator, folder: Path) -> None:
-    """The files of one model."""
+    """Write the files of one model."""
     for variable in model.weights:
         dtype = variable.numpy().dtype
-        if dtype.kind == "f":  # others are the states of random generators
+        if dtype.kind == "f":  # the others are states of random generators
             variable.assign(rng.normal(0, 0.5, tuple(variable.shape)).astype(dtype))
     y = np.asarray(model.predict(x, verbose=0, batch_size=len(x)))
     assert np.isfinite(y).all(), name
@@ -279,7 +279,7 @@ def main() -> None:
             ids = len(model.input_shape) == 2
             x = tokens(rng) if ids else series(rng, masked)
             if name == "mask_pool_mean":
-                x = x[:-1]  # of no steps Keras has no mean
+                x = x[:-1]  # Keras has no mean of zero steps
             write(name, model, x, rng, folder)
             print(name, file=sys.stderr)
         files = sorted(folder.iterdir())

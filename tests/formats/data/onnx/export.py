@@ -1,7 +1,7 @@
-"""Writes the files of this folder: small networks through both exporters of PyTorch, with inputs and outputs.
+"""Write the files of this folder: small networks from both exporters of PyTorch, with inputs and outputs.
 
-Run with torch, onnx, onnxscript and onnxruntime: ``python export.py [folder]``. The exporter is in the name: ``_ts`` is
-the one by TorchScript, ``_export`` that by torch.export (``dynamo=True``). The outputs are those of ONNX Runtime.
+Run with torch, onnx, onnxscript and onnxruntime: ``python export.py [folder]``. The name tells the exporter: ``_ts`` is
+TorchScript's, ``_export`` torch.export's (``dynamo=True``). The outputs are ONNX Runtime's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOKENS, FEATURES, HIDDEN, CLASSES = 9, 3, 4, 2
 
 
 class Net(nn.Module):
-    """An LSTM with what classifiers and forecasters have around it."""
+    """An LSTM with the layers that classifiers and forecasters have around it."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ def write(folder: Path, name: str, settings: dict[str, Any], dynamo: bool) -> No
         axes = {key: value for key, value in axes.items() if key in names}
         torch.onnx.export(net, arguments, path, dynamo=False, dynamic_axes=axes, input_names=names)
     model = onnx.load(path)
-    for node in model.graph.node:  # where in the sources a node comes from: most of the file, and of no use here
+    for node in model.graph.node:  # the source line of each node: most of the file, and of no use here
         del node.metadata_props[:]
         node.doc_string = ""
     for value in [*model.graph.value_info, *model.graph.initializer, *model.graph.input, *model.graph.output]:

@@ -1,4 +1,4 @@
-"""`fit(tbptt_steps=...)`: series fed in pieces, the state carried on, no gradient across the cuts."""
+"""Truncated backpropagation, `fit(tbptt_steps=...)`: the state is carried over segments, the gradient is not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recorder(fl.SGD):
 
 
 def problem(n: int = 6, time: int = 20, outputs: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs, targets of each step, lengths."""
+    """Return inputs, targets of each step, lengths."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((n, time, 3)).astype("f4"), rng.standard_normal((n, time, outputs)).astype("f4")
     return X, y, np.array([20, 9, 14, 3, 17, 10])[:n]
@@ -47,7 +47,7 @@ def fit(model: fl.Model, X: Any, y: Any, **arguments: Any) -> fl.History:
 @pytest.mark.parametrize("options", [{}, {"learn_state": True, "residual": True}], ids=["plain", "more"])
 @pytest.mark.parametrize("steps", [20, 1000])
 @pytest.mark.parametrize("variable", [False, True], ids=["full", "lengths"])
-def test_one_piece_is_ordinary_training(variable: bool, steps: int, options: dict[str, Any]) -> None:
+def test_one_segment_is_ordinary_training(variable: bool, steps: int, options: dict[str, Any]) -> None:
     X, y, lengths = problem()
     runs = []
     for tbptt_steps in (None, steps):
@@ -62,7 +62,7 @@ def test_one_piece_is_ordinary_training(variable: bool, steps: int, options: dic
 def expected_gradients(
     p: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray, lengths: np.ndarray, steps: int, learn: bool
 ) -> list[dict[str, np.ndarray]]:
-    """One LSTM, one Dense, mean squared error, piece by piece, case by case; no gradient goes from piece to piece."""
+    """Compute those of LSTM, Dense and mean squared error, by segment and case, with no gradient between segments."""
     states = [(p["0.h0_l0"], p["0.c0_l0"]) if learn else (np.zeros(7), np.zeros(7)) for _ in x]
     result = []
     for start in range(0, int(lengths.max()), steps):
@@ -94,7 +94,7 @@ def expected_gradients(
 @pytest.mark.parametrize("learn", [False, True], ids=["zeros", "learn_state"])
 @pytest.mark.parametrize("steps", [10, 7, 1])
 @pytest.mark.parametrize("variable", [False, True], ids=["full", "lengths"])
-def test_gradients_of_each_piece(variable: bool, steps: int, learn: bool) -> None:
+def test_gradients_of_each_segment(variable: bool, steps: int, learn: bool) -> None:
     X, y, lengths = problem()
     lstm = fl.LSTM(7, learn_state=learn, return_sequences=True)
     model = fl.Model([lstm, fl.Dense(2)], input_size=3, dtype="float64", seed=5)
@@ -121,7 +121,7 @@ def cases_of(model: fl.Model, X: Any, y: Any, lengths: Any = None) -> Cases:
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("steps", [1, 6, 20])
 def test_states_and_outputs_are_those_of_the_whole(steps: int, training: bool) -> None:
-    """Bit for bit, also of the cases that end in the midst."""
+    """They are equal bit for bit, also for cases that end within a segment."""
     X, y, lengths = problem()
     model = model_of(dropout=0.0, learn_state=True, residual=True)
     model.layers[1].p = 0.0  # type: ignore[attr-defined]
@@ -178,7 +178,7 @@ def test_a_seed_fixes_every_bit(weighted: bool) -> None:
     assert all(run == runs[0] for run in runs)
 
 
-def test_pieces_are_cut_like_this() -> None:
+def test_segments_are_cut_like_this() -> None:
     X, y, lengths = problem()
     weight = np.arange(120.0).reshape(6, 20)
     model = model_of()
@@ -199,12 +199,12 @@ def test_pieces_are_cut_like_this() -> None:
 
 
 def test_the_state_carries_what_the_gradient_does_not() -> None:
-    """The input of the step before: at the first step of a piece only the carried state knows it."""
+    """The target is the input of the step before: at the first step of a segment only the carried state knows it."""
     x = np.random.default_rng(3).choice([-1.0, 1.0], (8, 121)).astype("f4")
     X, y = x[:, 1:, None], x[:, :-1, None]
     model = fl.Model([fl.LSTM(12, return_sequences=True), fl.Dense(1)], seed=1)
     history = fit(model, X, y, batch_size=8, epochs=25, optimizer=fl.Adam(lr=0.02), tbptt_steps=4)
-    # Who knows nothing at every fourth step has a mean squared error of 1/4 or more.
+    # Knowing nothing at every fourth step would give a mean squared error of 1/4 or more.
     assert history.history["loss"][-1] < 0.1
     assert model.evaluate(X, y)["loss"] < 0.1
 
@@ -241,7 +241,7 @@ def test_validation_equals_evaluate() -> None:
 
 
 def test_labels_tokens_and_class_weights() -> None:
-    """The label of a step is whether the last token that was 0 or 1 was 1; -100 before the first of them."""
+    """The label of a step is the last token that was 0 or 1; -100 before the first of them."""
     rng = np.random.default_rng(4)
     tokens = rng.integers(0, 6, (12, 40))
     labels = np.full(tokens.shape, -100)
@@ -257,7 +257,7 @@ def test_labels_tokens_and_class_weights() -> None:
     assert model.evaluate(tokens, labels)["accuracy"] > 0.95
 
 
-def test_callbacks_count_pieces(tmp_path: Path) -> None:
+def test_callbacks_count_segments(tmp_path: Path) -> None:
     X, y, lengths = problem()
     seen: list[tuple[int, int]] = []
 
@@ -267,7 +267,7 @@ def test_callbacks_count_pieces(tmp_path: Path) -> None:
 
         def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
             seen.append((self.epoch, batch))
-            # Whatever a callback does to the model, the next piece goes on from the last.
+            # Whatever a callback does to the model, the next segment continues the last one.
             self.model.predict(X)
             self.model.forward(X[:2], training=True)
             self.model.network.passes -= 1
@@ -281,7 +281,7 @@ def test_callbacks_count_pieces(tmp_path: Path) -> None:
         model, X, y, lengths=lengths, shuffle=False, tbptt_steps=8, epochs=5, optimizer=fl.Adam(schedule),
         callbacks=[watch, early, fl.ModelCheckpoint(tmp_path / "m{epoch}")],
     )  # fmt: skip
-    # Batches of 4 and 2 cases, of 20 and 17 steps: 3 pieces each.
+    # Batches of 4 and 2 cases, of 20 and 17 steps: 3 segments each.
     assert watch.steps_per_epoch == 6
     assert seen == [(epoch, batch) for epoch in (1, 2) for batch in range(1, 7)] + [(3, 1), (3, 2)]
     assert history.epochs == 2
@@ -293,8 +293,8 @@ def test_callbacks_count_pieces(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.flat_parameters, fl.load(tmp_path / "m2").flat_parameters)
 
 
-def test_training_goes_on_from_a_file(tmp_path: Path) -> None:
-    """Two epochs, a file, two more: the bits of four in one go."""
+def test_training_continues_from_a_file(tmp_path: Path) -> None:
+    """Two epochs, a file and two more epochs give the bits of four epochs."""
     X, y, lengths = problem()
     arguments: dict[str, Any] = {"lengths": lengths, "shuffle": False, "tbptt_steps": 6}
     whole, half = model_of(learn_state=True), model_of(learn_state=True)
@@ -306,7 +306,7 @@ def test_training_goes_on_from_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rest.flat_parameters, whole.flat_parameters)
 
 
-def test_a_piece_in_which_nothing_counts_moves_no_weight() -> None:
+def test_a_segment_in_which_nothing_counts_moves_no_weight() -> None:
     X, y, _ = problem()
     weight = np.ones((6, 20))
     weight[:, 5:15] = 0
@@ -340,7 +340,7 @@ def test_what_cannot_be_cut_is_refused(layers: Any, steps: Any, error: type[Exce
 
 
 def test_equals_pytorch_with_detached_states() -> None:
-    """Twelve updates of Adam, three for each of four epochs: losses and weights."""
+    """Compare losses and weights of twelve updates of Adam, three in each of four epochs."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     X, y, _ = problem()
@@ -361,7 +361,7 @@ def test_equals_pytorch_with_detached_states() -> None:
             total += loss.item() * x.shape[1]
         losses.append(total / 20)
     history = fit(model, X, y, epochs=4, batch_size=6, shuffle=False, tbptt_steps=7, optimizer=fl.Adam(lr=0.01))
-    # Both in float64: 1e-16 of rounding, through twelve updates that divide by the root of a gradient's square.
+    # Both are in float64: rounding of 1e-16, through twelve updates that divide by the root of a gradient's square.
     np.testing.assert_allclose(history.history["loss"], losses, rtol=1e-9)
     for got, theirs in zip(model.parameters().values(), [*lstm.parameters(), *head.parameters()], strict=True):
         np.testing.assert_allclose(got, theirs.detach().numpy(), atol=1e-8)
@@ -370,7 +370,7 @@ def test_equals_pytorch_with_detached_states() -> None:
 # ------------------------------------------------------------------------------------ the loops of docs/state.md
 
 
-def test_a_loop_over_pieces_by_hand() -> None:
+def test_a_loop_over_segments_by_hand() -> None:
     """`forward(state=...)` and `backward` stop at the cut: the losses and weights of `fit(tbptt_steps=...)`."""
     X, y, _ = problem()
     by_fit, model = (model_of("float64", learn_state=True) for _ in range(2))
@@ -394,7 +394,7 @@ def test_a_loop_over_pieces_by_hand() -> None:
     ids=["stacked", "more", "one layer"],
 )
 def test_gradients_across_the_cuts(options: dict[str, Any]) -> None:
-    """`d_state` handed on, last piece first: the gradient of the whole series."""
+    """`d_state` passed on, last segment first, gives the gradient of the whole series."""
     X, y, _ = problem()
     X, y = X.astype("f8"), y.astype("f8")
     layers = [fl.LSTM(7, **{"num_layers": 2, "return_sequences": True, **options}), fl.LSTM(5, return_sequences=True)]
