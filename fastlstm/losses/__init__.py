@@ -1,14 +1,14 @@
 """Losses: value and gradient of a batch.
 
-Shapes: `out` is (batch, features) or, with one output per step, (batch, time, features); float32 or float64.
-A *position* is one sequence in the first case and one step of one sequence in the second. Every loss is a
-weighted mean over the positions that count: ``sum(weight * loss) / sum(weight)``, as
-torch.nn.CrossEntropyLoss does with weights. Steps beyond a sequence's length, labels of -100 and positions of
-weight 0 do not count; their gradient is exactly zero, and what stands in `target` there is never used, nor what
-stands in `out` beyond a length, so that a target that nobody knows may be NaN with weight 0.
+Shapes: `out` is (batch, features) or, with one output per step, (batch, time, features); float32 or float64. A
+*position* is one sequence in the first case and one step of one sequence in the second. Every loss is a weighted mean
+over the positions that count, ``sum(weight * loss) / sum(weight)``, as in torch.nn.CrossEntropyLoss with weights.
 
-Totals are accumulated in float64. The gradient is written to a buffer that the loss object owns and uses
-again in the next call, so one loss object serves one training loop at a time.
+Padding, labels of -100 and positions of weight 0 do not count: their gradient is exactly zero. The `target` of such a
+position is never used, nor is the `out` of padding; so a missing target may be NaN with weight 0.
+
+Totals are accumulated in float64. The gradient is written to a buffer that the loss object owns and reuses in the next
+call, so one loss object serves one training loop at a time.
 """
 
 from __future__ import annotations
@@ -45,20 +45,30 @@ _BY_NAME: dict[str, type[Loss]] = {
 
 
 def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
-    """`loss` as an object.
+    """Return the loss of a name or configuration.
 
     Parameters
     ----------
     loss : str, dict or Loss
         A name (``"cross_entropy"``, ``"binary_cross_entropy"``, ``"mse"``, ``"mae"``, ``"huber"``,
-        ``"quantile"``, ``"ctc"``), what `Loss.get_config` returned, or a loss, which is returned as it is.
+        ``"quantile"``, ``"ctc"``), the result of `Loss.get_config`, or a loss, which is returned unchanged.
+
+    Returns
+    -------
+    Loss
 
     Raises
     ------
     ValueError
-        If there is no loss of that name.
+        If there is no loss of this name.
     TypeError
-        If it is none of these.
+        If `loss` is not a name, a configuration or a loss.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> fl.losses.get_loss("huber"), fl.losses.get_loss({"name": "quantile", "quantiles": [0.5]})
+    (Huber(delta=1.0), Quantile(quantiles=[0.5]))
     """
     if isinstance(loss, Loss):
         return loss
@@ -72,5 +82,5 @@ def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
 
 
 def is_known(loss: Loss) -> bool:
-    """Whether `get_loss` can make the loss again: of one that a user wrote a file can say nothing."""
+    """Return whether `get_loss` can make the loss again from a file, which it cannot for a loss that a user wrote."""
     return _BY_NAME.get(loss.name) is type(loss)
