@@ -1,4 +1,4 @@
-"""fastlstm: LSTM networks on CPUs - train, validate, save and reuse, with NumPy and a small C library."""
+"""LSTM networks on CPUs: train, validate, save and reuse them, with NumPy and a small C library."""
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -116,7 +116,7 @@ __all__ = [
     "windows",
 ]
 
-# What few programs ask for is imported when they do: readers of other libraries' files, the specification in NumPy.
+# Imported at first use, because few programs need them: readers of other libraries' files, the NumPy specification.
 _LAZY = {
     "from_keras": "formats.keras.importer",
     "from_onnx": "formats.onnx.read.importer",

@@ -1,4 +1,4 @@
-"""Convert what users pass into NumPy arrays, or say why it cannot be converted."""
+"""Convert what users pass to NumPy arrays; say why it cannot be converted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ __all__ = ["as_array", "as_numeric", "strings"]
 
 
 def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return `values` as an array of any dtype; an error calls it `name`."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: pass {name}.filled(...), and `lengths` for padding at the end")
     try:
@@ -20,16 +21,16 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     except Exception as error:
         if isinstance(error, ValueError) and not isinstance(error, UnicodeError):  # rows of different lengths
             raise ValueError(f"{name} is ragged: pass a list of arrays, one for each series") from error
-        raise TypeError(  # whatever the object's own __array__ raises; bytes that are no text, among strings
+        raise TypeError(  # the object's __array__ may raise anything; bytes among strings may not decode
             f"{name} is a {type(values).__name__} that NumPy cannot turn into an array ({error}): pass an array"
         ) from error
 
 
 def strings(y: ArrayLike, name: str) -> NDArray[np.str_]:
-    """Labels of which some are strings: all of them must be."""
+    """Return labels as an array of strings; raise TypeError if some labels are not strings."""
     array = as_array(y, name)
     if array.dtype.kind == "U" and isinstance(y, (list, tuple)):
-        array = np.array(y, object)  # NumPy makes strings of the numbers, bytes and nan that stand among them
+        array = np.array(y, object)  # else NumPy turns numbers, bytes and nan among them into strings
     if array.dtype.kind != "U":
         for label in array.ravel():
             if not isinstance(label, str):
@@ -40,6 +41,7 @@ def strings(y: ArrayLike, name: str) -> NDArray[np.str_]:
 
 
 def as_numeric(values: ArrayLike, integers: bool, name: str) -> NDArray[Any]:
+    """Return `values` as an array of integers or, unless `integers`, of real numbers or bools."""
     array = as_array(values, name)
     if array.dtype == object:
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Checks of single arguments, with errors that name the argument and what it should be."""
+"""Checks of single arguments; an error names the argument, what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from typing import Any
 import numpy as np
 
 MANY = 2**20
-"""Bits, where any number will do."""
+"""A limit in bits for `count` where any size of number is allowed."""
 
 
 def checkpoints(value: Any) -> int:
-    """`checkpoint_every` as the kernels take it: 0 for None. More steps than there are is all of them."""
+    """Return `checkpoint_every` as the kernels take it: 0 for None. A number beyond the last step means all steps."""
     return 0 if value is None else min(count("checkpoint_every", value, bits=MANY), sys.maxsize)
 
 
 def short_repr(value: Any) -> str:
-    """`value` as messages show it: not at full length, and whatever its own repr does."""
+    """Return the repr of `value` for a message: at most 200 characters, and a type name if the repr fails."""
     try:
         text = repr(value)
-    except Exception:  # an integer of more digits than Python prints, for one
+    except Exception:  # for example, an integer with more digits than Python prints
         return f"a {type(value).__name__}"
     return text if len(text) <= 200 else text[:200] + "..."
 
 
 def as_list(name: str, value: Any, what: str) -> list[Any]:
-    """`value` as a list; texts, mappings and arrays of several axes are refused."""
+    """Return `value` as a list; refuse strings, mappings and arrays of several axes."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
         raise TypeError(f"{name} must be a list of {what}, got {short_repr(value)}")
     return list(value)
 
 
 def path(value: Any) -> str:
-    """A path as a text; numbers, which are open files to the system, are refused."""
+    """Return a path as a string; refuse numbers, which the system would take for open files."""
     try:
         text = os.fsdecode(value)
     except (TypeError, UnicodeError) as error:
-        raise TypeError(f"path must be a text or a pathlib.Path, got {short_repr(value)}") from error
+        raise TypeError(f"path must be a str or a pathlib.Path, got {short_repr(value)}") from error
     if "\0" in text:
         raise ValueError(f"path must not hold a null character, got {short_repr(value)}")
     return text
 
 
 def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
-    """`value` if it is one of these texts."""
+    """Return `value` if it is one of the `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(
             f"{name} must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}, got {short_repr(value)}"
@@ -57,10 +57,10 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
 
 
 def float_type(value: Any) -> np.dtype[Any]:
-    """`dtype` as float32 or float64."""
+    """Return `value`, an argument called dtype, as NumPy's float32 or float64."""
     try:
         dtype: np.dtype[Any] = np.dtype(value)
-    except Exception as error:  # of whatever NumPy makes of it
+    except Exception as error:  # NumPy raises several types
         raise TypeError(f"dtype must be float32 or float64, got {short_repr(value)}") from error
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {short_repr(value)}")
@@ -68,21 +68,21 @@ def float_type(value: Any) -> np.dtype[Any]:
 
 
 def as_bool(name: str, value: Any) -> bool:
-    """`value` as a bool; 0 and 1 will do, other things that are true or false in some way are slips."""
+    """Return `value` as a bool; accept 0 and 1, but nothing else that is merely truthy or falsy."""
     if not isinstance(value, (bool, int, np.bool_, np.integer)) or value not in (0, 1):
         raise TypeError(f"{name} must be True or False, got {short_repr(value)}")
     return bool(value)
 
 
 def real(name: str, value: Any) -> float:
-    """`value` as a finite float."""
+    """Return `value` as a finite float."""
     if isinstance(value, (bool, str)):
         raise TypeError(f"{name} must be a number, got {short_repr(value)}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    except Exception as error:  # of any __float__
+    except Exception as error:  # a __float__ may raise anything
         raise TypeError(f"{name} must be a number, got {short_repr(value)}") from error
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {short_repr(value)}")
@@ -90,7 +90,7 @@ def real(name: str, value: Any) -> float:
 
 
 def positive(name: str, value: Any) -> float:
-    """`value` as a float > 0."""
+    """Return `value` as a float > 0."""
     number = real(name, value)
     if number <= 0:
         raise ValueError(f"{name} must be greater than 0, got {short_repr(value)}")
@@ -98,7 +98,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def non_negative(name: str, value: Any) -> float:
-    """`value` as a float >= 0."""
+    """Return `value` as a float >= 0."""
     number = real(name, value)
     if number < 0:
         raise ValueError(f"{name} must not be negative, got {short_repr(value)}")
@@ -106,7 +106,7 @@ def non_negative(name: str, value: Any) -> float:
 
 
 def below_one(name: str, value: Any) -> float:
-    """`value` as a float in [0, 1)."""
+    """Return `value` as a float in [0, 1)."""
     number = real(name, value)
     if not 0 <= number < 1:
         raise ValueError(f"{name} must be at least 0 and less than 1, got {short_repr(value)}")
@@ -114,7 +114,7 @@ def below_one(name: str, value: Any) -> float:
 
 
 def inside_unit(name: str, value: Any) -> float:
-    """`value` as a float in (0, 1)."""
+    """Return `value` as a float in (0, 1)."""
     number = real(name, value)
     if not 0 < number < 1:
         raise ValueError(f"{name} must lie between 0 and 1 (both excluded), got {short_repr(value)}")
@@ -122,12 +122,12 @@ def inside_unit(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any, least: int = 1, bits: int = 63) -> int:
-    """`value` as an int >= `least` of so many bits; floats are refused, NumPy integers are taken."""
+    """Return `value` as an int >= `least` of at most `bits` bits; accept NumPy integers, refuse floats."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {short_repr(value)}")
     try:
         number = operator.index(value)
-    except Exception as error:  # of any __index__
+    except Exception as error:  # an __index__ may raise anything
         raise TypeError(f"{name} must be an integer, got {short_repr(value)}") from error
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {short_repr(value)}")

@@ -1,4 +1,4 @@
-"""What makes one LSTM cell differ from another, but for its weights."""
+"""Settings and weights of an LSTM cell."""
 
 from __future__ import annotations
 
@@ -20,43 +20,45 @@ NORM_EPS = 1e-5
 
 @dataclass(frozen=True)
 class Cell:
-    """The settings of a cell; `fastlstm.reference.lstm_forward` has the equations and the sources."""
+    """Settings of a cell; `fastlstm.reference.lstm_forward` has the equations and the sources."""
 
     gate_activation: Activation = SIGMOID
-    """Of the input, forget and output gates."""
+    """Activation of the input, forget and output gates."""
     cell_activation: Activation = TANH
-    """Of the candidate g."""
+    """Activation of the candidate g."""
     output_activation: Activation = TANH
-    """Of the cell state on its way out."""
+    """Activation applied to the cell state to compute h."""
     coupled: bool = False
-    """f = 1 - i; the weights have the gates i, g, o only."""
+    """Whether f = 1 - i; the weights then have the gates i, g, o only."""
     gate_clip: float = math.inf
-    """Limit of the gates' and the candidate's net inputs."""
+    """Limit of the absolute net inputs of the gates and the candidate."""
     cell_clip: float = math.inf
-    """Limit of the cell state itself."""
+    """Limit of the absolute cell state."""
     output_clip: float = math.inf
-    """Limit of what the output activation reads."""
+    """Limit of the absolute input of the output activation."""
     layer_norm: bool = False
+    """Whether net inputs and cell state are normalised (Ba et al. 2016)."""
     recurrent_dropout: float = 0.0
-    """Of the candidate g, drawn anew in each step."""
+    """Dropout probability of the candidate g, with a new mask at each step."""
     variational_dropout: float = 0.0
-    """Of h_(t-1) on its way to the gates, one mask for all steps."""
+    """Dropout probability of h_(t-1) as the gates read it, with one mask for all steps."""
     zoneout_h: float = 0.0
-    """Probability with which a unit's h keeps its value of the step before; in inference the expectation is taken."""
+    """Probability that a unit of h keeps its value of the previous step; inference uses the expectation."""
     zoneout_c: float = 0.0
+    """The same probability for the cell state."""
 
     @property
     def gates(self) -> int:
-        """Gates that have weights."""
+        """Number of gates that have weights."""
         return 3 if self.coupled else 4
 
 
 PLAIN = Cell()
-"""Today's LSTM: forget gates, sigmoid and tanh, nothing else."""
+"""The standard LSTM: sigmoid gates including a forget gate, tanh, no options."""
 
 
 class CellWeights(NamedTuple):
-    """The weights of a cell other than those of its gates; None for those that the cell has not.
+    """Weights of a cell other than the gates' matrices and biases; None where the cell has no such weights.
 
     H is the hidden size, P the size of h with a projection.
     """
@@ -64,10 +66,10 @@ class CellWeights(NamedTuple):
     weight_hr: Array | None = None
     """(P, H): projects the cell's output to h_t of size P (Sak et al. 2014). The recurrent weights are then (4H, P)."""
     peepholes: Array | None = None
-    """(3, H): what i, f and o see of the cell state (Gers & Schmidhuber 2000); (2, H), i and o, with coupled gates."""
+    """(3, H): from the cell state to i, f and o (Gers & Schmidhuber 2000); (2, H), to i and o, if coupled."""
     gain_ih: Array | None = None
-    """(4H,): gain of the normalised W_ih x_t (Ba et al. 2016); the three below belong to it. bias_ih and bias_hh are
-    the biases of the two normalisations."""
+    """(4H,): gain of the normalised W_ih x_t (Ba et al. 2016). This and the next three belong to layer normalisation,
+    which uses bias_ih and bias_hh as the biases of the two normalised products."""
     gain_hh: Array | None = None
     """(4H,): gain of the normalised W_hh h_(t-1)."""
     gain_c: Array | None = None
@@ -77,4 +79,4 @@ class CellWeights(NamedTuple):
 
 
 NO_MORE = CellWeights()
-"""Of cells that have no weights but those of their gates."""
+"""No weights other than those of the gates."""

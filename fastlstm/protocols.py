@@ -1,4 +1,4 @@
-"""What the floors below `Model` may use of a model."""
+"""Protocols: the members of a model that the floors below `Model` may use."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["CallbackModel", "InferenceModel", "TrainableModel"]
 
 
 class InferenceModel(Protocol):
-    """What prediction, evaluation, streams and exports need: a network, and the units of its data.
+    """A model as prediction, evaluation, streams and exports see it: a network and the units of its data.
 
     Attributes
     ----------
     network : Network
     scaler, target_scaler : Standardizer or None
-        Of inputs and targets.
+        Scaling of inputs and of targets.
     classes : list of str or None
         Names of the classes.
     loss : Loss or None
-        That of the training, if the model has been trained.
+        Loss of the training; None before it.
     """
 
     network: Network
@@ -36,11 +36,11 @@ class InferenceModel(Protocol):
 
 
 class CallbackModel(Protocol):
-    """What a callback may use of the model in training."""
+    """A model as a callback sees it during training."""
 
     @property
     def flat_parameters(self) -> Array:
-        """All parameters, one after the other."""
+        """All parameters in one vector."""
 
     @property
     def flat_gradients(self) -> Array:
@@ -51,24 +51,24 @@ class CallbackModel(Protocol):
 
     @property
     def predict(self) -> Callable[..., Any]:
-        """See `fastlstm.Model.predict`."""
+        """`fastlstm.Model.predict`."""
 
     @property
     def evaluate(self) -> Callable[..., dict[str, float]]:
-        """See `fastlstm.Model.evaluate`."""
+        """`fastlstm.Model.evaluate`."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file."""
 
 
 class TrainableModel(InferenceModel, CallbackModel, Protocol):
-    """What training needs of a model, with what a checkpoint saves and restores."""
+    """A model as training and its checkpoints see it."""
 
     def get_config(self) -> dict[str, Any]:
-        """Return everything about the model except its numbers, fit for JSON."""
+        """Return the model's architecture and settings, without its weights, as data for JSON."""
 
     def saved_tensors(self) -> dict[str, Array]:
-        """Return what a file of the model holds apart from `get_config`."""
+        """Return the tensors that a file of the model holds in addition to `get_config`."""
 
     def restore(self, tensors: Mapping[str, Array], config: Mapping[str, Any]) -> None:
-        """Take over `saved_tensors` and the number of training passes of a model that has the same layers."""
+        """Set weights, scalers and the number of training passes to those saved from a model of the same layers."""

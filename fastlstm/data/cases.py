@@ -20,21 +20,21 @@ __all__ = ["CaseBatch", "Cases", "as_weight", "in_order", "read_inputs"]
 
 
 class CaseBatch(NamedTuple):
-    """Some of the cases, copied into arrays."""
+    """A batch of cases, copied into arrays."""
 
     x: Array
-    """(b, time, features), scaled; (b, time) for token ids."""
+    """(b, time, features), scaled; or (b, time), token ids."""
     lengths: Array | None
     """(b,), int64; None if all cases have the same length."""
     y: Array
-    """Targets in the units of the user."""
+    """Targets in the user's units; `Targets.batch` has the shapes."""
     weight: Array | None
     """(b,) or (b, time), float64; None if all are 1."""
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Inputs with their targets and weights, all checked."""
+    """Checked inputs with their targets and weights."""
 
     inputs: Sequences
     targets: Targets | LabelSequences
@@ -45,14 +45,16 @@ class Cases:
         return len(self.inputs)
 
     def subset(self, indices: Indices) -> Cases:
-        """Choose some of the cases; at least one of them must have weight."""
+        """Return the chosen cases without copying them; ValueError if all of them have weight 0."""
         weight = None if self.weight is None else self.weight[indices]
         if weight is not None and not weight.any():
-            raise ValueError("a part of the data has only sample weights of 0: give its cases weight, or drop them")
+            raise ValueError(
+                "a part of the data has only sample weights of 0: give some of them a positive weight, or drop them"
+            )
         return Cases(self.inputs.subset(indices), self.targets.subset(indices), weight)
 
     def read(self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None) -> CaseBatch:
-        """Copy one batch, with its inputs scaled."""
+        """Copy one batch of cases and scale its inputs."""
         x, lengths = read_inputs(self.inputs, indices, dtype, scaler)
         y = self.targets.batch(indices, x.shape[1], dtype)
         weight = None if self.weight is None else self.weight[indices]
@@ -64,7 +66,7 @@ class Cases:
 def read_inputs(
     inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None
 ) -> tuple[Array, Array | None]:
-    """Copy one batch of inputs, scaled, and its lengths."""
+    """Copy one batch of inputs and scale it; return it with its lengths."""
     x, lengths = inputs.batch(indices, dtype)
     if scaler is not None:
         scaler.transform_batch_(x)
@@ -72,7 +74,7 @@ def read_inputs(
 
 
 def as_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool) -> Array | None:
-    """Convert `sample_weight` to float64, (n,) or, if `per_step`, also (n, T); ValueError if it does not suit."""
+    """Convert `sample_weight` to float64 (n,) or, if `per_step`, (n, T); ValueError if it does not fit the inputs."""
     if sample_weight is None:
         return None
     weight = as_numeric(sample_weight, False, "sample_weight")
@@ -90,6 +92,6 @@ def as_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool
 
 
 def in_order(n: int, batch_size: int, first: int = 0) -> Iterator[slice]:
-    """Go through n cases one batch after the other, from batch `first` on."""
+    """Yield n cases in order, one batch after the other, from batch `first` on."""
     for start in range(first * batch_size, n, batch_size):
         yield slice(start, min(start + batch_size, n))

@@ -19,8 +19,8 @@ Fingerprint = dict[str, Any]
 def fingerprints(cases: Cases) -> dict[str, Fingerprint]:
     """Compute the fingerprints of ``"X"``, ``"y"`` and, if there is one, ``"sample_weight"``, fit for JSON.
 
-    Everything is read once, in blocks. What is never read in training, such as padding, does not count. Overlapping
-    windows of one series are read as that series: their fingerprint differs from that of a copy of the windows.
+    All data are read once, in blocks. Values that training never reads, such as padding, are left out. Overlapping
+    windows of one series are read as that series, so their fingerprint differs from that of a copy of the windows.
     """
     targets = cases.targets
     of_y = _of_labels(targets) if isinstance(targets, LabelSequences) else _of_sequences(targets.data)

@@ -1,4 +1,4 @@
-"""Targets that are a sequence of labels for each case, of its own length: what CTC learns from."""
+"""Targets of CTC: for each case a sequence of labels, whose length may differ from case to case."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Array = NDArray[Any]
 
 
 class LabelSequences:
-    """Label sequences, read batch by batch; made by `as_label_sequences`. It does what `Targets` does.
+    """Label sequences, read batch by batch, with the interface of `Targets`; made by `as_label_sequences`.
 
     Attributes
     ----------
     numbers : ndarray of int64, shape (n,)
-        How many labels each case has.
+        Number of labels of each case.
     n_outputs : int
-        Outputs a model needs: the largest label or blank, + 1, or `len(classes)`.
+        Number of outputs that a model needs: the largest label or the blank, + 1, or `len(classes)`.
     classes : list of str or None
-        What the labels stand for; the blank's name is empty where the classes were learnt.
+        Names of the labels; the blank is an empty name if the names were collected from the labels.
     """
 
     kind: Literal["sequences"] = "sequences"
@@ -45,7 +45,7 @@ class LabelSequences:
         return len(self.numbers)
 
     def batch(self, indices: Indices, time: int, dtype: DTypeLike = np.float32) -> Array:
-        """Labels of some cases, int64 (b, L), each case's followed by -100; L is their largest number."""
+        """Return the labels of some cases, int64 (b, L), padded by -100 to the longest sequence of the batch, L."""
         numbers, starts = self.numbers[indices], self._starts[indices]
         y = np.full((len(numbers), int(numbers.max())), IGNORE, np.int64)
         places = np.arange(y.shape[1])
@@ -54,11 +54,11 @@ class LabelSequences:
         return y
 
     def subset(self, indices: Indices) -> LabelSequences:
-        """Choose cases without copying them; see `Sequences.subset`."""
+        """Return the chosen cases without copying them; see `Sequences.subset`."""
         return LabelSequences(self._flat, self.numbers[indices], self._starts[indices], self.n_outputs, self.classes)
 
     def blocks(self) -> Iterator[Array]:
-        """Go through the labels of each case, (rows, 1)."""
+        """Yield the labels of each case, (rows, 1)."""
         for start, number in zip(self._starts, self.numbers, strict=True):
             yield self._flat[start : start + number, None]
 
@@ -66,22 +66,22 @@ class LabelSequences:
 def as_label_sequences(
     y: Any, n: int, blank: int, classes: list[str] | None = None, *, name: str = "y"
 ) -> LabelSequences:
-    """Take the targets of a model that is trained with CTC.
+    """Convert and check the targets of a model that is trained with CTC.
 
     Parameters
     ----------
     y : list of sequences, int array (n, L), or tuple of such an array and the numbers of labels (n,)
-        For each case its labels: integers other than the blank, or a text whose characters are the labels, or a list of
-        texts. What stands behind a case's labels in an array is -100, or anything where the numbers are given.
+        For each case its labels: integers other than the blank, a string whose characters are the labels, or a list of
+        strings. An array is padded by -100 after the labels of a case, or by anything if the numbers are given.
     n : int
-        Cases of the inputs.
+        Number of cases of the inputs.
     blank : int
-        The class that stands for no label.
+        The class that means no label.
     classes : list of str, optional
-        Names of all classes, the blank's included; by default, for texts, those of y in sorted order, and an empty one
+        Names of all classes, including the blank. By default, for strings, the sorted labels of y, and an empty name
         for the blank.
     name : str
-        What error messages call y.
+        Name of y in error messages.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def as_label_sequences(
     Raises
     ------
     TypeError, ValueError
-        If y is none of these, a label is negative, the blank, or unknown.
+        If y has another form, or a label is negative, the blank, or unknown.
     """
     cases = _padded_cases(y, name) if _is_array(y) else _listed_cases(y, name)
     if len(cases) != n:
@@ -131,7 +131,7 @@ def _padded_cases(y: Any, name: str) -> list[Array]:
     if numbers is None:
         there = array >= 0
         if (there[:, 1:] & ~there[:, :-1]).any() or (array[~there] != IGNORE).any():
-            raise ValueError(f"{name} must hold labels from 0 and behind them {IGNORE} as padding, in each row")
+            raise ValueError(f"{name} must hold in each row labels from 0 and then {IGNORE} as padding")
         numbers = there.sum(axis=1)
     numbers = as_array(numbers, "the numbers of labels")
     if numbers.shape != array.shape[:1] or numbers.dtype.kind not in "iu":
@@ -152,11 +152,12 @@ def _listed_cases(y: Any, name: str) -> list[Array]:
             case = strings(one, f"{name}[{index}]")
         if case.ndim != 1 or case.dtype.kind not in "iuU":
             raise TypeError(
-                f"{name}[{index}] has shape {case.shape} and type {case.dtype}, expected integer labels (L,), or texts"
+                f"{name}[{index}] has shape {case.shape} and type {case.dtype}, "
+                "expected integer labels (L,), or strings"
             )
         cases.append(case)
     if len({case.dtype.kind == "U" for case in cases if case.size}) > 1:
-        raise TypeError(f"{name} holds integers and texts: expected one or the other")
+        raise TypeError(f"{name} holds integers and strings: expected one or the other")
     if any(case.dtype.kind == "U" for case in cases):
         return [case.astype(np.str_) if case.size else np.zeros(0, np.str_) for case in cases]
     return cases

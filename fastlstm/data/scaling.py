@@ -1,4 +1,4 @@
-"""Scaling of features, fitted on the training part."""
+"""Scaling of features, fitted to the training part of the data."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .targets import Targets
 __all__ = ["SCALERS", "Standardizer"]
 
 SCALERS = ("scaler", "target_scaler")
-"""Attributes of a model that are saved as tensors beside its parameters, such as ``scaler.mean``."""
+"""Attributes of a model whose arrays are saved with its parameters, as tensors such as ``scaler.mean``."""
 
 
 class Standardizer:
-    """Bring each feature to mean 0 and standard deviation 1: (x - mean) / scale.
+    """Scale each feature to mean 0 and standard deviation 1: (x - mean) / scale.
 
     Attributes
     ----------
     mean_, scale_ : ndarray of float64, shape (features,)
-        After `fit`. The scale is the standard deviation (divisor: the number of steps), 1 for a constant
+        Known after `fit`. The scale is the standard deviation (divisor: the number of steps), or 1 for a constant
         feature.
 
     Notes
@@ -36,9 +36,13 @@ class Standardizer:
     Examples
     --------
     >>> import numpy as np, fastlstm as fl
-    >>> scaler = fl.Standardizer().fit([[1.0, 3.0], [5.0]])
+    >>> scaler = fl.Standardizer().fit([[1.0, 3.0], [5.0]])  # two series of one feature
     >>> scaler.mean_.tolist(), scaler.inverse_transform(scaler.transform(np.array([7.0]))).tolist()
     ([3.0], [7.0])
+    >>> X = np.arange(24.0).reshape(2, 4, 3)  # (cases, steps, features)
+    >>> scaled = fl.Standardizer().fit_transform(X)
+    >>> scaled.shape, np.allclose(scaled.mean(axis=(0, 1)), 0)
+    ((2, 4, 3), True)
     """
 
     mean_: NDArray[np.float64]
@@ -46,24 +50,23 @@ class Standardizer:
 
     @property
     def fitted(self) -> bool:
-        """Whether mean and scale are known."""
+        """Whether `fit` has been called."""
         return hasattr(self, "mean_")
 
     def fit(
         self, X: ArrayLike | list[NDArray[Any]] | Sequences | Targets, lengths: ArrayLike | None = None
     ) -> Standardizer:
-        """Measure mean and scale on training data, valid steps only, without loading all of it.
+        """Measure mean and scale over the valid steps of training data, without loading all data at once.
 
         Parameters
         ----------
         X : array, memory map, list of arrays, Sequences or Targets
             - (n, T, F), or a list of (T_i, F) or (T_i,): each of the F features over all valid steps;
-            - (rows, F): each column, as in scikit-learn; so for one long series, or targets of K columns;
+            - (rows, F): each column, as in scikit-learn; also for one long series, or targets of K columns;
             - (n,): one feature.
 
-            A (n, T) array of one channel is (n, T, 1) here: pass ``X[:, :, None]``, ``as_sequences(X)``, or
-            `lengths`, which say that the second axis is time. Windows of one series count each of its steps
-            once.
+            For an (n, T) array of one channel pass ``X[:, :, None]``, ``as_sequences(X)``, or `lengths`: all of these
+            say that the second axis is time. Of overlapping windows of one series each step counts once.
         lengths : array of int, shape (n,), optional
             Valid steps of each case of an array.
 
@@ -75,8 +78,7 @@ class Standardizer:
         Raises
         ------
         TypeError, ValueError
-            If X is refused by `as_sequences`, holds tokens or labels, NaN, infinity, or values too large to
-            square.
+            If `as_sequences` refuses X, or X holds tokens or labels, NaN, infinity, or values too large to square.
         """
         mean: NDArray[np.float64] = np.zeros(1)
         squares: NDArray[np.float64] = np.zeros(1)
@@ -104,10 +106,10 @@ class Standardizer:
             raise ValueError(
                 "X holds values too large to square, expected squares that fit float64: divide by a constant first"
             )
-        # Rounding leaves a constant feature a tiny deviation, by which nothing may be divided.
+        # Rounding gives a constant feature a tiny deviation, which must not be a divisor.
         constant = low == high
         mean, scale = np.where(constant, low, mean), np.where(constant | (scale == 0), 1.0, scale)
-        self.mean_, self.scale_ = mean, scale  # both or, where memory is short, neither
+        self.mean_, self.scale_ = mean, scale  # set together: if memory runs out before, neither has changed
         return self
 
     @overload
@@ -115,22 +117,24 @@ class Standardizer:
     @overload
     def transform(self, X: ArrayLike) -> NDArray[Any]: ...
     def transform(self, X: ArrayLike | list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]]:
-        """Standardize a copy.
+        """Return a standardized copy.
 
         Parameters
         ----------
         X : array or list of arrays
-            The last axis holds the features; of one feature also (n,) and (n, T).
+            The last axis holds the features; for one feature also (n,) and (n, T).
 
         Returns
         -------
         ndarray or list of ndarray
-            Of the same shapes; float32 and float64 stay, other types become float64.
+            Of the same shapes; float32 and float64 are kept, other types become float64.
 
         Raises
         ------
+        TypeError
+            If X does not hold real numbers.
         ValueError
-            If not fitted, or if X has other features.
+            If the scaler is not fitted, or X has another number of features.
         """
         if isinstance(X, list):
             return [self.transform_batch_(_float_copy(one)) for one in X]
@@ -141,7 +145,7 @@ class Standardizer:
     @overload
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]: ...
     def inverse_transform(self, X: ArrayLike | list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]]:
-        """Undo `transform` on a copy: x * scale + mean; parameters and result as there."""
+        """Return a copy in the original units, x * scale + mean; see `transform` for shapes, types and errors."""
         if isinstance(X, list):
             return [self._inverse(one) for one in X]
         return self._inverse(X)
@@ -154,7 +158,7 @@ class Standardizer:
         return x
 
     def fit_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
-        """Do `fit`, then `transform`."""
+        """Call `fit`, then return what `transform` returns; see there."""
         return self.fit(X, lengths).transform(X)
 
     def transform_batch_(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -162,7 +166,7 @@ class Standardizer:
 
         Parameters
         ----------
-        x : ndarray of float32 or float64, shape (b, T, features), (b, features) or, of one feature, (b,)
+        x : ndarray of float32 or float64, shape (b, T, features), (b, features) or, for one feature, (b,)
             C-contiguous, writable.
 
         Returns
@@ -173,11 +177,11 @@ class Standardizer:
         Raises
         ------
         ValueError
-            If not fitted, or if x has other features.
+            If the scaler is not fitted, or x has another number of features.
         """
         mean, scale = self._constants(x)
         if x.ndim == 3 and x.shape[2] > 1 and x.size and x.flags.c_contiguous:
-            # One long row for each case: NumPy's inner loop over a few features costs up to 4 times as much.
+            # One long row per case: NumPy's inner loop over few features takes up to 4 times as long.
             rows = x.reshape(len(x), -1)
             rows -= np.tile(mean, x.shape[1])
             rows /= np.tile(scale, x.shape[1])
@@ -193,7 +197,7 @@ class Standardizer:
 
     @classmethod
     def from_state(cls, state: Mapping[str, ArrayLike]) -> Standardizer:
-        """Make a fitted Standardizer of what `state` returned.
+        """Return a fitted Standardizer, made from the arrays that `state` returned.
 
         Raises
         ------
@@ -231,7 +235,7 @@ class Standardizer:
             raise ValueError("this Standardizer is not fitted: call fit(X_train) first")
 
     def _constants(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Mean and scale in the type of x, which must have their features."""
+        """Return mean and scale in the type of x; ValueError if x has another number of features."""
         self._check_fitted()
         features = self.mean_.size
         if x.shape[-1:] != (features,) and not (features == 1 and x.ndim <= 2):
@@ -239,7 +243,7 @@ class Standardizer:
                 f"got an array of shape {x.shape}, expected {features} features, as fitted, on the last "
                 "axis: for a (batch, time) array of one channel fit the Standardizer on X[:, :, None]"
             )
-        scale = np.where(self.scale_ < np.finfo(x.dtype).tiny, 1.0, self.scale_)  # smaller numbers count as 0
+        scale = np.where(self.scale_ < np.finfo(x.dtype).tiny, 1.0, self.scale_)  # a subnormal scale counts as 0
         return self.mean_.astype(x.dtype), scale.astype(x.dtype)
 
 
@@ -262,7 +266,7 @@ def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:
 
 
 def _is_flat(X: Any) -> bool:
-    """Whether X is a list of numbers, rather than of series."""
+    """Return whether X is a list of numbers rather than a list of series."""
     return isinstance(X, (list, tuple)) and len(X) > 0 and as_array(X[0], "X[0]").ndim == 0
 
 

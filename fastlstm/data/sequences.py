@@ -1,7 +1,7 @@
 """One interface over arrays, memory maps and lists of series, read batch by batch.
 
-`Sequences` keeps a reference to what the user passed and copies only the cases of a batch, so data larger than the
-memory can be trained on.
+`Sequences` keeps a reference to the user's data and copies only the cases of a batch, so a model can be trained on data
+larger than the memory.
 
 Shapes: n cases, T steps, F features; a batch has b cases and T_b steps.
 """
@@ -22,7 +22,7 @@ from .._arrays import as_array, as_numeric
 __all__ = ["Block", "Indices", "Sequences", "as_sequences"]
 
 BLOCK_VALUES = 2**20
-"""Values looked at in one go by the scans over a whole data set."""
+"""Number of values per block in scans over a whole data set."""
 
 _KERNEL_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -30,12 +30,12 @@ Indices = slice | range | NDArray[np.integer[Any]]
 
 
 class Block(NamedTuple):
-    """A bounded piece of a scan: valid steps only."""
+    """One block of a scan: valid steps only."""
 
     values: NDArray[Any]
     """(rows, F)."""
     locate: Callable[[int], tuple[int, int]]
-    """Gives the (case, step) of a row."""
+    """Return the (case, step) of a row."""
 
 
 class Sequences(ABC):
@@ -44,15 +44,15 @@ class Sequences(ABC):
     Attributes
     ----------
     features : int
-        Features of a step; 0 for tokens.
+        Number of features of a step; 0 for tokens.
     time : int
-        Steps of the array, or of the longest series of a list.
+        Number of steps of the array, or of the longest series of a list.
     lengths : ndarray of int64, shape (n,), or None
-        Valid steps of each case; None if every case has `time` of them. Read only.
+        Valid steps of each case; None if every case has `time` valid steps. Not to be changed.
     tokens : bool
         Whether the series are integer token ids.
     name : str
-        What error messages call the data.
+        Name of the data in error messages.
     """
 
     features: int
@@ -63,7 +63,7 @@ class Sequences(ABC):
 
     @property
     def kind(self) -> Literal["tokens", "values"]:
-        """Token ids or measured values."""
+        """Kind of the data: token ids or measured values."""
         return "tokens" if self.tokens else "values"
 
     @abstractmethod
@@ -84,15 +84,15 @@ class Sequences(ABC):
         Returns
         -------
         x : ndarray, shape (b, T_b, features), or (b, T_b) for tokens
-            A fresh C-contiguous array that the caller may change. T_b is the longest length of the batch.
-            Steps beyond a length are zero for a list, and whatever the user's array has there otherwise.
+            A new C-contiguous array that the caller may change. T_b is the longest length of the batch. Padding is zero
+            for a list; for an array it is whatever the user's array holds there.
         lengths : ndarray of int64, shape (b,), or None
-            None if all of the batch are T_b steps long.
+            Valid steps of each case; None if all cases have T_b steps.
         """
 
     @abstractmethod
     def subset(self, indices: Indices) -> Sequences:
-        """Choose cases without copying a series.
+        """Return the chosen cases without copying a series.
 
         Parameters
         ----------
@@ -112,14 +112,13 @@ class Sequences(ABC):
 
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
-        """Go through the valid steps in pieces of bounded size.
+        """Yield the valid steps in blocks of bounded size.
 
-        Windows of one series share memory; of those each step that some case holds comes once, not once per
-        window.
+        Windows of one series share memory: each step that any case holds is yielded once, not once per window.
         """
 
     def check_finite(self, dtype: DTypeLike | None = None) -> None:
-        """Refuse NaN and infinity among the valid steps.
+        """Raise ValueError if a valid step holds NaN or infinity.
 
         Parameters
         ----------
@@ -129,7 +128,7 @@ class Sequences(ABC):
         Raises
         ------
         ValueError
-            With the index of the first bad value as [case, step, feature].
+            The message gives the first bad value and its index, [case, step, feature].
         """
         found = self.find_nonfinite(dtype)
         if found is not None:
@@ -141,7 +140,7 @@ class Sequences(ABC):
             )
 
     def find_nonfinite(self, dtype: DTypeLike | None = None) -> tuple[str, int, int, int] | None:
-        """Return what `check_finite` complains of: (value, case, step, feature), or None if all is well."""
+        """Return the first value that `check_finite` refuses: (value, case, step, feature); None if there is none."""
         for values, locate in self.blocks():
             if values.dtype.kind != "f":
                 continue
@@ -151,7 +150,7 @@ class Sequences(ABC):
                 and values.dtype in _KERNEL_TYPES
                 and dtype in (None, values.dtype)
             ):
-                # Nothing to convert: no temporary arrays, and a small call is quick.
+                # Nothing to convert: the kernel needs no temporary arrays and is quick for small data.
                 if _core.first_nonfinite(values.reshape(-1)) < 0:
                     continue
             good = finite(values, dtype)
@@ -161,12 +160,12 @@ class Sequences(ABC):
         return None
 
     def check_tokens(self, num_embeddings: int) -> None:
-        """Refuse token ids outside [0, num_embeddings) among the valid steps.
+        """Raise ValueError if a valid step holds a token id outside [0, num_embeddings).
 
         Raises
         ------
         ValueError
-            With the index of the first bad token as [case, step].
+            The message gives the first bad token and its index, [case, step].
         """
         for values, locate in self.blocks():
             good = (values >= 0) & (values < num_embeddings)
@@ -186,7 +185,7 @@ class ArraySequences(Sequences):
     Attributes
     ----------
     rows : ndarray of int64 or None
-        Cases of the array in use, in this order; None: all of them.
+        Indices of the cases in use, in this order; None: all cases of the array.
     """
 
     def __init__(
@@ -215,8 +214,8 @@ class ArraySequences(Sequences):
             array = array[:, :longest]
         rows = indices if self.rows is None else self.rows[indices]
         dtype = np.int64 if self.tokens else dtype
-        # A slice is a view of the user's memory, which the caller of batch must not change: copy it always.
-        with np.errstate(over="ignore"):  # of padding, and of targets without weight: all else has been checked
+        # A slice is a view of the user's memory, which the caller of batch may not change: always copy it.
+        with np.errstate(over="ignore"):  # only padding and targets without weight can overflow
             x = (
                 np.array(array[rows], dtype, order="C")
                 if isinstance(rows, slice)
@@ -277,7 +276,7 @@ class ArraySequences(Sequences):
         windows = self.rows[order]
         for start in range(0, total, steps):
             values = series[start : start + steps]
-            # Step p lies in the windows ceil((p - time + 1) / hop) to p // hop: is one of them in use?
+            # Step p lies in the windows ceil((p - time + 1) / hop) to p // hop; is one of these in use?
             p = np.arange(start, start + len(values))
             place = np.searchsorted(windows, -((time - 1 - p) // hop))
             place[place == len(windows)] = 0
@@ -306,7 +305,7 @@ class _ListSequences(Sequences):
         series = self._chosen(indices)
         lengths, longest = _batch_lengths(self._all_lengths[indices])
         x = np.zeros((len(series), longest, series[0].shape[1]), np.int64 if self.tokens else dtype)
-        with np.errstate(over="ignore"):  # of targets without weight
+        with np.errstate(over="ignore"):  # only targets without weight can overflow
             for row, one in zip(x, series, strict=True):
                 row[: len(one)] = one
         return (x[:, :, 0] if self.tokens else x), lengths
@@ -319,34 +318,34 @@ class _ListSequences(Sequences):
 
     def blocks(self) -> Iterator[Block]:
         steps = max(1, BLOCK_VALUES // self._series[0].shape[1])
-        pieces: list[tuple[int, int, NDArray[Any]]] = []
+        parts: list[tuple[int, int, NDArray[Any]]] = []
         rows = 0
         for case, one in enumerate(self._series):
             for step in range(0, len(one), steps):
-                piece = one[step : step + steps]
-                if rows + len(piece) > steps:
-                    yield _joined(pieces)
-                    pieces, rows = [], 0
-                pieces.append((case, step, piece))
-                rows += len(piece)
-        yield _joined(pieces)
+                part = one[step : step + steps]
+                if rows + len(part) > steps:
+                    yield _joined(parts)
+                    parts, rows = [], 0
+                parts.append((case, step, part))
+                rows += len(part)
+        yield _joined(parts)
 
 
 def finite(values: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[np.bool_]:
-    """Which values are finite, and stay so in a type."""
+    """Return a mask of the values that are finite, also after a cast to `dtype`."""
     with np.errstate(over="ignore"):
         result: NDArray[np.bool_] = np.isfinite(values if dtype is None else values.astype(dtype, copy=False))
     return result
 
 
 def bad_value(value: Any, dtype: DTypeLike | None) -> str:
-    """What messages say of a value that `finite` finds."""
+    """Return the text by which messages describe a value that is not `finite`."""
     return f"{value} (too large for {np.dtype(dtype)})" if np.isfinite(value) else f"{value}"
 
 
-def _joined(pieces: list[tuple[int, int, NDArray[Any]]]) -> Block:
-    values = pieces[0][2] if len(pieces) == 1 else np.concatenate([piece for _, _, piece in pieces])
-    return Block(values, partial(_locate_in_pieces, pieces))
+def _joined(parts: list[tuple[int, int, NDArray[Any]]]) -> Block:
+    values = parts[0][2] if len(parts) == 1 else np.concatenate([part for _, _, part in parts])
+    return Block(values, partial(_locate_in_parts, parts))
 
 
 def _locate_in_grid(case: int, step: int, width: int, valid: NDArray[np.bool_] | None, row: int) -> tuple[int, int]:
@@ -364,11 +363,11 @@ def _locate_in_lists(cases: NDArray[np.int64], steps: NDArray[np.int64], row: in
     return int(cases[row]), int(steps[row])
 
 
-def _locate_in_pieces(pieces: list[tuple[int, int, NDArray[Any]]], row: int) -> tuple[int, int]:
-    ends = np.cumsum([len(piece) for _, _, piece in pieces])
+def _locate_in_parts(parts: list[tuple[int, int, NDArray[Any]]], row: int) -> tuple[int, int]:
+    ends = np.cumsum([len(part) for _, _, part in parts])
     i = int(np.searchsorted(ends, row, side="right"))
-    case, step, piece = pieces[i]
-    return case, step + row - int(ends[i]) + len(piece)
+    case, step, part = parts[i]
+    return case, step + row - int(ends[i]) + len(part)
 
 
 def _batch_lengths(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, int]:
@@ -406,13 +405,13 @@ def as_sequences(
         - array (n, T, F) of any real type;
         - array (n, T): one feature per step, or token ids if `tokens`;
         - list of n arrays (T_i, F) or (T_i,), whose lengths may differ;
-        - Sequences: returned as it is.
+        - Sequences: returned unchanged.
     lengths : array of int, shape (n,), optional
-        Valid steps of each case of an array, in [1, T]. What lies beyond is padding and never read.
-    tokens : bool
-        X holds integer ids, (n, T) or a list of (T_i,) arrays.
-    name : str
-        What error messages call X.
+        Valid steps of each case of an array, in [1, T]. Later steps are padding, which is never read.
+    tokens : bool, default False
+        Whether X holds integer token ids, (n, T) or a list of (T_i,) arrays.
+    name : str, default "X"
+        Name of X in error messages.
 
     Returns
     -------
@@ -461,6 +460,7 @@ def as_sequences(
 
 
 def list_sequences(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> Sequences:
+    """Wrap a list of series, (T_i, F) or (T_i,) each; raise TypeError or ValueError if one does not fit."""
     if not X:
         raise ValueError(f"{name} is an empty list, expected at least one series")
     series: list[NDArray[Any]] = []

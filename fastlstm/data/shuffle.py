@@ -1,4 +1,4 @@
-"""The order in which an epoch takes the cases, without holding it in memory when there are very many."""
+"""Random order of the cases of an epoch; for very many cases it is computed instead of stored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .._checks import count
 __all__ = ["Shuffle"]
 
 PERMUTATION_LIMIT = 2**20
-"""Up to this many cases `Shuffle` holds the whole permutation (8 bytes each)."""
+"""Number of cases up to which `Shuffle` stores the whole permutation (8 bytes a case)."""
 
 
 class Shuffle:
     """A random order of n cases that needs no memory for large n.
 
-    Up to `PERMUTATION_LIMIT` cases it is NumPy's permutation. Above, position i goes through a Feistel
-    network of keyed hashes on b bits, 2**b >= n, again and again until the result is below n (cycle walking;
-    fewer than two times on average): a bijection of [0, n) that is computed for one batch at a time.
+    Up to `PERMUTATION_LIMIT` cases it is NumPy's permutation. Above, position i is put through a Feistel network of
+    keyed hashes on b bits, 2**b >= n, repeatedly until the result is below n (cycle walking; fewer than two times on
+    average). This is a bijection of [0, n) that can be computed for one batch at a time.
 
     Parameters
     ----------
@@ -28,14 +28,26 @@ class Shuffle:
         Number of cases, at least 1.
     seed : int
         At least 0. The order depends on n, seed and epoch only.
-    epoch : int
+    epoch : int, default 0
         Each epoch has its own order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If n is not a positive integer.
 
     Notes
     -----
     Luby and Rackoff, "How to construct pseudorandom permutations from pseudorandom functions", SIAM Journal
     on Computing 17(2), 1988. Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (cycle
     walking).
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> order = fl.data.Shuffle(10, seed=0)
+    >>> sorted(i for batch in order.batches(4) for i in batch.tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
 
     def __init__(self, n: int, seed: int, epoch: int = 0) -> None:
@@ -55,7 +67,7 @@ class Shuffle:
         return self.n
 
     def take(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the cases at positions start <= i < min(stop, n) of the order, int64."""
+        """Return the case numbers at positions start <= i < min(stop, n) of the order, int64."""
         stop = min(stop, self.n)
         if self._permutation is not None:
             return self._permutation[start:stop]
@@ -65,8 +77,8 @@ class Shuffle:
         return index.astype(np.int64)
 
     def batches(self, batch_size: int, first: int = 0) -> Iterator[NDArray[np.int64]]:
-        """Go through all cases, `batch_size` at a time, from batch `first` on; the last batch may be smaller."""
-        # Many batches at once: for 32 cases alone the hashes cost 0.18 ms in NumPy calls, for 8192 1.4 ms.
+        """Yield all case numbers, `batch_size` at a time, from batch `first` on; the last batch may be smaller."""
+        # Many batches at once: the hashes of 32 cases cost 0.18 ms in NumPy calls, those of 8192 cases 1.4 ms.
         together = max(1, 8192 // count("batch_size", batch_size)) * batch_size
         for start in range(first * batch_size, self.n, together):
             indices = self.take(start, start + together)

@@ -46,20 +46,20 @@ def split(
     Parameters
     ----------
     cases : int, or anything with a length
-        How many cases there are: a number, or the inputs or targets themselves.
-    fractions : tuple of float
-        Share of each part; they sum to 1.
-    method : {"random", "stratified", "time"}
-        - "random": any case anywhere;
-        - "stratified": at random, each class with the same share in every part, to about one case;
+        Number of cases, or the inputs or targets themselves.
+    fractions : tuple of float, default (0.7, 0.15, 0.15)
+        Share of each part; they must sum to 1.
+    method : {"random", "stratified", "time"}, default "random"
+        - "random": each case in a random part;
+        - "stratified": random, but each class has the same share in every part, to about one case;
         - "time": consecutive parts, the first cases first.
     y : array, shape (n,), optional
         Labels for "stratified". By default `cases`, if that is an array or list of labels.
-    seed : int
-        Decides the random parts.
-    gap : int
-        For "time": cases left out between parts. Windows of length L, stride 1 and horizon H share no step
-        with another part for gap = L + H - 1, and no target for gap = H - 1.
+    seed : int, default 0
+        Seed of the random methods.
+    gap : int, default 0
+        For "time": number of cases left out between parts. Windows of length L, stride 1 and horizon H share no step
+        with another part if gap = L + H - 1, and no target if gap = H - 1.
 
     Returns
     -------
@@ -68,13 +68,19 @@ def split(
 
     Raises
     ------
+    TypeError
+        If an argument has the wrong type.
     ValueError
-        If the fractions do not fit, or a part would be empty.
+        If the fractions do not sum to 1, a part would be empty, or the labels do not fit.
 
     Examples
     --------
-    >>> split(10, (0.8, 0.2), method="time")
+    >>> import fastlstm as fl
+    >>> fl.split(10, (0.8, 0.2), method="time")
     (slice(0, 8, None), slice(8, 10, None))
+    >>> train, test = fl.split(["a", "a", "b", "b"], (0.5, 0.5), method="stratified", seed=1)
+    >>> len(train), len(test)
+    (2, 2)
     """
     n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
     gap = count("gap", gap, 0)
@@ -116,10 +122,10 @@ def _class_numbers(y: Any, n: int) -> NDArray[np.int64]:
 
 
 def _spread(classes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Order cases so that every run of them holds each class by its share.
+    """Order cases so that every run of consecutive cases holds each class in proportion.
 
-    Member j of a class of m gets the key (j + offset) / m: each class lies evenly over (0, 1), whatever its
-    size. The offsets are spread over (0, 1) too, so that the roundings of many small classes cancel.
+    Member j of a class of m members gets the key (j + offset) / m, which spreads each class evenly over (0, 1),
+    whatever its size. The offsets are spread over (0, 1) too, so that the rounding errors of many small classes cancel.
     """
     by_class = np.argsort(classes, kind="stable")
     counts = np.bincount(classes)

@@ -1,4 +1,4 @@
-"""What a model should answer: labels or values, for each case or each step, read batch by batch.
+"""Targets of training: labels or values, for each case or each step, read batch by batch.
 
 Shapes: n cases, T steps, K columns; a batch has b cases and T_b steps.
 """
@@ -31,11 +31,12 @@ class Targets:
     per_step : bool
         Whether there is a target for each step.
     n_outputs : int
-        Outputs a model needs: the columns K of values; for labels the largest label + 1, or `len(classes)`.
+        Number of outputs that a model needs: the columns K of values; for labels the largest label + 1, or
+        `len(classes)`.
     classes : list of str or None
-        What the label indices stand for.
+        Names of the classes, by label index.
     data : Sequences
-        Labels and values of each step as (n, T, K); values of each case along the step axis, (n, K, 1).
+        Per-step labels and values as (n, T, K), with K = 1 for labels; per-case values along the step axis, (n, K, 1).
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class Targets:
         classes: list[str] | None,
         holes: bool = False,
     ) -> None:
-        # Values per case lie along the step axis: so scans see windows of one series as such.
+        # Per-case values lie along the step axis, so that scans recognise windows of one series.
         self.data = data
         self.kind = kind
         self.per_step = per_step
         self.n_outputs = n_outputs
         self.classes = classes
-        self._holes = holes  # whether NaN stands where the weight is 0
+        self._holes = holes  # missing targets: NaN where the weight is 0
 
     def __len__(self) -> int:
         return len(self.data)
@@ -66,14 +67,14 @@ class Targets:
         indices : slice, range or ndarray of int, shape (b,)
             Which cases, in which order.
         time : int
-            Steps of the batch of inputs; targets for each step are cut or padded to it.
+            Steps of the batch of inputs; per-step targets are cut or padded to this number.
         dtype : dtype
             float32 or float64 for values; labels are always int64.
 
         Returns
         -------
         ndarray, shape (b,) or (b, time) for labels; (b, K) or (b, time, K) for values
-            A fresh C-contiguous array. Beyond the length of a case labels are -100 and values 0.
+            A new C-contiguous array. After the last step of a case labels are -100 and values 0.
         """
         y, lengths = self.data.batch(indices, dtype)
         if not self.per_step:
@@ -89,12 +90,12 @@ class Targets:
         return y
 
     def subset(self, indices: Indices) -> Targets:
-        """Choose cases without copying them; see `Sequences.subset`."""
+        """Return the chosen cases without copying them; see `Sequences.subset`."""
         data = self.data.subset(indices)
         return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._holes)
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """Go through the valid values, (rows, K) at a time, without rows that are not known; labels are (rows, 1)."""
+        """Yield the valid values in blocks (rows, K), without missing rows; labels in blocks (rows, 1)."""
         for rows in self._rows():
             yield rows[np.isfinite(rows).all(axis=1)] if self._holes else rows
 
@@ -118,14 +119,13 @@ def as_targets(
     dtype: DTypeLike | None = None,
     name: str = "y",
 ) -> Targets:
-    """Wrap the targets of a model without copying them, and check every valid one.
+    """Wrap the targets of a model without copying them, and check every valid target.
 
     Parameters
     ----------
     y : array or list of arrays
-        For each case (n,) or (n, K); for each step (n, T), (n, T, K), or a list of (T_i,) or (T_i, K) arrays.
-        Labels have no K axis. Values per case with further axes, such as windows (n, horizon, targets), are
-        flattened to K columns.
+        Per case (n,) or (n, K); per step (n, T), (n, T, K), or a list of (T_i,) or (T_i, K) arrays. Labels have no
+        K axis. Per-case values with further axes, such as windows (n, horizon, targets), are flattened to K columns.
     seq : Sequences
         The inputs that y belongs to.
     per_step : bool
@@ -133,13 +133,13 @@ def as_targets(
     kind : {"labels", "values"}
         Labels are integers from 0, with -100 for 'ignore', or strings.
     classes : list of str, optional
-        What the labels stand for; string labels become indices into it. By default the sorted labels of y.
+        Names of the classes; string labels become indices into this list. By default the sorted labels of y.
     weight : array (n,) or (n, T), optional
-        Weight of each case or step; values of weight 0 are not looked at and may be NaN.
+        Weight of each case or step; values of weight 0 are not checked and may be NaN.
     dtype : dtype, optional
-        In which values will be read; those that overflow in it are refused, too.
-    name : str
-        What error messages call y.
+        Type in which the values will be read; values that overflow in it are refused too.
+    name : str, default "y"
+        Name of y in error messages.
 
     Returns
     -------
@@ -150,8 +150,16 @@ def as_targets(
     TypeError
         If the type of y does not fit the kind.
     ValueError
-        If a shape does not fit, a label is negative or unknown, or a valid value is NaN or infinite; with its
-        index.
+        If a shape does not fit, a label is negative or unknown, or a valid value is NaN or infinite; the message
+        gives its index.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> inputs = fl.data.as_sequences(np.zeros((3, 5, 2)))
+    >>> targets = fl.data.as_targets(["on", "off", "on"], inputs, per_step=False, kind="labels")
+    >>> targets.classes, targets.batch(slice(0, 3), time=5).tolist()
+    (['off', 'on'], [1, 0, 1])
     """
     labels, holes = kind == "labels", False
     if labels and _holds_strings(y):
@@ -172,7 +180,7 @@ def as_targets(
             place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
             raise ValueError(
                 f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
-                "finite numbers: drop or fill such cases, or give what is not known a sample_weight of 0"
+                "finite numbers: drop or fill such cases, or give missing targets a sample_weight of 0"
             )
     return Targets(data, kind, per_step, n_outputs, classes, holes)
 
@@ -180,7 +188,7 @@ def as_targets(
 def _bad_where_it_counts(
     data: Sequences, weight: NDArray[Any], per_step: bool, dtype: DTypeLike | None
 ) -> tuple[str, int, int, int] | None:
-    """As `Sequences.find_nonfinite`, among the values whose weight is not 0."""
+    """Do `Sequences.find_nonfinite` among the values whose weight is not 0."""
     for values, locate in data.blocks():
         if values.dtype.kind != "f":
             continue
@@ -237,7 +245,7 @@ def _target_array(y: ArrayLike, labels: bool, name: str) -> NDArray[Any]:
         return as_numeric(y, False, name)
     array = as_array(y, name)
     if array.dtype.kind == "U":
-        strings(y, name)  # names what NumPy has made a string of
+        strings(y, name)  # raises TypeError if NumPy has converted other things to strings
     if array.dtype.kind not in "iub":
         raise TypeError(
             f"{name} has type {array.dtype}, expected integer labels from 0, or strings: use "
@@ -252,7 +260,7 @@ def _refuse_empty(array: NDArray[Any], name: str) -> None:
 
 
 def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | None) -> int:
-    """Return the number of classes; refuse labels outside it."""
+    """Return the number of classes; raise ValueError for a label outside them."""
     limit = None if classes is None else len(classes)
     largest = -1
     for values, locate in data.blocks():
@@ -285,23 +293,23 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
     Parameters
     ----------
     y : array of str or int, or list of such arrays
-        Labels of any shape; a list of arrays for the steps of series of different lengths.
+        Labels of any shape; a list of arrays for per-step labels of series of different lengths.
     classes : list of str, optional
         The known classes, such as those of a trained model. By default the sorted labels of y.
-    name : str
-        What error messages call y.
+    name : str, default "y"
+        Name of y in error messages.
 
     Returns
     -------
     labels : ndarray of int64, or list of such arrays
         Indices into the classes; integer labels unchanged.
     classes : list of str or None
-        None for integer labels if none were given.
+        None for integer labels if no classes were given.
 
     Raises
     ------
     TypeError
-        If the labels are neither integers nor strings, or other things stand among strings, such as nan.
+        If the labels are neither integers nor strings, or strings are mixed with other things, such as nan.
     ValueError
         If a string is not among the classes.
 
@@ -321,8 +329,8 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
             return [_target_array(one, True, f"{name}[{i}]").astype(np.int64) for i, one in enumerate(y)], classes
         parts = [strings(one, f"{name}[{i}]") for i, one in enumerate(y)]
         flat, known = encode_labels(np.concatenate([part.ravel() for part in parts]), classes, name=name)
-        pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
-        return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)], known
+        encoded = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
+        return [labels.reshape(part.shape) for labels, part in zip(encoded, parts, strict=True)], known
     if not _holds_strings(y):
         return _target_array(y, True, name).astype(np.int64), classes
     array = strings(y, name)

@@ -24,45 +24,46 @@ def windows(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Cut a long series into forecasting windows, without copying it.
 
-    Window i holds the steps i * stride to i * stride + length - 1; its target the `horizon` steps after.
+    Window i holds the steps i * stride to i * stride + length - 1; its target holds the next `horizon` steps.
 
     Parameters
     ----------
     series : array or memory map, shape (steps,) or (steps, features)
         Numbers of any real type.
     length : int
-        Steps of a window.
-    horizon : int
-        Steps to forecast. With 0 the windows reach to the very end of the series, for a forecast of what is not
-        known yet, and `y` is empty.
-    stride : int
+        Steps of a window, at least 1.
+    horizon : int, default 1
+        Steps to forecast. With 0 the windows reach to the very end of the series, to forecast steps that are not known
+        yet, and `y` is empty.
+    stride : int, default 1
         Steps from one window to the next.
     target : int, slice or list of int, optional
-        Columns to forecast. By default all of them. A list must be evenly spaced, such as [0, 2, 4], since
-        only then a view exists.
+        Columns to forecast, by default all. A list must be evenly spaced, such as [0, 2, 4], because a view of other
+        columns does not exist.
 
     Returns
     -------
     X : ndarray, shape (n, length, features)
-        Read-only view of the series, n = (steps - length - horizon) // stride + 1.
+        Read-only view of the series, with n = (steps - length - horizon) // stride + 1.
     y : ndarray, shape (n, horizon) or (n, horizon, targets)
         Read-only view. The last axis is absent for a 1-D series and for an integer `target`.
 
     Raises
     ------
     TypeError
-        If the series does not hold real numbers.
+        If the series does not hold real numbers, or a parameter is not an integer.
     ValueError
         If the series is too short, or a parameter is out of range.
 
     Notes
     -----
     Neighbouring windows share steps: split them by time (`split(..., method="time", gap=...)`), not at
-    random, lest the validation part be seen in training.
+    random. Otherwise the model sees steps of the validation part in training.
 
     Examples
     --------
-    >>> X, y = windows(np.arange(6.0), length=3, horizon=2)
+    >>> import numpy as np, fastlstm as fl
+    >>> X, y = fl.windows(np.arange(6.0), length=3, horizon=2)
     >>> X[:, :, 0].tolist(), y.tolist()
     ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
     """
@@ -95,7 +96,7 @@ def _evenly_spaced(columns: list[int], n: int) -> slice:
     steps = set(np.diff(columns).tolist())
     if len(steps) > 1 or steps == {0}:
         raise ValueError(
-            f"got target = {columns}, expected evenly spaced columns, of which a view can be made: reorder "
+            f"got target = {columns}, expected evenly spaced columns, because y is a view: reorder "
             "the columns of the series, or call windows once for each target"
         )
     step = steps.pop() if steps else 1

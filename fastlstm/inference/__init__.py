@@ -1,1 +1,1 @@
-"""Models at work: prediction, evaluation, streams, generation."""
+"""Inference: prediction, evaluation, streams, generation."""

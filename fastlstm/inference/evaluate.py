@@ -38,7 +38,7 @@ def evaluate(
     loss = model.loss if loss is None else get_loss(loss)
     if loss is None:
         raise ValueError(
-            "this model has not been trained with fit, so evaluate needs to be told the loss, e.g. loss='mse'"
+            "this model has not been trained with fit, so its loss is unknown: give evaluate one, e.g. loss='mse'"
         )
     cases = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
     batch_size = _checks.count("batch_size", batch_size)
@@ -56,9 +56,9 @@ def run_evaluation(
     steps: int = 0,
     per_output: bool = False,
 ) -> dict[str, float]:
-    """Measure the loss, its metric and `metrics` over all cases, in segments of `steps` steps or (0) of whole series.
+    """Measure the loss, its metric and `metrics` over all cases, in segments of `steps` steps; 0: in whole series.
 
-    `per_output`: also the metric of each output, if there are several and the loss allows it.
+    With `per_output` also the metric of each output, if there are several outputs and the loss allows it.
     """
     scaler = model.target_scaler
     scale = None if scaler is None else scaler.scale_
@@ -66,14 +66,14 @@ def run_evaluation(
     outputs = cases.targets.n_outputs
     if not (per_output and outputs > 1 and outputs == model.network.output_size and loss.metric_per_output):
         outputs = 0
-    errors = np.zeros((outputs, 2))  # of each output, with its weights
+    errors = np.zeros((outputs, 2))  # metric and weights of each output
     seen: list[tuple[Array, Array]] = []
     feed = Feed(model, cases, steps, training=False, n_threads=n_threads)
     for segment in feed.segments(in_order(len(cases), batch_size)):
         _, lengths, y, weight, _ = segment
         out = feed.forward(segment)
         if metrics:
-            # counted() copies: out is overwritten by the next batch.
+            # counted() copies, because the next batch overwrites out.
             seen.append(loss.counted(y, original_units(out, scaler), lengths))
         if scaler is not None:
             scaler.transform_batch_(y)

@@ -1,8 +1,8 @@
-"""Batches of cases on their way into a network, whole or cut into segments that are fed one after the other.
+"""Feeding of a network with batches of cases, whole or in segments.
 
-Segments are for back-propagation through time that is truncated at their ends: the state at the end of a segment is
-where the next one begins, as a number; no gradient goes back across the cut (Williams & Peng 1990, "An efficient
-gradient-based algorithm for on-line training of recurrent network trajectories").
+Segments are for truncated back-propagation through time: each segment begins with the state at the end of the previous
+one, but no gradient flows back across the cut (Williams & Peng 1990, "An efficient gradient-based algorithm for on-line
+training of recurrent network trajectories").
 
 Shapes: a batch has b cases and T steps.
 """
@@ -26,34 +26,36 @@ __all__ = ["Feed", "Segment", "check_segments", "count_segments"]
 
 
 class Segment(NamedTuple):
-    """What a network is fed in one pass: some steps of those cases of a batch that have not ended yet."""
+    """Input of one pass: some steps of the cases of a batch that have not ended yet."""
 
     x: Array
     lengths: Array | None
     y: Array
     weight: Array | None
     rows: slice | Array | None
-    """Which rows of the segment before continue here; None: all cases are at their beginning."""
+    """Rows of the previous segment that continue here; None: all cases begin here."""
 
 
 class Feed:
-    """The batches of a data set as segments, with the states that are carried from one segment to the next.
+    """Feed the batches of a data set to a model in segments, carrying the states from one segment to the next.
 
     Parameters
     ----------
     model : InferenceModel
     cases : Cases
     steps : int
-        Steps of a segment; 0: each batch is one segment.
+        Steps per segment; 0: each batch is one segment.
     training : bool
+        Whether a backward pass may follow each forward pass.
     n_threads : int, optional
+        Threads to use; by default as configured.
     checkpoint_every : int
         As in `Network.forward`.
 
     Attributes
     ----------
     states : list of (h, c)
-        The states at the end of the last segment; empty if batches are not cut.
+        States at the end of the last segment; empty if batches are not cut.
     """
 
     def __init__(
@@ -76,9 +78,9 @@ class Feed:
         self._from_file = False
 
     def segments(self, batches: Iterable[Indices], done: int = 0) -> Iterator[Segment]:
-        """Yield the segments of one batch after the other, to be given to `forward` in this order.
+        """Yield the segments of all batches, which must be passed to `forward` in this order.
 
-        The first `done` of them are passed over; `states` must be those at the end of the last of them.
+        The first `done` segments are skipped; `states` must be those at the end of the last skipped segment.
         """
         for indices in batches:
             if done:
@@ -94,12 +96,12 @@ class Feed:
             done = 0
 
     def checked_states(self, states: list[State]) -> list[State]:
-        """Convert states from a file to the model's dtype; ValueError unless they can be those of a segment."""
+        """Convert states from a file to the model's dtype; raise ValueError if they do not fit the model."""
         batch = states[0][0].shape[1] if states and states[0][0].ndim == 3 else 0
         return [state for state in self.model.network.checked_states(states, batch) if state is not None]
 
     def continue_from(self, states: list[State]) -> None:
-        """Continue from checked states that a file has kept."""
+        """Continue from checked states of a file."""
         self.states = states
         self._from_file = True
 
@@ -117,11 +119,11 @@ class Feed:
         elif segment.rows is not None:
             states = [(h.take(segment.rows, axis=1), c.take(segment.rows, axis=1)) for h, c in self.states]
         out = network.forward_from(states, segment.x, segment.lengths, *arguments)
-        self.states = network.final_states(self.training)  # copies: a callback may use the model in between
+        self.states = network.final_states(self.training)  # copies, because a callback may use the model in between
         return out
 
     def _check_rows(self, segment: Segment) -> None:
-        """Nothing but the file itself vouches for the states that it has kept."""
+        """Raise ValueError if the states from a file are not those of the series that continue here."""
         series = self.states[0][0].shape[1]
         fits = (
             len(segment.x) == series
@@ -129,7 +131,7 @@ class Feed:
             else segment.rows is None or segment.rows.max() < series
         )
         if not fits:
-            raise ValueError(f"the checkpoint holds the states of {series} series, which are not those of this batch")
+            raise ValueError(f"the checkpoint holds the states of {series} series, which do not fit this batch")
 
 
 def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:
@@ -138,31 +140,31 @@ def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:
     if lengths is None and steps >= time:
         yield Segment(x, lengths, y, weight, None)
         return
-    live = np.arange(len(x))
+    active = np.arange(len(x))  # cases that have not ended
     rows: slice | Array | None = None
     left: Array | None = None
     for start in range(0, time, steps):
         part = slice(start, min(start + steps, time))
         if lengths is not None:
-            continuing = np.flatnonzero(lengths[live] > start)
+            continuing = np.flatnonzero(lengths[active] > start)
             rows = continuing if start else None
-            live = live[continuing]
-            left = np.minimum(lengths[live] - start, steps)
+            active = active[continuing]
+            left = np.minimum(lengths[active] - start, steps)
             left = None if left.min() == part.stop - start else left
         elif start:
             rows = slice(None)
-        of_steps = weight is not None and weight.ndim == 2
+        per_step = weight is not None and weight.ndim == 2
         yield Segment(
-            np.ascontiguousarray(x[live, part]),
+            np.ascontiguousarray(x[active, part]),
             left,
-            np.ascontiguousarray(y[live, part]),
-            weight if weight is None else weight[live, part] if of_steps else weight[live],
+            np.ascontiguousarray(y[active, part]),
+            weight if weight is None else weight[active, part] if per_step else weight[active],
             rows,
         )
 
 
 def count_segments(inputs: Sequences, batches: Iterable[Indices], steps: int) -> int:
-    """Count the segments of all batches; the batches if `steps` is 0."""
+    """Return the number of segments of all batches; if `steps` is 0, the number of batches."""
     total = 0
     for indices in batches:
         time = inputs.time if inputs.lengths is None else int(inputs.lengths[indices].max())
@@ -171,19 +173,19 @@ def count_segments(inputs: Sequences, batches: Iterable[Indices], steps: int) ->
 
 
 def check_segments(network: Network, loss: Loss) -> None:
-    """Raise ValueError unless a built network can be trained on segments of series."""
+    """Raise ValueError if a built network cannot be trained on segments of series."""
     if not loss.aligned:
         raise ValueError(
-            "tbptt_steps trains on each piece of a series by the targets of its steps, and the labels of "
+            "tbptt_steps trains on each segment of a series with the targets of its steps, and the labels of "
             f"loss={loss.name!r} belong to a whole series: leave it out, and use checkpoint_every to save memory"
         )
     for index, layer in enumerate(network.layers):
         obstacle = layer.streaming_obstacle()
         if obstacle:
-            raise ValueError(f"tbptt_steps feeds each series piece by piece, and layer {index} {obstacle}")
+            raise ValueError(f"tbptt_steps feeds each series in segments, and layer {index} {obstacle}")
     if not network.per_step:
         raise ValueError(
-            "tbptt_steps trains on each piece of a series by the targets of its steps, and this model has one answer "
-            "for a whole series: set return_sequences=True in its last LSTM, leave pooling out, and give a target for "
-            "each step (a sample_weight of 0, or the label -100, for those that have none)"
+            "tbptt_steps trains on each segment of a series with the targets of its steps, and this model has one "
+            "output for a whole series: set return_sequences=True in its last LSTM, leave pooling out, and give a "
+            "target for each step (a sample_weight of 0, or the label -100, for missing targets)"
         )

@@ -1,4 +1,4 @@
-"""New tokens from a model that has learnt which token comes next."""
+"""Generation of tokens by a model that predicts the next token."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ def generate(
     seed: int = 0,
     n_threads: int | None = None,
 ) -> Array:
-    """Continues token series: draws a token from what the model answers, feeds it in, and so on.
+    """Continue token series: repeatedly draw a token from the model's output and feed it in.
 
     Parameters
     ----------
     model : Model
-        One that begins with an `Embedding` and answers with one score (logit) for each of its tokens, at each step or
-        for the series so far; trained, say, on ``X = tokens[:, :-1]``, ``y = tokens[:, 1:]``. If its last layer is
-        ``Activation("softmax")``, its answers are taken as probabilities. It runs as a `Stream`, so that each step
-        costs one step of the LSTM.
+        Model that begins with an `Embedding` and has one score (logit) per token as output, at each step or for the
+        series so far; trained, for example, on ``X = tokens[:, :-1]``, ``y = tokens[:, 1:]``. If the last layer is
+        ``Activation("softmax")``, the outputs are taken as probabilities. The model runs as a `Stream`, so that each
+        token costs one step of the LSTM.
     prompt : int array (n, T) or (T,), or list of n int arrays (T_i,)
-        What the series begin with, at least one token each.
+        Beginnings of the series, at least one token each.
     steps : int
-        Tokens to generate for each series.
+        Number of tokens to generate for each series.
     temperature : float, default 1.0
-        The scores are divided by it before the softmax: below 1 the probable tokens become more probable; 0 takes the
-        most probable one (of equals the first), without any chance.
+        Divisor of the scores before the softmax: below 1, probable tokens become more probable; 0 always takes the most
+        probable token (the first of equals).
     top_k : int, optional
-        Draw among the so many most probable tokens only.
+        Draw only from this many most probable tokens.
     top_p : float in (0, 1], optional
-        Draw among the most probable tokens that together have at least this probability, after `temperature` and
+        Draw only from the most probable tokens that together have at least this probability, after `temperature` and
         `top_k` (nucleus sampling, Holtzman et al. 2020).
     seed : int, default 0
-        The tokens of a series depend on it, on the series' prompt and its place among the prompts, and on nothing else:
-        neither on the other prompts nor on the number of threads.
+        Seed of the draws. The tokens of a series depend only on the seed, the series' prompt and its index among the
+        prompts, neither on the other prompts nor on the number of threads.
     n_threads : int, optional
         Threads to use; by default as configured.
 
@@ -66,8 +66,8 @@ def generate(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, a token is not in the table, or the model does not read tokens, answers with
-        another number of scores, or cannot be streamed.
+        If an argument does not fit, a token is not in the table, or the model does not read tokens, has another number
+        of outputs, or cannot be streamed.
     RuntimeError
         If the model is not built yet.
 
@@ -86,7 +86,7 @@ def generate(
         raise ValueError("generate needs a model that reads tokens: one whose first layer is an fl.Embedding")
     if network.output_size != table.num_embeddings or model.target_scaler is not None:
         raise ValueError(
-            f"the model reads {table.num_embeddings} tokens and puts out {network.output_size} values: generate needs "
+            f"the model reads {table.num_embeddings} tokens and has {network.output_size} outputs: generate needs "
             f"one score for each token, so a last layer fl.Dense({table.num_embeddings}), and no target_scaler"
         )
     steps = count("steps", steps)
@@ -107,7 +107,7 @@ def generate(
     shortest = int(ends.min())
     scores = stream.run(series[:, :shortest])[:, -1]
     for t in range(shortest, series.shape[1]):
-        # Series whose prompt goes on do not draw; those that are through go on without being asked.
+        # No draw for series whose prompt continues, nor for finished ones, which run on with token 0.
         drawing = np.flatnonzero((ends <= t) & (t < ends + steps))
         if len(drawing):
             z = scores[drawing].astype(np.float64)
@@ -126,7 +126,7 @@ def generate(
 
 
 def _prompts(prompt: Any) -> tuple[list[Array], bool]:
-    """The prompts one by one, and whether one was given as such."""
+    """Return the prompts as a list, and whether a single prompt (T,) was given."""
     if isinstance(prompt, (list, tuple)) and len(prompt) and as_array(prompt[0], "prompt[0]").ndim == 1:
         given, single = list(prompt), False
     else:
@@ -146,13 +146,13 @@ def _prompts(prompt: Any) -> tuple[list[Array], bool]:
 
 
 def _uniform(seed: int, row: int, step: int) -> float:
-    """A number in [0, 1) out of 53 bits of Philox, at a place of its own for each row and step."""
+    """Return a number in [0, 1) from 53 bits of Philox, whose counter is different for each row and step."""
     high, low, _, _ = _core.philox(seed, (row << 32) + step)
     return ((high << 21) + (low >> 11)) / 2**53
 
 
 def _draw(z: Array, top_k: int, top_p: float, chance: Array) -> Array:
-    """A column for each row of scores, by the chances in [0, 1): the cumulative distribution is looked up."""
+    """Draw a column for each row of scores by inverting the cumulative distribution at `chance`, in [0, 1)."""
     p = np.exp(z - z.max(axis=1, keepdims=True))
     order = None
     if top_k < z.shape[1] or top_p < 1:
@@ -161,6 +161,6 @@ def _draw(z: Array, top_k: int, top_p: float, chance: Array) -> Array:
         before = p.cumsum(axis=1) - p
         p[before >= top_p * p.sum(axis=1, keepdims=True)] = 0
     sums = p.cumsum(axis=1)
-    # Rounding may leave the last sum below the chance's share of it: the last column that has any probability then.
+    # Rounding may leave even the last sum too small; then take the last column of positive probability.
     place = np.minimum((sums <= chance[:, None] * sums[:, -1:]).sum(axis=1), (sums < sums[:, -1:]).sum(axis=1))
     return place if order is None else np.take_along_axis(order, place[:, None], axis=1)[:, 0]

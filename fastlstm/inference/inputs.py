@@ -1,4 +1,4 @@
-"""From what users pass to checked data that suit a model: inputs, and inputs with targets and weights."""
+"""Checks of the data that users pass to a model: inputs, and inputs with targets and weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["checked_cases", "checked_inputs"]
 def checked_inputs(
     model: InferenceModel, X: Sequences | ArrayLike, lengths: ArrayLike | None, name: str = "X"
 ) -> Sequences:
-    """Wrap `X` as Sequences that suit the model; build the model if it is not built yet."""
+    """Wrap `X` as Sequences, check that they fit the model, and build the model if it is not built yet."""
     inputs = as_sequences(X, lengths, tokens=model.network.takes_tokens, name=name)
     model.network.build_for(inputs)
     return inputs
@@ -31,9 +31,9 @@ def checked_cases(
     classes: list[str] | None = None,
     name: str = "y",
 ) -> Cases:
-    """Put inputs and targets together, if targets and weights suit the model and the loss.
+    """Check that targets and weights fit the model and the loss, and join them with the inputs.
 
-    String labels are numbered by `classes`, by default those of the model, or else their sorted order.
+    String labels become indices into `classes`, by default the model's classes, else the sorted labels.
     """
     network = model.network
     head = Head(network.output_size, network.per_step, network.dtype, model.target_scaler is not None)

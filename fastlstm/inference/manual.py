@@ -52,7 +52,7 @@ def backward(network: Network, d_out: ArrayLike, d_state: State | Sequence[State
     network.parameters.require_unfrozen("backward")
     ctx = network.context(True)
     if not ctx.pending:
-        raise RuntimeError("backward needs a forward(..., training=True) before it, one for each backward")
+        raise RuntimeError("backward needs a forward pass: call forward(..., training=True) once before each backward")
     gradient = as_numeric(d_out, False, "d_out")
     if gradient.shape != ctx.out_shape:
         raise ValueError(f"d_out has shape {gradient.shape}, expected that of the output, {ctx.out_shape}")

@@ -1,4 +1,4 @@
-"""The metrics that a user gives to `fit` and `evaluate`."""
+"""Metrics that users pass to `fit` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _TAKEN = ("epoch", "loss", "accuracy", "mae", "label_error_rate", "lr")
 
 
 def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
-    """Return the metrics by name: those of a list are named after the functions.
+    """Return the metrics by name; those of a list are named after their functions.
 
     Raises
     ------
     TypeError, ValueError
-        If one is no function, or has no name of its own, or the loss's targets cannot be compared one by one.
+        If a metric is not a function or has no name of its own, or the loss's targets are not aligned with the outputs.
     """
     given = (
         metrics
@@ -52,5 +52,7 @@ def named_metrics(metrics: Metrics | None, loss: Loss) -> dict[str, Metric]:
             raise TypeError(f"metrics must map names to functions of (y_true, y_pred), got {key!r}: {metric!r:.200}")
     reserved = {name for name in named if name in _TAKEN or re.fullmatch("mae_[0-9]+", name)}
     if reserved:
-        raise ValueError(f"metrics must not be called {', '.join(sorted(reserved))}: these names are taken")
+        raise ValueError(
+            f"metrics must not be called {', '.join(sorted(reserved))}: these names are reserved, choose others"
+        )
     return named

@@ -51,9 +51,9 @@ def predict(
 
 
 def original_units(out: Array, scaler: Standardizer | None) -> Array:
-    """Undo the scaling of the targets in a model's output, if there is a target scaler.
+    """Convert a model's output to the original units of the targets, if there is a target scaler.
 
-    Not by Standardizer.inverse_transform: several quantiles of one target share its one scale.
+    Standardizer.inverse_transform would not do, because several quantiles of one target share its one scale.
     """
     if scaler is None:
         return out

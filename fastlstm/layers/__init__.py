@@ -1,4 +1,4 @@
-"""The layers of which a model is made."""
+"""Layers of a model."""
 
 from __future__ import annotations
 

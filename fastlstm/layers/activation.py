@@ -1,4 +1,4 @@
-"""An activation function as a layer of its own."""
+"""Activation functions and softmax as a layer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PARAMETERS = {
     "hard_sigmoid": ("alpha", "beta"),
     "elu": ("alpha",),
 }
-"""What the functions that have parameters call them."""
+"""Names of the parameters of each function that has any."""
 
 
 @register
 class Activation(Layer):
-    """A function of each element, or the softmax over the features, for each case or for each step.
+    """Apply a function to each element, or softmax over the features, for each case or each step.
 
     ========================  ====================================================
     ``sigmoid``               1 / (1 + exp(-x))
@@ -45,19 +45,26 @@ class Activation(Layer):
     ========================  ====================================================
 
     The losses ``"cross_entropy"`` and ``"binary_cross_entropy"`` take scores and apply softmax or sigmoid themselves,
-    and `Model.predict_proba` does: put neither at the end of a model for them.
+    and so does `Model.predict_proba`: do not end a model with either of the two for these losses.
 
     Parameters
     ----------
     kind : str
         Name of the function.
     alpha, beta : float, optional
-        Its parameters, where it has them.
+        Parameters of the function, if it has them.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no function of that name, it has no such parameter, or a parameter is not a finite number.
+        If there is no function of this name, it has no such parameter, or a parameter is not a finite number.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model = fl.Model([fl.LastStep(), fl.Activation("leaky_relu", 0.1)], input_size=2)
+    >>> model.forward(np.array([[[-1.0, 2.0]]], np.float32)).tolist()
+    [[-0.10000000149011612, 2.0]]
     """
 
     def __init__(self, kind: str, alpha: float | None = None, beta: float | None = None) -> None:
@@ -65,7 +72,7 @@ class Activation(Layer):
         if not isinstance(kind, str):
             raise TypeError(f"kind must be the name of an activation such as 'relu', got {kind!r}")
         self.function: activations.Activation | None = None
-        """The function; None: softmax."""
+        """The scalar function; None for softmax."""
         if kind != _SOFTMAX:
             try:
                 self.function = activations.as_activation("kind", kind)
@@ -86,7 +93,7 @@ class Activation(Layer):
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
-            raise ValueError("Activation reads numbers and gets token ids: put it behind the fl.Embedding")
+            raise ValueError("Activation reads numbers and gets token ids: put it after the fl.Embedding")
         self.size = signal.features
         return signal
 
@@ -112,7 +119,7 @@ class Activation(Layer):
         return dx
 
     def _numbers(self) -> tuple[int, float, float]:
-        """The function's number in the kernels, alpha and beta."""
+        """Return the function's number in the kernels, alpha and beta."""
         assert self.function is not None
         return self.function.number, self.function.alpha, self.function.beta
 

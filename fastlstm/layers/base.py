@@ -1,7 +1,7 @@
-"""What every layer is: a constructor that stores, `build` when the input size is known, `forward` and `backward`.
+"""Base class of the layers: the constructor stores, `build` takes the input size, then `forward` and `backward`.
 
-A layer holds its settings and named views of the network's one flat parameter vector; what a pass leaves behind lives
-in its caller's `PassContext`.
+A layer holds its settings and named views of the network's flat parameter vector. The results of a pass are kept in the
+caller's `PassContext`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ __all__ = ["Layer", "ParameterSpec", "Signal"]
 
 
 class Signal(NamedTuple):
-    """What flows between two layers, known before any data do."""
+    """Form of the data between two layers, known before there are data."""
 
     features: int
-    """Features of a step, or of a case; 0 for token ids."""
+    """Number of features of a step, or of a case; 0 for token ids."""
     per_step: bool
-    """(batch, time, features), or (batch, features) once a layer has kept only the last step."""
+    """Whether the data are (batch, time, features), or (batch, features) once a layer has reduced the time axis."""
     tokens: bool = False
-    """Integer ids, (batch, time)."""
+    """Whether the data are integer ids, (batch, time)."""
 
 
 class ParameterSpec(NamedTuple):
-    """A parameter that a layer asks the network for."""
+    """Parameter of a layer, which the network allocates and initializes."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,9 +45,9 @@ class Layer(ABC):
     touches_padding = True
     """Whether the layer computes on steps beyond a case's length (their results are never used)."""
     supports_mask = False
-    """Whether the layer leaves out the steps that a mask does not count; other layers treat them like any step."""
+    """Whether the layer skips masked steps; other layers treat them like any step."""
     repeats_output = True
-    """Whether a layer that supports masks repeats its last output for a step that does not count, or gives 0."""
+    """Whether a layer that supports masks repeats its last output at a masked step, instead of 0."""
     is_stochastic = False
     """Whether a training pass reads ``cache.seed``."""
     takes_tokens = False
@@ -65,7 +65,7 @@ class Layer(ABC):
 
     @abstractmethod
     def build(self, signal: Signal) -> Signal:
-        """Take note of what comes in, and return what goes out."""
+        """Store the form of the input, return that of the output; ValueError if the layer cannot read the input."""
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
         """Yield the parameters of a built layer, in the order in which they are stored."""
@@ -73,20 +73,20 @@ class Layer(ABC):
 
     @abstractmethod
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        """Compute the layer's output: one of the cache's buffers, valid until the next pass."""
+        """Return the layer's output: one of the cache's buffers, valid until the next pass."""
 
     @abstractmethod
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
-        """Add to the gradients of the parameters and return that of the input, after a training forward pass."""
+        """Add to the gradients of the parameters, return that of the input; follows a training forward pass."""
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, fit for JSON."""
+        """Return the constructor's arguments as data for JSON."""
 
     def streaming_obstacle(self) -> str | None:
-        """Return why the layer cannot be fed a series segment by segment, as the end of "layer 0 ..."; None if it can.
+        """Return why the layer cannot read a series in segments, to follow "layer 0 ..."; None if it can.
 
-        It can if a step's output depends on this step, on those before it through a state only, and on none after.
+        It can if the output of a step depends only on this step, and on earlier steps through a state.
         """
         return None
 
@@ -99,7 +99,7 @@ class Layer(ABC):
         return np.ones(x.shape if self.takes_tokens else x.shape[:-1], bool)
 
     def stages(self) -> list[Stage]:
-        """Return what a built layer computes in inference, as a list of stages; empty if it passes what it reads.
+        """Return the inference computation of a built layer as a list of stages; empty for the identity.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class Layer(ABC):
         raise TypeError(f"{self!r} cannot be expressed as stages, which streams and exports need")
 
     def __repr__(self) -> str:
-        # Of the many options only those that are in use.
+        # Keyword arguments with default values are left out.
         settings = inspect.signature(type(self)).parameters
         arguments = [
             f"{name}={value!r}"

@@ -1,4 +1,4 @@
-"""An LSTM layer's cell: the settings that the constructor takes, and the weights beside those of the gates."""
+"""Cell of an LSTM layer: settings from the constructor's arguments, and weights other than those of the gates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["cell_specs", "cell_weights", "make_cell"]
 
 
 def make_cell(options: Mapping[str, Any]) -> Cell:
-    """Checks the layer's options of the names of `Cell`'s settings, and makes the cell.
+    """Check the options of an LSTM layer that are settings of `Cell`, and return the cell.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def make_cell(options: Mapping[str, Any]) -> Cell:
 
 
 def cell_specs(cell: Cell, hidden: int, projection: int, peepholes: bool, suffix: str) -> Iterator[ParameterSpec]:
-    """The parameters of one walk that the cell has beside those of the gates."""
+    """Yield one direction's parameters of the cell, other than those of the gates."""
     uniform = initializer("uniform", 1 / math.sqrt(hidden))
     if projection:
         yield ParameterSpec("weight_hr" + suffix, (projection, hidden), uniform)
@@ -54,7 +54,7 @@ def cell_specs(cell: Cell, hidden: int, projection: int, peepholes: bool, suffix
 
 
 def cell_weights(arrays: Mapping[str, Array], suffix: str) -> CellWeights:
-    """These parameters of one walk, or their gradients."""
+    """Return one direction's weights of the cell, or their gradients."""
     return CellWeights(*(arrays.get(name + suffix) for name in CellWeights._fields))
 
 

@@ -1,8 +1,8 @@
-"""What a pass leaves behind: the caches of the layers, and what they have in common.
+"""Context of a pass: the caches of the layers, and the settings that all layers share.
 
-Layers hold settings and views of the parameters only. What a forward pass leaves for the backward pass, and all
-temporary arrays, live in a `PassContext` that the caller owns: so one model may serve several threads at once, each
-with a context of its own.
+Layers hold settings and views of the parameters only. The values that a forward pass saves for the backward pass, and
+all temporary arrays, are kept in a `PassContext` that the caller owns. So one model may serve several threads at once,
+each with its own context.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ __all__ = ["LayerCache", "PassContext"]
 
 
 class LayerCache:
-    """One layer's part of a `PassContext`."""
+    """Part of a `PassContext` that belongs to one layer."""
 
     def __init__(self) -> None:
         self.buffers = Buffers()
         self.masked_steps: MaskedSteps | None = None
-        """The steps that were left out in the last pass, for backward; None: none."""
+        """Masked steps of the last forward pass, for backward; None: no step was masked."""
         self.seed = 0
         """Seed of the layer's random numbers in this pass."""
         self.saved: dict[str, Any] = {}
-        """What forward leaves for backward."""
+        """Values that forward saves for backward."""
         self.state_in: State | None = None
-        """Initial (h, c) of an LSTM, each (num_layers * directions, batch, hidden_size); None: those of the layer."""
+        """Initial (h, c) of an LSTM, each (num_layers * directions, batch, hidden_size); None: the layer's own."""
         self.state_out: State | None = None
+        """Final (h, c)."""
         self.d_state_out: State | None = None
         """Gradient of the loss with respect to `state_out`; None: zeros."""
         self.d_state_in: State | None = None
+        """Gradient of the loss with respect to `state_in`."""
 
 
 class PassContext:
@@ -45,15 +47,15 @@ class PassContext:
         self.dtype = dtype
         self.lengths: Array | None = None
         self.mask: Array | None = None
-        """(batch, time), boolean: the steps that count; None: all. A layer sets it as the data pass."""
+        """(batch, time), boolean: the steps that are not masked; None: all. Layers set it during the forward pass."""
         self.training = training
         self.frozen = False
-        """Whether the parameters are read-only for good, so that a workspace may keep them packed."""
+        """Whether the parameters are read-only, so that a workspace may keep packed copies."""
         self.n_threads = 1
         self.checkpoint_every = 0
-        """Of how many steps at a time an LSTM keeps what the backward pass needs; 0: of all."""
+        """Number of steps whose gates an LSTM stores; backward recomputes the others in segments. 0: all steps."""
         self.want_d_state = False
-        """Whether the backward pass is to leave the gradients of the initial states."""
+        """Whether the backward pass computes `LayerCache.d_state_in`."""
         self.out_shape: tuple[int, ...] = ()
         self.pending = False
-        """Whether a forward pass of a custom loop waits for its backward pass."""
+        """Whether a forward pass of a custom training loop has not been followed by its backward pass yet."""

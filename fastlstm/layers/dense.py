@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""Fully connected layer."""
 
 from __future__ import annotations
 
@@ -20,25 +20,34 @@ __all__ = ["Dense"]
 
 @register
 class Dense(Layer):
-    """y = x W' + b, for each case or for each step (``torch.nn.Linear``).
+    """Fully connected layer, y = x W' + b, for each case or each step (``torch.nn.Linear``).
 
     Parameters
     ----------
     output_size : int
-        Features of the output: classes, or values to predict.
+        Number of features of the output: classes, or values to predict.
     bias : bool, default True
         Whether there is a ``bias``.
     weight_init : str, default "uniform"
-        How ``weight`` starts: ``"uniform"`` in +-1/sqrt(input), as in PyTorch, or as `LSTM` has it.
-
-    Notes
-    -----
-    Parameters: ``weight`` (output_size, input), ``bias`` (output_size). The bias starts uniform in +-1/sqrt(input).
+        Initial values of ``weight``: ``"uniform"`` draws from +-1/sqrt(input), as PyTorch does; `LSTM` lists the
+        others.
 
     Raises
     ------
     TypeError, ValueError
         If output_size is not an integer of at least 1, or there is no such initializer.
+
+    Notes
+    -----
+    Parameters: ``weight`` (output_size, input), ``bias`` (output_size). The bias is drawn uniformly from
+    +-1/sqrt(input).
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> model = fl.Model([fl.LSTM(8), fl.Dense(3)], input_size=4)
+    >>> {name: p.shape for name, p in model.parameters().items() if name.startswith("1.")}
+    {'1.weight': (3, 8), '1.bias': (3,)}
     """
 
     input_weight = "weight"

@@ -1,4 +1,4 @@
-"""Dropout between layers."""
+"""Dropout layer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Dropout"]
 
 @register
 class Dropout(Layer):
-    """Sets a share of its inputs to zero in training and scales the rest up (Srivastava et al. 2014).
+    """Set random inputs to zero in training and multiply the others by 1 / (1 - p) (Srivastava et al. 2014).
 
-    It does nothing in inference. Which elements are dropped depends on the model's seed, the number of the training
-    step and the element's place, not on the number of threads.
+    In inference the layer is the identity. Which elements are dropped depends on the model's seed, the number of the
+    training step and the element's position, not on the number of threads.
 
     Parameters
     ----------
-    p : float in [0, 1)
+    p : float in [0, 1), default 0.5
         Probability that an element is dropped.
     per_series : bool, default False
         Drop a feature in all steps of a series or in none (Tompson et al. 2015; Keras's SpatialDropout1D).
@@ -34,7 +34,13 @@ class Dropout(Layer):
     Raises
     ------
     TypeError, ValueError
-        If p is not a number in [0, 1).
+        If p is not a number in [0, 1), or per_series is not a bool.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> fl.Model([fl.LSTM(8), fl.Dropout(0.2), fl.Dense(3)]).layers[1]
+    Dropout(p=0.2)
     """
 
     def __init__(self, p: float = 0.5, *, per_series: bool = False) -> None:
@@ -45,7 +51,7 @@ class Dropout(Layer):
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
-            raise ValueError("Dropout reads numbers and gets token ids: put it behind the fl.Embedding")
+            raise ValueError("Dropout reads numbers and gets token ids: put it after the fl.Embedding")
         return signal
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
@@ -54,7 +60,7 @@ class Dropout(Layer):
         return self._dropped(x, "y", ctx, cache)
 
     def _dropped(self, x: Array, name: str, ctx: PassContext, cache: LayerCache) -> Array:
-        """x or its gradient without what this pass drops."""
+        """Return x, or its gradient, with the elements that this pass drops set to zero."""
         y = cache.buffers.get(name, x.shape, ctx.dtype)
         if self.per_series and x.ndim == 3:
             factors = np.ones((x.shape[0], x.shape[2]), ctx.dtype)

@@ -1,4 +1,4 @@
-"""The layer that turns token ids into vectors."""
+"""Embedding layer: vectors of token ids."""
 
 from __future__ import annotations
 
@@ -20,27 +20,34 @@ __all__ = ["Embedding"]
 
 @register
 class Embedding(Layer):
-    """A table with one trainable vector for each token; the first layer of a model that reads integers.
+    """Table of one trainable vector for each token; the first layer of a model that reads integers.
 
     Parameters
     ----------
     num_embeddings : int
         Number of tokens; inputs are integers from 0 to num_embeddings - 1.
     embedding_dim : int
-        Features of a token's vector.
+        Size of a token's vector.
     mask_token : int, optional
-        The LSTMs behind this layer skip the steps with this token, as `Masking` has it; 0 is what Keras calls
+        Token whose steps the following LSTMs skip, as described at `Masking`; 0 corresponds to Keras's
         ``mask_zero=True``.
-
-    Notes
-    -----
-    Parameter: ``weight`` (num_embeddings, embedding_dim), as in ``torch.nn.Embedding``; it starts normal with standard
-    deviation 1.
 
     Raises
     ------
     TypeError, ValueError
-        If a size is not an integer of at least 1, or mask_token is no token.
+        If a size is not an integer of at least 1, or mask_token is not a token of the table.
+
+    Notes
+    -----
+    Parameter: ``weight`` (num_embeddings, embedding_dim), as in ``torch.nn.Embedding``; it is drawn from the standard
+    normal distribution.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> model = fl.Model([fl.Embedding(1000, 16, mask_token=0), fl.LSTM(8), fl.Dense(2)])
+    >>> model.forward([[5, 3, 0, 0]]).shape
+    (1, 2)
     """
 
     takes_tokens = True

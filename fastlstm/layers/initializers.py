@@ -24,7 +24,7 @@ from .orthogonal import orthonormal_rows
 
 __all__ = ["INITIALIZERS", "checked_initializer", "initializer", "zeros"]
 
-Initialize = Callable[["np.random.Generator", tuple[int, ...]], Array]  # quoted: NumPy imports random when asked
+Initialize = Callable[["np.random.Generator", tuple[int, ...]], Array]  # quoted: np.random is imported lazily
 
 # Variance of an element, by fan in and fan out.
 _VARIANCE: dict[str, Callable[[int, int], float]] = {

@@ -1,4 +1,4 @@
-"""The LSTM layer: stacked, one or two directions, over the kernels of one layer and one direction."""
+"""LSTM layer: stacked, in one or two directions; the kernels compute one layer in one direction."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = ["LSTM"]
 
 
 class Direction(NamedTuple):
-    """One layer in one direction, with the names of its parameters."""
+    """One direction of one stacked layer, with the names of its parameters."""
 
     state_index: int
-    """Place among the states."""
+    """Index among the states."""
     reverse: bool
-    """Whether it goes from each case's own end to its beginning."""
+    """Whether it runs from the last valid step of each case to the first step."""
     suffix: str
     weight_ih: str
     weight_hh: str
@@ -43,7 +43,7 @@ class Direction(NamedTuple):
     c0: str
 
 
-# What else a training pass draws than dropout, each from seeds of its own.
+# Random numbers of a training pass other than dropout; each kind has its own seeds.
 _CELL, _INPUT = 1, 2
 
 
@@ -51,86 +51,98 @@ _CELL, _INPUT = 1, 2
 class LSTM(Layer):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with forget gates (Gers et al. 2000).
 
-    The arguments mean what they mean in ``torch.nn.LSTM``, where it has them, and the parameters have its names and
-    layout. docs/layers.md has the equations.
+    Arguments that ``torch.nn.LSTM`` has too mean the same as there, and the parameters have its names and layout.
+    docs/layers.md has the equations.
 
     Parameters
     ----------
     hidden_size : int
-        Units of a layer and direction.
+        Number of units of each layer and direction.
     num_layers : int, default 1
-        Layers stacked on each other.
+        Number of stacked layers.
     bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
     dropout : float in [0, 1), default 0
-        In training, the share of each layer's outputs, but for the last layer's, that is set to zero before the next
-        layer reads them.
+        Dropout between the layers: in training, the probability that an output of a layer, except the last, is set to
+        zero before the next layer reads it.
     bidirectional : bool, default False
-        Adds a second direction that reads each series from its own end (Graves & Schmidhuber 2005).
+        Whether a second direction reads each series from its last valid step to its first (Graves & Schmidhuber 2005).
     return_sequences : bool, default False
-        Whether the output is that of every step, (batch, time, features), or only the final one, (batch, features):
-        each direction's output at the end of its way. As in Keras.
+        Whether to return the output of every step, (batch, time, features), or only each direction's output at its
+        final step, (batch, features). As in Keras.
     forget_bias : float or None, default 1.0
         Initial bias of the forget gate; 1 lets gradients through from the start (Gers et al. 2000, Jozefowicz et al.
         2015). None draws it like the other biases, as PyTorch does.
     reverse : bool, default False
-        The one direction reads each series from its own end to its beginning. The output of a step stands in the place
-        of that step; the final one is that of the first step. Not with `bidirectional`.
+        Whether a one-directional layer reads each series from its last valid step to its first. The output of a step
+        keeps the position of the step; the final step is the first one. Not with `bidirectional`.
     merge : {"concat", "sum", "mean", "product"}, default "concat"
-        How the outputs of two directions become one, in each layer: side by side, forward first, or element by element.
-        For `bidirectional` only.
+        How each bidirectional layer merges the outputs of its directions: side by side, forward direction first, or
+        element by element. Only with `bidirectional`.
     residual : bool, default False
-        Each layer but the first adds its input, as dropout has left it, to its output (He et al. 2016, Wu et al. 2016).
-    learn_state : bool, default False
-        The initial states are parameters, the same for all cases; they start at zero. They are used where no state is
-        given.
-    weight_init, recurrent_init : str, default "uniform"
-        How ``weight_ih`` and ``weight_hh`` start: ``"uniform"`` in +-1/sqrt(hidden_size), as in PyTorch;
-        ``"glorot_uniform"``, ``"glorot_normal"`` (Glorot & Bengio 2010), ``"he_uniform"``, ``"he_normal"`` (He et al.
-        2015), ``"lecun_uniform"``, ``"lecun_normal"`` (LeCun et al. 1998), ``"orthogonal"`` (Saxe et al. 2014) or
-        ``"zeros"``, each for the matrix of one gate.
-    proj_size : int, default 0
-        Size of h, if it is not hidden_size: a matrix ``weight_hr`` projects the cell's output (Sak et al. 2014).
-    peepholes : bool, default False
-        The gates see the cell state, each unit its own (Gers & Schmidhuber 2000).
-    coupled : bool, default False
-        The forget gate is 1 - the input gate (Greff et al. 2015): three gates with weights, i, g, o. The input gate's
-        bias then starts with -forget_bias.
-    layer_norm : bool, default False
-        Normalises the sums over the input, those over h, and the cell state on its way out, each with a gain (Ba et al.
+        Whether each layer except the first adds its input, after dropout, to its output (He et al. 2016, Wu et al.
         2016).
+    learn_state : bool, default False
+        Whether the initial states are parameters, the same for all cases; they start at zero. They are used if a pass
+        is given no state.
+    weight_init, recurrent_init : str, default "uniform"
+        Initial values of ``weight_ih`` and ``weight_hh``: ``"uniform"`` draws from +-1/sqrt(hidden_size), as PyTorch
+        does; the others are ``"glorot_uniform"``, ``"glorot_normal"`` (Glorot & Bengio 2010), ``"he_uniform"``,
+        ``"he_normal"`` (He et al. 2015), ``"lecun_uniform"``, ``"lecun_normal"`` (LeCun et al. 1998), ``"orthogonal"``
+        (Saxe et al. 2014) and ``"zeros"``, each applied to the matrix of one gate.
+    proj_size : int, default 0
+        Size of h if it differs from hidden_size: a matrix ``weight_hr`` projects the cell's output (Sak et al. 2014).
+        0: no projection.
+    peepholes : bool, default False
+        Whether the gates of each unit read the cell state of this unit (Gers & Schmidhuber 2000).
+    coupled : bool, default False
+        Whether the forget gate is 1 - the input gate (Greff et al. 2015). Three gates have weights then, i, g, o, and
+        the bias of the input gate starts at -forget_bias.
+    layer_norm : bool, default False
+        Whether to normalise the products with the input, those with h, and the cell state that the output activation
+        reads, each with a gain (Ba et al. 2016).
     gate_clip, cell_clip, output_clip : float > 0, optional
-        Limits of what the activations of the gates and the candidate read, of the cell state itself (Sak et al. 2014),
-        and of what the output activation reads.
+        Limits of the absolute net inputs of the gates and the candidate, of the cell state (Sak et al. 2014), and of
+        the input of the output activation.
     gate_activation, cell_activation, output_activation : str or tuple (name, alpha, beta)
-        Of the gates i, f, o; of the candidate g; of the cell state on its way out. `fl.Activation` lists them.
+        Activations of the gates i, f, o, of the candidate g, and of the cell state on output; by default ``"sigmoid"``,
+        ``"tanh"``, ``"tanh"``. `fl.Activation` lists the names.
     recurrent_dropout : float in [0, 1), default 0
-        In training, the share of the candidates g that are zero, drawn anew in each step: what is in the cell already
-        stays (Semeniuta et al. 2016).
+        Probability that a candidate g is set to zero in training, with a new mask at each step; the cell state is kept
+        (Semeniuta et al. 2016).
     variational_dropout : float in [0, 1), default 0
-        In training, the share of h that the gates do not see, the same units in all steps (Gal & Ghahramani 2016).
+        Probability that the gates read 0 instead of a unit of h in training, the same units at all steps (Gal &
+        Ghahramani 2016).
     input_dropout : float in [0, 1), default 0
         The same for the input of each layer.
     zoneout_h, zoneout_c : float in [0, 1), default 0
-        In training, the share of h, and of c, that keeps its value of the step before (Krueger et al. 2017); otherwise
-        the expectation is taken.
+        Probability that a unit of h, or of c, keeps its value of the previous step in training (Krueger et al. 2017);
+        inference uses the expectation.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range, or two arguments exclude each other.
 
     Notes
     -----
     Parameters: ``weight_ih_l{k}`` (4 * hidden_size, input), ``weight_hh_l{k}`` (4 * hidden_size, hidden_size),
     ``bias_ih_l{k}``, ``bias_hh_l{k}`` (4 * hidden_size), with `learn_state` also ``h0_l{k}``, ``c0_l{k}``
-    (hidden_size), with the suffix ``_reverse`` for the second direction; gates in the order i, f, g, o. Biases start
-    uniform in +-1/sqrt(hidden_size).
+    (hidden_size); the second direction has the suffix ``_reverse``. Gates are in the order i, f, g, o. Biases are drawn
+    uniformly from +-1/sqrt(hidden_size).
 
-    With a projection h, and with it the columns of ``weight_hh``, the output and ``h0``, has proj_size; there is
-    ``weight_hr_l{k}`` (proj_size, hidden_size). ``peepholes_l{k}`` (3, hidden_size) are of i, f, o. With coupled gates
-    3 takes the place of 4, and 2 that of 3. Layer normalisation has ``gain_ih_l{k}``, ``gain_hh_l{k}`` (4 *
-    hidden_size), ``gain_c_l{k}``, ``bias_c_l{k}`` (hidden_size); the biases are those of the normalised sums.
+    With a projection, h has proj_size features, and so have the columns of ``weight_hh``, the output and ``h0``;
+    ``weight_hr_l{k}`` is (proj_size, hidden_size). ``peepholes_l{k}`` (3, hidden_size) belong to i, f, o. With coupled
+    gates, read 3 for 4 and 2 for 3 in these shapes. Layer normalisation has ``gain_ih_l{k}``, ``gain_hh_l{k}`` (4 *
+    hidden_size), ``gain_c_l{k}``, ``bias_c_l{k}`` (hidden_size); ``bias_ih`` and ``bias_hh`` are the biases of the
+    normalised products.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of a wrong type or out of range, or two of them exclude each other.
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model = fl.Model([fl.LSTM(8, num_layers=2, bidirectional=True, return_sequences=True)], input_size=3)
+    >>> model.forward(np.zeros((5, 10, 3))).shape
+    (5, 10, 16)
     """
 
     touches_padding = False
@@ -203,7 +215,7 @@ class LSTM(Layer):
             "zoneout_c": zoneout_c,
         }
         self.cell = make_cell(options)
-        # As JSON has them, so that a model and its file have equal settings.
+        # In the types of JSON, so that a model and its file have equal settings.
         self._options = {
             name: (list(v) if isinstance(v, tuple) else v)
             if v is None or name.endswith("_activation")
@@ -211,7 +223,7 @@ class LSTM(Layer):
             for name, v in options.items()
         }
         self.kernel_cell: Cell | None = self.cell
-        """What the kernels are given: None for the plain cell."""
+        """The cell as passed to the kernels: None for the standard cell."""
         if self.cell == PLAIN and not self.proj_size and not self.peepholes:
             self.kernel_cell = None
         self.state_size = self.proj_size or self.hidden_size
@@ -239,12 +251,12 @@ class LSTM(Layer):
         if self.residual and self.merge != "concat" and not self.return_sequences:
             raise ValueError(
                 f"residual=True with merge={self.merge!r} needs return_sequences=True: the final outputs of the two "
-                "directions belong to different steps, so that no one input goes with what they are merged to"
+                "directions belong to different steps, so that there is no single input to add to the merged output"
             )
 
     @property
     def output_size(self) -> int:
-        """Features of the output."""
+        """Number of features of the output."""
         return merged_size(self.merge, self.state_size) if self.bidirectional else self.state_size
 
     def build(self, signal: Signal) -> Signal:
@@ -261,18 +273,18 @@ class LSTM(Layer):
     def streaming_obstacle(self) -> str | None:
         if self.bidirectional:
             return (
-                "is bidirectional: its second direction begins at the end of a series, which is not there yet when the "
-                "series comes piece by piece; use bidirectional=False"
+                "is bidirectional: its second direction begins at the end of a series, which is not known yet when the "
+                "series arrives in segments; use bidirectional=False"
             )
         if self.reverse:
             return (
-                "has reverse=True: it begins at the end of a series, which is not there yet when the series comes "
-                "piece by piece; use reverse=False"
+                "has reverse=True: it begins at the end of a series, which is not known yet when the series arrives in "
+                "segments; use reverse=False"
             )
         return None
 
     def _directions_by_layer(self) -> Iterator[list[Direction]]:
-        """Yield the directions of each layer, in the order of the states; lazily, as a file may ask for any number."""
+        """Yield the directions of each layer, in the order of the states; lazily: a file may claim any number."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "h0", "c0")
         for layer in range(self.num_layers):
             directions = []
@@ -284,11 +296,11 @@ class LSTM(Layer):
 
     @cached_property
     def _layers(self) -> list[list[Direction]]:
-        """The same as a list, for the passes."""
+        """The directions of all layers as a list, for the passes."""
         return list(self._directions_by_layer())
 
     def state_shapes(self, batch: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """Shapes of h and c of all layers and directions."""
+        """Return the shapes of h and c of all layers and directions."""
         count = self.num_layers * self.directions
         return (count, batch, self.state_size), (count, batch, self.hidden_size)
 
@@ -331,7 +343,7 @@ class LSTM(Layer):
     # ------------------------------------------------------------------------------------------ passes
 
     def _passes(self, cache: LayerCache) -> list[tuple[_core.LSTMPass, CellWeights | None]]:
-        """Return each direction's pass and `more`; always the same objects, so that frozen weights stay packed."""
+        """Return each direction's pass and cell weights; always the same objects, so frozen weights stay packed."""
         passes: list[tuple[_core.LSTMPass, CellWeights | None]] | None = cache.saved.get("passes")
         if passes is None:
             passes = [(_core.LSTMPass(), self.more(self.parameters, w.suffix)) for w in chain(*self._layers)]
@@ -339,18 +351,18 @@ class LSTM(Layer):
         return passes
 
     def more(self, arrays: Mapping[str, Array], suffix: str) -> CellWeights | None:
-        """Choose one direction's parameters, or gradients, that are not of its gates; None for the plain cell."""
+        """Return one direction's cell weights, or their gradients; None for the standard cell."""
         return None if self.kernel_cell is None else cell_weights(arrays, suffix)
 
     def _input_mask(self, layer: int, shape: tuple[int, int], ctx: PassContext, cache: LayerCache) -> Array:
-        """Factors (batch, 1, features) of a layer's input in all steps; drawn again by the backward pass."""
+        """Draw the factors (batch, 1, features) of a layer's input; the backward pass draws the same factors again."""
         mask = cache.buffers.get("input_mask", shape, ctx.dtype)
         mask.fill(1)
         _core.dropout(mask, mask, self.input_dropout, mixed_seed(cache.seed, _INPUT, layer), ctx.n_threads)
         return mask[:, None]
 
     def _learnt_state(self, ctx: PassContext, cache: LayerCache, batch: int) -> tuple[Array, Array]:
-        """The initial states that are parameters, for each case."""
+        """Return the initial states that are parameters, repeated for each case."""
         of_h, of_c = self.state_shapes(batch)
         h0, c0 = cache.buffers.get("h0", of_h, ctx.dtype), cache.buffers.get("c0", of_c, ctx.dtype)
         for direction in chain(*self._layers):
@@ -361,7 +373,7 @@ class LSTM(Layer):
     def _outputs(
         self, cache: LayerCache, layer: int, shape: tuple[int, int, int], ctx: PassContext
     ) -> tuple[Array, Sequence[Array]]:
-        """The array for a layer's output, and those into which its directions write theirs, each of this shape."""
+        """Return the array for a layer's output, and those for its directions' outputs, each of this shape."""
         if self.bidirectional:
             return outputs(self.merge, cache.buffers, f"y{layer}", shape, ctx.dtype)
         y = cache.buffers.get(f"y{layer}", shape, ctx.dtype)
@@ -415,7 +427,7 @@ class LSTM(Layer):
                 break
             if self.merge != "concat":
                 join(self.merge, parts[0], parts[1], y)
-            # What follows works in place: no backward pass reads the output of its own layer.
+            # The following works in place, because no backward pass reads the output of its own layer.
             if self.residual and layer:
                 np.add(y, x, out=y)
             if layer < top:
@@ -427,7 +439,7 @@ class LSTM(Layer):
         return self._final(hn_rows, x, ctx, cache) if y is None else y
 
     def _final(self, hn: list[Array], x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        """The output at the end of the way, from the final states and the input of the top layer."""
+        """Return the output of the final step, from the final states and the input of the top layer."""
         if not (self.bidirectional or self.residual):
             return hn[-1]
         out = cache.buffers.get("out", (len(x), self.output_size), ctx.dtype)
@@ -441,7 +453,7 @@ class LSTM(Layer):
         return out
 
     def _ends(self, x: Array, ctx: PassContext) -> Iterator[tuple[Any, slice]]:
-        """Where each direction of a residual layer ends its way in an array of x's shape, and which columns are its."""
+        """Yield for each direction the index of its final step in x, and its output columns."""
         rows = np.arange(len(x))
         last = x.shape[1] - 1 if ctx.lengths is None else ctx.lengths - 1
         for d, direction in enumerate(self._layers[-1]):
@@ -471,7 +483,7 @@ class LSTM(Layer):
         for layer in reversed(range(self.num_layers)):
             inputs = self.output_size if layer else self.input_size
             dx = None
-            if layer or need_dx:  # that of the layer above is still read when this one is written
+            if layer or need_dx:  # two buffers in turn: dx of the layer above is read while this one is written
                 dx = cache.buffers.get(f"dx{layer % 2}", (batch, time, inputs), ctx.dtype)
             parts = None if d_sequence is None else self._d_outputs(d_sequence, layer, ctx, cache)
             for d in reversed(range(self.directions)):
@@ -493,7 +505,7 @@ class LSTM(Layer):
                     d_more=self.more(gradients, direction.suffix),
                 )
             if dx is None:
-                continue  # the first layer, whose input's gradient nobody wants
+                continue  # the first layer, if the gradient of the input is not needed
             if layer and self.residual and d_sequence is not None:
                 np.add(dx, d_sequence, out=dx)
             elif layer and self.residual:
@@ -506,13 +518,13 @@ class LSTM(Layer):
             d_sequence = dx
         if d_start is not None and self.learn_state and cache.saved["learnt"]:
             for direction in chain(*self._layers):
-                # Case after case: an order that the number of threads does not change.
+                # Summed case by case, so that the order does not depend on the number of threads.
                 gradients[direction.h0] += np.add.reduce(d_start[0][direction.state_index], axis=0)
                 gradients[direction.c0] += np.add.reduce(d_start[1][direction.state_index], axis=0)
         return dx
 
     def _d_outputs(self, dy: Array, layer: int, ctx: PassContext, cache: LayerCache) -> Sequence[Array]:
-        """The gradient of what each direction of a layer put out, from that of the layer's output."""
+        """Return the gradient of each direction's output, from the gradient of the layer's output."""
         if not self.bidirectional:
             return (dy,)
         first = second = dy
@@ -523,7 +535,7 @@ class LSTM(Layer):
     def _with_final(
         self, dy: Array, dhn: list[Array | None], ctx: PassContext, cache: LayerCache
     ) -> list[Array | None]:
-        """The gradients of the final states with that of the final output, which comes in by those of the top layer."""
+        """Return the gradients of the final states; the gradient of the output is added to those of the top layer."""
         assert cache.state_out is not None
         hn = cache.state_out[0]
         directions = self.directions

@@ -1,4 +1,4 @@
-"""Passes of a layer under a mask: a layer that supports masks sees the steps that count, as if there were no others."""
+"""Passes of a layer under a mask: a layer that supports masks reads the unmasked steps as a shorter series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["backward_masked", "forward_masked"]
 
 
 def forward_masked(layer: Layer, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-    """``layer.forward`` under the ctx's mask: a layer that skips sees the steps that count alone."""
+    """Do ``layer.forward`` under the context's mask; a layer that supports masks reads only the unmasked steps."""
     if not layer.supports_mask:
         return layer.forward(x, ctx, cache)
     assert ctx.mask is not None
@@ -29,7 +29,7 @@ def forward_masked(layer: Layer, x: Array, ctx: PassContext, cache: LayerCache) 
 
 
 def backward_masked(layer: Layer, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
-    """``layer.backward`` after a pass of `forward_masked` in which steps were steps."""
+    """Do ``layer.backward`` after a pass of `forward_masked` by a layer that supports masks."""
     steps, lengths = cache.masked_steps, ctx.lengths
     assert steps is not None
     if dy.ndim == 3:

@@ -1,8 +1,7 @@
-"""The steps of a batch that a mask counts, moved together and back.
+"""Packing of the unmasked steps of a batch, and unpacking of the results.
 
-A layer that knows only series with padding at the end reads the steps that count as if the others had never been there;
-its output is moved back to where they were. Boolean arrays choose the steps, so that the packed arrays hold them in
-their old order.
+A layer that supports only padding at the end reads the packed series, from which the masked steps have been removed.
+Its output is moved back to the original positions. Steps are selected by boolean arrays, which keep their order.
 """
 
 from __future__ import annotations
@@ -18,62 +17,62 @@ __all__ = ["MaskedSteps"]
 
 
 class MaskedSteps(NamedTuple):
-    """Which steps of a batch count."""
+    """Unmasked steps of a batch, before and after packing."""
 
     valid: Array
-    """(batch, time), boolean."""
+    """(batch, time), boolean: steps that are neither masked nor padding."""
     packed: Array
-    """(batch, longest), boolean: the places that hold a step once those that count are moved together."""
+    """(batch, longest), boolean: valid steps of the packed series; the rest is padding."""
     covered: Array
-    """(batch, time), boolean: from the first step that counts to the end of the series."""
+    """(batch, time), boolean: steps from the first valid step to the end of the series."""
     repeats: bool
-    """Whether a step that does not count gets the output of the one before, rather than zeros."""
+    """Whether a masked step gets the output of the previous step, rather than zeros."""
 
     @classmethod
     def of(cls, mask: Array, lengths: Array | None, repeats: bool) -> MaskedSteps:
-        """What a mask (batch, time) leaves of series of these lengths."""
+        """Return the valid steps of series of these lengths under a mask (batch, time)."""
         steps = np.arange(mask.shape[1])
         inside = np.ones_like(mask) if lengths is None else steps < lengths[:, None]
         valid = mask & inside
         counts = valid.sum(axis=1)
-        # One step at least: the kernels take series without any, but no arrays without any.
+        # At least one step: the kernels accept empty series, but not empty arrays.
         longest = max(1, int(counts.max(initial=0)))
         covered = np.logical_or.accumulate(valid, axis=1) & inside
         return cls(valid, steps[:longest] < counts[:, None], covered, repeats)
 
     @property
     def lengths(self) -> Array:
-        """Steps of each case that count, int64."""
+        """Number of valid steps of each case, int64."""
         lengths: Array = self.packed.sum(axis=1, dtype=np.int64)
         return lengths
 
     def pack(self, x: Array, name: str, buffers: Buffers) -> Array:
-        """The steps of x (batch, time, features) that count, (batch, longest, features), zeros behind them."""
+        """Pack x (batch, time, features) into (batch, longest, features), padded with zeros."""
         out = buffers.get(name, (*self.packed.shape, x.shape[2]), x.dtype)
         out[~self.packed] = 0
         out[self.packed] = x[self.valid]
         return out
 
     def unpack(self, y: Array, name: str, buffers: Buffers) -> Array:
-        """The steps of y (batch, longest, features) in their old places, zeros in all others."""
+        """Move y (batch, longest, features) to the valid steps of (batch, time, features), zeros elsewhere."""
         out = buffers.get(name, (*self.valid.shape, y.shape[2]), y.dtype)
         out[~self.valid] = 0
         out[self.valid] = y[self.packed]
         return out
 
     def spread(self, y: Array, name: str, buffers: Buffers) -> Array:
-        """What goes out: `unpack`, or with repetition; zeros before the first step that counts and in padding."""
+        """Do `unpack`; if `repeats`, repeat the last output at masked steps, except before the first valid step."""
         if not self.repeats:
             return self.unpack(y, name, buffers)
         out = buffers.get(name, (*self.valid.shape, y.shape[2]), y.dtype)
         out[~self.covered] = 0
-        # Row by row and step by step, each step that counts begins a run of equal outputs.
+        # In row-major order, each valid step begins a run of equal outputs.
         run = np.cumsum(self.valid) - 1
         out[self.covered] = y[self.packed][run[self.covered.ravel()]]
         return out
 
     def spread_backward(self, dy: Array, name: str, buffers: Buffers) -> Array:
-        """The gradient of `spread`: that of a step is the sum over its run."""
+        """Return the gradient of `spread`: for each valid step, the sum over its run."""
         if not self.repeats:
             return self.pack(dy, name, buffers)
         out = buffers.get(name, (*self.packed.shape, dy.shape[2]), dy.dtype)

@@ -1,4 +1,4 @@
-"""The layer that finds the steps which an LSTM is to skip."""
+"""Masking layer: marks the steps that LSTMs skip."""
 
 from __future__ import annotations
 
@@ -18,26 +18,34 @@ __all__ = ["Masking"]
 
 @register
 class Masking(Layer):
-    """Makes the LSTMs behind it skip the steps whose features all have a certain value, as Keras's layer of that name.
+    """Make the following LSTMs skip steps in which all features equal a value, as Keras's layer of this name does.
 
-    An LSTM carries its state over a skipped step unchanged, wherever in the series it stands. With
-    ``return_sequences=True`` its output there is that of the step before, or 0 before the first step that is not
-    skipped; that of an LSTM with two directions is 0. All other layers treat such a step like any other. The mask ends
-    where an LSTM keeps only the last step; another Masking replaces it.
+    An LSTM keeps its state unchanged over a masked step, anywhere in the series. With ``return_sequences=True`` its
+    output there is the output of the previous step, or 0 before the first unmasked step; a bidirectional LSTM gives 0.
+    Pooling layers skip masked steps as well; all other layers treat them like any step. The mask ends at a layer that
+    keeps one vector per case; another Masking replaces it.
 
-    `lengths` does the same for padding at the end, and the losses leave such steps out. They do count the steps that
-    this layer skips, where the model has an output for each step: give `fit` a sample_weight of 0 for them.
+    `lengths` is the simpler choice for padding at the end, which the losses leave out. If the model has an output for
+    each step, the losses do count the steps that this layer masks: give them a sample_weight of 0 in `fit`.
 
     Parameters
     ----------
     value : float, default 0
-        A step is skipped if all of its features are equal to this, in the dtype of the model, where they reach the
-        layer: behind the model's scaler, if it has one.
+        A step is masked if all of its features are equal to this value, in the dtype of the model, as they reach the
+        layer: after the model's scaler, if it has one.
 
     Raises
     ------
     TypeError, ValueError
         If value is not a finite number.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model = fl.Model([fl.Masking(), fl.LSTM(4)], input_size=1)
+    >>> a, b = model.forward(np.array([[[3.0], [0.0], [5.0]], [[3.0], [5.0], [0.0]]]))
+    >>> np.array_equal(a, b)
+    True
     """
 
     masks_steps = True
@@ -56,7 +64,7 @@ class Masking(Layer):
         return signal
 
     def counts(self, x: Array) -> Array:
-        """Whether each step counts: x (..., features) gives a boolean array (...)."""
+        """Return which steps of x (..., features) are not masked, a boolean array (...)."""
         if x.ndim == 0:  # a stream's step of one feature, without its axis
             return np.ones((), bool)
         counts: Array = (x != x.dtype.type(self.value)).any(axis=-1)

@@ -1,7 +1,8 @@
-"""How the outputs of the two directions of a bidirectional layer become one.
+"""Merging of the outputs of the two directions of a bidirectional layer.
 
-With f of the first direction and b of the second, each (..., width): ``"concat"`` [f, b] (..., 2 width), ``"sum"``
-f + b, ``"mean"`` (f + b) / 2, ``"product"`` f * b element by element, each (..., width).
+With the outputs f of the first direction and b of the second, each (..., width), the result is for ``"concat"`` [f, b]
+(..., 2 width), for ``"sum"`` f + b, for ``"mean"`` (f + b) / 2, for ``"product"`` f * b element by element, each
+(..., width).
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ MERGES = ("concat", "sum", "mean", "product")
 
 
 def merged_size(merge: str, width: int) -> int:
-    """Features of two outputs of this width together."""
+    """Return the number of features of two merged outputs of this width."""
     return 2 * width if merge == "concat" else width
 
 
 def outputs(
     merge: str, buffers: Buffers, name: str, shape: tuple[int, int, int], dtype: npt.DTypeLike
 ) -> tuple[Array, tuple[Array, Array]]:
-    """Arrays for the merged output of a layer and for those of its directions; the latter may lie in the former.
+    """Return arrays for a layer's merged output and for its directions' outputs, which may be views of the former.
 
     Parameters
     ----------
     name : str
-        Of the layer: what it puts out is read again by the backward pass of the layer above.
+        Name of the layer's buffer; the backward pass of the layer above reads the output again.
     shape : tuple
         (batch, time, width) of one direction's output.
     """
@@ -39,7 +40,7 @@ def outputs(
         merged = buffers.get(name, (batch, time, 2 * width), dtype)
         return merged, (merged[..., :width], merged[..., width:])
     merged = buffers.get(name, shape, dtype)
-    if merge == "product":  # whose backward pass reads both
+    if merge == "product":  # its backward pass reads both
         return merged, (
             buffers.get(f"{name}_forward", shape, dtype),
             buffers.get(f"{name}_backward", shape, dtype),
@@ -48,7 +49,7 @@ def outputs(
 
 
 def join(merge: str, first: Array, second: Array, out: Array) -> None:
-    """Writes both outputs together to `out`, which may be the first of them (not of ``"concat"``)."""
+    """Write the merged outputs to `out`, which may be `first` (except for ``"concat"``)."""
     if merge == "concat":
         np.concatenate((first, second), axis=-1, out=out)
     elif merge == "product":
@@ -60,9 +61,9 @@ def join(merge: str, first: Array, second: Array, out: Array) -> None:
 
 
 def split(merge: str, d_out: Array, first: Array, second: Array, buffers: Buffers) -> tuple[Array, Array]:
-    """The gradients of both outputs; `first` and `second`, what `join` was given, are read for ``"product"`` only.
+    """Return the gradients of both outputs, valid until the next call.
 
-    They are valid until the next call.
+    `first` and `second` are the inputs of `join`; only ``"product"`` reads them.
     """
     if merge == "concat":
         width = d_out.shape[-1] // 2

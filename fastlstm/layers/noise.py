@@ -1,4 +1,4 @@
-"""Noise on the inputs of a layer."""
+"""Gaussian noise layer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["GaussianNoise"]
 
 @register
 class GaussianNoise(Layer):
-    """Adds normal noise to its inputs in training, so that a small training set is never seen twice the same.
+    """Add normal noise to the inputs in training, so that the model never sees exactly the same input twice.
 
-    It does nothing in inference. As the first layer of a model with a scaler, the unit of the noise is the standard
-    deviation of each feature. Training with noise on the inputs is a kind of Tikhonov regularization (Bishop 1995);
-    the name is Keras's. The noise depends on the model's seed, the number of the training step and the shape of the
-    batch, not on the number of threads.
+    In inference the layer is the identity. As the first layer of a model with a scaler, the unit of the noise is the
+    standard deviation of each feature. Training with noise on the inputs is a form of Tikhonov regularization (Bishop
+    1995); the name is Keras's. The noise depends on the model's seed, the number of the training step and the shape of
+    the batch, not on the number of threads.
 
     Parameters
     ----------
@@ -34,6 +34,12 @@ class GaussianNoise(Layer):
     ------
     TypeError, ValueError
         If stddev is not a number of at least 0.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> fl.Model([fl.GaussianNoise(0.1), fl.LSTM(8), fl.Dense(1)], scaler=fl.Standardizer()).layers[0]
+    GaussianNoise(stddev=0.1)
     """
 
     def __init__(self, stddev: float) -> None:
@@ -43,7 +49,7 @@ class GaussianNoise(Layer):
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
-            raise ValueError("GaussianNoise reads numbers and gets token ids: put it behind the fl.Embedding")
+            raise ValueError("GaussianNoise reads numbers and gets token ids: put it after the fl.Embedding")
         return signal
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:

@@ -1,4 +1,7 @@
-"""Orthonormal vectors without BLAS, whose results depend on the processor and its threads: a seed must fix all bits."""
+"""Orthonormal vectors without BLAS.
+
+The results of BLAS depend on the processor and on its number of threads, but a seed must fix all bits of the weights.
+"""
 
 from __future__ import annotations
 

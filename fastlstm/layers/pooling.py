@@ -1,4 +1,4 @@
-"""Layers that make one vector out of all steps of a case, of the valid ones alone."""
+"""Pooling layers: one vector from the valid steps of each case."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["AttentionPool", "LastStep", "MaxPool", "MeanPool", "Pool"]
 
 
 class Pool(Layer):
-    """Base of the pooling layers: (batch, time, features) becomes (batch, features)."""
+    """Base of the pooling layers, from (batch, time, features) to (batch, features)."""
 
     kind: ClassVar[str]
-    """The kernel's name for what is done; see ``csrc/kernels/pooling.h``."""
+    """Name of the method in ``csrc/kernels/pooling.h``."""
     supports_mask = True
 
     def __init__(self) -> None:
@@ -35,11 +35,11 @@ class Pool(Layer):
     def build(self, signal: Signal) -> Signal:
         name = type(self).__name__
         if signal.tokens:
-            raise ValueError(f"{name} reads numbers and gets token ids: put it behind the fl.Embedding")
+            raise ValueError(f"{name} reads numbers and gets token ids: put it after the fl.Embedding")
         if not signal.per_step:
             raise ValueError(
-                f"{name} reads every step and gets one vector for each case: give the LSTM before it "
-                "return_sequences=True"
+                f"{name} reads every step and gets one vector for each case: set return_sequences=True "
+                "in the LSTM before it"
             )
         self.size = signal.features
         return Signal(signal.features, False)
@@ -67,7 +67,7 @@ class Pool(Layer):
         return dx
 
     def _more(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
-        """Further arrays of the passes."""
+        """Return further arrays that the kernels need, by argument name."""
         return {}
 
     def stages(self) -> list[Stage]:
@@ -86,10 +86,17 @@ class Pool(Layer):
 
 @register
 class LastStep(Pool):
-    """The last valid step of each case.
+    """Return the last valid step of each case.
 
-    After an LSTM with ``return_sequences=True`` it gives, in one direction, what ``return_sequences=False`` does, and
-    lets layers that answer at each step stand between.
+    After a one-directional LSTM with ``return_sequences=True`` the result is that of ``return_sequences=False``; other
+    layers that work step by step can be put in between.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> X = np.array([[1.0, 2.0, 6.0], [4.0, 5.0, 0.0]])[:, :, None]
+    >>> fl.Model([fl.LastStep()], input_size=1).forward(X, lengths=[3, 2])[:, 0].tolist()
+    [6.0, 5.0]
     """
 
     kind = "last"
@@ -100,16 +107,31 @@ class LastStep(Pool):
 
 @register
 class MeanPool(Pool):
-    """The mean of the valid steps of each case, summed in float64."""
+    """Return the mean over the valid steps of each case, summed in float64.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> X = np.array([[1.0, 2.0, 6.0], [4.0, 5.0, 0.0]])[:, :, None]
+    >>> fl.Model([fl.MeanPool()], input_size=1).forward(X, lengths=[3, 2])[:, 0].tolist()
+    [3.0, 4.5]
+    """
 
     kind = "mean"
 
 
 @register
 class MaxPool(Pool):
-    """The largest value of each feature over the valid steps of each case.
+    """Return the maximum of each feature over the valid steps of each case.
 
-    The gradient goes to the first step that has it.
+    The gradient goes to the first step that has the maximum.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> X = np.array([[1.0, 2.0, 6.0], [4.0, 5.0, 9.0]])[:, :, None]
+    >>> fl.Model([fl.MaxPool()], input_size=1).forward(X, lengths=[3, 2])[:, 0].tolist()
+    [6.0, 5.0]
     """
 
     kind = "max"
@@ -120,25 +142,32 @@ class MaxPool(Pool):
 
 @register
 class AttentionPool(Pool):
-    """A weighted mean of the valid steps of each case, whose weights are learnt from what the steps hold.
+    """Return a weighted mean of the valid steps of each case, with weights computed from the steps by attention.
 
-    The weights are the softmax, over a case's valid steps, of the scores ``vector . tanh(weight x_t + bias)``: additive
-    attention (Bahdanau, Cho & Bengio 2015) without a query (Raffel & Ellis 2016).
+    The weights are the softmax, over the valid steps of a case, of the scores ``vector . tanh(weight x_t + bias)``:
+    additive attention (Bahdanau, Cho & Bengio 2015) without a query (Raffel & Ellis 2016).
 
     Parameters
     ----------
     size : int
-        Size of the vector from which the score is computed.
-
-    Notes
-    -----
-    Parameters: ``weight`` (size, features), ``bias`` (size), ``vector`` (size). The first two start uniform in
-    +-1/sqrt(features), the last in +-1/sqrt(size).
+        Size of the hidden vector from which the score is computed.
 
     Raises
     ------
     TypeError, ValueError
         If size is not an integer of at least 1.
+
+    Notes
+    -----
+    Parameters: ``weight`` (size, features), ``bias`` (size,), ``vector`` (size,). The first two are drawn uniformly
+    from +-1/sqrt(features), the last from +-1/sqrt(size).
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model = fl.Model([fl.LSTM(8, return_sequences=True), fl.AttentionPool(4), fl.Dense(3)], input_size=2)
+    >>> model.forward(np.zeros((5, 10, 2))).shape
+    (5, 3)
     """
 
     kind = "attention"
@@ -159,7 +188,7 @@ class AttentionPool(Pool):
         yield ParameterSpec("vector", (self.attention_size,), uniform_vector)
 
     def _workspaces(self, cache: LayerCache) -> tuple[_core.Workspace, _core.Workspace]:
-        """Those of the two products: of the weights, and of the vector."""
+        """Return the workspaces of the products with `weight` and with `vector`."""
         pair: tuple[_core.Workspace, _core.Workspace] | None = cache.saved.get("workspaces")
         if pair is None:
             pair = cache.saved["workspaces"] = _core.Workspace(), _core.Workspace()

@@ -1,4 +1,4 @@
-"""The layers by name, so that a file can say of which layers its model consists."""
+"""Registry of the layer classes by name, from which files restore the layers of a model."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _LAYERS: dict[str, type[Layer]] = {}
 
 
 def register(cls: _L) -> _L:
-    """Make a layer class known under its name; for use as a decorator."""
+    """Register a layer class under its name; use as a decorator."""
     _LAYERS[cls.__name__] = cls
     return cls
 
 
 def registered_layers() -> dict[str, type[Layer]]:
-    """Return the known layer classes by name."""
+    """Return the registered layer classes by name."""
     return dict(_LAYERS)
 
 
 def layer_from_config(config: Mapping[str, Any]) -> Layer:
-    """Make the layer that ``{"type": ..., **layer.get_config()}`` describes.
+    """Return a layer made from ``{"type": ..., **layer.get_config()}``.
 
     Raises
     ------
     ValueError
-        If no layer of this type is known, or the settings are not those of its constructor.
+        If no layer of this type is registered, or its constructor does not take these settings.
     """
     settings = dict(config)
     name = settings.pop("type", None)

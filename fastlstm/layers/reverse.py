@@ -1,4 +1,4 @@
-"""The layer that turns series around."""
+"""Layer that reverses series in time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,23 @@ __all__ = ["Reverse"]
 
 @register
 class Reverse(Layer):
-    """Puts the last step of each series first; padding beyond a case's length stays where it is, as zeros.
+    """Reverse the order of the valid steps of each series; padding stays at the end, as zeros.
 
-    Behind an LSTM with ``reverse=True`` it gives the outputs in the order in which that LSTM made them, which is what
-    Keras's ``go_backwards=True`` does.
+    After an LSTM with ``reverse=True`` it gives the outputs in the order in which this LSTM computes them, as Keras's
+    ``go_backwards=True`` does.
 
     Raises
     ------
     ValueError
-        If token ids, or only the last step of each series, come in.
+        When the model is built, if the layer's input is token ids or has no time axis.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model = fl.Model([fl.Reverse()], input_size=1)
+    >>> X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 0.0]])
+    >>> model.forward(X[:, :, None], lengths=[3, 2])[:, :, 0].tolist()
+    [[3.0, 2.0, 1.0], [5.0, 4.0, 0.0]]
     """
 
     def __init__(self) -> None:
@@ -34,7 +42,7 @@ class Reverse(Layer):
 
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
-            raise ValueError("Reverse reads numbers and gets token ids: put it behind the fl.Embedding")
+            raise ValueError("Reverse reads numbers and gets token ids: put it after the fl.Embedding")
         if not signal.per_step:
             raise ValueError("Reverse reads (batch, time, features) and gets (batch, features)")
         self._size = signal.features
@@ -42,8 +50,8 @@ class Reverse(Layer):
 
     def streaming_obstacle(self) -> str | None:
         return (
-            "turns series around: it begins at the end of a series, which is not there yet when the series comes piece "
-            "by piece; leave it out"
+            "reverses series: it begins at the end of a series, which is not known yet when the series arrives in "
+            "segments; leave it out"
         )
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
@@ -59,7 +67,7 @@ class Reverse(Layer):
 
     @staticmethod
     def _turned(x: Array, out: Array, lengths: Array | None) -> Array:
-        """x (batch, time, ...) with the steps of each case in reverse order; its own inverse, and its own gradient."""
+        """Write x (batch, time, ...) to `out` with each case's steps reversed; the gradient is the same function."""
         if lengths is None:
             np.copyto(out, x[:, ::-1])
         else:

@@ -1,4 +1,4 @@
-"""Seeds for the random numbers of each layer, step and place."""
+"""Seeds of the random numbers of each layer, training step and position."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MASK = 2**64 - 1
 
 
 def mixed_seed(*parts: int) -> int:
-    """One 64-bit seed out of several numbers, by the finalizer of SplitMix64 (Steele, Lea & Flood 2014)."""
+    """Mix several numbers into one 64-bit seed, by the finalizer of SplitMix64 (Steele, Lea & Flood 2014)."""
     seed = 0
     for part in parts:
         z = (seed + part + 0x9E3779B97F4A7C15) & _MASK

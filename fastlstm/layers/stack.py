@@ -1,4 +1,4 @@
-"""Layers on top of each other, before there are any parameters."""
+"""Stacks of layers: signals between the layers and specifications of the parameters."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["connect", "stack_parameters", "takes_tokens"]
 
 
 def takes_tokens(layers: Sequence[Layer]) -> bool:
-    """Whether the stack reads integer token ids, (batch, time)."""
+    """Return whether the stack reads integer token ids, (batch, time)."""
     return layers[0].takes_tokens
 
 
 def connect(layers: Sequence[Layer], input_size: int) -> list[Signal]:
-    """Tells each layer what comes in; gives what goes out of each.
+    """Build each layer with the signal of the layer before; return the output signal of each layer.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def connect(layers: Sequence[Layer], input_size: int) -> list[Signal]:
 
 
 def stack_parameters(layers: Sequence[Layer]) -> Iterator[tuple[int, str, ParameterSpec]]:
-    """Layer index, full name and spec of each parameter of connected layers, in the order in which they are stored."""
+    """Yield layer index, full name and spec of each parameter of connected layers, in the order of storage."""
     for index, layer in enumerate(layers):
         for spec in layer.parameter_specs():
             yield index, f"{index}.{spec.name}", spec

@@ -1,43 +1,43 @@
-"""What a model computes in inference, as a list of stages: the form that streams and exports read.
+"""Inference of a model as a list of stages: the intermediate form that streams and exports read.
 
-A stage is one step of the computation. It reads the value that one earlier stage gives, its main input, and perhaps
-others, its side inputs; it may carry states from step to step; it gives one value. The stages of a layer form a small
-graph, of which a chain is the special case.
+A stage is one operation. It reads the value of one earlier stage, its main input, and possibly others, its side inputs;
+it may carry states from one time step to the next; it returns one value. The stages of a layer form a small graph; a
+chain is the special case.
 
-Weights have PyTorch's names and layout, gates in the order i, f, g, o; an array that a layer does not have is left out.
-A second direction's weights and states have the suffix ``_reverse``. The kinds of stages, with their weights, settings,
-side inputs and states:
+Weights have PyTorch's names and layout, with gates in the order i, f, g, o; an array that a layer does not have is left
+out. The weights and states of a second direction have the suffix ``_reverse``. The kinds of stages, with their weights,
+settings, side inputs and states:
 
 ``standardize``, ``unstandardize``
-    (x - mean) / scale, and x * scale + mean. Weights: mean, scale (output_size,), float64.
+    (x - mean) / scale, or x * scale + mean. Weights: mean, scale (output_size,), float64.
 ``embedding``
-    The rows of a table that the tokens number. Weights: weight (tokens, output_size). Settings: mask_token; steps with
-    this token, if it is not None, do not count for the stages that follow.
+    Rows of a table, indexed by token ids. Weights: weight (tokens, output_size). Settings: mask_token; if it is not
+    None, steps with this token are masked for the following stages.
 ``lstm``
     One layer, in one direction or both. Weights: weight_ih, weight_hh, bias_ih, bias_hh, and those of
     `fastlstm.cell.CellWeights`. Settings: cell (a `fastlstm.cell.Cell`), hidden_size, proj_size (0: none),
-    bidirectional, reverse, merge (how the outputs of two directions are joined), return_sequences (whether the value is
-    the output of each step, or that of each direction at the end of its pass). States: h, c.
+    bidirectional, reverse, merge (how the outputs of two directions are merged), return_sequences (whether the value is
+    the output of each step, or that of each direction at its final step). States: h, c.
 ``dense``
     x weight' + bias. Weights: weight (output_size, input), bias (output_size,).
 ``activation``
-    A function of each element. Settings: function (a `fastlstm.activations.Activation`).
+    A scalar function of each element. Settings: function (a `fastlstm.activations.Activation`).
 ``softmax``
-    Over the features.
+    Softmax over the features.
 ``add``
-    The sum of two values. Side inputs: addend.
+    Sum of the main input and a side input. Side inputs: addend.
 ``pool``
-    One vector out of all steps. Settings: method ("last", "mean", "max" or "attention", a mean weighted by the softmax
-    of the scores over the steps). Side inputs, of "attention": scores, of one feature. States, of all except "last":
-    sums and counts of the steps so far.
+    One vector from all steps. Settings: method ("last", "mean", "max" or "attention", a mean weighted by the softmax of
+    the scores over the steps). Side inputs of "attention": scores, with one feature. States of all except "last": sums
+    and counts of the steps so far.
 ``final``
-    What ``return_sequences=False`` keeps of the output of each step: the last step of a direction that goes forward,
-    the first step of one that goes back. Settings: bidirectional (the first half of the features is of the direction
-    that goes forward, the second half of the other), reverse (of the one direction).
+    The final step, as with ``return_sequences=False``: the last step for a forward direction, the first step for a
+    reverse direction. Settings: bidirectional (the first half of the features belongs to the forward direction, the
+    second half to the reverse direction), reverse (of a single direction).
 ``mask``
-    Its input; steps whose features all equal a value do not count for the stages that follow. Settings: value.
+    The main input; steps in which all features equal a value are masked for the following stages. Settings: value.
 ``reverse``
-    Each series back to front.
+    Each series in reverse order of time.
 """
 
 from __future__ import annotations
@@ -55,38 +55,40 @@ Array = npt.NDArray[Any]
 
 
 class StageState(NamedTuple):
-    """What a stage carries from one step to the next, for each series of a batch."""
+    """State that a stage carries from one time step to the next, for each series of a batch."""
 
     name: str
     size: int
-    """Elements for each series."""
+    """Number of elements per series."""
     initial: Array | None = None
-    """(size,), with which each series begins; None: zeros."""
+    """(size,), the state at the beginning of a series; None: zeros."""
     dtype: str | None = None
-    """None: that of the model."""
+    """Type of the elements; None: the model's."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One step of what a model computes in inference.
+    """One operation of a model in inference.
 
-    Values are numbered: 0 is what comes into the layer, k + 1 what its stage k gives. -1 is the value before: what the
-    previous stage gives, or for the first stage what comes in.
+    Values are numbered: 0 is the input of the layer, k + 1 the value of its stage k. -1 is the previous value: that of
+    the previous stage, or for the first stage the input of the layer.
 
     Attributes
     ----------
     kind : str
-        What is computed; the table in `fastlstm.layers.stages` lists the kinds.
+        Name of the operation, from the list in `fastlstm.layers.stages`.
     output_size : int
-        Features of the value.
+        Number of features of the value.
     weights : mapping of str to ndarray
         The layer's own arrays, not copies.
     settings : mapping of str to object
-    main : int
+        Further arguments of the operation.
+    main : int, default -1
         Number of the main input.
     side : mapping of str to int
-        Numbers of the side inputs, by their names.
+        Numbers of the side inputs, by name.
     states : tuple of StageState
+        States that the stage carries.
 
     Examples
     --------
@@ -109,7 +111,7 @@ class Stage:
 
 
 def scaling_stage(mean: npt.ArrayLike, scale: npt.ArrayLike, width: int, *, inverse: bool = False) -> Stage:
-    """Return the stage of a fitted scaler: of `width` features, or of one whose numbers hold for all of them."""
+    """Return the stage of a fitted scaler of `width` features, or of one feature, which is broadcast to `width`."""
     weights = {
         name: np.array(np.broadcast_to(np.asarray(value, np.float64).reshape(-1), width))
         for name, value in (("mean", mean), ("scale", scale))
@@ -120,19 +122,19 @@ def scaling_stage(mean: npt.ArrayLike, scale: npt.ArrayLike, width: int, *, inve
 def join_stages(
     layers: Iterable[Sequence[Stage]], passes: Callable[[Stage], bool] = lambda stage: False
 ) -> list[Stage]:
-    """Put the stages of layers that follow each other into one list, with the values numbered through.
+    """Join the stages of consecutive layers in one list, with values numbered consecutively.
 
     Parameters
     ----------
     layers : iterable of sequences of Stage
-        A layer without stages passes what it reads.
+        Stages of each layer; a layer without stages is the identity.
     passes : callable, optional
-        Whether a stage gives what it reads; such stages are left out.
+        Return whether a stage is the identity; such stages are left out. By default none is.
 
     Returns
     -------
     list of Stage
-        0 is what comes in, k + 1 what stage k of the list gives; no number is -1.
+        Value 0 is the input, k + 1 the value of stage k of the list; no number is -1.
 
     Examples
     --------

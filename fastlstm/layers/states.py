@@ -1,4 +1,4 @@
-"""States (h, c) as users give them, to a pass or to a stream."""
+"""Checks of states (h, c) that users pass to a network or a stream."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ Shape = tuple[int, ...]
 
 
 def checked_states(value: Any, expected: Sequence[tuple[Shape, Shape, npt.DTypeLike]], whose: str) -> list[State]:
-    """`value` as C-contiguous pairs of finite numbers, of these shapes of h and c and of these types.
+    """Return `value` as C-contiguous pairs (h, c) of finite numbers, of the expected shapes and types.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no list of as many (h, c), or an array does not fit or holds NaN or infinity.
+        If `value` is not a list of one (h, c) for each expected one, or an array does not fit or is not finite.
     """
     if not isinstance(value, (list, tuple)) or any(not isinstance(p, (list, tuple)) or len(p) != 2 for p in value):
-        raise TypeError(f"a state must be (h, c), several a list of one (h, c) for each, got {short_repr(value)}")
+        raise TypeError(f"a state must be (h, c), or a list of (h, c) for several, got {short_repr(value)}")
     if len(value) != len(expected):
-        raise ValueError(f"got {len(value)} states (h, c), expected {len(expected)}: the model has as many {whose}")
+        raise ValueError(
+            f"got {len(value)} states (h, c), expected {len(expected)}, one for each of the model's {whose}"
+        )
     checked = []
     for pair, (of_h, of_c, dtype) in zip(value, expected, strict=True):
         h, c = (as_numeric(part, False, name) for part, name in zip(pair, "hc", strict=True))
         if h.shape != of_h or c.shape != of_c:
             raise ValueError(
                 f"a state has shapes {h.shape} and {c.shape}, expected {of_h} and {of_c}: "
-                "(num_layers * directions, batch, hidden_size), and with proj_size that for h"
+                "(num_layers * directions, batch, hidden_size), for h proj_size if the layer has one"
             )
         checked.append((_finite(h, dtype, "h"), _finite(c, dtype, "c")))
     return checked

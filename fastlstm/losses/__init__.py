@@ -1,14 +1,14 @@
 """Losses: value and gradient of a batch.
 
-Shapes: `out` is (batch, features) or, with one output per step, (batch, time, features); float32 or float64.
-A *position* is one sequence in the first case and one step of one sequence in the second. Every loss is a
-weighted mean over the positions that count: ``sum(weight * loss) / sum(weight)``, as
-torch.nn.CrossEntropyLoss does with weights. Steps beyond a sequence's length, labels of -100 and positions of
-weight 0 do not count; their gradient is exactly zero, and what stands in `target` there is never used, nor what
-stands in `out` beyond a length, so that a target that nobody knows may be NaN with weight 0.
+Shapes: `out` is (batch, features) or, with one output per step, (batch, time, features); float32 or float64. A
+*position* is one sequence in the first case and one step of one sequence in the second. Every loss is a weighted mean
+over the positions that count, ``sum(weight * loss) / sum(weight)``, as in torch.nn.CrossEntropyLoss with weights.
 
-Totals are accumulated in float64. The gradient is written to a buffer that the loss object owns and uses
-again in the next call, so one loss object serves one training loop at a time.
+Padding, labels of -100 and positions of weight 0 do not count: their gradient is exactly zero. The `target` of such a
+position is never used, nor is the `out` of padding; so a missing target may be NaN with weight 0.
+
+Totals are accumulated in float64. The gradient is written to a buffer that the loss object owns and reuses in the next
+call, so one loss object serves one training loop at a time.
 """
 
 from __future__ import annotations

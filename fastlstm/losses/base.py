@@ -1,4 +1,4 @@
-"""What every loss is: a value and a gradient, and all that follows from it - which targets, which answers."""
+"""Base classes of the losses: value and gradient, targets that suit the loss, probabilities and decisions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ __all__ = ["BuiltInLoss", "Head", "Loss", "softmax"]
 
 
 class Head(NamedTuple):
-    """What the end of a model puts out, for the loss to compare the targets with."""
+    """Form of a model's output, which the targets must suit."""
 
     outputs: int
-    """Features of the output."""
+    """Number of features of the output."""
     per_step: bool
     """Whether there is an output for each step, (batch, time, outputs)."""
     dtype: DTypeLike
+    """Type of the output."""
     scaled: bool = False
     """Whether the model has a target scaler."""
 
@@ -32,22 +33,35 @@ class Head(NamedTuple):
 class Loss:
     """Base class of the losses; subclass it to write your own.
 
-    A subclass sets the class attributes and implements `__call__`; overriding `value` saves the gradient
-    during validation, overriding `metric` (with `metric_name`) reports a second figure with the loss.
+    A subclass sets the class attributes and implements `__call__`. Overriding `value` avoids computing the gradient
+    during validation; overriding `metric` (with `metric_name`) reports a second figure next to the loss.
 
     Attributes
     ----------
     name : str
         Name for `Model.fit(loss=...)` and for saving.
     kind : {"labels", "values", "sequences"}
-        Whether targets are int64 class labels, (batch,) or (batch, time), or floats (batch, K) or (batch,
-        time, K), or int64 sequences of labels of their own lengths, (batch, L), padded with -100.
+        - "labels": targets are int64 class labels, (batch,) or (batch, time);
+        - "values": targets are floats, (batch, K) or (batch, time, K);
+        - "sequences": targets are int64 sequences of labels of different lengths, (batch, L), padded with -100.
     metric_name : str or None
-        Name of what `metric` measures, such as ``"accuracy"``; None if there is no metric.
+        Name of the metric, such as ``"accuracy"``; None if there is no metric.
     aligned : bool
-        Whether each target belongs to one position of the output, so that they can be compared one by one.
+        Whether each target belongs to one position of the output, so that the two can be compared one by one.
     metric_per_output : bool
-        Whether `metric` can also be taken of single outputs with a target each.
+        Whether `metric` is also reported for each output, if the model has several outputs with a target each.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> class Cubic(fl.losses.Loss):
+    ...     name = "cubic"
+    ...
+    ...     def __call__(self, out, target, lengths=None, weight=None, *, n_threads=None):
+    ...         error = out - target
+    ...         return float((abs(error) ** 3).mean(axis=-1).sum()), len(out), 3 * error * abs(error) / error.size
+    >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)])
+    >>> history = model.fit(np.ones((8, 5, 1)), np.ones((8, 1)), loss=Cubic(), epochs=1, verbose=0)
     """
 
     name: ClassVar[str] = "custom"
@@ -72,7 +86,7 @@ class Loss:
         Parameters
         ----------
         out : ndarray, (batch, features) or (batch, time, features)
-            What the model put out.
+            Output of the model.
         target : ndarray
             int64 labels (batch,) or (batch, time), or values of the shape of `out`.
         lengths : int64 ndarray (batch,), optional
@@ -89,7 +103,12 @@ class Loss:
         weight_sum : float
             Sum of the weights of the positions that count; the loss of the batch is ``total / weight_sum``.
         d_out : ndarray like `out`
-            Gradient of ``total / weight_sum``; zero if nothing counts. Valid until the next call.
+            Gradient of ``total / weight_sum``; zero if no position counts. Valid until the next call.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the type or shape of an array does not fit.
         """
         raise NotImplementedError
 
@@ -102,7 +121,7 @@ class Loss:
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float]:
-        """Compute `total` and `weight_sum` as `__call__` returns them, without the gradient."""
+        """Compute `total` and `weight_sum` as `__call__` does, without the gradient."""
         total, weight_sum, _ = self(out, target, lengths, weight, n_threads=n_threads)
         return total, weight_sum
 
@@ -121,7 +140,7 @@ class Loss:
         out, target, lengths, weight
             As in `__call__`.
         scale : ndarray (K,), optional
-            Factor from the units of `target` to the original ones, for metrics that have units.
+            Factor from the units of `target` to the original units, for metrics that have units.
         """
         raise NotImplementedError
 
@@ -137,7 +156,7 @@ class Loss:
         weight: Array | None = None,
         name: str = "y",
     ) -> Targets | LabelSequences:
-        """Wrap the targets of a model without copying them, and check that they suit the inputs and the model.
+        """Wrap the targets of a model without copying them, and check that they fit the inputs and the model.
 
         Parameters
         ----------
@@ -146,18 +165,22 @@ class Loss:
         inputs : Sequences
             The inputs that `y` belongs to.
         head : Head
-            What the model puts out.
+            Form of the model's output.
         classes : list of str, optional
-            What the labels stand for; string labels become indices into it.
+            Names of the classes; string labels become indices into this list.
         weight : array (n,) or (n, T), optional
-            Weight of each case or step; values of weight 0 are not looked at.
-        name : str
-            What error messages call `y`.
+            Weight of each case or step; values of weight 0 are not checked.
+        name : str, default "y"
+            Name of `y` in error messages.
+
+        Returns
+        -------
+        Targets or LabelSequences
 
         Raises
         ------
         TypeError, ValueError
-            If they do not suit each other; the message says what would.
+            If targets, inputs and model do not fit; the message says what was expected.
         """
         kind: Literal["labels", "values"] = "labels" if self.kind == "labels" else "values"
         targets = as_targets(y, inputs, head.per_step, kind, classes, weight=weight, dtype=head.dtype, name=name)
@@ -168,46 +191,46 @@ class Loss:
         self.check_values(targets, name)
         if head.scaled and self.metric_name == "accuracy":
             raise ValueError(
-                f"a target_scaler is for regression; loss={self.name!r} needs targets as they are: set it to None"
+                f"a target_scaler is for regression; loss={self.name!r} needs unscaled targets: set it to None"
             )
         return targets
 
     def check_outputs(self, features: int, columns: int) -> None:
-        """Raise ValueError if targets of `columns` values do not suit a model of `features` outputs."""
+        """Raise ValueError if targets of `columns` values do not fit a model of `features` outputs."""
         if features != columns:
             raise ValueError(
-                f"the model puts out {features} values and y has {columns}: "
+                f"the model has {features} outputs and y has {columns} values: "
                 f"the last layer must have {columns} outputs, for example fl.Dense({columns})"
             )
 
     def check_values(self, targets: Targets, name: str) -> None:
-        """Raise ValueError if the values of the targets are not such as the loss compares with."""
+        """Raise ValueError if the loss is not defined for a value of the targets."""
 
     def check_cases(
         self, targets: Targets | LabelSequences, inputs: Sequences, weight: Array | None, name: str = "y"
     ) -> None:
-        """Raise ValueError if a case that has weight cannot be learnt from."""
+        """Raise ValueError if a case of positive weight cannot be learnt."""
 
     def weight_per_step(self, head: Head) -> bool:
-        """Tell whether a weight can be given for each step."""
+        """Return whether a weight can be given for each step."""
         return head.per_step
 
     def class_count(self, targets: Targets | LabelSequences, outputs: int) -> int | None:
-        """Return the number of classes between which the targets choose; None if they choose between none."""
+        """Return the number of classes of the targets; None if the targets are not classes."""
         return outputs if self.kind == "labels" else None
 
     def class_labels(self, y: Array) -> Array:
-        """Return the class index of each target, -100 for those that are ignored; for losses with a `class_count`."""
+        """Return the class index of each target, -100 if ignored; only for losses with a `class_count`."""
         return y
 
     def strata(self, targets: Targets | LabelSequences) -> Array | None:
-        """Return a label (n,) for each case, of which every part of the data should get its share; None if none."""
+        """Return a label (n,) per case by which a split of the data should be stratified; None if there is none."""
         if self.kind == "labels" and not targets.per_step:
             return targets.batch(slice(0, len(targets)), 1)
         return None
 
     def counted(self, y: Array, out: Array, lengths: Array | None) -> tuple[Array, Array]:
-        """Return targets (N,) or (N, K) and outputs (N, F) of the positions that count, as copies."""
+        """Return copies of the targets, (N,) or (N, K), and outputs (N, F) of the positions that count."""
         counts = y >= 0 if self.kind == "labels" else np.isfinite(y).all(axis=-1)
         if out.ndim == 3 and lengths is not None:
             counts &= np.arange(out.shape[1]) < lengths[:, None]
@@ -216,32 +239,32 @@ class Loss:
     # ------------------------------------------------------------------------------------ answers
 
     def probabilities(self, out: Array) -> Array:
-        """Turn what a model puts out into probabilities.
+        """Convert the output of a model to probabilities.
 
         Raises
         ------
         ValueError
-            If the loss is one of regression.
+            If the loss is a regression loss.
         """
         if self.metric_name != "accuracy":
             raise ValueError(f"this model was trained for regression (loss={self.name!r}): use predict")
         return softmax(out)
 
     def decide(self, out: Array | list[Array], lengths: ArrayLike | None, classes: Sequence[str] | None) -> Any:
-        """Turn what a model puts out, an array or a list of one for each case, into the most probable classes."""
+        """Convert the output of a model, an array or a list of one array per case, to the most probable classes."""
         if isinstance(out, list):
             return [self.decide_positions(self.probabilities(one), classes) for one in out]
         return self.decide_positions(self.probabilities(out), classes)
 
     def decide_positions(self, probabilities: Array, classes: Sequence[str] | None) -> Array:
-        """Choose the most probable class of each position: indices, or their names where there are names."""
+        """Return the most probable class of each position: its index, or its name if there are names."""
         index: Array = probabilities.argmax(axis=-1)
         return index if classes is None else np.asarray(classes)[index]
 
     # ------------------------------------------------------------------------------------ files
 
     def get_config(self) -> dict[str, Any]:
-        """Return name and arguments, fit for JSON; `get_loss` makes the same loss from it."""
+        """Return name and arguments as data for JSON, from which `get_loss` makes the same loss."""
         return {"name": self.name}
 
     def __repr__(self) -> str:
@@ -250,7 +273,7 @@ class Loss:
 
 
 class BuiltInLoss(Loss):
-    """Base class of this package's losses: the arguments are checked here, once, and go on as a `Batch`."""
+    """Base class of this package's losses: checks the arguments once and passes them on as a `Batch`."""
 
     def __call__(
         self,
@@ -313,11 +336,11 @@ def softmax(scores: Array) -> Array:
 def _check_label_outputs(targets: Targets, outputs: int) -> None:
     if outputs < 2:
         raise ValueError(
-            "loss='cross_entropy' needs one output per class and the model has 1: give the last layer an "
+            "loss='cross_entropy' needs one output per class and the model has 1: give the last layer one "
             "output for each class, or use loss='binary_cross_entropy' with targets of 0 and 1"
         )
     if targets.n_outputs > outputs or (targets.classes is not None and targets.n_outputs != outputs):
         raise ValueError(
-            f"y has {targets.n_outputs} classes and the model puts out {outputs}: the last layer must have "
+            f"y has {targets.n_outputs} classes and the model has {outputs} outputs: the last layer must have "
             f"{targets.n_outputs} outputs, for example fl.Dense({targets.n_outputs})"
         )

@@ -1,4 +1,4 @@
-"""One batch on its way through a loss, and which of its positions count with which weight."""
+"""The batch that a loss reads, and the weights of its positions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["Batch", "check_arrays", "padding", "position_weights", "total_weight
 
 
 class Batch(NamedTuple):
-    """What a model put out for a batch, and what it should have put out."""
+    """Output of a model for a batch, with its targets, lengths and weights."""
 
     out: Array
     """(batch, features) or (batch, time, features), float32 or float64."""
     target: Array
-    """Labels or values, as the loss's `kind` says."""
+    """Labels or values, according to the loss's `kind`."""
     lengths: Array | None = None
-    """(batch,), integers: valid steps of each series; None: all of them."""
+    """(batch,), integers: valid steps of each series; None: all steps."""
     weight: Array | None = None
     """(batch,) or (batch, time): weight of each position, >= 0; None: 1."""
 
 
 def check_arrays(batch: Batch) -> None:
-    """Raise TypeError or ValueError unless these are arrays such as `Loss.__call__` takes, whatever their shapes."""
+    """Raise TypeError or ValueError if `Loss.__call__` does not take such arrays; shapes are the losses' own checks."""
     out, target, lengths, weight = batch
     for name, value, kinds in (("out", out, "f"), ("target", target, "fiub"), ("weight", weight, "fiub")):
         if value is not None and (not isinstance(value, np.ndarray) or value.dtype.kind not in kinds):
@@ -46,7 +46,7 @@ def check_arrays(batch: Batch) -> None:
 
 
 def padding(out: Array, lengths: Array | None) -> Array | None:
-    """Return the mask (batch, time) of the steps beyond each length; None if there are none."""
+    """Return the mask (batch, time) of the padding; None if there is none."""
     if lengths is None or out.ndim == 2:
         return None
     return np.asarray(np.arange(out.shape[1]) >= lengths[:, None])
@@ -59,7 +59,7 @@ def position_weights(shape: tuple[int, ...], ignored: Array | None, weight: Arra
     if weight.shape != shape and weight.shape != shape[:1]:
         raise ValueError(f"weight must have shape {shape} or {shape[:1]}, got {weight.shape}")
     weights = np.empty(shape)
-    with np.errstate(over="ignore"):  # total_weight refuses what overflows
+    with np.errstate(over="ignore"):  # total_weight refuses infinite weights
         weights[...] = weight if weight.shape == shape else weight.reshape(-1, *[1] * (len(shape) - 1))
     if ignored is not None:
         weights[ignored] = 0.0
@@ -67,7 +67,7 @@ def position_weights(shape: tuple[int, ...], ignored: Array | None, weight: Arra
 
 
 def total_weight(weights: Array | None, positions: int) -> float:
-    """Return the sum of the weights of this number of positions; ValueError if it is not finite."""
+    """Return the sum of the weights, `positions` if all are 1; raise ValueError if it is not finite."""
     if weights is None:
         return float(positions)
     with np.errstate(over="ignore", invalid="ignore"):

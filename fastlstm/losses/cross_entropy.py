@@ -1,4 +1,4 @@
-"""The loss of classifiers."""
+"""Cross-entropy, the loss of classifiers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ __all__ = ["CrossEntropy"]
 class CrossEntropy(BuiltInLoss):
     """Softmax cross-entropy of class scores and integer labels: ``-log softmax(out)[label]``.
 
-    `out` holds one score (logit) per class, `target` int64 labels from 0; -100 marks positions to ignore. The
-    metric is the accuracy.
+    `out` holds one score (logit) per class, `target` int64 labels from 0; -100 marks positions to ignore. The metric is
+    the accuracy.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> total, weight_sum, d_out = fl.CrossEntropy()(np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([1, -100]))
+    >>> round(total, 4), weight_sum, d_out.tolist()
+    (0.6931, 1.0, [[0.5, -0.5], [0.0, 0.0]])
     """
 
     name = "cross_entropy"
@@ -53,8 +60,7 @@ class CrossEntropy(BuiltInLoss):
         ignored = labels < 0
         weights = position_weights(labels.shape, ignored if ignored.any() else None, batch.weight)
         weight_sum = total_weight(weights, labels.size)
-        # Dividing the weights by their sum lets the kernel write the final gradient, without another pass
-        # over it.
+        # The kernel gets the weights divided by their sum, so that it writes the final gradient in one pass.
         shares = self._buffers.get("shares", (labels.size,), out.dtype)
         if weights is None:
             shares.fill(1.0 / weight_sum if weight_sum else 0.0)
@@ -75,7 +81,7 @@ class CrossEntropy(BuiltInLoss):
 
 
 def _counted_labels(batch: Batch) -> Array:
-    """Return contiguous int64 labels with -100 at the steps that do not count."""
+    """Return contiguous int64 labels with -100 in the padding."""
     out, target = batch.out, batch.target
     if target.shape != out.shape[:-1] or target.dtype.kind not in "iu":
         raise ValueError(

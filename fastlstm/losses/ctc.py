@@ -1,4 +1,4 @@
-"""The loss of sequences of labels that nobody has aligned with the steps."""
+"""CTC, the loss of label sequences that are not aligned with the steps."""
 
 from __future__ import annotations
 
@@ -29,27 +29,40 @@ _CASES_AT_ONCE = 4096
 class CTC(BuiltInLoss):
     """Connectionist temporal classification: from series to shorter sequences of labels (Graves et al. 2006).
 
-    The model answers at each step with one score for each label and one for the *blank*, no label. A path, one of
-    them for each step, stands for the labels that are left when repetitions are merged and blanks taken out. The loss
-    of a case is ``-log`` of the probability of all paths that stand for its labels, as
-    ``torch.nn.CTCLoss(reduction="sum")`` computes it; that of a batch is the mean over the cases. (PyTorch's
-    ``"mean"`` divides each case's loss by the number of its labels before.)
+    At each step the model gives one score for each label and one for the *blank*, which means no label. A path chooses
+    one of these classes at each step; its labels are what remains after repetitions are merged and blanks removed. The
+    loss of a case is ``-log`` of the total probability of all paths with its labels, as computed by
+    ``torch.nn.CTCLoss(reduction="sum")``; the loss of a batch is the mean over the cases. (PyTorch's ``"mean"`` first
+    divides the loss of each case by the number of its labels.)
 
-    Targets of `Model.fit` are, for each case, a list or array of integers that are not the blank, or a text, whose
-    characters are the labels, or a list of texts; or one integer array (n, L) padded with -100; or ``(array, numbers
-    of labels)``. The metric is the label error rate: the insertions, deletions and changes that make what `ctc_decode`
-    reads off the outputs into the labels, divided by the number of labels.
+    The targets of `Model.fit` are, for each case, a list or array of integers other than the blank, a string whose
+    characters are the labels, or a list of strings; or one integer array (n, L) padded with -100; or ``(array, numbers
+    of labels)``. The metric is the label error rate: the number of insertions, deletions and substitutions that turn
+    the result of `ctc_decode` into the labels, divided by the number of labels.
 
-    Where a case has more labels than its steps have room for (each needs a step, and one more where it equals the one
-    before), they have probability 0 and an infinite loss: `Model.fit` and `Model.evaluate` refuse such data, before
-    any weight changes.
+    A case needs one step for each label and one more for each label that equals its predecessor. With fewer steps its
+    labels have probability 0 and an infinite loss: `Model.fit` and `Model.evaluate` refuse such data before any weight
+    changes.
 
     Parameters
     ----------
     blank : int, default 0
-        The class that stands for no label.
+        The class that means no label.
     zero_infinity : bool, default False
-        Let such cases be: they count neither in the loss nor in the gradient.
+        Whether to accept cases of infinite loss; they count neither in the loss nor in the gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If blank is not an integer of at least 0, or zero_infinity is not a bool.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> scores = np.log(np.full((1, 3, 2), 0.5))  # one case, 3 steps, the blank and one label
+    >>> total, weight_sum, d_out = fl.CTC()(scores, np.array([[1]]))
+    >>> round(float(np.exp(-total)), 4)  # 6 of the 8 paths mean [1]
+    0.75
     """
 
     name = "ctc"
@@ -64,9 +77,9 @@ class CTC(BuiltInLoss):
         self._workspace = _core.Workspace()
 
     def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
-        """Compute loss and gradient; target is int64 (batch, L), each case's labels followed by -100, weight (batch,).
+        """Compute loss and gradient; target is int64 (batch, L), padded with -100, and weight is (batch,).
 
-        Without `zero_infinity` the total is infinite if labels have no room; the gradient of such a case is zero.
+        If a case has too few steps, its gradient is zero and, without `zero_infinity`, the total is infinite.
         """
         d_out = self._buffers.get("d_out", batch.out.shape, batch.out.dtype)
         total, weight_sum = self._compute(batch, d_out, n_threads)
@@ -95,15 +108,15 @@ class CTC(BuiltInLoss):
     ) -> LabelSequences:
         if not head.per_step:
             raise ValueError(
-                "loss='ctc' needs an output for each step and the model puts out one for each case: make the last LSTM "
-                "return_sequences=True, and leave pooling out"
+                "loss='ctc' needs an output for each step and the model has one for each case: set "
+                "return_sequences=True in the last LSTM, and leave pooling out"
             )
         if head.scaled:
             raise ValueError("a target_scaler is for regression; loss='ctc' needs labels as they are: set it to None")
         targets = as_label_sequences(y, len(inputs), self.blank, classes, name=name)
         if targets.n_outputs > head.outputs or (targets.classes and targets.n_outputs != head.outputs):
             raise ValueError(
-                f"{name} and the blank are {targets.n_outputs} classes and the model puts out {head.outputs}: the "
+                f"{name} and the blank are {targets.n_outputs} classes and the model has {head.outputs} outputs: the "
                 f"last layer must have {targets.n_outputs} outputs, for example fl.Dense({targets.n_outputs})"
             )
         return targets
@@ -129,7 +142,7 @@ class CTC(BuiltInLoss):
                 raise ValueError(
                     f"{name}[{case}] has {targets.numbers[case]} labels, which need {needed[place]} "
                     f"steps, one for each and one between two equal ones; {inputs.name}[{case}] has {steps[case]}: "
-                    "drop such cases, or let them count nothing with loss=fl.losses.CTC(zero_infinity=True)"
+                    "drop such cases, or exclude them from the loss with loss=fl.losses.CTC(zero_infinity=True)"
                 )
 
     def probabilities(self, out: Array) -> Array:
@@ -167,20 +180,20 @@ class CTC(BuiltInLoss):
             lengths=None if lengths is None else np.ascontiguousarray(lengths, np.int64),
             n_threads=resolve_threads(n_threads),
         )
-        if self.zero_infinity:  # there is room, but a score of -inf on every path
+        if self.zero_infinity:  # enough steps, but a score of -inf on every path
             losses[np.isinf(losses)] = 0.0
         return float(losses.sum()) * weight_sum, weight_sum
 
 
 def steps_needed(labels: Array, numbers: Array) -> Array:
-    """Steps that each case's labels (batch, L) need: one for each, and a blank between two that are equal."""
+    """Return how many steps the labels (batch, L) of each case need: one per label, and a blank between equal ones."""
     counted = np.arange(labels.shape[1]) < numbers[:, None]
     repeated = (labels[:, 1:] == labels[:, :-1]) & counted[:, 1:]
     return np.asarray(numbers + repeated.sum(axis=1))
 
 
 def _numbers(out: Array, target: Array) -> Array:
-    """How many labels each case has."""
+    """Return the number of labels of each case."""
     if out.ndim != 3 or target.ndim != 2 or len(target) != len(out) or target.dtype.kind not in "iu":
         raise ValueError(
             f"for an output of shape {out.shape} target must be integer labels (batch, labels), padded with -100, and "
@@ -189,6 +202,6 @@ def _numbers(out: Array, target: Array) -> Array:
     there = target >= 0
     if (there[:, 1:] & ~there[:, :-1]).any():
         raise ValueError(
-            "labels follow the padding of a case in target: padding (-100) must stand behind its labels only"
+            "target has labels after the padding of a case: padding (-100) must come after all labels of a case"
         )
     return np.asarray(there.sum(axis=1, dtype=np.int64))

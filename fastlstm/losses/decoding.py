@@ -1,4 +1,4 @@
-"""Label sequences out of the outputs of a model that was trained with CTC, and how far they are off."""
+"""Decoding of CTC outputs to label sequences, and the edit distance of label sequences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ctc_decode(
     beam_width: int = 1,
     blank: int = 0,
 ) -> list[Array]:
-    """The labels that outputs of a model trained with ``loss="ctc"`` stand for.
+    """Decode the outputs of a model trained with ``loss="ctc"`` to label sequences.
 
     Parameters
     ----------
@@ -34,21 +34,21 @@ def ctc_decode(
         Valid steps of each case of an array.
     beam_width : int, default 1
         1: the best class of each step, without repetitions and blanks, which is the most probable path (Graves et al.
-        2006). More: prefix beam search, which sums over the paths to the same labels and keeps so many label sequences
-        from step to step (Graves 2012; Hannun et al. 2014). It takes about ``T C beam_width`` steps of work for each
-        case, in one thread.
+        2006). Larger: prefix beam search, which sums the probabilities of the paths with the same labels and keeps
+        `beam_width` label sequences at each step (Graves 2012; Hannun et al. 2014). Its cost is proportional to
+        ``T C beam_width`` for each case, in one thread.
     blank : int, default 0
-        The class that stands for no label.
+        The class that means no label.
 
     Returns
     -------
     list of n int64 arrays
-        Each case's labels.
+        The labels of each case.
 
     Raises
     ------
     TypeError, ValueError
-        If a shape or an argument does not fit, or a step has a score of NaN or no finite best one.
+        If a shape or an argument does not fit, a score is NaN, or a step has no finite best score.
 
     Examples
     --------
@@ -73,14 +73,14 @@ def ctc_decode(
 
 
 def best_path(logits: Array, lengths: Array | None, blank: int) -> list[Array]:
-    """What `ctc_decode` gives without a beam, for a checked array (n, T, C)."""
+    """Do `ctc_decode` with beam_width=1 for a checked array (n, T, C)."""
     ends = [logits.shape[1]] * len(logits) if lengths is None else lengths
     best = logits.argmax(axis=-1)
     return [_without_repetitions(row[:end], blank) for row, end in zip(best, ends, strict=True)]
 
 
 def label_errors(got: Sequence[Array], expected: Sequence[Array]) -> Array:
-    """For each case the least number of insertions, deletions and changes between two label sequences."""
+    """Return the edit distances: the least numbers of insertions, deletions and substitutions, one for each case."""
     pairs = zip(got, expected, strict=True)
     return np.array(
         [_core.edit_distance(*(np.ascontiguousarray(labels, np.int64) for labels in pair)) for pair in pairs], np.int64

@@ -1,4 +1,4 @@
-"""Losses that compare numbers one by one."""
+"""Losses that compare outputs and targets element by element."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["MAE", "MSE", "BinaryCrossEntropy", "Huber", "Quantile", "Regression"
 
 
 class _Pointwise(BuiltInLoss):
-    """Base of the losses that compare numbers one by one; a position's loss is the mean over its K values."""
+    """Base of the element-by-element losses; the loss of a position is the mean over its K values."""
 
     def __init__(self) -> None:
         self._buffers = Buffers()
@@ -33,7 +33,7 @@ class _Pointwise(BuiltInLoss):
         if weight_sum == 0:
             slope.fill(0.0)
             return total, weight_sum, slope
-        with np.errstate(over="ignore", invalid="ignore"):  # the training loop reports what is not finite
+        with np.errstate(over="ignore", invalid="ignore"):  # the training loop reports a loss that is not finite
             self._slope(out, target, slope)
             factor = 1.0 / (weight_sum * out.shape[-1])
             if weights is None:
@@ -48,7 +48,7 @@ class _Pointwise(BuiltInLoss):
         return self._total(batch)[:2]
 
     def _total(self, batch: Batch) -> tuple[float, float, Array | None, Array | None]:
-        """Compute total, sum of weights, mask of what does not count, weights of the positions (None: all 1)."""
+        """Return total, sum of weights, mask of positions that do not count, weights of the positions (None: all 1)."""
         out, target, lengths, weight = batch
         self._check_shapes(out, target)
         weights = position_weights(out.shape[:-1], padding(out, lengths), weight)
@@ -66,21 +66,28 @@ class _Pointwise(BuiltInLoss):
             raise ValueError(f"target must have the shape of the model's output, {out.shape}, got {target.shape}")
 
     def _values(self, out: Array, target: Array, values: Array) -> None:
-        """Write the loss of each number to `values`."""
+        """Write the loss of each element to `values`."""
         raise NotImplementedError
 
     def _slope(self, out: Array, target: Array, slope: Array) -> None:
-        """Write the derivative of each number's loss by `out` to `slope`."""
+        """Write the derivative of each element's loss with respect to `out` to `slope`."""
         raise NotImplementedError
 
 
 @register
 class BinaryCrossEntropy(_Pointwise):
-    """Cross-entropy of K independent yes/no answers: sigmoid of the scores `out` against targets in [0, 1].
+    """Cross-entropy of K independent binary outputs: sigmoid of the scores `out` against targets in [0, 1].
 
-    Computed from the scores as ``max(out, 0) - out * target + log1p(exp(-abs(out)))``, which neither
-    overflows nor loses digits (as torch.nn.BCEWithLogitsLoss). The metric is the accuracy: the share of
-    scores on the right side of 0, where a target counts as yes from 0.5.
+    It is computed from the scores as ``max(out, 0) - out * target + log1p(exp(-abs(out)))``, which neither overflows
+    nor loses digits (as in torch.nn.BCEWithLogitsLoss). The metric is the accuracy: the share of scores on the correct
+    side of 0, where a target of 0.5 or more counts as 1.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> total, weight_sum, d_out = fl.BinaryCrossEntropy()(np.array([[0.0]]), np.array([[1.0]]))
+    >>> round(total, 4), d_out.tolist()
+    (0.6931, [[-0.5]])
     """
 
     name = "binary_cross_entropy"
@@ -116,7 +123,7 @@ class BinaryCrossEntropy(_Pointwise):
         values += np.maximum(out, 0) - out * target
 
     def _slope(self, out: Array, target: Array, slope: Array) -> None:
-        # sigmoid(x) - t = (1 - t) sigmoid(x) - t sigmoid(-x), of which a sure and right answer keeps all digits.
+        # sigmoid(x) - t = (1 - t) sigmoid(x) - t sigmoid(-x), which keeps all digits of a confident, correct answer.
         yes, no = self._buffers.get("yes", out.shape, out.dtype), slope
         np.negative(out, out=yes)
         np.copyto(no, out)
@@ -128,8 +135,7 @@ class BinaryCrossEntropy(_Pointwise):
 
 
 class Regression(_Pointwise):
-    """Base of the regression losses: functions of the error ``out - target``; the metric is the mean absolute
-    error."""
+    """Base of the regression losses, functions of the error ``out - target``; the metric is the mean absolute error."""
 
     metric_name = "mae"
     metric_per_output = True
@@ -151,7 +157,15 @@ class Regression(_Pointwise):
 class MSE(Regression):
     """Mean squared error: ``(out - target)**2``.
 
-    Computed in the type of `out`: infinite where a square is too large for it, which training reports as divergence.
+    It is computed in the type of `out`; a square that is too large for this type is infinite, which training reports as
+    divergence.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> total, weight_sum, d_out = fl.MSE()(np.array([[1.0], [5.0]]), np.array([[0.0], [2.0]]))
+    >>> total / weight_sum, d_out.tolist()
+    (5.0, [[1.0], [3.0]])
     """
 
     name = "mse"
@@ -167,7 +181,7 @@ class MSE(Regression):
 
 @register
 class MAE(Regression):
-    """Mean absolute error: ``abs(out - target)``; the derivative at 0 is taken as 0."""
+    """Mean absolute error: ``abs(out - target)``; its derivative at 0 is defined as 0."""
 
     name = "mae"
 
@@ -189,7 +203,18 @@ class Huber(Regression):
     Parameters
     ----------
     delta : float, default 1.0
-        Error at which the loss turns linear, > 0, in the units of the (scaled) target.
+        Error at which the loss becomes linear, > 0, in the units of the (scaled) target.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If delta is not a positive number.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> fl.Huber(delta=1.0).value(np.array([[0.5], [3.0]]), np.array([[0.0], [0.0]]))
+    (2.625, 2.0)
     """
 
     name = "huber"
@@ -216,22 +241,31 @@ class Huber(Regression):
 
 @register
 class Quantile(Regression):
-    """Quantile (pinball) loss: the output becomes the quantile of the target (Koenker & Bassett 1978).
+    """Quantile (pinball) loss, for outputs that predict quantiles of the target (Koenker & Bassett 1978).
 
-    ``max(q * (y - out), (q - 1) * (y - out))``, averaged over the output columns. The derivative at 0 is
-    taken as 0.
+    ``max(q * (y - out), (q - 1) * (y - out))``, averaged over the output columns. The derivative at 0 is defined as 0.
 
     Parameters
     ----------
     quantiles : float or sequence of float, default (0.1, 0.5, 0.9)
-        Levels, each between 0 and 1. Several levels: the model has one output column for each, and `y` is
-        either one value, whose quantiles these are, or one value per column. One level applies to all
-        columns.
+        Levels, each between 0 and 1. With several levels the model has one output column for each, and `y` has either
+        one value, whose quantiles are predicted, or one value per column. A single level applies to all columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a level is not a number between 0 and 1.
 
     Notes
     -----
     The metric is the mean absolute error; with one value and several levels it is that of the column whose level is
     nearest to 0.5.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> fl.Quantile(0.9).value(np.array([[0.0], [0.0]]), np.array([[1.0], [-1.0]]))  # 0.9 below y, 0.1 above y
+    (1.0, 2.0)
     """
 
     name = "quantile"
@@ -258,7 +292,7 @@ class Quantile(Regression):
             levels = len(self.quantiles)
             raise ValueError(
                 f"{self!r} needs a model of {levels} outputs and y of 1 or {levels} values; "
-                f"the model puts out {features} values and y has {columns}"
+                f"the model has {features} outputs and y has {columns} values"
             )
 
     def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:

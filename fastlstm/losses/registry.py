@@ -20,20 +20,30 @@ def register(cls: _L) -> _L:
 
 
 def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
-    """`loss` as an object.
+    """Return the loss of a name or configuration.
 
     Parameters
     ----------
     loss : str, dict or Loss
         A name (``"cross_entropy"``, ``"binary_cross_entropy"``, ``"mse"``, ``"mae"``, ``"huber"``,
-        ``"quantile"``, ``"ctc"``), what `Loss.get_config` returned, or a loss, which is returned as it is.
+        ``"quantile"``, ``"ctc"``), the result of `Loss.get_config`, or a loss, which is returned unchanged.
+
+    Returns
+    -------
+    Loss
 
     Raises
     ------
     ValueError
-        If there is no loss of that name.
+        If there is no loss of this name.
     TypeError
-        If it is none of these.
+        If `loss` is not a name, a configuration or a loss.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> fl.losses.get_loss("huber"), fl.losses.get_loss({"name": "quantile", "quantiles": [0.5]})
+    (Huber(delta=1.0), Quantile(quantiles=[0.5]))
     """
     if isinstance(loss, Loss):
         return loss
@@ -47,5 +57,5 @@ def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
 
 
 def is_known(loss: Loss) -> bool:
-    """Whether `get_loss` can make the loss again: of one that a user wrote a file can say nothing."""
+    """Return whether `get_loss` can make the loss again from a file, which it cannot for a loss that a user wrote."""
     return _BY_NAME.get(loss.name) is type(loss)

@@ -1,1 +1,1 @@
-"""Threads, instruction sets, buffers: what the kernels run on."""
+"""Run-time environment of the kernels: threads, instruction sets, memory, the OpenMP runtime."""

@@ -1,4 +1,4 @@
-"""Arrays that are made once and used again, so that the steady state of training allocates nothing."""
+"""Reusable arrays, so that training allocates nothing in the steady state; aligned and read-only vectors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Array = npt.NDArray[Any]
 
 
 PAGE = 4096
-"""Bytes after which a processor that compares the low bits of addresses takes one array's element for another's."""
+"""Bytes at which addresses alias: a processor that compares their low 12 bits confuses a load with an earlier store."""
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike, place: int = 0) -> Array:
-    """A 1-D array of zeros that begins at a cache line, ``place`` quarters of a page behind the beginning of a page.
+    """Return a 1-D array of zeros, aligned to cache lines, that begins ``place`` quarters of a page into a page.
 
-    Vectors that one loop walks through together get different places: at the same one each load waits for the store
-    before it. (Adam, 25,000 elements, one thread: 7 us; 9 us with all four vectors at place 0, 23 us where NumPy puts
-    them, 16 bytes further.)
+    Vectors that one loop reads and writes together get different places: at the same place each load waits for the
+    store before it. (Adam, 25,000 elements, one thread: 7 us; 9 us with all four vectors at place 0; 23 us with NumPy's
+    own alignment, 16 bytes further.)
     """
     dtype = np.dtype(dtype)
     raw = np.zeros(size * dtype.itemsize + PAGE, np.uint8)
@@ -31,15 +31,15 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike, place: int = 0) -> Array:
 
 
 def read_only_copy(values: Array) -> Array:
-    """A copy of a 1-D array, aligned likewise, that nobody can write to: not even by setting ``flags.writeable``."""
+    """Return an aligned copy of a 1-D array that cannot be made writable again, not even by ``flags.writeable``."""
     copy = aligned_zeros(values.size, values.dtype)
     copy[:] = values
-    # NumPy lets the flag be set again on what it owns itself, but not on what a read-only memoryview lends.
+    # NumPy allows the flag to be set on memory that it owns, but not on that of a read-only memoryview.
     return np.frombuffer(copy.data.toreadonly(), values.dtype)
 
 
 class Buffers:
-    """Named arrays that grow to the largest shape asked for."""
+    """Named arrays, each of which grows to the largest size requested so far."""
 
     def __init__(self) -> None:
         self._flat: dict[str, Array] = {}
@@ -47,8 +47,8 @@ class Buffers:
         self._rows: dict[str, tuple[Array, list[Array]]] = {}
 
     def get(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """The array of that name, C-contiguous; its contents are whatever was left there."""
-        last = self._shaped.get(name)  # most calls ask for the shape of the call before
+        """Return the C-contiguous array called `name`; its contents are undefined."""
+        last = self._shaped.get(name)  # most calls repeat the last shape
         if last is not None and last.shape == shape and last.dtype == dtype:
             return last
         size = math.prod(shape)
@@ -57,13 +57,13 @@ class Buffers:
             self._shaped.pop(name, None)
             self._rows.pop(name, None)
             self._flat.pop(name, None)
-            last = flat = None  # before the new one is made, so that the two never stand side by side
+            last = flat = None  # freed first, so that old and new never take memory together
             flat = self._flat[name] = np.empty(size, dtype)
         shaped = self._shaped[name] = flat[:size].reshape(shape)
         return shaped
 
     def rows(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> tuple[Array, list[Array]]:
-        """The array of that name as `get` gives it, and its parts along the first axis."""
+        """Return the array that `get` returns, and the list of its rows along the first axis."""
         whole = self.get(name, shape, dtype)
         held = self._rows.get(name)
         if held is None or held[0] is not whole:

@@ -1,4 +1,4 @@
-"""Which threads and which instruction set the kernels use, and a report of both.
+"""Number of threads and instruction set of the kernels, and a report of both.
 
 The number of threads is resolved in one place, :func:`resolve_threads`, in this order:
 
@@ -8,9 +8,9 @@ The number of threads is resolved in one place, :func:`resolve_threads`, in this
 4. the environment variable ``OMP_NUM_THREADS``,
 5. the CPUs this process may use: its affinity mask and its container's CPU quota (cgroup v1 and v2).
 
-A limit set with ``threadpoolctl`` lowers 2 to 5. A call takes fewer where more do not pay: for little work, and while
-other programs keep the processors busy. The number never changes a result: the kernels give the same bits for any
-number of threads.
+A limit set with ``threadpoolctl`` lowers 2 to 5. A call uses fewer threads where more do not pay: for little work, and
+while other programs keep the processors busy. The number never changes a result: the kernels give the same bits for
+any number of threads.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from fastlstm._version import __version__
 
 __all__ = ["config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
 
-# OpenMP ends the whole process when the system refuses a thread, so a slip like 100000 must stop here.
+# OpenMP ends the whole process when the system refuses a thread, so a typing error such as 100000 must stop here.
 _MAX_THREADS = 1024
 
-# threadpoolctl and omp_set_num_threads act on OpenMP's own limit: lower than at import, it is their wish.
+# threadpoolctl and omp_set_num_threads set OpenMP's own limit: if it is lower than at import, it was set by them.
 _OPENMP_THREADS_AT_IMPORT = _core.openmp_max_threads()
 
 _chosen: int | None = None  # what set_num_threads was given
 
 
 def set_num_threads(n: int | None) -> None:
-    """Set the number of threads for every later call of this process that is not given its own ``n_threads``.
+    """Set the number of threads for all later calls of this process that get no ``n_threads`` of their own.
 
     Parameters
     ----------
     n : int or None
-        At least 1. ``None`` goes back to the default (environment variables, then the CPUs of this process).
+        From 1 to 1024. ``None`` restores the default: environment variables, then the CPUs of this process.
 
     Raises
     ------
@@ -56,24 +56,32 @@ def set_num_threads(n: int | None) -> None:
         ``n`` is not an integer.
     ValueError
         ``n`` is below 1 or above 1024.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> fl.set_num_threads(1)
+    >>> fl.get_num_threads()
+    1
+    >>> fl.set_num_threads(None)
     """
     global _chosen
     _chosen = None if n is None else _check_count(n, "n")
 
 
 def get_num_threads() -> int:
-    """Return the number of threads that a call uses when it is not given ``n_threads``.
+    """Return the number of threads that a call without ``n_threads`` uses.
 
     Raises
     ------
     ValueError
-        ``FASTLSTM_NUM_THREADS`` or ``OMP_NUM_THREADS`` holds something else than a number of threads.
+        ``FASTLSTM_NUM_THREADS`` or ``OMP_NUM_THREADS`` does not hold a number of threads.
     """
     return resolve_threads(None)
 
 
 def resolve_threads(n: int | None = None) -> int:
-    """Return the number of threads to use, at least 1; see the module's text for the order.
+    """Return the number of threads to use, at least 1; see the module's docstring for the order.
 
     Parameters
     ----------
@@ -87,7 +95,7 @@ def resolve_threads(n: int | None = None) -> int:
     ValueError
         ``n`` is below 1 or above 1024, or an environment variable that decides is malformed.
     """
-    # What nearly all calls give needs no more than this.
+    # Fast path: nearly all calls pass a valid int.
     if type(n) is int and 1 <= n <= _MAX_THREADS and _core.openmp():
         return n
     return _resolve(n)[0]
@@ -120,7 +128,7 @@ def config() -> dict[str, object]:
 
 
 def show_config(file: TextIO | None = None) -> None:
-    """Print version, instruction set, vector width, OpenMP, threads and where the package runs.
+    """Print version, instruction set, vector width, OpenMP, threads, compiler and platform.
 
     Parameters
     ----------
@@ -176,12 +184,12 @@ def _default_threads() -> tuple[int, str]:
 
 
 if hasattr(os, "register_at_fork"):
-    # A child may be given other processors than its parent has.
+    # A child may be allowed other processors than its parent.
     os.register_at_fork(after_in_child=_default_threads.cache_clear)
 
 
 def _parse_count(name: str, text: str) -> int:
-    # OMP_NUM_THREADS may hold one number for each level of nesting, "4,2"; ours is the outermost.
+    # OMP_NUM_THREADS may hold one number for each nesting level, "4,2"; the outermost level is used here.
     first = text.split(",")[0].strip() if name == "OMP_NUM_THREADS" else text
     if not (first.isascii() and first.isdigit() and len(first) <= 9 and 1 <= int(first) <= _MAX_THREADS):
         raise ValueError(
@@ -194,7 +202,7 @@ def _parse_count(name: str, text: str) -> int:
 def _check_count(n: int, name: str) -> int:
     expected = f"expected an integer from 1 to {_MAX_THREADS}, or None for the default"
     try:
-        if isinstance(n, (bool, np.bool_)):  # integers to Python, slips here
+        if isinstance(n, (bool, np.bool_)):  # integers to Python, but mistakes here
             raise TypeError
         count = operator.index(n)
     except TypeError:
@@ -207,19 +215,19 @@ def _check_count(n: int, name: str) -> int:
 def _usable_cpus(proc: Path = Path("/proc/self"), cgroup_root: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many CPUs this process may keep busy: affinity mask, then the container's quota."""
     if sys.platform == "linux":
-        # OpenMP, where it binds threads to processors, has left this one with a single one.
+        # If OpenMP binds threads to processors, this thread's affinity mask has a single processor left.
         cpus = max(len(os.sched_getaffinity(0)), _core.openmp_bound_processors())
     else:
         cpus = os.cpu_count() or 1
     quota = _cgroup_quota(proc, cgroup_root)
-    # Rounded up, as Java, Go and loky do: 1.5 CPUs are used fully by two threads only.
+    # Rounded up, as in Java, Go and loky: only two threads can use 1.5 CPUs fully.
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
 def _cgroup_quota(proc: Path, cgroup_root: Path) -> float | None:
     """Return the smallest quota, in CPUs, over this process's cgroups and their ancestors; None without one.
 
-    ``proc`` is ``/proc/self`` and ``cgroup_root`` ``/sys/fs/cgroup``, or a test's copies of them.
+    ``proc`` is ``/proc/self`` and ``cgroup_root`` is ``/sys/fs/cgroup``, or a test's copies of them.
     """
     try:
         lines = (proc / "cgroup").read_text().splitlines()
@@ -229,7 +237,7 @@ def _cgroup_quota(proc: Path, cgroup_root: Path) -> float | None:
     for line in lines:  # hierarchy-ID:controllers:path, see cgroups(7)
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if hierarchy == "0" and not controllers:  # v2; "unified" is its place on systems that also mount v1
+        if hierarchy == "0" and not controllers:  # v2; mounted at "unified" on systems that also mount v1
             for folder in _with_ancestors(cgroup_root, path):
                 quotas.append(_read_v2(folder))
             for folder in _with_ancestors(cgroup_root / "unified", path):
@@ -242,9 +250,9 @@ def _cgroup_quota(proc: Path, cgroup_root: Path) -> float | None:
 
 
 def _with_ancestors(root: Path, path: str) -> Iterator[Path]:
-    """Yield ``root/path`` and every folder above it down to ``root``.
+    """Yield ``root/path`` and each folder above it, ``root`` last.
 
-    Inside a container ``path`` may be the host's, not to be seen here; ``root`` is then the container's own.
+    Inside a container ``path`` may be a path of the host, invisible here; ``root`` is then the container's own cgroup.
     """
     parts = PurePosixPath(path.lstrip("/")).parts
     if ".." in parts:  # the process was moved out of its cgroup namespace: only the root can be read

@@ -1,4 +1,4 @@
-"""Why the compiled part could not be imported, for who reads the error."""
+"""Messages for a compiled extension that cannot be imported."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MISSING = (
 
 SUBINTERPRETER = (
     "fastlstm works in one interpreter of a process only, and this is a subinterpreter: its compiled part, like "
-    "NumPy's, keeps what belongs to the interpreter that imports it first. Use threads, which compute at the same "
-    "time, or processes (multiprocessing, concurrent.futures.ProcessPoolExecutor)"
+    "NumPy's, holds objects of the interpreter that imports it first. Use threads, which compute in parallel, "
+    "or processes (multiprocessing, concurrent.futures.ProcessPoolExecutor)"
 )
 
 
 def why(error: ImportError) -> str:
-    """What stands in the way, and what to do about it."""
+    """Return why the import failed, and what to do about it."""
     # Python: "does not support loading in subinterpreters"; Cython: "can only be loaded into one interpreter".
     return SUBINTERPRETER if "interpreter" in str(error) else MISSING

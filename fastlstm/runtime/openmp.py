@@ -1,17 +1,17 @@
-"""What OpenMP's runtime is told: how long its threads wait for work before they sleep, and what a child keeps of it.
+"""Settings of the OpenMP runtime: how long idle threads spin before they sleep, and what a forked child inherits.
 
-GNU's runtime lets them spin for some 5 milliseconds and LLVM's for 200, on processors that the rest of the program may
-want: a matrix product of NumPy right after a pass over an LSTM took twice its time on two cores, and our own two
-threads could stay on one core for seconds, because a thread that never sleeps is not placed anew. A spin of a fraction
-of a millisecond covers the gaps between the passes of a training step (shorter ones do not: 32 rows, 50 steps, hidden
-32 took .38 ms a step with 10,000 rounds, .66 with 300), and a thread that sleeps is woken on a free core.
+Idle threads of GNU's runtime spin for some 5 milliseconds, those of LLVM's for 200, on processors that the rest of the
+program may need: a matrix product of NumPy right after a pass over an LSTM took twice as long on two cores, and our own
+two threads could share one core for seconds, because the scheduler does not move a thread that never sleeps. A spin of
+a fraction of a millisecond covers the gaps between the passes of a training step (shorter spins do not: 32 rows,
+50 steps, hidden 32 took .38 ms a step with 10,000 rounds, .66 with 300), and a sleeping thread is woken on a free core.
 
-The runtimes read these settings once, when they are loaded. So they are set around the import of the extension, unless
-the user has chosen something, and are taken back for the processes that this one starts. Where another package has
-loaded the same runtime before, that package's setting holds.
+The runtimes read these settings once, when they are loaded. So the settings are made around the import of the
+extension, unless the user has made some, and removed afterwards, so that child processes do not inherit them. If
+another package has loaded the same runtime before, the settings of that time hold.
 
-LLVM's runtime begins anew in a child made by fork, with what the environment says, and forgets a limit of threads that
-the parent had set. GNU's keeps both.
+LLVM's runtime starts afresh in a forked child: it reads the environment again and forgets a limit of threads that the
+parent has set. GNU's keeps both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CHOSEN_BY_THE_USER = {"OMP_WAIT_POLICY", *_SETTINGS}
 
 @contextmanager
 def short_waits() -> Iterator[None]:
-    """An OpenMP runtime that is loaded in this block lets its threads spin for a short time only."""
+    """Let the threads of an OpenMP runtime that is loaded in this block spin for a short time only."""
     if _CHOSEN_BY_THE_USER & os.environ.keys():
         yield
         return
@@ -45,10 +45,10 @@ def short_waits() -> Iterator[None]:
 
 
 def keep_in_children(max_threads: Callable[[], int], set_max_threads: Callable[[int], None]) -> None:
-    """Children made by fork from now on have their parent's limit of threads and short waits."""
+    """Give children that are forked from now on their parent's limit of threads, and short waits."""
     if not hasattr(os, "register_at_fork"):
         return
-    in_parent = threading.local()  # several threads may fork at the same time, and each has a limit of its own
+    in_parent = threading.local()  # several threads may fork at the same time, each with its own limit
 
     def before() -> None:
         in_parent.limit = max_threads()
@@ -56,7 +56,7 @@ def keep_in_children(max_threads: Callable[[], int], set_max_threads: Callable[[
     def in_child() -> None:
         with short_waits():
             limit = max_threads()
-        known = getattr(in_parent, "limit", limit)  # servers that fork in C may call this alone
+        known = getattr(in_parent, "limit", limit)  # a server that forks in C may call only this hook
         if known != limit:
             set_max_threads(known)
 
@@ -64,5 +64,5 @@ def keep_in_children(max_threads: Callable[[], int], set_max_threads: Callable[[
 
 
 def never_sleeps() -> bool:
-    """Whether the user wants threads that wait for work without sleeping."""
+    """Return whether the user wants idle threads never to sleep."""
     return os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "active"

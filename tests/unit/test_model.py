@@ -244,7 +244,7 @@ def test_backward_is_refused_without_its_forward() -> None:
     with pytest.raises(ValueError, match=r"d_out has shape \(40, 2\), expected that of the output, \(40, 3\)"):
         model.backward(np.zeros((40, 2)))
     model.backward(np.zeros((40, 3)))
-    with pytest.raises(RuntimeError, match="one for each"):
+    with pytest.raises(RuntimeError, match="once before each backward"):
         model.backward(np.zeros((40, 3)))
 
 

@@ -20,10 +20,11 @@ class JapaneseVowels:
     X_train : list of 270 ndarrays of float32, shape (7 to 26, 12)
         Cepstrum coefficients by linear prediction of degree 12, one row per 6.4 ms.
     y_train : ndarray of int64, shape (270,)
-        Index into `classes`; 30 utterances by each speaker.
+        Indices into `classes`; 30 utterances of each speaker.
     X_test : list of 370 ndarrays of float32, shape (7 to 29, 12)
+        As `X_train`.
     y_test : ndarray of int64, shape (370,)
-        24 to 88 utterances by each speaker.
+        As `y_train`; 24 to 88 utterances of each speaker.
     classes : tuple of str
         The speakers, "1" to "9".
     """
@@ -43,7 +44,7 @@ class JapaneseVowels:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SteelPowerFactor:
-    """A year of a small steel works in South Korea, in steps of 15 minutes.
+    """Energy data of a small steel works in South Korea: one year in steps of 15 minutes.
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class SteelPowerFactor:
         "usage" (kWh), "lagging_reactive_power" and "leading_reactive_power" (kVarh), "co2" (t),
         "lagging_power_factor" and "leading_power_factor" (0 to 1).
     load_type : ndarray of int64, shape (35040,)
-        Index into `load_types`.
+        Indices into `load_types`.
     load_types : tuple of str
         "light", "medium", "maximum".
     day_of_week : ndarray of int64, shape (35040,)
@@ -82,12 +83,19 @@ def load_japanese_vowels() -> JapaneseVowels:
     Returns
     -------
     JapaneseVowels
+        Inputs as lists of float32 arrays (steps, 12), labels as int64 arrays.
 
     References
     ----------
     Kudo, Toyama and Shimbo, "Japanese Vowels", UCI Machine Learning Repository,
-    https://doi.org/10.24432/C5NS47 (CC BY 4.0). The same, "Multidimensional curve classification using
+    https://doi.org/10.24432/C5NS47 (CC BY 4.0). The same authors, "Multidimensional curve classification using
     passing-through regions", Pattern Recognition Letters 20(11-13), 1999.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> fl.datasets.load_japanese_vowels()
+    JapaneseVowels(270 training and 370 test utterances of 9 speakers)
     """
     arrays = _read("japanese_vowels.npz")
     X: dict[str, list[NDArray[np.float32]]] = {}
@@ -104,11 +112,19 @@ def load_steel_power_factor() -> SteelPowerFactor:
     Returns
     -------
     SteelPowerFactor
+        35,040 steps of 15 minutes, six columns of float32.
 
     References
     ----------
     Sathishkumar V E, Shin and Cho, "Steel Industry Energy Consumption", UCI Machine Learning Repository,
     https://doi.org/10.24432/C52G8C (CC BY 4.0).
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> steel = fl.datasets.load_steel_power_factor()
+    >>> steel.values.shape, steel.columns[0]
+    ((35040, 6), 'usage')
     """
     arrays = _read("steel_power_factor.npz")
     values = arrays["hundredths"].T / 100

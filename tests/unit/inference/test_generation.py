@@ -119,7 +119,7 @@ def test_draws_at_the_edges() -> None:
         (
             lambda: fl.generate(made([fl.Dense(4)]), [1], 2),
             ValueError,
-            r"reads 6 tokens and puts out 4 .*fl.Dense\(6\)",
+            r"reads 6 tokens and has 4 outputs: .*fl.Dense\(6\)",
         ),
         (lambda: fl.generate(made(), [6], 2), ValueError, "token 6 at position 0"),
         (lambda: fl.generate(made(), [], 2), ValueError, "at least one integer token"),

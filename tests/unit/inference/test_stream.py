@@ -140,7 +140,7 @@ def test_state() -> None:
     np.testing.assert_allclose(stream.state[1][1], expected[1][1], atol=1e-5)
     stream.reset([False, True])
     assert (stream.state[0][0][:, 1] == 0).all() and (stream.state[0][0][:, 0] != 0).any()
-    with pytest.raises(ValueError, match="got 1 states .* expected 2: the model has as many layers"):
+    with pytest.raises(ValueError, match="got 1 states .* expected 2, one for each of the model's layers"):
         stream.state = stream.state[:1]
     with pytest.raises(ValueError, match=r"expected \(1, 2, 33\) and \(1, 2, 33\)"):
         stream.state = stream.state[::-1]

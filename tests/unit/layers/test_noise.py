@@ -78,5 +78,5 @@ def test_wrong_deviations(stddev, error):
 
 
 def test_token_ids_are_refused():
-    with pytest.raises(ValueError, match="behind the fl.Embedding"):
+    with pytest.raises(ValueError, match="after the fl.Embedding"):
         fl.GaussianNoise(1.0).build(fl.layers.Signal(0, True, tokens=True))

@@ -325,7 +325,7 @@ def test_a_segment_in_which_nothing_counts_moves_no_weight() -> None:
             "layer 0 is bidirectional",
         ),
         ([fl.Dense(3), fl.LSTM(2, reverse=True, return_sequences=True)], 5, ValueError, "layer 1 has reverse=True"),
-        ([fl.LSTM(4), fl.Dense(2)], 5, ValueError, "one answer for a whole series: set return_sequences=True"),
+        ([fl.LSTM(4), fl.Dense(2)], 5, ValueError, "one output for a whole series: set return_sequences=True"),
         ([fl.LSTM(2, return_sequences=True)], 0, ValueError, "tbptt_steps must be at least 1"),
         ([fl.LSTM(2, return_sequences=True)], 2.5, TypeError, "tbptt_steps must be an integer"),
     ],

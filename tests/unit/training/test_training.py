@@ -393,7 +393,7 @@ def test_targets_that_are_not_known_may_be_nan(per_step: bool, loss: str) -> Non
         assert history[name] == pytest.approx(values, rel=1e-9)
     wrong = weight.copy()
     wrong[tuple(np.argwhere(~known)[0])] = 1
-    with pytest.raises(ValueError, match="y holds nan at .* or give what is not known a sample_weight of 0"):
+    with pytest.raises(ValueError, match="y holds nan at .* or give missing targets a sample_weight of 0"):
         train(got, X, y, loss=loss, sample_weight=wrong)
     with pytest.raises(ValueError, match="validation y holds nan"):
         train(got, X, np.nan_to_num(y), loss=loss, validation_data=(X, y))
