@@ -16,7 +16,7 @@ from .scaling import Standardizer
 from .sequences import Indices, Sequences
 from .targets import Targets
 
-__all__ = ["CaseBatch", "Cases", "as_weight", "in_order", "read_inputs"]
+__all__ = ["CaseBatch", "Cases", "as_weight", "read_inputs", "sequential_batches"]
 
 
 class CaseBatch(NamedTuple):
@@ -91,7 +91,7 @@ def as_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool
     return weight
 
 
-def in_order(n: int, batch_size: int, first: int = 0) -> Iterator[slice]:
+def sequential_batches(n: int, batch_size: int, first: int = 0) -> Iterator[slice]:
     """Yield n cases in order, one batch after the other, from batch `first` on."""
     for start in range(first * batch_size, n, batch_size):
         yield slice(start, min(start + batch_size, n))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._typing import Array
-from ..data.cases import Cases, in_order
+from ..data.cases import Cases, sequential_batches
 from ..data.sequences import Sequences
 from ..losses import Loss, get_loss
 from ..protocols import InferenceModel
@@ -69,7 +69,7 @@ def run_evaluation(
     errors = np.zeros((outputs, 2))  # metric and weights of each output
     seen: list[tuple[Array, Array]] = []
     feed = Feed(model, cases, steps, training=False, n_threads=n_threads)
-    for segment in feed.segments(in_order(len(cases), batch_size)):
+    for segment in feed.segments(sequential_batches(len(cases), batch_size)):
         _, lengths, y, weight, _ = segment
         out = feed.forward(segment)
         if metrics:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._typing import Array
-from ..data.cases import in_order, read_inputs
+from ..data.cases import read_inputs, sequential_batches
 from ..data.scaling import Standardizer
 from ..data.sequences import Sequences
 from ..protocols import InferenceModel
@@ -31,7 +31,7 @@ def predict(
     as_list = network.per_step and isinstance(X, (list, tuple))
     parts: list[Array] = []
     result: Array | None = None
-    for chosen in in_order(len(inputs), batch_size):
+    for chosen in sequential_batches(len(inputs), batch_size):
         x, batch_lengths = read_inputs(inputs, chosen, network.dtype, model.scaler)
         out = original_units(network.forward(x, batch_lengths, False, n_threads), model.target_scaler)
         if as_list:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._typing import Array
 from ..data import split
-from ..data.cases import Cases, in_order
+from ..data.cases import Cases, sequential_batches
 from ..data.label_sequences import LabelSequences
 from ..data.sequences import Indices, Sequences
 from ..data.shuffle import Shuffle
@@ -43,7 +43,7 @@ class TrainingData:
         n, batch_size = len(self.train), self.settings.batch_size
         if self.settings.shuffle:
             return Shuffle(n, self.settings.seed, epoch).batches(batch_size, first)
-        return in_order(n, batch_size, first)
+        return sequential_batches(n, batch_size, first)
 
     @property
     def steps_per_epoch(self) -> int:
