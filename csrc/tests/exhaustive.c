@@ -251,7 +251,7 @@ static inline void measure_side(fl_dtype dtype, int kind, int side, const expect
         tiny[k] = off / to->slope_ulp[k];
     }
     keep_most(f, known, SLOPE, error, to->x, n);
-    keep_most(f, known, OWN, tiny, to->x, n);
+    keep_most(f, known, RELATIVE, tiny, to->x, n);
     double beyond = 0;
     for (ptrdiff_t k = 0; k < n; ++k) {
         const double inside = (y[k + 1] >= low) & (y[k + 1] <= high);
