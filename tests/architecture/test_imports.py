@@ -25,7 +25,7 @@ def test_heavy_packages_are_imported_where_they_are_used(tmp_path: Path) -> None
     assert not loaded & {"matplotlib", "onnx", "onnxruntime", "pandas", "safetensors", "sklearn", "torch", "tqdm"}
 
 
-def test_late_names_are_there() -> None:
+def test_lazy_names_exist() -> None:
     assert {"from_keras", "from_onnx"} <= set(dir(fl)) and {"from_keras", "from_onnx"} <= set(fl.__all__)
     assert (
         fl.from_onnx.__module__ == "fastlstm.formats.onnx.read.importer"

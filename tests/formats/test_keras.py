@@ -170,7 +170,7 @@ def test_dtypes(tmp_path: Path) -> None:
     assert fl.from_keras(put(3, "float64.keras", tmp_path), dtype="float32").dtype == np.float32
 
 
-def test_the_seed_is_the_model_s(tmp_path: Path) -> None:
+def test_the_seed_is_passed_to_the_model(tmp_path: Path) -> None:
     assert fl.from_keras(put(3, "final.keras", tmp_path), seed=7).seed == 7
 
 
@@ -271,7 +271,7 @@ def test_refused_neighbours(tmp_path: Path) -> None:
             fl.from_keras(rewritten(put(3, f"{name}.keras", tmp_path), change))
 
 
-def test_masks_that_no_layer_can_be_given(tmp_path: Path) -> None:
+def test_masks_that_cannot_be_applied_to_a_layer(tmp_path: Path) -> None:
     def backwards(config: dict[str, Any]) -> None:
         layer_config(config, "LSTM")["go_backwards"] = True
 

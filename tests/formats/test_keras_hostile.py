@@ -378,7 +378,7 @@ def test_a_heap_of_texts_without_end(good_h5: Path) -> None:
         check_unopened(good_h5, "a heap of strings is inconsistent")
 
 
-def test_a_description_that_is_no_text(good_h5: Path) -> None:
+def test_a_description_that_is_not_text(good_h5: Path) -> None:
     for value in (np.zeros(3), np.array(["{}"] * 3, "S2"), 7):
         with h5py.File(good_h5, "r+") as file:
             file.attrs["model_config"] = value

@@ -48,7 +48,7 @@ def lstm_suite() -> unittest.TestSuite:
     return tests.test_suite
 
 
-def test_onnx_s_own_lstm_tests() -> None:
+def test_onnx_backend_tests_of_the_lstm() -> None:
     """Run all test_lstm_* of onnx.backend.test with its own runner."""
     result = unittest.TestResult()
     with warnings.catch_warnings():
@@ -71,7 +71,7 @@ def node_tests() -> Iterator[Any]:
             yield case
 
 
-def test_onnx_s_tests_of_all_other_operators() -> None:
+def test_onnx_backend_tests_of_all_other_operators() -> None:
     """A result is right, in dtype and shape, too, or refused by name. (Counts are those of onnx 1.16 and later.)"""
     right = 0
     for case in node_tests():
@@ -302,7 +302,7 @@ def test_rows_of_length_zero_keep_their_state() -> None:
 
 
 @pytest.mark.parametrize(("batch", "time"), [(0, 3), (2, 0), (0, 0)])
-def test_nothing_in_nothing_out(batch: int, time: int) -> None:
+def test_empty_inputs_give_empty_outputs(batch: int, time: int) -> None:
     case = LSTMCase(np.random.default_rng(1), direction="forward", lengths=False, outputs=ALL_OUTPUTS, initial_h=False,
                     initial_c=False)  # fmt: skip
     x = np.zeros((time, batch, case.size), np.float32)
@@ -359,7 +359,7 @@ def test_inputs_by_place_and_by_name() -> None:
             prepared.run(inputs)
 
 
-def test_operators_that_are_not_there_are_named() -> None:
+def test_unsupported_operators_are_named() -> None:
     model = model_of([helper.make_node("Conv", ["x", "w"], ["y"], name="c1")], {"x": ("float32", None)}, ["y"],
                      {"w": np.ones((1, 1, 1), np.float32)})  # fmt: skip
     with pytest.raises(ValueError, match=r"node 'c1' \(operator Conv, opset 17\) is not supported; supported are Abs"):
@@ -384,7 +384,7 @@ def test_operators_that_are_not_there_are_named() -> None:
         ({"clip": "3"}, "attribute 'clip' is '3', expected float"),
     ],
 )
-def test_wrong_attributes_are_told(attributes: dict[str, Any], message: str) -> None:
+def test_wrong_attributes_are_named(attributes: dict[str, Any], message: str) -> None:
     case = LSTMCase(np.random.default_rng(0), direction="forward", hidden=4)
     node = case.node()
     del node.attribute[:]
@@ -410,7 +410,7 @@ def test_wrong_attributes_are_told(attributes: dict[str, Any], message: str) -> 
         ("X", lambda a: a[:, :, :0], "X has no features"),
     ],
 )
-def test_inputs_that_do_not_fit_are_told(name: str, change: Any, message: str) -> None:
+def test_inputs_that_do_not_fit_are_named(name: str, change: Any, message: str) -> None:
     rng = np.random.default_rng(0)
     case = LSTMCase(rng, hidden=4, **dict.fromkeys(("bias", "lengths", "initial_h", "initial_c", "peepholes"), True))
     case.arrays[name] = change(case.arrays[name])

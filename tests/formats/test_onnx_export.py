@@ -139,7 +139,7 @@ def test_every_layer_in_onnx_runtime(name: str, lengths: bool, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("lengths", [False, True])
-def test_what_is_plain_comes_back_as_layers(lengths: bool, tmp_path: Path) -> None:
+def test_a_file_of_plain_layers_is_read_as_layers(lengths: bool, tmp_path: Path) -> None:
     for name in ("steps", "last", "last, no bias", "both, steps", "tokens", "tokens, steps"):
         model = build(name, target_scaler=standardizer(2))
         model.to_onnx(tmp_path / "m.onnx", with_lengths=lengths)
@@ -182,7 +182,7 @@ def test_float64_by_our_own_backend(name: str, tmp_path: Path) -> None:
     assert fl.from_onnx(proto).dtype == np.float64
 
 
-def test_the_file_is_what_onnx_s_checker_and_shape_inference_accept(tmp_path: Path) -> None:
+def test_onnx_checker_and_shape_inference_accept_the_file(tmp_path: Path) -> None:
     for name in MODELS:
         build(name).to_onnx(tmp_path / "m.onnx", with_lengths=True)
         proto = onnx.load(tmp_path / "m.onnx")
@@ -273,7 +273,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["norm_ts", "attention_export", "first_ts"])
-def test_graphs_are_written_as_they_came(name: str, tmp_path: Path) -> None:
+def test_graphs_are_written_as_they_were_read(name: str, tmp_path: Path) -> None:
     folder = Path(__file__).parent / "data" / "onnx"
     model = fl.from_onnx(folder / f"{name}.onnx")
     model.to_onnx(tmp_path / "m.onnx")

@@ -68,7 +68,7 @@ def test_every_shortened_file_is_refused() -> None:
         assert model.flat_parameters.tobytes() == whole.flat_parameters.tobytes()
 
 
-def test_what_is_no_model(tmp_path: Path) -> None:
+def test_files_that_are_not_models_are_refused(tmp_path: Path) -> None:
     for name, data, message in (
         ("empty", b"", "the file is empty"),
         ("text", b"no model at all", "truncated, damaged, or not an ONNX model|holds no graph"),
@@ -170,7 +170,7 @@ CHANGES: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize("number", range(len(CHANGES)))
-def test_graphs_that_are_none(number: int) -> None:
+def test_invalid_graphs_are_refused(number: int) -> None:
     change, message = CHANGES[number]
     proto = valid()
     change(proto)
@@ -187,7 +187,7 @@ def test_nodes_out_of_order_are_put_in_order() -> None:
     assert fl.from_onnx(proto).predict(x).tobytes() == expected.tobytes()
 
 
-def test_names_that_are_no_utf8() -> None:
+def test_names_that_are_not_utf8() -> None:
     data = valid().SerializeToString().replace(b"head.weight", b"head.\xff\xfe\xfdght")
     with pytest.raises(ValueError, match="not an ONNX model|not valid UTF-8"):
         fl.from_onnx(data)

@@ -387,7 +387,7 @@ def test_any_lstm_node_becomes_a_model(seed: int) -> None:
         np.testing.assert_allclose(model.predict(ours), expected, rtol=0, atol=FLOAT32, err_msg=output)
 
 
-def test_time_major_is_found_or_told() -> None:
+def test_time_major_is_detected_or_given() -> None:
     """If no LSTM shows the order of the axes, the user has to say it."""
     nodes = [op("LogSoftmax", "x", "a", axis=2), op("CumMul", "a")]
     nodes[1] = op("ReduceMax", "a,zero", "y", keepdims=0)
@@ -408,12 +408,12 @@ def test_time_major_is_found_or_told() -> None:
         ({"x": ("float32", [1, 2]), "h": ("float32", None)}, r"inputs \['x', 'h'\]"),
     ],
 )
-def test_inputs_that_no_model_has(inputs: dict[str, Any], message: str) -> None:
+def test_unsupported_inputs(inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fl.from_onnx(model_of([op("Add", "x,h")], inputs, ["y"]))
 
 
-def test_shapes_that_no_model_has() -> None:
+def test_unsupported_shapes() -> None:
     for inputs, message in (
         ({"x": ("float32", [1, 2])}, "'x' is float32 with 2 axes, expected floating-point numbers .batch, time"),
         ({"x": ("bool", [1, 2, 3])}, "'x' is bool"),
@@ -439,7 +439,7 @@ def test_a_file_for_one_size_says_so() -> None:
         model.predict(np.zeros((3, 4, 3)))
 
 
-def test_bytes_protos_and_paths_are_alike() -> None:
+def test_bytes_protos_and_paths_give_the_same_model() -> None:
     path = FOLDER / "last_ts.onnx"
     expected = fl.from_onnx(path).flat_parameters.tobytes()
     for source in (str(path), path.read_bytes(), onnx.load(path)):

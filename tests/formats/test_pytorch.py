@@ -101,7 +101,7 @@ def test_a_linear_before_the_lstm_is_told_from_an_embedding_by_its_sizes() -> No
         fl.from_torch(matrix(4, 4, "first") | lstm(4, 5, prefix="lstm."))
 
 
-def test_order_is_that_of_the_names_or_as_told() -> None:
+def test_the_order_is_that_of_the_names_or_as_given() -> None:
     state = matrix(2, 5, "fc", bias=True) | lstm(3, 5, prefix="lstm.")
     with pytest.raises(ValueError, match=r"Linear 'fc' returns 2 features, but LSTM 'lstm' takes 3; .*order="):
         fl.from_torch(state)
@@ -233,7 +233,7 @@ class Module:
         ({0: np.ones((2, 2))}, "names of the tensors must be strings, got 0"),
     ],
 )
-def test_what_is_no_source_is_refused(source: Any, message: str) -> None:
+def test_invalid_sources_are_refused(source: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         fl.from_torch(source)
 
@@ -259,7 +259,7 @@ def test_torch_is_not_needed(tmp_path: Path) -> None:
 # --- back
 
 
-def test_names_by_place_or_as_told() -> None:
+def test_names_by_position_or_as_given() -> None:
     layers = [fl.GaussianNoise(0.1), fl.LSTM(4, return_sequences=True), fl.Dropout(0.2), fl.LSTM(3), fl.Dense(2)]
     model = fl.Model(layers, input_size=5)
     assert {name.partition(".")[0] for name in model.to_torch_state_dict()} == {"1", "3", "4"}
@@ -277,7 +277,7 @@ def test_names_by_place_or_as_told() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_there_and_back(dtype: str) -> None:
+def test_round_trip_through_a_torch_state_dict(dtype: str) -> None:
     model = fl.Model([fl.Embedding(9, 4), fl.LSTM(5, num_layers=2, bidirectional=True), fl.Dense(3)], dtype=dtype)
     again = fl.from_torch(model.to_torch_state_dict())
     assert again.dtype == model.dtype and repr(again) == repr(model)
@@ -303,7 +303,7 @@ def test_file(tmp_path: Path, as_text: bool) -> None:
     assert all(np.array_equal(back[name], state[name]) for name in state)
 
 
-def test_numbered_layers_of_a_file_stand_by_number(tmp_path: Path) -> None:
+def test_numbered_layers_of_a_file_are_ordered_by_number(tmp_path: Path) -> None:
     state = lstm(3, 3, prefix="net.2.") | lstm(3, 3, bias=False, prefix="net.10.") | matrix(3, 3, "net.11", bias=True)
     save_file(state, tmp_path / "weights")
     model = fl.from_torch(tmp_path / "weights")
@@ -311,7 +311,7 @@ def test_numbered_layers_of_a_file_stand_by_number(tmp_path: Path) -> None:
     assert isinstance(model.layers[2], fl.Dense)
 
 
-def test_numbers_of_different_parts_of_a_module_tell_no_order(tmp_path: Path) -> None:
+def test_numbers_of_different_parts_of_a_module_give_no_order(tmp_path: Path) -> None:
     save_file(lstm(3, 5, prefix="rnn.1.") | matrix(2, 5, "head.0"), tmp_path / "weights")
     model = fl.from_torch(tmp_path / "weights")
     assert [type(layer) for layer in model.layers] == [fl.LSTM, fl.Dense]

@@ -159,7 +159,7 @@ def test_activations() -> None:
             fl.from_torch(nn.Sequential(nn.Linear(4, 6), module))
 
 
-def test_a_layer_that_stands_twice_is_taken_twice() -> None:
+def test_a_layer_that_occurs_twice_is_converted_twice() -> None:
     lstm, drop = nn.LSTM(4, 4), nn.Dropout(0.5)
     model = fl.from_torch(nn.Sequential(lstm, drop, lstm, drop))
     assert [type(layer) for layer in model.layers] == [fl.LSTM, fl.Dropout, fl.LSTM, fl.Dropout]

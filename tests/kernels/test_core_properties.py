@@ -263,7 +263,7 @@ def test_kernels_with_many_examples(name: str) -> None:
 
 
 @pytest.mark.parametrize("lengths", [np.ones(2), np.ones(2, bool), np.zeros(0), np.zeros(0, "c8")])
-def test_lengths_that_are_no_integers(lengths: np.ndarray) -> None:
+def test_lengths_that_are_not_integers(lengths: np.ndarray) -> None:
     weights = np.zeros((4, 1), "f4")
     with pytest.raises(TypeError, match=f"lengths has dtype {lengths.dtype}, expected integers"):
         _core.LSTMPass().forward(np.zeros((2, 3, 1), "f4"), weights, weights, lengths=lengths)

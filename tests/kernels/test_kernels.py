@@ -376,7 +376,7 @@ def test_cross_entropy_equals_reference(isa: str, dtype: str, classes: int) -> N
     assert losses[4] == 0 and (gradient[4] == 0).all()
 
 
-def test_cross_entropy_shows_nan(isa: str) -> None:
+def test_cross_entropy_propagates_nan(isa: str) -> None:
     logits, losses = np.zeros((2, 5), np.float32), np.empty(2)
     logits[0, 3] = np.nan
     _core.softmax_cross_entropy(logits, np.array([0, 0]), None, None, losses)

@@ -341,7 +341,7 @@ for k in range(40):
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
-def test_the_folder_is_checked_by_a_trial(tmp_path: Path) -> None:
+def test_the_folder_is_checked_by_a_trial_write(tmp_path: Path) -> None:
     atomic.check_folder(tmp_path)
     assert os.listdir(tmp_path) == []
     with pytest.raises(FileNotFoundError, match="cannot save a file in this folder"):

@@ -72,6 +72,6 @@ def test_a_single_subinterpreter_works(tmp_path: Path) -> None:
     assert run(tmp_path, "subinterpreter(kinds[1])") == ["works"]
 
 
-def test_elsewhere_it_is_the_installation() -> None:
+def test_without_a_subinterpreter_the_error_is_about_the_installation() -> None:
     missing = ImportError("cannot import name '_core' from partially initialized module 'fastlstm'")
     assert "pip install" in _import_errors.why(missing)

@@ -144,7 +144,7 @@ def test_sixteen_threads_train_a_model_each(rounds: int) -> None:
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL")
-def test_a_python_without_gil_switches_it_on() -> None:
+def test_a_python_without_gil_switches_the_gil_on() -> None:
     """The extension does not declare that it works without the GIL: its objects rely on it."""
     assert sys._is_gil_enabled()  # type: ignore[attr-defined]
 
@@ -159,7 +159,7 @@ def test_openmp_may_grant_fewer_threads(tmp_path: Path, limit: str) -> None:
 
 
 @pytest.mark.skipif(not _core.openmp(), reason="built without OpenMP")
-def test_threadpoolctl_limits_us(tmp_path: Path) -> None:
+def test_threadpoolctl_limits_the_threads(tmp_path: Path) -> None:
     """It finds OpenMP's runtime; its limit holds in this thread, for set_num_threads too, until it is lifted."""
     pytest.importorskip("threadpoolctl")
     code = """

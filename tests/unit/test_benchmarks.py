@@ -214,7 +214,7 @@ def test_turns_are_interleaved_and_rest_after_blas(clock: Clock) -> None:
     assert figures["a"].median_ms == 1e3 * np.median([1, 4, 6, 8])
 
 
-def test_rounds_go_on_until_the_time_is_up(clock: Clock) -> None:
+def test_rounds_are_repeated_until_the_time_is_up(clock: Clock) -> None:
     log: list[Any] = []
     assert timing.interleave({"a": Recorded("a", log, clock)}, 9.5)["a"].runs == 10
 
@@ -313,7 +313,7 @@ def test_a_wrong_answer_ends_the_program(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peers_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("torch", "onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, module, None)
     present, versions, missing = peers.available()
@@ -329,7 +329,7 @@ def test_who_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> No
 # -------------------------------------------------------------------------------------------------- processes
 
 
-def test_a_child_reports_errors_and_goes_on() -> None:
+def test_a_child_reports_errors_and_keeps_working() -> None:
     with Child([sys.executable], first=str(Path(fl.__file__).parents[1])) as child:
         with pytest.raises(ChildError, match="there is no peer 'Theano'"):
             child.prepare("Theano", SMALL[1], 1)
@@ -685,7 +685,7 @@ def test_the_verdict(new: list[float], attempts: int, slow: bool) -> None:
     assert ("no case is slower by more than 10%" in text) != slow
 
 
-def test_each_measurement_takes_longer_than_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_measurement_takes_longer_than_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
     def interleave(runners: Any, seconds: float) -> dict[str, Figures]:
@@ -698,7 +698,7 @@ def test_each_measurement_takes_longer_than_the_last(monkeypatch: pytest.MonkeyP
     assert [verdict.threads for verdict in verdicts] == [1, 2]
 
 
-def test_another_answer_of_the_new_build_is_an_error() -> None:
+def test_a_different_answer_of_the_new_build_is_an_error() -> None:
     with pytest.raises(verify.WrongAnswer, match="the new build at infer 3, 5, 2, 4: output differs"):
         regression.compare(Build([1.0]), Build([1.0], answer=0.51), [1], 0.0, [SMALL[1]])
 

@@ -80,7 +80,7 @@ def test_states_and_empty_batches() -> None:
         np.testing.assert_array_equal(c, c1)
 
 
-def test_threads_have_their_own() -> None:
+def test_each_thread_has_its_own_workspace() -> None:
     plain, frozen = built("bidirectional"), built("bidirectional").freeze()
     work = [calls(seed, "float32") for seed in range(3)]
     expected = [[plain.predict(x, lengths) for x, lengths, _ in some] for some in work]
@@ -105,7 +105,7 @@ def test_the_packed_weights_are_used_again() -> None:
     assert not model.predict(x).any()
 
 
-def test_old_views_do_not_reach_a_frozen_model() -> None:
+def test_old_views_cannot_change_a_frozen_model() -> None:
     model = built()
     x = np.random.default_rng(3).standard_normal((3, 5, 4)).astype("f4")
     views = [model.flat_parameters, *model.parameters().values()]
@@ -126,7 +126,7 @@ def test_old_views_do_not_reach_a_frozen_model() -> None:
     assert model.flat_parameters.ctypes.data % 64 == 0
 
 
-def test_what_would_change_it_raises() -> None:
+def test_methods_that_would_change_a_frozen_model_raise() -> None:
     model, optimizer = built(), fl.SGD(0.1)
     x = np.zeros((2, 3, 4), "f4")
     model.forward(x, training=True)
@@ -174,7 +174,7 @@ def test_unfreeze_change_freeze() -> None:
     assert all(gradient.any() for gradient in model.gradients().values())
 
 
-def test_copies_and_pickles_are_frozen_and_apart(tmp_path: Path) -> None:
+def test_copies_and_pickles_are_frozen_and_independent(tmp_path: Path) -> None:
     model = built("bidirectional").freeze()
     x = np.random.default_rng(5).standard_normal((2, 6, 4)).astype("f4")
     expected = model.predict(x)
@@ -205,7 +205,7 @@ def test_streams_and_evaluation_of_a_frozen_model() -> None:
     np.testing.assert_array_equal(stream.run(x), expected)
 
 
-def test_the_kernels_do_not_trust_the_word_frozen() -> None:
+def test_the_kernels_verify_that_weights_are_frozen() -> None:
     """Writable weights are packed anew, whatever the caller claims; so are other weights of the same shape."""
     rng = np.random.default_rng(7)
     x = rng.standard_normal((2, 3)).astype("f4")

@@ -46,7 +46,7 @@ def test_classification_learns() -> None:
 @pytest.mark.parametrize(
     "verb", ["fit", "predict", "predict_proba", "predict_classes", "evaluate", "forward", "stream"]
 )
-def test_the_documentation_names_the_arguments(verb: str) -> None:
+def test_the_docstrings_name_the_arguments(verb: str) -> None:
     """It names each argument of a method once, in the order of the signature, and nothing else."""
     method = getattr(fl.Model, verb)
     section = inspect.getdoc(method).split("Parameters\n----------\n")[1].split("\n\nReturns\n")[0]  # type: ignore[union-attr]
@@ -261,7 +261,7 @@ def test_inference_does_not_disturb_a_pending_backward() -> None:
     np.testing.assert_array_equal(*gradients)
 
 
-def test_state_in_and_out() -> None:
+def test_states_are_passed_in_and_returned() -> None:
     """A series in two halves, with the state passed on, equals the whole series."""
     X = problem()[0]
     model = fl.Model([fl.LSTM(5, num_layers=2, return_sequences=True), fl.LSTM(4, return_sequences=True)], input_size=3)

@@ -71,7 +71,7 @@ def test_warmup_is_a_ramp_on_another_schedule() -> None:
 
 
 @pytest.mark.parametrize("schedule", [StepLR(0.1, 1), CosineLR(0.1), OneCycleLR(0.1), WarmupLR(0.1, warmup_epochs=1)])
-def test_unbound_schedules_say_what_to_do_and_bind_leaves_them_alone(schedule: Schedule) -> None:
+def test_unbound_schedules_say_what_to_do_and_bind_does_not_change_them(schedule: Schedule) -> None:
     bound = schedule.bind(4, 2)
     assert 0 < bound(1) <= 0.1
     assert bound.total_steps == 8

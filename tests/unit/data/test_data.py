@@ -453,7 +453,7 @@ def test_string_labels_of_steps():
         [np.array([np.nan, "a"], object), ["b"]],
     ],
 )
-def test_what_stands_among_strings_is_no_class(y):
+def test_other_objects_among_strings_are_not_classes(y):
     """NumPy would convert it to a string, and a missing label to a class."""
     with pytest.raises(TypeError, match=r"y(\[.\])? holds .* among labels that are strings, expected strings alone"):
         data.encode_labels(y)
@@ -462,12 +462,12 @@ def test_what_stands_among_strings_is_no_class(y):
 
 
 @pytest.mark.parametrize("y", [[[1], ["a"]], [[1], [b"a"]], [np.array(["2020"], "M8[D]"), np.array([1.5])]])
-def test_what_stands_among_integers_is_no_label(y):
+def test_other_objects_among_integers_are_not_labels(y):
     with pytest.raises(TypeError, match="expected integer labels from 0, or strings"):
         data.encode_labels(y)
 
 
-def test_bytes_that_are_no_text_among_strings():
+def test_bytes_that_are_not_text_among_strings():
     with pytest.raises(TypeError, match="a list that NumPy cannot turn into an array"):
         data.encode_labels(["a", b"\x80"])
 

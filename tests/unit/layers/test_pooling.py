@@ -186,7 +186,7 @@ def test_attention_keeps_to_one_step_with_a_large_score() -> None:
         assert y[0, 0] == pytest.approx(expected, rel=1e-15)
 
 
-def test_nan_shows() -> None:
+def test_nan_is_propagated() -> None:
     x = np.zeros((1, 4, 2))
     x[0, 1, 1] = np.nan
     for kind in ("mean", "max"):

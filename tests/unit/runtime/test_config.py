@@ -92,7 +92,7 @@ def test_limit_set_in_the_process(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="needs fork")
-def test_a_runtime_that_begins_anew_in_a_child_is_told_the_limit_again(monkeypatch):
+def test_a_runtime_that_starts_anew_in_a_child_gets_the_limit_again(monkeypatch):
     """LLVM's runtime starts anew with the settings of the environment. test_threads.py tests real forks."""
     hooks, limits, waits = {}, [3], []
 

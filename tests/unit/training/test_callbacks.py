@@ -82,7 +82,7 @@ def test_early_stopping_can_keep_the_last_weights() -> None:
     assert callback.model.flat_parameters[0] == 2
 
 
-def test_early_stopping_can_pass_over_the_first_epochs() -> None:
+def test_early_stopping_can_ignore_the_first_epochs() -> None:
     callback = attached(EarlyStopping(patience=2, start_from_epoch=3))
     assert run(callback, [0.0, 9.0, 3.0, 2.0, 3.0, 4.0, 1.0]) == 6
     assert (callback.best, callback.best_epoch) == (2.0, 4)
@@ -96,7 +96,7 @@ def test_early_stopping_counts_only_changes_beyond_min_delta() -> None:
 
 
 @pytest.mark.parametrize(("monitor", "mode"), [("val_accuracy", "auto"), ("loss", "max")])
-def test_early_stopping_of_what_should_be_large(monitor: str, mode: Any) -> None:
+def test_early_stopping_of_a_quantity_that_should_be_large(monitor: str, mode: Any) -> None:
     callback = attached(EarlyStopping(monitor, patience=1, mode=mode))
     assert run(callback, [0.25, 0.5, 0.5, 1.0], monitor) == 3
     assert (callback.best, callback.best_epoch) == (0.5, 2)
@@ -207,7 +207,7 @@ def test_csv_logger_writes_and_appends(tmp_path: Path) -> None:
     assert read(path) == [["epoch", "loss", "mae", "lr"]]
 
 
-def test_csv_logger_appends_to_nothing(tmp_path: Path) -> None:
+def test_csv_logger_appends_to_a_missing_file(tmp_path: Path) -> None:
     attached(CSVLogger(tmp_path / "new.csv", append=True), names=("loss",)).on_train_end()
     assert read(tmp_path / "new.csv") == [["epoch", "loss"]]
 

@@ -229,7 +229,7 @@ def checkpoints(folder: Path) -> list[fl.Callback]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_from_every_batch_to_the_same_end(name: str, tmp_path: Path) -> None:
+def test_resuming_after_any_batch_gives_the_same_end(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     model, history, expected = case.fit()
     assert history.epochs >= 2 or "pieces" in name
@@ -252,15 +252,15 @@ def test_from_every_batch_to_the_same_end(name: str, tmp_path: Path) -> None:
         assert (elsewhere / file).read_bytes() == (folder / file).read_bytes(), file
 
 
-def test_orders_of_very_many_cases_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_very_many_cases_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shuffle, "PERMUTATION_LIMIT", 8)
     for first in range(6):
         whole = [batch.tolist() for batch in shuffle.Shuffle(22, 1, 2).batches(4)]
         assert [batch.tolist() for batch in shuffle.Shuffle(22, 1, 2).batches(4, first)] == whole[first:]
-    test_from_every_batch_to_the_same_end("segments and threads", tmp_path)
+    test_resuming_after_any_batch_gives_the_same_end("segments and threads", tmp_path)
 
 
-def test_resume_true_begins_goes_on_and_ends(tmp_path: Path) -> None:
+def test_resume_true_begins_continues_and_ends_a_run(tmp_path: Path) -> None:
     """Repeat the same call, each time ended by an error at another place."""
 
     class Crash(fl.Callback):
@@ -390,7 +390,7 @@ def test_other_data_are_refused(x: np.ndarray, y: np.ndarray, message: str, tmp_
         fit(x, y, resume=file)
 
 
-def test_padding_is_no_part_of_the_data(tmp_path: Path) -> None:
+def test_padding_is_not_a_part_of_the_data(tmp_path: Path) -> None:
     file = tmp_path / "run.st"
     case = Case(lambda: fl.Model([fl.LSTM(4, return_sequences=True), fl.Dense(2)]), (X, np.zeros((22, 6), int)))
     weight = np.ones((22, 6))
@@ -411,7 +411,7 @@ def test_where_series_end_is_part_of_the_data(tmp_path: Path) -> None:
         case.fit(resume=file)
 
 
-def test_windows_are_read_as_their_series(tmp_path: Path) -> None:
+def test_windows_have_the_fingerprint_of_their_series(tmp_path: Path) -> None:
     series = rng.standard_normal((40, 2))
     windows, targets = fl.windows(series, 8, target=0)
     model = lambda: fl.Model([fl.LSTM(4), fl.Dense(1)])  # noqa: E731
@@ -467,7 +467,7 @@ def test_the_model_may_be_that_of_the_file(tmp_path: Path) -> None:
     assert again.fit(resume=folder / "02-1.safetensors")[2] == expected
 
 
-def test_another_machine_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_machine_causes_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case, file = CASES["segments and threads"], tmp_path / "run.st"
     expected = case.fit(checkpoints=[fl.Checkpoint(file)])[2]
     here = run_state.environment()
@@ -498,7 +498,7 @@ def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], mess
         fl.Checkpoint(**{"path": "run.st", **arguments})
 
 
-def test_wrong_places_to_go_on_from(tmp_path: Path) -> None:
+def test_wrong_places_to_resume_from(tmp_path: Path) -> None:
     case = CASES["segments and threads"]
     with pytest.raises(ValueError, match=r"resume=True goes on from the files of a fl.Checkpoint"):
         case.fit(resume=True)
@@ -534,7 +534,7 @@ def test_names_and_how_many_are_kept(tmp_path: Path) -> None:
     assert saving.newest() == str(tmp_path / "2" / "1-3")
 
 
-def test_the_newest_is_the_last_written_and_of_the_same_time_the_furthest(tmp_path: Path) -> None:
+def test_the_newest_file_is_the_last_written_or_at_the_same_time_the_most_advanced(tmp_path: Path) -> None:
     saving = fl.Checkpoint(tmp_path / "{epoch}-{batch}", keep=None)
     assert saving.newest() is None
     for name, written in (("9-1", 5), ("10-2", 5), ("10-12", 5), ("10-3", 5), ("80-1", 4)):
@@ -587,7 +587,7 @@ class Stop(fl.Callback):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_run_that_a_callback_has_stopped_stays_so(batch: int, tmp_path: Path) -> None:
+def test_a_run_that_a_callback_has_stopped_stays_stopped(batch: int, tmp_path: Path) -> None:
     case, file = CASES["segments and threads"], tmp_path / "run.st"
     _, history, expected = case.fit(callbacks=lambda: [Stop(batch, 2)], checkpoints=[fl.Checkpoint(file)])
     _, resumed, end = case.fit(callbacks=lambda: [Stop(batch, 2)], resume=file)
@@ -613,7 +613,7 @@ def test_a_run_that_diverges_does_so_again_with_the_same_weights(tmp_path: Path)
         assert diverged(resume=tmp_path / file) == expected
 
 
-def test_hooks_of_a_run_that_goes_on(tmp_path: Path) -> None:
+def test_hooks_of_a_resumed_run(tmp_path: Path) -> None:
     events: list[Any] = []
 
     class Recorder(fl.Callback):
@@ -661,7 +661,7 @@ def test_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
         assert log.read_bytes() == b"".join(line for k, line in enumerate(expected.splitlines(True)) if k != 1)
 
 
-def test_the_bar_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_progress_bar_of_a_resumed_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[tuple[int, int]] = []
     real = ProgressBar.on_train_begin
 

@@ -765,7 +765,7 @@ def test_callbacks_see_the_hooks_in_order_and_the_values_of_the_history() -> Non
 
 
 @pytest.mark.parametrize("verbose", [0, 1])
-def test_silent_when_not_wanted_or_not_a_terminal(verbose: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_with_verbose_0_or_without_a_terminal(verbose: int, capsys: pytest.CaptureFixture[str]) -> None:
     X, y = classification()
     train(Linear(3), X, y, verbose=verbose)
     assert capsys.readouterr() == ("", "")
