@@ -1,1 +1,1 @@
-"""Training: the loop, its settings, its state, callbacks."""
+"""Training: settings, loop, state of a run, callbacks."""

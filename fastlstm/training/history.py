@@ -1,4 +1,4 @@
-"""The record of a training run: one number per quantity and epoch, and a plot of them."""
+"""Record of a training run: one number per quantity and epoch, and a plot."""
 
 from __future__ import annotations
 
@@ -11,22 +11,30 @@ if TYPE_CHECKING:
 
 
 class History:
-    """What `Model.fit` returns.
+    """Record of a training run, returned by `Model.fit`.
 
     Parameters
     ----------
     names : iterable of str
-        The quantities that the run will record, such as ``"loss"`` and ``"val_loss"``.
+        Quantities that the run records, such as ``"loss"`` and ``"val_loss"``.
 
     Attributes
     ----------
     history : dict of str to list of float
-        The values of each quantity, one per completed epoch. ``"loss"`` and the metric (``"accuracy"`` or
-        ``"mae"``) are means over the training cases as the epoch went along, with dropout active and the
-        weights changing; the same with ``"val_"`` in front are measured on the validation data after the
-        epoch; ``"lr"`` is the learning rate of the epoch's last update.
+        Values of each quantity, one per completed epoch. ``"loss"`` and the metric (``"accuracy"`` or ``"mae"``) are
+        means over the training cases during the epoch, with dropout active and changing weights; ``"val_loss"`` and so
+        on are measured on the validation data after the epoch; ``"lr"`` is the learning rate of the epoch's last
+        update.
     interrupted : bool
-        Whether Ctrl-C ended the run. The epoch it fell into is not recorded.
+        Whether Ctrl-C ended the run. The interrupted epoch is not recorded.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)])
+    >>> history = model.fit(np.ones((8, 5, 1)), np.ones((8, 1)), loss="mse", epochs=2, verbose=0)
+    >>> list(history.history), history.epochs, history.best_epoch
+    (['loss', 'mae', 'lr'], 2, 2)
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -40,8 +48,7 @@ class History:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch, counted from 1, of the smallest validation loss (training loss if there is no
-        validation).
+        """Epoch, counted from 1, of the smallest validation loss, or training loss if there is no validation.
 
         None before the end of the first epoch.
         """
@@ -56,14 +63,14 @@ class History:
     def plot(self, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Figure:
         """Draw the loss and the metrics over the epochs, training and validation together.
 
-        Works without a display. Needs matplotlib: ``pip install 'fastlstm[plot]'``.
+        It works without a display and needs matplotlib: ``pip install 'fastlstm[plot]'``.
 
         Parameters
         ----------
         path : path, optional
-            Where to save the plot; the ending (``.png``, ``.pdf``, ``.svg``) chooses the format.
+            File to save the plot to; the suffix (``.png``, ``.pdf``, ``.svg``) selects the format. By default none.
         title : str, optional
-            Title of the plot.
+            Title of the plot; by default none.
 
         Returns
         -------
@@ -78,7 +85,7 @@ class History:
             If no epoch has been completed.
         """
         try:
-            # Not pyplot: it would pick a backend for the whole process and keep the figure alive.
+            # Not pyplot, which would choose a backend for the whole process and keep the figure alive.
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
             from matplotlib.ticker import MaxNLocator

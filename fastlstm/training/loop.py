@@ -1,7 +1,7 @@
 """The training loop: fit, epoch, step.
 
-A step is: batch -> forward -> loss -> backward -> reduce -> update. An epoch is the steps over all batches, the
-validation and the callbacks. A run is the epochs between `on_train_begin` and `on_train_end`.
+A step is: batch -> forward -> loss -> backward -> reduce -> update. An epoch consists of the steps over all batches,
+the validation and the callbacks. A run consists of the epochs between `on_train_begin` and `on_train_end`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ __all__ = ["TrainingDiverged", "TrainingLoop", "fit"]
 
 _EVALUATION_BATCH = 256
 _FIXED = ("layers", "input_size", "dtype", "seed")
-"""What training does not change of a model's config."""
+"""Entries of a model's config that training does not change."""
 
 
 class TrainingDiverged(FloatingPointError):
-    """The loss or the gradient became NaN or infinite; the model keeps its last good weights.
+    """Error raised when loss, gradient or weights become NaN or infinite; the model has its last good weights.
 
     Attributes
     ----------
     history : History
-        The epochs completed before.
+        Record of the epochs completed before.
     """
 
     def __init__(self, message: str, history: History) -> None:
@@ -69,7 +69,7 @@ def fit(
 
 
 class TrainingLoop:
-    """One training run.
+    """A training run.
 
     Parameters
     ----------
@@ -77,13 +77,13 @@ class TrainingLoop:
     data : TrainingData
     settings : Settings
     reduce : Reduce, optional
-        Adds up the parts of a run over several processes; by default there is one.
+        Reduction over the processes of the run; by default there is one process.
 
     Attributes
     ----------
     history : History
     progress : Progress
-        The present epoch, the updates of it that are done, and their sums.
+        The current epoch, its completed updates, and their sums.
     last_finite_parameters : ndarray
         The last weights whose loss was finite.
     """
@@ -105,8 +105,7 @@ class TrainingLoop:
             n_threads=settings.n_threads,
             checkpoint_every=settings.checkpoint_every,
         )
-        # Copying the weights costs little compared with the update, and an update that ruins them shows only in the
-        # next loss.
+        # A copy of the weights costs little compared with the update, and a bad update shows only in the next loss.
         self.last_finite_parameters: Array = model.flat_parameters.copy()
         self.batch_listeners = [c for c in settings.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         self.target_scale: Array | None = None
@@ -114,7 +113,7 @@ class TrainingLoop:
     # ------------------------------------------------------------------------------------ the run
 
     def fit(self, saved: SavedRun | None = None) -> History:
-        """Train to the end of the run, or until something stops it; from where a saved run ends, if one is given."""
+        """Train to the end of the run or until it is stopped; continue a saved run if one is given."""
         state = self._run_state(saved)
         progress = self.progress
         with ExitStack() as at_end:
@@ -129,7 +128,7 @@ class TrainingLoop:
         return self.history
 
     def _run_state(self, saved: SavedRun | None) -> RunState:
-        """Collect what a checkpoint saves; refuse a saved run that is not this one."""
+        """Collect the state that a checkpoint saves; raise ValueError if a saved run is not this run."""
         settings, steps_per_epoch = self.settings, self.data.steps_per_epoch
         state = RunState(
             self.model,
@@ -153,7 +152,7 @@ class TrainingLoop:
         return state
 
     def _arguments(self, steps_per_epoch: int) -> dict[str, object]:
-        """Describe what the run was begun with, fit for JSON; only a run with the same can continue it."""
+        """Return the arguments of the run as data for JSON; only a run with equal arguments can continue it."""
         model, data, settings = self.model, self.data, self.settings
         return {
             "data": {name: fingerprints(cases) for name, cases in data.given.items()},
@@ -201,7 +200,7 @@ class TrainingLoop:
     # ------------------------------------------------------------------------------------ an epoch
 
     def run_epoch(self) -> bool:
-        """Train on what is left of the present epoch, validate, record; False if a callback stopped it halfway."""
+        """Train on the rest of the current epoch, validate and record; return False if a callback cut it short."""
         callbacks, progress = self.settings.callbacks, self.progress
         epoch = progress.epoch
         if not progress.batch:
@@ -219,13 +218,13 @@ class TrainingLoop:
         return True
 
     def _segments(self, epoch: int, done: int) -> Iterable[Segment]:
-        """Yield the updates of an epoch, after the first `done` of them."""
+        """Return the segments of an epoch, one for each update, without the first `done` of them."""
         if self.feed.steps:
             return self.feed.segments(self.data.batches(epoch), done)
         return self.feed.segments(self.data.batches(epoch, done))
 
     def train_epoch(self, segments: Iterable[Segment]) -> dict[str, float] | None:
-        """Make an update for each segment; return mean loss and metric, or None if a callback stopped the training."""
+        """Update the weights for each segment; return mean loss and metric, or None if a callback ended the run."""
         progress = self.progress
         for batch, segment in enumerate(segments, start=progress.batch + 1):
             self.step(batch, segment)
@@ -237,13 +236,13 @@ class TrainingLoop:
                 if self._stopped_by_callback():
                     return None
         if progress.sums[1] == 0:
-            raise ValueError("there is nothing to learn: every label is -100 or has weight 0")
+            raise ValueError("nothing to learn: every target has label -100 or weight 0, expected one that counts")
         if _core.first_nonfinite(self.model.flat_parameters) >= 0:
             self._diverge(f"a weight became NaN or infinite at the end of epoch {progress.epoch}")
         return self._means()
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """Measure loss and metrics on the validation data; nothing if there are none."""
+        """Measure loss and metrics on the validation data; return an empty dict if there are none."""
         data, settings = self.data, self.settings
         if data.validation is None:
             return {}
@@ -268,7 +267,7 @@ class TrainingLoop:
         passes = network.passes
         try:
             weight_sum, d_out = self._forward(batch, segment)
-            # A batch in which nothing counts has no gradient; an update would still move the weights by momentum.
+            # Without positions that count there is no gradient, but momentum would still move the weights.
             if weight_sum > 0:
                 network.backward(d_out)
                 self.reduce.gradients(network.parameters.flat_gradients, weight_sum)
@@ -278,7 +277,7 @@ class TrainingLoop:
             raise
 
     def _forward(self, batch: int, segment: Segment) -> tuple[float, Array]:
-        """Compute the loss of a batch and add it to the sums; return the batch's weight and the gradient."""
+        """Compute the loss of a segment and add it to the sums; return the segment's weight and the gradient."""
         loss, network, n_threads = self.settings.loss, self.model.network, self.settings.n_threads
         _, lengths, y, sample_weight, _ = segment
         weight = sample_weight if self.data.class_weights is None else self._with_class_weights(y, sample_weight)
@@ -307,7 +306,7 @@ class TrainingLoop:
 
     def _with_class_weights(self, y: Array, sample_weight: Array | None) -> Array:
         assert self.data.class_weights is not None
-        # Clipping gives ignored labels (-100) a weight as well, which the loss does not read.
+        # mode="clip" gives ignored labels (-100) a weight too, which the loss does not read.
         weight = self.data.class_weights.take(self.settings.loss.class_labels(y), mode="clip")
         if sample_weight is None:
             return weight
@@ -322,7 +321,7 @@ class TrainingLoop:
         return logs
 
     def _diverge(self, what: str) -> NoReturn:
-        """Put the last good weights back and raise TrainingDiverged."""
+        """Restore the last good weights and raise TrainingDiverged."""
         np.copyto(self.model.flat_parameters, self.last_finite_parameters)
         raise TrainingDiverged(
             f"{what}; the model has its last good weights. A smaller learning rate, clip_norm=1.0 in the "

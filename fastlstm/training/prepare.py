@@ -1,4 +1,4 @@
-"""The data of a training run: checked, split, weighted, and in the order of each epoch."""
+"""Data of a training run: checks, validation split, class weights, order of each epoch."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ __all__ = ["TrainingData", "prepare"]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains on and measures itself by."""
+    """Training and validation data of a run."""
 
     given: dict[str, Cases]
-    """``"training"`` and perhaps ``"validation"``, as the user gave them."""
+    """``"training"`` and, if the user gave them, ``"validation"`` data, before any split."""
     train: Cases
     validation: Cases | None
     class_weights: Array | None
-    """(classes,), float64."""
+    """(classes,), float64; None: all classes have weight 1."""
     settings: Settings
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Indices]:
-        """Yield the cases of each batch of an epoch, from batch `first` on."""
+        """Yield the case numbers of each batch of an epoch, from batch `first` on."""
         n, batch_size = len(self.train), self.settings.batch_size
         if self.settings.shuffle:
             return Shuffle(n, self.settings.seed, epoch).batches(batch_size, first)
@@ -47,14 +47,14 @@ class TrainingData:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Updates in an epoch; with `tbptt_steps` those of the first one."""
+        """Number of updates in an epoch; with `tbptt_steps`, in the first epoch."""
         if self.settings.tbptt_steps:
             return count_segments(self.train.inputs, self.batches(1), self.settings.tbptt_steps)
         return -(-len(self.train) // self.settings.batch_size)
 
     @property
     def quantities(self) -> list[str]:
-        """Names of what the run records after each epoch."""
+        """Names of the values that the run records after each epoch."""
         loss = self.settings.loss
         names = ["loss"] if loss.metric_name is None else ["loss", loss.metric_name]
         if self.validation is not None:
@@ -72,12 +72,12 @@ def prepare(
     sample_weight: ArrayLike | None,
     validation_data: tuple[Any, ...] | None,
 ) -> TrainingData:
-    """Check the data of `Model.fit` and split off the validation part; no weight changes.
+    """Check the data of `Model.fit` and split off the validation part, without changing any weight.
 
     Raises
     ------
     TypeError, ValueError
-        If the data do not suit the model or each other.
+        If the data do not fit the model or each other.
     """
     loss = settings.loss
     inputs = checked_inputs(model, X, lengths)
@@ -88,7 +88,7 @@ def prepare(
     given = {"training": train} if validation is None else {"training": train, "validation": validation}
     if settings.validation_split:
         if validation is not None:
-            raise ValueError("give either validation_data or validation_split")
+            raise ValueError("got both validation_data and validation_split, expected one of them: leave one out")
         train, validation = _split_off(train, settings)
     if settings.metrics and validation is None:
         raise ValueError("metrics are measured on validation data: give validation_data or validation_split")
@@ -112,7 +112,7 @@ def _validation_cases(
 
 
 def _split_off(cases: Cases, settings: Settings) -> tuple[Cases, Cases]:
-    """Return training and validation part."""
+    """Return the training part and the validation part."""
     fractions = (1.0 - settings.validation_split, settings.validation_split)
     strata = settings.loss.strata(cases.targets)
     if strata is not None:
@@ -123,12 +123,12 @@ def _split_off(cases: Cases, settings: Settings) -> tuple[Cases, Cases]:
 
 
 def _class_weights(class_weight: ClassWeight, targets: Targets | LabelSequences, loss: Loss, outputs: int) -> Array:
-    """Compute the weight of each class, (classes,) float64."""
+    """Return the weight of each class, (classes,) float64."""
     classes = loss.class_count(targets, outputs)
     if classes is None:
         raise ValueError(
             f"class_weight is for classes, and loss={loss.name!r} with {targets.n_outputs} target values has "
-            "none: use sample_weight"
+            "no classes: use sample_weight"
         )
     weights = np.ones(classes)
     if isinstance(class_weight, str):
@@ -146,6 +146,6 @@ def _class_weights(class_weight: ClassWeight, targets: Targets | LabelSequences,
     labels_of = list(range(classes)) if targets.classes is None else targets.classes
     for label, weight in class_weight.items():
         if label not in labels_of:
-            raise ValueError(f"class_weight names {label!r}, which is not a class; there are {labels_of}")
+            raise ValueError(f"class_weight names {label!r}, expected one of the classes {labels_of}")
         weights[labels_of.index(label)] = _checks.non_negative(f"class_weight[{label!r}]", weight)
     return weights

@@ -1,4 +1,4 @@
-"""The seam where a training run that is spread over several processes adds up its parts."""
+"""Reduction of gradients and sums over the processes of a training run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ __all__ = ["Reduce"]
 
 
 class Reduce:
-    """Sums over the parts of a run; here the one process is all there is, so every sum is the part itself.
+    """Sum over the processes of a run; in this base class there is one process, so each sum is its own value.
 
-    A run over several machines derives a class whose methods are an all-reduce in a fixed order. `TrainingLoop` passes
-    the gradients through it between the backward pass and the update, and the sums of loss and metric before it
-    reports them.
+    For a run over several machines, a subclass implements each method as an all-reduce in a fixed order. `TrainingLoop`
+    passes it the gradients between the backward pass and the update, and the sums of loss and metric before it reports
+    them.
     """
 
     def gradients(self, flat_gradients: Array, weight: float) -> None:
-        """Replace the gradients of this part, a mean over positions of this weight, by those of all, in place."""
+        """Replace the gradients, a weighted mean over positions of this weight, by those of all processes, in place."""
 
     def sums(self, *parts: float) -> tuple[float, ...]:
-        """Return the sums over all parts of numbers such as loss and weight of a batch."""
+        """Return the sums over all processes, for example of the loss and the weight of a batch."""
         return parts

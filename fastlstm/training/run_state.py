@@ -1,13 +1,13 @@
 """Save and restore the state of a training run.
 
-The file is that of the model (`fastlstm.load` reads it as such) with more in it: under ``"training"`` in the config,
-and in tensors whose names begin with ``"training."``. It holds
+The file is a model file, which `fastlstm.load` reads, with additional data: under ``"training"`` in the config, and in
+tensors whose names begin with ``"training."``. These are
 
-- ``run``: what the run was begun with. A run goes on only with the same;
-- ``environment``: what else the bits of the result depend on;
-- ``progress``: the epoch, the updates of it that are done, and what they have summed up;
-- the state of the optimizer and of the callbacks, the record of the epochs, the states of series that are fed in
-  pieces, and the last weights whose loss was finite.
+- ``run``: the arguments of the run, which must be the same when it is continued;
+- ``environment``: what else determines the bits of the result;
+- ``progress``: the epoch, its completed updates, and the sums over them;
+- the state of the optimizer and of the callbacks, the record of the epochs, the LSTM states of series that are fed in
+  segments, and the last weights whose loss was finite.
 """
 
 from __future__ import annotations
@@ -37,37 +37,38 @@ from .history import History
 __all__ = ["KEY", "PREFIX", "Progress", "RunState", "SavedRun", "described", "environment"]
 
 KEY = "training"
-"""Where the config of a file holds what is not of the model."""
+"""Key of the run's data in the config of a file."""
 PREFIX = "training."
-"""Of the names of the tensors that are not of the model."""
+"""Prefix of the names of the run's tensors."""
 
 _DTYPES = ("float32", "float64", "int64")
 _MOST = 2**62
 _RATES = 1000
-"""Steps at which the rates of two runs of different length are compared."""
+"""Number of steps at which the learning rates of two runs of different length are compared."""
 
 
 @dataclass
 class Progress:
-    """Where a run stands between two updates."""
+    """Progress of a run, between two updates."""
 
     epoch: int = 1
-    """The present epoch, counted from 1; one more than there are once the run is over."""
+    """Current epoch, counted from 1; `epochs` + 1 after the run."""
     batch: int = 0
-    """Updates of it that are done."""
+    """Completed updates of this epoch."""
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
-    """Loss, its weights, metric, its weights, over these updates."""
+    """Sums of loss, weights of the loss, metric, weights of the metric, over these updates."""
     last_lr: float = math.nan
+    """Learning rate of the last update."""
     stopped: bool = False
     """Whether a callback has ended the run."""
 
     def add(self, loss: float, loss_weight: float, metric: float, metric_weight: float) -> None:
-        """Add those of a batch to the sums."""
+        """Add the values of a batch to the sums."""
         for place, value in enumerate((loss, loss_weight, metric, metric_weight)):
             self.sums[place] += value
 
     def next_epoch(self) -> None:
-        """Move to the beginning of the next epoch."""
+        """Go to the beginning of the next epoch."""
         self.epoch += 1
         self.batch = 0
         self.sums = [0.0, 0.0, 0.0, 0.0]
@@ -75,7 +76,7 @@ class Progress:
 
 @dataclass
 class RunState:
-    """The parts of a run that a file keeps."""
+    """Parts of a run that a file holds."""
 
     model: TrainableModel
     optimizer: Optimizer
@@ -85,17 +86,17 @@ class RunState:
     progress: Progress
     callbacks: Sequence[Callback]
     arguments: dict[str, Any] = field(default_factory=dict)
-    """What the run was begun with, fit for JSON."""
+    """Arguments of the run, as data for JSON."""
     schedule: Schedule | None = None
-    """The optimizer's schedule as the run began with it."""
+    """The optimizer's schedule at the beginning of the run."""
 
     def saved(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Tensors (views, not copies) and config of the whole state.
+        """Return tensors (views, not copies) and config of the whole state.
 
         Raises
         ------
         TypeError
-            If a callback's state cannot be saved, or a callback has replaced the schedule by another one.
+            If a callback's state cannot be saved, or a callback has replaced the schedule by one that cannot.
         """
         tensors: dict[str, Array] = {}
         training = {
@@ -122,20 +123,20 @@ class RunState:
         return {**self.model.saved_tensors(), **named}, {**self.model.get_config(), KEY: training}
 
     def _changed_rate(self) -> float | None:
-        """The constant rate that a callback has set; None if the schedule is that of the beginning."""
+        """Return the constant rate that a callback has set; None if the schedule is still that of the beginning."""
         schedule = self.optimizer.schedule
         if schedule is self.schedule:
             return None
         if type(schedule) is not ConstantLR:
             raise TypeError(
-                f"the schedule was replaced by {schedule!r} during the run, of which a checkpoint can keep a constant "
-                "rate only: set optimizer.lr to a number, or give the optimizer this schedule from the beginning"
+                f"the schedule was replaced by {schedule!r} during the run, and a checkpoint can save only a constant "
+                "rate: set optimizer.lr to a number, or give the optimizer this schedule from the beginning"
             )
         return schedule.lr
 
 
 class SavedRun:
-    """A run as a file holds it, to be continued."""
+    """A saved run, which can be continued."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         tensors, config = safetensors.load(path)
@@ -145,8 +146,8 @@ class SavedRun:
         self._config = config
         if not isinstance(config.get(KEY), dict):
             raise ValueError(
-                f"{self._path}: a model without the state of a training run, from which none can go on: fl.Checkpoint "
-                "writes it"
+                f"{self._path}: a model without the state of a training run, expected a file that fl.Checkpoint has "
+                "written"
             )
         try:
             self._read(config[KEY])
@@ -170,24 +171,24 @@ class SavedRun:
         self._callbacks = [(str(name), dict(_decoded(state, self._tensors))) for name, state in training["callbacks"]]
         self.history = {name: self._vector(f"history.{name}").tolist() for name in self.arguments["names"]}
         if {len(values) for values in self.history.values()} != {epoch - 1}:
-            raise ValueError("the record of the epochs has not as many values as there are epochs")
+            raise ValueError(f"the record of the epochs has not {epoch - 1} values for each name")
 
     def _vector(self, name: str, size: int | None = None) -> Array:
         vector = self._tensors[name]
         if vector.ndim != 1 or vector.dtype != np.float64 or size not in (None, vector.size):
-            raise ValueError(f"{name} is no vector of {'' if size is None else f'{size} '}float64 numbers")
+            raise ValueError(f"{name} is not a vector of {'' if size is None else f'{size} '}float64 numbers")
         return vector
 
     # ------------------------------------------------------------------------------------------ checks
 
     def check(self, state: RunState) -> None:
-        """ValueError unless the run that is to go on is the one of the file; nothing has changed then."""
+        """Raise ValueError if the run to be continued is not that of the file; change nothing."""
         for name, was, now in _differences(self.arguments, json.loads(json.dumps(state.arguments))):
             if name != "epochs":
                 raise ValueError(self._refusal(name, was, now))
         if state.arguments["epochs"] < self.progress.epoch - 1:
             raise ValueError(
-                f"{self._path}: the run has had {self.progress.epoch - 1} epochs already, got epochs="
+                f"{self._path}: the run has already had {self.progress.epoch - 1} epochs, got epochs="
                 f"{state.arguments['epochs']}"
             )
         if state.arguments["epochs"] != self.epochs:
@@ -206,24 +207,26 @@ class SavedRun:
         self.with_states(state.callbacks)
 
     def _states(self) -> list[tuple[Array, Array]]:
-        """Where the series that are fed in pieces have been left."""
+        """Return the states of the series that are fed in segments."""
         found = [self._tensors.get(f"state.{index}.{part}") for index in range(len(self._tensors)) for part in "hc"]
         known = [one for one in found if one is not None]
         return list(zip(known[::2], known[1::2], strict=False))
 
     def _refusal(self, name: str, was: Any, now: Any) -> str:
-        begun = f"{self._path}: the run was begun with"
+        started = f"{self._path}: the run was started with"
         if name.startswith("data."):
             part, _, what = name.removeprefix("data.").partition(".")
             what = f"{what or 'that'} ({part})"
             was, now = (one if isinstance(one, dict) else {} for one in (was, now))
             differing = [key for key in ("shape", "dtype", "windows_every") if was.get(key) != now.get(key)]
-            told = ", ".join(f"{key} {was.get(key)} instead of {now.get(key)}" for key in differing) or "other values"
-            return f"{begun} other data: {what} had {told}. Give fit the same data, or begin a new run without resume"
-        return f"{begun} {name}={was!r}, got {now!r}: give fit the same arguments, or begin a new run without resume"
+            details = (
+                ", ".join(f"{key} {was.get(key)} instead of {now.get(key)}" for key in differing) or "other values"
+            )
+            return f"{started} other data: {what} had {details}. Give fit the same data, or leave out resume"
+        return f"{started} {name}={was!r}, got {now!r}: give fit the same arguments, or leave out resume"
 
     def _check_rates(self, state: RunState) -> None:
-        """A run may be made longer if all its rates so far would have been the same."""
+        """Raise ValueError if the new number of epochs would have given other learning rates so far."""
         done, per_epoch = self._updates, state.arguments["steps_per_epoch"]
         before, now = (
             state.optimizer.schedule.bind(per_epoch, epochs) for epochs in (self.epochs, state.arguments["epochs"])
@@ -231,13 +234,13 @@ class SavedRun:
         steps = np.unique(np.linspace(0, max(done - 1, 0), _RATES).astype(int))[: max(done, 0)]
         if any(before(int(step)) != now(int(step)) for step in steps):
             raise ValueError(
-                f"{self._path}: the run was begun with epochs={self.epochs}, and its learning rates "
-                f"({state.optimizer.schedule!r}) depend on it, got epochs={state.arguments['epochs']}: give the same "
-                "number, or load the model by fl.load and begin a new run"
+                f"{self._path}: the run was started with epochs={self.epochs}, and its learning rates "
+                f"({state.optimizer.schedule!r}) depend on this number, got epochs={state.arguments['epochs']}: give "
+                "the same number, or load the model by fl.load and start a new run"
             )
 
     def with_states(self, callbacks: Sequence[Callback]) -> list[tuple[Callback, dict[str, Any]]]:
-        """Each callback with its state, empty if it has none; ValueError unless they are those of the file."""
+        """Return each callback with its saved or an empty state; ValueError if the callbacks do not fit the file."""
         waiting = list(self._callbacks)
         pairs: list[tuple[Callback, dict[str, Any]]] = []
         for callback in callbacks:
@@ -245,25 +248,25 @@ class SavedRun:
             place = next((k for k, (other, _) in enumerate(waiting) if other == name), None)
             if place is None and _has_state(callback):
                 raise ValueError(
-                    f"{self._path}: the run was begun without {name}: give fit the same callbacks, or begin a new run "
-                    "without resume"
+                    f"{self._path}: the run was started without {name}: give fit the same callbacks, or start a new "
+                    "run without resume"
                 )
             pairs.append((callback, {} if place is None else waiting.pop(place)[1]))
         if waiting:
             raise ValueError(
-                f"{self._path}: the run was begun with {', '.join(name for name, _ in waiting)}: give fit the same "
-                "callbacks, or begin a new run without resume"
+                f"{self._path}: the run was started with {', '.join(name for name, _ in waiting)}: give fit the same "
+                "callbacks, or start a new run without resume"
             )
         return pairs
 
-    # ------------------------------------------------------------------------------------------ going on
+    # ------------------------------------------------------------------------------------------ restoring
 
     def restore(self, state: RunState) -> None:
-        """Brings optimizer, record and progress to where the file has them; `restore_weights` is for the rest."""
+        """Restore optimizer, record and progress; `restore_weights` restores the rest."""
         for name, was, now in _differences(self.environment, environment()):
             warnings.warn(
-                f"{self._path}: the run was begun with {name} {was}, and goes on with {now}: the result may differ in "
-                "its last digits from that of a run without an end in between",
+                f"{self._path}: the run was started with {name} {was} and continues with {now}: the result may differ "
+                "in its last digits from that of an uninterrupted run",
                 UserWarning,
                 stacklevel=4,
             )
@@ -275,17 +278,16 @@ class SavedRun:
         state.progress.__dict__.update(self.progress.__dict__)
 
     def resume_callback(self, callback: Callback, remembered: dict[str, Any]) -> None:
-        """Begins a callback; ValueError if what the file has of it does not fit it."""
+        """Resume a callback from its saved state; ValueError if the state does not fit it."""
         try:
             callback.on_resume(self.progress.epoch, self.progress.batch, remembered)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{self._path}: {type(callback).__qualname__} cannot go on from the state that was saved of it: "
-                f"{error!r}"
+                f"{self._path}: {type(callback).__qualname__} cannot continue from its saved state: {error!r}"
             ) from error
 
     def restore_weights(self, state: RunState) -> None:
-        """Brings model and series to where the file has them."""
+        """Restore the model and the states of series that are fed in segments."""
         state.model.restore(self._of_model, self._config)
         np.copyto(state.last_finite_parameters, self._tensors["good"])
         if state.feed.steps and self.progress.batch:
@@ -293,7 +295,7 @@ class SavedRun:
 
 
 def environment() -> dict[str, Any]:
-    """What the bits of a result depend on beside the arguments of a run."""
+    """Return what determines the bits of a result in addition to the arguments of a run."""
     return {
         "fastlstm": __version__,
         "numpy": np.__version__,
@@ -303,7 +305,7 @@ def environment() -> dict[str, Any]:
 
 
 def described(thing: Any) -> Any:
-    """An object with `get_config` as JSON has it; of a user's own class without one its name."""
+    """Return class name and config of an object as data for JSON; only the name if it has no such config."""
     try:
         config = thing.get_config()
         json.dumps(config)
@@ -313,7 +315,7 @@ def described(thing: Any) -> Any:
 
 
 def _differences(was: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The entries of nested mappings that differ: path, then, now. Fingerprints are taken whole."""
+    """Yield the entries of nested mappings that differ: path, old value, new value; a fingerprint is one entry."""
     if isinstance(was, dict) and isinstance(now, dict) and not {"sha256", "type"} & (was.keys() | now.keys()):
         for key in [*was, *(key for key in now if key not in was)]:
             yield from _differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
@@ -332,7 +334,7 @@ def _has_state(callback: Callback) -> bool:
 
 
 def _encoded(value: Any, place: str, tensors: dict[str, Array]) -> Any:
-    """A state as JSON, its arrays set aside as tensors named after their place in it."""
+    """Return a state as data for JSON; put its arrays into `tensors`, named after their position in the state."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

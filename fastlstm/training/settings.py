@@ -1,4 +1,4 @@
-"""The arguments of a training run, checked."""
+"""Checked arguments of a training run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Resume = str | os.PathLike[str] | bool | None
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of `Model.fit` except the data, as its docstring describes them, checked and converted."""
+    """Checked and converted arguments of `Model.fit`, except the data; its docstring describes them."""
 
     loss: Loss
     optimizer: Optimizer
@@ -36,19 +36,19 @@ class Settings:
     class_weight: ClassWeight | None
     shuffle: bool
     callbacks: list[Callback]
-    """Those of the user, then that of `verbose`, then the checkpoints."""
+    """Callbacks of the user, then that of `verbose`, then the checkpoints."""
     metrics: dict[str, Metric]
     n_threads: int | None
     seed: int
     checkpoint_every: int
-    """0: what the backward pass needs is kept for all steps."""
+    """Number of steps whose gates are stored for the backward pass; 0: all steps."""
     tbptt_steps: int
-    """0: each batch is one update."""
+    """Steps per segment of truncated back-propagation; 0: each batch is one update."""
     resume: Resume
 
     @classmethod
     def checked(cls, model_seed: int, **given: Any) -> Settings:
-        """Check the arguments of `Model.fit`; TypeError or ValueError if one is wrong."""
+        """Check the arguments of `Model.fit`; raise TypeError or ValueError if one is wrong."""
         loss = get_loss(given["loss"])
         seed, steps, share = given["seed"], given["tbptt_steps"], given["validation_split"]
         resolve_threads(given["n_threads"])
@@ -86,5 +86,6 @@ def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Call
         checked.append(ProgressBar())
     elif verbose == 2:
         checked.append(EpochPrinter())
-    checked.sort(key=lambda callback: isinstance(callback, Checkpoint))  # a checkpoint holds what the others remember
+    # Checkpoints come last, because they save the state of the others.
+    checked.sort(key=lambda callback: isinstance(callback, Checkpoint))
     return checked

@@ -1,4 +1,4 @@
-"""Callbacks: what may happen while `Model.fit` trains, apart from the updates."""
+"""Callbacks: objects whose hooks `Model.fit` calls during training."""
 
 from .base import Callback
 from .csv_logger import CSVLogger

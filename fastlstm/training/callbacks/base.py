@@ -1,4 +1,4 @@
-"""The base class of the callbacks: hooks that `Model.fit` calls while it trains."""
+"""Base class of the callbacks: hooks that `Model.fit` calls during training."""
 
 from __future__ import annotations
 
@@ -12,25 +12,35 @@ from ..history import History
 class Callback:
     """Base class of the callbacks; override any of the hooks.
 
-    Epochs are counted from 1, batches of an epoch from 1. `logs` maps names to floats and holds, at the end
-    of an epoch, what `History` records of it; at the end of a batch, the training loss and metric of the
-    epoch so far.
+    Epochs are counted from 1, and so are the batches of an epoch. `logs` maps names to floats: at the end of an epoch,
+    the values that `History` records; at the end of a batch, the training loss and metric of the epoch so far.
 
-    Set ``self.stop_training = True`` in any hook to end the training after the present batch; an epoch that
-    is cut short this way is neither validated nor recorded.
+    Set ``self.stop_training = True`` in any hook to end the training after the current batch; an epoch that is cut
+    short in this way is neither validated nor recorded.
 
     Attributes
     ----------
     model : Model
-        The model in training; `fastlstm.protocols.CallbackModel` has what a callback may use of it.
+        The model in training; a callback may use the members of `fastlstm.protocols.CallbackModel`.
     optimizer : Optimizer
-        Its optimizer; set ``self.optimizer.lr`` to change the learning rate.
+        The optimizer of the run; set ``self.optimizer.lr`` to change the learning rate.
     history : History
         The record so far. The names of ``history.history`` are known from the beginning.
     epochs, steps_per_epoch : int
-        The planned length of the run.
+        Planned number of epochs, and of updates in each epoch.
     stop_training : bool
-        Set it to True to end the training.
+        Set to True to end the training.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> class StopAt(fl.Callback):
+    ...     def on_epoch_end(self, epoch, logs):
+    ...         self.stop_training = epoch == 2
+    >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)])
+    >>> X, y = np.ones((8, 5, 1)), np.ones((8, 1))
+    >>> model.fit(X, y, loss="mse", epochs=100, callbacks=[StopAt()], verbose=0).epochs
+    2
     """
 
     model: CallbackModel
@@ -43,7 +53,7 @@ class Callback:
     def attach(
         self, model: CallbackModel, optimizer: Optimizer, history: History, epochs: int, steps_per_epoch: int
     ) -> None:
-        """Make the run known to the callback; `fit` calls this before anything else."""
+        """Set the attributes for a run; `fit` calls this before any hook."""
         self.model = model
         self.optimizer = optimizer
         self.history = history
@@ -52,50 +62,51 @@ class Callback:
         self.stop_training = False
 
     def state_dict(self) -> dict[str, Any]:
-        """What a `Checkpoint` is to save of this callback, so that the run can go on from there.
+        """Return the state of this callback that a `Checkpoint` saves, so that the run can be continued.
 
-        Override it together with `load_state_dict` if the callback remembers anything from batch to batch.
+        Override it together with `load_state_dict` if the callback has state that lasts from batch to batch.
 
         Returns
         -------
         dict
-            None, bool, int, float, str, arrays of float32, float64 or int64, lists and dicts (with str keys) of these.
+            Values are None, bool, int, float, str, arrays of float32, float64 or int64, lists and dicts (with str keys)
+            of these. The default is an empty dict.
         """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave. Tuples have become lists."""
+        """Restore a state that `state_dict` returned; tuples have become lists."""
 
     def on_train_begin(self) -> None:
-        """Before the first epoch. An error raised here leaves the weights as they are."""
+        """Run before the first epoch; an error raised here leaves the weights unchanged."""
 
     def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
-        """Instead of `on_train_begin`, in a run that goes on from a checkpoint.
+        """Run instead of `on_train_begin` when a run continues from a checkpoint.
 
-        By default it calls `on_train_begin`, and `load_state_dict` if there is a state. `history` holds the epochs that
-        are done. If `batch` is not 0, `on_epoch_begin` has been called for this epoch and is not called again.
+        By default call `on_train_begin`, and `load_state_dict` if there is a state. `history` holds the completed
+        epochs. If `batch` is not 0, `on_epoch_begin` has been called for this epoch and is not called again.
 
         Parameters
         ----------
         epoch : int
-            The epoch that goes on, counted from 1; one more than there are if the run was over.
+            The epoch to be continued, counted from 1; `epochs` + 1 if the run was complete.
         batch : int
-            Updates of it that are done.
+            Completed updates of this epoch.
         state : dict
-            As `state_dict` gave it; empty if this callback has none.
+            The result of `state_dict`; empty if this callback has no state.
         """
         self.on_train_begin()
         if state:
             self.load_state_dict(state)
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """Before the first batch of an epoch."""
+        """Run before the first batch of an epoch."""
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """After each update of the weights."""
+        """Run after each update of the weights."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """After an epoch and its validation."""
+        """Run after an epoch and its validation."""
 
     def on_train_end(self) -> None:
-        """After the last epoch, also if the run was stopped, interrupted or ended by an error."""
+        """Run after the last epoch, also if the run was stopped, interrupted or ended by an error."""

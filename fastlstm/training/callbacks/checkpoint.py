@@ -1,4 +1,4 @@
-"""Checkpoints: a training run in a file, from which it can go on as if nothing had happened."""
+"""Checkpoints: the state of a training run in a file, from which it continues to the same bits."""
 
 from __future__ import annotations
 
@@ -23,58 +23,69 @@ _FIELDS = ("epoch", "batch")
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written, and `Checkpoint` was told ``on_error="raise"``.
+    """Error raised when a `Checkpoint` with ``on_error="raise"`` cannot write its file.
 
-    The model has the weights of this moment, the optimizer its state, and older checkpoints are as they were.
+    Model and optimizer keep their current state, and older checkpoints are unchanged.
 
     Attributes
     ----------
     history : History
-        The epochs completed before.
+        Record of the epochs completed before.
     """
 
     history: History
 
 
 class Checkpoint(Callback):
-    """Save the whole state of the training, so that a run that was ended by anything can go on to the same result.
+    """Save the whole state of the training, so that an interrupted run can be continued to the same result.
 
-    ``model.fit(..., callbacks=[fl.Checkpoint("run.safetensors")], resume=True)`` goes on where the file has the run, or
-    begins it if there is no file: the same script can be started again and again. What is saved and promised is told in
-    docs/checkpoints.md. The file is a model, too: `load` gives the model of that moment.
+    ``model.fit(..., callbacks=[fl.Checkpoint("run.safetensors")], resume=True)`` continues the run in the file, or
+    starts it if there is no file: the same script can be started repeatedly. docs/checkpoints.md says what is saved and
+    promised. The file is also a model file: `load` returns the model of that moment.
 
-    A file appears whole or not at all: a kill or a power cut leaves the older one. It is saved after every other
-    callback has had its turn, wherever this one stands among them, and always at the end of the run.
+    Files are written atomically: a kill or a power cut leaves the previous file. A checkpoint is written after all
+    other callbacks have been called, wherever it is in the list, and always at the end of the run.
 
     Parameters
     ----------
     path : path
-        The file, in an existing folder. With several (`keep`) its name must have the fields ``{epoch}`` or ``{batch}``,
-        such as ``"run-{epoch:04d}-{batch:06d}.safetensors"``: the present epoch, and the updates of it that are done.
+        The file, in an existing folder. To keep several files, its name must have the fields ``{epoch}`` or
+        ``{batch}``, such as ``"run-{epoch:04d}-{batch:06d}.safetensors"``: the current epoch and its completed updates.
     every_epochs, every_batches : int, optional
-        Save at the end of every so many epochs, after every so many updates.
+        Save after this many epochs, or after this many updates.
     every_seconds : float, optional
-        Save after the first update that ends so many seconds after the last time. Any of the three may be combined; by
-        default it is each epoch.
+        Save after the first update that ends this many seconds after the last save. The three may be combined; by
+        default a checkpoint is saved after each epoch.
     keep : int or None, default 1
-        How many of the newest files are kept; None: all. Files of older runs are not touched, unless the run goes on
+        Number of newest files to keep; None keeps all. Files of older runs are not deleted, unless this run continues
         from them.
     on_error : {"warn", "raise"}, default "warn"
-        What happens if a file cannot be written, for example because the disk is full: a RuntimeWarning, and the
-        training goes on and tries again the next time; or a `CheckpointError`. A folder that cannot be written when the
-        run begins is an error in any case.
+        What to do if a file cannot be written, for example because the disk is full: "warn" issues a RuntimeWarning,
+        continues the training and tries again at the next checkpoint; "raise" raises `CheckpointError`. If the folder
+        is not writable when the run begins, an error is raised in both cases.
 
     Attributes
     ----------
     latest : str or None
         The file that was written last in this run.
     failures : int
-        How many times writing has failed in this run.
+        Number of failed writes in this run.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is wrong.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> X, y = np.ones((8, 5, 1)), np.ones((8, 1))
+    >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)])
+    >>> saved = fl.Checkpoint("run.safetensors")
+    >>> history = model.fit(X, y, loss="mse", epochs=1, callbacks=[saved], verbose=0)
+    >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)])  # in a new process
+    >>> model.fit(X, y, loss="mse", epochs=3, callbacks=[saved], resume=True, verbose=0).epochs
+    3
     """
 
     def __init__(
@@ -108,18 +119,18 @@ class Checkpoint(Callback):
     def _begin_anew(self) -> None:
         self.latest: str | None = None
         self.failures = 0
-        self._files: list[str] = []  # that are this run's, oldest first
+        self._files: list[str] = []  # files of this run, oldest first
         self._updates = 0
         self._batch = 0
         self._time = time.monotonic()
 
     def newest(self) -> str | None:
-        """The newest file under this callback's path; None if there is none."""
+        """Return the newest file that matches the callback's path; None if there is none."""
         files = self._existing()
         return files[-1] if files else None
 
     def _existing(self) -> list[str]:
-        """All files of the name's pattern, oldest first."""
+        """Return all files that match the pattern of the name, oldest first."""
         folder = Path(self.path).parent
         found = []
         for entry in os.scandir(folder) if folder.is_dir() else ():
@@ -131,7 +142,7 @@ class Checkpoint(Callback):
         return [path for *_, path in sorted(found)]
 
     def bind(self, state: RunState) -> None:
-        """Take note of what is to be saved; `fit` calls this before the run begins."""
+        """Set the state that is saved; `fit` calls this before the run begins."""
         self._state = state
 
     def on_train_begin(self) -> None:
@@ -140,10 +151,10 @@ class Checkpoint(Callback):
         if not folder.is_dir():
             raise FileNotFoundError(f"Checkpoint cannot write {self.path!r}: there is no folder {str(folder)!r}")
         if Path(self.path).is_dir():
-            raise IsADirectoryError(f"Checkpoint cannot write {self.path!r}: it is a folder; give a file's name")
+            raise IsADirectoryError(f"Checkpoint cannot write {self.path!r}: it is a folder; give a file name")
         atomic.check_folder(folder)
         atomic.remove_leftovers(folder)
-        self._state.saved()  # finds a callback whose state cannot be saved before hours have gone by
+        self._state.saved()  # fails now, rather than after hours, if the state of a callback cannot be saved
 
     def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
         self.on_train_begin()
@@ -183,7 +194,7 @@ class Checkpoint(Callback):
                 raised.history = self.history
                 raise raised from error
             warnings.warn(
-                f"no checkpoint could be written, the training goes on without: {error}", RuntimeWarning, stacklevel=2
+                f"no checkpoint could be written, the training continues without: {error}", RuntimeWarning, stacklevel=2
             )
             return
         self._time = time.monotonic()
@@ -194,14 +205,14 @@ class Checkpoint(Callback):
 
 
 def find_saved(resume: str | os.PathLike[str] | bool | None, callbacks: Iterable[Callback]) -> SavedRun | None:
-    """The run to go on with, as `fit` is told by `resume`; None if one is to begin.
+    """Return the saved run that the argument `resume` of `fit` means; None if a new run is to be started.
 
     Raises
     ------
     TypeError, ValueError
         If `resume` is True without a `Checkpoint` among the callbacks, or the file holds no run.
     OSError
-        If a file that is named cannot be read.
+        If the file cannot be read.
     """
     if resume is None or resume is False:
         return None
@@ -209,7 +220,7 @@ def find_saved(resume: str | os.PathLike[str] | bool | None, callbacks: Iterable
     if resume is True:
         checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
         if not checkpoints:
-            raise ValueError("resume=True goes on from the files of a fl.Checkpoint: give one among the callbacks")
+            raise ValueError("resume=True continues from the files of a fl.Checkpoint: give one among the callbacks")
         path = checkpoints[0].newest()
         if path is None:
             return None
@@ -222,7 +233,7 @@ def find_saved(resume: str | os.PathLike[str] | bool | None, callbacks: Iterable
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """What matches the names that a name with fields can become."""
+    """Return a pattern that matches the file names that result from a name with fields."""
     parts, seen = [], set()
     try:
         for text, field, spec, conversion in string.Formatter().parse(name):

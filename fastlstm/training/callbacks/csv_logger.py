@@ -1,4 +1,4 @@
-"""The callback that writes the values of each epoch to a CSV file."""
+"""Callback that writes the values of each epoch to a CSV file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,31 @@ __all__ = ["CSVLogger"]
 class CSVLogger(Callback):
     """Write the values of each epoch to a CSV file, one line per epoch, flushed at once.
 
-    In a run that goes on from a checkpoint the file is cut back to the epochs that the checkpoint has.
+    When a run continues from a checkpoint, the file is truncated to the epochs of the checkpoint.
 
     Parameters
     ----------
     path : path
         The file. Its columns are ``epoch`` (counted from 1) and the names of `History.history`.
     append : bool, default False
-        Whether to go on with an existing file, which must have the same columns, rather than to replace it.
+        Whether to append to an existing file, which must have the same columns, rather than replace it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or, when training begins, the file to append to has other columns.
+    OSError
+        When training begins, if the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)])
+    >>> X, y = np.ones((8, 5, 1)), np.ones((8, 1))
+    >>> history = model.fit(X, y, loss="mse", epochs=2, callbacks=[fl.CSVLogger("log.csv")], verbose=0)
+    >>> with open("log.csv") as file:
+    ...     print(file.readline().strip())
+    epoch,loss,mae,lr
     """
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
@@ -34,7 +51,7 @@ class CSVLogger(Callback):
         self._open(self.append)
 
     def state_dict(self) -> dict[str, Any]:
-        # The place behind this run's last line: what comes later in the file is not known to the checkpoint.
+        # Size of the file up to the last line of this checkpoint; later lines are dropped when the run is resumed.
         return {"bytes": 0 if self._file is None else os.fstat(self._file.fileno()).st_size}
 
     def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
@@ -43,7 +60,7 @@ class CSVLogger(Callback):
             os.truncate(self.path, size)
             self._open(True)
             return
-        # The file is gone, or a crash has taken its last lines: those of this run are in the record.
+        # The file is missing, or a crash has truncated it: write the lines of this run again from the record.
         self._open(False)
         for done in range(1, self.history.epochs + 1):
             self.on_epoch_end(done, {name: values[done - 1] for name, values in self.history.history.items()})

@@ -1,4 +1,4 @@
-"""Callbacks that watch one quantity and act when it improves, or no longer does."""
+"""Callbacks that monitor one quantity and act when it improves or stops improving."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _HIGHER_IS_BETTER = ("accuracy", "acc", "auc", "f1", "r2", "precision", "recall"
 
 
 class _Monitor(Callback):
-    """Base of the callbacks that watch one quantity for improvement."""
+    """Base of the callbacks that monitor one quantity."""
 
     def __init__(self, monitor: str, min_delta: float, mode: Mode) -> None:
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor must be a text such as 'val_loss', got {_checks.short_repr(monitor)}")
+            raise TypeError(f"monitor must be a str such as 'val_loss', got {_checks.short_repr(monitor)}")
         self.monitor = monitor
         self.min_delta = _checks.non_negative("min_delta", min_delta)
         self.mode = _checks.one_of("mode", mode, ("auto", "min", "max"))
@@ -45,7 +45,7 @@ class _Monitor(Callback):
         if self.monitor not in names:
             advice = ""
             if self.monitor.startswith("val_"):
-                advice = "; give fit validation_data or validation_split to have it measured"
+                advice = "; give fit validation_data or validation_split"
             raise ValueError(
                 f"{type(self).__name__} monitors {self.monitor!r}, which this run does not have: "
                 f"there are {', '.join(map(repr, names))}{advice}"
@@ -57,14 +57,13 @@ class _Monitor(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["monitor"] != self.monitor:
             raise ValueError(
-                f"the run was begun with a {type(self).__name__} that monitors {state['monitor']!r}, got "
-                f"{self.monitor!r}: give fit the same callbacks, or begin a new run without resume"
+                f"the run was started with a {type(self).__name__} that monitors {state['monitor']!r}, got "
+                f"{self.monitor!r}: give fit the same callbacks, or start a new run without resume"
             )
         self._best = float(state["best"])
 
     def _improved(self, logs: dict[str, float]) -> bool:
-        """Whether the monitored quantity is better than ever, by more than `min_delta`; remembers it if
-        so."""
+        """Return whether the quantity is better than the best by more than `min_delta`; if so, store it."""
         value = self._sign * logs[self.monitor]
         if value < self._best - self.min_delta:
             self._best = value
@@ -80,24 +79,38 @@ class EarlyStopping(_Monitor):
     monitor : str, default "val_loss"
         Name of the quantity in `History.history`.
     patience : int, default 10
-        Epochs without improvement after which training ends; >= 1.
+        Number of epochs without improvement after which training ends; >= 1.
     min_delta : float, default 0.0
         Smallest change that counts as an improvement, >= 0.
     restore_best : bool, default True
-        Whether the model gets back the weights of its best epoch at the end of the run, however it ended.
-    mode : {"auto", "min", "max"}
-        Whether small or large values are good; "auto" knows by the name (loss, mae, accuracy, ...).
+        Whether to restore the weights of the best epoch at the end of the run, however it ends.
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether small or large values are good; "auto" decides by the name (loss, mae, accuracy, ...).
     start_from_epoch : int, default 1
-        First epoch, counted from 1, that is looked at: the uneven beginning of a run can be passed over.
+        First monitored epoch, counted from 1; use it to skip an uneven beginning.
 
     Attributes
     ----------
     best : float or None
-        Best value seen.
+        Best value so far.
     best_epoch : int or None
-        Its epoch, counted from 1.
+        Epoch of the best value, counted from 1.
     stopped_epoch : int or None
         Epoch after which this callback ended the training, counted from 1; None if it did not.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or, when training begins, the run does not record the monitored quantity.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model, stop = fl.Model([fl.LSTM(4), fl.Dense(1)]), fl.EarlyStopping("loss", patience=2, min_delta=1e9)
+    >>> X, y = np.ones((8, 5, 1)), np.ones((8, 1))
+    >>> history = model.fit(X, y, loss="mse", epochs=100, callbacks=[stop], verbose=0)
+    >>> stop.best_epoch, stop.stopped_epoch
+    (1, 3)
     """
 
     def __init__(
@@ -170,21 +183,44 @@ class EarlyStopping(_Monitor):
 
 
 class ModelCheckpoint(_Monitor):
-    """Save the model after each epoch, or after each that improves on all before.
+    """Save the model after each epoch, or only after epochs that improve the monitored quantity.
 
-    The file is written atomically: an interruption leaves the last whole one.
+    Files are written atomically: an interruption leaves the previous complete file. To continue an interrupted run, use
+    `Checkpoint`.
 
     Parameters
     ----------
     path : path
-        Where to save. May hold fields, such as ``"model-{epoch:03d}-{val_loss:.3f}.safetensors"``, filled
-        with the epoch (counted from 1) and the values of the epoch.
+        File to save to. Its name may have fields, such as ``"model-{epoch:03d}-{val_loss:.3f}.safetensors"``, which are
+        replaced by the epoch (counted from 1) and the values of the epoch.
     monitor : str, default "val_loss"
         Name of the quantity in `History.history`; used only with `save_best_only`.
     save_best_only : bool, default False
         Whether to save only when the monitored quantity improves.
-    mode : {"auto", "min", "max"}
-        Whether small or large values are good; "auto" knows by the name (loss, mae, accuracy, ...).
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether small or large values are good; "auto" decides by the name (loss, mae, accuracy, ...).
+
+    Attributes
+    ----------
+    best : float or None
+        Best value so far, with `save_best_only`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or, when training begins, the run does not record a quantity.
+    OSError
+        When training begins, if the file cannot be written because of its folder, or later, for any other reason.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)])
+    >>> best = fl.ModelCheckpoint("best.safetensors", monitor="loss", save_best_only=True)
+    >>> X, y = np.ones((8, 5, 1)), np.ones((8, 1))
+    >>> history = model.fit(X, y, loss="mse", epochs=2, callbacks=[best], verbose=0)
+    >>> fl.load("best.safetensors")
+    Model([LSTM(hidden_size=4), Dense(output_size=1)])
     """
 
     def __init__(
@@ -201,12 +237,12 @@ class ModelCheckpoint(_Monitor):
     def on_train_begin(self) -> None:
         if self.save_best_only:
             super().on_train_begin()
-        example = self._file(1, dict.fromkeys(self.history.history, 1.0))  # rather than after an epoch that took hours
+        example = self._file(1, dict.fromkeys(self.history.history, 1.0))  # fails now, not after hours
         folder = Path(self.path).parent
         if folder == Path(example).parent and not folder.is_dir():
             raise FileNotFoundError(f"ModelCheckpoint cannot write {self.path!r}: there is no folder {str(folder)!r}")
         if Path(example).is_dir():
-            raise IsADirectoryError(f"ModelCheckpoint cannot write {self.path!r}: it is a folder; give a file's name")
+            raise IsADirectoryError(f"ModelCheckpoint cannot write {self.path!r}: it is a folder; give a file name")
 
     def _file(self, epoch: int, logs: dict[str, float]) -> str:
         try:
@@ -223,22 +259,43 @@ class ModelCheckpoint(_Monitor):
 class ReduceLROnPlateau(_Monitor):
     """Lower the learning rate when a quantity has not improved for `patience` epochs.
 
-    For an optimizer with a constant learning rate; it cannot be combined with a schedule.
+    It needs an optimizer with a constant learning rate and cannot be combined with a schedule.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
         Name of the quantity in `History.history`.
     factor : float, default 0.1
-        The learning rate is multiplied by this, between 0 and 1.
+        Factor of each reduction of the learning rate, between 0 and 1.
     patience : int, default 10
-        Epochs without improvement before each reduction; >= 1.
+        Number of epochs without improvement before each reduction; >= 1.
     min_lr : float, default 0.0
-        The learning rate goes no lower than this.
+        Lower limit of the learning rate, >= 0.
     min_delta : float, default 0.0
         Smallest change that counts as an improvement, >= 0.
-    mode : {"auto", "min", "max"}
-        Whether small or large values are good; "auto" knows by the name (loss, mae, accuracy, ...).
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether small or large values are good; "auto" decides by the name (loss, mae, accuracy, ...).
+
+    Attributes
+    ----------
+    best : float or None
+        Best value so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or, when training begins, the optimizer has a schedule or the run does not record the
+        monitored quantity.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> model, optimizer = fl.Model([fl.LSTM(4), fl.Dense(1)]), fl.Adam(0.1)
+    >>> slower = fl.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=1e9)
+    >>> X, y = np.ones((8, 5, 1)), np.ones((8, 1))
+    >>> history = model.fit(X, y, loss="mse", optimizer=optimizer, epochs=3, callbacks=[slower], verbose=0)
+    >>> history.history["lr"], optimizer.lr
+    ([0.1, 0.1, 0.05], 0.025)
     """
 
     def __init__(
@@ -279,7 +336,7 @@ class ReduceLROnPlateau(_Monitor):
         self._waited += 1
         if self._waited >= self.patience:
             self._waited = 0
-            # min() keeps a rate that is below min_lr from the beginning where it is.
+            # min() does not raise a rate that is below min_lr from the beginning.
             self.optimizer.lr = min(self.optimizer.lr, max(self.optimizer.lr * self.factor, self.min_lr))
 
 

@@ -1,4 +1,4 @@
-"""The callbacks behind ``verbose=`` of `Model.fit`: a progress bar, or a printed line for each epoch."""
+"""Callbacks of the argument `verbose` of `Model.fit`: a progress bar, or a printed line for each epoch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ __all__ = ["EpochPrinter", "ProgressBar"]
 
 
 class ProgressBar(Callback):
-    """A tqdm bar over the updates of the whole run, with loss, metric and the time left.
+    """Show a tqdm bar over the updates of the whole run, with loss, metric and the remaining time.
 
-    `Model.fit` makes one by its argument `verbose`. The bar goes to stderr and is left out if that is not a
-    terminal.
+    `Model.fit` adds one for ``verbose=1``. The bar is written to stderr, but only if that is a terminal.
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class ProgressBar(Callback):
 
     def on_train_begin(self) -> None:
         self._validation = ""
-        from tqdm import tqdm  # here: it takes 30 ms, and a process that only predicts shows no bar
+        from tqdm import tqdm  # imported here because it takes 30 ms, and prediction needs no bar
 
         self._bar = tqdm(
             total=self.epochs * self.steps_per_epoch,
@@ -51,7 +50,7 @@ class ProgressBar(Callback):
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         assert self._bar is not None
-        # update() is true when the bar was drawn anew: only then is the text worth its time.
+        # update() returns True if it has redrawn the bar; the text is formatted only then, to save time.
         if self._bar.update(1):
             self._bar.set_postfix_str(_format(logs) + self._validation, refresh=False)
 
@@ -69,7 +68,7 @@ class ProgressBar(Callback):
 
 
 class EpochPrinter(Callback):
-    """Print one plain line per epoch to stdout: ``verbose=2`` of `Model.fit`."""
+    """Print one line per epoch to stdout; `Model.fit` adds one for ``verbose=2``."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         print(f"epoch {epoch}/{self.epochs}: {_format(logs)}", flush=True)

@@ -298,11 +298,11 @@ def test_a_run_may_be_made_longer_if_its_rates_do_not_depend_on_it(tmp_path: Pat
     case.fit(checkpoints=[fl.Checkpoint(file)], epochs=2)
     assert case.fit(resume=file, epochs=5)[2] == expected
     case.fit(checkpoints=[fl.Checkpoint(file)], epochs=4, resume=file)
-    with pytest.raises(ValueError, match="has had 4 epochs already, got epochs=3"):
+    with pytest.raises(ValueError, match="already had 4 epochs, got epochs=3"):
         case.fit(resume=file, epochs=3)
     case = CASES["labels, dropout, cosine, split, class and sample weights"]
     case.fit(checkpoints=[fl.Checkpoint(file)])
-    with pytest.raises(ValueError, match=r"begun with epochs=3.*CosineLR.*depend on it, got epochs=4"):
+    with pytest.raises(ValueError, match=r"started with epochs=3.*CosineLR.*depend on this number, got epochs=4"):
         case.fit(resume=file, epochs=4)
 
 
@@ -319,15 +319,15 @@ def test_the_file_is_a_model(tmp_path: Path) -> None:
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "batch size": ({"batch_size": 7}, "batch_size=8, got 7"),
-    "optimizer": ({"optimizer": fl.SGD}, "begun with optimizer="),
+    "optimizer": ({"optimizer": fl.SGD}, "started with optimizer="),
     "rate": ({"optimizer": lambda: fl.Adam(1e-3)}, "'lr': 0.01.*'lr': 0.001"),
     "loss": ({"loss": "mse"}, "loss=.*'huber'.*'mse'"),
     "seed": ({"seed": 8}, "seed=1, got 8"),
     "order": ({"shuffle": False}, "shuffle=True, got False"),
-    "callbacks": ({"callbacks": []}, "begun with EarlyStopping: give fit the same callbacks"),
+    "callbacks": ({"callbacks": []}, "started with EarlyStopping: give fit the same callbacks"),
     "more callbacks": (
         {"callbacks": lambda: [fl.EarlyStopping(), fl.ReduceLROnPlateau()]},
-        "begun without ReduceLROnPlateau",
+        "started without ReduceLROnPlateau",
     ),
     "monitor": ({"callbacks": lambda: [fl.EarlyStopping("val_mae")]}, "monitors 'val_loss', got 'val_mae'"),
     "metrics": ({"metrics": lambda: {"one": lambda y, p: 1.0}}, "names="),
@@ -472,7 +472,7 @@ def test_another_machine_causes_a_warning(tmp_path: Path, monkeypatch: pytest.Mo
     expected = case.fit(checkpoints=[fl.Checkpoint(file)])[2]
     here = run_state.environment()
     monkeypatch.setattr(run_state, "environment", lambda: {**here, "isa": "another"})
-    with pytest.warns(UserWarning, match=f"begun with isa {here['isa']}, and goes on with another"):
+    with pytest.warns(UserWarning, match=f"started with isa {here['isa']} and continues with another"):
         assert case.fit(resume=file)[2] == expected
 
 
@@ -500,7 +500,7 @@ def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], mess
 
 def test_wrong_places_to_resume_from(tmp_path: Path) -> None:
     case = CASES["segments and threads"]
-    with pytest.raises(ValueError, match=r"resume=True goes on from the files of a fl.Checkpoint"):
+    with pytest.raises(ValueError, match=r"resume=True continues from the files of a fl.Checkpoint"):
         case.fit(resume=True)
     with pytest.raises(FileNotFoundError):
         case.fit(resume=tmp_path / "missing.st")
@@ -771,7 +771,7 @@ def test_the_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path: Path
         assert end == expected
         messages = [str(one.message) for one in told]
         assert len(messages) == saving.failures
-        assert all("no checkpoint could be written, the training goes on" in one for one in messages)
+        assert all("no checkpoint could be written, the training continues" in one for one in messages)
         assert all("No space left on device" in one for one in messages)
         assert os.listdir(tmp_path) in ([], ["run.st"])
         if file.exists():
