@@ -9,6 +9,7 @@
  * Philox4x32-10 (Salmon et al. 2011) at counter n / 4, keyed by the seed, and is kept if word / 2^32 >= p. The draw is
  * a function of (seed, n): no state, no stored mask, the same for every thread count.
  */
+
 /* The scale, or 1 for a scale that counts as 0: what varies by less does not vary. */
 static real scaling_in_use(double scale)
 {

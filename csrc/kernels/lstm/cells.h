@@ -33,6 +33,7 @@
  *   sums       (2: h, x)(batch)(block)(4)(LANES)   W_hh h and W_ih x of the current step; in the backward pass dz
  *   c_new      (batch)(padded)                c~ of the current step
  */
+
 /* Draw a row's mask, and store h before and after the mask. h is the row's initial state, in `final` or `hx`. */
 static void cell_begin(const lstm_work *work, ptrdiff_t row, real *h)
 {

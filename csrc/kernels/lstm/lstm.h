@@ -32,8 +32,8 @@
  *   states (segment)(block)(batch)(LANES)  h before each segment, then c
  *   cells  (block)(ldc)(LANES)             c before the segment (of the rows that are alive then), then c_t of every n:
  *                                          lstm_cells_at. After the last use of c_t the backward pass overwrites it
- *                                          with h_t = o tanh(c_t), which the weight gradient needs: h and c are never
- *                                          stored at the same time
+ *                                          with h_t = o tanh(c_t), which the weight gradient needs: h_t and c_t are
+ *                                          never stored at the same time
  *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
  *                                          of z_i, z_f, z_g, z_o, in the layout that outer_product reads
  *   dh     (batch)(recurrent_padded)       gradient of h_(t-1)
