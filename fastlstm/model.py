@@ -261,7 +261,12 @@ class Model:
         return self.network.parameters.named()
 
     def gradients(self) -> dict[str, Array]:
-        """Return writable views of the gradients, named and shaped as `parameters`.
+        """Return writable views of the gradients.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Names and shapes as in `parameters`.
 
         Raises
         ------
@@ -284,7 +289,26 @@ class Model:
         self.network.parameters.zero_gradients()
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of the parameters by name, writable also if the model is frozen."""
+        """Return copies of the parameters.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Names and shapes as in `parameters`; writable also if the model is frozen.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model, twin = fl.Model([fl.LSTM(4)], input_size=3, seed=1), fl.Model([fl.LSTM(4)], seed=2)
+        >>> twin.load_state_dict(model.state_dict())
+        >>> np.array_equal(twin.flat_parameters, model.flat_parameters)
+        True
+        """
         return {name: value.copy() for name, value in self.parameters().items()}
 
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
@@ -894,7 +918,13 @@ class Model:
     # ------------------------------------------------------------------------------------------ files
 
     def get_config(self) -> dict[str, Any]:
-        """Return the model's architecture and settings, without its weights, as data for JSON."""
+        """Return the model's architecture and settings, without its weights.
+
+        Returns
+        -------
+        dict
+            Data for JSON.
+        """
         return {
             **self.network.get_config(),
             "classes": self.classes,
@@ -931,7 +961,19 @@ class Model:
         safetensors.save(path, self.saved_tensors(), self.get_config())
 
     def saved_tensors(self) -> dict[str, Array]:
-        """Return the tensors of the model's file: views of the parameters, and the arrays of fitted scalers."""
+        """Return the tensors of the model's file.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Views of the parameters, named as in `parameters`, and copies of the arrays of fitted scalers, such as
+            ``"scaler.mean"``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+        """
         tensors = dict(self.parameters())
         for name in SCALERS:
             scaler: Standardizer | None = getattr(self, name)
