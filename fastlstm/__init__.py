@@ -117,10 +117,10 @@ __all__ = [
 ]
 
 # Imported at first use, because few programs need them: readers of other libraries' files, the NumPy specification.
-_LAZY = {
+_LAZY: dict[str, str | None] = {  # the module that has the name; None: the name is a module
     "from_keras": "formats.keras.importer",
     "from_onnx": "formats.onnx.read.importer",
-    "reference": "reference",
+    "reference": None,
 }
 
 

@@ -1,4 +1,4 @@
-"""The model: what users hold in their hands. The work is done on the floors below."""
+"""The public model; the floors below do the work."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ __all__ = ["Model"]
 
 
 class Model:
-    """A stack of layers that reads (batch, time, features) arrays.
+    """A stack of layers that reads arrays (batch, time, features).
 
     Parameters
     ----------
     layers : sequence of Layer
-        From the input to the output, e.g. ``[fl.LSTM(64), fl.Dense(9)]``.
+        The layers from the input to the output, for example ``[fl.LSTM(64), fl.Dense(9)]``.
     input_size : int, optional
-        Features of a step. By default taken from the first data that the model sees; not for models that begin with an
+        Number of features of a step, by default taken from the first data. Leave it out if the model begins with an
         `Embedding`.
     dtype : {"float32", "float64"}, default "float32"
-        Of parameters and computation. Inputs are converted.
+        Type of parameters and computation, to which inputs are converted.
     seed : int, default 0
         Seed of the initial weights, of dropout, and (unless `fit` gets its own) of the order of the training cases.
     scaler : Standardizer, optional
-        Scales the inputs of `fit`, `predict` and `evaluate`; fitted on the training data if it is not fitted yet, and
-        saved with the model.
+        Scaling of the inputs of `fit`, `predict` and `evaluate`. It is fitted on the training data if it is not fitted
+        yet, and saved with the model.
     target_scaler : Standardizer, optional
-        The same for the targets of a regression; predictions come back in the original units.
+        The same for the targets of a regression; predictions are returned in the original units.
     classes : sequence of str, optional
-        Names of the classes, for `predict_classes` and string labels. Learnt by `fit` from string labels.
+        Names of the classes, for `predict_classes` and string labels. `fit` sets them when the labels are strings.
 
     Attributes
     ----------
     flat_parameters, flat_gradients : ndarray, shape (n_parameters,)
-        All parameters, and their gradients, one after the other. A frozen model has no gradients.
+        All parameters in one vector, and their gradients in another. A frozen model has no gradients.
     output_size : int
-        Features of the output.
+        Number of features of the output.
     per_step : bool
         Whether the output is (batch, time, features) rather than (batch, features).
 
@@ -95,9 +95,9 @@ class Model:
             got = short_repr(layers)
             raise TypeError(f"layers must be a list of layers such as [fl.LSTM(64), fl.Dense(2)], got {got}")
         if len({id(layer) for layer in stack}) < len(stack):
-            raise ValueError("the same layer object stands twice in the model: make one object for each place")
+            raise ValueError("the same layer object is twice in the model: make a new object for each layer")
         if any(layer.parameters for layer in stack):
-            raise ValueError("a layer belongs to another model already: make new layer objects")
+            raise ValueError("a layer already belongs to another model: make new layer objects")
         float_dtype = float_type(dtype)
         for name, value in (("scaler", scaler), ("target_scaler", target_scaler)):
             if value is not None and not isinstance(value, Standardizer):
@@ -123,7 +123,7 @@ class Model:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of parameters and computation."""
+        """Type of parameters and computation."""
         return self.network.dtype
 
     @property
@@ -133,12 +133,12 @@ class Model:
 
     @property
     def input_size(self) -> int | None:
-        """Features of a step; 0 for token ids, None before the model is built."""
+        """Number of features of a step; 0 for token ids, None before the model is built."""
         return self.network.input_size
 
     @property
     def output_size(self) -> int:
-        """Features of the output."""
+        """Number of features of the output."""
         return self.network.output_size
 
     @property
@@ -157,17 +157,17 @@ class Model:
         return self.network.built
 
     def build(self, input_size: int) -> None:
-        """Make the parameters, drawn from the seed.
+        """Create the parameters and draw their initial values from the seed.
 
         Parameters
         ----------
         input_size : int
-            Features of a step; 0 for a model that begins with an `Embedding`.
+            Number of features of a step; 0 for a model that begins with an `Embedding`.
 
         Raises
         ------
         ValueError
-            If the layers do not fit each other, or the model is built already for another size.
+            If the layers do not fit each other, or the model is already built for another size.
         """
         self.network.build(input_size)
 
@@ -179,35 +179,42 @@ class Model:
         return self.network.parameters.frozen
 
     def freeze(self) -> Model:
-        """Makes the parameters read-only, for serving: each thread then arranges the weights for the kernels once.
+        """Make the parameters read-only, for serving, so that each thread packs the weights for the kernels only once.
 
-        By default every `predict` arranges them anew, because anything might have written to them. That is most of the
-        time of a call with few series and steps. The results are the same bits.
+        A model that is not frozen packs them in every call of `predict`, because they might have been written to. This
+        takes most of the time of a call with few series and steps. The results have the same bits.
 
-        The parameters move to new memory, so that views taken before do not reach them any more; the gradients and all
-        memory of training are given back. `fit`, ``forward(training=True)``, `backward`, `zero_grad`, `gradients`,
-        `load_state_dict` and ``optimizer.step`` raise RuntimeError. A copy or pickle of a frozen model is frozen; a
-        saved file does not tell, what `load` gives is not frozen. Scalers are not concerned.
+        The parameters move to new memory, so that earlier views no longer refer to them; the gradients and all memory
+        of training are freed. `fit`, ``forward(training=True)``, `backward`, `zero_grad`, `gradients`,
+        `load_state_dict` and ``optimizer.step`` raise RuntimeError. A copy or pickle of a frozen model is frozen, but a
+        saved file is not: `load` returns a model that is not frozen. Scalers do not change.
 
-        Not while another thread uses the model.
+        Do not call it while another thread uses the model.
 
         Returns
         -------
         Model
-            This model, so that ``model = fl.load(path).freeze()`` does.
+            This model, so that ``model = fl.load(path).freeze()`` works.
 
         Raises
         ------
         RuntimeError
             If the model is not built yet.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3).freeze()
+        >>> model.frozen, model.predict(np.zeros((1, 5, 3))).shape
+        (True, (1, 2))
         """
         self.network.freeze()
         return self
 
     def unfreeze(self) -> Model:
-        """Makes the parameters writable again, in new memory, with gradients of zero; undoes `freeze`.
+        """Undo `freeze`: make the parameters writable again, in new memory, with gradients of zero.
 
-        Not while another thread uses the model.
+        Do not call it while another thread uses the model.
 
         Returns
         -------
@@ -221,49 +228,98 @@ class Model:
 
     @property
     def flat_parameters(self) -> Array:
-        """All parameters, one after the other."""
+        """All parameters in one vector."""
         return self.network.parameters.flat
 
     @property
     def flat_gradients(self) -> Array:
-        """The gradients of all parameters, in the same layout; empty while the model is frozen."""
+        """Gradients of all parameters, in the same layout; empty while the model is frozen."""
         return self.network.parameters.flat_gradients
 
     def parameters(self) -> dict[str, Array]:
-        """Writable views of the parameters, by name: ``"0.weight_ih_l0"`` is that of layer 0.
+        """Return writable views of the parameters by name, such as ``"0.weight_ih_l0"`` for layer 0.
 
         Returns
         -------
         dict of str to ndarray
-            What is written to them is used from the next pass on. Read-only while the model is frozen.
+            Values that are written to the views are used from the next pass on. The views of a frozen model are
+            read-only.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+
+        Examples
+        --------
+        >>> import fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+        >>> {name: p.shape for name, p in model.parameters().items() if name.startswith("1.")}
+        {'1.weight': (2, 4), '1.bias': (2,)}
         """
         self.network.require_built()
         return self.network.parameters.named()
 
     def gradients(self) -> dict[str, Array]:
-        """Writable views of the gradients, named and shaped as `parameters`; RuntimeError while the model is frozen."""
+        """Return writable views of the gradients.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Names and shapes as in `parameters`.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is frozen or not built yet.
+        """
         self.network.require_built()
         self.network.parameters.require_unfrozen("gradients")
         return self.network.parameters.named_gradients()
 
     def zero_grad(self) -> None:
-        """Sets all gradients to zero; `backward` adds to them. RuntimeError while the model is frozen."""
+        """Set all gradients to zero; `backward` adds to them.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is frozen.
+        """
         self.network.parameters.require_unfrozen("zero_grad")
         self.network.parameters.zero_gradients()
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of the parameters, by name; writable ones of a frozen model, too."""
+        """Return copies of the parameters.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Names and shapes as in `parameters`; writable also if the model is frozen.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model, twin = fl.Model([fl.LSTM(4)], input_size=3, seed=1), fl.Model([fl.LSTM(4)], seed=2)
+        >>> twin.load_state_dict(model.state_dict())
+        >>> np.array_equal(twin.flat_parameters, model.flat_parameters)
+        True
+        """
         return {name: value.copy() for name, value in self.parameters().items()}
 
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
-        """Replaces the parameters.
+        """Replace the parameters.
 
         A model that is not built yet takes its input size from the tensors.
 
         Parameters
         ----------
         state : mapping of str to array
-            As `state_dict` gives it. PyTorch tensors on the CPU will do.
+            Names and arrays as returned by `state_dict`. PyTorch tensors on the CPU are accepted.
 
         Raises
         ------
@@ -275,17 +331,17 @@ class Model:
         self.network.load_state_dict(state)
 
     def to_torch_state_dict(self, prefixes: Sequence[str] | None = None) -> dict[str, Array]:
-        """The parameters under the names that a PyTorch module has for them.
+        """Return the parameters under the names that a PyTorch module gives them.
 
-        ``module.load_state_dict({k: torch.from_numpy(v) for k, v in model.to_torch_state_dict().items()})`` puts them
-        into a module of the same layers and sizes; `from_torch` is the way back. PyTorch is not needed.
+        ``module.load_state_dict({k: torch.from_numpy(v) for k, v in model.to_torch_state_dict().items()})`` loads them
+        into a module of the same layers and sizes; `from_torch` does the reverse. PyTorch is not needed.
 
         Parameters
         ----------
         prefixes : sequence of str, optional
-            Names of the module's layers, one for each layer here that has parameters: ``["lstm", "fc"]`` gives
-            ``"lstm.weight_ih_l0"``, ``"fc.weight"``. By default a model that is one LSTM has names without a prefix, as
-            ``nn.LSTM`` itself, and others the index in `layers`, as ``nn.Sequential``: ``"0.weight_ih_l0"``.
+            Names of the module's layers, one for each layer of this model that has parameters: ``["lstm", "fc"]`` gives
+            ``"lstm.weight_ih_l0"``, ``"fc.weight"``. By default the names of a model of a single LSTM have no prefix,
+            as in ``nn.LSTM``, and others have the index in `layers`, as in ``nn.Sequential``: ``"0.weight_ih_l0"``.
 
         Returns
         -------
@@ -297,8 +353,15 @@ class Model:
         RuntimeError
             If the model is not built yet.
         TypeError, ValueError
-            If the prefixes are not as many different texts, or an LSTM has an option that PyTorch's has not
-            (such as ``residual`` or ``peepholes``).
+            If the prefixes are not different strings, one for each layer with parameters, or an LSTM has an option that
+            PyTorch's LSTM does not have (such as ``residual`` or ``peepholes``).
+
+        Examples
+        --------
+        >>> import fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+        >>> list(model.to_torch_state_dict(["lstm", "fc"]))[-2:]
+        ['fc.weight', 'fc.bias']
         """
         from .formats.torch.write import to_torch_state_dict  # few programs need it
 
@@ -307,26 +370,27 @@ class Model:
     def to_onnx(
         self, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
     ) -> None:
-        """Writes the model to an ONNX file (opset 17), for other runtimes. Needs ``pip install 'fastlstm[onnx]'``.
+        """Write the model to an ONNX file (opset 17) for other runtimes; needs ``pip install 'fastlstm[onnx]'``.
 
-        The file's input ``x`` is (batch, time, features), or integer token ids (batch, time), its output ``y`` what
-        `predict` gives, scalers included; batch and time may be of any size. `from_onnx` is the way back.
+        The input ``x`` of the file is (batch, time, features), or integer token ids (batch, time); its output ``y`` is
+        the result of `predict`, including scalers. Batch and time may have any size. `from_onnx` reads such files.
 
         Parameters
         ----------
         path : path
-            Conventionally ending in ``.onnx``. Written whole or not at all.
+            The file, conventionally with the suffix ``.onnx``. It is written atomically.
         with_lengths : bool, default False
-            The file gets a second input ``lengths``, int32 (batch,): the valid steps of each case, as in `predict`.
+            Whether the file has a second input ``lengths``, int32 (batch,): the valid steps of each case, as in
+            `predict`.
         dtype : {"float32", "float64"}, default "float32"
-            Of the file's numbers. ONNX Runtime has no LSTM in float64.
+            Type of the file's numbers. ONNX Runtime has no LSTM in float64.
 
         Raises
         ------
         ImportError
-            Without the package onnx.
+            If the package onnx is not installed.
         ValueError
-            If a layer computes what ONNX's operators cannot; the message names it and the option.
+            If ONNX's operators cannot compute a layer; the message names the layer and the option.
         RuntimeError
             If the model is not built yet.
         OSError
@@ -348,32 +412,33 @@ class Model:
         n_threads: int | None = None,
         checkpoint_every: int | None = None,
     ) -> Any:
-        """Runs the layers over one batch, for custom loops; `predict` is for everything else.
+        """Run the layers over one batch, for custom training loops and for states; otherwise use `predict`.
 
-        No scaler is applied.
+        Scalers are not applied.
 
         Parameters
         ----------
         X : array (batch, time, features) or (batch, time), or list of (time, features) arrays
-            Token ids (batch, time) for a model that begins with an `Embedding`.
+            Inputs in the units of the network; token ids (batch, time) for a model that begins with an `Embedding`.
         lengths : int array (batch,), optional
-            Valid steps of each case; what lies beyond is never read.
+            Valid steps of each case; later steps are padding, which is never read.
         state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
-            Initial states, each (num_layers * directions, batch, hidden_size); by default zeros, or what a layer with
-            ``learn_state`` has learnt. A direction that goes backward begins with its state at each case's end.
+            Initial states, each (num_layers * directions, batch, hidden_size); by default zeros, or the learnt state of
+            a layer with ``learn_state``. A reverse direction starts with its state at the last valid step of a case.
         training : bool, default False
-            Apply dropout, and keep what `backward` needs. `X` must not change before `backward`, which reads it again.
+            Whether to apply dropout and to store what `backward` needs. `X` must not change before `backward`, which
+            reads it again.
         return_state : bool, default False
-            Also give the final states, as a list of (h, c).
+            Whether to return the final states too, as a list of (h, c).
         n_threads : int, optional
             Threads to use; by default as configured. The result does not depend on it.
         checkpoint_every : int, optional
-            With `training`: keep what `backward` needs of about so many steps only; see `fit`.
+            With `training`, store the gates of about this many steps only; see `fit`.
 
         Returns
         -------
         out : ndarray, shape (batch, time, output_size) or (batch, output_size)
-            Zero or meaningless beyond a case's length.
+            The output, a new array. At padded steps it is zero or meaningless.
         states : list of (h, c)
             Only with `return_state`.
 
@@ -383,22 +448,32 @@ class Model:
             If the inputs do not fit the model or hold NaN or infinity.
         RuntimeError
             If the model is frozen and `training` is true.
+
+        Examples
+        --------
+        A long series in two segments, with the state carried over:
+
+        >>> import numpy as np, fastlstm as fl
+        >>> model, X = fl.Model([fl.LSTM(4)], input_size=3), np.ones((1, 20, 3))
+        >>> _, state = model.forward(X[:, :10], return_state=True)
+        >>> np.array_equal(model.forward(X[:, 10:], state=state), model.forward(X))
+        True
         """
         return manual.forward(self.network, X, lengths, state, training, return_state, n_threads, checkpoint_every)
 
     def backward(
         self, d_out: npt.ArrayLike, d_state: State | Sequence[State] | None = None, return_d_state: bool = False
     ) -> Any:
-        """Back-propagates through this thread's last ``forward(training=True)``, once; adds to the gradients.
+        """Back-propagate once through this thread's last ``forward(training=True)``; add to the gradients.
 
         Parameters
         ----------
-        d_out : array, the shape of that forward's output
-            Gradient of the loss with respect to the output; beyond a case's length it is ignored.
+        d_out : array of the shape of the output
+            Gradient of the loss with respect to the output; it is ignored at padded steps.
         d_state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
-            Gradients with respect to the final states.
+            Gradients with respect to the final states, by default zeros.
         return_d_state : bool, default False
-            Also give the gradients with respect to the initial states, as a list of (h, c).
+            Whether to return the gradients with respect to the initial states too, as a list of (h, c).
 
         Returns
         -------
@@ -410,10 +485,20 @@ class Model:
         Raises
         ------
         RuntimeError
-            If there was no ``forward(training=True)`` before, or its backward has been taken already, or the model is
-            frozen.
-        ValueError
-            If a shape differs.
+            If there was no ``forward(training=True)``, or backward was already called for it, or the model is frozen.
+        TypeError, ValueError
+            If an array does not hold real numbers, or its shape differs.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+        >>> X, target, optimizer = np.ones((8, 5, 3)), np.ones((8, 2)), fl.SGD(0.1)
+        >>> for step in range(3):
+        ...     model.zero_grad()
+        ...     out = model.forward(X, training=True)
+        ...     dX = model.backward(out - target)
+        ...     optimizer.step(model)
         """
         return manual.backward(self.network, d_out, d_state, return_d_state)
 
@@ -443,51 +528,49 @@ class Model:
         tbptt_steps: int | None = None,
         resume: str | os.PathLike[str] | bool | None = None,
     ) -> History:
-        """Train a model.
+        """Train the model.
 
-        The model is built from the data if it is not built yet; its scaler or target scaler is fitted on the training
-        part if it is not fitted yet. Everything is checked before any weight changes. Another call continues from the
-        present weights.
+        The model is built from the data if it is not built yet; scalers that are not fitted yet are fitted on the
+        training part. All arguments are checked before any weight changes. Another call continues from the current
+        weights.
 
         Parameters
         ----------
         X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
-            Inputs of any real type; read batch by batch.
+            Inputs of any real type, read batch by batch.
         y : array or list of arrays
-            Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignore
-            this one) or strings; values (n,), (n, K), (n, T) or (n, T, K); for a list of series with one output
-            per step, a list of (T_i,) or (T_i, K) arrays. For CTC a list of label sequences, or a padded array; see
-            `fastlstm.losses.CTC`.
+            Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignored) or
+            strings; values (n,), (n, K), (n, T) or (n, T, K); for a list of series with one output per step, a list of
+            (T_i,) or (T_i, K) arrays. For CTC a list of label sequences, or a padded array; see `fastlstm.CTC`.
         lengths : int array (n,), optional
-            Valid steps of each case of an array. What lies beyond is never read.
+            Valid steps of each case of an array. Later steps are padding, which is never read.
         loss : str or Loss, default "cross_entropy"
             ``"cross_entropy"`` (labels), ``"binary_cross_entropy"`` (0 and 1), ``"mse"``, ``"mae"``, ``"huber"``,
             ``"quantile"`` (values), ``"ctc"`` (sequences of labels that are not aligned with the steps), or an
             object such as ``fl.Huber(delta=0.5)``.
         optimizer : Optimizer or str, optional
-            Default ``Adam(lr=1e-3)``. An optimizer object keeps its state between calls; its schedule starts
-            anew.
+            By default ``Adam(lr=1e-3)``. An optimizer object keeps its state between calls; its schedule restarts.
         epochs : int, default 10
-            Passes over the training data.
+            Number of passes over the training data.
         batch_size : int, default 32
-            Cases in each update; the last batch of an epoch may be smaller.
+            Number of cases in each update; the last batch of an epoch may be smaller.
         validation_data : tuple, optional
             ``(X, y)``, ``(X, y, lengths)`` or ``(X, y, lengths, sample_weight)``, evaluated after each epoch; lengths
             may be None.
         validation_split : float, default 0.0
-            Instead: the share of the data, drawn at random (with equal class shares if `y` is one label per
-            case), that is kept out of training for validation. For overlapping windows of one series split by
-            time yourself, or training cases will overlap the validation cases.
+            Share of the data in [0, 1) that is used for validation instead of training, drawn at random (stratified by
+            class if `y` is one label per case); cannot be combined with `validation_data`. Overlapping windows of one
+            series must be split by time with `split`, or else the training cases overlap the validation cases.
         class_weight : dict or "balanced", optional
-            Weight of each class in the training loss, by label; classes not named have weight 1. "balanced" means
-            ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
+            Weight of each class in the training loss, by label; classes that are not named have weight 1. "balanced"
+            means ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
         sample_weight : array (n,) or (n, T), optional
-            Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not looked at: values that
-            are not known may be NaN there.
+            Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not read: missing targets may be
+            NaN there.
         shuffle : bool, default True
             Whether each epoch takes the cases in a new random order.
-        callbacks : iterable of Callback
-            What else is to happen; see `fastlstm.callbacks`.
+        callbacks : iterable of Callback, default ()
+            Objects whose hooks are called during training, such as `EarlyStopping`; see `fastlstm.callbacks`.
         verbose : {0, 1, 2}, default 1
             1: a progress bar on stderr if that is a terminal. 2: one printed line per epoch. 0: nothing.
         metrics : list or dict of callables, optional
@@ -495,26 +578,27 @@ class Model:
         n_threads : int, optional
             Threads to use; by default as configured. The result does not depend on it.
         seed : int, optional
-            Seed of the order and of `validation_split`; by default that of the model.
+            Seed of the order of the cases and of `validation_split`, by default the model's seed.
         checkpoint_every : int, optional
-            For long series: the LSTM layers keep their gates and cells of about so many steps only (rounded up to the
-            steps over which a gradient is summed at a time) and the state before each such segment; the backward pass
-            computes a segment's gates again before it goes through it (Chen et al. 2016, arXiv:1604.06174). Memory then
-            goes with ``checkpoint_every + T / checkpoint_every``, least at the square root of T, rather than with T; a
-            batch takes about a third longer; the results are the same bits. By default all steps are kept.
+            Gradient checkpointing, for long series: the LSTM layers store their gates and cells for about this many
+            steps only (rounded up to the steps over which a gradient is summed at a time) and the state at the
+            beginning of each such segment; the backward pass computes the gates of a segment again (Chen et al. 2016,
+            arXiv:1604.06174). Memory is then proportional to ``checkpoint_every + T / checkpoint_every`` instead of T,
+            and least if `checkpoint_every` is the square root of T; a batch takes about a third longer; the results
+            have the same bits. By default all steps are stored.
         tbptt_steps : int, optional
-            Truncated back-propagation through time (Williams & Peng 1990), for series so long that one update for each
-            would be few: the series of a batch are cut into segments of this many steps, each segment is an update, and
-            the state is carried from segment to segment, but no gradient. Each series begins with the initial state of
-            the layers; the order is random among series, never within one. For models that answer at each step and
-            have one direction. Validation works the same way. Where lengths differ, the number of updates of an epoch
-            depends on which series share a batch; schedules count those of the first epoch. By default each batch is
-            one update.
+            Truncated back-propagation through time (Williams & Peng 1990), for series so long that one update per batch
+            would be too few: the series of a batch are cut into segments of this many steps, each segment is one
+            update, and the state, but no gradient, is carried from segment to segment. Each series begins with the
+            initial state of the layers; the order is random among series, never within one. The model must have one
+            direction and an output for each step. Validation works in the same way. If lengths differ, the number of
+            updates of an epoch depends on which series share a batch; schedules assume that of the first epoch. By
+            default each batch is one update.
         resume : path or bool, optional
-            Continue a run that a `Checkpoint` saved: from this file, or, if True, from the newest file of the
-            `Checkpoint` among the callbacks; True begins a run if there is none yet. Everything else is given as in the
-            first call, also the data; what differs is refused. Only `epochs` may be another number, if the learning
-            rates do not depend on it. The result has the same bits as that of a run without an interruption; see
+            Continue a run that a `Checkpoint` has saved: from this file or, if True, from the newest file of the
+            `Checkpoint` among the callbacks; if there is none yet, True starts a new run. All other arguments,
+            including the data, must be those of the first call; differences are refused. Only `epochs` may differ, if
+            the learning rates do not depend on it. The result has the same bits as that of an uninterrupted run; see
             docs/checkpoints.md.
 
         Returns
@@ -528,15 +612,24 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit, the data hold NaN or infinity, or `resume` leads to another run. No weight has
+            If an argument does not fit, the data hold NaN or infinity, or `resume` is a different run. No weight has
             changed.
         OSError
             If the file to resume from cannot be read (no weight has changed), or a callback cannot write.
         RuntimeError
             If the model is frozen.
         TrainingDiverged
-            If loss, gradient or weights become NaN or infinite. The model has the last weights whose loss was
-            finite.
+            If loss, gradient or weights become NaN or infinite. The model has the last weights whose loss was finite.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> X = np.random.default_rng(0).standard_normal((32, 10, 2))
+        >>> y = (X[:, :, 0].sum(axis=1) > 0).astype(int)
+        >>> model = fl.Model([fl.LSTM(8), fl.Dense(2)], scaler=fl.Standardizer())
+        >>> history = model.fit(X, y, epochs=20, optimizer=fl.Adam(0.02), validation_split=0.25, verbose=0)
+        >>> sorted(history.history)
+        ['accuracy', 'loss', 'lr', 'val_accuracy', 'val_loss']
         """
         self.network.parameters.require_unfrozen("fit")
         settings = Settings.checked(
@@ -569,30 +662,39 @@ class Model:
         batch_size: int = 256,
         n_threads: int | None = None,
     ) -> Any:
-        """Outputs of a built model, batch by batch.
+        """Return the outputs for any number of cases, computed batch by batch.
 
         Parameters
         ----------
         X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
-            Inputs, in the units of the training data: the model's scaler is applied here.
+            Inputs in the units of the training data; the model's scaler is applied to them.
         lengths : int array (n,), optional
             Valid steps of each case of an array.
         batch_size : int, default 256
-            Cases at a time; it bounds the memory and does not change the result.
+            Number of cases computed at a time; it limits the memory and does not change the result.
         n_threads : int, optional
             Threads to use; by default as configured.
 
         Returns
         -------
         ndarray or list of ndarray
-            (n, outputs); with one output per step (n, T, outputs), where steps beyond a length are zero, or for a
-            list of series a list of (T_i, outputs) arrays. The model's dtype. Class scores (logits), or values in
-            the original units if the model has a target scaler.
+            (n, outputs); with one output per step (n, T, outputs), where padding is zero, or for a list of series a
+            list of (T_i, outputs) arrays. In the model's dtype: class scores (logits), or values in the original units
+            if the model has a target scaler.
 
         Raises
         ------
         TypeError, ValueError
             If the input does not fit or holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+        >>> model.predict(np.zeros((5, 10, 3))).shape
+        (5, 2)
+        >>> model.predict([np.zeros((10, 3)), np.zeros((7, 3))]).shape  # series of different lengths
+        (2, 2)
         """
         return predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
 
@@ -604,7 +706,7 @@ class Model:
         batch_size: int = 256,
         n_threads: int | None = None,
     ) -> Any:
-        """Probabilities of a classifier.
+        """Return the class probabilities of a classifier.
 
         Parameters
         ----------
@@ -614,13 +716,20 @@ class Model:
         Returns
         -------
         ndarray or list of ndarray
-            As `predict` gives it, through a softmax over the outputs; through a sigmoid, one by one, if the model was
-            trained with ``"binary_cross_entropy"``.
+            Softmax of the result of `predict` over the outputs; if the model was trained with
+            ``"binary_cross_entropy"``, the sigmoid of each output.
 
         Raises
         ------
-        ValueError
-            If the model was trained for regression.
+        TypeError, ValueError
+            As in `predict`, or if the model was trained for regression.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+        >>> model.predict_proba(np.zeros((5, 10, 3))).sum(axis=1).round(4).tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0]
         """
         out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
         loss = CrossEntropy() if self.loss is None else self.loss
@@ -634,7 +743,7 @@ class Model:
         batch_size: int = 256,
         n_threads: int | None = None,
     ) -> Any:
-        """The most probable class of each case, or of each step.
+        """Return the most probable class of each case or step.
 
         Parameters
         ----------
@@ -644,14 +753,23 @@ class Model:
         Returns
         -------
         ndarray or list of ndarray, shape (n,), (n, T) or n times (T_i,)
-            Names out of `classes` if the model has them, otherwise integers. After training with
-            ``"binary_cross_entropy"``: 0 or 1 for each output, (n, K) or (n, T, K), without the last axis if K is 1.
-            After training with ``"ctc"``: a list of each case's labels, as `ctc_decode` gives them without a beam.
+            Class names if the model has `classes`, else integers. After training with ``"binary_cross_entropy"``: 0 or
+            1 for each output, (n, K) or (n, T, K), without the last axis if K is 1. After training with ``"ctc"``: a
+            list of the labels of each case, as from `ctc_decode` with ``beam_width=1``.
 
         Raises
         ------
-        ValueError
-            If the model was trained for regression.
+        TypeError, ValueError
+            As in `predict`, or if the model was trained for regression.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> X = np.array([0.0, 0.0, 1.0, 1.0]).reshape(4, 1, 1)
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)])
+        >>> history = model.fit(X, ["off", "off", "on", "on"], epochs=100, optimizer=fl.Adam(0.05), verbose=0)
+        >>> model.predict_classes(X).tolist()
+        ['off', 'off', 'on', 'on']
         """
         out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
         loss = CrossEntropy() if self.loss is None else self.loss
@@ -669,23 +787,23 @@ class Model:
         batch_size: int = 256,
         n_threads: int | None = None,
     ) -> dict[str, float]:
-        """Loss and metrics of a built model on labelled data.
+        """Measure loss and metrics on labelled data.
 
         Parameters
         ----------
         X, y, lengths
-            Inputs and targets as in `Model.fit`.
+            Inputs and targets as in `fit`.
         loss : str or Loss, optional
-            By default the one that the model was trained with.
+            The loss, by default that of the training.
         sample_weight : array (n,) or (n, T), optional
             Weight of each case or step in the loss and in the loss's own metric.
         metrics : list or dict of callables, optional
-            Functions ``metric(y_true, y_pred) -> float`` beside the loss's own metric; a list is named after the
-            functions. They are given every position that counts at once: `y_true` (N,) labels or (N, K) values,
+            Functions ``metric(y_true, y_pred) -> float`` in addition to the loss's own metric; those of a list are
+            named after the functions. They get all positions that count at once: `y_true` (N,) labels or (N, K) values,
             and `y_pred` (N, outputs) as `predict` returns them. For a function of class labels, such as those of
-            scikit-learn, pass ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
+            scikit-learn, pass a dict with ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
         batch_size : int, default 256
-            Cases at a time.
+            Number of cases computed at a time.
         n_threads : int, optional
             Threads to use; by default as configured.
 
@@ -693,14 +811,22 @@ class Model:
         -------
         dict of str to float
             ``"loss"``, then ``"accuracy"`` for the cross-entropies, ``"mae"`` for the regression losses or
-            ``"label_error_rate"`` for CTC, then `metrics`. With a target scaler the loss is that of the scaled
-            targets, as in training, and ``"mae"`` and `metrics` are in the original units. For several outputs with a
-            target each ``"mae"`` is their mean, and ``"mae_0"``, ``"mae_1"``, ... are those of the single ones.
+            ``"label_error_rate"`` for CTC, then `metrics`. With a target scaler the loss is that of the scaled targets,
+            as in training, and ``"mae"`` and `metrics` are in the original units. For several outputs with a target
+            each, ``"mae"`` is the mean over the outputs, and ``"mae_0"``, ``"mae_1"``, ... belong to single outputs.
 
         Raises
         ------
         TypeError, ValueError
             If inputs, targets or weights do not fit the model or hold NaN or infinity.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)], input_size=3)
+        >>> X, y = np.zeros((5, 10, 3)), np.zeros((5, 1))
+        >>> list(model.evaluate(X, y, loss="mse", metrics={"largest": lambda y, p: abs(p - y).max()}))
+        ['loss', 'mae', 'largest']
         """
         return evaluate(
             self,
@@ -715,40 +841,64 @@ class Model:
         )
 
     def stream(self, batch_size: int = 1, n_threads: int | None = None) -> Stream:
-        """The model for data that come in step by step.
+        """Return a stream, which computes the outputs step by step as the data arrive.
 
         Parameters
         ----------
         batch_size : int, default 1
-            Series side by side, each with a state of its own.
+            Number of parallel series, each with its own state.
         n_threads : int, optional
-            Threads to use; by default as configured. Small steps run on one.
+            Threads to use; by default as configured. Small steps use one thread.
 
         Returns
         -------
         Stream
-            ``stream.step(x)`` with x (batch_size, features) gives (batch_size, output_size) for this step, an array
-            that the next step overwrites; ``stream.run(x)`` with x (batch_size, steps, features) gives (batch_size,
-            steps, output_size). Where the layers keep only the last step, the answer of each step is that for the
-            series so far. Token ids have no axis of features. Values are in the units of `predict`.
+            ``stream.step(x)`` with x (batch_size, features) returns (batch_size, output_size) for this step, an array
+            that the next step overwrites; ``stream.run(x)`` with x (batch_size, steps, features) returns (batch_size,
+            steps, output_size). If the model has one output per series, the output of each step is that for the series
+            so far. Token ids have no feature axis. Values are in the units of `predict`.
 
         Raises
         ------
         ValueError
-            If a layer needs the end of a series: ``bidirectional``, ``reverse``. If a `Masking` does not see the data
-            themselves. Of the stream, if a step is one to be skipped: leave it out.
+            If a layer needs the end of a series (``bidirectional``, ``reverse``), or a `Masking` does not read the data
+            themselves. The stream's methods raise it for a masked step, which must be left out.
         RuntimeError
             If the model is not built yet.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+        >>> X, stream = np.ones((1, 10, 3)), model.stream()
+        >>> for t in range(10):
+        ...     out = stream.step(X[:, t])
+        >>> np.array_equal(out, model.predict(X))
+        True
         """
         return new_stream(self, batch_size, n_threads)
 
     def summary(self, file: TextIO | None = None) -> None:
-        """Prints a table of the layers, their outputs and their numbers of parameters.
+        """Print a table of the layers, their outputs and their numbers of parameters.
 
         Parameters
         ----------
         file : text file, optional
-            Where to; standard output by default.
+            File to print to, by default standard output.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+
+        Examples
+        --------
+        >>> import fastlstm as fl
+        >>> fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3).summary()
+        layer                   output      parameters
+        0 LSTM(hidden_size=4)   (batch, 4)         144
+        1 Dense(output_size=2)  (batch, 2)          10
+        total                   float32            154
         """
         self.network.require_built()
         rows = [("layer", "output", "parameters")]
@@ -768,24 +918,30 @@ class Model:
     # ------------------------------------------------------------------------------------------ files
 
     def get_config(self) -> dict[str, Any]:
-        """Return everything about the model except its numbers, fit for JSON."""
+        """Return the model's architecture and settings, without its weights.
+
+        Returns
+        -------
+        dict
+            Data for JSON.
+        """
         return {
             **self.network.get_config(),
             "classes": self.classes,
-            # A file holds no code: it can say nothing of a loss that the user wrote.
+            # A file holds no code, so it cannot describe a loss that a user wrote.
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model to one ``.safetensors`` file: architecture, parameters, scalers, names of the classes.
+        """Save the model to one ``.safetensors`` file: architecture, parameters, scalers, class names.
 
-        The file appears whole or not at all: a crash or a kill in the middle leaves an older file as it was. Other
-        tools can read the tensors, which are named as in `parameters`.
+        The file is written atomically: after a crash or a kill, an older file is unchanged. Other tools can read the
+        tensors, which are named as in `parameters`. `load` restores the model.
 
         Parameters
         ----------
         path : path
-            Conventionally ending in ``.safetensors``.
+            The file, conventionally with the suffix ``.safetensors``.
 
         Raises
         ------
@@ -793,11 +949,31 @@ class Model:
             If the file cannot be written.
         RuntimeError
             If the model is not built yet.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model, X = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3), np.ones((5, 10, 3))
+        >>> model.save("model.safetensors")
+        >>> np.array_equal(fl.load("model.safetensors").predict(X), model.predict(X))
+        True
         """
         safetensors.save(path, self.saved_tensors(), self.get_config())
 
     def saved_tensors(self) -> dict[str, Array]:
-        """What a file of the model holds beside `get_config`: views of the parameters, and fitted scalers."""
+        """Return the tensors of the model's file.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Views of the parameters, named as in `parameters`, and copies of the arrays of fitted scalers, such as
+            ``"scaler.mean"``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+        """
         tensors = dict(self.parameters())
         for name in SCALERS:
             scaler: Standardizer | None = getattr(self, name)
@@ -806,7 +982,15 @@ class Model:
         return tensors
 
     def restore(self, tensors: Mapping[str, Array], config: Mapping[str, Any]) -> None:
-        """Takes over `saved_tensors` and the number of training passes of a model that has the same layers."""
+        """Set weights, scalers and the number of training passes to those saved from a model of the same layers.
+
+        Parameters
+        ----------
+        tensors : mapping of str to ndarray
+            Result of `saved_tensors`.
+        config : mapping
+            Result of `get_config`.
+        """
         self.load_state_dict({name: value for name, value in tensors.items() if name.partition(".")[0] not in SCALERS})
         for name in SCALERS:
             scaler: Standardizer | None = getattr(self, name)
@@ -817,7 +1001,7 @@ class Model:
         self.network.passes = count("steps", config["steps"], least=0)
 
     def __copy__(self) -> Model:
-        """A copy with a network of its own; the scalers are shared."""
+        """Return a copy with its own network; the scalers are shared."""
         model = Model.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network))
         return model

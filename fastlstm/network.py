@@ -1,4 +1,4 @@
-"""The network: layers over one flat parameter vector, and the passes of a batch through them."""
+"""Network: layers over one flat parameter vector, and passes of a batch through them."""
 
 from __future__ import annotations
 
@@ -34,28 +34,30 @@ __all__ = ["Network"]
 class Network:
     """Layers over one flat parameter vector.
 
-    Everything here works on checked arrays in the units of the network; scalers, losses and the conversion of what
-    users pass belong to the floors above. Several threads may run passes at once: each has contexts of its own.
+    A network works on checked arrays in its own units; scalers, losses and the conversion of users' data belong to the
+    floors above. Several threads may run passes at once, because each has its own contexts.
 
     Parameters
     ----------
     layers : list of Layer
-        From the input to the output.
+        The layers from the input to the output.
     dtype : dtype
-        float32 or float64, of parameters and computation.
+        Type of parameters and computation, float32 or float64.
     seed : int
-        Of the initial weights and of all random numbers of training.
+        Seed of the initial weights and of all random numbers of training.
 
     Attributes
     ----------
     parameters : Parameters
+        The flat vectors and their named views.
     input_size : int or None
-        Features of a step, 0 for token ids; None before `build`.
+        Number of features of a step, 0 for token ids; None before `build`.
     output_size : int
+        Number of features of the output.
     per_step : bool
         Whether the output is (batch, time, features) rather than (batch, features).
     passes : int
-        Training passes so far: each draws its own dropout masks.
+        Number of training passes so far; each draws its own dropout masks.
     """
 
     def __init__(self, layers: list[Layer], dtype: np.dtype[Any], seed: int) -> None:
@@ -82,7 +84,7 @@ class Network:
         return self.input_size is not None
 
     def build(self, input_size: int) -> None:
-        """Make the parameters, drawn from the seed.
+        """Create the parameters and draw their initial values from the seed.
 
         Raises
         ------
@@ -96,20 +98,20 @@ class Network:
                 )
             return
         signal = connect(self.layers, input_size)[-1]
-        contexts = threading.local()  # what the contexts hold belongs to the old parameters
+        contexts = threading.local()  # contexts refer to the old parameters
         self.parameters.initialize(self.seed)
         self._contexts = contexts
         self.output_size, self.per_step = signal.features, signal.per_step
         self.input_size = input_size
 
     def build_for(self, inputs: Sequences) -> None:
-        """Check inputs, and build the network for them if it is not built yet."""
+        """Check that inputs fit the network; build it for them if it is not built yet."""
         if self.input_size is not None and inputs.features != self.input_size:
             raise ValueError(
                 f"{inputs.name} has {inputs.features} features, the model was built for {self.input_size}: "
                 "the last axis must hold the features in the order of the training data"
             )
-        inputs.check_finite(self.dtype)  # last: it may take long
+        inputs.check_finite(self.dtype)  # last, because it may take long
         self.build(inputs.features)
         num_tokens = self.layers[0].num_tokens
         if num_tokens is not None:
@@ -129,7 +131,7 @@ class Network:
     # ------------------------------------------------------------------------------------ parameters
 
     def freeze(self) -> None:
-        """Make the parameters read-only; each thread's next passes keep the weights packed."""
+        """Make the parameters read-only, so that each thread packs the weights only once."""
         self.require_built()
         if not self.parameters.frozen:
             contexts = threading.local()
@@ -144,7 +146,7 @@ class Network:
             self._contexts = contexts
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Replace the parameters; a network that is not built yet takes its input size from the tensors."""
+        """Replace the parameters; build the network for the size of the tensors if it is not built yet."""
         self.parameters.require_unfrozen("load_state_dict")
         if not isinstance(state, Mapping):
             raise TypeError(f"state must map names to arrays, as state_dict() does, got a {type(state).__name__}")
@@ -153,14 +155,14 @@ class Network:
             names = (f"{k}.{layer.input_weight}" for k, layer in enumerate(self.layers) if layer.input_weight)
             weight = arrays.get(next(names, ""))
             if weight is None or weight.ndim != 2:
-                raise ValueError(f"the tensors {sorted(arrays)} do not tell the input size: give Model its input_size")
+                raise ValueError(f"the tensors {sorted(arrays)} do not give the input size: give Model its input_size")
             self.build(weight.shape[1])
         self.parameters.load(arrays)
 
     # ------------------------------------------------------------------------------------ passes
 
     def context(self, training: bool) -> PassContext:
-        """Return this thread's context; inference has its own, so that it does not disturb a pending backward pass."""
+        """Return this thread's context; inference has its own, so that it cannot disturb a pending backward pass."""
         name = "training" if training else "inference"
         ctx: PassContext | None = getattr(self._contexts, name, None)
         if ctx is None:
@@ -176,7 +178,7 @@ class Network:
         n_threads: int | None = None,
         checkpoint_every: int = 0,
     ) -> Array:
-        """Compute the output for one batch of checked inputs: a buffer that is valid until this thread's next pass.
+        """Return the output for a batch of checked inputs, a buffer that is valid until this thread's next pass.
 
         Parameters
         ----------
@@ -184,10 +186,11 @@ class Network:
         lengths : int64 ndarray (batch,), or None
             Valid steps of each case; None: all.
         training : bool
-            Whether a backward pass may follow; dropout is applied.
+            Whether a backward pass may follow; dropout is applied then.
         n_threads : int, optional
-        checkpoint_every : int
-            Of how many steps at a time what the backward pass needs is kept; 0: of all.
+            Threads to use; by default as configured.
+        checkpoint_every : int, default 0
+            Number of steps whose gates are stored for the backward pass; 0: all steps.
         """
         ctx = self.context(training)
         ctx.lengths = lengths
@@ -197,7 +200,7 @@ class Network:
         ctx.checkpoint_every = checkpoint_every
         ctx.pending = False
         if lengths is not None and self.layers[0].touches_padding:
-            # The padding may hold NaN, or no token at all; zeros do no harm.
+            # The padding may hold NaN or invalid token ids, so it is set to zero.
             x = x.copy()
             x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
         if training:
@@ -219,7 +222,7 @@ class Network:
         n_threads: int | None = None,
         checkpoint_every: int = 0,
     ) -> Array:
-        """Do `forward` from checked initial states, one for each LSTM layer object; None: from those of the layers."""
+        """Do `forward` from checked initial states, one for each LSTM layer object; None: the layers' own."""
         caches = self.recurrent_caches(training)
         try:
             for cache, state in zip(caches, states or [None] * len(caches), strict=True):
@@ -230,12 +233,12 @@ class Network:
                 cache.state_in = None
 
     def final_states(self, training: bool) -> list[State]:
-        """Copy the final states of this thread's last pass, one for each LSTM layer object."""
+        """Return copies of the final states of this thread's last pass, one for each LSTM layer object."""
         caches = self.recurrent_caches(training)
         return [(cache.state_out[0].copy(), cache.state_out[1].copy()) for cache in caches if cache.state_out]
 
     def backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
-        """Add the gradients of this thread's last training pass; return that of the input if it is wanted."""
+        """Add the gradients of this thread's last training pass; return that of the input if `need_dx`."""
         ctx = self.context(True)
         gradient: Array | None = d_out
         for index in reversed(range(len(self.layers))):
@@ -261,7 +264,7 @@ class Network:
     # ------------------------------------------------------------------------------------ copies and files
 
     def get_config(self) -> dict[str, Any]:
-        """Return everything about the network except its numbers, fit for JSON."""
+        """Return architecture and settings of the network, without its weights, as data for JSON."""
         return {
             "layers": [{"type": type(layer).__name__, **layer.get_config()} for layer in self.layers],
             "input_size": self.input_size,
@@ -271,7 +274,7 @@ class Network:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copy and multiprocessing: everything except the contexts, which belong to this process's threads."""
+        """Return the state for copy and pickle, without the contexts, which belong to this process's threads."""
         return {
             "layers": [type(layer)(**layer.get_config()) for layer in self.layers],
             "dtype": self.dtype,

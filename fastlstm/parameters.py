@@ -1,4 +1,4 @@
-"""The parameters of a stack of layers: one flat vector, its gradients in the same layout, and named views of both."""
+"""Parameters of a stack of layers: one flat vector, gradients in the same layout, and named views of both."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Parameters"]
 class Parameters:
     """All parameters of connected layers in one aligned vector, and their gradients in another.
 
-    The layers hold named views of both. Clipping, optimizers, saving and sums over machines are one pass over one
-    array.
+    The layers hold named views of both vectors. Clipping, the optimizer's update, saving and a sum over machines are
+    each one pass over one array.
 
     Attributes
     ----------
     flat, flat_gradients : ndarray, shape (n_parameters,)
-        Empty before `initialize`; frozen parameters have no gradients.
+        Empty before `initialize`; `flat_gradients` is also empty while the parameters are frozen.
     frozen : bool
         Whether `flat` is read-only.
     """
@@ -40,12 +40,12 @@ class Parameters:
     # ------------------------------------------------------------------------------------ vectors
 
     def initialize(self, seed: int) -> None:
-        """Make the vectors for layers that know their input sizes, and draw the initial values.
+        """Allocate the vectors for built layers, and draw the initial values.
 
         Raises
         ------
         ValueError
-            If they are more than can be addressed.
+            If there are more parameters than can be addressed.
         """
         size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self._layers))
         if size > sys.maxsize // 8:
@@ -59,9 +59,9 @@ class Parameters:
         self._place(flat, gradients)
 
     def _place(self, flat: Array, gradients: Array | None) -> None:
-        """Take over these vectors, and hand each layer its views of them.
+        """Use these vectors from now on, and give each layer its views of them.
 
-        All that takes memory comes first: where there is none, nothing has changed.
+        All memory is allocated first, so that nothing has changed if this fails.
         """
         views: list[tuple[Layer, dict[str, Array], dict[str, Array]]] = [(layer, {}, {}) for layer in self._layers]
         start = 0
@@ -81,7 +81,7 @@ class Parameters:
     # ------------------------------------------------------------------------------------ freezing
 
     def freeze(self) -> None:
-        """Move the parameters to memory that nobody can write to, and give the gradients back."""
+        """Move the parameters to read-only memory, and free the gradients."""
         if not self.frozen:
             self._place(read_only_copy(self.flat), None)
             self.frozen = True
@@ -95,14 +95,14 @@ class Parameters:
             self.frozen = False
 
     def require_unfrozen(self, what: str) -> None:
-        """Raise RuntimeError if the parameters are frozen; `what` is the call that needs them writable."""
+        """Raise RuntimeError if the parameters are frozen; `what` is the call that would write to them."""
         if self.frozen:
             raise RuntimeError(f"the model is frozen, its parameters are read-only: call unfreeze() before {what}")
 
     # ------------------------------------------------------------------------------------ by name
 
     def named(self) -> dict[str, Array]:
-        """Return views of the parameters by name: ``"0.weight_ih_l0"`` is that of layer 0."""
+        """Return views of the parameters by name, such as ``"0.weight_ih_l0"`` for layer 0."""
         return {f"{k}.{name}": p for k, layer in enumerate(self._layers) for name, p in layer.parameters.items()}
 
     def named_gradients(self) -> dict[str, Array]:

@@ -79,6 +79,12 @@ class Standardizer:
         ------
         TypeError, ValueError
             If `as_sequences` refuses X, or X holds tokens or labels, NaN, infinity, or values too large to square.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> fl.Standardizer().fit(np.array([[0.0, 5.0], [2.0, 5.0]])).scale_.tolist()
+        [1.0, 1.0]
         """
         mean: NDArray[np.float64] = np.zeros(1)
         squares: NDArray[np.float64] = np.zeros(1)
@@ -135,6 +141,13 @@ class Standardizer:
             If X does not hold real numbers.
         ValueError
             If the scaler is not fitted, or X has another number of features.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> X = np.array([[0.0, 5.0], [2.0, 5.0]])
+        >>> fl.Standardizer().fit(X).transform(X).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
         """
         if isinstance(X, list):
             return [self.transform_batch_(_float_copy(one)) for one in X]
@@ -145,7 +158,30 @@ class Standardizer:
     @overload
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]: ...
     def inverse_transform(self, X: ArrayLike | list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]]:
-        """Return a copy in the original units, x * scale + mean; see `transform` for shapes, types and errors."""
+        """Return a copy in the original units: x * scale + mean.
+
+        Parameters
+        ----------
+        X : array or list of arrays
+            As in `transform`.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            As in `transform`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `transform`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> scaler = fl.Standardizer().fit(np.array([1.0, 3.0]))
+        >>> scaler.inverse_transform(np.array([-1.0, 1.0])).tolist()
+        [1.0, 3.0]
+        """
         if isinstance(X, list):
             return [self._inverse(one) for one in X]
         return self._inverse(X)
@@ -158,7 +194,18 @@ class Standardizer:
         return x
 
     def fit_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
-        """Call `fit`, then return what `transform` returns; see there."""
+        """Fit to `X` and return its standardized copy; parameters as in `fit`, result as in `transform`.
+
+        Parameters
+        ----------
+        X, lengths
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            As in `transform`.
+        """
         return self.fit(X, lengths).transform(X)
 
     def transform_batch_(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -191,13 +238,33 @@ class Standardizer:
         return x
 
     def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return copies of the fitted arrays, ``{"mean": ..., "scale": ...}``, each float64 (features,)."""
+        """Return copies of the fitted arrays.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``{"mean": ..., "scale": ...}``, each float64 (features,).
+
+        Raises
+        ------
+        ValueError
+            If the scaler is not fitted.
+        """
         self._check_fitted()
         return {"mean": self.mean_.copy(), "scale": self.scale_.copy()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, ArrayLike]) -> Standardizer:
         """Return a fitted Standardizer, made from the arrays that `state` returned.
+
+        Parameters
+        ----------
+        state : mapping of str to array
+            ``{"mean": ..., "scale": ...}``.
+
+        Returns
+        -------
+        Standardizer
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""From a model file back to a model. The file is not trusted: what it claims is checked before memory is taken."""
+"""Read models from files. Files are not trusted: all sizes are checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -21,23 +21,31 @@ __all__ = ["load"]
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Reads a model that `Model.save` wrote, or the model of a run that a `Checkpoint` saved.
+    """Read a model that `Model.save` has written, or the model of a run that a `Checkpoint` has saved.
 
     Parameters
     ----------
     path : path
+        The file.
 
     Returns
     -------
     Model
-        Equal to the one saved: it takes raw data if that one had a scaler.
+        Equal to the saved model, including its scalers.
 
     Raises
     ------
     ValueError
-        If the file is truncated, altered, or no fastlstm model; the message says which.
+        If the file is truncated, altered, or not a fastlstm model; the message says which.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import fastlstm as fl
+    >>> fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3).save("model.safetensors")
+    >>> fl.load("model.safetensors")
+    Model([LSTM(hidden_size=4), Dense(output_size=2)])
     """
     tensors, config = safetensors.load(path)
     if KEY in config:
@@ -49,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 
 def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> Model:
-    """The model that a file describes; ValueError if it describes none."""
+    """Return the model that a file describes; raise ValueError if it describes none."""
     scalers: dict[str, Standardizer] = {}
     try:
         for name in SCALERS:
@@ -86,7 +94,7 @@ def _layer(config: Mapping[str, Any]) -> Layer:
 
 
 def _check_tensors(layers: list[Layer], input_size: int, tensors: Mapping[str, np.ndarray]) -> None:
-    """Stops at the first parameter that the tensors do not bear out: a claim of a billion layers ends there."""
+    """Raise ValueError at the first parameter without its tensor, so that a claim of a billion layers costs nothing."""
     connect(layers, input_size)
     for _, name, spec in stack_parameters(layers):
         if name not in tensors:

@@ -121,7 +121,18 @@ class Loss:
         *,
         n_threads: int | None = None,
     ) -> tuple[float, float]:
-        """Compute `total` and `weight_sum` as `__call__` does, without the gradient."""
+        """Compute the loss of a batch without its gradient.
+
+        Parameters
+        ----------
+        out, target, lengths, weight, n_threads
+            As in `__call__`.
+
+        Returns
+        -------
+        total, weight_sum : float
+            As in `__call__`.
+        """
         total, weight_sum, _ = self(out, target, lengths, weight, n_threads=n_threads)
         return total, weight_sum
 
@@ -133,7 +144,7 @@ class Loss:
         weight: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[float, float]:
-        """Compute the weighted sum of the metric over the positions that count, and the sum of the weights.
+        """Compute the metric of a batch.
 
         Parameters
         ----------
@@ -141,6 +152,13 @@ class Loss:
             As in `__call__`.
         scale : ndarray (K,), optional
             Factor from the units of `target` to the original units, for metrics that have units.
+
+        Returns
+        -------
+        total : float
+            Sum of ``weight * metric`` over the positions that count.
+        weight_sum : float
+            Sum of the weights of the positions that count.
         """
         raise NotImplementedError
 

@@ -181,7 +181,15 @@ class MSE(Regression):
 
 @register
 class MAE(Regression):
-    """Mean absolute error: ``abs(out - target)``; its derivative at 0 is defined as 0."""
+    """Mean absolute error: ``abs(out - target)``; its derivative at 0 is defined as 0.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm as fl
+    >>> total, weight_sum, d_out = fl.MAE()(np.array([[1.0], [5.0]]), np.array([[2.0], [2.0]]))
+    >>> total / weight_sum, d_out.tolist()
+    (2.0, [[-0.5], [0.5]])
+    """
 
     name = "mae"
 

@@ -72,6 +72,10 @@ def set_num_threads(n: int | None) -> None:
 def get_num_threads() -> int:
     """Return the number of threads that a call without ``n_threads`` uses.
 
+    Returns
+    -------
+    int
+
     Raises
     ------
     ValueError
@@ -87,6 +91,10 @@ def resolve_threads(n: int | None = None) -> int:
     ----------
     n : int or None
         The caller's explicit ``n_threads`` argument.
+
+    Returns
+    -------
+    int
 
     Raises
     ------

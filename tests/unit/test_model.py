@@ -453,7 +453,7 @@ def test_summary() -> None:
     [
         (lambda: fl.Model([]), TypeError, "list of layers"),
         (lambda: fl.Model(["LSTM"]), TypeError, "list of layers"),  # type: ignore[list-item]
-        (lambda: fl.Model([fl.LSTM(2)] * 2), ValueError, "stands twice"),
+        (lambda: fl.Model([fl.LSTM(2)] * 2), ValueError, "is twice in the model"),
         (lambda: fl.Model([fl.LSTM(2)], dtype="float16"), ValueError, "float32 or float64"),
         (lambda: fl.Model([fl.LSTM(2)], scaler="yes"), TypeError, "Standardizer"),  # type: ignore[arg-type]
         (lambda: fl.Model([fl.LSTM(2)], input_size=0), ValueError, "input_size must be at least 1"),
