@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import inspect
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from onnx_graphs import op  # noqa: E402
 import fastlstm as fl  # noqa: E402
 from fastlstm import onnx_backend  # noqa: E402
 from fastlstm.activations import KINDS  # noqa: E402
-from fastlstm.layers import LSTM, registered_layers  # noqa: E402
+from fastlstm.formats.onnx.write.builder import GraphBuilder  # noqa: E402
+from fastlstm.formats.onnx.write.stages import KINDS as KINDS_OF_STAGES  # noqa: E402
+from fastlstm.layers import LSTM, registered_layers, stages  # noqa: E402
 
 FLOAT32 = 3e-6
 """Absolute, of outputs of size 1: 25 ulps. ONNX Runtime's tanh and exp are approximations."""
@@ -227,12 +231,21 @@ def test_every_option_of_the_lstm_is_written_or_refused_by_name(tmp_path: Path) 
         np.testing.assert_allclose(fl.from_onnx(tmp_path / "m.onnx").predict(x), model.predict(x), rtol=0, atol=FLOAT32)
 
 
-def test_every_layer_type_is_written_or_refused_by_name() -> None:
-    from fastlstm.formats.onnx import write as writer
+REFUSED: dict[str, Any] = {
+    "Masking": lambda: [fl.Masking(), fl.LSTM(4)],
+    "Embedding": lambda: [fl.Embedding(5, 3, mask_token=0), fl.LSTM(4)],
+}
 
-    source = inspect.getsource(writer)
-    for name in registered_layers():
-        assert f'"{name}"' in source, f"{name} is neither written nor refused"
+
+def test_every_kind_of_stage_is_written_or_refused() -> None:
+    assert stages.__doc__ is not None
+    documented = re.findall(r"^((?:``\w+``(?:, )?)+)$", stages.__doc__, re.M)
+    assert set(re.findall(r"\w+", " ".join(documented))) == set(KINDS_OF_STAGES)
+
+
+def test_every_layer_type_is_tried() -> None:
+    tried = {type(layer).__name__ for make in [*MODELS.values(), *REFUSED.values()] for layer in make()}
+    assert tried == set(registered_layers()) - {"OnnxGraph"}
 
 
 class Doubled(fl.layers.Layer):
@@ -241,21 +254,95 @@ class Doubled(fl.layers.Layer):
     def build(self, signal: Any) -> Any:
         return signal
 
-    def forward(self, x: Any, tape: Any, mine: Any) -> Any:
+    def forward(self, x: Any, ctx: Any, cache: Any) -> Any:
         return 2 * x
 
-    def backward(self, dy: Any, tape: Any, mine: Any, need_dx: bool) -> Any:
+    def backward(self, dy: Any, ctx: Any, cache: Any, need_dx: bool) -> Any:
         return 2 * dy
 
     def get_config(self) -> dict[str, Any]:
         return {}
 
 
+class Halved(Doubled):
+    """A user's layer that consists of a known stage; its constants are not parameters."""
+
+    def forward(self, x: Any, ctx: Any, cache: Any) -> Any:
+        return (x - 1.0) / 2.0
+
+    def stages(self) -> list[stages.Stage]:
+        return [stages.scaling_stage(1.0, 2.0, FEATURES)]
+
+
+class Around(fl.LSTM):
+    """A user's layer that adds its input, whose axes are ordered otherwise than ONNX's LSTM orders its output."""
+
+    def forward(self, x: Any, ctx: Any, cache: Any) -> Any:
+        return super().forward(x, ctx, cache) + x
+
+    def stages(self) -> list[stages.Stage]:
+        inner = super().stages()
+        return [*inner, stages.Stage("add", self.output_size, side={"addend": 0})]
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+def test_a_new_layer_of_known_stages_needs_no_function_of_its_own(lengths: bool, tmp_path: Path) -> None:
+    layers = [Halved(), Halved(), Around(FEATURES, num_layers=2, return_sequences=True), fl.AttentionPool(2)]
+    model = fl.Model(layers, input_size=FEATURES)
+    model.to_onnx(tmp_path / "m.onnx", with_lengths=lengths)
+    x, steps, feed = problem(model, 4, 5, lengths)
+    (got,) = session(tmp_path / "m.onnx").run(None, feed)
+    np.testing.assert_allclose(got, model.predict(x, steps), rtol=0, atol=FLOAT32)
+    names = {one.name for one in onnx.load(tmp_path / "m.onnx").graph.initializer}
+    assert {"0.standardize_0.mean", "1.standardize_0.scale", "2.W_l0", "2.B_l1", "3.weight", "3.vector"} < names
+
+
+def test_a_name_of_a_constant_has_one_value() -> None:
+    graph = GraphBuilder(onnx, np.dtype("float32"), with_lengths=False)
+    values = [np.zeros(2), np.ones(2), np.zeros(2), np.zeros((1, 2))]
+    assert [graph.constant(value, "w") for value in values] == ["w", "w_2", "w", "w_3"]
+
+
+class Unknown(Doubled):
+    def stages(self) -> list[stages.Stage]:
+        return [stages.Stage("doubled", FEATURES)]
+
+
+class Twice(fl.Activation):
+    """Its stages are those of the activation, which it does not compute."""
+
+    def forward(self, x: Any, ctx: Any, cache: Any) -> Any:
+        return 2 * x
+
+
+class Strange(fl.LSTM):
+    """A layer whose stages have what no file can hold, in a part that is given by name."""
+
+    def __init__(self, size: int, part: str) -> None:
+        super().__init__(size)
+        self.part = part
+
+    def stages(self) -> list[stages.Stage]:
+        (stage,) = super().stages()
+        extra = {self.part: {**getattr(stage, self.part), "novelty": np.ones(1)}}
+        return [dataclasses.replace(stage, **extra)]
+
+
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(ValueError, match=r"layer 1, Doubled\(\), cannot be written as ONNX"):
         fl.Model([fl.LSTM(4), Doubled()], input_size=3).to_onnx(path)
-    for layers in ([fl.Masking(), fl.LSTM(4)], [fl.Embedding(5, 3, mask_token=0), fl.LSTM(4)]):
+    with pytest.raises(ValueError, match=r"layer 1, Twice\(kind='relu'\), cannot be written as ONNX: .* stages\(\)"):
+        fl.Model([fl.LSTM(4), Twice("relu")], input_size=3).to_onnx(path)
+    with pytest.raises(
+        ValueError, match=r"layer 0, Unknown\(\), cannot be written as ONNX: no operators for 'doubled'"
+    ):
+        fl.Model([Unknown()], input_size=3).to_onnx(path)
+    for part in ("settings", "weights"):
+        with pytest.raises(ValueError, match=r"layer 0, Strange.*ONNX's LSTM has no counterpart of .*novelty"):
+            fl.Model([Strange(4, part)], input_size=3).to_onnx(path)
+    for make in REFUSED.values():
+        layers = make()
         model = fl.Model(layers, input_size=None if layers[0].takes_tokens else 3)
         with pytest.raises(ValueError, match="layer 0, .*mask.*cannot skip steps|layer 0, Masking.*cannot skip steps"):
             model.to_onnx(path)

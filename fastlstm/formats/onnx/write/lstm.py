@@ -1,0 +1,156 @@
+"""The stage ``lstm`` as ONNX's operator LSTM: what it can express, its attributes, and its weights in its order.
+
+The shapes use D (directions: 1 or 2), B (batch), T (time), H (hidden size), F (features of the output).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from ...._typing import Array
+from ....cell import PLAIN, Cell
+from ....layers import Stage
+from ..graph.lstm import ACTIVATION_NAMES, GATES, PEEPHOLES, TAKES_ALPHA, TAKES_BETA
+from .builder import GraphBuilder, Value
+from .placed import PlacedStage
+
+__all__ = ["write_lstm"]
+
+# What the operator can express of the stage's settings, of its cell and of its weights, and what acts in training only.
+_SETTINGS = {"cell", "hidden_size", "bidirectional", "reverse", "merge", "return_sequences"}
+_CELL = {
+    "gate_activation", "cell_activation", "output_activation", "coupled", "gate_clip", "output_clip",
+    "recurrent_dropout", "variational_dropout",
+}  # fmt: skip
+_WEIGHTS = {"weight_ih", "weight_hh", "bias_ih", "bias_hh", "peepholes"}
+
+
+def write_lstm(graph: GraphBuilder, at: PlacedStage) -> Value:
+    """Write one layer of an LSTM, in one direction or both."""
+    _require_writable(at)
+    settings = at.stage.settings
+    inputs = [graph.arranged(at.x, time_major=True).name, *_inputs(graph, at)]
+    while inputs[-1] == "":
+        inputs.pop()
+    y, y_h = graph.add_several("LSTM", inputs, 2, **_attributes(at.stage))
+    steps: bool = settings["return_sequences"]
+    return Value(_merged(graph, y if steps else y_h, at.stage, final=not steps), per_step=steps, time_major=steps)
+
+
+def _require_writable(at: PlacedStage) -> None:
+    """Raise ValueError if the operator LSTM cannot express the stage, or something of it is not known here."""
+    cell: Cell = at.stage.settings["cell"]
+    used = {name: value for name, value in at.stage.settings.items() if name not in _SETTINGS and value}
+    for one in fields(cell):
+        if one.name not in _CELL and getattr(cell, one.name) != getattr(PLAIN, one.name):
+            used[one.name] = getattr(cell, one.name)
+    for name, value in used.items():
+        raise at.refusal(f"ONNX's LSTM has no counterpart of {name}={value!r}")
+    for name in at.stage.weights:
+        if name.removesuffix("_reverse") not in _WEIGHTS:
+            raise at.refusal(f"ONNX's LSTM has no counterpart of the weights {name}")
+    if cell.gate_clip != cell.output_clip:
+        gate, output = (None if math.isinf(limit) else limit for limit in (cell.gate_clip, cell.output_clip))
+        raise at.refusal(
+            f"ONNX's LSTM has one limit for all activations, got gate_clip={gate} and output_clip={output}"
+        )
+
+
+def _attributes(stage: Stage) -> dict[str, Any]:
+    settings, cell = stage.settings, stage.settings["cell"]
+    both: bool = settings["bidirectional"]
+    direction = "bidirectional" if both else "reverse" if settings["reverse"] else "forward"
+    attributes: dict[str, Any] = {"hidden_size": settings["hidden_size"], "direction": direction}
+    if cell.coupled:
+        attributes["input_forget"] = 1
+    if math.isfinite(cell.gate_clip):
+        attributes["clip"] = cell.gate_clip
+    functions = [cell.gate_activation, cell.cell_activation, cell.output_activation] * (2 if both else 1)
+    if [one.name for one in functions[:3]] != ["sigmoid", "tanh", "tanh"]:
+        attributes["activations"] = [_ONNX_NAMES[one.name] for one in functions]
+        alphas = [one.alpha for one in functions if one.name in TAKES_ALPHA]
+        betas = [one.beta for one in functions if one.name in TAKES_BETA]
+        if alphas:
+            attributes["activation_alpha"] = alphas
+        if betas:
+            attributes["activation_beta"] = betas
+    return attributes
+
+
+_ONNX_NAMES = {
+    **{ours: theirs.capitalize() for theirs, ours in ACTIVATION_NAMES.items()},
+    "leaky_relu": "LeakyRelu",
+    "thresholded_relu": "ThresholdedRelu",
+    "scaled_tanh": "ScaledTanh",
+    "hard_sigmoid": "HardSigmoid",
+}
+"""ONNX's names of activations, as its documents spell them, by the names in this package."""
+
+
+def _inputs(graph: GraphBuilder, at: PlacedStage) -> list[str]:
+    """Return the names of the inputs W, R, B, sequence_lens, initial_h, initial_c, P; "" for those not used."""
+    stage, weights = at.stage, at.stage.weights
+    tails = ("", "_reverse")[: 2 if stage.settings["bidirectional"] else 1]
+    coupled: bool = stage.settings["cell"].coupled
+    found = at.parameter("weight_ih")
+    which = found.removeprefix("weight_ih") if found.startswith("weight_ih") else f"_{at.number}"
+
+    def stacked(name: str, order: Sequence[int], blocks: int) -> Array:
+        return np.stack([_in_onnx_order(weights[name + tail], order, blocks) for tail in tails])
+
+    def constant(value: Array, name: str) -> str:
+        return graph.constant(value, f"{at.index}.{name}{which}")
+
+    gates = GATES[coupled]
+    names = [
+        constant(stacked("weight_ih", gates, 4), "W"),
+        constant(stacked("weight_hh", gates, 4), "R"),
+        "",
+        graph.lengths,
+        "",
+        "",
+        "",
+    ]
+    if "bias_ih" in weights:
+        both = [stacked("bias_ih", gates, 4), stacked("bias_hh", gates, 4)]
+        names[2] = constant(np.concatenate(both, axis=1), "B")
+    if any(state.initial is not None for state in stage.states):
+        hidden: int = stage.settings["hidden_size"]
+        size = graph.add("Concat", [graph.constant([len(tails)]), graph.batch(), graph.constant([hidden])], axis=0)
+        initial = {state.name: np.zeros(hidden) if state.initial is None else state.initial for state in stage.states}
+        for position, name in ((4, "h"), (5, "c")):
+            state = np.stack([initial[name + tail] for tail in tails])[:, None, :]
+            names[position] = graph.add("Expand", [constant(state, f"{name}0"), size])
+    if "peepholes" in weights:
+        order = PEEPHOLES[coupled]
+        arrays = [_in_onnx_order(weights["peepholes" + tail].reshape(-1), order, 3) for tail in tails]
+        names[6] = constant(np.stack(arrays), "P")
+    return names
+
+
+def _in_onnx_order(array: Array, order: Sequence[int], blocks: int) -> Array:
+    """Return blocks of rows in ONNX's order, given the kernels' order; a gate that the cell does not have is zero."""
+    parts = array.reshape(len(order), -1, *array.shape[1:])
+    whole = np.zeros((blocks, *parts.shape[1:]), array.dtype)
+    whole[list(order)] = parts
+    return whole.reshape(-1, *array.shape[1:])
+
+
+def _merged(graph: GraphBuilder, name: str, stage: Stage, final: bool) -> str:
+    """Return Y (T, D, B, H) as (T, B, F), or Y_h (D, B, H) as (B, F)."""
+    axis = 0 if final else 1
+    if not stage.settings["bidirectional"]:
+        return graph.add("Squeeze", [name, graph.constant([axis])])
+    merge = stage.settings["merge"]
+    if merge == "concat":
+        turned = graph.add("Transpose", [name], perm=[1, 0, 2] if final else [0, 2, 1, 3])
+        return graph.add("Reshape", [turned, graph.constant([*([0] if final else [0, 0]), stage.output_size])])
+    split = graph.add_several("Split", [name], 2, axis=axis)
+    halves = [graph.add("Squeeze", [half, graph.constant([axis])]) for half in split]
+    y = graph.add("Mul" if merge == "product" else "Add", halves)
+    return graph.add("Mul", [y, graph.constant(0.5)]) if merge == "mean" else y

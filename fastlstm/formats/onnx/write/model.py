@@ -1,0 +1,109 @@
+"""`Model.to_onnx`: the inputs, scalers, layers and output of a model as one ONNX graph."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...._checks import as_bool, float_type
+from ...._typing import Array
+from ...._version import __version__
+from ....data import Standardizer
+from ....layers import Layer
+from ....protocols import InferenceModel
+from ... import atomic
+from ..graph.layer import OnnxGraph
+from ..package import import_onnx
+from .builder import OPSET, GraphBuilder, Value
+from .graph_copy import copy_graph
+from .stages import standardize, unstandardize, write_layer
+
+__all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx"]
+
+IR_VERSION = 8
+"""The version of the file format that belongs to `OPSET`."""
+
+
+def save_onnx(
+    model: InferenceModel, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
+) -> None:
+    """Write a model to an ONNX file; the implementation of `Model.to_onnx`."""
+    atomic.write(path, [model_proto(model, with_lengths=with_lengths, dtype=dtype).SerializeToString()])
+
+
+def model_proto(model: InferenceModel, *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32") -> Any:
+    """Return the ``onnx.ModelProto`` of a model; the arguments are those of `Model.to_onnx`."""
+    onnx = import_onnx()
+    model.network.require_built()
+    with_lengths = as_bool("with_lengths", with_lengths)
+    graph = GraphBuilder(onnx, float_type(dtype), with_lengths)
+    return _finished(graph, model, _written(graph, model))
+
+
+def _written(graph: GraphBuilder, model: InferenceModel) -> Value:
+    """Write what the model computes from the input x; return the value that is its output."""
+    layers = model.network.layers
+    value = Value("x")
+    if model.scaler is not None:
+        graph.scope = "scaler"
+        value = standardize(graph, value, _fitted(model.scaler, "scaler"), "scaler.{}".format)
+    for index, layer in enumerate(layers):
+        graph.scope = f"{index}_{type(layer).__name__}"
+        if isinstance(layer, OnnxGraph):
+            _require_alone(graph, index, layer, layers)
+            value = copy_graph(graph, layer, value)
+        else:
+            value = write_layer(graph, index, layer, value)
+    graph.scope = "output"
+    if model.target_scaler is not None:
+        value = unstandardize(graph, value, _fitted(model.target_scaler, "target_scaler"), "target_scaler.{}".format)
+    if value.per_step and graph.lengths and not isinstance(layers[0], OnnxGraph):
+        value = value._replace(name=graph.masked(value, 0.0))
+    return graph.arranged(value, time_major=False)
+
+
+def _fitted(scaler: Standardizer, name: str) -> dict[str, Array]:
+    """Return the weights of a scaler's stage, except that ONNX repeats a number which holds for all features."""
+    if not scaler.fitted:
+        raise ValueError(f"the model's {name} is not fitted yet: call fit, or set it to None")
+    return {"mean": scaler.mean_, "scale": scaler.scale_}
+
+
+def _require_alone(graph: GraphBuilder, index: int, layer: OnnxGraph, layers: list[Layer]) -> None:
+    """Raise ValueError if a graph is not the model's only layer, or cannot take lengths that are asked for."""
+    if len(layers) > 1:
+        raise ValueError(f"layer {index}, {layer!r}, can be written only if it is the model's only layer")
+    if graph.lengths and layer.lengths_input is None:
+        raise ValueError(f"layer {index}, {layer!r}, has no input for the lengths: omit with_lengths")
+
+
+def _finished(graph: GraphBuilder, model: InferenceModel, output: Value) -> Any:
+    """Return the ``onnx.ModelProto`` of a graph that is complete except for its inputs and its output y."""
+    helper, integers = graph.onnx.helper, graph.onnx.TensorProto
+    element = helper.np_dtype_to_tensor_dtype(graph.dtype)
+    graph.add("Identity", [output.name], "y")
+    shape: list[Any] = ["batch", "time"]
+    if model.network.takes_tokens:
+        inputs = [helper.make_tensor_value_info("x", integers.INT64, shape)]
+    else:
+        inputs = [helper.make_tensor_value_info("x", element, [*shape, model.network.input_size])]
+    if graph.lengths:
+        inputs.append(helper.make_tensor_value_info("lengths", integers.INT32, ["batch"]))
+    out_shape = [*(shape if output.per_step else shape[:1]), model.network.output_size]
+    outputs = [helper.make_tensor_value_info("y", element, out_shape)]
+    constants = [
+        graph.onnx.numpy_helper.from_array(np.array(array, order="C"), name) for name, array in graph.constants.items()
+    ]
+    opset = helper.make_opsetid("", graph.opset)
+    proto = helper.make_model(
+        helper.make_graph(graph.nodes, "fastlstm", inputs, outputs, constants),
+        producer_name="fastlstm",
+        producer_version=__version__,
+        opset_imports=[opset],
+        ir_version=IR_VERSION if graph.opset <= OPSET else helper.find_min_ir_version_for([opset]),
+    )
+    graph.onnx.checker.check_model(proto)
+    return proto

@@ -1,0 +1,41 @@
+"""A stage where it stands in a model: the layer it belongs to, and the values that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....layers import Layer, Stage
+from .builder import Value
+
+__all__ = ["PlacedStage"]
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedStage:
+    """What a function that writes a stage is given, apart from the graph."""
+
+    index: int
+    """That of the layer in the model."""
+    layer: Layer
+    number: int
+    """That of the stage in the layer."""
+    stage: Stage
+    x: Value
+    """The main input."""
+    side: Mapping[str, Value]
+
+    def parameter(self, weight: str) -> str:
+        """Return the name of the layer's parameter that a weight of the stage is, or a view of; "" if none is."""
+        array = self.stage.weights[weight]
+        return next((name for name, own in self.layer.parameters.items() if np.may_share_memory(own, array)), "")
+
+    def constant_name(self, weight: str) -> str:
+        """Return the name of the constant that holds a weight: after the index, the parameter's name."""
+        return f"{self.index}.{self.parameter(weight) or f'{self.stage.kind}_{self.number}.{weight}'}"
+
+    def refusal(self, reason: str) -> ValueError:
+        """Return the error that names the layer and says why it cannot be written."""
+        return ValueError(f"layer {self.index}, {self.layer!r}: {reason}")

@@ -1,0 +1,199 @@
+"""From the stages of a layer to ONNX nodes: one function for each kind of stage, and the table of all kinds.
+
+A new kind of stage is one function here and one line in `KINDS`; a new layer that consists of known kinds needs
+neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...._typing import Array
+from ....activations import Activation
+from ....layers import Layer
+from ..graph.elementwise import ACTIVATION_OPERATORS
+from ..graph.lstm import TAKES_ALPHA, TAKES_BETA
+from .builder import GraphBuilder, Value
+from .lstm import write_lstm
+from .placed import PlacedStage
+
+__all__ = ["KINDS", "standardize", "unstandardize", "write_layer"]
+
+
+def write_layer(graph: GraphBuilder, index: int, layer: Layer, x: Value) -> Value:
+    """Write the stages of a layer, which reads x; return the value that the layer computes.
+
+    Raises
+    ------
+    ValueError
+        If ONNX cannot express a stage, or the layer has no stages; the message names the layer.
+    """
+    if not _stages_describe_forward(layer):
+        raise ValueError(
+            f"layer {index}, {layer!r}, cannot be written as ONNX: its class does not define stages() for its forward()"
+        )
+    values = [x]
+    for number, stage in enumerate(layer.stages()):
+        write = KINDS.get(stage.kind)
+        if write is None:
+            raise ValueError(f"layer {index}, {layer!r}, cannot be written as ONNX: no operators for {stage.kind!r}")
+        side = {name: values[k] for name, k in stage.side.items()}
+        values.append(write(graph, PlacedStage(index, layer, number, stage, values[stage.main], side)))
+    return values[-1]
+
+
+def _stages_describe_forward(layer: Layer) -> bool:
+    """Return whether the class that defines the layer's `forward` defines its `stages` too, or a subclass does.
+
+    The inherited stages of a subclass that overrides only `forward` would describe another computation.
+    """
+    definers = (vars(cls) for cls in type(layer).__mro__ if "stages" in vars(cls) or "forward" in vars(cls))
+    return "stages" in next(definers)
+
+
+# ---------------------------------------------------------------------------------------------- the kinds
+
+
+def standardize(graph: GraphBuilder, x: Value, weights: Mapping[str, Array], name: Callable[[str], str]) -> Value:
+    """Write (x - mean) / scale, with constants of the names that `name` makes of "mean" and "scale"."""
+    centred = graph.add("Sub", [x.name, graph.constant(weights["mean"], name("mean"))])
+    return x._replace(name=graph.add("Div", [centred, graph.constant(weights["scale"], name("scale"))]))
+
+
+def unstandardize(graph: GraphBuilder, x: Value, weights: Mapping[str, Array], name: Callable[[str], str]) -> Value:
+    """Write x * scale + mean, with constants of the names that `name` makes of "mean" and "scale"."""
+    scaled = graph.add("Mul", [x.name, graph.constant(weights["scale"], name("scale"))])
+    return x._replace(name=graph.add("Add", [scaled, graph.constant(weights["mean"], name("mean"))]))
+
+
+def _embedding(graph: GraphBuilder, at: PlacedStage) -> Value:
+    if at.stage.settings["mask_token"] is not None:
+        raise at.refusal(_NO_SKIPPING)
+    table = graph.constant(at.stage.weights["weight"], at.constant_name("weight"))
+    return at.x._replace(name=graph.add("Gather", [table, at.x.name], axis=0))
+
+
+def _mask(graph: GraphBuilder, at: PlacedStage) -> Value:
+    raise at.refusal(_NO_SKIPPING)
+
+
+_NO_SKIPPING = "an LSTM in ONNX cannot skip steps; pass lengths instead"
+
+
+def _dense(graph: GraphBuilder, at: PlacedStage) -> Value:
+    weight, bias = at.stage.weights["weight"], at.stage.weights.get("bias")
+    if at.x.per_step:
+        y = graph.add("MatMul", [at.x.name, graph.constant(weight.T, at.constant_name("weight"))])
+        if bias is not None:
+            y = graph.add("Add", [y, graph.constant(bias, at.constant_name("bias"))])
+    else:
+        inputs = [at.x.name, graph.constant(weight, at.constant_name("weight"))]
+        if bias is not None:
+            inputs.append(graph.constant(bias, at.constant_name("bias")))
+        y = graph.add("Gemm", inputs, transB=1)
+    return at.x._replace(name=y)
+
+
+def _activation(graph: GraphBuilder, at: PlacedStage) -> Value:
+    function: Activation = at.stage.settings["function"]
+    x = at.x.name
+    if function.name == "affine":
+        scaled = graph.add("Mul", [x, graph.constant(function.alpha)])
+        return at.x._replace(name=graph.add("Add", [scaled, graph.constant(function.beta)]))
+    if function.name == "scaled_tanh":
+        y = graph.add("Tanh", [graph.add("Mul", [x, graph.constant(function.beta)])])
+        return at.x._replace(name=graph.add("Mul", [y, graph.constant(function.alpha)]))
+    attributes: dict[str, Any] = {}
+    if function.name in TAKES_ALPHA:
+        attributes["alpha"] = function.alpha
+    if function.name in TAKES_BETA:
+        attributes["beta"] = function.beta
+    return at.x._replace(name=graph.add(ACTIVATION_OPERATORS[function.name], [x], **attributes))
+
+
+def _softmax(graph: GraphBuilder, at: PlacedStage) -> Value:
+    return at.x._replace(name=graph.add("Softmax", [at.x.name], axis=-1))
+
+
+def _add(graph: GraphBuilder, at: PlacedStage) -> Value:
+    addend = graph.arranged(at.side["addend"], at.x.time_major)
+    return at.x._replace(name=graph.add("Add", [at.x.name, addend.name]))
+
+
+def _reverse(graph: GraphBuilder, at: PlacedStage) -> Value:
+    x, axis = at.x.name, at.x.time_axis
+    if graph.lengths:
+        ends = graph.add("Cast", [graph.lengths], to=graph.onnx.TensorProto.INT64)
+        y = graph.add("ReverseSequence", [x, ends], batch_axis=1 - axis, time_axis=axis)
+    else:
+        limits = [graph.constant([value]) for value in (-1, -(2**62), axis, -1)]
+        y = graph.add("Slice", [x, *limits])
+    return at.x._replace(name=y)
+
+
+def _final(graph: GraphBuilder, at: PlacedStage) -> Value:
+    """Write the output of each direction at its own final step."""
+    if at.stage.settings["bidirectional"]:
+        first, second = (at.x._replace(name=half) for half in graph.add_several("Split", [at.x.name], 2, axis=2))
+        y = graph.add("Concat", [graph.end_step(first), graph.end_step(second, first=True)], axis=1)
+    else:
+        y = graph.end_step(at.x, first=at.stage.settings["reverse"])
+    return Value(y, per_step=False)
+
+
+def _pool(graph: GraphBuilder, at: PlacedStage) -> Value:
+    method = at.stage.settings["method"]
+    if method not in _POOLING:
+        raise at.refusal(f"ONNX has no counterpart of pooling by {method!r}")
+    return Value(_POOLING[method](graph, at), per_step=False)
+
+
+def _pool_last(graph: GraphBuilder, at: PlacedStage) -> str:
+    return graph.end_step(at.x)
+
+
+def _pool_max(graph: GraphBuilder, at: PlacedStage) -> str:
+    return graph.add("ReduceMax", [graph.masked(at.x, -math.inf)], axes=[at.x.time_axis], keepdims=0)
+
+
+def _pool_mean(graph: GraphBuilder, at: PlacedStage) -> str:
+    axis = at.x.time_axis
+    if not graph.lengths:
+        return graph.add("ReduceMean", [at.x.name], axes=[axis], keepdims=0)
+    total = graph.add("ReduceSum", [graph.masked(at.x, 0.0), graph.constant([axis])], keepdims=0)
+    counts = graph.add("Cast", [graph.lengths], to=graph.onnx.helper.np_dtype_to_tensor_dtype(graph.dtype))
+    return graph.add("Div", [total, graph.add("Unsqueeze", [counts, graph.constant([1])])])
+
+
+def _pool_attention(graph: GraphBuilder, at: PlacedStage) -> str:
+    axis = at.x.time_axis
+    scores = graph.arranged(at.side["scores"], at.x.time_major)
+    shares = graph.add("Softmax", [graph.masked(scores, -math.inf)], axis=axis)
+    weighted = graph.add("Mul", [graph.masked(at.x, 0.0), shares])
+    return graph.add("ReduceSum", [weighted, graph.constant([axis])], keepdims=0)
+
+
+_POOLING: dict[str, Callable[[GraphBuilder, PlacedStage], str]] = {
+    "last": _pool_last,
+    "max": _pool_max,
+    "mean": _pool_mean,
+    "attention": _pool_attention,
+}
+
+KINDS: dict[str, Callable[[GraphBuilder, PlacedStage], Value]] = {
+    "standardize": lambda graph, at: standardize(graph, at.x, at.stage.weights, at.constant_name),
+    "unstandardize": lambda graph, at: unstandardize(graph, at.x, at.stage.weights, at.constant_name),
+    "embedding": _embedding,
+    "lstm": write_lstm,
+    "dense": _dense,
+    "activation": _activation,
+    "softmax": _softmax,
+    "add": _add,
+    "pool": _pool,
+    "final": _final,
+    "mask": _mask,
+    "reverse": _reverse,
+}
+"""How each kind of stage that `fastlstm.layers.stages` lists is written."""
