@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from ...._checks import as_bool, float_type, short_repr
 from ....model import Model
 from ..graph.layer import OnnxGraph
 from ..graph.nodes import Graph, GraphInput, graph_to_json
-from ..graph.operators import Run
-from ..graph.program import Program
-from .lower import Chain, lower
+from .chain.lower import Chain, lower
+from .probe import Probe
 from .reader import read_graph, read_proto
 
 __all__ = ["from_onnx"]
@@ -197,7 +196,7 @@ def _as_graph(
     parameters = _cast({name: graph.constants[name] for name in sorted(graph.trainable)}, dtype)
     kept = tuple(one for one in graph.inputs if one.name in (data.name, lengths))
     graph = Graph(graph.nodes, kept, graph.outputs, graph.constants, graph.trainable, graph.opset)
-    probe = _Probe(graph, data, lengths, 0 if tokens else size or 0, time_major, dtype)
+    probe = Probe(graph, data, lengths, 0 if tokens else size or 0, time_major, dtype)
     batch_axis, time_axis, features, rank = probe.axes()
     layer = OnnxGraph(
         graph_to_json(graph, {name: value.shape for name, value in parameters.items()}),
@@ -221,85 +220,3 @@ def _first_width(graph: Graph) -> int:
     raise ValueError(
         "the graph does not determine how many features its input has: give the last axis of the input a fixed size"
     )
-
-
-class _Probe:
-    """Determine which axes of a graph's output are cases and steps, by running the graph on zeros."""
-
-    def __init__(
-        self,
-        graph: Graph,
-        data: GraphInput,
-        lengths: str | None,
-        size: int,
-        time_major: bool,
-        dtype: np.dtype[Any],
-    ) -> None:
-        self.program = Program(graph)
-        self.data, self.lengths, self.size, self.time_major, self.dtype = data, lengths, size, time_major, dtype
-        self.constants = {
-            name: value.astype(dtype) if value.dtype.kind == "f" else value for name, value in graph.constants.items()
-        }
-        self.weights = sum(value.size for value in graph.constants.values())
-
-    def shape(self, batch: int, time: int) -> tuple[int, ...]:
-        """Return the shape of the output for these numbers of cases and steps."""
-        shape = (time, batch) if self.time_major else (batch, time)
-        run = Run(batch * time, self.weights, dtype=self.dtype)
-        run.take((*shape, self.size or 1))
-        values = dict(self.constants)
-        for one in self.program.graph.inputs:
-            if one.name == self.lengths:
-                values[one.name] = np.full(batch, time, one.dtype)
-            elif self.size:
-                values[one.name] = np.zeros((*shape, self.size), self.dtype)
-            else:
-                values[one.name] = np.zeros(shape, one.dtype)
-        outputs, _ = self.program.forward(values, run)
-        return outputs[0].shape
-
-    def _sizes(self) -> Iterator[tuple[int, int]]:
-        """Yield numbers of cases and steps to try: those that the file declares, or typical sizes of example inputs."""
-        declared = self.data.shape or (None, None)
-        steps, cases = (declared[0], declared[1]) if self.time_major else (declared[1], declared[0])
-        times = [steps] if isinstance(steps, int) else [5, 7, *range(1, 65)]
-        batches = [cases] if isinstance(cases, int) else [3, 1, 2, 4, 5, 8, 10, 16, 32, 64]
-        tried = dict.fromkeys([(batch, times[0]) for batch in batches] + [(batches[0], time) for time in times])
-        tried.update(dict.fromkeys((1, time) for time in times if len(batches) > 1))
-        for batch, time in tried:
-            if batch * time <= 2**16:
-                yield batch, time
-
-    def axes(self) -> tuple[int, int | None, int, int]:
-        """Return the axis of the cases, the axis of the steps or None, the number of features, and the rank."""
-        error: ValueError | None = None
-        for batch, time in self._sizes():
-            try:
-                shape = self.shape(batch, time)
-                break
-            except ValueError as problem:
-                error = error or problem
-        else:
-            raise error or ValueError("the input's sizes are too large")
-        batch_axes = self._changed_axes(shape, batch + 1, time) or [k for k, n in enumerate(shape) if n == batch]
-        if not batch_axes:
-            raise ValueError(f"the output has shape {shape} for {batch} cases: none of its axes is the batch axis")
-        batch_axis = batch_axes[0]
-        changed = self._changed_axes(shape, batch, time + 1)
-        if changed is None:
-            changed = [k for k, n in enumerate(shape) if n == time and k != batch_axis and len(shape) > 2]
-        time_axis = next((k for k in changed if k != batch_axis), None)
-        features = 1
-        for k, n in enumerate(shape):
-            features *= 1 if k in (batch_axis, time_axis) else n
-        if features < 1:
-            raise ValueError(f"the output has shape {shape} for {batch} cases of {time} steps: it has no features")
-        return batch_axis, time_axis, features, len(shape)
-
-    def _changed_axes(self, shape: tuple[int, ...], batch: int, time: int) -> list[int] | None:
-        """Return the axes whose size changes with these input sizes; None if the graph does not take them."""
-        try:
-            other = self.shape(batch, time)
-        except ValueError:
-            return None
-        return [k for k, (a, b) in enumerate(zip(shape, other, strict=False)) if a != b]

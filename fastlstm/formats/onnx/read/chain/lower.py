@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .... import layers as layer_types
-from ....activations import SIGMOID, TANH, Activation
-from ....cell import Cell
-from ....data import Standardizer
-from ....layers import LSTM, Dense, Dropout, Embedding, Layer
-from ..graph.nodes import Graph
-from .trace import Item, NoChain, Signal, Trace, is_whole
+from ....._typing import Array
+from .....activations import SIGMOID, TANH
+from .....cell import Cell
+from .....data import Standardizer
+from .....layers import LSTM, Layer, layer_from_config
+from .....layers import Activation as ActivationLayer
+from ...graph.nodes import Graph
+from .handlers import HANDLERS
+from .selecting import is_whole
+from .symbols import NoChain, Signal
+from .trace import Item, Trace
 
 __all__ = ["Chain", "lower"]
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def lower(
     trace = Trace(graph, data, lengths, input_size)
     reason = ""
     try:
-        trace.run()
+        trace.run(HANDLERS)
         signal = _output(trace, trace.values[graph.outputs[0]])
     except NoChain as stop:
         reason = str(stop)
@@ -82,7 +82,7 @@ def lower(
         found = bool(time_major)
         trace.time = "a0" if found else "a1"
     per_step = trace.time in signal.axes
-    if not per_step and all(item.kind not in ("lstm", "LastStep", "MeanPool", "MaxPool") for item in trace.items):
+    if not per_step and not any(item.ends_series for item in trace.items):
         return "the output has no time axis, but no layer removes it", found
     try:
         return _chain(trace, found), found
@@ -148,27 +148,25 @@ def _chain(trace: Trace, time_major: bool) -> Chain:
 
 
 def _layer(item: Item) -> Layer:
-    settings: Mapping[str, Any] = item.settings
-    if item.kind == "lstm":
-        return _lstm_layer(item)
-    if item.kind == "activation":
-        kind = settings["kind"]
-        if isinstance(kind, str):
-            return layer_types.Activation(kind)
-        return _activation_layer(kind)
-    if item.kind == "affine":
-        raise NoChain("the graph scales between layers")
-    made: dict[str, Callable[..., Layer]] = {"embedding": Embedding, "dense": Dense, "dropout": Dropout}
+    """Return the layer that an item describes: that of its name and settings, unless it needs a function of its own."""
+    make = _MAKERS.get(item.kind)
     try:
-        return made.get(item.kind, getattr(layer_types, item.kind, Dense))(**settings)
+        return make(item) if make is not None else layer_from_config({"type": item.kind, **item.settings})
     except (TypeError, ValueError) as error:
         raise NoChain(f"no layer {item.kind}: {error}") from None
 
 
-def _activation_layer(function: Activation) -> Layer:
+def _refuse_affine(item: Item) -> Layer:
+    raise NoChain("the graph scales between layers")
+
+
+def _activation_layer(item: Item) -> Layer:
+    function = item.settings["kind"]
+    if isinstance(function, str):
+        return ActivationLayer(function)
     for given in ({"alpha": function.alpha, "beta": function.beta}, {"alpha": function.alpha}, {}):
         try:
-            return layer_types.Activation(function.name, **given)
+            return ActivationLayer(function.name, **given)
         except ValueError:
             continue
     raise NoChain(f"no layer for {function}")
@@ -198,11 +196,12 @@ def _lstm_layer(item: Item) -> Layer:
     for name, default in plain.items():
         if getattr(cell, name) != default:
             arguments[name] = tuple(getattr(cell, name))
-    known = inspect.signature(LSTM).parameters
-    unknown = [name for name in arguments if name not in known]
-    if unknown:
-        raise NoChain(f"the layer LSTM has no {', '.join(unknown)}")
-    try:
-        return LSTM(**arguments)
-    except (TypeError, ValueError) as error:
-        raise NoChain(f"no such LSTM: {error}") from None
+    return LSTM(**arguments)
+
+
+_MAKERS: dict[str, Callable[[Item], Layer]] = {
+    "Activation": _activation_layer,
+    "LSTM": _lstm_layer,
+    "affine": _refuse_affine,
+}
+"""How an item becomes a layer, where its settings are not the arguments of the layer's class."""

@@ -1,0 +1,42 @@
+"""The operators that a chain of layers may have, and the function that reads each."""
+
+from __future__ import annotations
+
+from ...graph.elementwise import ACTIVATIONS
+from . import masks, pointwise, recurrent, reshaping, selecting
+from .trace import Handler
+
+__all__ = ["HANDLERS"]
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(ACTIVATIONS, pointwise.read_activation),
+    "Add": pointwise.read_arithmetic,
+    "Cast": reshaping.read_cast,
+    "Concat": reshaping.read_concat,
+    "ConstantOfShape": masks.read_filled,
+    "Div": pointwise.read_arithmetic,
+    "Dropout": pointwise.read_dropout,
+    "Expand": masks.read_filled,
+    "Flatten": reshaping.read_flatten,
+    "Gather": selecting.read_gather,
+    "Gemm": pointwise.read_gemm,
+    "Identity": reshaping.read_identity,
+    "LSTM": recurrent.read_lstm,
+    "Less": masks.read_less,
+    "MatMul": pointwise.read_matmul,
+    "Mul": pointwise.read_arithmetic,
+    "Range": masks.read_range,
+    "ReduceMax": selecting.read_reduce,
+    "ReduceMean": selecting.read_reduce,
+    "Reshape": reshaping.read_reshape,
+    "Shape": reshaping.read_shape,
+    "Slice": selecting.read_slice,
+    "Softmax": pointwise.read_activation,
+    "Split": selecting.read_split,
+    "Squeeze": reshaping.read_squeeze,
+    "Sub": pointwise.read_arithmetic,
+    "Transpose": reshaping.read_transpose,
+    "Unsqueeze": reshaping.read_unsqueeze,
+    "Where": masks.read_where,
+}
+"""A function is given the trace, the node, and the symbols of its inputs; it returns those of its outputs."""

@@ -1,0 +1,116 @@
+"""Nodes that compute each step from the same step: dense layers, activations, scalers, dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....._typing import Array
+from ...graph.elementwise import activation_of
+from ...graph.nodes import Node
+from ...graph.operators import axis_of
+from .symbols import Known, NoChain, Signal, Size, Sizes, objects
+from .trace import Item, Trace
+
+__all__ = ["read_activation", "read_arithmetic", "read_dropout", "read_gemm", "read_matmul"]
+
+
+def read_arithmetic(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    """Handle Add, Sub, Mul and Div: a bias, a scaler, or arithmetic on sizes."""
+    if any(isinstance(one, Sizes) for one in inputs):
+        a, b = (objects(one, node) for one in inputs)
+        if a.size != 1 or b.size != 1:
+            raise NoChain(str(node))
+        x, y = a.reshape(-1)[0], b.reshape(-1)[0]
+        result: Any = None
+        if isinstance(x, int) and isinstance(y, int) and node.op != "Div":
+            result = {"Add": x + y, "Sub": x - y, "Mul": x * y}[node.op]
+        elif node.op == "Mul" and 1 in (x, y):
+            result = y if x == 1 else x
+        filled = np.empty(np.broadcast_shapes(a.shape, b.shape), object)
+        filled.fill(result)
+        return [Sizes(filled)]
+    swapped = isinstance(inputs[0], Known)
+    value, constant = inputs[::-1] if swapped else inputs
+    if not isinstance(constant, Known) or (swapped and node.op in ("Sub", "Div")):
+        raise NoChain(str(node))
+    signal = trace.top(value, node)
+    trace.features(signal, node)
+    array, size = constant.array, signal.sizes[-1]
+    flat = array.reshape(-1)
+    if array.dtype.kind != "f" or not isinstance(size, int) or array.shape[-1:] not in ((size,), (1,), ()):
+        raise NoChain(str(node))
+    if flat.size != (array.shape[-1] if array.ndim else 1) or array.ndim > len(signal.axes):
+        raise NoChain(str(node))
+    last = trace.items[-1] if trace.items else None
+    if node.op == "Add" and last is not None and last.kind == "Dense" and not last.settings["bias"]:
+        last.settings["bias"] = True
+        last.weights["bias"] = np.broadcast_to(flat, size)
+        return [signal]
+    return [trace.add(Item("affine", {"op": node.op, "by": flat}), signal)]
+
+
+def read_matmul(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    value, weight = inputs
+    if not isinstance(weight, Known) or weight.array.ndim != 2 or weight.array.dtype.kind != "f":
+        raise NoChain(str(node))
+    signal = trace.top(value, node)
+    trace.features(signal, node)
+    if signal.sizes[-1] != weight.array.shape[0] or 0 in weight.array.shape:
+        raise NoChain(str(node))
+    return [_dense(trace, signal, weight.array.T, None)]
+
+
+def read_gemm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    get = node.attributes.get
+    if not all(isinstance(one, Known) or one is None for one in inputs[1:]) or get("transA", 0):
+        raise NoChain(str(node))
+    signal = trace.top(inputs[0], node)
+    trace.features(signal, node)
+    weight = inputs[1].array if inputs[1] is not None else np.zeros(0)
+    if weight.ndim != 2 or weight.dtype.kind != "f" or len(signal.axes) != 2 or not isinstance(signal.sizes[0], Size):
+        raise NoChain(str(node))
+    weight = (weight if get("transB", 0) else weight.T) * weight.dtype.type(get("alpha", 1.0))
+    if weight.shape[1] != signal.sizes[1] or 0 in weight.shape:
+        raise NoChain(str(node))
+    bias = None
+    if len(inputs) > 2 and inputs[2] is not None:
+        given = inputs[2].array
+        if given.size not in (1, weight.shape[0]) or given.shape[-1:] not in ((), (1,), (weight.shape[0],)):
+            raise NoChain(str(node))
+        bias = np.broadcast_to(given.reshape(-1) * given.dtype.type(get("beta", 1.0)), weight.shape[0])
+    return [_dense(trace, signal, weight, bias)]
+
+
+def _dense(trace: Trace, signal: Signal, weight: Array, bias: Array | None) -> Signal:
+    item = Item("Dense", {"output_size": weight.shape[0], "bias": bias is not None}, {"weight": weight})
+    if bias is not None:
+        item.weights["bias"] = bias
+    return trace.add(item, signal, weight.shape[0])
+
+
+def read_activation(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    signal = trace.top(inputs[0], node)
+    trace.features(signal, node)
+    if node.op == "Softmax":
+        axis = axis_of(node.attributes.get("axis", 1 if node.opset < 13 else -1), len(signal.axes))
+        if axis != len(signal.axes) - 1:
+            raise NoChain(str(node))
+        return [trace.add(Item("Activation", {"kind": "softmax"}), signal)]
+    function = activation_of(node)
+    return [trace.add(Item("Activation", {"kind": function}), signal)]
+
+
+def read_dropout(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
+    ratio = node.attributes.get("ratio", 0.5)
+    if len(inputs) > 1 and inputs[1] is not None:
+        if not isinstance(inputs[1], Known) or inputs[1].array.size != 1:
+            raise NoChain(str(node))
+        ratio = float(inputs[1].array.reshape(()))
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise NoChain(str(node))
+    if not isinstance(inputs[0], Signal) or not 0 < ratio < 1:
+        return [inputs[0]]
+    return [trace.add(Item("Dropout", {"p": ratio}), trace.top(inputs[0], node))]
