@@ -77,7 +77,7 @@ def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
     if not isinstance(name, str):
         raise TypeError(f"loss must be a name or an object such as fl.Huber(delta=0.5), got {short_repr(loss)}")
     if name not in _BY_NAME:
-        raise ValueError(f"unknown loss {name!r}, expected one of {', '.join(sorted(_BY_NAME))}")
+        raise ValueError(f"unknown loss {name!r}; there are: {', '.join(sorted(_BY_NAME))}")
     return _BY_NAME[name](**arguments)
 
 
