@@ -98,7 +98,7 @@ class Network:
                 )
             return
         signal = connect(self.layers, input_size)[-1]
-        contexts = threading.local()  # contexts refer to the old parameters
+        contexts = threading.local()  # new ones: the old contexts refer to the old parameters
         self.parameters.initialize(self.seed)
         self._contexts = contexts
         self.output_size, self.per_step = signal.features, signal.per_step

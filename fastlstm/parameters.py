@@ -66,16 +66,16 @@ class Parameters:
         views: list[tuple[Layer, dict[str, Array], dict[str, Array]]] = [(layer, {}, {}) for layer in self._layers]
         start = 0
         for index, _, spec in stack_parameters(self._layers):
-            _, of_parameters, of_gradients = views[index]
+            _, parameter_views, gradient_views = views[index]
             part = slice(start, start + math.prod(spec.shape))
-            of_parameters[spec.name] = flat[part].reshape(spec.shape)
+            parameter_views[spec.name] = flat[part].reshape(spec.shape)
             if gradients is not None:
-                of_gradients[spec.name] = gradients[part].reshape(spec.shape)
+                gradient_views[spec.name] = gradients[part].reshape(spec.shape)
             start = part.stop
         if gradients is None:
             gradients = np.empty(0, self.dtype)
-        for layer, of_parameters, of_gradients in views:
-            layer.parameters, layer.gradients = of_parameters, of_gradients
+        for layer, parameter_views, gradient_views in views:
+            layer.parameters, layer.gradients = parameter_views, gradient_views
         self.flat, self.flat_gradients = flat, gradients
 
     # ------------------------------------------------------------------------------------ freezing

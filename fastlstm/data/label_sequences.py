@@ -48,9 +48,9 @@ class LabelSequences:
         """Return the labels of some cases, int64 (b, L), padded by -100 to the longest sequence of the batch, L."""
         numbers, starts = self.numbers[indices], self._starts[indices]
         y = np.full((len(numbers), int(numbers.max())), IGNORE, np.int64)
-        places = np.arange(y.shape[1])
-        there = places < numbers[:, None]
-        y[there] = self._flat[(starts[:, None] + places)[there]]
+        positions = np.arange(y.shape[1])
+        present = positions < numbers[:, None]
+        y[present] = self._flat[(starts[:, None] + positions)[present]]
         return y
 
     def subset(self, indices: Indices) -> LabelSequences:
@@ -110,8 +110,8 @@ def as_label_sequences(
         case = int(np.searchsorted(starts, place, side="right")) - 1
         raise ValueError(
             f"{name}[{case}] holds label {flat[place]}, expected integers from 0"
-            f"{'' if limit is None else f' to {limit - 1}'} other than the blank, {blank}: number the labels "
-            f"around it, or choose another blank, loss=fl.losses.CTC(blank=...)"
+            f"{'' if limit is None else f' to {limit - 1}'} other than the blank, {blank}: renumber the "
+            f"labels, or choose another blank, loss=fl.losses.CTC(blank=...)"
         )
     n_outputs = limit if limit is not None else max(int(flat.max(initial=0)), blank) + 1
     return LabelSequences(flat, numbers, starts, n_outputs, classes)
@@ -129,10 +129,10 @@ def _padded_cases(y: Any, name: str) -> list[Array]:
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} has type {array.dtype}, expected integer labels")
     if numbers is None:
-        there = array >= 0
-        if (there[:, 1:] & ~there[:, :-1]).any() or (array[~there] != IGNORE).any():
+        present = array >= 0
+        if (present[:, 1:] & ~present[:, :-1]).any() or (array[~present] != IGNORE).any():
             raise ValueError(f"{name} must hold in each row labels from 0 and then {IGNORE} as padding")
-        numbers = there.sum(axis=1)
+        numbers = present.sum(axis=1)
     numbers = as_array(numbers, "the numbers of labels")
     if numbers.shape != array.shape[:1] or numbers.dtype.kind not in "iu":
         raise ValueError(f"the numbers of labels must be {len(array)} integers, got {numbers!r:.200}")

@@ -206,7 +206,7 @@ def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequ
     if array.ndim not in ((1,) if labels else (1, 2, 3)):
         advice = (
             f"({len(seq)},), one label for each case: for a one-hot array pass {name}.argmax(axis=-1), for a "
-            f"column {name}[:, 0]; for labels of each step make the last LSTM return_sequences=True"
+            f"column {name}[:, 0]; for labels of each step set return_sequences=True in the last LSTM"
             if labels
             else f"({len(seq)},) or ({len(seq)}, columns)"
         )
@@ -232,9 +232,9 @@ def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequ
     shapes = f"({len(seq)}, {seq.time})" + ("" if labels else f" or ({len(seq)}, {seq.time}, columns)")
     if array.ndim not in ((2,) if labels else (2, 3)) or array.shape[1] != seq.time:
         raise ValueError(
-            f"{name} has shape {array.shape}, expected {shapes}: a target for each step of {seq.name}, since "
-            "the model answers at each step; for one target per case make the last LSTM "
-            "return_sequences=False"
+            f"{name} has shape {array.shape}, expected {shapes}: a target for each step of {seq.name}, because "
+            "the model has an output for each step; for one target per case set return_sequences=False in the "
+            "last LSTM"
         )
     lengths = seq.lengths if len(array) == len(seq) else None
     return ArraySequences(array[:, :, None] if array.ndim == 2 else array, lengths, labels, name)

@@ -82,8 +82,8 @@ def run_evaluation(
             sums[2:] += loss.metric(out, y, lengths, weight, scale)
         for k in range(outputs):
             one = slice(k, k + 1)
-            of_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
-            errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, of_scale)
+            output_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
+            errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, output_scale)
     if sums[1] == 0:
         raise ValueError("nothing to evaluate: every label is -100 or every weight is 0")
     result = {"loss": float(sums[0] / sums[1])}

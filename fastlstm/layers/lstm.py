@@ -247,7 +247,9 @@ class LSTM(Layer):
         if self.merge != "concat" and not self.bidirectional:
             raise ValueError(f"merge={self.merge!r} is for two directions: set bidirectional=True, or leave it out")
         if self.residual and self.num_layers == 1:
-            raise ValueError("residual=True is for the layers above the first and num_layers is 1: raise it")
+            raise ValueError(
+                "residual=True adds the input of each layer above the first, and num_layers is 1: use more layers"
+            )
         if self.residual and self.merge != "concat" and not self.return_sequences:
             raise ValueError(
                 f"residual=True with merge={self.merge!r} needs return_sequences=True: the final outputs of the two "

@@ -59,7 +59,9 @@ class Masking(Layer):
         if signal.tokens:
             raise ValueError("Masking reads numbers and gets token ids: use fl.Embedding(..., mask_token=0)")
         if not signal.per_step:
-            raise ValueError("Masking reads (batch, time, features) and gets (batch, features)")
+            raise ValueError(
+                "Masking reads (batch, time, features) and gets (batch, features): put it at the beginning"
+            )
         self._size = signal.features
         return signal
 

@@ -44,7 +44,9 @@ class Reverse(Layer):
         if signal.tokens:
             raise ValueError("Reverse reads numbers and gets token ids: put it after the fl.Embedding")
         if not signal.per_step:
-            raise ValueError("Reverse reads (batch, time, features) and gets (batch, features)")
+            raise ValueError(
+                "Reverse reads (batch, time, features) and gets (batch, features): set return_sequences=True before it"
+            )
         self._size = signal.features
         return signal
 

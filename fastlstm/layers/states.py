@@ -33,11 +33,11 @@ def checked_states(value: Any, expected: Sequence[tuple[Shape, Shape, npt.DTypeL
             f"got {len(value)} states (h, c), expected {len(expected)}, one for each of the model's {whose}"
         )
     checked = []
-    for pair, (of_h, of_c, dtype) in zip(value, expected, strict=True):
+    for pair, (h_shape, c_shape, dtype) in zip(value, expected, strict=True):
         h, c = (as_numeric(part, False, name) for part, name in zip(pair, "hc", strict=True))
-        if h.shape != of_h or c.shape != of_c:
+        if h.shape != h_shape or c.shape != c_shape:
             raise ValueError(
-                f"a state has shapes {h.shape} and {c.shape}, expected {of_h} and {of_c}: "
+                f"a state has shapes {h.shape} and {c.shape}, expected {h_shape} and {c_shape}: "
                 "(num_layers * directions, batch, hidden_size), for h proj_size if the layer has one"
             )
         checked.append((_finite(h, dtype, "h"), _finite(c, dtype, "c")))

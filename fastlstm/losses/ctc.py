@@ -112,7 +112,7 @@ class CTC(BuiltInLoss):
                 "return_sequences=True in the last LSTM, and leave pooling out"
             )
         if head.scaled:
-            raise ValueError("a target_scaler is for regression; loss='ctc' needs labels as they are: set it to None")
+            raise ValueError("a target_scaler is for regression; loss='ctc' needs unscaled labels: set it to None")
         targets = as_label_sequences(y, len(inputs), self.blank, classes, name=name)
         if targets.n_outputs > head.outputs or (targets.classes and targets.n_outputs != head.outputs):
             raise ValueError(
@@ -199,9 +199,9 @@ def _numbers(out: Array, target: Array) -> Array:
             f"for an output of shape {out.shape} target must be integer labels (batch, labels), padded with -100, and "
             f"the output (batch, time, classes); got {target.dtype} of shape {target.shape}"
         )
-    there = target >= 0
-    if (there[:, 1:] & ~there[:, :-1]).any():
+    present = target >= 0
+    if (present[:, 1:] & ~present[:, :-1]).any():
         raise ValueError(
             "target has labels after the padding of a case: padding (-100) must come after all labels of a case"
         )
-    return np.asarray(there.sum(axis=1, dtype=np.int64))
+    return np.asarray(present.sum(axis=1, dtype=np.int64))

@@ -171,7 +171,7 @@ class SavedRun:
         self._callbacks = [(str(name), dict(_decoded(state, self._tensors))) for name, state in training["callbacks"]]
         self.history = {name: self._vector(f"history.{name}").tolist() for name in self.arguments["names"]}
         if {len(values) for values in self.history.values()} != {epoch - 1}:
-            raise ValueError(f"the record of the epochs has not {epoch - 1} values for each name")
+            raise ValueError(f"the record of the epochs must have {epoch - 1} values for each name")
 
     def _vector(self, name: str, size: int | None = None) -> Array:
         vector = self._tensors[name]
