@@ -853,10 +853,11 @@ class Model:
         Returns
         -------
         Stream
-            ``stream.step(x)`` with x (batch_size, features) returns (batch_size, output_size) for this step, an array
-            that the next step overwrites; ``stream.run(x)`` with x (batch_size, steps, features) returns (batch_size,
-            steps, output_size). If the model has one output per series, the output of each step is that for the series
-            so far. Token ids have no feature axis. Values are in the units of `predict`.
+            ``stream.step(x)`` with x (batch_size, features) returns (batch_size, output_size) for this step;
+            ``stream.run(x)`` with x (batch_size, steps, features) returns (batch_size, steps, output_size). With
+            ``out=`` both write to that array and allocate nothing. If the model has one output per series, the output
+            of each step is that for the series so far. Token ids have no feature axis. Values are in the units of
+            `predict`.
 
         Raises
         ------

@@ -115,7 +115,7 @@ def test_layout_in_memory_does_not_matter(tmp_path):
 
 def test_equal_models_give_equal_bytes(tmp_path):
     code = (
-        "import sys; import numpy as np; from fastlstm.serialization import save; "
+        "import sys; import numpy as np; from fastlstm.formats.safetensors import save; "
         "save(sys.argv[1], {n: np.ones(3) for n in 'abcdefgh'}, {'x': 1, 'y': 2})"
     )
     files = [tmp_path / "0", tmp_path / "1"]
@@ -190,7 +190,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file_whole(tmp_path, step):
     path = tmp_path / "m"
     save(path, {"w": np.ones(1000)}, {"old": True})
     code = (
-        "import os, signal, sys; import numpy as np; from fastlstm.serialization import save; "
+        "import os, signal, sys; import numpy as np; from fastlstm.formats.safetensors import save; "
         f"os.{step} = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL); "
         "save(sys.argv[1], {'w': np.zeros(1000)}, {'old': False})"
     )

@@ -116,7 +116,7 @@ CHILD = """
 import os, resource, signal, sys
 import numpy as np
 import fastlstm as fl
-from fastlstm import atomic
+from fastlstm.formats import atomic
 path = sys.argv[1]
 """
 

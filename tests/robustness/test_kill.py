@@ -28,7 +28,7 @@ import fastlstm as fl
 pattern, kill_at = sys.argv[1], int(sys.argv[2])
 if kill_at:  # count the operations of the system, and end before one of them
     import signal
-    from fastlstm import atomic
+    from fastlstm.formats import atomic
     calls = 0
     def counted(real):
         def call(*arguments, **options):
