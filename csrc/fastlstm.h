@@ -91,7 +91,7 @@ typedef struct {
     const int64_t *lengths;               /* (batch), each in [0, time]; NULL: all rows are `time` long */
     int reverse;                          /* 1: row b runs from its own last step, lengths[b]-1, down to 0 */
     int training;                         /* 1: keep in the workspace what the backward pass needs */
-    ptrdiff_t checkpoint_every;           /* in training, n > 0: keep about n steps only, and the state before every n
+    ptrdiff_t recompute_every;           /* in training, n > 0: keep about n steps only, and the state before every n
                                              steps; the backward pass recomputes the others. The results have the same
                                              bits. 0: keep all steps */
 

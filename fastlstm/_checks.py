@@ -15,9 +15,9 @@ MANY = 2**20
 """A limit in bits for `count` where any size of number is allowed."""
 
 
-def checkpoints(value: Any) -> int:
-    """Return `checkpoint_every` as the kernels take it: 0 for None. A number beyond the last step means all steps."""
-    return 0 if value is None else min(count("checkpoint_every", value, bits=MANY), sys.maxsize)
+def recompute_steps(value: Any) -> int:
+    """Return `recompute_every` as the kernels take it: 0 for None. A number beyond the last step means all steps."""
+    return 0 if value is None else min(count("recompute_every", value, bits=MANY), sys.maxsize)
 
 
 def short_repr(value: Any) -> str:

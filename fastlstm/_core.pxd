@@ -42,7 +42,7 @@ cdef extern from "fastlstm.h" nogil:
         ptrdiff_t batch, time, input, hidden
         const int64_t *lengths
         int reverse, training
-        ptrdiff_t checkpoint_every
+        ptrdiff_t recompute_every
         const void *weight_ih
         const void *weight_hh
         const void *bias_ih

@@ -43,11 +43,11 @@ class LSTMPass:
         cn: Array | None = None,
         reverse: bool = False,
         training: bool = False,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
         frozen: bool = False,
         n_threads: int = 1,
         cell: Cell | None = None,
-        more: CellWeights | None = None,
+        cell_weights: CellWeights | None = None,
         seed: int = 0,
     ) -> None: ...
     def backward(
@@ -65,7 +65,7 @@ class LSTMPass:
         dh0: Array | None = None,
         dc0: Array | None = None,
         n_threads: int = 1,
-        d_more: CellWeights | None = None,
+        d_cell_weights: CellWeights | None = None,
     ) -> None: ...
 
 class Stream:

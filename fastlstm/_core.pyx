@@ -17,7 +17,7 @@ from fastlstm._array_checks cimport (
     vector_of,
 )
 
-from .cell import NO_MORE, NORM_EPS, PLAIN, CellWeights
+from .cell import NO_CELL_WEIGHTS, NORM_EPS, PLAIN, CellWeights
 
 cnp.import_array()
 
@@ -77,7 +77,7 @@ def compiler():
 
 # ------------------------------------------------------------------ memory
 
-cdef bint _read_only(tuple weights):
+cdef bint _read_only(weights):
     """Return whether no array among the weights can be written to."""
     for a in weights:
         if isinstance(a, tuple):
@@ -167,10 +167,10 @@ cdef int _settings(fl_lstm_cell *to, cell) except -1:
     return 0
 
 
-cdef int _cell_weights(fl_lstm_cell *to, more, int dtype, ptrdiff_t gates, ptrdiff_t hidden) except -1:
+cdef int _cell_weights(fl_lstm_cell *to, cell_weights, int dtype, ptrdiff_t gates, ptrdiff_t hidden) except -1:
     """Set the weights of a cell that is not the plain one, and its projection."""
     to.projection = 0
-    weight_hr, peepholes, gain_ih, gain_hh, gain_c, bias_c = more
+    weight_hr, peepholes, gain_ih, gain_hh, gain_c, bias_c = cell_weights
     if weight_hr is not None:
         if np.ndim(weight_hr) != 2 or len(weight_hr) < 1:
             raise ValueError(f"weight_hr has shape {np.shape(weight_hr)}, expected (projection, {hidden})")
@@ -196,7 +196,7 @@ cdef inline ptrdiff_t _recurrent(const fl_lstm_pass *lstm) noexcept:
 
 
 cdef int _lstm_weights(fl_lstm_pass *lstm, fl_lstm_cell *cell, int dtype, ptrdiff_t inputs, cnp.ndarray weight_ih,
-                       cnp.ndarray weight_hh, bias_ih, bias_hh, more) except -1:
+                       cnp.ndarray weight_hh, bias_ih, bias_hh, cell_weights) except -1:
     """Set the weights and sizes of a pass; ``cell``, with its settings, is NULL for the plain one."""
     cdef ptrdiff_t gates
     lstm.cell = cell
@@ -204,9 +204,9 @@ cdef int _lstm_weights(fl_lstm_pass *lstm, fl_lstm_cell *cell, int dtype, ptrdif
     lstm.hidden = cnp.PyArray_DIM(weight_hh, 1)
     gates = _gates(lstm)
     if cell != NULL:
-        if more.weight_hr is not None and np.ndim(more.weight_hr) == 2:
-            lstm.hidden = more.weight_hr.shape[1]
-        _cell_weights(cell, more, dtype, gates, lstm.hidden)
+        if cell_weights.weight_hr is not None and np.ndim(cell_weights.weight_hr) == 2:
+            lstm.hidden = cell_weights.weight_hr.shape[1]
+        _cell_weights(cell, cell_weights, dtype, gates, lstm.hidden)
     if inputs < 1 or lstm.hidden < 1:
         raise ValueError(f"input size {inputs} and hidden size {lstm.hidden} must be 1 or more")
     lstm.weight_ih = array_of(weight_ih, "weight_ih", dtype, shape2(gates * lstm.hidden, inputs), False)
@@ -239,31 +239,33 @@ cdef class LSTMPass:
 
     def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
-                bint reverse=False, bint training=False, ptrdiff_t checkpoint_every=0, bint frozen=False,
-                n_threads=1, cell=None, more=None, uint64_t seed=0):
+                bint reverse=False, bint training=False, ptrdiff_t recompute_every=0, bint frozen=False,
+                n_threads=1, cell=None, cell_weights=None, uint64_t seed=0):
         """Run the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
-        ``cell`` is a ``fastlstm.cell.Cell`` and ``more`` its ``fastlstm.cell.CellWeights``, for all cells except the
-        plain one; ``seed`` is that of the cell's masks.
+        ``cell`` is a ``fastlstm.cell.Cell`` and ``cell_weights`` its ``fastlstm.cell.CellWeights``, for all cells
+        except the plain one; ``seed`` is that of the cell's masks.
         ``x`` must not change until ``backward`` has read it again. ``frozen``: the weights are read-only arrays that
         nobody can write to; inference keeps them packed.
         """
         cdef fl_lstm_pass *lstm = &self.lstm
         cdef fl_dtype dtype
         cdef Shape series, state, state_h
-        cdef tuple packed = (weight_ih, weight_hh, bias_ih, bias_hh, cell, more) if frozen and not training else None
+        cdef tuple packed = None
+        if frozen and not training:
+            packed = (weight_ih, weight_hh, bias_ih, bias_hh, cell, cell_weights)
         self.enter()
         try:
             lstm.training = 0  # until this pass is complete there is nothing to go back through
-            if checkpoint_every < 0:
-                raise ValueError(f"checkpoint_every is {checkpoint_every}, expected 0 (keep all steps) or more")
+            if recompute_every < 0:
+                raise ValueError(f"recompute_every is {recompute_every}, expected 0 (keep all steps) or more")
             lstm.n_threads = thread_count(n_threads)
             self.dtype = dtype = dtype_of(x, "x")
             if cnp.PyArray_NDIM(x) != 3 or cnp.PyArray_NDIM(weight_hh) != 2:
                 raise ValueError(f"x has {x.ndim} axes and weight_hh {weight_hh.ndim}, expected (batch, time, input) "
                                  "and (4 * hidden, hidden)")
-            if cell is None and more is not None:
-                raise ValueError("more weights are those of a cell: give the cell, too")
+            if cell is None and cell_weights is not None:
+                raise ValueError("cell_weights belong to a cell: give the cell, too")
             if cell is not None and cell is not self.settings:
                 self.settings = None
                 _settings(&self.cell, cell)
@@ -271,7 +273,7 @@ cdef class LSTMPass:
             self.cell.seed = seed
             lstm.batch, lstm.time = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
             _lstm_weights(lstm, NULL if cell is None else &self.cell, dtype, cnp.PyArray_DIM(x, 2), weight_ih,
-                          weight_hh, bias_ih, bias_hh, NO_MORE if more is None else more)
+                          weight_hh, bias_ih, bias_hh, NO_CELL_WEIGHTS if cell_weights is None else cell_weights)
             series = shape3(lstm.batch, lstm.time, lstm.input)
             lstm.x = series_of(x, "x", dtype, series, False, &lstm.x_batch, &lstm.x_time)
             if lengths is not None:
@@ -288,10 +290,10 @@ cdef class LSTMPass:
             series.size[2] = _recurrent(lstm)
             lstm.y = series_of(y, "y", dtype, series, True, &lstm.y_batch, &lstm.y_time)
             lstm.reverse = reverse
-            lstm.checkpoint_every = checkpoint_every
+            lstm.recompute_every = recompute_every
             self.isa = fl_isa_active()
             # Before the pass: nothing that may fail comes between it and its end.
-            self.held = (x, weight_ih, weight_hh, lengths, more) if training else None
+            self.held = (x, weight_ih, weight_hh, lengths, cell_weights) if training else None
             lstm.training = training
             try:
                 lstm.workspace = self.workspace.reserve(fl_lstm_workspace(dtype, lstm))
@@ -307,11 +309,11 @@ cdef class LSTMPass:
             self.busy = False
 
     def backward(self, *, dy=None, dhn=None, dcn=None, dx=None, bint dx_add=False, dweight_ih=None, dweight_hh=None,
-                 dbias_ih=None, dbias_hh=None, dh0=None, dc0=None, n_threads=1, d_more=None):
+                 dbias_ih=None, dbias_hh=None, dh0=None, dc0=None, n_threads=1, d_cell_weights=None):
         """Go back through the last training pass, once; see ``fl_lstm_backward`` in csrc/fastlstm.h.
 
         dy, dhn, dcn come in (None: zeros). dx, dh0, dc0 are overwritten (dx added to with ``dx_add``), the gradients of
-        the parameters are added to; None: not wanted. ``d_more``: those of the cell's own weights, in a
+        the parameters are added to; None: not wanted. ``d_cell_weights``: those of the cell's own weights, in a
         ``fastlstm.cell.CellWeights``.
         """
         cdef fl_lstm_pass *lstm = &self.lstm
@@ -340,7 +342,8 @@ cdef class LSTMPass:
             to.dweight_hh = optional_of(dweight_hh, "dweight_hh", dtype, shape2(rows, recurrent), True)
             to.dbias_ih = optional_of(dbias_ih, "dbias_ih", dtype, shape1(rows), True)
             to.dbias_hh = optional_of(dbias_hh, "dbias_hh", dtype, shape1(rows), True)
-            dweight_hr, dpeepholes, dgain_ih, dgain_hh, dgain_c, dbias_c = NO_MORE if d_more is None else d_more
+            d_cell_weights = NO_CELL_WEIGHTS if d_cell_weights is None else d_cell_weights
+            dweight_hr, dpeepholes, dgain_ih, dgain_hh, dgain_c, dbias_c = d_cell_weights
             to.dweight_hr = optional_of(dweight_hr, "dweight_hr", dtype, shape2(recurrent, hidden), True)
             to.dpeepholes = optional_of(dpeepholes, "dpeepholes", dtype, shape2(_gates(lstm) - 1, hidden), True)
             to.dgain_ih = optional_of(dgain_ih, "dgain_ih", dtype, shape1(rows), True)
@@ -794,16 +797,16 @@ cdef class Stream:
         return inputs
 
     cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1:
-        more = CellWeights(*[weights.get(name) for name in CellWeights._fields])
+        cell_weights = CellWeights(*[weights.get(name) for name in CellWeights._fields])
         if settings["bidirectional"] or settings["reverse"]:
             raise ValueError("an LSTM that begins at the end of a series cannot be streamed")
-        if settings["cell"] == PLAIN and all([a is None for a in more]):
+        if settings["cell"] == PLAIN and all([a is None for a in cell_weights]):
             cell = NULL
         else:
             _settings(cell, settings["cell"])
         check_two_axes(weights["weight_hh"], "weight_hh")
         _lstm_weights(&to.lstm, cell, self.network.dtype, to.input, weights["weight_ih"], weights["weight_hh"],
-                      weights.get("bias_ih"), weights.get("bias_hh"), more)
+                      weights.get("bias_ih"), weights.get("bias_hh"), cell_weights)
         return _recurrent(&to.lstm)
 
     cdef int _take_states(self, stages) except -1:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .activations import SIGMOID, TANH, Activation
 
-__all__ = ["NORM_EPS", "NO_MORE", "PLAIN", "Cell", "CellWeights"]
+__all__ = ["NORM_EPS", "NO_CELL_WEIGHTS", "PLAIN", "Cell", "CellWeights"]
 
 Array = npt.NDArray[Any]
 
@@ -78,5 +78,5 @@ class CellWeights(NamedTuple):
     """(H,): bias of the normalised cell state."""
 
 
-NO_MORE = CellWeights()
+NO_CELL_WEIGHTS = CellWeights()
 """No weights other than those of the gates."""

@@ -410,7 +410,7 @@ class Model:
         training: bool = False,
         return_state: bool = False,
         n_threads: int | None = None,
-        checkpoint_every: int | None = None,
+        recompute_every: int | None = None,
     ) -> Any:
         """Run the layers over one batch, for custom training loops and for states; otherwise use `predict`.
 
@@ -432,7 +432,7 @@ class Model:
             Whether to return the final states too, as a list of (h, c).
         n_threads : int, optional
             Threads to use; by default as configured. The result does not depend on it.
-        checkpoint_every : int, optional
+        recompute_every : int, optional
             With `training`, store the gates of about this many steps only; see `fit`.
 
         Returns
@@ -459,7 +459,7 @@ class Model:
         >>> np.array_equal(model.forward(X[:, 10:], state=state), model.forward(X))
         True
         """
-        return manual.forward(self.network, X, lengths, state, training, return_state, n_threads, checkpoint_every)
+        return manual.forward(self.network, X, lengths, state, training, return_state, n_threads, recompute_every)
 
     def backward(
         self, d_out: npt.ArrayLike, d_state: State | Sequence[State] | None = None, return_d_state: bool = False
@@ -524,7 +524,7 @@ class Model:
         metrics: Metrics | None = None,
         n_threads: int | None = None,
         seed: int | None = None,
-        checkpoint_every: int | None = None,
+        recompute_every: int | None = None,
         tbptt_steps: int | None = None,
         resume: str | os.PathLike[str] | bool | None = None,
     ) -> History:
@@ -579,12 +579,12 @@ class Model:
             Threads to use; by default as configured. The result does not depend on it.
         seed : int, optional
             Seed of the order of the cases and of `validation_split`, by default the model's seed.
-        checkpoint_every : int, optional
+        recompute_every : int, optional
             Gradient checkpointing, for long series: the LSTM layers store their gates and cells for about this many
             steps only (rounded up to the steps over which a gradient is summed at a time) and the state at the
             beginning of each such segment; the backward pass computes the gates of a segment again (Chen et al. 2016,
-            arXiv:1604.06174). Memory is then proportional to ``checkpoint_every + T / checkpoint_every`` instead of T,
-            and least if `checkpoint_every` is the square root of T; a batch takes about a third longer; the results
+            arXiv:1604.06174). Memory is then proportional to ``recompute_every + T / recompute_every`` instead of T,
+            and least if `recompute_every` is the square root of T; a batch takes about a third longer; the results
             have the same bits. By default all steps are stored.
         tbptt_steps : int, optional
             Truncated back-propagation through time (Williams & Peng 1990), for series so long that one update per batch
@@ -646,7 +646,7 @@ class Model:
             metrics=metrics,
             n_threads=n_threads,
             seed=seed,
-            checkpoint_every=checkpoint_every,
+            recompute_every=recompute_every,
             tbptt_steps=tbptt_steps,
             resume=resume,
         )

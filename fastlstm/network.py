@@ -176,7 +176,7 @@ class Network:
         lengths: Array | None,
         training: bool,
         n_threads: int | None = None,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
     ) -> Array:
         """Return the output for a batch of checked inputs, a buffer that is valid until this thread's next pass.
 
@@ -189,7 +189,7 @@ class Network:
             Whether a backward pass may follow; dropout is applied then.
         n_threads : int, optional
             Threads to use; by default as configured.
-        checkpoint_every : int, default 0
+        recompute_every : int, default 0
             Number of steps whose gates are stored for the backward pass; 0: all steps.
         """
         ctx = self.context(training)
@@ -197,7 +197,7 @@ class Network:
         ctx.mask = None
         ctx.frozen = self.parameters.frozen
         ctx.n_threads = resolve_threads(n_threads)
-        ctx.checkpoint_every = checkpoint_every
+        ctx.recompute_every = recompute_every
         ctx.pending = False
         if lengths is not None and self.layers[0].touches_padding:
             # The padding may hold NaN or invalid token ids, so it is set to zero.
@@ -220,14 +220,14 @@ class Network:
         lengths: Array | None,
         training: bool,
         n_threads: int | None = None,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
     ) -> Array:
         """Do `forward` from checked initial states, one for each LSTM layer object; None: the layers' own."""
         caches = self.recurrent_caches(training)
         try:
             for cache, state in zip(caches, states or [None] * len(caches), strict=True):
                 cache.state_in = state
-            return self.forward(x, lengths, training, n_threads, checkpoint_every)
+            return self.forward(x, lengths, training, n_threads, recompute_every)
         finally:
             for cache in caches:
                 cache.state_in = None

@@ -68,6 +68,7 @@ def verify(name: str, options: dict[str, Any], problem: Problem, x: Array, d_out
         If they differ.
     """
     from fastlstm import reference
+    from fastlstm.cell import CellWeights
     from fastlstm.layers import mixed_seed
 
     # The mask of the input is drawn outside the cell; without it, it need not be reproduced here.
@@ -77,12 +78,12 @@ def verify(name: str, options: dict[str, Any], problem: Problem, x: Array, d_out
     x, d_out = np.ascontiguousarray(x[part]), np.ascontiguousarray(d_out[part])
     out, dx = _train(model, x, d_out, 1)
     weights = {key: value.astype(np.float64) for key, value in layer.parameters.items()}
-    more = reference.CellWeights(*(weights.get(f"{key}_l0") for key in reference.CellWeights._fields))
+    cell_weights = CellWeights(*(weights.get(f"{key}_l0") for key in CellWeights._fields))
     y, _, _, trace = reference.lstm_forward(
         x.astype(np.float64),
         *(weights[f"{key}_l0"] for key in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
         cell=layer.cell,
-        more=more,
+        cell_weights=cell_weights,
         training=True,
         seed=mixed_seed(model.network.context(True).layers[0].seed, 1, 0),
     )

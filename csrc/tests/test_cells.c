@@ -194,7 +194,7 @@ static void *copy(fl_dtype dtype, const double *from, ptrdiff_t n, const double 
 }
 
 /* Run the problem with its inputs moved by `by` in the direction. */
-static results run(fl_dtype dtype, const problem *p, double by, int backward, int checkpoint_every, int n_threads)
+static results run(fl_dtype dtype, const problem *p, double by, int backward, int recompute_every, int n_threads)
 {
     results r = {0};
     void *in[INPUTS], *d_out[OUTPUTS];
@@ -221,7 +221,7 @@ static results run(fl_dtype dtype, const problem *p, double by, int backward, in
         .lengths = p->lengths,
         .reverse = p->reverse,
         .training = 1,
-        .checkpoint_every = checkpoint_every,
+        .recompute_every = recompute_every,
         .weight_ih = in[W_IH],
         .weight_hh = in[W_HH],
         .bias_ih = in[B_IH],

@@ -250,7 +250,7 @@ static void finish(problem p)
 }
 
 /* Run the problem in one pass and then, in inference, once more with the weights that the first pass has packed. */
-static void run(fl_dtype dtype, const shape *s, problem *p, int training, int checkpoint_every, int n_threads)
+static void run(fl_dtype dtype, const shape *s, problem *p, int training, int recompute_every, int n_threads)
 {
     fl_lstm_pass pass = {
         .batch = s->batch,
@@ -260,7 +260,7 @@ static void run(fl_dtype dtype, const shape *s, problem *p, int training, int ch
         .lengths = s->lengths ? p->lengths : NULL,
         .reverse = s->reverse,
         .training = training,
-        .checkpoint_every = checkpoint_every,
+        .recompute_every = recompute_every,
         .weight_ih = p->w_ih.data,
         .weight_hh = p->w_hh.data,
         .bias_ih = s->bias ? p->b_ih.data : NULL,
@@ -367,7 +367,7 @@ static void test_lstm(fl_dtype dtype)
         finish(one);
     }
     fl_lstm_pass few = {.batch = 4, .time = 10000, .input = 8, .hidden = 64, .training = 1}, many = few;
-    few.checkpoint_every = 100;
+    few.recompute_every = 100;
     expect(fl_lstm_workspace(dtype, &few) < fl_lstm_workspace(dtype, &many) / 20, "recomputing takes less memory");
     fl_lstm_pass huge = {.batch = PTRDIFF_MAX / 2, .time = PTRDIFF_MAX / 2, .input = 1, .hidden = 1, .training = 1};
     expect(fl_lstm_workspace(dtype, &huge) == SIZE_MAX, "a size that overflows gives SIZE_MAX");

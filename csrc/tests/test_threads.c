@@ -65,7 +65,7 @@ static float *numbers(size_t n)
 
 /* One LSTM, its data, and the result of one thread; read by all callers at once. */
 typedef struct {
-    ptrdiff_t batch, time, input, hidden, checkpoint_every;
+    ptrdiff_t batch, time, input, hidden, recompute_every;
     float *w_ih, *w_hh, *bias, *x, *dy;
     float *answer;
 } problem;
@@ -92,7 +92,7 @@ static float *solve(const problem *p, int n_threads, int n_threads_back)
         .input = p->input,
         .hidden = p->hidden,
         .training = 1,
-        .checkpoint_every = p->checkpoint_every,
+        .recompute_every = p->recompute_every,
         .weight_ih = p->w_ih,
         .weight_hh = p->w_hh,
         .bias_ih = p->bias,
@@ -133,9 +133,9 @@ static int same(const problem *p, int n_threads)
     return equal;
 }
 
-static problem make(ptrdiff_t batch, ptrdiff_t time, ptrdiff_t input, ptrdiff_t hidden, ptrdiff_t checkpoint_every)
+static problem make(ptrdiff_t batch, ptrdiff_t time, ptrdiff_t input, ptrdiff_t hidden, ptrdiff_t recompute_every)
 {
-    problem p = {.batch = batch, .time = time, .input = input, .hidden = hidden, .checkpoint_every = checkpoint_every};
+    problem p = {.batch = batch, .time = time, .input = input, .hidden = hidden, .recompute_every = recompute_every};
     p.w_ih = numbers((size_t)(4 * hidden * input));
     p.w_hh = numbers((size_t)(4 * hidden * hidden));
     p.bias = numbers((size_t)(4 * hidden));

@@ -49,7 +49,7 @@ class Feed:
         Whether a backward pass may follow each forward pass.
     n_threads : int, optional
         Threads to use; by default as configured.
-    checkpoint_every : int
+    recompute_every : int
         As in `Network.forward`.
 
     Attributes
@@ -66,14 +66,14 @@ class Feed:
         *,
         training: bool,
         n_threads: int | None = None,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
     ) -> None:
         self.model = model
         self.cases = cases
         self.steps = steps
         self.training = training
         self.n_threads = n_threads
-        self.checkpoint_every = checkpoint_every
+        self.recompute_every = recompute_every
         self.states: list[State] = []
         self._from_file = False
 
@@ -107,7 +107,7 @@ class Feed:
 
     def forward(self, segment: Segment) -> Array:
         """Compute the output for a segment: a buffer that is valid until this thread's next pass."""
-        network, arguments = self.model.network, (self.training, self.n_threads, self.checkpoint_every)
+        network, arguments = self.model.network, (self.training, self.n_threads, self.recompute_every)
         if not self.steps:
             return network.forward(segment.x, segment.lengths, *arguments)
         if self._from_file:
@@ -177,7 +177,7 @@ def check_segments(network: Network, loss: Loss) -> None:
     if not loss.aligned:
         raise ValueError(
             "tbptt_steps trains on each segment of a series with the targets of its steps, and the labels of "
-            f"loss={loss.name!r} belong to a whole series: leave it out, and use checkpoint_every to save memory"
+            f"loss={loss.name!r} belong to a whole series: leave it out, and use recompute_every to save memory"
         )
     for index, layer in enumerate(network.layers):
         obstacle = layer.streaming_obstacle()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import as_numeric
-from .._checks import as_bool, checkpoints
+from .._checks import as_bool, recompute_steps
 from .._typing import State
 from ..data.sequences import Sequences, as_sequences
 from ..network import Network
@@ -25,13 +25,13 @@ def forward(
     training: bool,
     return_state: bool,
     n_threads: int | None,
-    checkpoint_every: int | None,
+    recompute_every: int | None,
 ) -> Any:
     """Do the work of `Model.forward`."""
     training, return_state = as_bool("training", training), as_bool("return_state", return_state)
     if training:
         network.parameters.require_unfrozen("forward(training=True)")
-    every = checkpoints(checkpoint_every)
+    every = recompute_steps(recompute_every)
     inputs = as_sequences(X, lengths, tokens=network.takes_tokens)
     network.build_for(inputs)
     x, batch_lengths = inputs.batch(slice(0, len(inputs)), network.dtype)

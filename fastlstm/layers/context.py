@@ -52,7 +52,7 @@ class PassContext:
         self.frozen = False
         """Whether the parameters are read-only, so that a workspace may keep packed copies."""
         self.n_threads = 1
-        self.checkpoint_every = 0
+        self.recompute_every = 0
         """Number of steps whose gates an LSTM stores; backward recomputes the others in segments. 0: all steps."""
         self.want_d_state = False
         """Whether the backward pass computes `LayerCache.d_state_in`."""

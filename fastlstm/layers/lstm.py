@@ -348,11 +348,11 @@ class LSTM(Layer):
         """Return each direction's pass and cell weights; always the same objects, so frozen weights stay packed."""
         passes: list[tuple[_core.LSTMPass, CellWeights | None]] | None = cache.saved.get("passes")
         if passes is None:
-            passes = [(_core.LSTMPass(), self.more(self.parameters, w.suffix)) for w in chain(*self._layers)]
+            passes = [(_core.LSTMPass(), self._cell_weights(self.parameters, w.suffix)) for w in chain(*self._layers)]
             cache.saved["passes"] = passes
         return passes
 
-    def more(self, arrays: Mapping[str, Array], suffix: str) -> CellWeights | None:
+    def _cell_weights(self, arrays: Mapping[str, Array], suffix: str) -> CellWeights | None:
         """Return one direction's cell weights, or their gradients; None for the standard cell."""
         return None if self.kernel_cell is None else cell_weights(arrays, suffix)
 
@@ -403,7 +403,7 @@ class LSTM(Layer):
                 x = np.multiply(x, mask, out=x if layer else buffers.get("x", x.shape, ctx.dtype))
             for d, direction in enumerate(directions):
                 k = direction.state_index
-                lstm, more = passes[k]
+                lstm, cell_weights = passes[k]
                 lstm.forward(
                     x,
                     parameters[direction.weight_ih],
@@ -418,11 +418,11 @@ class LSTM(Layer):
                     cn=cn_rows[k],
                     reverse=direction.reverse,
                     training=ctx.training,
-                    checkpoint_every=ctx.checkpoint_every,
+                    recompute_every=ctx.recompute_every,
                     frozen=ctx.frozen,
                     n_threads=ctx.n_threads,
                     cell=cell,
-                    more=more,
+                    cell_weights=cell_weights,
                     seed=mixed_seed(cache.seed, _CELL, k) if cell is not None and ctx.training else 0,
                 )
             if y is None or parts is None:
@@ -504,7 +504,7 @@ class LSTM(Layer):
                     dh0=dh0[k],
                     dc0=dc0[k],
                     n_threads=ctx.n_threads,
-                    d_more=self.more(gradients, direction.suffix),
+                    d_cell_weights=self._cell_weights(gradients, direction.suffix),
                 )
             if dx is None:
                 continue  # the first layer, if the gradient of the input is not needed

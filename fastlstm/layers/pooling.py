@@ -51,22 +51,22 @@ class Pool(Layer):
         counts = cache.buffers.get("counts", (batch, _core.POOL_COUNTS), np.float64)
         sums.fill(0)
         counts.fill(0)
-        more = self._more(x, ctx, cache)
-        _core.pool_forward(self.kind, x, counts, sums, y, lengths=ctx.lengths, n_threads=ctx.n_threads, **more)
-        cache.saved["pass"] = (x, y, more) if ctx.training else None
+        arrays = self._method_arrays(x, ctx, cache)
+        _core.pool_forward(self.kind, x, counts, sums, y, lengths=ctx.lengths, n_threads=ctx.n_threads, **arrays)
+        cache.saved["pass"] = (x, y, arrays) if ctx.training else None
         return y
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
-        x, y, more = cache.saved["pass"]
+        x, y, arrays = cache.saved["pass"]
         dx = cache.buffers.get("dx", x.shape, ctx.dtype)
         _core.pool_backward(
-            self.kind, x, y, np.ascontiguousarray(dy), dx, lengths=ctx.lengths, n_threads=ctx.n_threads, **more
+            self.kind, x, y, np.ascontiguousarray(dy), dx, lengths=ctx.lengths, n_threads=ctx.n_threads, **arrays
         )
         return dx
 
-    def _more(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
+    def _method_arrays(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
         """Return further arrays that the kernels need, by argument name."""
         return {}
 
@@ -136,7 +136,7 @@ class MaxPool(Pool):
 
     kind = "max"
 
-    def _more(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
+    def _method_arrays(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
         return {"index": cache.buffers.get("index", (len(x), self.size), np.int64)} if ctx.training else {}
 
 
@@ -194,7 +194,7 @@ class AttentionPool(Pool):
             pair = cache.saved["workspaces"] = _core.Workspace(), _core.Workspace()
         return pair
 
-    def _more(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
+    def _method_arrays(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
         batch, time = x.shape[:2]
         rows, size, buffers = batch * time, self.attention_size, cache.buffers
         first, second = self._workspaces(cache)
@@ -210,7 +210,7 @@ class AttentionPool(Pool):
         return {"scores": scores, "weights": buffers.get("weights", (batch, time), ctx.dtype)}
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
-        x, y, more = cache.saved["pass"]
+        x, y, arrays = cache.saved["pass"]
         batch, time = x.shape[:2]
         rows, size, buffers, gradients = batch * time, self.attention_size, cache.buffers, self.gradients
         first, second = self._workspaces(cache)
@@ -228,7 +228,7 @@ class AttentionPool(Pool):
             lengths=ctx.lengths,
             dscores=dscores,
             n_threads=ctx.n_threads,
-            **more,
+            **arrays,
         )
         _core.dense_backward(
             dscores.reshape(rows, 1),

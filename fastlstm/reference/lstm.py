@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
-from ..cell import NO_MORE, PLAIN, Cell, CellWeights
+from ..cell import NO_CELL_WEIGHTS, PLAIN, Cell, CellWeights
 from .cells import any_cell_backward, any_cell_forward, layer_norm, layer_norm_backward
 from .random import philox4x32
 
@@ -96,7 +96,7 @@ class LSTMTrace:
     weights: tuple[Array, Array]
     steps: list[dict[str, Any]]
     cell: Cell = PLAIN
-    more: CellWeights = NO_MORE
+    cell_weights: CellWeights = NO_CELL_WEIGHTS
 
 
 def _time_index(step: int, lengths: Array, reverse: bool) -> Array:
@@ -144,7 +144,7 @@ def lstm_forward(
     c0: Array | None = None,
     reverse: bool = False,
     cell: Cell = PLAIN,
-    more: CellWeights = NO_MORE,
+    cell_weights: CellWeights = NO_CELL_WEIGHTS,
     training: bool = False,
     seed: int = 0,
 ) -> tuple[Array, Array, Array, LSTMTrace]:
@@ -192,8 +192,8 @@ def lstm_forward(
     c = np.zeros((batch, hidden), x.dtype) if c0 is None else c0.copy()
     bias = sum((b for b in (bias_ih, bias_hh) if b is not None), np.zeros(gates * hidden, x.dtype))
     y = np.zeros((batch, time, projected), x.dtype)
-    trace = LSTMTrace(x, h.copy(), c.copy(), (weight_ih, weight_hh), [], cell, more)
-    plain = cell == PLAIN and more is NO_MORE
+    trace = LSTMTrace(x, h.copy(), c.copy(), (weight_ih, weight_hh), [], cell, cell_weights)
+    plain = cell == PLAIN and cell_weights is NO_CELL_WEIGHTS
     mask = np.ones((batch, projected), x.dtype)
     if training and cell.variational_dropout:
         p, rows = cell.variational_dropout, np.arange(batch)
@@ -213,9 +213,11 @@ def lstm_forward(
             if cell.layer_norm:
                 (n_x, s_x), (n_h, s_h) = layer_norm(z_x), layer_norm(z_h)
                 saved.update(n_x=n_x, s_x=s_x, n_h=n_h, s_h=s_h)
-                z_x, z_h = n_x * more.gain_ih, n_h * more.gain_hh
+                z_x, z_h = n_x * cell_weights.gain_ih, n_h * cell_weights.gain_hh
             draws = _draws(cell, training, seed, t, batch, live, (projected, hidden))
-            h[live], c[live], saved["cell"] = any_cell_forward(z_x + z_h + bias, h_before, c_before, cell, more, draws)
+            h[live], c[live], saved["cell"] = any_cell_forward(
+                z_x + z_h + bias, h_before, c_before, cell, cell_weights, draws
+            )
         y[live, t] = h[live]
         trace.steps.append(saved)
     return y, h, c, trace
@@ -241,10 +243,10 @@ def lstm_backward(
         the :class:`CellWeights` that the cell has.
     """
     weight_ih, weight_hh = trace.weights
-    cell, more = trace.cell, trace.more
+    cell, cell_weights = trace.cell, trace.cell_weights
     dx = np.zeros_like(trace.x)
     dw_ih, dw_hh, db = np.zeros_like(weight_ih), np.zeros_like(weight_hh), np.zeros_like(weight_hh[:, 0])
-    d_more = {name: np.zeros_like(value) for name, value in more._asdict().items() if value is not None}
+    d_cell_weights = {name: np.zeros_like(value) for name, value in cell_weights._asdict().items() if value is not None}
     dh = np.zeros_like(trace.h0) if dhn is None else dhn.copy()
     dc = np.zeros_like(trace.c0) if dcn is None else dcn.copy()
     for s in reversed(trace.steps):
@@ -255,18 +257,18 @@ def lstm_backward(
         if "gates" in s:
             dz, dc[live] = cell_backward(dh[live], dc[live], s["gates"], s["c"], s["c_before"])
         else:
-            dz, dh_kept, dc[live], of_cell = any_cell_backward(dh[live], dc[live], s["cell"], cell, more)
+            dz, dh_kept, dc[live], of_cell = any_cell_backward(dh[live], dc[live], s["cell"], cell, cell_weights)
             for name, gradient in of_cell.items():
-                d_more[name] += gradient
+                d_cell_weights[name] += gradient
         db += dz.sum(axis=0)
         dz_x = dz_h = dz
         if cell.layer_norm:
-            d_more["gain_ih"] += (dz * s["n_x"]).sum(axis=0)
-            d_more["gain_hh"] += (dz * s["n_h"]).sum(axis=0)
-            dz_x = layer_norm_backward(dz * more.gain_ih, s["n_x"], s["s_x"])
-            dz_h = layer_norm_backward(dz * more.gain_hh, s["n_h"], s["s_h"])
+            d_cell_weights["gain_ih"] += (dz * s["n_x"]).sum(axis=0)
+            d_cell_weights["gain_hh"] += (dz * s["n_h"]).sum(axis=0)
+            dz_x = layer_norm_backward(dz * cell_weights.gain_ih, s["n_x"], s["s_x"])
+            dz_h = layer_norm_backward(dz * cell_weights.gain_hh, s["n_h"], s["s_h"])
         dh[live] = dz_h @ weight_hh * s["mask"] + dh_kept
         dx[live, t] = dz_x @ weight_ih
         dw_ih += dz_x.T @ trace.x[live, t]
         dw_hh += dz_h.T @ s["h_read"]
-    return {"x": dx, "weight_ih": dw_ih, "weight_hh": dw_hh, "bias": db, "h0": dh, "c0": dc, **d_more}
+    return {"x": dx, "weight_ih": dw_ih, "weight_hh": dw_hh, "bias": db, "h0": dh, "c0": dc, **d_cell_weights}

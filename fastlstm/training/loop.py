@@ -103,7 +103,7 @@ class TrainingLoop:
             settings.tbptt_steps,
             training=True,
             n_threads=settings.n_threads,
-            checkpoint_every=settings.checkpoint_every,
+            recompute_every=settings.recompute_every,
         )
         # A copy of the weights costs little compared with the update, and a bad update shows only in the next loss.
         self.last_finite_parameters: Array = model.flat_parameters.copy()

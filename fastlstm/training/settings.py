@@ -40,7 +40,7 @@ class Settings:
     metrics: dict[str, Metric]
     n_threads: int | None
     seed: int
-    checkpoint_every: int
+    recompute_every: int
     """Number of steps whose gates are stored for the backward pass; 0: all steps."""
     tbptt_steps: int
     """Steps per segment of truncated back-propagation; 0: each batch is one update."""
@@ -58,7 +58,7 @@ class Settings:
             epochs=_checks.count("epochs", given["epochs"]),
             batch_size=_checks.count("batch_size", given["batch_size"]),
             seed=model_seed if seed is None else _checks.count("seed", seed, least=0, bits=_checks.MANY),
-            checkpoint_every=_checks.checkpoints(given["checkpoint_every"]),
+            recompute_every=_checks.recompute_steps(given["recompute_every"]),
             tbptt_steps=0 if steps is None else _checks.count("tbptt_steps", steps),
             shuffle=_checks.as_bool("shuffle", given["shuffle"]),
             n_threads=given["n_threads"],

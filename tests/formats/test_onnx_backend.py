@@ -22,7 +22,7 @@ from onnx_graphs import LSTMCase, model_of  # noqa: E402
 
 from fastlstm import onnx_backend, reference  # noqa: E402
 from fastlstm.activations import KINDS, Activation  # noqa: E402
-from fastlstm.cell import Cell  # noqa: E402
+from fastlstm.cell import Cell, CellWeights  # noqa: E402
 from fastlstm.formats.onnx.graph.lstm import ACTIVATION_NAMES, TAKES_ALPHA, TAKES_BETA  # noqa: E402
 from fastlstm.formats.onnx.graph.operators import OPERATORS  # noqa: E402
 
@@ -193,10 +193,10 @@ def by_reference(case: LSTMCase, cells: list[Cell]) -> list[np.ndarray]:
             return np.concatenate([i, c, o] if coupled else [i, f, c, o])
 
         bias = np.split(a["B"][k], 2) if "B" in a else [np.zeros(4 * h)] * 2
-        more = reference.CellWeights()
+        cell_weights = CellWeights()
         if "P" in a:
             p_i, p_o, p_f = np.split(a["P"][k], 3)
-            more = reference.CellWeights(peepholes=np.stack([p_i, p_o] if coupled else [p_i, p_f, p_o]))
+            cell_weights = CellWeights(peepholes=np.stack([p_i, p_o] if coupled else [p_i, p_f, p_o]))
         zeros = np.zeros((case.batch, h))
         h0, c0 = (
             (a[name][:, k] if case.layout else a[name][k]) if name in a else zeros
@@ -214,7 +214,7 @@ def by_reference(case: LSTMCase, cells: list[Cell]) -> list[np.ndarray]:
             c0=c0,
             reverse=reverse,
             cell=cells[k],
-            more=more,
+            cell_weights=cell_weights,
         )
         ys.append(y)
         hs.append(hn)

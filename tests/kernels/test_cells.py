@@ -53,14 +53,14 @@ class Case:
             "bias_ih": draw(gates * hidden, by=0.5),
             "bias_hh": draw(gates * hidden, by=0.5),
         }
-        self.more: dict[str, Array] = {}
+        self.cell_weights: dict[str, Array] = {}
         if projection:
-            self.more["weight_hr"] = draw(projection, hidden, by=scale)
+            self.cell_weights["weight_hr"] = draw(projection, hidden, by=scale)
         if peepholes:
-            self.more["peepholes"] = draw(gates - 1, hidden, by=0.7)
+            self.cell_weights["peepholes"] = draw(gates - 1, hidden, by=0.7)
         if cell.layer_norm:
-            self.more |= {"gain_ih": draw(gates * hidden), "gain_hh": draw(gates * hidden)}
-            self.more |= {"gain_c": draw(hidden), "bias_c": draw(hidden)}
+            self.cell_weights |= {"gain_ih": draw(gates * hidden), "gain_hh": draw(gates * hidden)}
+            self.cell_weights |= {"gain_c": draw(hidden), "bias_c": draw(hidden)}
         self.x = draw(batch, time, inputs)
         self.h0, self.c0 = draw(batch, out), draw(batch, hidden)
         self.dy, self.dhn, self.dcn = draw(batch, time, out), draw(batch, out), draw(batch, hidden)
@@ -77,14 +77,14 @@ class Case:
             c0=self.c0,
             reverse=self.reverse,
             cell=self.cell,
-            more=CellWeights(**self.more),
+            cell_weights=CellWeights(**self.cell_weights),
             training=training,
             seed=self.seed,
         )
         return y, hn, cn, reference.lstm_backward(trace, self.dy, self.dhn, self.dcn)
 
     def kernel(
-        self, training: bool = True, n_threads: int = 1, checkpoint_every: int = 0, frozen: bool = False
+        self, training: bool = True, n_threads: int = 1, recompute_every: int = 0, frozen: bool = False
     ) -> tuple[Array, Array, Array, dict[str, Array]]:
         lstm = _core.LSTMPass()
         y, hn, cn = np.full_like(self.dy, 7), np.full_like(self.dhn, 7), np.full_like(self.dcn, 7)
@@ -99,15 +99,15 @@ class Case:
             cn=cn,
             reverse=self.reverse,
             training=training,
-            checkpoint_every=checkpoint_every,
+            recompute_every=recompute_every,
             n_threads=n_threads,
             cell=self.cell,
-            more=CellWeights(**self.more),
+            cell_weights=CellWeights(**self.cell_weights),
             seed=self.seed,
         )
         if not training:
             return y, hn, cn, {}
-        g = {name: np.zeros_like(value) for name, value in {**self.weights, **self.more}.items()}
+        g = {name: np.zeros_like(value) for name, value in {**self.weights, **self.cell_weights}.items()}
         g |= {"x": np.full_like(self.x, 7), "h0": np.full_like(self.h0, 7), "c0": np.full_like(self.c0, 7)}
         lstm.backward(
             dy=self.dy,
@@ -117,7 +117,7 @@ class Case:
             dh0=g["h0"],
             dc0=g["c0"],
             n_threads=n_threads,
-            d_more=CellWeights(**{name: g[name] for name in self.more}),
+            d_cell_weights=CellWeights(**{name: g[name] for name in self.cell_weights}),
             **{"d" + name: g[name] for name in self.weights},
         )
         return y, hn, cn, g
@@ -185,10 +185,10 @@ SHAPES: list[dict[str, int]] = [
 ]
 
 
-def sized(name: str, shape: dict[str, int], **more: Any) -> Case:
+def sized(name: str, shape: dict[str, int], **cell_weights: Any) -> Case:
     """Return one of CELLS at another size."""
     cell, options = CELLS[name]
-    options = {**options, **shape, **more}
+    options = {**options, **shape, **cell_weights}
     if options.get("projection"):
         options["projection"] = max(1, shape["hidden"] * 2 // 3)
     return Case(cell, **options)
@@ -204,7 +204,7 @@ def test_the_reference_by_finite_differences(name: str) -> None:
         return float((y * case.dy).sum() + (hn * case.dhn).sum() + (cn * case.dcn).sum())
 
     gradients = case.reference()[3]
-    inputs = {**case.weights, **case.more, "x": case.x, "h0": case.h0, "c0": case.c0}
+    inputs = {**case.weights, **case.cell_weights, "x": case.x, "h0": case.h0, "c0": case.c0}
     for key, array in inputs.items():
         wanted = gradients["bias" if key in ("bias_ih", "bias_hh") else key]
         assert relative_error(wanted, numerical_gradient(loss, array)) <= FINITE_DIFFERENCE, key
@@ -232,7 +232,7 @@ def test_the_same_bits_for_any_threads_and_any_segments(name: str, isa: str) -> 
         case = sized(name, shape, dtype="float32", seed=k)
         expected = case.kernel()
         for n_threads, every in ((2, 0), (3, 0), (1, 2), (3, 3), (1, 100)):
-            got = case.kernel(n_threads=n_threads, checkpoint_every=every)
+            got = case.kernel(n_threads=n_threads, recompute_every=every)
             for a, b in zip([*got[:3], *got[3].values()], [*expected[:3], *expected[3].values()], strict=True):
                 np.testing.assert_array_equal(a, b)
 
@@ -294,7 +294,7 @@ def test_features_combine_freely(number: int) -> None:
     check(case)
     if case.x.size:
         expected = case.kernel()
-        got = case.kernel(n_threads=2, checkpoint_every=3)
+        got = case.kernel(n_threads=2, recompute_every=3)
         for a, b in zip([*got[:3], *got[3].values()], [*expected[:3], *expected[3].values()], strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -333,11 +333,11 @@ def test_masks_have_their_shares_and_stay_or_change_with_the_steps() -> None:
         ({"cell": Cell(recurrent_dropout=-0.1)}, "probability of dropout or zoneout is -0.1"),
         ({"cell": Cell(layer_norm=True)}, "layer normalisation needs gain_ih"),
         ({"cell": Cell(gate_activation=Activation("affine", float("inf"), 0.0))}, "must be finite"),
-        ({"cell": Cell(), "more": CellWeights(peepholes=np.zeros((2, 3)))}, "peepholes has shape"),
-        ({"cell": Cell(), "more": CellWeights(weight_hr=np.zeros((0, 3)))}, "weight_hr has shape"),
-        ({"cell": Cell(), "more": CellWeights(weight_hr=np.zeros((2, 3)))}, r"\(12, 3\), expected \(12, 2\)"),
+        ({"cell": Cell(), "cell_weights": CellWeights(peepholes=np.zeros((2, 3)))}, "peepholes has shape"),
+        ({"cell": Cell(), "cell_weights": CellWeights(weight_hr=np.zeros((0, 3)))}, "weight_hr has shape"),
+        ({"cell": Cell(), "cell_weights": CellWeights(weight_hr=np.zeros((2, 3)))}, r"\(12, 3\), expected \(12, 2\)"),
         ({"cell": Cell(coupled=True)}, r"weight_ih has shape \(12, 2\), expected \(9, 2\)"),
-        ({"more": CellWeights(peepholes=np.zeros((3, 3)))}, "give the cell, too"),
+        ({"cell_weights": CellWeights(peepholes=np.zeros((3, 3)))}, "give the cell, too"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:

@@ -28,12 +28,12 @@ def doubles(*shape: int) -> np.ndarray:
     return np.full(shape, 0.5)
 
 
-def lstm(cell: Cell | None = None, more: CellWeights | None = None, **arguments: Any) -> None:
+def lstm(cell: Cell | None = None, cell_weights: CellWeights | None = None, **arguments: Any) -> None:
     """Run a forward pass and its backward pass, whose arguments begin with a d."""
     back = {name: arguments.pop(name) for name in list(arguments) if name[0] == "d"}
     kernel = _core.LSTMPass()
     try:
-        kernel.forward(cell=cell, more=more, **arguments)
+        kernel.forward(cell=cell, cell_weights=cell_weights, **arguments)
     except (TypeError, ValueError):
         with pytest.raises(RuntimeError, match="needs a forward"):
             kernel.backward()
@@ -60,12 +60,12 @@ def lstm_arguments(batch: int, time: int, size: int, dtype: type) -> dict[str, A
         "dh0": (batch, hidden),
     }
     arrays = {name: floats(dtype, *shape) for name, shape in shapes.items()}
-    return {**arrays, "lengths": np.arange(batch) % (time + 1), "training": True, "checkpoint_every": 1}
+    return {**arrays, "lengths": np.arange(batch) % (time + 1), "training": True, "recompute_every": 1}
 
 
 def projected(**arguments: Any) -> None:
-    more = CellWeights(*(arguments.pop(name, None) for name in CellWeights._fields))
-    lstm(Cell(layer_norm=True), more, **arguments)
+    cell_weights = CellWeights(*(arguments.pop(name, None) for name in CellWeights._fields))
+    lstm(Cell(layer_norm=True), cell_weights, **arguments)
 
 
 def projected_arguments(batch: int, time: int, size: int, dtype: type) -> dict[str, Any]:

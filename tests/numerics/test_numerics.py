@@ -348,13 +348,13 @@ def scaled(name: str, dtype: str, by: float, batch: int) -> Case:
     case = sized(name, {"batch": batch, "time": 5, "inputs": 3, "hidden": 9}, dtype=dtype)
     for key in ("weight_ih", "weight_hh"):
         case.weights[key] *= np.asarray(by, dtype)
-    if "peepholes" in case.more:
-        case.more["peepholes"] *= np.asarray(by, dtype)
+    if "peepholes" in case.cell_weights:
+        case.cell_weights["peepholes"] *= np.asarray(by, dtype)
     return case
 
 
 def in_float64(case: Case) -> Case:
-    for group in (case.weights, case.more, vars(case)):
+    for group in (case.weights, case.cell_weights, vars(case)):
         for key, value in group.items():
             if isinstance(value, np.ndarray) and value.dtype == np.float32:
                 group[key] = value.astype(np.float64)
@@ -392,7 +392,7 @@ def test_layer_norm_of_rows_without_variance(isa: str, dtype: str) -> None:
     for key in ("weight_ih", "weight_hh"):
         case.weights[key][...] = 0.25
     for key in ("gain_ih", "gain_hh", "gain_c"):
-        case.more[key][...] = 1
+        case.cell_weights[key][...] = 1
     got = case.kernel()
     expected = in_float64(case).reference()
     allowed = 4 * (4 * hidden + 2) * UNIT[dtype] / math.sqrt(1e-5)

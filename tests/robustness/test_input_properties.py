@@ -143,7 +143,7 @@ VERBS: dict[str, Callable[[fl.Model, Any], Any]] = {
     "fit, n_threads": lambda m, v: fit(m, n_threads=v),
     "fit, seed": lambda m, v: fit(m, seed=v),
     "fit, tbptt_steps": lambda m, v: fit(m, tbptt_steps=v),
-    "fit, checkpoint_every": lambda m, v: fit(m, checkpoint_every=v),
+    "fit, recompute_every": lambda m, v: fit(m, recompute_every=v),
     "forward": lambda m, v: m.forward(v),
     "forward, lengths": lambda m, v: m.forward(GOOD, lengths=v),
     "forward, state": lambda m, v: m.forward(GOOD, state=v),

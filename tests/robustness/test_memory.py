@@ -68,7 +68,7 @@ def test_checkpoints_change_no_bit(name: str, variable: bool) -> None:
     weights = []
     for every in (None, 1, 130, 10**30):
         model = fl.Model(STACKS[name](), seed=1)
-        model.fit(x, y, lengths=lengths, epochs=2, batch_size=4, verbose=0, checkpoint_every=every)
+        model.fit(x, y, lengths=lengths, epochs=2, batch_size=4, verbose=0, recompute_every=every)
         weights.append(model.flat_parameters.copy())
     for other in weights[1:]:
         np.testing.assert_array_equal(other, weights[0])
@@ -81,7 +81,7 @@ def test_checkpoints_in_a_loop_of_ones_own() -> None:
     results = []
     for every in (None, 90):
         model = fl.Model([fl.LSTM(7, return_sequences=True)], input_size=2, dtype="float64", seed=5)
-        out, states = model.forward(x, state=state, training=True, return_state=True, checkpoint_every=every)
+        out, states = model.forward(x, state=state, training=True, return_state=True, recompute_every=every)
         dx, d_state = model.backward(np.cos(out), states[0], return_d_state=True)
         results.append([out, dx, *d_state[0], *model.gradients().values()])
     for a, b in zip(*results, strict=True):
@@ -95,14 +95,14 @@ def test_a_hundred_thousand_steps_in_less_than_a_gibibyte(peak: Callable[[], int
     x = rng.standard_normal((4, 100_000, 2)).astype("f4")
     y = rng.integers(0, 3, (4, 100_000))
     model = fl.Model([fl.LSTM(128, return_sequences=True), fl.Dense(3)], seed=1)
-    history = model.fit(x, y, epochs=1, batch_size=4, verbose=0, checkpoint_every=316)
+    history = model.fit(x, y, epochs=1, batch_size=4, verbose=0, recompute_every=316)
     assert np.isfinite(history.history["loss"][0])
     assert peak() < 2**30
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, "8"])
-def test_checkpoint_every_is_checked(every: object) -> None:
+def test_recompute_every_is_checked(every: object) -> None:
     model = fl.Model([fl.LSTM(3), fl.Dense(2)])
-    with pytest.raises((TypeError, ValueError), match="checkpoint_every"):
-        model.fit(np.zeros((2, 3, 1)), [0, 1], checkpoint_every=every, verbose=0)  # type: ignore[arg-type]
+    with pytest.raises((TypeError, ValueError), match="recompute_every"):
+        model.fit(np.zeros((2, 3, 1)), [0, 1], recompute_every=every, verbose=0)  # type: ignore[arg-type]
     assert not model.built

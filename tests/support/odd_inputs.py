@@ -85,7 +85,7 @@ def refusal(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
 
 WORDS = (
     *("expected", "must", "need", "pass ", "give ", "there are", "knows", "leave", "read", "is for", "have not"),
-    *("put ", "call ", "choose ", "use ", "make ", "not an ONNX model", "nothing to "),
+    *("put ", "call ", "choose ", "use ", "make ", "omit ", "supports", "not an ONNX model", "nothing to "),
 )
 
 

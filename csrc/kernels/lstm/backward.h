@@ -2,7 +2,7 @@
  *
  * The team walks back through some steps (backward_walk.h). What these steps leave are matrix products over (row, step)
  * pairs n without time structure: dx, which is shared out by n (by rows it is part of the walk), and the weight
- * gradient (weight_gradient.h). Then come the steps before. With checkpoint_every all this is done segment by segment
+ * gradient (weight_gradient.h). Then come the steps before. With recompute_every all this is done segment by segment
  * (lstm.h).
  */
 

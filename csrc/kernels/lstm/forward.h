@@ -3,7 +3,7 @@
  * A thread walks a share of the rows through all steps or, with few rows, some of the units (plan.h). At each step it
  * takes its unit blocks one after the other, so that a block's weights serve all rows from the cache, and for each
  * block it computes tiles of rows (forward_tile.h). Inference stores no gates at all. Training stores those of the last
- * segment of time, and with checkpoint_every the backward pass comes here to recompute each of the other segments.
+ * segment of time, and with recompute_every the backward pass comes here to recompute each of the other segments.
  */
 
 typedef struct {

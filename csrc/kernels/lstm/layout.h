@@ -4,15 +4,15 @@
 
 /* Cut a pass in time. The weight gradient is summed over groups of whole steps, and the number of steps in a group
  * depends on the shape alone. Segments consist of whole groups, so that the sums have the same bits with any
- * checkpoint_every. */
+ * recompute_every. */
 static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
 {
     work->group = TERMS / (pass->batch > 0 ? pass->batch : 1);
     if (work->group < 1)
         work->group = 1;
     work->segment = pass->time;
-    if (pass->training && pass->checkpoint_every > 0 && pass->checkpoint_every < pass->time)
-        work->segment = minimum(round_up(pass->checkpoint_every, work->group), pass->time);
+    if (pass->training && pass->recompute_every > 0 && pass->recompute_every < pass->time)
+        work->segment = minimum(round_up(pass->recompute_every, work->group), pass->time);
     work->segments = work->segment > 0 ? (pass->time + work->segment - 1) / work->segment : 1;
 }
 

@@ -25,7 +25,7 @@
  *   final  (batch)(recurrent_padded)       h after each row's last step
  *
  * Training keeps what the backward pass reads, for one segment of time; normally one segment is the whole time. With
- * checkpoint_every, the forward pass keeps the last segment and the state before each segment, and the backward pass
+ * recompute_every, the forward pass keeps the last segment and the state before each segment, and the backward pass
  * recomputes a segment before it walks back through it (Chen et al. 2016, arXiv:1604.06174). Within a segment that
  * begins at step `first`, n counts from offset[first].
  *

@@ -141,7 +141,7 @@ def stepping(name: str, *arguments: Any) -> Operation:
 def step_by_hand(model: fl.Model, threads: int = 1, every: int | None = None, lengths: Any = None) -> Any:
     x, _ = of(model)
     model.zero_grad()
-    out = model.forward(x, lengths, training=True, n_threads=threads, checkpoint_every=every)
+    out = model.forward(x, lengths, training=True, n_threads=threads, recompute_every=every)
     return [out, model.backward(np.ones_like(out)), model.flat_gradients.copy()]
 
 
@@ -283,7 +283,7 @@ OPERATIONS: dict[str, Operation] = {
     **{f"fit, {name}": fitting(name) for name in STACKS},
     "fit, 2 threads": fitting("deep", n_threads=2),
     "fit, lengths": fitting("deep", lengths=LENGTHS),
-    "fit, checkpoint_every": fitting("deep", checkpoint_every=3),
+    "fit, recompute_every": fitting("deep", recompute_every=3),
     "fit, tbptt": fitting("each step", tbptt_steps=20),
     "fit, sgd": fitting("lstm", lambda: fl.SGD(0.1, momentum=0.9, nesterov=True, clip_value=0.01)),
     "fit, rmsprop": fitting("lstm", lambda: fl.RMSprop(0.1, momentum=0.9)),

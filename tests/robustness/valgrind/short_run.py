@@ -23,7 +23,7 @@ optimizers = [fl.Adam(clip_norm=1.0), fl.SGD(0.1, momentum=0.9), fl.RMSprop(0.01
 with tempfile.TemporaryDirectory() as folder:
     for number, (layers, options) in enumerate(STACKS):
         model = fl.Model(layers, scaler=fl.Standardizer(), **options)
-        how = {"n_threads": 1 + number % 2, "checkpoint_every": (None, 3)[number % 2], "optimizer": optimizers[number]}
+        how = {"n_threads": 1 + number % 2, "recompute_every": (None, 3)[number % 2], "optimizer": optimizers[number]}
         model.fit(X, [0, 1, 0], lengths=LENGTHS, epochs=1, batch_size=2, verbose=0, **how)
         path = os.path.join(folder, "model.safetensors")
         model.save(path)

@@ -13,6 +13,7 @@ from helpers import FINITE_DIFFERENCE, TOLERANCE, in_threads, numerical_gradient
 
 import fastlstm as fl
 from fastlstm import reference
+from fastlstm.cell import CellWeights
 from fastlstm.layers import layer_from_config
 
 MERGES = ("concat", "sum", "mean", "product")
@@ -88,13 +89,13 @@ def expected(
             tail = f"_l{k}" + ("_reverse" if d else "")
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             weights = [p.get(f"0.{name}{tail}") for name in names]
-            more = reference.CellWeights(*(p.get(f"0.{name}{tail}") for name in reference.CellWeights._fields))
+            cell_weights = CellWeights(*(p.get(f"0.{name}{tail}") for name in CellWeights._fields))
             h0, c0 = (None, None) if state is None else (state[0][len(hs)], state[1][len(hs)])
             if state is None and layer.learn_state:
                 h0, c0 = (np.tile(p[f"0.{name}{tail}"], (batch, 1)) for name in ("h0", "c0"))
             backward = layer.reverse or d == 1
             y, h, c, _ = reference.lstm_forward(
-                x, *weights, lengths=lengths, h0=h0, c0=c0, reverse=backward, cell=layer.cell, more=more
+                x, *weights, lengths=lengths, h0=h0, c0=c0, reverse=backward, cell=layer.cell, cell_weights=cell_weights
             )
             hs.append(h)
             cs.append(c)
@@ -233,7 +234,7 @@ def test_checkpoints_and_threads_leave_every_bit(name: str) -> None:
     for n_threads, every in ((1, None), (2, None), (5, None), (2, 8)):
         model = model_of("float32", inputs=5, hidden=19, **{"return_sequences": True, **LAYERS[name]})
         model.network.passes = 3
-        out = model.forward(x, lengths, training=True, n_threads=n_threads, checkpoint_every=every)
+        out = model.forward(x, lengths, training=True, n_threads=n_threads, recompute_every=every)
         tape = model.network.context(True)
         tape.n_threads = n_threads
         d_out = np.cos(np.arange(out.size, dtype="f4")).reshape(out.shape)
@@ -406,7 +407,7 @@ def test_repr_and_summary_tell_the_options_in_use(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("name", sorted(LAYERS.keys() - {"concat", "concat, stacked", "projection", "dropouts"}))
 def test_pytorch_has_no_such_layers(name: str) -> None:
-    with pytest.raises(ValueError, match="layer 0 has .*, which no module of PyTorch has"):
+    with pytest.raises(ValueError, match="layer 0 has .*, which no PyTorch module has"):
         model_of(**LAYERS[name]).to_torch_state_dict()
 
 

@@ -33,7 +33,7 @@ def lstm_of(stage: Stage, x: Array) -> Array:
             c0=None if given["c" + tail] is None else given["c" + tail][None],
             reverse=settings["reverse"] or tail != "",
             cell=settings["cell"],
-            more=CellWeights(*(stage.weights.get(name + tail) for name in CellWeights._fields)),
+            cell_weights=CellWeights(*(stage.weights.get(name + tail) for name in CellWeights._fields)),
         )
         outputs.append(y[0])
         ends.append(hn[0])

@@ -215,7 +215,7 @@ CASES: dict[str, Case] = {
         validation_split=0.3,
     ),
     "segments and threads": Case(
-        lambda: fl.Model(layers(), seed=9), (X, LABELS), checkpoint_every=2, n_threads=2, epochs=2, seed=77
+        lambda: fl.Model(layers(), seed=9), (X, LABELS), recompute_every=2, n_threads=2, epochs=2, seed=77
     ),
 }
 
@@ -242,7 +242,7 @@ def test_resuming_after_any_batch_gives_the_same_end(name: str, tmp_path: Path) 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for k, file in enumerate(files):
-        changes = {} if k % 3 else {"n_threads": 1 + k % 4, "checkpoint_every": 3}  # neither changes a bit
+        changes = {} if k % 3 else {"n_threads": 1 + k % 4, "recompute_every": 3}  # neither changes a bit
         resumed, record, end = case.fit(checkpoints=checkpoints(elsewhere), resume=folder / file, **changes)
         assert end == expected, file
         assert record.history.keys() == history.history.keys()

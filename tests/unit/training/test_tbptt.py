@@ -172,7 +172,7 @@ def test_a_seed_fixes_every_bit(weighted: bool) -> None:
             sample_weight=weight,
             tbptt_steps=6,
             n_threads=n_threads,
-            checkpoint_every=every,
+            recompute_every=every,
         )
         runs.append((model.flat_parameters.tobytes(), history.history))
     assert all(run == runs[0] for run in runs)

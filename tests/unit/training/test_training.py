@@ -90,7 +90,7 @@ class Linear:
         lengths: Array | None,
         training: bool,
         n_threads: int | None = None,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
     ) -> Array:
         if training:
             self.batches.append(x.copy())

@@ -152,7 +152,7 @@ class OnnxGraph(Layer):
             training=ctx.training,
             dtype=ctx.dtype,
             n_threads=ctx.n_threads,
-            checkpoint_every=ctx.checkpoint_every,
+            recompute_every=ctx.recompute_every,
             passes=None if own_passes else cache.saved.setdefault("passes", {}),
         )
         wanted = [*self._shapes, self._data] if ctx.training else []

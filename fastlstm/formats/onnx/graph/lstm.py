@@ -117,7 +117,7 @@ class _Weights(NamedTuple):
     weight_hh: Array
     bias_ih: Array | None
     bias_hh: Array | None
-    more: CellWeights
+    cell_weights: CellWeights
 
 
 def _in_kernel_order(stacked: Array, gates: Sequence[int], blocks: int) -> Array:
@@ -140,10 +140,12 @@ def kernel_weights(w: Array, r: Array, b: Array | None, p: Array | None, coupled
     bias_ih = bias_hh = None
     if b is not None:
         bias_ih, bias_hh = (_in_kernel_order(part, gates, 4) for part in np.split(b, 2))
-    more = CellWeights()
+    cell_weights = CellWeights()
     if p is not None:
-        more = CellWeights(peepholes=_in_kernel_order(p, PEEPHOLES[coupled], 3).reshape(len(PEEPHOLES[coupled]), -1))
-    return _Weights(_in_kernel_order(w, gates, 4), _in_kernel_order(r, gates, 4), bias_ih, bias_hh, more)
+        cell_weights = CellWeights(
+            peepholes=_in_kernel_order(p, PEEPHOLES[coupled], 3).reshape(len(PEEPHOLES[coupled]), -1)
+        )
+    return _Weights(_in_kernel_order(w, gates, 4), _in_kernel_order(r, gates, 4), bias_ih, bias_hh, cell_weights)
 
 
 class _Direction(NamedTuple):
@@ -172,10 +174,10 @@ def _run_direction(given: _Direction, y: Array, hn: Array, cn: Array, lstm: _cor
         cn=cn,
         reverse=given.reverse,
         training=run.training,
-        checkpoint_every=run.checkpoint_every,
+        recompute_every=run.recompute_every,
         n_threads=run.n_threads,
         cell=given.cell,
-        more=weights.more,
+        cell_weights=weights.cell_weights,
     )
 
     def back(dy: Array | None, dhn: Array | None, dcn: Array | None) -> dict[str, Array]:
@@ -187,7 +189,7 @@ def _run_direction(given: _Direction, y: Array, hn: Array, cn: Array, lstm: _cor
             "h0": np.zeros_like(given.h0),
             "c0": np.zeros_like(given.c0),
         }
-        peepholes = weights.more.peepholes
+        peepholes = weights.cell_weights.peepholes
         if peepholes is not None:
             gradients["peepholes"] = np.zeros_like(peepholes)
         lstm.backward(
@@ -201,7 +203,7 @@ def _run_direction(given: _Direction, y: Array, hn: Array, cn: Array, lstm: _cor
             dh0=gradients["h0"],
             dc0=gradients["c0"],
             n_threads=run.n_threads,
-            d_more=CellWeights(peepholes=gradients.get("peepholes")),
+            d_cell_weights=CellWeights(peepholes=gradients.get("peepholes")),
         )
         return gradients
 

@@ -50,14 +50,14 @@ class Run:
         training: bool = False,
         dtype: np.dtype[Any] | None = None,
         n_threads: int = 1,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
         passes: dict[Any, Any] | None = None,
     ) -> None:
         self.training = training
         self.dtype = dtype
         """The floating-point type of all values; None: each value has the type that the graph names."""
         self.n_threads = n_threads
-        self.checkpoint_every = checkpoint_every
+        self.recompute_every = recompute_every
         self.passes = {} if passes is None else passes
         """Workspaces of the kernels by node and direction."""
         self.limit = self.FLOOR + 64 * (data + weights) + 16 * data * math.isqrt(weights)

@@ -84,6 +84,6 @@ def _named(weights: Any, suffix: str) -> dict[str, Array]:
         "weight_hh": weights.weight_hh,
         "bias_ih": weights.bias_ih,
         "bias_hh": weights.bias_hh,
-        "peepholes": weights.more.peepholes,
+        "peepholes": weights.cell_weights.peepholes,
     }
     return {f"{name}_l0{suffix}": value for name, value in named.items() if value is not None}
