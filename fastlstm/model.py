@@ -802,8 +802,9 @@ class Model:
         Stream
             ``stream.step(x)`` with x (batch_size, features) gives (batch_size, output_size) for this step;
             ``stream.run(x)`` with x (batch_size, steps, features) gives (batch_size, steps, output_size). Both write to
-            ``out=`` where that is given, and allocate nothing then. Where the layers keep only the last step, the answer of each step is that for the
-            series so far. Token ids have no axis of features. Values are in the units of `predict`.
+            ``out=`` where that is given, and then allocate nothing. Where the layers keep only the last step, the
+            answer of each step is that for the series so far. Token ids have no axis of features. Values are in the
+            units of `predict`.
 
         Raises
         ------
