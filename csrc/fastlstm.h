@@ -311,7 +311,7 @@ typedef struct {
     ptrdiff_t input; /* features that come in; 0 for tokens */
     fl_stage *stages;
     ptrdiff_t count; /* of stages, 1 or more; the last one gives y */
-    int n_threads;
+    int n_threads;   /* like all of these, read by fl_network_bind() */
     /* The network sets the rest. */
     ptrdiff_t steps; /* of the longest block that there is room for */
     const char *isa; /* the instruction set that the workspace is for */

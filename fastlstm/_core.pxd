@@ -298,5 +298,5 @@ cdef class Stream:
     cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1
     cdef int _take_states(self, stages) except -1
     cdef int _reserve(self, ptrdiff_t steps) except -1
-    cdef cnp.ndarray _readable(self, x)
+    cdef cnp.ndarray _as_array(self, x)
     cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out)

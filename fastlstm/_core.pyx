@@ -746,7 +746,11 @@ cdef class Stream:
         self.reads = self.network.dtype if input_size else INT64
         self.of_step = shape2(batch, input_size) if input_size else shape1(batch)
         self.network.count = count
-        self._take_states(stages)
+        try:
+            self._take_states(stages)
+        except BaseException:
+            self.network.count = 0  # without states it cannot run
+            raise
         self._reset(None)
 
     cdef ptrdiff_t _reads(self, ptrdiff_t k, ptrdiff_t value, ptrdiff_t *features) except -1:
@@ -861,18 +865,15 @@ cdef class Stream:
                     raise ValueError(f"rows holds {data[k]}, expected 0 to {self.network.batch - 1}")
         fl_network_reset(&self.network, data, n)
 
-    def _converted(self, x, str dtype):
-        """Return x as a C-contiguous array of a dtype, if it is something else; subclasses do."""
-        raise TypeError(f"x must be a C-contiguous, aligned array of dtype {dtype}, got {type(x).__name__}")
+    def _numeric(self, x, str dtype):
+        """Return x as an ndarray of numbers that can become this dtype; subclasses also take what is no array."""
+        raise TypeError(f"x must be an array of dtype {dtype}, got {type(x).__name__}")
 
-    cdef cnp.ndarray _readable(self, x):
-        """Return x as an array that C can read."""
-        if (cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == type_number(self.reads)
-                and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>x)):
+    cdef cnp.ndarray _as_array(self, x):
+        """Return x, or what `_numeric` makes of it."""
+        if cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == type_number(self.reads):
             return x
-        x = self._converted(x, type_name(self.reads))
-        data_of(x, "x", self.reads, False)
-        return x
+        return self._numeric(x, type_name(self.reads))
 
     cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out):
         """Feed steps to every series; return the answer."""
@@ -881,6 +882,9 @@ cdef class Stream:
         # One series, or one feature, may leave the axis of length 1 out.
         if not has_shape(x, of_x) and [n for n in array_shape(x) if n != 1] != [n for n in sizes(of_x) if n != 1]:
             raise ValueError(f"x has shape {array_shape(x)}, expected {sizes(of_x)}")
+        if cnp.PyArray_TYPE(x) != type_number(self.reads) or not cnp.PyArray_ISCARRAY_RO(x):
+            with np.errstate(over="ignore"):  # infinity is refused below
+                x = np.require(x, type_name(self.reads), ["C", "A"])
         if self.reads == INT64:
             check_tokens(<const int64_t *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x), self.tokens)
         else:
@@ -913,11 +917,11 @@ cdef class Stream:
 
     def step(self, x, out=None):
         """Feed one step to every series; see `fastlstm.Stream`."""
-        return self._fed(self._readable(x), self.of_step, 1, shape2(self.network.batch, self.output), out)
+        return self._fed(self._as_array(x), self.of_step, 1, shape2(self.network.batch, self.output), out)
 
     def run(self, x, out=None):
         """Feed a block of steps to every series; see `fastlstm.Stream`."""
-        cdef cnp.ndarray a = self._readable(x)
+        cdef cnp.ndarray a = self._as_array(x)
         cdef ptrdiff_t steps, batch = self.network.batch, width = self.network.input
         if cnp.PyArray_NDIM(a) < 2 or cnp.PyArray_DIM(a, 0) != batch or cnp.PyArray_DIM(a, 1) < 1:
             raise ValueError(f"x has shape {array_shape(a)}, expected ({batch}, steps, features) with 1 step or more")

@@ -123,7 +123,13 @@ def _step(problem: Problem, data: Data, lengths: Array | None, threads: int) -> 
         steps = [stream.step(data.x[:, t]).copy() for t in range(problem.time)]
         return {"output": np.stack(steps, axis=1)}
 
-    return local(partial(model.stream(1, threads).step, data.x[:, 0].copy()), answer)
+    step, x = model.stream(1, threads).step, data.x[:, 0].copy()
+    run = partial(step, x, out=step(x).copy())
+    try:
+        run()
+    except TypeError:  # a build whose steps all write to one array
+        run = partial(step, x)
+    return local(run, answer)
 
 
 def _epoch(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:

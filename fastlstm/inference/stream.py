@@ -99,11 +99,8 @@ class Stream(_core.Stream):
         # One mean for all outputs counts for each of them, as in Model.predict.
         return scaling_stage(scaler.mean_, scaler.scale_, width, inverse=inverse)
 
-    def _converted(self, x: npt.ArrayLike, dtype: str) -> Array:
-        """Return an input that is not an array of this type as one; called where C cannot read it as it is."""
-        array = as_numeric(x, dtype == "int64", "x")
-        with np.errstate(over="ignore"):  # infinity is refused with its position
-            return np.require(array, dtype, ["C", "A"])
+    def _numeric(self, x: npt.ArrayLike, dtype: str) -> Array:
+        return as_numeric(x, dtype == "int64", "x")
 
     @property
     def state(self) -> list[State]:
