@@ -145,7 +145,7 @@ class StopBelow(fl.Callback):
         self.loss = loss
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        assert_type(self.model, fl.Model)
+        assert_type(self.model.parameters(), dict[str, Array])
         assert_type(self.history, fl.History)
         self.optimizer.lr *= 0.9
         self.stop_training = logs["loss"] < self.loss
