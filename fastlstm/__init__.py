@@ -124,15 +124,17 @@ _LAZY: dict[str, str | None] = {  # the module that has the name; None: the name
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _LAZY[name]
-    return (
-        _import_module(f"{__name__}.{name}")
-        if module is None
-        else getattr(_import_module(f"{__name__}.{module}"), name)
-    )
+if not _TYPE_CHECKING:  # a type checker would take every misspelt name for one that exists
+
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = _LAZY[name]
+        return (
+            _import_module(f"{__name__}.{name}")
+            if module is None
+            else getattr(_import_module(f"{__name__}.{module}"), name)
+        )
 
 
 def __dir__() -> list[str]:
