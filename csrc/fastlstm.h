@@ -21,7 +21,8 @@
  *                                               wall_time, processor_time
  *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool
  *              cache size, processor count      machine.c: known, known
- *            OpenMP keeps its threads and its limits (fl_openmp_set_max_threads) itself.
+ *            OpenMP keeps its threads and its limits (fl_openmp_set_max_threads) itself. A network (below) keeps its
+ *            state in the caller's memory.
  * Threads    any function may be called from several threads at once, except fl_isa_select, and except that two calls
  *            must not write to the same array or workspace. No function prints.
  */
@@ -91,7 +92,7 @@ typedef struct {
     const int64_t *lengths;               /* (batch), each in [0, time]; NULL: all rows are `time` long */
     int reverse;                          /* 1: row b runs from its own last step, lengths[b]-1, down to 0 */
     int training;                         /* 1: keep in the workspace what the backward pass needs */
-    ptrdiff_t recompute_every;           /* in training, n > 0: keep about n steps only, and the state before every n
+    ptrdiff_t recompute_every;            /* in training, n > 0: keep about n steps only, and the state before every n
                                              steps; the backward pass recomputes the others. The results have the same
                                              bits. 0: keep all steps */
 
@@ -248,16 +249,16 @@ void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pass);
 /* dx (batch, time, width) and dscores (batch, time) are overwritten, with zeros in the padding; either may be NULL. */
 void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, void *dx, void *dscores);
 
-/* ---------------------------------------------------------------- Networks: stages with states (network.c) */
+/* ---------------------------------------------------------- Networks: stages with states (network.c) */
 
-/* A whole model in inference. Each of its stages reads one value (batch, steps, features) and gives one; an LSTM and a pool
- * carry their states from one run to the next. So the steps of a series may come one by one or in blocks of any length: the
- * results are, bit for bit, those of the whole series at once, and those of the functions above.
+/* A whole model in inference. Each of its stages reads one value (batch, steps, features) and computes one; an LSTM and
+ * a pool carry their states from one run to the next. So the steps of a series may come one by one or in blocks of any
+ * length: the results have the bits of the whole series at once, and of the functions above.
  *
- * The memory is the caller's. Fill in the stages and the network, with zeros in all other fields; allocate
- * fl_network_state() and fl_network_workspace() bytes, each aligned to 64; fl_network_bind(); fl_network_reset();
- * then fl_network_run() for each block of steps. examples/embed.c does all that. A network serves one thread at a time;
- * several networks may share weights. */
+ * The caller owns the memory. Fill in the stages and the network, with zeros in all other fields; allocate
+ * fl_network_state() and fl_network_workspace() bytes, each aligned to 64; call fl_network_bind() and
+ * fl_network_reset(); then call fl_network_run() for each block of steps. examples/embed.c does all that. A network
+ * serves one thread at a time; several networks may share weights. */
 typedef enum {
     FL_STAGE_STANDARDIZE,   /* `scaling` */
     FL_STAGE_UNSTANDARDIZE, /* `scaling` */
@@ -266,7 +267,7 @@ typedef enum {
     FL_STAGE_DENSE,         /* `dense`: output, weight, bias */
     FL_STAGE_ACTIVATION,    /* `activation` */
     FL_STAGE_SOFTMAX,       /* over the features */
-    FL_STAGE_POOL,          /* `pool`: kind; each step answers for the series so far. Side input of FL_POOL_ATTENTION:
+    FL_STAGE_POOL,          /* `pool`: kind; each step gives the result so far. Side input of FL_POOL_ATTENTION:
                                the scores (batch, steps, 1). States: sums, counts, of double */
     FL_STAGE_ADD,           /* the main input plus the side input */
     FL_STAGE_KINDS
@@ -285,12 +286,12 @@ typedef struct {
 
 typedef struct {
     fl_stage_kind kind;
-    /* Which values the stage reads, counted back: 0 is what the stage before gives (what comes in, for the first stage), 1 is
-     * the value before that one, and so on. */
+    /* Which values the stage reads, counted back: 0 is the output of the stage before (for the first stage, the
+     * network's input), 1 is the value before that one, and so on. */
     ptrdiff_t main, side[FL_STAGE_SIDES];
-    /* What each series begins with, one row for each state; NULL: zeros. */
+    /* The states at the beginning of a series, one row for each state; NULL: zeros. */
     const void *initial[FL_STAGE_STATES];
-    union { /* what the kind says; the network sets the other fields of a pass */
+    union { /* the one of the stage's kind; the network sets the other fields of a pass */
         fl_scaling scaling;
         fl_embedding embedding;
         fl_lstm_pass lstm;
@@ -299,41 +300,42 @@ typedef struct {
         fl_pool_pass pool;
     };
     /* The network sets the rest. */
-    ptrdiff_t input, output;       /* features read and given */
-    void *state[FL_STAGE_STATES];  /* each with `batch` rows; may be read and written between two runs */
-    void *out;                     /* (batch, steps, output); of the last stage NULL, for it writes to the caller's y */
-    ptrdiff_t last_use, buffer, width, next_unused; /* which memory `out` is in: network.c */
+    ptrdiff_t input, output;      /* features of the value read, and of the value computed */
+    void *state[FL_STAGE_STATES]; /* each with `batch` rows; may be read and written between two runs */
+    void *out;                    /* (batch, steps, output); NULL in the last stage, which writes to the caller's y */
+    ptrdiff_t last_use, buffer, width, next_unused; /* the memory of `out`: network.c */
 } fl_stage;
 
 typedef struct {
     fl_dtype dtype;
-    ptrdiff_t batch; /* series side by side */
-    ptrdiff_t input; /* features that come in; 0 for tokens */
+    ptrdiff_t batch; /* number of series */
+    ptrdiff_t input; /* features of x; 0 for tokens */
     fl_stage *stages;
-    ptrdiff_t count; /* of stages, 1 or more; the last one gives y */
-    int n_threads;   /* like all of these, read by fl_network_bind() */
+    ptrdiff_t count; /* of stages, 1 or more; the last one computes y */
+    int n_threads;   /* fl_network_bind() reads this and all fields above */
     /* The network sets the rest. */
-    ptrdiff_t steps; /* of the longest block that there is room for */
+    ptrdiff_t steps; /* of the longest block that fits the workspace */
     const char *isa; /* the instruction set that the workspace is for */
 } fl_network;
 
-/* Bytes of the states, and of the workspace for blocks of up to `steps` steps: packed weights, values between stages, and
- * what the kernels need. SIZE_MAX when the size does not fit in memory. The workspace's size depends on the instruction set.
- * Neither disturbs a network that is bound already. */
+/* Bytes of the states, and of the workspace for blocks of up to `steps` steps: packed weights, values between stages,
+ * and what the kernels need. SIZE_MAX when they cannot fit in memory. The workspace's size depends on the instruction
+ * set. Neither function changes a network that is bound already. */
 size_t fl_network_state(fl_network *network);
 size_t fl_network_workspace(fl_network *network, ptrdiff_t steps);
-/* Hands out memory of these sizes. The states stay as they are in theirs, so that a network may be bound again: to a larger
- * workspace, or after the instruction set has changed. The next run packs the weights, once for all runs that follow. */
+/* Assign memory of these sizes to the network. The content of `state` stays, so that a network may be bound again: to a
+ * larger workspace, or after the instruction set has changed. The next run packs the weights, once for all runs that
+ * follow. */
 void fl_network_bind(fl_network *network, void *state, void *workspace, ptrdiff_t steps);
 /* Bytes of a state of one series, in a network that is bound; 0: the stage has no such state. */
 size_t fl_stage_state(const fl_network *network, ptrdiff_t stage, int which);
-/* Begins new series: those with these numbers, or all where `rows` is NULL. */
+/* Begin new series: those with these numbers, or all if `rows` is NULL. */
 void fl_network_reset(fl_network *network, const int64_t *rows, ptrdiff_t count);
-/* Whether a block of so many steps can be run: there is room, and the instruction set is still the same. */
+/* Whether a block of `steps` steps can be run: it fits the workspace, and the instruction set is still the same. */
 int fl_network_fits(const fl_network *network, ptrdiff_t steps);
-/* Runs the next `steps` (1 or more) steps x (batch, steps, input), or tokens (batch, steps), and gives y (batch, steps,
- * output of the last stage), which must not overlap x. Returns 0, or -1 if fl_network_fits() is not so: then nothing has
- * happened. */
+/* Run the next `steps` (1 or more) steps x (batch, steps, input), or tokens (batch, steps), and write y (batch, steps,
+ * output of the last stage), which must not overlap x. Returns 0, or -1, having done nothing, where fl_network_fits()
+ * gives 0. */
 int fl_network_run(fl_network *network, const void *x, ptrdiff_t steps, void *y);
 
 /* ---------------------------------------------------------- Optimizers over one flat vector (kernels/optimizers.h) */

@@ -1,12 +1,12 @@
 /* network.c - the stages of a model, run one after the other over blocks of steps.
  *
- * The values are numbered: 0 is what comes in, k + 1 what stage k gives. A stage of number k names what it reads by counting
- * back from value k, so that a chain needs no numbers at all.
+ * The values are numbered: 0 is the network's input, k + 1 the output of stage k. A stage of number k names what it
+ * reads by counting back from value k, so that a chain needs no numbers at all.
  *
- * Memory. Each value but the first and the last lies in a buffer, (batch, steps, features). A buffer serves again once the
- * last stage that reads its value has run (a chain needs two). Which buffer is whose depends on the graph alone: a buffer is
- * named after the first stage that writes to it, and is as wide as the widest of its values. A stage never writes to a buffer
- * that it reads.
+ * Memory. Each value except the first and the last is stored in a buffer, (batch, steps, features). A buffer is used
+ * again after the last stage that reads its value has run (a chain needs two). The assignment of buffers depends on the
+ * graph alone: a buffer has the number of the first stage that writes to it, and is as wide as the widest of its
+ * values. A stage never writes to a buffer that it reads.
  *
  * A kind of stage is one entry of `kinds`, with its functions above it.
  */
@@ -14,10 +14,11 @@
 
 #include <string.h>
 
-/* What there is to know about a kind; NULL: nothing to do. */
+/* The functions of a kind; NULL: nothing to do. */
 typedef struct {
-    int sides; /* side inputs that it reads */
-    /* Sets the fields of the stage's pass that no block of steps changes, and returns the features that it gives. */
+    int sides; /* number of side inputs that it reads */
+    /* Set the fields of the stage's pass that no block of steps changes, and return the number of features of its
+     * output. */
     ptrdiff_t (*prepare)(const fl_network *network, fl_stage *stage);
     /* Bytes of a state of one series; 0: there is no such state. */
     size_t (*state)(const fl_network *network, const fl_stage *stage, int which);
@@ -44,14 +45,16 @@ static void run_standardize(const fl_network *network, fl_stage *stage, ptrdiff_
                             const void *const *side, void *y)
 {
     (void)side;
-    fl_standardize(network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean, stage->scaling.scale, y);
+    fl_standardize(network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean, stage->scaling.scale,
+                   y);
 }
 
 static void run_unstandardize(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
                               const void *const *side, void *y)
 {
     (void)side;
-    fl_unstandardize(network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean, stage->scaling.scale, y);
+    fl_unstandardize(network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean,
+                     stage->scaling.scale, y);
 }
 
 static ptrdiff_t prepare_embedding(const fl_network *network, fl_stage *stage)
@@ -130,8 +133,8 @@ static void bind_lstm(fl_stage *stage, void *workspace)
     pass->packed = 0;
 }
 
-static void run_lstm(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x, const void *const *side,
-                     void *y)
+static void run_lstm(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                     const void *const *side, void *y)
 {
     fl_lstm_pass *pass = &stage->lstm;
     (void)side;
@@ -167,8 +170,8 @@ static void bind_dense(fl_stage *stage, void *workspace)
     stage->dense.packed = 0;
 }
 
-static void run_dense(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x, const void *const *side,
-                      void *y)
+static void run_dense(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                      const void *const *side, void *y)
 {
     fl_dense_pass *pass = &stage->dense;
     (void)side;
@@ -207,8 +210,8 @@ static void bind_pool(fl_stage *stage, void *workspace)
     stage->pool.counts = stage->state[1];
 }
 
-static void run_pool(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x, const void *const *side,
-                     void *y)
+static void run_pool(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                     const void *const *side, void *y)
 {
     fl_pool_pass *pass = &stage->pool;
     pass->time = steps;
@@ -224,8 +227,8 @@ static const stage_functions kinds[FL_STAGE_KINDS] = {
     [FL_STAGE_STANDARDIZE] = {.prepare = prepare_same, .run = run_standardize},
     [FL_STAGE_UNSTANDARDIZE] = {.prepare = prepare_same, .run = run_unstandardize},
     [FL_STAGE_EMBEDDING] = {.prepare = prepare_embedding, .run = run_embedding},
-    [FL_STAGE_LSTM] = {.prepare = prepare_lstm, .state = state_lstm, .workspace = workspace_lstm, .bind = bind_lstm,
-                       .run = run_lstm},
+    [FL_STAGE_LSTM] =
+        {.prepare = prepare_lstm, .state = state_lstm, .workspace = workspace_lstm, .bind = bind_lstm, .run = run_lstm},
     [FL_STAGE_DENSE] = {.prepare = prepare_dense, .workspace = workspace_dense, .bind = bind_dense, .run = run_dense},
     [FL_STAGE_ACTIVATION] = {.prepare = prepare_same, .run = run_activation},
     [FL_STAGE_SOFTMAX] = {.prepare = prepare_same, .run = run_softmax},
@@ -240,25 +243,26 @@ static ptrdiff_t features(const fl_network *network, ptrdiff_t value)
     return value == 0 ? network->input : network->stages[value - 1].output;
 }
 
-/* Marks that stage k reads a value; the stages come in order, so that the last mark stays. */
+/* Mark that stage k reads a value. The stages come in order, so that the last mark remains. */
 static void use(fl_network *network, ptrdiff_t value, ptrdiff_t k)
 {
     if (value > 0)
         network->stages[value - 1].last_use = k;
 }
 
-/* Puts the buffer of a value on the list of unused buffers if stage k is the last to read it; returns the list's head. */
+/* If stage k is the last to read a value, put the value's buffer on the list of unused buffers; return the list's
+ * head. */
 static ptrdiff_t release(fl_network *network, ptrdiff_t value, ptrdiff_t k, ptrdiff_t unused)
 {
     if (value == 0 || network->stages[value - 1].last_use != k)
         return unused;
-    network->stages[value - 1].last_use = -1; /* once, though a stage may read a value twice */
+    network->stages[value - 1].last_use = -1; /* once, although a stage may read a value twice */
     const ptrdiff_t buffer = network->stages[value - 1].buffer;
     network->stages[buffer].next_unused = unused;
     return buffer;
 }
 
-/* Sizes and buffers of all stages: whatever depends on the graph alone. */
+/* Set the sizes and buffers of all stages, which depend on the graph alone. */
 static void prepare(fl_network *network)
 {
     for (ptrdiff_t k = 0; k < network->count; ++k) {
@@ -266,7 +270,7 @@ static void prepare(fl_network *network)
         stage->input = features(network, k - stage->main);
         stage->output = kinds[stage->kind].prepare(network, stage);
         stage->width = 0;
-        stage->last_use = k; /* if nobody reads it */
+        stage->last_use = k; /* if no stage reads it */
         use(network, k - stage->main, k);
         for (int s = 0; s < kinds[stage->kind].sides; ++s)
             use(network, k - stage->side[s], k);
@@ -289,16 +293,16 @@ static void prepare(fl_network *network)
 
 /* ---------------------------------------------------------------- memory */
 
-/* A block of memory that is given out part by part. */
+/* A block of memory that is divided part by part. */
 typedef struct {
     char *base;
-    size_t used; /* SIZE_MAX: more than memory can hold */
+    size_t used; /* SIZE_MAX: more than fits in memory */
 } arena;
 
-/* What a layout is for. Networks may need no memory at all, so that its address does not tell. */
+/* The purpose of a layout. Networks may need no memory at all, so the address does not tell. */
 typedef enum { MEASURE, BIND } purpose;
 
-/* Takes rows * bytes from the block, aligned to 64; bytes may be SIZE_MAX. */
+/* Take rows * bytes from the block, aligned to 64; bytes may be SIZE_MAX. */
 static void *take(arena *from, ptrdiff_t rows, size_t bytes)
 {
     const size_t most = SIZE_MAX / 4;
@@ -332,7 +336,7 @@ static size_t lay_out_state(fl_network *network, purpose what, void *memory)
     return from.used;
 }
 
-/* The values between the stages come first, then the stages' own workspaces. */
+/* The values between the stages come first, then the workspaces of the stages. */
 static size_t lay_out_workspace(fl_network *network, purpose what, void *memory, ptrdiff_t steps)
 {
     arena from = {memory, 0};
@@ -342,7 +346,8 @@ static size_t lay_out_workspace(fl_network *network, purpose what, void *memory,
     for (ptrdiff_t k = 0; k < last; ++k) {
         fl_stage *stage = &network->stages[k];
         const size_t bytes = (size_t)stage->width * size_of(network->dtype);
-        void *out = stage->buffer == k ? take(&from, network->batch * steps, bytes) : network->stages[stage->buffer].out;
+        void *out =
+            stage->buffer == k ? take(&from, network->batch * steps, bytes) : network->stages[stage->buffer].out;
         if (what == BIND)
             stage->out = out;
     }

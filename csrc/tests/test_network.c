@@ -1,9 +1,9 @@
 /* test_network.c - networks of random stages against the kernels called one by one.
  *
- * The expected values come from a plain walk over the stages, each by one call for the whole series with memory of its own.
- * The network must give the same bits: in one block, step by step and in blocks of any length, on several threads, from any
- * buffer that held other values before, and in memory of exactly the size asked for, where the address sanitizer sees a step
- * beyond it. Exits with 1 if anything differs.
+ * A plain walk over the stages computes the expected values, each by one call for the whole series with separate
+ * memory. The network must give the same bits: in one block, step by step and in blocks of any length, on several
+ * threads, from any buffer that held other values before, and in memory of exactly the size that was asked for, where
+ * the address sanitizer sees a step beyond it. Exits with 1 if anything differs.
  */
 #include "../fastlstm.h"
 
@@ -43,7 +43,8 @@ static size_t size_of(fl_dtype dtype)
     return dtype == FL_F32 ? sizeof(float) : sizeof(double);
 }
 
-/* Memory that holds NaN; NULL if none is needed. Sizes of workspaces are multiples of 64, so that it ends where they end. */
+/* Memory that holds NaN; NULL if none is needed. Sizes of workspaces are multiples of 64, so that the memory ends where
+ * they end. */
 static void *allocate(size_t bytes)
 {
     void *memory = bytes ? aligned_alloc(64, bytes) : NULL;
@@ -104,8 +105,13 @@ static ptrdiff_t random_lstm(problem *p, fl_stage *stage, fl_lstm_cell *cell, pt
     ptrdiff_t recurrent = hidden, gates = 4;
     pass->hidden = hidden;
     if (below(2)) {
-        *cell = (fl_lstm_cell){.gate = {0, 0, 0}, .cell = {1, 0, 0}, .output = {1, 0, 0}, .gate_clip = INFINITY,
-                               .cell_clip = INFINITY, .output_clip = INFINITY, .norm_eps = 1e-5};
+        *cell = (fl_lstm_cell){.gate = {0, 0, 0},
+                               .cell = {1, 0, 0},
+                               .output = {1, 0, 0},
+                               .gate_clip = INFINITY,
+                               .cell_clip = INFINITY,
+                               .output_clip = INFINITY,
+                               .norm_eps = 1e-5};
         cell->coupled = below(2);
         gates = cell->coupled ? 3 : 4;
         if (below(2))
@@ -138,7 +144,7 @@ static ptrdiff_t random_lstm(problem *p, fl_stage *stage, fl_lstm_cell *cell, pt
     return recurrent;
 }
 
-/* How far back a value of a certain width is, or of any (width 0); -1: there is none. Tokens are not looked at. */
+/* How far back a value of a certain width is, or one of any width (0); -1: there is none. Tokens are ignored. */
 static ptrdiff_t back_to(const problem *p, ptrdiff_t k, ptrdiff_t width)
 {
     for (int trial = 0; trial < 10; ++trial) {
@@ -149,7 +155,7 @@ static ptrdiff_t back_to(const problem *p, ptrdiff_t k, ptrdiff_t width)
     return -1;
 }
 
-/* Fills in stage k and returns the features that it gives. */
+/* Fill in stage k and return the number of features of its output. */
 static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
 {
     fl_stage *stage = &p->stages[k];
@@ -168,8 +174,7 @@ static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
         stage->embedding.width = 1 + below(30);
         stage->embedding.table = numbers(p, TOKENS * stage->embedding.width, 1);
         return stage->embedding.width;
-    case FL_STAGE_LSTM:
-        return random_lstm(p, stage, &p->cells[k], input);
+    case FL_STAGE_LSTM: return random_lstm(p, stage, &p->cells[k], input);
     case FL_STAGE_DENSE:
         stage->dense.output = 1 + below(30);
         stage->dense.weight = numbers(p, stage->dense.output * input, 1);
@@ -191,8 +196,7 @@ static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
         if (stage->side[0] < 0)
             stage->side[0] = stage->main;
         return input;
-    default:
-        return input;
+    default: return input;
     }
 }
 
@@ -211,7 +215,7 @@ static problem *pose(fl_dtype dtype, int number)
     network->count = 1 + below(MOST_STAGES);
     network->n_threads = 1;
     for (ptrdiff_t k = 0; k < network->count; ++k) {
-        /* The numbers begin with each kind in turn. */
+        /* the numbers begin with each kind in turn */
         fl_stage_kind kind = (fl_stage_kind)(k == 0 ? number % FL_STAGE_KINDS : below(FL_STAGE_KINDS));
         if (kind == FL_STAGE_EMBEDDING)
             kind = FL_STAGE_LSTM;
@@ -231,7 +235,7 @@ static void finish(problem *p)
     free(p);
 }
 
-/* Memory for blocks of `steps` steps, in place of what there was; the states stay. */
+/* Allocate memory for blocks of `steps` steps, instead of the present memory; the states stay. */
 static void bind(problem *p, ptrdiff_t steps)
 {
     const size_t bytes = fl_network_workspace(&p->network, steps);
@@ -270,11 +274,22 @@ static void lstm_by_hand(const problem *p, const fl_stage *stage, ptrdiff_t step
 {
     const fl_dtype dtype = p->network.dtype;
     const ptrdiff_t batch = p->network.batch;
-    fl_lstm_pass pass = {.batch = batch, .time = steps, .input = input, .hidden = stage->lstm.hidden,
-                         .weight_ih = stage->lstm.weight_ih, .weight_hh = stage->lstm.weight_hh,
-                         .bias_ih = stage->lstm.bias_ih, .bias_hh = stage->lstm.bias_hh, .cell = stage->lstm.cell,
-                         .x = x, .x_batch = steps * input, .x_time = input,
-                         .y = y, .y_batch = steps * output, .y_time = output, .n_threads = 1};
+    fl_lstm_pass pass = {.batch = batch,
+                         .time = steps,
+                         .input = input,
+                         .hidden = stage->lstm.hidden,
+                         .weight_ih = stage->lstm.weight_ih,
+                         .weight_hh = stage->lstm.weight_hh,
+                         .bias_ih = stage->lstm.bias_ih,
+                         .bias_hh = stage->lstm.bias_hh,
+                         .cell = stage->lstm.cell,
+                         .x = x,
+                         .x_batch = steps * input,
+                         .x_time = input,
+                         .y = y,
+                         .y_batch = steps * output,
+                         .y_time = output,
+                         .n_threads = 1};
     void *h0 = repeated(stage->initial[0], batch, (size_t)output * size_of(dtype));
     void *c0 = repeated(stage->initial[1], batch, (size_t)pass.hidden * size_of(dtype));
     pass.h0 = h0;
@@ -302,15 +317,17 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
     case FL_STAGE_UNSTANDARDIZE:
         fl_unstandardize(dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
         break;
-    case FL_STAGE_EMBEDDING:
-        fl_embedding_forward(dtype, rows, output, x, stage->embedding.table, y, 1);
-        break;
-    case FL_STAGE_LSTM:
-        lstm_by_hand(p, stage, steps, input, output, x, y);
-        break;
+    case FL_STAGE_EMBEDDING: fl_embedding_forward(dtype, rows, output, x, stage->embedding.table, y, 1); break;
+    case FL_STAGE_LSTM: lstm_by_hand(p, stage, steps, input, output, x, y); break;
     case FL_STAGE_DENSE: {
-        fl_dense_pass pass = {.rows = rows, .input = input, .output = output, .weight = stage->dense.weight,
-                              .bias = stage->dense.bias, .x = x, .y = y, .n_threads = 1};
+        fl_dense_pass pass = {.rows = rows,
+                              .input = input,
+                              .output = output,
+                              .weight = stage->dense.weight,
+                              .bias = stage->dense.bias,
+                              .x = x,
+                              .y = y,
+                              .n_threads = 1};
         void *workspace = allocate(fl_dense_workspace(dtype, &pass));
         pass.workspace = workspace;
         fl_dense_forward(dtype, &pass);
@@ -318,17 +335,24 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
         break;
     }
     case FL_STAGE_ACTIVATION:
-        fl_activation(dtype, stage->activation.kind, stage->activation.alpha, stage->activation.beta, rows * output, x, y, 1);
+        fl_activation(dtype, stage->activation.kind, stage->activation.alpha, stage->activation.beta, rows * output, x,
+                      y, 1);
         break;
-    case FL_STAGE_SOFTMAX:
-        fl_softmax(dtype, rows, output, x, y, 1);
-        break;
+    case FL_STAGE_SOFTMAX: fl_softmax(dtype, rows, output, x, y, 1); break;
     case FL_STAGE_POOL: {
         double *counts = repeated(NULL, batch, FL_POOL_COUNTS * sizeof(double));
         double *sums = repeated(NULL, batch, (size_t)input * sizeof(double));
-        fl_pool_pass pass = {.kind = stage->pool.kind, .batch = batch, .time = steps, .width = input, .x = x,
-                             .scores = stage->pool.kind == FL_POOL_ATTENTION ? side : NULL, .counts = counts, .sums = sums,
-                             .y = y, .every_step = 1, .n_threads = 1};
+        fl_pool_pass pass = {.kind = stage->pool.kind,
+                             .batch = batch,
+                             .time = steps,
+                             .width = input,
+                             .x = x,
+                             .scores = stage->pool.kind == FL_POOL_ATTENTION ? side : NULL,
+                             .counts = counts,
+                             .sums = sums,
+                             .y = y,
+                             .every_step = 1,
+                             .n_threads = 1};
         fl_pool_forward(dtype, &pass);
         free(counts);
         free(sums);
@@ -384,11 +408,12 @@ static void copy_steps(void *to, const void *from, ptrdiff_t batch, ptrdiff_t ti
     }
 }
 
-/* Runs steps [first, end) of x in blocks of up to `longest`, into y. */
+/* Run steps [first, end) of x in blocks of up to `longest`, into y. */
 static int run_steps(problem *p, const void *x, void *y, ptrdiff_t time, ptrdiff_t first, ptrdiff_t end, int longest)
 {
     const ptrdiff_t batch = p->network.batch, width = p->widths[p->network.count];
-    const size_t x_bytes = p->network.input > 0 ? (size_t)p->network.input * size_of(p->network.dtype) : sizeof(int64_t);
+    const size_t x_bytes =
+        p->network.input > 0 ? (size_t)p->network.input * size_of(p->network.dtype) : sizeof(int64_t);
     const size_t y_bytes = (size_t)width * size_of(p->network.dtype);
     int ok = 1;
     while (first < end) {
@@ -425,13 +450,13 @@ static void test_blocks(problem *p, const void *x, const void *expected, ptrdiff
     fl_network_reset(&p->network, NULL, 0);
     memset(y, 0, bytes);
     int ok = run_steps(p, x, y, time, 0, time / 2, 1);
-    bind(p, time); /* the states are carried into other memory */
+    bind(p, time); /* the states are carried over to other memory */
     ok &= run_steps(p, x, y, time, time / 2, time, 3);
     expect(ok && !memcmp(y, expected, bytes), "a workspace that grows between two blocks");
     free(y);
 }
 
-/* A row that begins anew gives what it gave at first, the others go on. */
+/* A row that begins again gives its first results again; the others continue. */
 static void test_reset(problem *p, const void *x, ptrdiff_t time)
 {
     const ptrdiff_t batch = p->network.batch;
@@ -499,7 +524,8 @@ static void test_buffers(void)
 {
     enum { LAYERS = 10, WIDTH = 16, STEPS = 1000 };
     fl_stage stages[LAYERS] = {0};
-    fl_network network = {.dtype = FL_F32, .batch = 1, .input = WIDTH, .stages = stages, .count = LAYERS, .n_threads = 1};
+    fl_network network = {
+        .dtype = FL_F32, .batch = 1, .input = WIDTH, .stages = stages, .count = LAYERS, .n_threads = 1};
     for (int k = 0; k < LAYERS; ++k)
         stages[k] = (fl_stage){.kind = FL_STAGE_ACTIVATION, .activation = {1, 0, 0}};
     snprintf(where, sizeof where, "buffers");
@@ -516,7 +542,8 @@ static void test_buffers(void)
     network.count = 1;
     expect(fl_network_workspace(&network, STEPS) == 0, "a single stage writes to y");
     stages[0] = (fl_stage){.kind = FL_STAGE_LSTM, .lstm = {.hidden = WIDTH}};
-    expect(fl_network_workspace(&network, PTRDIFF_MAX / WIDTH) == SIZE_MAX, "a kernel's workspace that memory cannot hold");
+    expect(fl_network_workspace(&network, PTRDIFF_MAX / WIDTH) == SIZE_MAX,
+           "a kernel's workspace that memory cannot hold");
     network.batch = PTRDIFF_MAX / WIDTH;
     expect(fl_network_state(&network) == SIZE_MAX, "states that memory cannot hold");
 }
