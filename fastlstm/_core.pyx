@@ -256,10 +256,10 @@ cdef class LSTMPass:
             packed = (weight_ih, weight_hh, bias_ih, bias_hh, cell, cell_weights)
         self.enter()
         try:
-            lstm.training = 0  # until this pass is complete there is nothing to go back through
             if recompute_every < 0:
                 raise ValueError(f"recompute_every is {recompute_every}, expected 0 (keep all steps) or more")
             lstm.n_threads = thread_count(n_threads)
+            lstm.training = 0  # until this pass is complete there is nothing to go back through
             self.dtype = dtype = dtype_of(x, "x")
             if cnp.PyArray_NDIM(x) != 3 or cnp.PyArray_NDIM(weight_hh) != 2:
                 raise ValueError(f"x has {x.ndim} axes and weight_hh {weight_hh.ndim}, expected (batch, time, input) "
