@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from ..._checks import as_bool, short_repr
 from ..._checks import path as checked_path
-from ...layers import Activation, Embedding, Layer
+from ...layers import Activation, Layer
 from ...losses import get_loss
 from ...model import Model
 from ..json_object import json_object
-from . import architecture
+from .architecture import parts as parts_of
 from .archive import Source, open_source
 from .bare import described
 from .graph import chain
@@ -132,7 +132,7 @@ def _model(
             version = 2 if str(config.get("keras_version", "3")).startswith("2") else 3
     else:
         layers = described(source.weights, source.root)
-    parts = architecture.parts(layers, version)
+    parts = parts_of(layers, version)
     parameters: dict[str, Array] = {}
     features: int | None = None
     input_size: int | None = None
@@ -154,7 +154,7 @@ def _model(
                 f"logits=True needs a model that ends with a softmax or a sigmoid, got {last!r} at its end"
             )
         loss = get_loss(_LOSSES[last.kind])
-    tokens = isinstance(stack[0], Embedding)
+    tokens = stack[0].takes_tokens
     dtype = np.result_type(np.float32, *parameters.values()) if dtype is None else dtype
     model = Model(stack, input_size=None if tokens else input_size, dtype=dtype, seed=seed)
     model.loss = loss

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...layers import LSTM, Dense, Embedding
-from .architecture import Part
 from .hdf5 import Hdf5
+from .layers.registry import Part
 
 __all__ = ["CONTAINERS", "arrays_of", "converted", "datasets_below", "is_numbered"]
 
@@ -130,47 +129,11 @@ def converted(
     ValueError
         If a weight does not have the shape that the layer needs, or holds NaN or infinity.
     """
-    if not part.paths:
+    if part.convert is None:
         return {}, features
-    layer = part.layers[0]
     for weights in sets:
         _check_finite(part, weights)
-    if isinstance(layer, Embedding):
-        _check_shape(part, "embeddings", sets[0]["embeddings"], part.sizes)
-        return {"weight": sets[0]["embeddings"]}, part.sizes[1]
-    (units,) = part.sizes
-    features = _rows(part, sets[0]["kernel"]) if features is None else features
-    if isinstance(layer, Dense):
-        _check_shape(part, "kernel", sets[0]["kernel"], (features, units))
-        parameters = {"weight": sets[0]["kernel"].T}
-        if layer.bias:
-            _check_shape(part, "bias", sets[0]["bias"], (units,))
-            parameters["bias"] = sets[0]["bias"]
-        return parameters, units
-    assert isinstance(layer, LSTM)
-    parameters = {}
-    for weights, suffix in zip(sets, ("", "_reverse"), strict=False):
-        # Keras has the gates in the same order, i, f, c, o, but along the columns, and has only one bias.
-        _check_shape(part, "kernel", weights["kernel"], (features, 4 * units))
-        _check_shape(part, "recurrent_kernel", weights["recurrent_kernel"], (units, 4 * units))
-        parameters[f"weight_ih_l0{suffix}"] = weights["kernel"].T
-        parameters[f"weight_hh_l0{suffix}"] = weights["recurrent_kernel"].T
-        if layer.bias:
-            _check_shape(part, "bias", weights["bias"], (4 * units,))
-            parameters[f"bias_ih_l0{suffix}"] = weights["bias"]
-            parameters[f"bias_hh_l0{suffix}"] = np.zeros_like(weights["bias"])
-    return parameters, layer.output_size
-
-
-def _rows(part: Part, kernel: Array) -> int:
-    if kernel.ndim != 2 or not kernel.shape[0]:
-        raise ValueError(f"{part}: kernel has shape {kernel.shape}, expected (features, units)")
-    return int(kernel.shape[0])
-
-
-def _check_shape(part: Part, name: str, array: Array, shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise ValueError(f"{part}: {name} has shape {array.shape}, expected {shape}")
+    return part.convert(part, sets, features)
 
 
 def _check_finite(part: Part, weights: dict[str, Array]) -> None:

@@ -1,0 +1,109 @@
+"""The layers of a torch.nn.Module; torch is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..._typing import Array
+from ...layers import Activation, Dropout
+from .parts import ACTIVATIONS, KNOWN, Part, build, embedding_part, joined, linear_part, lstm_part
+from .tensors import as_float_array
+
+__all__ = ["module_parts"]
+
+_SEQUENTIAL = ("torch.nn.modules.container", "Sequential")
+_SOFTPLUS_THRESHOLD = 20.0
+"""Above this threshold torch's Softplus returns x itself, which differs from log(1 + exp(x)) by less than 2.1e-9."""
+
+
+def module_parts(module: Any) -> list[Part]:
+    """Return the layers of a module, in the order of their definition."""
+    parts = (_READERS[_class_of(child)](name, child) for name, child in _leaves(module, ""))
+    return [part for part in parts if part is not None]
+
+
+def _class_of(module: Any) -> tuple[str, str]:
+    return type(module).__module__, type(module).__qualname__
+
+
+def _leaves(module: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield name and object of each layer in a module, in the order of their definition."""
+    cls = _class_of(module)
+    if cls in _READERS:
+        yield name, module
+        return
+    # A user-defined module is taken apart only if it is the source: nested in another, its forward is unknown.
+    if cls != _SEQUENTIAL and (name or cls[0].partition(".")[0] == "torch"):
+        what = f"child {name!r} is" if name else "source is"
+        raise TypeError(f"{what} a {'.'.join(cls)}; from_torch supports {KNOWN}")
+    own = {**module._parameters, **module._buffers}
+    for key, value in own.items():
+        if value is not None:
+            raise ValueError(f"{joined(name, key)!r} does not belong to a layer that from_torch supports: {KNOWN}")
+    # Not named_children, which skips a layer that appears in a Sequential for the second time.
+    for key, child in module._modules.items():
+        if child is not None:
+            yield from _leaves(child, joined(name, key))
+
+
+# ---------------------------------------------------------------------------------------------- the classes
+
+
+def _tensors(name: str, module: Any) -> dict[str, Array]:
+    return {key: as_float_array(joined(name, key), value) for key, value in module.state_dict().items()}
+
+
+def _lstm(name: str, module: Any) -> Part:
+    return lstm_part(name, _tensors(name, module), dropout=module.dropout)
+
+
+def _linear(name: str, module: Any) -> Part:
+    return linear_part(name, _tensors(name, module))
+
+
+def _embedding(name: str, module: Any) -> Part:
+    tensors = _tensors(name, module)
+    if module.max_norm is not None:
+        raise ValueError(f"Embedding {name!r}: max_norm={module.max_norm} is not supported, expected None")
+    return embedding_part(name, tensors)
+
+
+def _dropout(name: str, module: Any) -> Part:
+    return Part(name, "Dropout", build(Dropout, "Dropout", name, p=module.p))
+
+
+def _identity(name: str, module: Any) -> None:
+    return None
+
+
+def _activation(name: str, module: Any) -> Part:
+    """Return the layer for one of torch's activations; raise ValueError for a setting without counterpart."""
+    kind = type(module).__qualname__
+    if kind == "Softmax" and module.dim != -1:
+        raise ValueError(f"Softmax {name!r}: dim={module.dim} is not supported, expected -1, the last axis")
+    if kind == "Softplus" and (module.beta != 1 or module.threshold < _SOFTPLUS_THRESHOLD):
+        raise ValueError(
+            f"Softplus {name!r}: beta={module.beta}, threshold={module.threshold} is not supported, expected beta=1 "
+            f"and a threshold of at least {_SOFTPLUS_THRESHOLD}"
+        )
+    alpha, beta = None, None
+    if kind == "LeakyReLU":
+        alpha = module.negative_slope
+    elif kind == "ELU":
+        alpha = module.alpha
+    elif kind == "Hardsigmoid":
+        alpha, beta = 1 / 6, 0.5
+    return Part(name, kind, build(Activation, kind, name, kind=ACTIVATIONS[kind], alpha=alpha, beta=beta))
+
+
+_READERS: dict[tuple[str, str], Callable[[str, Any], Part | None]] = {
+    ("torch.nn.modules.dropout", "Dropout"): _dropout,
+    ("torch.nn.modules.linear", "Identity"): _identity,
+    ("torch.nn.modules.linear", "Linear"): _linear,
+    ("torch.nn.modules.rnn", "LSTM"): _lstm,
+    ("torch.nn.modules.sparse", "Embedding"): _embedding,
+    **{("torch.nn.modules.activation", name): _activation for name in ACTIVATIONS},
+}
+"""How each class is read, given a layer's name and object. The classes are known by module and name, because torch has
+other classes of the same names, which compute something else."""
