@@ -217,7 +217,7 @@ DEFAULT = "print(fl.get_num_threads(), fl.runtime.config.config()['threads_sourc
 
 def default_threads(folder: Path, *command: str, **environment: str) -> str:
     """Return the default number of threads of a new process, started by a command."""
-    code = "import fastlstm as fl, fastlstm.config\n" + DEFAULT
+    code = "import fastlstm as fl\n" + DEFAULT
     return printed([*command, sys.executable, "-c", code], folder, environment)
 
 
