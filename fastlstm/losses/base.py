@@ -14,7 +14,7 @@ from ..data.sequences import Sequences
 from ..data.targets import Targets, as_targets
 from .batch import Batch, check_arrays
 
-__all__ = ["BuiltInLoss", "Head", "Loss", "softmax"]
+__all__ = ["Head", "Loss", "softmax"]
 
 
 class Head(NamedTuple):
@@ -110,7 +110,9 @@ class Loss:
         TypeError, ValueError
             If the type or shape of an array does not fit.
         """
-        raise NotImplementedError
+        batch = Batch(out, target, lengths, weight)
+        check_arrays(batch)
+        return self.gradient_of(batch, n_threads)
 
     def value(
         self,
@@ -133,8 +135,9 @@ class Loss:
         total, weight_sum : float
             As in `__call__`.
         """
-        total, weight_sum, _ = self(out, target, lengths, weight, n_threads=n_threads)
-        return total, weight_sum
+        batch = Batch(out, target, lengths, weight)
+        check_arrays(batch)
+        return self.value_of(batch, n_threads)
 
     def metric(
         self,
@@ -160,6 +163,23 @@ class Loss:
         weight_sum : float
             Sum of the weights of the positions that count.
         """
+        batch = Batch(out, target, lengths, weight)
+        check_arrays(batch)
+        return self.metric_of(batch, scale)
+
+    # What the public methods above hand on, once their arguments are a checked batch.
+
+    def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
+        """Compute what `__call__` returns."""
+        raise NotImplementedError
+
+    def value_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float]:
+        """Compute what `value` returns; by default with the gradient."""
+        total, weight_sum, _ = self(*batch, n_threads=n_threads)
+        return total, weight_sum
+
+    def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
+        """Compute what `metric` returns."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------------ targets
@@ -288,60 +308,6 @@ class Loss:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items() if key != "name")
         return f"{type(self).__name__}({arguments})"
-
-
-class BuiltInLoss(Loss):
-    """Base class of this package's losses: checks the arguments once and passes them on as a `Batch`."""
-
-    def __call__(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, float, Array]:
-        batch = Batch(out, target, lengths, weight)
-        check_arrays(batch)
-        return self.gradient_of(batch, n_threads)
-
-    def value(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, float]:
-        batch = Batch(out, target, lengths, weight)
-        check_arrays(batch)
-        return self.value_of(batch, n_threads)
-
-    def metric(
-        self,
-        out: Array,
-        target: Array,
-        lengths: Array | None = None,
-        weight: Array | None = None,
-        scale: Array | None = None,
-    ) -> tuple[float, float]:
-        batch = Batch(out, target, lengths, weight)
-        check_arrays(batch)
-        return self.metric_of(batch, scale)
-
-    def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
-        """Compute what `__call__` returns."""
-        raise NotImplementedError
-
-    def value_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float]:
-        """Compute what `value` returns."""
-        raise NotImplementedError
-
-    def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
-        """Compute what `metric` returns."""
-        raise NotImplementedError
 
 
 def softmax(scores: Array) -> Array:

@@ -9,7 +9,7 @@ from .._typing import Array
 from ..data.targets import IGNORE
 from ..runtime.buffers import Buffers
 from ..runtime.config import resolve_threads
-from .base import BuiltInLoss
+from .base import Loss
 from .batch import Batch, padding, position_weights, total_weight, weighted_sum
 from .registry import register
 
@@ -17,7 +17,7 @@ __all__ = ["CrossEntropy"]
 
 
 @register
-class CrossEntropy(BuiltInLoss):
+class CrossEntropy(Loss):
     """Softmax cross-entropy of class scores and integer labels: ``-log softmax(out)[label]``.
 
     `out` holds one score (logit) per class, `target` int64 labels from 0; -100 marks positions to ignore. The metric is

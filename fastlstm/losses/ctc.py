@@ -15,7 +15,7 @@ from ..data.sequences import Sequences
 from ..data.targets import Targets
 from ..runtime.buffers import Buffers
 from ..runtime.config import resolve_threads
-from .base import BuiltInLoss, Head, softmax
+from .base import Head, Loss, softmax
 from .batch import Batch, position_weights, total_weight
 from .decoding import best_path, ctc_decode, label_errors
 from .registry import register
@@ -26,7 +26,7 @@ _CASES_AT_ONCE = 4096
 
 
 @register
-class CTC(BuiltInLoss):
+class CTC(Loss):
     """Connectionist temporal classification: from series to shorter sequences of labels (Graves et al. 2006).
 
     At each step the model gives one score for each label and one for the *blank*, which means no label. A path chooses

@@ -13,14 +13,14 @@ from ..activations import SIGMOID
 from ..data.label_sequences import LabelSequences
 from ..data.targets import Targets
 from ..runtime.buffers import Buffers
-from .base import BuiltInLoss
+from .base import Loss
 from .batch import Batch, padding, position_weights, weighted_sum, without_weight
 from .registry import register
 
 __all__ = ["MAE", "MSE", "BinaryCrossEntropy", "Huber", "Quantile", "Regression"]
 
 
-class _Pointwise(BuiltInLoss):
+class _Pointwise(Loss):
     """Base of the element-by-element losses; the loss of a position is the mean over its K values."""
 
     def __init__(self) -> None:

@@ -191,6 +191,10 @@ def test_the_model_stays_a_face() -> None:
     assert lines_of_code(MODULES["model"]) <= 450
 
 
+def test_the_extension_stays_thin() -> None:
+    assert len((PACKAGE / "_core.pyx").read_text("utf-8").splitlines()) <= 900
+
+
 # ----------------------------------------------------------------------------------------- csrc
 
 

@@ -59,7 +59,7 @@ def test_the_wheel_holds_the_package_and_nothing_else():
     assert all(name.startswith("fastlstm/") for name in packaged - brought)
     assert len([name for name in packaged if re.fullmatch(r"fastlstm/_core\.[\w.-]*(so|pyd)", name)]) == 1
     assert {"fastlstm/py.typed", "fastlstm/_core.pyi", "fastlstm/data/datasets/__init__.py"} <= packaged
-    leftovers = [name for name in packaged if re.search(r"\.(pyx|c|h|o|obj|html)$|/tests?/", name)]
+    leftovers = [name for name in packaged if re.search(r"\.(pyx|pxd|pxi|c|h|o|obj|html)$|/tests?/", name)]
     assert leftovers == []
     assert any(name.endswith("licenses/LICENSE") for name in files)
 

@@ -144,7 +144,7 @@ CASES = [pytest.param(make, id=f"{name} {k}") for name, some in LAYERS.items() f
 
 
 def test_every_layer_is_tried() -> None:
-    assert set(LAYERS) == set(layer_types._LAYERS) - {"OnnxGraph"}
+    assert set(LAYERS) == set(layer_types.registered_layers()) - {"OnnxGraph"}
 
 
 def built(layers: list[Layer], **options: Any) -> fl.Model:
