@@ -199,6 +199,8 @@ def quiet(folder: str) -> Iterator[None]:
 
 
 setup(
-    ext_modules=[Extension("fastlstm._core", ["fastlstm/_core.pyx"], depends=KERNELS + HEADERS + sorted(glob("fastlstm/*.px?")))],
+    ext_modules=[
+        Extension("fastlstm._core", ["fastlstm/_core.pyx"], depends=KERNELS + HEADERS + sorted(glob("fastlstm/*.px?")))
+    ],
     cmdclass={"build_ext": BuildExt},
 )
