@@ -46,7 +46,7 @@ class Targets:
         per_step: bool,
         n_outputs: int,
         classes: list[str] | None,
-        holes: bool = False,
+        missing: bool = False,
     ) -> None:
         # Per-case values lie along the step axis, so that scans recognise windows of one series.
         self.data = data
@@ -54,7 +54,7 @@ class Targets:
         self.per_step = per_step
         self.n_outputs = n_outputs
         self.classes = classes
-        self._holes = holes  # missing targets: NaN where the weight is 0
+        self._missing = missing  # whether targets are missing: NaN where the weight is 0
 
     def __len__(self) -> int:
         return len(self.data)
@@ -92,12 +92,12 @@ class Targets:
     def subset(self, indices: Indices) -> Targets:
         """Return the chosen cases without copying them; see `Sequences.subset`."""
         data = self.data.subset(indices)
-        return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._holes)
+        return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._missing)
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         """Yield the valid values in blocks (rows, K), without missing rows; labels in blocks (rows, 1)."""
         for rows in self._rows():
-            yield rows[np.isfinite(rows).all(axis=1)] if self._holes else rows
+            yield rows[np.isfinite(rows).all(axis=1)] if self._missing else rows
 
     def _rows(self) -> Iterator[NDArray[Any]]:
         if self.per_step or self.kind == "labels":
@@ -161,7 +161,7 @@ def as_targets(
     >>> targets.classes, targets.batch(slice(0, 3), time=5).tolist()
     (['off', 'on'], [1, 0, 1])
     """
-    labels, holes = kind == "labels", False
+    labels, missing = kind == "labels", False
     if labels and _holds_strings(y):
         y, classes = encode_labels(y, classes, name=name)
     data = _step_targets(y, seq, labels, name) if per_step else _case_targets(y, seq, labels, name)
@@ -172,8 +172,8 @@ def as_targets(
     else:
         n_outputs = data.features if per_step else data.time * data.features
         found = data.find_nonfinite(dtype)
-        holes = found is not None and weight is not None and not weight.all()
-        if holes and weight is not None:
+        missing = found is not None and weight is not None and not weight.all()
+        if missing and weight is not None:
             found = _bad_where_it_counts(data, weight, per_step, dtype)
         if found is not None:
             problem, case, step, column = found
@@ -182,7 +182,7 @@ def as_targets(
                 f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
                 "finite numbers: drop or fill such cases, or give missing targets a sample_weight of 0"
             )
-    return Targets(data, kind, per_step, n_outputs, classes, holes)
+    return Targets(data, kind, per_step, n_outputs, classes, missing)
 
 
 def _bad_where_it_counts(

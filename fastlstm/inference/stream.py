@@ -14,7 +14,7 @@ from .._checks import count
 from .._typing import Array, State
 from ..activations import as_activation
 from ..data.scaling import Standardizer
-from ..layers import Layer, Stage, checked_states, join_stages, scaling_stage
+from ..layers import Layer, Stage, checked_states, join_stages, scaling_stage, stages_describe_forward
 from ..protocols import InferenceModel
 from ..runtime.config import resolve_threads
 
@@ -73,14 +73,17 @@ class Stream(_core.Stream):
         for index, layer in enumerate(network.layers):
             if layer.streaming_obstacle():
                 raise ValueError(f"layer {index} {layer.streaming_obstacle()}, or predict on blocks")
+            if not stages_describe_forward(layer):
+                raise TypeError(
+                    f"layer {index}, {layer!r}, cannot be streamed: {type(layer).__name__} overrides forward() and "
+                    "inherits stages(), which describes another computation; define stages() too"
+                )
         layers = [layer.stages() for layer in network.layers]
         pairs = (sum(bool(stage.states) for stage in stages) for stages in layers)
         self._depths = [depth for depth in pairs if depth]
         if not join_stages(layers, _passes):
             layers.append([Stage("activation", network.output_size, settings={"function": IDENTITY})])
-        if (
-            not network.parameters.frozen
-        ):  # frozen parameters stay what they are without a copy, whatever becomes of the model
+        if not network.parameters.frozen:  # frozen parameters never change, whatever becomes of the model
             layers = [[_copied(stage) for stage in stages] for stages in layers]
         if model.scaler is not None:
             layers.insert(0, [self._scaling(model.scaler, network.input_size or 0, inverse=False)])

@@ -6,6 +6,7 @@ from .activation import Activation as Activation
 from .base import Layer as Layer
 from .base import ParameterSpec as ParameterSpec
 from .base import Signal as Signal
+from .base import stages_describe_forward as stages_describe_forward
 from .context import LayerCache as LayerCache
 from .context import PassContext as PassContext
 from .dense import Dense as Dense

@@ -17,7 +17,7 @@ from .._typing import Array
 from .context import LayerCache, PassContext
 from .stages import Stage
 
-__all__ = ["Layer", "ParameterSpec", "Signal"]
+__all__ = ["Layer", "ParameterSpec", "Signal", "stages_describe_forward"]
 
 
 class Signal(NamedTuple):
@@ -119,3 +119,12 @@ class Layer(ABC):
             or settings[name].default != value
         ]
         return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def stages_describe_forward(layer: Layer) -> bool:
+    """Return whether the class that defines the layer's `forward` defines its `stages` too, or a subclass does.
+
+    The inherited stages of a subclass that overrides only `forward` would describe another computation.
+    """
+    definers = (vars(cls) for cls in type(layer).__mro__ if "stages" in vars(cls) or "forward" in vars(cls))
+    return "stages" in next(definers)

@@ -1,4 +1,7 @@
-"""LSTM layer: stacked, in one or two directions; the kernels compute one layer in one direction."""
+"""LSTM layer: stacked, in one or two directions; the kernels compute one layer in one direction.
+
+The file is long because `forward`, `backward` and `stages` mirror each other option by option; they are read together.
+"""
 
 from __future__ import annotations
 

@@ -225,3 +225,12 @@ def test_layers_without_stages_are_refused() -> None:
     model: Any = fl.Model([fl.Dense(3), Doubled("relu")], input_size=2)
     with pytest.raises(TypeError, match=r"Doubled\(.*\) cannot be expressed as stages"):
         model.layers[1].stages()
+
+
+def test_streams_refuse_inherited_stages_of_an_overridden_forward() -> None:
+    class Twice(fl.Activation):
+        def forward(self, x: Any, ctx: Any, cache: Any) -> Any:
+            return 2 * x
+
+    with pytest.raises(TypeError, match=r"layer 1, Twice\(.*\), cannot be streamed: Twice overrides forward\(\)"):
+        fl.Model([fl.Dense(3), Twice("relu")], input_size=2).stream()

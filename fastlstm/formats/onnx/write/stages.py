@@ -12,7 +12,7 @@ from typing import Any
 
 from ...._typing import Array
 from ....activations import Activation
-from ....layers import Layer
+from ....layers import Layer, stages_describe_forward
 from ..graph.elementwise import ACTIVATION_OPERATORS
 from ..graph.lstm import TAKES_ALPHA, TAKES_BETA
 from .builder import GraphBuilder, Value
@@ -30,7 +30,7 @@ def write_layer(graph: GraphBuilder, index: int, layer: Layer, x: Value) -> Valu
     ValueError
         If ONNX cannot express a stage, or the layer has no stages; the message names the layer.
     """
-    if not _stages_describe_forward(layer):
+    if not stages_describe_forward(layer):
         raise ValueError(
             f"layer {index}, {layer!r}, cannot be written as ONNX: its class does not define stages() for its forward()"
         )
@@ -42,15 +42,6 @@ def write_layer(graph: GraphBuilder, index: int, layer: Layer, x: Value) -> Valu
         side = {name: values[k] for name, k in stage.side.items()}
         values.append(write(graph, PlacedStage(index, layer, number, stage, values[stage.main], side)))
     return values[-1]
-
-
-def _stages_describe_forward(layer: Layer) -> bool:
-    """Return whether the class that defines the layer's `forward` defines its `stages` too, or a subclass does.
-
-    The inherited stages of a subclass that overrides only `forward` would describe another computation.
-    """
-    definers = (vars(cls) for cls in type(layer).__mro__ if "stages" in vars(cls) or "forward" in vars(cls))
-    return "stages" in next(definers)
 
 
 # ---------------------------------------------------------------------------------------------- the kinds
