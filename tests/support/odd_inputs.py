@@ -76,7 +76,7 @@ def refusal(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
         place = traceback.extract_tb(error.__traceback__)[-1]
         ours = "fastlstm" in Path(place.filename).parts and Path(place.filename).parent.name != "tests"
         # Cython reports the line, but an installed package does not contain the file.
-        by_us = place.filename.endswith((".pyx", ".pxd")) or (place.line or "").startswith("raise ")
+        by_us = place.filename.endswith((".pyx", ".pxi", ".pxd")) or (place.line or "").startswith("raise ")
         assert ours and by_us, f"{error!r} comes from {place}, not from a check of ours"
         assert any(word in str(error) for word in WORDS), f"{error!r} does not say what is expected"
         assert "incorrect type" not in str(error), f"{error!r} is Cython's"
