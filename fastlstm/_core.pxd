@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What ``_core.pyx`` declares: the C interface, ``csrc/fastlstm.h``, and the attributes of its classes."""
+"""Declarations of ``_core.pyx``: the C interface, ``csrc/fastlstm.h``, and the attributes of the classes."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 cimport numpy as cnp
 

@@ -1,4 +1,4 @@
-"""What is measured, group by group.
+"""The measurements, in groups.
 
 Groups of cases are in `shapes`; each other group is a module with a `measure` function of its own. A new group needs
 its module, a line in `OTHER_GROUPS` and a section of the report.
@@ -18,7 +18,7 @@ __all__ = ["ALL_GROUPS", "OTHER_GROUPS", "Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run measures.
+    """Settings of a run.
 
     Parameters
     ----------

@@ -11,11 +11,11 @@
  * the share of a thread. For the same reason the norm is summed in pieces that depend on the size alone.
  */
 
-/* What an element counts in fl_worthwhile_threads. This is not its arithmetic, with which Adam alone would pay for a
- * second thread from 14,000 elements on: in a training step the vectors are in the cache of the thread that has just
- * gone back through a small layer, and what another core updates has to come back to be zeroed and packed. (Whole
- * steps of one row, Zen 4, the update on 1 / 2 threads: 25,000 parameters 37 / 49 us, 83,000 109 / 127, 330,000 354
- * / 301.) */
+/* The cost of an element for fl_worthwhile_threads. It is less than the arithmetic of an element, by which Adam alone
+ * would pay for a second thread from 14,000 elements on: in a training step the vectors are in the cache of the thread
+ * that has just gone back through a small layer, and the elements that another core updates have to come back to be
+ * zeroed and packed. (Whole steps of one row, Zen 4, the update on 1 / 2 threads: 25,000 parameters 37 / 49 us, 83,000
+ * 109 / 127, 330,000 354 / 301.) */
 #define ELEMENT_COST 1.0
 
 #define SMALLEST_NORMAL (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) /* smaller numbers count as 0 */

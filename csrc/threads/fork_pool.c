@@ -115,8 +115,8 @@ static pool *new_pool(void)
     return all;
 }
 
-/* Where OpenMP is told to bind threads to places, it has bound the survivor to one, which its new threads would
- * inherit. */
+/* If OpenMP binds threads to places, it has bound the surviving thread to one place, which its new threads would
+ * inherit: give each new thread a place of its own. */
 static void choose_place(pthread_attr_t *attributes, ptrdiff_t part)
 {
 #if defined(__linux__)

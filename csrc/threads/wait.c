@@ -37,8 +37,8 @@ static int all_arrived(fl_barrier *barrier, unsigned all)
 }
 
 #if defined(__linux__)
-/* Where others want the processors, too, a thread that only yields is soon given one again, and takes a share of it
- * from the threads that it waits for (8 processes with 2 threads each on 2 processors: up to 1.7 times the time of one
+/* If other processes want the processors too, a thread that only yields is soon scheduled again, and takes time from
+ * the threads that it waits for (8 processes with 2 threads each on 2 processors: up to 1.7 times the time of one
  * thread each). */
 static void sleep_until(fl_barrier *barrier, unsigned all)
 {

@@ -167,10 +167,10 @@ class Loss:
         check_arrays(batch)
         return self.metric_of(batch, scale)
 
-    # What the public methods above hand on, once their arguments are a checked batch.
+    # The public methods above check their arguments, make a batch of them and call the following methods.
 
     def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
-        """Compute what `__call__` returns."""
+        """Return the sum of the losses, the sum of the weights and the gradient, as `__call__` does."""
         raise NotImplementedError
 
     def value_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What a fresh ``import fastlstm`` loads: nothing that only some users need."""
+"""A fresh ``import fastlstm`` loads no module that only some users need."""
 
 from __future__ import annotations
 

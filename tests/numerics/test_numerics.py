@@ -529,7 +529,7 @@ def test_ctc_of_extreme_logits(isa: str, level: float, dtype: str) -> None:
 
 
 class Flat:
-    """What an optimizer needs from a model."""
+    """The attributes of a model that an optimizer uses."""
 
     def __init__(self, gradients: list[float], dtype: str) -> None:
         self.flat_gradients = np.array(gradients, dtype)

@@ -63,7 +63,7 @@ def operations(folder: Path) -> list[str]:
     "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), MemoryError()]
 )
 def test_a_failure_of_any_operation(tmp_path: Path, error: BaseException) -> None:
-    """What remains is the old or the new file, whole, and nothing else; the error names the file."""
+    """Only the complete old or the complete new file remains; the error names the file."""
     file = tmp_path / "file"
     file.write_bytes(OLD)
     steps = operations(tmp_path)
@@ -180,7 +180,7 @@ def test_a_folder_without_permission(tmp_path: Path, mode: int) -> None:
     folder.chmod(mode)
     code = f"""
 os.chdir("/")
-# What is imported late is so before the user changes, who may not read it.
+# Modules that fit and save import late: the other user may not be able to read them.
 import safetensors
 fl.Model([fl.LSTM(8), fl.Dense(2)]).fit(np.zeros((4, 5, 3)), [0, 1, 0, 1], epochs=1, verbose=0)
 if os.geteuid() == 0:  # root may write everywhere

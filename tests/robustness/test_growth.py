@@ -16,7 +16,7 @@ import fastlstm as fl
 STATM = Path("/proc/self/statm")
 CALLS, WARM_UP = 2000, 300
 
-# What may vary inside NumPy and Python: caches of small objects, the last arrays of each shape. A leak of only
+# Allowed variation inside NumPy and Python: caches of small objects, the last arrays of each shape. A leak of only
 # one small object per call would be 2000 * 50 bytes.
 TRACED = 50_000
 # The system counts whole pages, and allocators keep some free. One leaked batch per call would be 2000 * 8 kB.

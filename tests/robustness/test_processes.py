@@ -118,7 +118,7 @@ def run(folder: Path, code: str, *arguments: object) -> None:
     assert done.returncode == 0 and done.stdout == "done\n", done.stdout + done.stderr
 
 
-# What a child does and must compute; `expected` is the parent's digest.
+# Code of a child: it computes a digest, which must equal `expected`, the parent's.
 IN_CHILD = """
 def in_child(n_threads, expected, deeper=0):
     has, got = more_threads(n_threads)

@@ -35,7 +35,7 @@ fl.Adam(lr="fast")  # type: ignore[arg-type]
 fl.split(10, method="shuffled")  # type: ignore[call-overload]
 fl.split(10, method="random", gap=3)  # type: ignore[call-overload]
 
-# What comes back
+# Types of the results
 number: float = model.evaluate(X, [0, 1, 0, 1])  # type: ignore[assignment]
 model.fit(X, [0, 1, 0, 1])["loss"]  # type: ignore[index]
 _ = model.fit(X, [0, 1, 0, 1]).losses  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ typedef struct {
     fl_barrier barrier;
 } backward_context;
 
-/* Where the panels of W_ih' begin: after those of W_hh', which have `recurrent_padded` columns. */
+/* Start of the panels of W_ih'. They follow those of W_hh', which have `recurrent_padded` columns. */
 static real *backward_panel_x(const lstm_work *work)
 {
     return work->transposed + work->recurrent_padded * GATES * work->padded;

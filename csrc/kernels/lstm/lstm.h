@@ -61,7 +61,7 @@ enum { GATES = 4, PASSES = GATES / COLS };
  * (forward_x_sums). */
 enum { X_SUMS_MAX_ROWS = 8, X_SUMS_MIN_INPUTS = 4 };
 
-/* What cells other than the plain one need in addition: cells.h. */
+/* Additional arrays of cells other than the plain one: see cells.h. */
 typedef struct {
     real *panel_hr, *panel_rh, *peepholes, *gains, *norm_c;   /* weights */
     real *mask_variational, *mask_g, *mask_h, *mask_c;        /* random masks */
@@ -152,7 +152,7 @@ static void lstm_unpack_state(const lstm_work *work, const real *from, ptrdiff_t
         v_store_part(to + unit, v_load(from + unit / LANES * block_stride), minimum(LANES, work->hidden - unit));
 }
 
-/* What all tiles of one step of the forward pass share. */
+/* Arguments that all tiles of one step of the forward pass share. */
 typedef struct {
     const lstm_work *work;
     const real *hx; /* (row)(ldhx) of this step */
@@ -169,7 +169,7 @@ typedef struct {
     real *h_kept;       /* (row)(LANES) in blocks ldc apart: h_read of other cells, or NULL */
 } forward_step;
 
-/* What all rows of one step of the backward pass share. */
+/* Arguments that all rows of one step of the backward pass share. */
 typedef struct {
     const lstm_work *work;
     ptrdiff_t pair;       /* the first pair n of the step */

@@ -11,7 +11,7 @@ _OPERATIONS = ("NotEqual", "Any")
 """Operations that Keras 3 writes into a Functional model for the masks of Masking and of Embedding."""
 
 _Mask = tuple[str, str, float]
-"""How the valid steps are found: "tokens" or "features", the name of the layer that is compared, the masked value."""
+"""Rule that finds the valid steps: "tokens" or "features", the name of the layer that is compared, the masked value."""
 
 
 class _Node(NamedTuple):

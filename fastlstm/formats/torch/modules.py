@@ -105,5 +105,5 @@ _READERS: dict[tuple[str, str], Callable[[str, Any], Part | None]] = {
     ("torch.nn.modules.sparse", "Embedding"): _embedding,
     **{("torch.nn.modules.activation", name): _activation for name in ACTIVATIONS},
 }
-"""How each class is read, given a layer's name and object. The classes are known by module and name, because torch has
-other classes of the same names, which compute something else."""
+"""Reader of each class; it takes a layer's name and object. A class is identified by module and name, because torch has
+other classes of the same names that compute something else."""

@@ -46,11 +46,11 @@ class Operation(NamedTuple):
     make: Callable[[], Any]
     call: Callable[[Any], Any]
     bits: Callable[[Any], list[bytes]]
-    """What a failure must not change."""
+    """Bytes that a failure must not change."""
     also: tuple[type[BaseException], ...] = ()
-    """What may be raised besides MemoryError."""
+    """Exceptions that are allowed besides MemoryError."""
     again: Callable[[Any], Any] | None = None
-    """What to do after a failure to get the same result; None: the same call."""
+    """Call that gives the same result after a failure; None: the same call."""
 
 
 def frozen_bits(value: Any) -> Any:

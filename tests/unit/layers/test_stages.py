@@ -86,7 +86,7 @@ SKIP = ("lstm", "pool")
 
 
 def run(stages: Sequence[Stage], x: Array) -> Array:
-    """What the stages of a whole model make of a series (time, features), or of tokens (time,)."""
+    """Compute the stages of a whole model for a series (time, features), or of tokens (time,)."""
     values, counts = [x], np.ones(len(x), bool)
     for stage in stages:
         main, side = values[stage.main], {name: values[number] for name, number in stage.side.items()}

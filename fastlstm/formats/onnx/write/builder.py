@@ -17,7 +17,7 @@ OPSET = 17
 
 
 class Value(NamedTuple):
-    """What a node computes, by the order of its axes."""
+    """Name of a node's output, and the order of its axes."""
 
     name: str
     per_step: bool = True

@@ -21,7 +21,7 @@ from .placed import PlacedStage
 
 __all__ = ["write_lstm"]
 
-# What the operator can express of the stage's settings, of its cell and of its weights, and what acts in training only.
+# Settings, settings of the cell and weights of a stage that the operator can express, or that act in training only.
 _SETTINGS = {"cell", "hidden_size", "bidirectional", "reverse", "merge", "return_sequences"}
 _CELL = {
     "gate_activation", "cell_activation", "output_activation", "coupled", "gate_clip", "output_clip",

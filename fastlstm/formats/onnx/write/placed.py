@@ -15,13 +15,13 @@ __all__ = ["PlacedStage"]
 
 @dataclass(frozen=True, eq=False)
 class PlacedStage:
-    """What a function that writes a stage is given, apart from the graph."""
+    """Arguments of a function that writes a stage, except the graph."""
 
     index: int
-    """That of the layer in the model."""
+    """Index of the layer in the model."""
     layer: Layer
     number: int
-    """That of the stage in the layer."""
+    """Index of the stage in the layer."""
     stage: Stage
     x: Value
     """The main input."""

@@ -187,4 +187,4 @@ KINDS: dict[str, Callable[[GraphBuilder, PlacedStage], Value]] = {
     "mask": _mask,
     "reverse": _reverse,
 }
-"""How each kind of stage that `fastlstm.layers.stages` lists is written."""
+"""Function that writes each kind of stage; `fastlstm.layers.stages` lists the kinds."""

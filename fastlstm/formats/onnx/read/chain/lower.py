@@ -204,4 +204,4 @@ _MAKERS: dict[str, Callable[[Item], Layer]] = {
     "LSTM": _lstm_layer,
     "affine": _refuse_affine,
 }
-"""How an item becomes a layer, where its settings are not the arguments of the layer's class."""
+"""Functions that make a layer of an item whose settings are not the arguments of the layer's class."""

@@ -1,4 +1,4 @@
-"""What the nodes run on in place of values: arrays, sizes, and the data with a label for each axis."""
+"""Symbolic values of a graph: arrays, sizes, and the data with a label for each axis."""
 
 from __future__ import annotations
 
