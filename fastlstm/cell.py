@@ -45,7 +45,7 @@ class Cell:
     zoneout_h: float = 0.0
     """Probability that a unit of h keeps its value of the previous step; inference uses the expectation."""
     zoneout_c: float = 0.0
-    """The same probability for the cell state."""
+    """Probability that a unit of the cell state keeps its previous value."""
 
     @property
     def gates(self) -> int:

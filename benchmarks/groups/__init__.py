@@ -23,7 +23,7 @@ class Settings:
     Parameters
     ----------
     peers : mapping of name to Peer
-        Those that are installed.
+        The installed peers.
     threads : int
         Threads of every peer.
     seconds : float

@@ -91,7 +91,7 @@ def test_weights_with_a_description(ending: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".old.h5"])
 def test_weights_alone(ending: str, tmp_path: Path) -> None:
-    """They suffice if names and sizes allow one order only, and the model has nothing that no weight determines."""
+    """Weights alone suffice if names and sizes allow one order only and the weights determine all settings."""
     for major, name in names(ending):
         if name not in ("stacked", "both_concat", "no_bias", "stateful"):
             continue

@@ -323,7 +323,7 @@ except ValueError as error:
 @pytest.mark.parametrize("where", ["layers", "layers/lstm", "layers/lstm/cell/vars", KERNEL])
 @pytest.mark.parametrize("kind", ["soft", "external"])
 def test_links(good: Path, tmp_path: Path, where: str, kind: str) -> None:
-    """They lead to a pipe, so that whoever opens it waits for ever."""
+    """Links lead to a pipe, so that opening one waits for ever."""
 
     def change(file: Any) -> None:
         file.move(where, "elsewhere")

@@ -309,7 +309,7 @@ class Unknown(Doubled):
 
 
 class Twice(fl.Activation):
-    """Its stages are those of the activation, which it does not compute."""
+    """A layer that inherits the stages of an activation and computes something else."""
 
     def forward(self, x: Any, ctx: Any, cache: Any) -> Any:
         return 2 * x
@@ -372,7 +372,7 @@ def test_graphs_are_written_as_they_were_read(name: str, tmp_path: Path) -> None
 
 
 def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
-    """Its nodes are between those that transpose the axes."""
+    """The nodes of the LSTM are between nodes that transpose the axes."""
     from onnx_graphs import LSTMCase, model_of
 
     case = LSTMCase(np.random.default_rng(3), direction="bidirectional", hidden=4, size=3, lengths=True,

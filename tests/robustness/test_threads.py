@@ -160,7 +160,7 @@ def test_openmp_may_grant_fewer_threads(tmp_path: Path, limit: str) -> None:
 
 @pytest.mark.skipif(not _core.openmp(), reason="built without OpenMP")
 def test_threadpoolctl_limits_the_threads(tmp_path: Path) -> None:
-    """It finds OpenMP's runtime; its limit holds in this thread, for set_num_threads too, until it is lifted."""
+    """A limit of threadpoolctl holds in the calling thread, and for set_num_threads, until it is lifted."""
     pytest.importorskip("threadpoolctl")
     code = """
 from threadpoolctl import ThreadpoolController, threadpool_limits
