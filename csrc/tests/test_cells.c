@@ -6,39 +6,16 @@
  * recomputed segments leave every bit as it is. Padding holds NaN. Exits with 1 if anything differs.
  */
 #include "../fastlstm.h"
+#include "support.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int failures, checks;
-static char where[300];
-static uint64_t random_state;
-
-static void expect(int ok, const char *what)
-{
-    ++checks;
-    if (!ok) {
-        ++failures;
-        printf("FAILED %s: %s\n", where, what);
-    }
-}
-
-static double uniform(double low, double high)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return low + (high - low) * (double)(random_state >> 11) / 9007199254740992.0;
-}
-
 static int chosen(double p)
 {
     return uniform(0, 1) < p;
-}
-
-static size_t size_of(fl_dtype dtype)
-{
-    return dtype == FL_F32 ? sizeof(float) : sizeof(double);
 }
 
 static void *allocate(size_t bytes)

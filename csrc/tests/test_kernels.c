@@ -6,6 +6,7 @@
  */
 #include "../fastlstm.h"
 #include "../subnormal.h"
+#include "support.h"
 
 #include <float.h>
 #include <math.h>
@@ -13,27 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int failures, checks;
-static char where[200];
-
-static void expect(int ok, const char *what)
-{
-    ++checks;
-    if (!ok) {
-        ++failures;
-        printf("FAILED %s: %s\n", where, what);
-    }
-}
-
 /* ---------------------------------------------------------------- helpers */
-
-static uint64_t random_state = 1;
-
-static double uniform(double low, double high)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return low + (high - low) * (double)(random_state >> 11) / 9007199254740992.0;
-}
 
 static void *allocate(size_t bytes)
 {
@@ -43,11 +24,6 @@ static void *allocate(size_t bytes)
         exit(2);
     }
     return memory;
-}
-
-static size_t size_of(fl_dtype dtype)
-{
-    return dtype == FL_F32 ? sizeof(float) : sizeof(double);
 }
 
 /* An array of the dtype under test, and the same numbers in double. */

@@ -6,6 +6,7 @@
  * the address sanitizer sees a step beyond it. Exits with 1 if anything differs.
  */
 #include "../fastlstm.h"
+#include "support.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,33 +15,9 @@
 
 enum { MOST_STAGES = 9, TOKENS = 11 };
 
-static int failures, checks;
-static char where[200];
-static uint64_t random_state = 1;
-
-static void expect(int ok, const char *what)
-{
-    ++checks;
-    if (!ok) {
-        ++failures;
-        printf("FAILED %s: %s\n", where, what);
-    }
-}
-
-static double uniform(double low, double high)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return low + (high - low) * (double)(random_state >> 11) / 9007199254740992.0;
-}
-
 static int below(int n)
 {
     return (int)uniform(0, n);
-}
-
-static size_t size_of(fl_dtype dtype)
-{
-    return dtype == FL_F32 ? sizeof(float) : sizeof(double);
 }
 
 /* Memory that holds NaN; NULL if none is needed. Sizes of workspaces are multiples of 64, so that the memory ends where
