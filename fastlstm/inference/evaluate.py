@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -55,10 +55,12 @@ def run_evaluation(
     *,
     steps: int = 0,
     per_output: bool = False,
+    reduce_sums: Callable[..., tuple[float, ...]] = lambda *sums: sums,
 ) -> dict[str, float]:
     """Measure the loss, its metric and `metrics` over all cases, in segments of `steps` steps; 0: in whole series.
 
-    With `per_output` also the metric of each output, if there are several outputs and the loss allows it.
+    With `per_output` also the metric of each output, if there are several outputs and the loss allows it. `reduce_sums`
+    adds the sums of loss and metric over the processes of a run; `metrics` are those of this process's cases.
     """
     scaler = model.target_scaler
     scale = None if scaler is None else scaler.scale_
@@ -84,6 +86,7 @@ def run_evaluation(
             one = slice(k, k + 1)
             output_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
             errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, output_scale)
+    sums[:] = reduce_sums(*sums.tolist())
     if sums[1] == 0:
         raise ValueError("nothing to evaluate: every label is -100 or every weight is 0")
     result = {"loss": float(sums[0] / sums[1])}

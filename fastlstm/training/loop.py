@@ -254,6 +254,7 @@ class TrainingLoop:
             _EVALUATION_BATCH,
             settings.n_threads,
             steps=settings.tbptt_steps,
+            reduce_sums=self.reduce.sums,
         )
         if not math.isfinite(measured["loss"]):
             self._diverge(f"the validation loss became {measured['loss']} after epoch {epoch}")
@@ -266,18 +267,21 @@ class TrainingLoop:
         network = self.model.network
         passes = network.passes
         try:
-            weight_sum, d_out = self._forward(batch, segment)
+            weight, total_weight, d_out = self._forward(batch, segment)
             # Without positions that count there is no gradient, but momentum would still move the weights.
-            if weight_sum > 0:
+            if total_weight > 0:
                 network.backward(d_out)
-                self.reduce.gradients(network.parameters.flat_gradients, weight_sum)
+                self.reduce.gradients(network.parameters.flat_gradients, weight, total_weight)
                 self._update(batch)
         except Exception:
             network.passes = passes  # so that a retry draws the same masks
             raise
 
-    def _forward(self, batch: int, segment: Segment) -> tuple[float, Array]:
-        """Compute the loss of a segment and add it to the sums; return the segment's weight and the gradient."""
+    def _forward(self, batch: int, segment: Segment) -> tuple[float, float, Array]:
+        """Compute the loss of a segment and add it to the sums.
+
+        Return the weight of the segment, that of the segments of all processes, and the gradient of the output.
+        """
         loss, network, n_threads = self.settings.loss, self.model.network, self.settings.n_threads
         _, lengths, y, sample_weight, _ = segment
         weight = sample_weight if self.data.class_weights is None else self._with_class_weights(y, sample_weight)
@@ -286,15 +290,15 @@ class TrainingLoop:
         network.parameters.zero_gradients()
         out = self.feed.forward(segment)
         total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
-        total, weight_sum = self.reduce.sums(total, weight_sum)
+        total, total_weight = self.reduce.sums(total, weight_sum)
         if not math.isfinite(total):
             self._diverge(f"the training loss became {total} in epoch {self.progress.epoch}, batch {batch}")
         np.copyto(self.last_finite_parameters, network.parameters.flat)
         metric, metric_weight = 0.0, 0.0
         if loss.metric_name is not None:
             metric, metric_weight = self.reduce.sums(*loss.metric(out, y, lengths, sample_weight, self.target_scale))
-        self.progress.add(total, weight_sum, metric, metric_weight)
-        return weight_sum, d_out
+        self.progress.add(total, total_weight, metric, metric_weight)
+        return weight_sum, total_weight, d_out
 
     def _update(self, batch: int) -> None:
         optimizer = self.settings.optimizer
