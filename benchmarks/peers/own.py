@@ -124,7 +124,7 @@ def _step(problem: Problem, data: Data, lengths: Array | None, threads: int) -> 
         return {"output": np.stack(steps, axis=1)}
 
     step, x = model.stream(1, threads).step, data.x[:, 0].copy()
-    run = partial(step, x, out=step(x).copy())
+    run = partial(step, x, step(x).copy())  # by position: a keyword adds the time of a dict to each call
     try:
         run()
     except TypeError:  # a build whose steps all write to one array
