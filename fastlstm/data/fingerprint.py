@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -32,20 +31,26 @@ def fingerprints(cases: Cases) -> dict[str, Fingerprint]:
         found["sample_weight"] = {
             "shape": list(weight.shape),
             "dtype": "float64",
-            "sha256": hashlib.sha256(np.ascontiguousarray(weight).data).hexdigest(),
+            "sha256": _sha256(np.ascontiguousarray(weight).data).hexdigest(),
         }
     return found
 
 
+def _sha256(data: Any = b"") -> Any:
+    import hashlib  # here, because `import fastlstm` should not load OpenSSL
+
+    return hashlib.sha256(data)
+
+
 def _of_labels(labels: LabelSequences) -> Fingerprint:
-    digest = hashlib.sha256(np.ascontiguousarray(labels.numbers, "<i8").data)
+    digest = _sha256(np.ascontiguousarray(labels.numbers, "<i8").data)
     for block in labels.blocks():
         digest.update(np.ascontiguousarray(block, "<i8").data)
     return {"shape": [len(labels)], "dtype": "int64", "sha256": digest.hexdigest()}
 
 
 def _of_sequences(data: Sequences) -> Fingerprint:
-    digest = hashlib.sha256()
+    digest = _sha256()
     dtype = None
     for values, _ in data.blocks():
         native = values.dtype.newbyteorder("=")

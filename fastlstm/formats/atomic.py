@@ -11,8 +11,7 @@ import contextlib
 import errno
 import os
 import re
-import secrets
-import shutil
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,7 +58,7 @@ def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> 
                 _write_all(descriptor, part)
             os.fsync(descriptor)
             if target.exists():
-                shutil.copymode(target, temporary)
+                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
             if sys.platform != "win32":  # rename before closing, so that the lock is held until the file has its name
                 os.replace(temporary, target)
         finally:
@@ -110,7 +109,7 @@ def _remove_if_left(path: str) -> None:
 def _temporary(folder: Path) -> tuple[Path, int]:
     """Create a file in the folder and lock it; return its path and descriptor."""
     while True:
-        path = folder / f".fastlstm-{secrets.token_hex(8)}.tmp"
+        path = folder / f".fastlstm-{os.urandom(8).hex()}.tmp"
         try:
             descriptor = os.open(path, _FLAGS, 0o666)
             if sys.platform == "win32" or _lock(path, descriptor):

@@ -13,7 +13,6 @@ bytes. The file is read through the package, which checks that the tensors fit t
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -304,6 +303,8 @@ def _header(arrays: Mapping[str, np.ndarray], config: str) -> bytes:
 
 def _digest(arrays: Mapping[str, np.ndarray], config: str) -> str:
     """Return the SHA-256 of the config and, by name, of each tensor's name, dtype, shape and bytes."""
+    import hashlib  # here, because `import fastlstm` should not load OpenSSL
+
     digest = hashlib.sha256()
     # One line of JSON for each tensor states its size, so that different contents never give the same bytes.
     digest.update(json.dumps([_FORMAT, _FORMAT_VERSION, config]).encode() + b"\n")
