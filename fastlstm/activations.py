@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ._checks import real, short_repr
+from ._typing import Array
 
 __all__ = ["KINDS", "SIGMOID", "TANH", "Activation", "ActivationLike", "as_activation"]
 
-Array = npt.NDArray[Any]
 
 KINDS: dict[str, tuple[float, float]] = {
     "sigmoid": (0.0, 0.0),

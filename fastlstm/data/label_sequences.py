@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from .._arrays import as_array, strings
 from .._checks import as_list
+from .._typing import Array
 from .sequences import Indices
 from .targets import IGNORE
 
 __all__ = ["LabelSequences", "as_label_sequences"]
-
-Array = NDArray[Any]
 
 
 class LabelSequences:

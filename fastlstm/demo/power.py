@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._typing import Array
 from ..data import Standardizer, split
 from ..data.datasets import SteelPowerFactor, load_steel_power_factor
 from ..layers import LSTM, Dense, Dropout
@@ -26,7 +27,6 @@ from .report import check_reloaded, printer, save_plot, table
 
 __all__ = ["HORIZONS", "baselines", "forecast", "make_inputs", "run_power"]
 
-Array = NDArray[Any]
 
 DAY = 96
 """Steps per day, of 15 minutes each."""

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import _core
 from .._arrays import as_array
 from .._checks import count, short_repr
+from .._typing import Array
 
 __all__ = ["best_path", "ctc_decode", "label_errors"]
-
-Array = NDArray[Any]
 
 
 def ctc_decode(

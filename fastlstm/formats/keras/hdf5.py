@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from ..._typing import Array
 
 __all__ = ["MAGIC", "Hdf5"]
 
-Array = npt.NDArray[Any]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\x01"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..._checks import as_bool, short_repr
 from ..._checks import path as checked_path
+from ..._typing import Array
 from ...layers import Activation, Layer
 from ...losses import get_loss
 from ...model import Model
@@ -23,7 +24,6 @@ from .weights import arrays_of, converted
 
 __all__ = ["from_keras"]
 
-Array = npt.NDArray[Any]
 
 _LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..._typing import Array
 from .hdf5 import Hdf5
 from .layers.registry import Part
 
 __all__ = ["CONTAINERS", "arrays_of", "converted", "datasets_below", "is_numbered"]
 
-Array = npt.NDArray[Any]
 Path = tuple[str, ...]
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")

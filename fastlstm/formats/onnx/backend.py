@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..._typing import Array
 from ...runtime.config import resolve_threads
 from .graph.nodes import Graph, GraphInput
 from .graph.operators import OPERATORS, Run
@@ -20,8 +20,6 @@ from .package import import_onnx
 from .read.reader import MAX_OPSET, make_node, read_graph, read_proto
 
 __all__ = ["Backend", "BackendRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
-
-Array = npt.NDArray[Any]
 
 
 class BackendRep:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...._typing import Array
 from ....activations import KINDS, Activation
 from .nodes import Node
 from .operators import Back, Forward, Inputs, Run, operator, require, unbroadcast
 from .tensors import ELEMENT_TYPES
 
-Array = npt.NDArray[Any]
 Gradients = Sequence[Array | None]
 
 # ---------------------------------------------------------------------------------------------- one input

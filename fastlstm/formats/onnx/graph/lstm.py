@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from .... import _core
+from ...._typing import Array
 from ....activations import KINDS, Activation
 from ....cell import Cell, CellWeights
 from .nodes import Node
@@ -20,7 +20,6 @@ from .operators import Back, Forward, Inputs, Run, operator, require
 
 __all__ = ["DIRECTIONS", "GATES", "PEEPHOLES", "LSTMSettings", "all_inputs", "lstm_settings"]
 
-Array = npt.NDArray[Any]
 
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 """For each direction, whether it runs backwards in time."""

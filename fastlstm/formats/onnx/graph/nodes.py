@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from ...._typing import Array
 
 __all__ = ["DTYPES", "Graph", "GraphInput", "Node", "element_count", "graph_from_json", "graph_to_json", "needed_nodes"]
 
-Array = npt.NDArray[Any]
 
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name)

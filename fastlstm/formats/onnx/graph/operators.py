@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ...._typing import Array
 from .nodes import Node
 
 __all__ = ["OPERATORS", "Back", "Forward", "Run", "make_forward", "operator", "require", "unbroadcast"]
 
-Array = npt.NDArray[Any]
 Inputs = Sequence[Array | None]
 Back = Callable[[Sequence[Array | None], Sequence[bool]], Sequence[Array | None]]
 Forward = Callable[[Inputs, "Run"], tuple[Sequence[Array], Back | None]]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...._typing import Array
 from . import elementwise, lstm, reducing, shaping  # noqa: F401  (importing them registers their operators)
 from .nodes import Graph, Node
 from .operators import Back, Run, make_forward
 
 __all__ = ["Program", "Record"]
 
-Array = npt.NDArray[Any]
 Record = list[tuple[Node, Back | None, list[bool]]]
 
 _WRONG = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...._typing import Array
 from .nodes import Node
 from .operators import (
     Back,
@@ -23,7 +22,6 @@ from .operators import (
     unbroadcast,
 )
 
-Array = npt.NDArray[Any]
 Gradients = Sequence[Array | None]
 
 # ---------------------------------------------------------------------------------------------- products

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .... import _core
+from ...._typing import Array
 from .nodes import MAX_RANK, Node
 from .operators import (
     Back,
@@ -24,7 +24,6 @@ from .operators import (
     unbroadcast,
 )
 
-Array = npt.NDArray[Any]
 Gradients = Sequence[Array | None]
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...._typing import Array
 from .nodes import DTYPES, MAX_RANK, element_count
 
 __all__ = ["ELEMENT_TYPES", "tensor_array"]
 
-Array = npt.NDArray[Any]
 
 _EMPTY = 2**24
 """Largest element count that an empty tensor may have if each 0 in its shape is replaced by 1."""

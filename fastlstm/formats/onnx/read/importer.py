@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...._checks import as_bool, float_type, short_repr
+from ...._typing import Array
 from ....model import Model
 from ..graph.layer import OnnxGraph
 from ..graph.nodes import Graph, GraphInput, graph_to_json
@@ -18,8 +19,6 @@ from .probe import Probe
 from .reader import read_graph, read_proto
 
 __all__ = ["from_onnx"]
-
-Array = npt.NDArray[Any]
 
 
 def from_onnx(

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...._checks import path as checked_path
+from ...._typing import Array
 from ..graph.nodes import Graph, GraphInput, Node, in_order, needed_nodes
 from ..graph.tensors import ELEMENT_TYPES, tensor_array
 from ..package import import_onnx
 
 __all__ = ["MAX_OPSET", "MIN_OPSET", "make_node", "read_graph", "read_proto"]
 
-Array = npt.NDArray[Any]
 
 MIN_OPSET, MAX_OPSET = 7, 28
 """Supported versions of the operator set. Broadcasting had other rules before opset 7."""
