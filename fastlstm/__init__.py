@@ -19,7 +19,7 @@ except ImportError as error:
 
 from . import data, losses, optimizers, schedules
 from ._version import __version__
-from .data import Standardizer, datasets, split, windows
+from .data import Standardizer, split, windows
 from .formats.model_file import load
 from .formats.torch.read import from_torch
 from .inference.generation import generate
@@ -43,16 +43,16 @@ from .model import Model
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .runtime.config import get_num_threads, set_num_threads, show_config
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
-from .training import callbacks
-from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
-from .training.callbacks.checkpoint import Checkpoint, CheckpointError
-from .training.history import History
-from .training.loop import TrainingDiverged
 
 if _TYPE_CHECKING:
-    from . import reference
+    from . import datasets, reference
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
+    from .training import callbacks
+    from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+    from .training.callbacks.checkpoint import Checkpoint, CheckpointError
+    from .training.history import History
+    from .training.loop import TrainingDiverged
 
 __all__ = [
     "CTC",
@@ -116,26 +116,32 @@ __all__ = [
     "windows",
 ]
 
-# Imported at first use, because few programs need them: readers of other libraries' files, the NumPy specification.
-_LAZY: dict[str, str | None] = {  # the module that has the name; None: the name is a module
+# Imported at first use, since a process that only predicts needs none of them.
+_LAZY_MODULES = {"callbacks": "training.callbacks", "datasets": "datasets", "reference": "reference"}
+_LAZY_NAMES = {  # the module of each name
+    "CSVLogger": "training.callbacks",
+    "Callback": "training.callbacks",
+    "Checkpoint": "training.callbacks.checkpoint",
+    "CheckpointError": "training.callbacks.checkpoint",
+    "EarlyStopping": "training.callbacks",
+    "History": "training.history",
+    "ModelCheckpoint": "training.callbacks",
+    "ReduceLROnPlateau": "training.callbacks",
+    "TrainingDiverged": "training.loop",
     "from_keras": "formats.keras.importer",
     "from_onnx": "formats.onnx.read.importer",
-    "reference": None,
 }
 
 
 if not _TYPE_CHECKING:  # a type checker would take every misspelt name for one that exists
 
     def __getattr__(name: str) -> object:
-        if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = _LAZY[name]
-        return (
-            _import_module(f"{__name__}.{name}")
-            if module is None
-            else getattr(_import_module(f"{__name__}.{module}"), name)
-        )
+        if name in _LAZY_MODULES:
+            return _import_module(f"{__name__}.{_LAZY_MODULES[name]}")
+        if name in _LAZY_NAMES:
+            return getattr(_import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES})

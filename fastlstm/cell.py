@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy.typing as npt
-
+from ._typing import Array
 from .activations import SIGMOID, TANH, Activation
 
 __all__ = ["NORM_EPS", "NO_CELL_WEIGHTS", "PLAIN", "Cell", "CellWeights"]
-
-Array = npt.NDArray[Any]
 
 NORM_EPS = 1e-5
 """Added to the variance in layer normalisation, as in Ba et al.'s code and torch.nn.LayerNorm."""
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """Settings of a cell; `fastlstm.reference.lstm_forward` has the equations and the sources."""
 
     gate_activation: Activation = SIGMOID

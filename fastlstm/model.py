@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,11 @@ from .layers import Layer
 from .losses import CrossEntropy, Loss, is_known
 from .network import Network
 from .optimizers import Optimizer
-from .training import loop
-from .training.callbacks import Callback
-from .training.history import History
-from .training.settings import ClassWeight, Settings
+
+if TYPE_CHECKING:
+    from .training.callbacks import Callback
+    from .training.history import History
+    from .training.settings import ClassWeight
 
 __all__ = ["Model"]
 
@@ -631,6 +632,9 @@ class Model:
         >>> sorted(history.history)
         ['accuracy', 'loss', 'lr', 'val_accuracy', 'val_loss']
         """
+        from .training import loop  # here, because a process that only predicts does without the training
+        from .training.settings import Settings
+
         self.network.parameters.require_unfrozen("fit")
         settings = Settings.checked(
             self.seed,

@@ -1,12 +1,16 @@
 """Prepare data: series read batch by batch, targets, windows, splits, scaling."""
 
-from . import datasets
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from .scaling import SCALERS, Standardizer
 from .sequences import Sequences, as_sequences
 from .shuffle import Shuffle
 from .splits import split
 from .targets import Targets, as_targets, encode_labels
 from .windows import windows
+
+if _TYPE_CHECKING:
+    from . import datasets
 
 __all__ = [
     "SCALERS",
@@ -21,3 +25,12 @@ __all__ = [
     "split",
     "windows",
 ]
+
+if not _TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "datasets":  # imported at first use, because few programs need them
+            from importlib import import_module
+
+            return import_module(f"{__name__}.datasets")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

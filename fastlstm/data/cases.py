@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,14 +31,21 @@ class CaseBatch(NamedTuple):
     """(b,) or (b, time), float64; None if all are 1."""
 
 
-@dataclass(frozen=True)
 class Cases:
-    """Checked inputs with their targets and weights."""
+    """Checked inputs with their targets and weights.
 
-    inputs: Sequences
-    targets: Targets | LabelSequences
-    weight: Array | None
-    """(n,) or (n, T), float64; None if all are 1."""
+    Attributes
+    ----------
+    inputs : Sequences
+    targets : Targets or LabelSequences
+    weight : ndarray (n,) or (n, T) or None
+        float64; None if all are 1.
+    """
+
+    def __init__(self, inputs: Sequences, targets: Targets | LabelSequences, weight: Array | None) -> None:
+        self.inputs = inputs
+        self.targets = targets
+        self.weight = weight
 
     def __len__(self) -> int:
         return len(self.inputs)

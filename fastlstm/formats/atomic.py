@@ -14,7 +14,6 @@ import re
 import stat
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from .._checks import path as checked_path
 
@@ -45,20 +44,21 @@ def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> 
         If the folder does not exist or cannot be written, the disk is full, or `path` exists and is not a regular file.
         An existing file is unchanged.
     """
-    target = Path(os.path.realpath(checked_path(path)))
-    if target.is_dir():
+    target = os.path.realpath(checked_path(path))
+    folder = os.path.dirname(target)
+    if os.path.isdir(target):
         raise IsADirectoryError(f"cannot save to {target}: it is a folder; pass the name of a file in it")
-    if target.exists() and not target.is_file():
+    if os.path.exists(target) and not os.path.isfile(target):
         raise OSError(f"cannot save to {target}: it is not a regular file")
-    remove_leftovers(target.parent)
-    temporary, descriptor = _temporary(target.parent)
+    remove_leftovers(folder)
+    temporary, descriptor = _temporary(folder)
     try:
         try:
             for part in parts:
                 _write_all(descriptor, part)
             os.fsync(descriptor)
-            if target.exists():
-                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+            if os.path.exists(target):
+                os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
             if sys.platform != "win32":  # rename before closing, so that the lock is held until the file has its name
                 os.replace(temporary, target)
         finally:
@@ -69,19 +69,20 @@ def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> 
             os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         if isinstance(error, OSError):
             reason = f"cannot save; an existing file is unchanged: {error.strerror or error}"
-            raise OSError(error.errno or errno.EIO, reason, str(target)) from error
+            raise OSError(error.errno or errno.EIO, reason, target) from error
         raise
-    _sync_folder(target.parent)
+    _sync_folder(folder)
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
     """Raise OSError unless a file can be created in the folder, by creating and removing one."""
-    temporary, descriptor = _temporary(Path(os.path.realpath(folder)))
+    temporary, descriptor = _temporary(os.path.realpath(folder))
     os.close(descriptor)
-    temporary.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
@@ -106,10 +107,10 @@ def _remove_if_left(path: str) -> None:
         os.close(descriptor)
 
 
-def _temporary(folder: Path) -> tuple[Path, int]:
+def _temporary(folder: str) -> tuple[str, int]:
     """Create a file in the folder and lock it; return its path and descriptor."""
     while True:
-        path = folder / f".fastlstm-{os.urandom(8).hex()}.tmp"
+        path = os.path.join(folder, f".fastlstm-{os.urandom(8).hex()}.tmp")
         try:
             descriptor = os.open(path, _FLAGS, 0o666)
             if sys.platform == "win32" or _lock(path, descriptor):
@@ -117,10 +118,10 @@ def _temporary(folder: Path) -> tuple[Path, int]:
             os.close(descriptor)
         except OSError as error:
             reason = f"cannot save a file in this folder: {error.strerror}"
-            raise OSError(error.errno, reason, str(folder)) from error
+            raise OSError(error.errno, reason, folder) from error
 
 
-def _lock(path: Path, descriptor: int) -> bool:
+def _lock(path: str, descriptor: int) -> bool:
     """Lock a new file; return False if another process took it for a leftover and removed it meanwhile."""
     try:
         with contextlib.suppress(OSError):  # on file systems without locks no process removes leftovers
@@ -142,7 +143,7 @@ def _write_all(descriptor: int, part: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view[:_MOST]) :]
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     """Make the renaming itself survive a power failure, where the system can (not on Windows)."""
     if os.name != "posix":
         return

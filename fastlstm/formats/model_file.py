@@ -14,8 +14,8 @@ from ..data import SCALERS, Standardizer
 from ..layers import Layer, connect, layer_from_config, stack_parameters, takes_tokens
 from ..losses import get_loss
 from ..model import Model
-from ..training.run_state import KEY, PREFIX
 from . import safetensors
+from .safetensors import RUN_KEY, RUN_PREFIX
 
 __all__ = ["load"]
 
@@ -48,8 +48,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     Model([LSTM(hidden_size=4), Dense(output_size=2)])
     """
     tensors, config = safetensors.load(path)
-    if KEY in config:
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+    if RUN_KEY in config:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(RUN_PREFIX)}
     try:
         return _model(config, tensors)
     except ValueError as error:

@@ -27,7 +27,12 @@ from .._checks import path as checked_path
 from . import atomic
 from .json_object import json_object
 
-__all__ = ["Reader", "load", "opened", "save"]
+__all__ = ["RUN_KEY", "RUN_PREFIX", "Reader", "load", "opened", "save"]
+
+RUN_KEY = "training"
+"""Key in the config of a training run's data, which a `Checkpoint` saves beside the model."""
+RUN_PREFIX = "training."
+"""Prefix of the names of the run's tensors."""
 
 _FORMAT = "fastlstm"
 _FORMAT_VERSION = "1"

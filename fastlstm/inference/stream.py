@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +31,7 @@ def _copied(stage: Stage) -> Stage:
     """Return a stage with copies of its arrays."""
     weights = {name: array.copy() for name, array in stage.weights.items()}
     states = [one if one.initial is None else one._replace(initial=one.initial.copy()) for one in stage.states]
-    return replace(stage, weights=weights, states=tuple(states))
+    return stage._replace(weights=weights, states=tuple(states))
 
 
 class Stream(_core.Stream):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -262,7 +261,7 @@ class AttentionPool(Pool):
             Stage("dense", self.attention_size, {name: parameters[name] for name in ("weight", "bias")}),
             Stage("activation", self.attention_size, settings={"function": TANH}),
             Stage("dense", 1, {"weight": parameters["vector"].reshape(1, -1)}),
-            replace(self._pool_stage(), main=0, side={"scores": 3}),
+            self._pool_stage()._replace(main=0, side={"scores": 3}),
         ]
 
     def get_config(self) -> dict[str, Any]:

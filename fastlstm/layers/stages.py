@@ -43,15 +43,17 @@ settings, side inputs and states:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from .._typing import Array
+
 __all__ = ["Stage", "StageState", "join_stages", "scaling_stage"]
 
-Array = npt.NDArray[Any]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class StageState(NamedTuple):
@@ -66,8 +68,7 @@ class StageState(NamedTuple):
     """Type of the elements; None: the model's."""
 
 
-@dataclass(frozen=True, eq=False)
-class Stage:
+class Stage(NamedTuple):
     """One operation of a model in inference.
 
     Values are numbered: 0 is the input of the layer, k + 1 the value of its stage k. -1 is the previous value: that of
@@ -103,10 +104,10 @@ class Stage:
 
     kind: str
     output_size: int
-    weights: Mapping[str, Array] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Array] = _NOTHING
+    settings: Mapping[str, Any] = _NOTHING
     main: int = -1
-    side: Mapping[str, int] = field(default_factory=dict)
+    side: Mapping[str, int] = _NOTHING
     states: tuple[StageState, ...] = ()
 
 
@@ -153,7 +154,7 @@ def join_stages(
                 values.append(main)
             else:
                 side = {name: values[number] for name, number in stage.side.items()}
-                result.append(replace(stage, main=main, side=side))
+                result.append(stage._replace(main=main, side=side))
                 values.append(len(result))
         incoming = values[-1]
     return result

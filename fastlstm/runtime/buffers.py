@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Buffers", "aligned_zeros", "read_only_copy"]
+from .._typing import Array
 
-Array = npt.NDArray[Any]
+__all__ = ["Buffers", "aligned_zeros", "read_only_copy"]
 
 
 PAGE = 4096

@@ -22,14 +22,15 @@ import platform
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 import numpy as np
 
-from fastlstm import _core
-from fastlstm._checks import short_repr
-from fastlstm._version import __version__
+from .. import _core
+from .._checks import short_repr
+from .._version import __version__
+
+Path = str | os.PathLike[str]
 
 __all__ = ["config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
 
@@ -220,7 +221,7 @@ def _check_count(n: int, name: str) -> int:
     return count
 
 
-def _usable_cpus(proc: Path = Path("/proc/self"), cgroup_root: Path = Path("/sys/fs/cgroup")) -> int:
+def _usable_cpus(proc: Path = "/proc/self", cgroup_root: Path = "/sys/fs/cgroup") -> int:
     """Return how many CPUs this process may keep busy: affinity mask, then the container's quota."""
     if sys.platform == "linux":
         # If OpenMP binds threads to processors, this thread's affinity mask has a single processor left.
@@ -237,54 +238,52 @@ def _cgroup_quota(proc: Path, cgroup_root: Path) -> float | None:
 
     ``proc`` is ``/proc/self`` and ``cgroup_root`` is ``/sys/fs/cgroup``, or a test's copies of them.
     """
-    try:
-        lines = (proc / "cgroup").read_text().splitlines()
-    except (OSError, UnicodeDecodeError):  # not Linux, or /proc is not mounted
-        return None
     quotas = []
-    for line in lines:  # hierarchy-ID:controllers:path, see cgroups(7)
+    for line in _read(os.path.join(proc, "cgroup")).splitlines():  # hierarchy-ID:controllers:path, see cgroups(7)
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if hierarchy == "0" and not controllers:  # v2; mounted at "unified" on systems that also mount v1
             for folder in _with_ancestors(cgroup_root, path):
                 quotas.append(_read_v2(folder))
-            for folder in _with_ancestors(cgroup_root / "unified", path):
+            for folder in _with_ancestors(os.path.join(cgroup_root, "unified"), path):
                 quotas.append(_read_v2(folder))
         elif "cpu" in controllers.split(","):
             for mount in {controllers, "cpu"}:
-                for folder in _with_ancestors(cgroup_root / mount, path):
+                for folder in _with_ancestors(os.path.join(cgroup_root, mount), path):
                     quotas.append(_read_v1(folder))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _with_ancestors(root: Path, path: str) -> Iterator[Path]:
+def _with_ancestors(root: Path, path: str) -> Iterator[str]:
     """Yield ``root/path`` and each folder above it, ``root`` last.
 
     Inside a container ``path`` may be a path of the host, invisible here; ``root`` is then the container's own cgroup.
     """
-    parts = PurePosixPath(path.lstrip("/")).parts
+    parts = [part for part in path.split("/") if part]
     if ".." in parts:  # the process was moved out of its cgroup namespace: only the root can be read
-        parts = ()
+        parts = []
     for depth in range(len(parts), -1, -1):
-        yield root.joinpath(*parts[:depth])
+        yield os.path.join(root, *parts[:depth])
 
 
-def _read_v2(folder: Path) -> float | None:
-    words = _read_words(folder / "cpu.max")  # "max 100000" or "<quota> <period>", microseconds
+def _read_v2(folder: str) -> float | None:
+    words = _read(os.path.join(folder, "cpu.max")).split()  # "max 100000" or "<quota> <period>", microseconds
     return _ratio(words[0], words[1]) if len(words) == 2 else None
 
 
-def _read_v1(folder: Path) -> float | None:
-    quota = _read_words(folder / "cpu.cfs_quota_us")  # -1: no limit
-    period = _read_words(folder / "cpu.cfs_period_us")
+def _read_v1(folder: str) -> float | None:
+    quota = _read(os.path.join(folder, "cpu.cfs_quota_us")).split()  # -1: no limit
+    period = _read(os.path.join(folder, "cpu.cfs_period_us")).split()
     return _ratio(quota[0], period[0]) if len(quota) == 1 and len(period) == 1 else None
 
 
-def _read_words(path: Path) -> list[str]:
+def _read(path: str) -> str:
+    """Return the text of a file; nothing if it cannot be read: not Linux, not mounted, or no such cgroup."""
     try:
-        return path.read_text().split()
+        with open(path) as file:
+            return file.read()
     except (OSError, UnicodeDecodeError):
-        return []
+        return ""
 
 
 def _ratio(quota: str, period: str) -> float | None:

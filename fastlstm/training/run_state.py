@@ -27,6 +27,7 @@ from .._typing import Array
 from .._version import __version__
 from ..data import SCALERS
 from ..formats import safetensors
+from ..formats.safetensors import RUN_KEY, RUN_PREFIX
 from ..inference.feeding import Feed
 from ..optimizers import Optimizer
 from ..protocols import TrainableModel
@@ -34,12 +35,7 @@ from ..schedules import ConstantLR, Schedule
 from .callbacks.base import Callback
 from .history import History
 
-__all__ = ["KEY", "PREFIX", "Progress", "RunState", "SavedRun", "described", "environment"]
-
-KEY = "training"
-"""Key of the run's data in the config of a file."""
-PREFIX = "training."
-"""Prefix of the names of the run's tensors."""
+__all__ = ["Progress", "RunState", "SavedRun", "described", "environment"]
 
 _DTYPES = ("float32", "float64", "int64")
 _MOST = 2**62
@@ -119,8 +115,8 @@ class RunState:
         for index, (h, c) in enumerate(self.feed.states):
             tensors.update({f"state.{index}.h": h, f"state.{index}.c": c})
         tensors.update({f"history.{name}": np.array(v, np.float64) for name, v in self.history.history.items()})
-        named = {PREFIX + name: tensor for name, tensor in tensors.items()}
-        return {**self.model.saved_tensors(), **named}, {**self.model.get_config(), KEY: training}
+        named = {RUN_PREFIX + name: tensor for name, tensor in tensors.items()}
+        return {**self.model.saved_tensors(), **named}, {**self.model.get_config(), RUN_KEY: training}
 
     def _changed_rate(self) -> float | None:
         """Return the constant rate that a callback has set; None if the schedule is still that of the beginning."""
@@ -141,16 +137,17 @@ class SavedRun:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         tensors, config = safetensors.load(path)
         self._path = os.fspath(path)
-        self._tensors = {name[len(PREFIX) :]: value for name, value in tensors.items() if name.startswith(PREFIX)}
-        self._of_model = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
+        of_run = {name for name in tensors if name.startswith(RUN_PREFIX)}
+        self._tensors = {name.removeprefix(RUN_PREFIX): tensors[name] for name in tensors if name in of_run}
+        self._of_model = {name: tensors[name] for name in tensors if name not in of_run}
         self._config = config
-        if not isinstance(config.get(KEY), dict):
+        if not isinstance(config.get(RUN_KEY), dict):
             raise ValueError(
                 f"{self._path}: a model without the state of a training run, expected a file that fl.Checkpoint has "
                 "written"
             )
         try:
-            self._read(config[KEY])
+            self._read(config[RUN_KEY])
         except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{self._path}: the file does not describe a training run: {error!r}") from error
 

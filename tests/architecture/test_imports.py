@@ -22,14 +22,21 @@ def test_heavy_packages_are_imported_where_they_are_used(tmp_path: Path) -> None
     loaded = set(done.stdout.split())
     assert "fastlstm" in loaded
     assert not loaded & {"fastlstm.formats.keras", "fastlstm.formats.onnx", "fastlstm.reference"}
+    assert not loaded & {"fastlstm.training", "fastlstm.datasets", "fastlstm.data.datasets"}
     assert not loaded & {"matplotlib", "onnx", "onnxruntime", "pandas", "safetensors", "sklearn", "torch", "tqdm"}
 
 
 def test_lazy_names_exist() -> None:
-    assert {"from_keras", "from_onnx"} <= set(dir(fl)) and {"from_keras", "from_onnx"} <= set(fl.__all__)
+    assert set(fl.__all__) <= set(dir(fl))
+    for name in fl.__all__:
+        assert getattr(fl, name) is not None
+    assert fl.EarlyStopping is fl.callbacks.EarlyStopping
+    assert fl.datasets.load_japanese_vowels is fl.data.datasets.load_japanese_vowels
     assert (
         fl.from_onnx.__module__ == "fastlstm.formats.onnx.read.importer"
         and fl.from_keras.__module__ == "fastlstm.formats.keras.importer"
     )
     with pytest.raises(AttributeError, match="no attribute 'from_caffe'"):
         fl.from_caffe  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'sets'"):
+        fl.data.sets  # noqa: B018

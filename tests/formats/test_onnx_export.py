@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import inspect
 import os
@@ -325,7 +324,7 @@ class Strange(fl.LSTM):
     def stages(self) -> list[stages.Stage]:
         (stage,) = super().stages()
         extra = {self.part: {**getattr(stage, self.part), "novelty": np.ones(1)}}
-        return [dataclasses.replace(stage, **extra)]
+        return [stage._replace(**extra)]
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -46,9 +45,9 @@ def _require_writable(at: PlacedStage) -> None:
     """Raise ValueError if the operator LSTM cannot express the stage, or something of it is not known here."""
     cell: Cell = at.stage.settings["cell"]
     used = {name: value for name, value in at.stage.settings.items() if name not in _SETTINGS and value}
-    for one in fields(cell):
-        if one.name not in _CELL and getattr(cell, one.name) != getattr(PLAIN, one.name):
-            used[one.name] = getattr(cell, one.name)
+    for name, value, standard in zip(Cell._fields, cell, PLAIN, strict=True):
+        if name not in _CELL and value != standard:
+            used[name] = value
     for name, value in used.items():
         raise at.refusal(f"ONNX's LSTM has no counterpart of {name}={value!r}")
     for name in at.stage.weights:
