@@ -30,7 +30,7 @@ from .. import _core
 from .._checks import short_repr
 from .._version import __version__
 
-Path = str | os.PathLike[str]
+StrPath = str | os.PathLike[str]
 
 __all__ = ["config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
 
@@ -221,7 +221,7 @@ def _check_count(n: int, name: str) -> int:
     return count
 
 
-def _usable_cpus(proc: Path = "/proc/self", cgroup_root: Path = "/sys/fs/cgroup") -> int:
+def _usable_cpus(proc: StrPath = "/proc/self", cgroup_root: StrPath = "/sys/fs/cgroup") -> int:
     """Return how many CPUs this process may keep busy: affinity mask, then the container's quota."""
     if sys.platform == "linux":
         # If OpenMP binds threads to processors, this thread's affinity mask has a single processor left.
@@ -233,7 +233,7 @@ def _usable_cpus(proc: Path = "/proc/self", cgroup_root: Path = "/sys/fs/cgroup"
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
-def _cgroup_quota(proc: Path, cgroup_root: Path) -> float | None:
+def _cgroup_quota(proc: StrPath, cgroup_root: StrPath) -> float | None:
     """Return the smallest quota, in CPUs, over this process's cgroups and their ancestors; None without one.
 
     ``proc`` is ``/proc/self`` and ``cgroup_root`` is ``/sys/fs/cgroup``, or a test's copies of them.
@@ -254,7 +254,7 @@ def _cgroup_quota(proc: Path, cgroup_root: Path) -> float | None:
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _with_ancestors(root: Path, path: str) -> Iterator[str]:
+def _with_ancestors(root: StrPath, path: str) -> Iterator[str]:
     """Yield ``root/path`` and each folder above it, ``root`` last.
 
     Inside a container ``path`` may be a path of the host, invisible here; ``root`` is then the container's own cgroup.

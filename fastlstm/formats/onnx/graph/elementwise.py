@@ -10,10 +10,8 @@ import numpy as np
 from ...._typing import Array
 from ....activations import KINDS, Activation
 from .nodes import Node
-from .operators import Back, Forward, Inputs, Run, operator, require, unbroadcast
+from .operators import Back, Forward, Gradients, Inputs, Run, operator, require, unbroadcast
 from .tensors import ELEMENT_TYPES
-
-Gradients = Sequence[Array | None]
 
 # ---------------------------------------------------------------------------------------------- one input
 

@@ -20,7 +20,8 @@ from .nodes import Node
 __all__ = ["OPERATORS", "Back", "Forward", "Run", "make_forward", "operator", "require", "unbroadcast"]
 
 Inputs = Sequence[Array | None]
-Back = Callable[[Sequence[Array | None], Sequence[bool]], Sequence[Array | None]]
+Gradients = Sequence[Array | None]
+Back = Callable[[Gradients, Sequence[bool]], Gradients]
 Forward = Callable[[Inputs, "Run"], tuple[Sequence[Array], Back | None]]
 Maker = Callable[[Node], Forward]
 

@@ -11,6 +11,7 @@ from .nodes import Node
 from .operators import (
     Back,
     Forward,
+    Gradients,
     Inputs,
     Run,
     axes_of,
@@ -21,8 +22,6 @@ from .operators import (
     require,
     unbroadcast,
 )
-
-Gradients = Sequence[Array | None]
 
 # ---------------------------------------------------------------------------------------------- products
 

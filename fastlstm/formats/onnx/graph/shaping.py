@@ -13,6 +13,7 @@ from .nodes import MAX_RANK, Node
 from .operators import (
     Back,
     Forward,
+    Gradients,
     Inputs,
     Run,
     axes_of,
@@ -23,8 +24,6 @@ from .operators import (
     require,
     unbroadcast,
 )
-
-Gradients = Sequence[Array | None]
 
 
 def _reshaped(x: Array, shape: Sequence[int], n_inputs: int) -> tuple[list[Array], Back]:
