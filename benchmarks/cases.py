@@ -1,4 +1,4 @@
-"""The cases to measure, in groups, and the weights and data of each.
+"""The kinds of cases to measure, and the weights and data of each; `benchmarks.groups.shapes` has the cases.
 
 A case is a kind of work on one problem:
 
