@@ -11,9 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "fastlstm"
-if not (ROOT / "ARCHITECTURE.md").is_file():
-    pytest.skip("the map is in the repository only", allow_module_level=True)
-
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py*") if path.suffix in (".py", ".pyx"))
 
 
@@ -192,7 +189,10 @@ def test_the_model_stays_a_face() -> None:
 
 
 def test_the_extension_stays_thin() -> None:
-    assert len((PACKAGE / "_core.pyx").read_text("utf-8").splitlines()) <= 900
+    texts = [(PACKAGE / name).read_text("utf-8") for name in ("_core.pyx", "_core_stream.pxi")]
+    without_docstrings = re.sub(r'"""(.|\n)*?"""', "", "\n".join(texts))
+    code = [line for line in without_docstrings.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(code) <= 900
 
 
 # ----------------------------------------------------------------------------------------- csrc
@@ -200,8 +200,6 @@ def test_the_extension_stays_thin() -> None:
 
 def test_the_headers_of_csrc_close_no_circle() -> None:
     csrc = ROOT / "csrc"
-    if not csrc.is_dir():
-        pytest.skip("csrc is in the repository only")
     files = [path for path in csrc.rglob("*.[ch]") if "build" not in path.relative_to(csrc).parts]
     assert len(files) > 20
     includes: dict[Path, list[Path]] = {}

@@ -1,7 +1,5 @@
 import importlib.metadata
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -62,12 +60,3 @@ def test_the_wheel_holds_the_package_and_nothing_else():
     leftovers = [name for name in packaged if re.search(r"\.(pyx|pxd|pxi|c|h|o|obj|html)$|/tests?/", name)]
     assert leftovers == []
     assert any(name.endswith("licenses/LICENSE") for name in files)
-
-
-def test_importing_the_package_imports_no_optional_one(tmp_path):
-    code = (
-        "import sys, fastlstm; "
-        "print(sorted({'matplotlib', 'torch', 'onnx', 'onnxruntime', 'pandas', 'scipy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

@@ -16,7 +16,7 @@ FILES = ["test_usage.py", "misuse.py"]
 
 
 def mypy(folder: Path, *files: Path) -> subprocess.CompletedProcess[str]:
-    """Check files against the installed package, as `.ci/run` does against that of the checkout.
+    """Check files against the installed package; `.ci/lint` checks them against the checkout.
 
     For Python 3.12, since `typing.assert_type` is there from 3.11 on.
     """

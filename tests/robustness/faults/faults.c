@@ -41,7 +41,10 @@ typedef struct {
 } places;
 static places spared, only, within;
 
-__attribute__((constructor)) static void know_the_main_thread(void) { is_main = 1; }
+__attribute__((constructor)) static void know_the_main_thread(void)
+{
+    is_main = 1;
+}
 
 static int find(struct dl_phdr_info *info, size_t size, void *into)
 {
@@ -71,8 +74,14 @@ static int look_for(places *found, const char *name)
 }
 
 /* Each returns the number of libraries of that name. */
-int faults_spare(const char *name) { return look_for(&spared, name); }
-int faults_only(const char *name) { return look_for(&only, name); }
+int faults_spare(const char *name)
+{
+    return look_for(&spared, name);
+}
+int faults_only(const char *name)
+{
+    return look_for(&only, name);
+}
 int faults_within(const char *name)
 {
     void *frame;
@@ -115,8 +124,8 @@ static int fails(size_t size, void *caller)
     return 1;
 }
 
-#define REFUSE_IF(size, refusal)                   \
-    if (fails((size), __builtin_return_address(0))) \
+#define REFUSE_IF(size, refusal)                                                                                       \
+    if (fails((size), __builtin_return_address(0)))                                                                    \
     return refusal
 
 static void *refused(void)
