@@ -60,7 +60,7 @@ STACKS = {
 
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.parametrize("variable", [False, True])
-def test_checkpoints_change_no_bit(name: str, variable: bool) -> None:
+def test_recomputing_changes_no_bit(name: str, variable: bool) -> None:
     rng = np.random.default_rng(2)
     x = rng.standard_normal((6, 300, 4)).astype("f4")
     lengths = rng.integers(1, 301, 6) if variable else None
@@ -74,7 +74,7 @@ def test_checkpoints_change_no_bit(name: str, variable: bool) -> None:
         np.testing.assert_array_equal(other, weights[0])
 
 
-def test_checkpoints_in_a_loop_of_ones_own() -> None:
+def test_recomputing_in_a_custom_loop() -> None:
     rng = np.random.default_rng(3)
     x = rng.standard_normal((3, 400, 2))
     state = (rng.standard_normal((1, 3, 7)), rng.standard_normal((1, 3, 7)))

@@ -202,7 +202,7 @@ def fuzz(seed: int, seconds: float, keep: Path) -> int:
 
 
 def collect(seed: int, target: Path, cases: int = 6000, most: int = 48) -> int:
-    """Return the smallest of some cases for each message, rare messages first."""
+    """Write the smallest file that gives each error message into the archive `target`, rare messages first."""
     limited()
     files, found, counts = sources(), {}, {}
     with tempfile.TemporaryDirectory() as folder:

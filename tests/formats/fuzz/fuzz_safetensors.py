@@ -167,7 +167,7 @@ def value(rng: random.Random) -> Any:
 
 
 def places(tree: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """Yield each (container, key) of a tree."""
+    """Append each (container, key) of a tree to `found`, and return it."""
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
         found.append((tree, key))
         if isinstance(tree[key], (dict, list)):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import load_example
 
 import fastlstm as fl
 from fastlstm.inference.generation import _draw, _uniform
@@ -147,11 +146,7 @@ def test_unfit_arguments_are_refused(make: Callable[[], Any], error: type[Except
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    path = Path(__file__).parents[3] / "examples" / "text.py"
-    spec = importlib.util.spec_from_file_location("example_text", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_example("text")
     module.main(["--epochs", "3", "--hidden", "32", "--steps", "30", "--prompt", "Flat"])
     text = capsys.readouterr().out
     assert "857 characters" in text or "856 characters" in text

@@ -215,7 +215,10 @@ def test_scaling_stages_hold_one_number_for_each_feature() -> None:
     assert one.kind == "unstandardize" and one.output_size == 3
     np.testing.assert_array_equal(one.weights["mean"], [2.0, 2.0, 2.0])
     np.testing.assert_array_equal(one.weights["scale"], [4.0, 4.0, 4.0])
-    assert scaling_stage([1.0, 2.0], [3.0, 4.0], 2).kind == "standardize"
+    np.testing.assert_array_equal(run(join_stages([[one]]), np.ones((2, 3))), np.full((2, 3), 6.0))
+    back = scaling_stage([1.0, 2.0], [3.0, 4.0], 2)
+    assert back.kind == "standardize"
+    np.testing.assert_array_equal(run(join_stages([[back]]), np.ones((1, 2))), [[0.0, -0.25]])
 
 
 def test_layers_without_stages_are_refused() -> None:

@@ -107,9 +107,9 @@ def test_gradients_of_each_segment(variable: bool, steps: int, learn: bool) -> N
     fit(model, X, y, lengths=lengths, optimizer=recorder, epochs=1, batch_size=6, shuffle=False, tbptt_steps=steps)
     want = expected_gradients(model.parameters(), X.astype("f8"), y.astype("f8"), lengths, steps, learn)
     assert len(recorder.gradients) == len(want) == -(-20 // steps)
-    for got, piece in zip(recorder.gradients, want, strict=True):
-        for name in piece:
-            assert relative_error(got[name], piece[name]) <= 1e-10, name
+    for got, segment in zip(recorder.gradients, want, strict=True):
+        for name in segment:
+            assert relative_error(got[name], segment[name]) <= 1e-10, name
     if learn:
         assert recorder.gradients[0]["0.h0_l0"].any() and not recorder.gradients[1]["0.h0_l0"].any()
 
@@ -128,9 +128,9 @@ def test_states_and_outputs_are_those_of_the_whole(steps: int, training: bool) -
     whole, [(h, c)] = model.forward(X, lengths, return_state=True)
     feed = Feed(model, cases_of(model, X, y, lengths), steps, training=training, n_threads=2)
     alive, start, got = np.arange(6), 0, np.zeros_like(whole)
-    for piece in feed.segments([slice(0, 6)]):
-        alive = alive if piece.rows is None else alive[piece.rows]
-        out = feed.forward(piece)
+    for segment in feed.segments([slice(0, 6)]):
+        alive = alive if segment.rows is None else alive[segment.rows]
+        out = feed.forward(segment)
         got[alive, start : start + steps] = out
         start += steps
         for row, case in enumerate(alive):
@@ -146,7 +146,7 @@ def test_every_batch_begins_anew() -> None:
     X, y, _ = problem()
     model = model_of(dropout=0.0)
     feed = Feed(model, cases_of(model, X, y), 8, training=False)
-    outs = [feed.forward(piece).copy() for piece in feed.segments([slice(0, 2), np.array([5, 3])])]
+    outs = [feed.forward(segment).copy() for segment in feed.segments([slice(0, 2), np.array([5, 3])])]
     assert len(outs) == 6
     np.testing.assert_array_equal(np.concatenate(outs[:3], axis=1), model.forward(X[:2]))
     np.testing.assert_array_equal(np.concatenate(outs[3:], axis=1), model.forward(X[[5, 3]]))
@@ -217,7 +217,7 @@ def test_validation_equals_evaluate() -> None:
 
     class Watch(fl.Callback):
         def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-            # The last piece of 20 steps in sevens: validation takes no more memory than training.
+            # The last segment of 20 steps in sevens: validation takes no more memory than training.
             assert self.model.network.context(False).out_shape[1] == 6
 
     model = model_of()
@@ -408,11 +408,11 @@ def test_gradients_across_the_cuts(options: dict[str, Any]) -> None:
     for part in parts[:-1]:
         states.append(model.forward(X[:, part], state=states[-1], return_state=True)[1])
     model.zero_grad()
-    d_state, pieces = None, []
+    d_state, segments = None, []
     for part, state in zip(reversed(parts), reversed(states), strict=True):
         out = model.forward(X[:, part], state=state, training=True)
-        d_piece, d_state = model.backward(2 * (out - y[:, part]) / y.size, d_state, return_d_state=True)
-        pieces.insert(0, d_piece)
+        d_segment, d_state = model.backward(2 * (out - y[:, part]) / y.size, d_state, return_d_state=True)
+        segments.insert(0, d_segment)
     # The same sums in another order, in float64.
     np.testing.assert_allclose(model.flat_gradients, whole, rtol=1e-9, atol=1e-14)
-    np.testing.assert_allclose(np.concatenate(pieces, axis=1), dx, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(np.concatenate(segments, axis=1), dx, rtol=1e-9, atol=1e-14)
