@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CLIP_NORM", "EPOCH_LR", "KINDS", "STREAM_STEPS", "TRAIN_LR", "Case", "Data", "Problem"]
+__all__ = ["CLIP_NORM", "EPOCH_LR", "KINDS", "STREAM_STEPS", "TRAIN_LR", "Array", "Case", "Data", "Problem"]
 
 Array = npt.NDArray[Any]
 

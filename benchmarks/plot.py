@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .report import peer_names
+
 __all__ = ["figure", "save"]
 
 _MARKERS = "osD^vP*X"
@@ -36,7 +38,7 @@ def figure(results: Mapping[str, Any]) -> Any:
     upper, lower = picture.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     positions = list(range(len(records)))
 
-    names = list(dict.fromkeys(name for record in records for name in record["ratios"]))
+    names = peer_names(records)
     for name, marker in zip(names, _MARKERS, strict=False):
         present = [k for k in positions if name in records[k]["ratios"]]
         upper.plot(present, [records[k]["ratios"][name] for k in present], marker, label=name, alpha=0.8)

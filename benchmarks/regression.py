@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from .cases import Case, Problem
+from .cases import STREAM_STEPS, Case, Problem
 from .child import Child, ChildError
 from .peers import OWN, Runner
 from .report import number, table
@@ -42,7 +42,7 @@ CASES = (
     *(Case(kind, kind, Problem(*shape)) for kind in ("train", "infer") for shape in _SHAPES),
     *(Case("lengths", kind, Problem(32, 200, 8, 64, shortest=10)) for kind in ("train", "infer")),
     *(Case("deep", kind, Problem(32, 100, 16, 64, layers=2, bidirectional=True)) for kind in ("train", "infer")),
-    *(Case("stream", "step", Problem(1, 20, 32, hidden)) for hidden in (16, 64, 256)),
+    *(Case("stream", "step", Problem(1, STREAM_STEPS, 32, hidden)) for hidden in (16, 64, 256)),
     Case("epoch", "epoch", Problem(32, 50, 8, 32, series=512, classes=8)),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .peers import OWN
 
-__all__ = ["markdown", "number", "table", "write"]
+__all__ = ["markdown", "number", "peer_names", "table", "write"]
 
 Record = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ def _of_ideal(record: Record) -> float:
     return float(figures[OWN]["median_ms"] / ideal)
 
 
-def _names(records: Sequence[Record]) -> list[str]:
+def peer_names(records: Sequence[Record]) -> list[str]:
     """Return the names of all peers except fastlstm, in order of appearance."""
     return list(dict.fromkeys(name for record in records for name in record["ratios"]))
 
@@ -88,7 +88,7 @@ def _peers_table(records: Sequence[Record], unit: str = "ms") -> str:
 
     With several rows, a last one has the geometric means of the ratios.
     """
-    names = _names(records)
+    names = peer_names(records)
     factor = 1e3 if unit == "µs" else 1.0
     extra: list[tuple[str, Callable[[Record], str]]] = []
     if any("sgemm_fraction" in record for record in records):

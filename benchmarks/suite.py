@@ -192,7 +192,7 @@ def run(
     cases = [case for group in groups if group in shapes.GROUPS for case in shapes.cases_of(group, quick)]
     for number, case in enumerate(cases, start=1):
         progress(f"[{number}/{len(cases)}] {case.group}: {case.kind} {case.label}")
-        share = 0.5 if case.group == "scaling" else 1.0  # two take part only
+        share = 0.5 if case.group == "scaling" else 1.0  # only two runners take part
         results["cases"].append(measure(case, peers, threads, share * seconds, sgemm=sgemm))
     settings = Settings(peers, threads, seconds, quick)
     for group, measured in OTHER_GROUPS.items():

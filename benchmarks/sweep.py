@@ -13,7 +13,7 @@ import numpy as np
 
 from .cases import Case, Problem
 from .peers import OWN, Peer
-from .report import number, table
+from .report import number, peer_names, table
 from .suite import measure
 
 __all__ = ["PEERS", "problems", "report", "run", "worst_ratio", "write"]
@@ -116,7 +116,7 @@ def run(
 
 def report(records: Sequence[Mapping[str, Any]], heading: str) -> str:
     """Return Markdown: the number of cases with a faster peer, and a table of all cases, the worst first."""
-    names = list(dict.fromkeys(name for record in records for name in record["ratios"]))
+    names = peer_names(records)
     rows = []
     for record in records:
         cells = [record["kind"], record["label"], number(record["figures"][OWN]["median_ms"])]

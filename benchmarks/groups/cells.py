@@ -11,16 +11,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..cases import Problem
+from ..cases import Array, Problem
 from ..peers import Runner, local
 from ..timing import interleave
 from ..verify import check
 
 __all__ = ["PLAIN", "PROBLEM", "cells", "measure"]
-
-Array = npt.NDArray[Any]
 
 PROBLEM = Problem(64, 100, 32, 128)
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Case, Data, Problem
+from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Array, Case, Data, Problem
 from ..timing import PAUSE_AFTER_BLAS
 from ..verify import Answer
 from . import REFERENCE, Runner, local
 
-Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 
 _EVERY = 2

@@ -6,13 +6,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..cases import Case, Data, Problem
+from ..cases import Array, Case, Data, Problem
 from ..verify import Answer
 from . import Runner, local
 
-Array = npt.NDArray[Any]
 NAME = "ONNX Runtime"
 
 

@@ -10,13 +10,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Case, Data, Problem
+from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Array, Case, Data, Problem
 from ..verify import Answer
 from . import OWN, Runner, local
-
-Array = npt.NDArray[Any]
 
 
 def version() -> str:
@@ -34,13 +31,6 @@ def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
     if data.lengths is not None:
         runners[f"{OWN} padded"] = make(case.problem, data, None, threads)
     return runners
-
-
-def runs(case: Case, data: Data, threads: int) -> Callable[[], Any]:
-    """Return the work of ``train`` or ``infer`` as a function that the caller times."""
-    if case.kind == "infer":
-        return inference(case.problem, data, threads, data.lengths)
-    return _training(case.problem, data, data.lengths, threads)[0]
 
 
 def _model(problem: Problem, data: Data, classes: int = 0) -> Any:

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Case, Data, Problem
 from ..verify import Answer
 from . import Runner, local
 
-Array = npt.NDArray[Any]
 NAME = "PyTorch"
 
 
