@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
-from onnx_graphs import op  # noqa: E402
+from onnx_graphs import LSTMCase, model_of, op  # noqa: E402
 
 import fastlstm as fl  # noqa: E402
 from fastlstm import onnx_backend  # noqa: E402
 from fastlstm.activations import KINDS  # noqa: E402
+from fastlstm.formats.onnx.graph.layer import OnnxGraph  # noqa: E402
 from fastlstm.formats.onnx.write.builder import GraphBuilder  # noqa: E402
 from fastlstm.formats.onnx.write.stages import KINDS as KINDS_OF_STAGES  # noqa: E402
 from fastlstm.layers import LSTM, registered_layers, stages  # noqa: E402
@@ -370,10 +371,35 @@ def test_graphs_are_written_as_they_were_read(name: str, tmp_path: Path) -> None
         model.to_onnx(tmp_path / "m.onnx", with_lengths=True)
 
 
+def test_a_graph_is_written_and_read_again_and_again(tmp_path: Path) -> None:
+    """The names that the writer adds each time differ from those that it has added before."""
+    path = tmp_path / "m.onnx"
+    model = fl.Model([fl.LSTM(4, return_sequences=True), fl.AttentionPool(3), fl.Dense(2)], input_size=3)
+    x = np.random.default_rng(0).standard_normal((4, 5, 3)).astype(np.float32)
+    expected = model.predict(x)
+    for _ in range(4):
+        model.to_onnx(path)
+        model = fl.from_onnx(path)
+        np.testing.assert_allclose(model.predict(x), expected, rtol=0, atol=FLOAT32)
+    assert isinstance(model.layers[0], OnnxGraph)
+
+
+def test_names_of_a_graph_may_be_those_of_a_scaler(tmp_path: Path) -> None:
+    names = {"scaler.mean": np.array([2.0], np.float32), "scaler/Sub:0": np.array([3.0], np.float32)}
+    proto = model_of([op("Exp", "x", "e"), op("Add", "e,scaler.mean", "graph/scaler.mean"),
+                      op("Mul", "graph/scaler.mean,scaler/Sub:0", "y")],
+                     {"x": ("float32", ["b", "t", 3])}, ["y"], names)  # fmt: skip
+    model = fl.from_onnx(proto)
+    x = np.random.default_rng(0).standard_normal((4, 5, 3)).astype(np.float32)
+    model.scaler = fl.Standardizer().fit(x + 1)
+    expected = model.predict(x)
+    model.to_onnx(tmp_path / "m.onnx")
+    (got,) = session(tmp_path / "m.onnx").run(None, {"x": x})
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=FLOAT32)
+
+
 def test_a_graph_that_reads_time_first_and_lengths(tmp_path: Path) -> None:
     """The nodes of the LSTM are between nodes that transpose the axes."""
-    from onnx_graphs import LSTMCase, model_of
-
     case = LSTMCase(np.random.default_rng(3), direction="bidirectional", hidden=4, size=3, lengths=True,
                     initial_h=False, initial_c=False, peepholes=True, coupled=True, hidden_size=True,
                     outputs=("Y", "", ""))  # fmt: skip

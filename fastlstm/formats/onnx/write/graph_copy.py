@@ -1,4 +1,4 @@
-"""Write the graph that an `OnnxGraph` holds: its nodes as they came, between nodes that arrange its axes."""
+"""Write the graph of an `OnnxGraph` unchanged, with nodes before and after it that transpose and reshape its axes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ def copy_graph(graph: GraphBuilder, layer: OnnxGraph, x: Value) -> Value:
     copied = layer.graph
     graph.opset = copied.opset
     data = next(one for one in copied.inputs if one.name != layer.lengths_input)
-    taken = {one.name for one in copied.inputs} | {name for node in copied.nodes for name in node.outputs}
-    clash = (taken | set(copied.constants) | set(layer.parameters)) & {"x", "y", "lengths", "output/Identity:0"}
-    names = {name: f"graph/{name}" for name in clash}
+    names = _new_names(graph, layer)
     source = x.name
     if layer.time_major:
         source = graph.add("Transpose", [source], perm=[1, 0] if layer.takes_tokens else [1, 0, 2])
@@ -38,6 +36,25 @@ def copy_graph(graph: GraphBuilder, layer: OnnxGraph, x: Value) -> Value:
     for node in copied.nodes:
         graph.nodes.append(_copied(graph, node, names))
     return _arranged(graph, names.get(copied.outputs[0], copied.outputs[0]), layer)
+
+
+def _new_names(graph: GraphBuilder, layer: OnnxGraph) -> dict[str, str]:
+    """Return new names for the names of the copied graph that the file has, or may get, for other values."""
+    copied = layer.graph
+    own = {one.name for one in copied.inputs} | {name for node in copied.nodes for name in node.outputs}
+    own |= {*copied.constants, *layer.parameters}
+    used = {"x", "y", "lengths", *graph.constants, *(name for node in graph.nodes for name in node.output)}
+    reserved = ("const/", "scaler", "target_scaler", "output/", f"{graph.scope}/")
+    names: dict[str, str] = {}
+    for name in sorted(own):
+        if name in used or name.startswith(reserved):
+            stem, number = f"graph/{name}", 1
+            names[name] = stem
+            while names[name] in own | used:
+                number += 1
+                names[name] = f"{stem}_{number}"
+            used.add(names[name])
+    return names
 
 
 def _copied(graph: GraphBuilder, node: Node, names: dict[str, str]) -> Any:
