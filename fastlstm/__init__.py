@@ -45,7 +45,9 @@ from .runtime.config import get_num_threads, set_num_threads, show_config
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
 
 if _TYPE_CHECKING:
-    from . import datasets, reference
+    from . import datasets as datasets
+    from . import onnx_backend as onnx_backend
+    from . import reference as reference
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .training import callbacks
@@ -117,7 +119,12 @@ __all__ = [
 ]
 
 # Imported at first use, since a process that only predicts needs none of them.
-_LAZY_MODULES = {"callbacks": "training.callbacks", "datasets": "datasets", "reference": "reference"}
+_LAZY_MODULES = {
+    "callbacks": "training.callbacks",
+    "datasets": "datasets",
+    "onnx_backend": "onnx_backend",
+    "reference": "reference",
+}
 _LAZY_NAMES = {  # the module of each name
     "CSVLogger": "training.callbacks",
     "Callback": "training.callbacks",

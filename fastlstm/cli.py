@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastlstm._version import __version__
-from fastlstm.runtime.config import show_config
+from ._version import __version__
+from .runtime.config import show_config
 
 __all__ = ["main"]
 
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fastlstm: interrupted", file=sys.stderr)
         return 130
-    except (ArithmeticError, ImportError, OSError, ValueError) as error:
-        print(f"fastlstm: error: {error}", file=sys.stderr)
+    except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        print(f"fastlstm: error: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     return 0
 
@@ -88,7 +88,7 @@ def _seed(text: str) -> int:
 
 
 def _demo(name: str, out: Path, seed: int, verbose: int) -> None:
-    from fastlstm import demo  # imported here, so that `info` stays fast
+    from . import demo  # imported here, so that `info` stays fast
 
     out.mkdir(parents=True, exist_ok=True)
     run = demo.run_vowels if name == "vowels" else demo.run_power

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._checks import count
+from .._checks import count, short_repr
 from ..data import SCALERS, Standardizer
 from ..layers import Layer, connect, layer_from_config, stack_parameters, takes_tokens
 from ..losses import get_loss
@@ -81,13 +81,17 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
         )
         model.network.passes = count("steps", config["steps"], least=0)
         model.loss = None if config["loss"] is None else get_loss(config["loss"])
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise ValueError(f"the file does not describe a fastlstm model: {error} is missing") from error
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"the file does not describe a fastlstm model: {error}") from error
     model.load_state_dict(tensors)
     return model
 
 
 def _layer(config: Mapping[str, Any]) -> Layer:
+    if not isinstance(config, Mapping):
+        raise ValueError(f"a layer is described by {short_repr(config)}, expected an object")
     if config.get("type") == "OnnxGraph":
         from .onnx.graph import layer  # noqa: F401  (registers the class; few models have one)
     return layer_from_config(config)

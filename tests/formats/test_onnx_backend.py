@@ -20,6 +20,7 @@ with warnings.catch_warnings():
 from onnx import helper  # noqa: E402
 from onnx_graphs import LSTMCase, model_of  # noqa: E402
 
+import fastlstm as fl  # noqa: E402
 from fastlstm import onnx_backend, reference  # noqa: E402
 from fastlstm.activations import KINDS, Activation  # noqa: E402
 from fastlstm.cell import Cell, CellWeights  # noqa: E402
@@ -334,8 +335,17 @@ def test_run_node_and_devices() -> None:
     assert not onnx_backend.supports_device("CUDA:0")
     with pytest.raises(ValueError, match="CUDA.*runs on the CPU only"):
         onnx_backend.run_node(node, [a, b], device="CUDA")
-    with pytest.raises(ValueError, match="got 1 inputs, expected"):
-        onnx_backend.run_node(node, [a])
+    (y,) = onnx_backend.run_node(helper.make_node("Relu", ["x"], ["y"]), a)
+    assert y.shape == (2, 3)
+    for inputs, version, message in (
+        ([a], 17, "got 1 inputs, expected"),
+        ({"a": a}, 17, "inputs .'b'. are missing"),
+        ({"a": a, "b": b, "c": b}, 17, "no inputs .'c'."),
+        ([a, b], 5, "opset_version is 5, expected 7 to"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            onnx_backend.run_node(node, inputs, opset_version=version)
+    assert fl.onnx_backend is onnx_backend
 
 
 def test_inputs_by_place_and_by_name() -> None:

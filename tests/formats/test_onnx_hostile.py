@@ -56,6 +56,16 @@ def test_files_that_the_fuzzer_found(path: Path) -> None:
         assert len(str(error)) > 10
 
 
+def test_the_corpus_is_there() -> None:
+    assert len(CORPUS) >= 28
+
+
+def test_an_lstm_without_weights_behind_an_operator_that_no_layer_has() -> None:
+    proto = model_of([op("Exp", "x", "e"), op("LSTM", "e", "y")], {"x": ("float32", [None, None, "features"])}, ["y"])
+    with pytest.raises(ValueError, match="does not determine how many features"):
+        fl.from_onnx(proto.SerializeToString())
+
+
 def test_every_shortened_file_is_refused() -> None:
     data = (FOLDER / "last_ts.onnx").read_bytes()
     whole = fl.from_onnx(data)

@@ -311,6 +311,16 @@ def test_numbered_layers_of_a_file_are_ordered_by_number(tmp_path: Path) -> None
     assert isinstance(model.layers[2], fl.Dense)
 
 
+def test_the_order_may_be_given_by_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file({"0.weight": np.ones((3, 2), "f4"), "1.weight": np.ones((2, 3), "f4")}, path)
+    orders: list[Any] = [[0, 1], [1, 0]]
+    assert [fl.from_torch(path, order=order).input_size for order in orders] == [2, 3]
+    flag: Any = "no"
+    with pytest.raises(TypeError, match="return_sequences"):
+        fl.from_torch(path, return_sequences=flag)
+
+
 def test_numbers_of_different_parts_of_a_module_give_no_order(tmp_path: Path) -> None:
     save_file(lstm(3, 5, prefix="rnn.1.") | matrix(2, 5, "head.0"), tmp_path / "weights")
     model = fl.from_torch(tmp_path / "weights")

@@ -123,6 +123,8 @@ def test_demo_out_is_a_file(tmp_path, capsys, calls):
         (KeyboardInterrupt(), 130, "fastlstm: interrupted\n"),
         (ImportError("pip install 'fastlstm[plot]'"), 1, "fastlstm: error: pip install 'fastlstm[plot]'\n"),
         (FloatingPointError("the loss is nan"), 1, "fastlstm: error: the loss is nan\n"),
+        (RuntimeError("the file differs"), 1, "fastlstm: error: the file differs\n"),
+        (MemoryError(), 1, "fastlstm: error: MemoryError\n"),
     ],
 )
 def test_demo_errors(tmp_path, monkeypatch, capsys, calls, error, status, message):

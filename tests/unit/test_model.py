@@ -415,6 +415,21 @@ def test_a_file_that_describes_no_model_is_refused(tmp_path: Path, change: dict[
         fl.load(tmp_path / "m")
 
 
+def test_what_the_description_of_a_model_lacks_is_named(tmp_path: Path) -> None:
+    model, _ = full_model()
+    config = model.get_config()
+    for broken, message in (
+        (
+            {name: value for name, value in config.items() if name != "layers"},
+            "describe a fastlstm model: 'layers' is missing",
+        ),
+        ({**config, "layers": [5]}, "a layer is described by 5, expected an object"),
+    ):
+        serialization.save(tmp_path / "m", model.state_dict(), broken)
+        with pytest.raises(ValueError, match=message):
+            fl.load(tmp_path / "m")
+
+
 def test_missing_and_extra_tensors_are_refused(tmp_path: Path) -> None:
     model, _ = full_model()
     tensors = model.state_dict()

@@ -17,7 +17,7 @@ from .graph.nodes import Graph, GraphInput
 from .graph.operators import OPERATORS, Run
 from .graph.program import Program
 from .package import import_onnx
-from .read.reader import MAX_OPSET, make_node, read_graph, read_proto
+from .read.reader import MAX_OPSET, MIN_OPSET, make_node, read_graph, read_proto
 
 __all__ = ["Backend", "BackendRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
 
@@ -42,8 +42,8 @@ class BackendRep:
 
         Parameters
         ----------
-        inputs : sequence or mapping of str to array, or one array
-            All inputs in order, or by name.
+        inputs : sequence of arrays, mapping of str to array, or ndarray
+            All inputs in order, or by name; an ndarray is the only input.
         n_threads : int, optional
             Number of threads; by default as configured.
         **kwargs
@@ -59,7 +59,7 @@ class BackendRep:
         ValueError
             If an input is missing or unknown, or its dtype or shape does not fit the graph.
         """
-        values = self._by_name(inputs)
+        values = _by_name(inputs, self.input_names, "the model")
         arrays: dict[str, Array] = {}
         for one in self._inputs:
             if one.name not in values:
@@ -72,16 +72,18 @@ class BackendRep:
         outputs, _ = self._program.forward({**self._program.graph.constants, **arrays}, run)
         return tuple(outputs)
 
-    def _by_name(self, inputs: Any) -> dict[str, Any]:
-        if isinstance(inputs, Mapping):
-            unknown = sorted(set(inputs) - set(self.input_names))
-            if unknown:
-                raise ValueError(f"the model has no inputs {unknown}, expected {self.input_names}")
-            return dict(inputs)
-        given = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
-        if len(given) != len(self._inputs):
-            raise ValueError(f"got {len(given)} inputs, expected {len(self._inputs)}: {self.input_names}")
-        return dict(zip(self.input_names, given, strict=True))
+
+def _by_name(inputs: Any, names: list[str], reader: str) -> dict[str, Any]:
+    """Return the inputs by name; a mapping may lack some of the names."""
+    if isinstance(inputs, Mapping):
+        unknown = sorted(set(inputs) - set(names))
+        if unknown:
+            raise ValueError(f"{reader} has no inputs {unknown}, expected {names}")
+        return dict(inputs)
+    given = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    if len(given) != len(names):
+        raise ValueError(f"{reader}: got {len(given)} inputs, expected {len(names)}: {names}")
+    return dict(zip(names, given, strict=True))
 
 
 def _fitting(array: Array, expected: GraphInput) -> Array:
@@ -101,7 +103,7 @@ class Backend:
 
     @classmethod
     def is_compatible(cls, model: Any, device: str = "CPU", **kwargs: Any) -> bool:
-        """Return whether `prepare` supports the model."""
+        """Return whether `prepare` supports the model; other errors than ValueError are raised as there."""
         try:
             cls.prepare(model, device, **kwargs)
         except ValueError:
@@ -127,8 +129,14 @@ class Backend:
 
         Raises
         ------
+        ImportError
+            If the package onnx is missing.
+        TypeError
+            If `model` has another type.
         ValueError
             If the model is damaged, has an operator that is not supported, or the device is not a CPU.
+        OSError
+            If the file cannot be read.
         """
         _require_cpu(device)
         return BackendRep(read_graph(*read_proto(model)))
@@ -152,14 +160,14 @@ class Backend:
         Parameters
         ----------
         node : onnx.NodeProto
-        inputs : sequence of array, or mapping of str to array
-            The node's named inputs.
+        inputs : sequence of arrays, mapping of str to array, or ndarray
+            The node's named inputs; an ndarray is the only one.
         device : str
             "CPU".
         outputs_info : optional
             Not used.
         **kwargs
-            ``opset_version``: the operator's version; by default the newest that the package onnx supports.
+            ``opset_version``: version of the operators; by default the newest that the package onnx supports.
 
         Returns
         -------
@@ -169,16 +177,19 @@ class Backend:
         Raises
         ------
         ValueError
-            If the operator is not supported, or its inputs do not fit.
+            If the operator or the version is not supported, or the inputs do not fit.
         """
         _require_cpu(device)
         opset = int(kwargs.get("opset_version", min(import_onnx().defs.onnx_opset_version(), MAX_OPSET)))
+        if not MIN_OPSET <= opset <= MAX_OPSET:
+            raise ValueError(f"opset_version is {opset}, expected {MIN_OPSET} to {MAX_OPSET}")
         one = make_node(node, 0, opset)
         names = list(dict.fromkeys(name for name in one.inputs if name))
-        given = [inputs[name] for name in names] if isinstance(inputs, Mapping) else list(inputs)
-        if len(given) != len(names):
-            raise ValueError(f"{one}: got {len(given)} inputs, expected {names}")
-        arrays = {name: np.asarray(value) for name, value in zip(names, given, strict=True)}
+        given = _by_name(inputs, names, str(one))
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ValueError(f"{one}: the inputs {missing} are missing, expected {names}")
+        arrays = {name: np.asarray(given[name]) for name in names}
         graph = Graph(
             (one,),
             tuple(GraphInput(name, array.dtype.name, None) for name, array in arrays.items()),

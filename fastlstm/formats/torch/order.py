@@ -27,14 +27,14 @@ def by_number(groups: list[list[Part]]) -> tuple[list[list[Part]], bool]:
 def reordered(groups: list[list[Part]], order: Sequence[str]) -> list[list[Part]]:
     """Return the layers in the order of these names; raise ValueError unless it names each layer once."""
     named = {group[0].name: group for group in groups}
-    names = [order] if isinstance(order, str) else as_list("order", order, "names")
-    if sorted(map(str, names)) != sorted(named):
+    names = [order] if isinstance(order, str) else [str(name) for name in as_list("order", order, "names")]
+    if sorted(names) != sorted(named):
         raise ValueError(f"order must hold each of the names {list(named)} once, got {short_repr(order)}")
     return [named[name] for name in names]
 
 
-def _flaw(parts: Sequence[Part]) -> str:
-    """Return why these layers cannot follow each other; an empty string if they can."""
+def _flaw(parts: Sequence[Part]) -> str | None:
+    """Return why these layers cannot follow each other; None if they can."""
     last = None
     for index, part in enumerate(parts):
         if part.kind == "Embedding" and index:
@@ -43,11 +43,15 @@ def _flaw(parts: Sequence[Part]) -> str:
             return f"{last} returns {last.out_features} features, but {part} takes {part.in_features}"
         if part.out_features is not None:
             last = part
-    return ""
+    return None
 
 
 def _arrangements(groups: list[list[Part]], fixed: bool) -> Iterator[list[Part]]:
-    """Yield all stacks of the layers; only the first layer is tried as each kind that it may be."""
+    """Yield all stacks to try.
+
+    A weight matrix may be that of an `Embedding` or of a `Dense`. Only the first layer is tried as both: an `Embedding`
+    must come first.
+    """
     for order in [groups] if fixed else permutations(groups):
         for first in order[0]:
             yield [first, *(group[-1] for group in order[1:])]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..._checks import as_bool
 from ...layers import LSTM
 from ...model import Model
 from .modules import module_parts
@@ -67,7 +68,7 @@ def from_torch(
     Raises
     ------
     TypeError
-        If `source` has another type, or a module has a child of another class; the message names it.
+        If `source` or an argument has another type, or a module has a child of another class; the message names it.
     ValueError
         If tensors are missing or unexpected, their shapes do not match, the layers do not fit each other or their order
         is ambiguous, a tensor holds NaN or infinity or has no real floating-point dtype, an option has no counterpart
@@ -89,6 +90,7 @@ def from_torch(
     >>> model.predict(np.zeros((5, 20, 3))).shape
     (5, 2)
     """
+    return_sequences = as_bool("return_sequences", return_sequences)
     fixed = True
     if is_torch(source, "Module"):
         groups = [[part] for part in module_parts(source)]
@@ -107,7 +109,7 @@ def from_torch(
     parts = arranged(groups, fixed)
     lstms = [part.layer for part in parts if isinstance(part.layer, LSTM)]
     for layer in lstms:
-        layer.return_sequences = layer is not lstms[-1] or bool(return_sequences)
+        layer.return_sequences = layer is not lstms[-1] or return_sequences
     return _model(parts, dtype, seed)
 
 

@@ -23,7 +23,7 @@ def to_torch_state_dict(network: Network, prefixes: Sequence[str] | None = None)
     network.require_built()
     for index, layer in enumerate(network.layers):
         option = _unsupported_option(layer)
-        if option:
+        if option is not None:
             raise ValueError(f"layer {index} has {option}, which no PyTorch module has: a state dict cannot express it")
     holders = {index: layer for index, layer in enumerate(network.layers) if layer.parameters}
     if prefixes is None:
@@ -45,14 +45,14 @@ def to_torch_state_dict(network: Network, prefixes: Sequence[str] | None = None)
     }
 
 
-def _unsupported_option(layer: Layer) -> str:
-    """Return an option of a layer that changes its output and that PyTorch does not have; an empty string if none.
+def _unsupported_option(layer: Layer) -> str | None:
+    """Return an option of a layer that changes its output and that PyTorch does not have; None if there is none.
 
     The names and shapes of the tensors would often match nevertheless.
     """
     if not isinstance(layer, LSTM):
-        return ""
+        return None
     config, plain = layer.get_config(), LSTM(layer.hidden_size).get_config()
     if layer.proj_size >= layer.hidden_size:
         return f"proj_size={layer.proj_size}, which is not below hidden_size,"
-    return next((f"{name}={config[name]!r}" for name in _WITHOUT_COUNTERPART if config[name] != plain[name]), "")
+    return next((f"{name}={config[name]!r}" for name in _WITHOUT_COUNTERPART if config[name] != plain[name]), None)

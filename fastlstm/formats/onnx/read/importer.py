@@ -126,8 +126,9 @@ def _inputs(graph: Graph) -> tuple[GraphInput, GraphInput | None]:
     dtype = np.dtype(data.dtype)
     rank = 3 if dtype.kind == "f" else 2
     if dtype.kind not in "fiu" or (data.shape is not None and len(data.shape) != rank):
+        axes = "an unknown number of" if data.shape is None else len(data.shape)
         raise ValueError(
-            f"the input {data.name!r} is {data.dtype} with {len(data.shape or ())} axes, expected floating-point "
+            f"the input {data.name!r} is {data.dtype} with {axes} axes, expected floating-point "
             "numbers (batch, time, features) or integer token ids (batch, time): run it with fastlstm.onnx_backend"
         )
     return data, lengths[0] if lengths else None
@@ -214,8 +215,10 @@ def _as_graph(
 
 def _first_width(graph: Graph) -> int:
     for node in graph.nodes:
-        if node.op == "LSTM" and node.inputs[1] in graph.constants and graph.constants[node.inputs[1]].ndim == 3:
-            return int(graph.constants[node.inputs[1]].shape[2])
+        if node.op == "LSTM" and len(node.inputs) > 1:
+            weight = graph.constants.get(node.inputs[1])
+            if weight is not None and weight.ndim == 3:
+                return int(weight.shape[2])
     raise ValueError(
         "the graph does not determine how many features its input has: give the last axis of the input a fixed size"
     )
