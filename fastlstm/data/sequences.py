@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .. import _core
 from .._arrays import as_array, as_numeric
 
-__all__ = ["Block", "Indices", "Sequences", "as_sequences"]
+__all__ = ["ArraySequences", "Block", "Indices", "Sequences", "as_sequences", "list_sequences"]
 
 BLOCK_VALUES = 2**20
 """Number of values per block in scans over a whole data set."""

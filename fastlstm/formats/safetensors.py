@@ -66,7 +66,8 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], config
     TypeError
         If a tensor is not an array of a supported dtype, or ``config`` holds something that JSON cannot.
     ValueError
-        If ``config`` holds NaN or infinity, refers to itself, or is too large for a header (4 MB, 200,000 values).
+        If ``config`` holds NaN or infinity, refers to itself, is nested too deeply, or is too large for a header (4 MB,
+        200,000 values); if a tensor has the name ``__metadata__``.
     OSError
         If the folder does not exist or cannot be written, the disk is full, or ``path`` is not a regular file.
     """

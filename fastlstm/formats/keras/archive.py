@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..json_object import json_object
-from .hdf5 import MAGIC, Hdf5
+from .hdf5 import MAGIC, GroupPath, Hdf5
 
 __all__ = ["Source", "open_source"]
 
@@ -33,7 +33,7 @@ class Source(NamedTuple):
     version: int | None
     """Keras's major version; None if the file does not state it."""
     weights: Hdf5
-    root: tuple[str, ...]
+    root: GroupPath
     """The group with the weights."""
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .hdf5 import Hdf5
+from .hdf5 import GroupPath, Hdf5
 from .weights import CONTAINERS, datasets_below, is_numbered
 
 __all__ = ["described"]
@@ -32,7 +32,7 @@ class _Found(NamedTuple):
     config: dict[str, Any]
 
 
-def described(file: Hdf5, root: tuple[str, ...]) -> list[dict[str, Any]]:
+def described(file: Hdf5, root: GroupPath) -> list[dict[str, Any]]:
     """Return descriptions of the layers, in the form that `chain` returns for a model with a description.
 
     Options that no weight determines get Keras's defaults: tanh and sigmoid inside an LSTM, no activation in a Dense,
@@ -71,7 +71,7 @@ def _layer(found: _Found, sequences: bool) -> dict[str, Any]:
     return {"class_name": found.kind, "config": config}
 
 
-def _queues(file: Hdf5, root: tuple[str, ...]) -> list[list[_Found]]:
+def _queues(file: Hdf5, root: GroupPath) -> list[list[_Found]]:
     """Return the layers of each class in their order; a layer with a name chosen by the user forms its own class."""
     numbered = is_numbered(file, root)
     group = (next(name for name in CONTAINERS if file.is_group((name,))),) if numbered else root
@@ -98,12 +98,12 @@ def _base(kind: str) -> str:
     return {"TimeDistributed": "time_distributed"}.get(kind, kind.lower())
 
 
-def _is_plain(file: Hdf5, path: tuple[str, ...]) -> bool:
-    """Return whether the layer of that name in an .h5 file can be skipped: a class without weights and options."""
+def _is_plain(file: Hdf5, path: GroupPath) -> bool:
+    """Return whether a layer of an .h5 file can be skipped: its class has no weights and changes no prediction."""
     return file.is_group(path) and path[-1].startswith(_SILENT)
 
 
-def _found(file: Hdf5, path: tuple[str, ...], name: str, base: str) -> _Found | None:
+def _found(file: Hdf5, path: GroupPath, name: str, base: str) -> _Found | None:
     """Return the layer that its weights determine; None if it has no weights."""
     shapes: dict[str, list[tuple[int, ...]]] = {}
     for one in datasets_below(file, path):
@@ -141,7 +141,7 @@ def _found(file: Hdf5, path: tuple[str, ...], name: str, base: str) -> _Found | 
     return _Found(name, "LSTM", in_features, units, config)
 
 
-def _role(path: tuple[str, ...], leaf: str, base: str) -> str:
+def _role(path: GroupPath, leaf: str, base: str) -> str:
     """Return the role of a weight: its name, or the role that its number has in this class of layers."""
     if not leaf.isdecimal():
         return leaf

@@ -130,7 +130,7 @@ def _node(layer: Mapping[str, Any]) -> _Node:
 
 
 def _tensor(argument: Any) -> str | None:
-    """Return the name of the layer whose output an argument in Keras 3's format is; None if it is not a tensor."""
+    """Return the name of the layer that computes an argument in Keras 3's format; None if it is not a tensor."""
     if not isinstance(argument, dict) or argument.get("class_name") != "__keras_tensor__":
         return None
     config = argument.get("config")

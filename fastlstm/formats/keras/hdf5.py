@@ -16,7 +16,10 @@ import numpy as np
 
 from ..._typing import Array
 
-__all__ = ["MAGIC", "Hdf5"]
+__all__ = ["MAGIC", "GroupPath", "Hdf5"]
+
+GroupPath = tuple[str, ...]
+"""Names of the groups from the root of a file to an object."""
 
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -61,7 +64,7 @@ class Hdf5:
             self._file = h5py.h5f.open_file_image(data)
             self._root = h5py.h5g.open(self._file, b"/")
 
-    def members(self, path: tuple[str, ...]) -> list[str]:
+    def members(self, path: GroupPath) -> list[str]:
         """Return the names of all objects in a group; empty if there is no such group."""
         group = self._open(path)
         names: list[str] = []
@@ -78,19 +81,19 @@ class Hdf5:
             raise ValueError(f"{_shown(path)} has more than {_MAX_MEMBERS} members")
         return names
 
-    def is_group(self, path: tuple[str, ...]) -> bool:
+    def is_group(self, path: GroupPath) -> bool:
         """Return whether there is a group at this path."""
         return isinstance(self._open(path), self._h5.h5g.GroupID)
 
-    def is_dataset(self, path: tuple[str, ...]) -> bool:
+    def is_dataset(self, path: GroupPath) -> bool:
         """Return whether there is a dataset at this path."""
         return isinstance(self._open(path), self._h5.h5d.DatasetID)
 
-    def shape(self, path: tuple[str, ...]) -> tuple[int, ...]:
+    def shape(self, path: GroupPath) -> tuple[int, ...]:
         """Return the shape of the result of `array`, without reading the dataset."""
         return self._checked(path)[1]
 
-    def array(self, path: tuple[str, ...]) -> Array:
+    def array(self, path: GroupPath) -> Array:
         """Read a dataset of float16, float32, float64, or bfloat16 (as float32) numbers."""
         dataset, shape, dtype = self._checked(path)
         needed = math.prod(shape) * dtype.itemsize
@@ -105,7 +108,7 @@ class Hdf5:
             return np.asarray((array.view("<u2").astype(np.uint32) << 16).view(np.float32))
         return array
 
-    def _checked(self, path: tuple[str, ...]) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
+    def _checked(self, path: GroupPath) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
         """Return a dataset whose numbers the file holds, its shape, and the dtype to read it as (V2 for bfloat16)."""
         dataset, name = self._open(path), _shown(path)
         if not isinstance(dataset, self._h5.h5d.DatasetID):
@@ -131,7 +134,7 @@ class Hdf5:
                 raise _Refused(f"{name} has shape {shape}, {needed} bytes, of which the file holds {stored}")
         return dataset, shape, dtype
 
-    def text(self, path: tuple[str, ...], attribute: str) -> str | None:
+    def text(self, path: GroupPath, attribute: str) -> str | None:
         """Return an attribute of a group or a dataset that is one string; None if there is no such attribute."""
         found = self._open(path)
         return None if found is None else self._text(found, attribute, _shown(path))
@@ -171,7 +174,7 @@ class Hdf5:
             return np.dtype("V2")
         raise _Refused(f"{name} does not hold float16, float32, float64 or bfloat16 numbers")
 
-    def _open(self, path: tuple[str, ...]) -> Any:
+    def _open(self, path: GroupPath) -> Any:
         """Open the object at a path, following hard links only; return None if there is none."""
         found = self._root
         for depth, name in enumerate(path, start=1):
@@ -185,7 +188,7 @@ class Hdf5:
         return found
 
 
-def _shown(path: tuple[str, ...]) -> str:
+def _shown(path: GroupPath) -> str:
     return "/".join(path)[:200] or "the file"
 
 

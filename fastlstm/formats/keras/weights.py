@@ -16,25 +16,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..._typing import Array
-from .hdf5 import Hdf5
+from .hdf5 import GroupPath, Hdf5
 from .layers.registry import Part
 
 __all__ = ["CONTAINERS", "arrays_of", "converted", "datasets_below", "is_numbered"]
 
-Path = tuple[str, ...]
-
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _MAX_DEPTH = 8
-_MAX_DATASETS = 12
-"""Maximum below one layer: twice what two LSTMs have, more than any valid file needs."""
+_MAX_OBJECTS = 96
+"""Maximum number of groups and datasets below one layer, far more than any valid file needs."""
 
 
-def is_numbered(file: Hdf5, root: Path) -> bool:
+def is_numbered(file: Hdf5, root: GroupPath) -> bool:
     """Return whether layers are named by class and number (``.keras``) instead of by the user's names (``.h5``)."""
     return not root and any(file.is_group((name,)) for name in CONTAINERS)
 
 
-def arrays_of(file: Hdf5, root: Path, parts: Sequence[Part]) -> list[list[dict[str, Array]]]:
+def arrays_of(file: Hdf5, root: GroupPath, parts: Sequence[Part]) -> list[list[dict[str, Array]]]:
     """Return for each layer its sets of weights, by Keras's names.
 
     Raises
@@ -66,7 +64,7 @@ def _snake(kind: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _numbered(file: Hdf5, part: Part, path: Path) -> dict[str, Array]:
+def _numbered(file: Hdf5, part: Part, path: GroupPath) -> dict[str, Array]:
     path = (*path, "vars")
     found = sorted(file.members(path))
     if found != [str(k) for k in range(len(part.weights))]:
@@ -74,8 +72,8 @@ def _numbered(file: Hdf5, part: Part, path: Path) -> dict[str, Array]:
     return {name: file.array((*path, str(k))) for k, name in enumerate(part.weights)}
 
 
-def _named(file: Hdf5, part: Part, path: Path) -> list[dict[str, Array]]:
-    sets: dict[Path, dict[str, Path]] = {}
+def _named(file: Hdf5, part: Part, path: GroupPath) -> list[dict[str, Array]]:
+    sets: dict[GroupPath, dict[str, GroupPath]] = {}
     for found in datasets_below(file, path):
         sets.setdefault(found[:-1], {})[found[-1].partition(":")[0]] = found
     if len(sets) != len(part.paths) or any(sorted(names) != sorted(part.weights) for names in sets.values()):
@@ -90,7 +88,7 @@ def _named(file: Hdf5, part: Part, path: Path) -> list[dict[str, Array]]:
     return [{name: file.array(sets[group][name]) for name in part.weights} for group in order]
 
 
-def datasets_below(file: Hdf5, path: Path) -> Iterator[Path]:
+def datasets_below(file: Hdf5, path: GroupPath) -> Iterator[GroupPath]:
     """Yield the paths of all datasets below a group; raise ValueError if there are more than a layer can have."""
     count, waiting = 0, [path]
     while waiting:
@@ -98,7 +96,7 @@ def datasets_below(file: Hdf5, path: Path) -> Iterator[Path]:
         for name in file.members(group):
             one = (*group, name)
             count += 1
-            if count > _MAX_DATASETS * _MAX_DEPTH or len(one) > len(path) + _MAX_DEPTH:
+            if count > _MAX_OBJECTS or len(one) > len(path) + _MAX_DEPTH:
                 raise ValueError(f"{'/'.join(path)} holds more than the weights of a layer")
             if file.is_dataset(one):
                 yield one
@@ -113,6 +111,8 @@ def converted(
     part: Part, sets: Sequence[dict[str, Array]], features: int | None
 ) -> tuple[dict[str, Array], int | None]:
     """Return the parameters of a part's first layer by this package's names, and the part's number of output features.
+
+    The number is None only if `features` is, and the layer has no weights.
 
     Parameters
     ----------

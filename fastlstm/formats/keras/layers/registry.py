@@ -37,8 +37,9 @@ class Part(NamedTuple):
     sizes: tuple[int, ...] = ()
     """Number of units, or of rows and columns of a table."""
     convert: Converter | None = None
-    """From the sets of weights, by Keras's names, and the number of input features, None if it is not known yet, to the
-    parameters of the first layer and the number of output features; None if the layer has no weights."""
+    """Function that takes the part, its sets of weights by Keras's names, and the number of input features (None if not
+    known yet); it returns the parameters of the first layer and the number of output features. None if the layer has no
+    weights."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r}"
@@ -128,5 +129,5 @@ def end_series(state: SignalState, sequences: bool) -> None:
 
 
 def names_of_weights(names: tuple[str, ...], bias: bool) -> tuple[str, ...]:
-    """Return the names without the last one, that of the bias, if there is none."""
+    """Return the names; without a bias, drop the last one."""
     return names if bias else names[:-1]

@@ -102,7 +102,7 @@ operator("Identity", 1)(_identity)
 
 @operator("Dropout", (1, 3), outputs=2, ratio=float, seed=int)
 def _dropout(node: Node) -> Forward:
-    """Make the identity, which Dropout is in inference. The layer `OnnxGraph` draws no masks in training either."""
+    """Return the identity: in inference Dropout does nothing. `OnnxGraph` draws no masks in training either."""
 
     def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
         x = inputs[0]

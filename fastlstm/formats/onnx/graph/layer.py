@@ -38,7 +38,7 @@ class OnnxGraph(Layer):
     Parameters
     ----------
     graph : dict
-        The nodes and constants; see `fastlstm.onnx.nodes.graph_to_json`.
+        The nodes and constants; see `fastlstm.formats.onnx.graph.nodes.graph_to_json`.
     input_size : int
         Number of features of a step; 0 for token ids.
     output_size : int

@@ -15,10 +15,22 @@ from .... import _core
 from ...._typing import Array
 from ....activations import KINDS, Activation
 from ....cell import Cell, CellWeights
+from .elementwise import ACTIVATION_OPERATORS
 from .nodes import Node
 from .operators import Back, Forward, Inputs, Run, operator, require
 
-__all__ = ["DIRECTIONS", "GATES", "PEEPHOLES", "LSTMSettings", "all_inputs", "lstm_settings"]
+__all__ = [
+    "ACTIVATION_NAMES",
+    "GATES",
+    "ONNX_NAMES",
+    "PEEPHOLES",
+    "TAKES_ALPHA",
+    "TAKES_BETA",
+    "all_inputs",
+    "in_onnx_order",
+    "kernel_weights",
+    "lstm_settings",
+]
 
 
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
@@ -30,12 +42,11 @@ GATES = {False: (0, 2, 3, 1), True: (0, 3, 1)}
 PEEPHOLES = {False: (0, 2, 1), True: (0, 1)}
 """Positions of the kernels' peepholes in ONNX's order, by whether the cell is coupled."""
 
-ACTIVATION_NAMES = {
-    "relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "affine": "affine", "leakyrelu": "leaky_relu",
-    "thresholdedrelu": "thresholded_relu", "scaledtanh": "scaled_tanh", "hardsigmoid": "hard_sigmoid", "elu": "elu",
-    "softsign": "softsign", "softplus": "softplus",
-}  # fmt: skip
-"""ONNX's names of activations, in lower case, and the names in this package."""
+ONNX_NAMES = {**ACTIVATION_OPERATORS, "affine": "Affine", "scaled_tanh": "ScaledTanh"}
+"""ONNX's names of activations; the last two are activations of an LSTM only, not operators."""
+
+ACTIVATION_NAMES = {theirs.lower(): ours for ours, theirs in ONNX_NAMES.items()}
+"""This package's names by ONNX's names in lower case: ONNX ignores their case."""
 
 TAKES_ALPHA = ("affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoid", "elu")
 TAKES_BETA = ("affine", "scaled_tanh", "hard_sigmoid")
@@ -96,7 +107,7 @@ def _activations(node: Node, directions: int) -> list[Activation]:
     for name in names:
         kind = ACTIVATION_NAMES.get(str(name).lower())
         if kind is None:
-            raise ValueError(f"activation {name!r} is not known, expected one of {', '.join(ACTIVATION_NAMES)}")
+            raise ValueError(f"activation {name!r} is not known, expected one of {', '.join(ONNX_NAMES.values())}")
         alpha, beta = KINDS[kind]
         if kind in TAKES_ALPHA:
             alpha = next(alphas, alpha)
@@ -125,12 +136,15 @@ def _in_kernel_order(stacked: Array, gates: Sequence[int], blocks: int) -> Array
     return np.ascontiguousarray(parts[list(gates)].reshape(-1, *stacked.shape[1:]))
 
 
-def _in_onnx_order(gradient: Array, gates: Sequence[int], blocks: int) -> Array:
-    """Return the blocks of rows in ONNX's order, the inverse of `_in_kernel_order`; missing blocks are zero."""
-    parts = gradient.reshape(len(gates), -1, *gradient.shape[1:])
-    whole = np.zeros((blocks, *parts.shape[1:]), gradient.dtype)
+def in_onnx_order(array: Array, gates: Sequence[int], blocks: int) -> Array:
+    """Return the blocks of rows in ONNX's order, the inverse of `_in_kernel_order`.
+
+    Blocks of gates that a coupled cell does not have are zero.
+    """
+    parts = array.reshape(len(gates), -1, *array.shape[1:])
+    whole = np.zeros((blocks, *parts.shape[1:]), array.dtype)
     whole[list(gates)] = parts
-    return whole.reshape(-1, *gradient.shape[1:])
+    return whole.reshape(-1, *array.shape[1:])
 
 
 def kernel_weights(w: Array, r: Array, b: Array | None, p: Array | None, coupled: bool) -> _Weights:
@@ -321,11 +335,11 @@ def _lstm(node: Node) -> Forward:
                     *(None if part is None else np.ascontiguousarray(part[k]) for part in (dhn, dcn)),
                 )
                 dx += found["x"]
-                dw.append(_in_onnx_order(found["weight_ih"], GATES[coupled], 4))
-                dr.append(_in_onnx_order(found["weight_hh"], GATES[coupled], 4))
-                db.append(np.tile(_in_onnx_order(found["bias"], GATES[coupled], 4), 2))
+                dw.append(in_onnx_order(found["weight_ih"], GATES[coupled], 4))
+                dr.append(in_onnx_order(found["weight_hh"], GATES[coupled], 4))
+                db.append(np.tile(in_onnx_order(found["bias"], GATES[coupled], 4), 2))
                 if p is not None:
-                    dp.append(_in_onnx_order(found["peepholes"].reshape(-1), PEEPHOLES[coupled], 3))
+                    dp.append(in_onnx_order(found["peepholes"].reshape(-1), PEEPHOLES[coupled], 3))
                 dh0.append(found["h0"])
                 dc0.append(found["c0"])
             axis = 1 if settings.batch_first else 0

@@ -12,7 +12,18 @@ import numpy as np
 
 from ...._typing import Array
 
-__all__ = ["DTYPES", "Graph", "GraphInput", "Node", "element_count", "graph_from_json", "graph_to_json", "needed_nodes"]
+__all__ = [
+    "DTYPES",
+    "MAX_RANK",
+    "Graph",
+    "GraphInput",
+    "Node",
+    "element_count",
+    "graph_from_json",
+    "graph_to_json",
+    "in_order",
+    "needed_nodes",
+]
 
 
 DTYPES: dict[str, np.dtype[Any]] = {

@@ -17,7 +17,22 @@ import numpy as np
 from ...._typing import Array
 from .nodes import Node
 
-__all__ = ["OPERATORS", "Back", "Forward", "Run", "make_forward", "operator", "require", "unbroadcast"]
+__all__ = [
+    "OPERATORS",
+    "Back",
+    "Forward",
+    "Gradients",
+    "Inputs",
+    "Run",
+    "axes_of",
+    "axis_of",
+    "integer_list",
+    "integers",
+    "make_forward",
+    "operator",
+    "require",
+    "unbroadcast",
+]
 
 Inputs = Sequence[Array | None]
 Gradients = Sequence[Array | None]
@@ -29,9 +44,9 @@ Maker = Callable[[Node], Forward]
 class Run:
     """One execution of a graph: its settings, and a limit on its memory.
 
-    A small file can ask for any amount of memory (Expand, or an outer product of an outer product). The results of an
-    honest graph grow with the data and the weights: a step of the data has as many elements as a weight matrix has
-    rows, and that is at most about the square root of the number of weights.
+    A small file can ask for any amount of memory (Expand, or an outer product of an outer product). In an ordinary
+    graph, a result has at most as many elements as the data times the rows of a weight matrix, and a weight matrix has
+    about as many rows as the square root of its number of weights.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class Program:
                 for name, array in zip(node.outputs, results, strict=False):
                     if name:
                         present[name] = array
-                        # The memory of a view is already counted where the array that it views was made.
+                        # A view adds no memory: its base array is already counted.
                         sizes[name] = array.size if array.base is None else 0
                         run.held += sizes[name]
                 if run.training:

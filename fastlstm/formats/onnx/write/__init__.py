@@ -1,5 +1,5 @@
 """Write models as ONNX files: the stages of each layer become nodes."""
 
-from .model import IR_VERSION, OPSET, model_proto, save_onnx
+from .model import save_onnx
 
-__all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx"]
+__all__ = ["save_onnx"]

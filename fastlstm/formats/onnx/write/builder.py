@@ -37,7 +37,7 @@ class GraphBuilder:
     ----------
     onnx : module
     dtype : dtype
-        Of all floating-point numbers in the file.
+        Type of all floating-point numbers in the file.
     lengths : str
         Name of the input that holds the number of valid steps of each case; empty if there is none.
     nodes : list of onnx.NodeProto
@@ -61,7 +61,7 @@ class GraphBuilder:
     # ------------------------------------------------------------------------------------ nodes and constants
 
     def add(self, op: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
-        """Add a node with one output; return the output's name, which is made up unless it is given."""
+        """Add a node with one output; return the output's name, which is generated if not given."""
         name = self._node_name(op)
         output = output or f"{name}:0"
         self.nodes.append(self.onnx.helper.make_node(op, list(inputs), [output], name=name, **attributes))
@@ -142,7 +142,7 @@ class GraphBuilder:
         return self.add("Range", [self.constant(0), time, self.constant(1)])
 
     def _crossed(self, steps: str, cases: str, time_major: bool) -> list[str]:
-        """Return a vector over the steps and one over the cases, each with axes for all three of a value."""
+        """Return vectors over steps and cases with added axes of size 1, which broadcast to the axes of a value."""
         axes = ([1, 2], [0, 2]) if time_major else ([0, 2], [1, 2])
         return [
             self.add("Unsqueeze", [one, self.constant(where)]) for one, where in zip((steps, cases), axes, strict=True)

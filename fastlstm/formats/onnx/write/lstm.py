@@ -14,7 +14,7 @@ import numpy as np
 from ...._typing import Array
 from ....cell import PLAIN, Cell
 from ....layers import Stage
-from ..graph.lstm import ACTIVATION_NAMES, GATES, PEEPHOLES, TAKES_ALPHA, TAKES_BETA
+from ..graph.lstm import GATES, ONNX_NAMES, PEEPHOLES, TAKES_ALPHA, TAKES_BETA, in_onnx_order
 from .builder import GraphBuilder, Value
 from .placed import PlacedStage
 
@@ -42,13 +42,14 @@ def write_lstm(graph: GraphBuilder, at: PlacedStage) -> Value:
 
 
 def _require_writable(at: PlacedStage) -> None:
-    """Raise ValueError if the operator LSTM cannot express the stage, or something of it is not known here."""
+    """Raise ValueError if ONNX's LSTM cannot express the stage, or a setting or weight of the stage is unknown here."""
     cell: Cell = at.stage.settings["cell"]
     used = {name: value for name, value in at.stage.settings.items() if name not in _SETTINGS and value}
     for name, value, standard in zip(Cell._fields, cell, PLAIN, strict=True):
         if name not in _CELL and value != standard:
             used[name] = value
-    for name, value in used.items():
+    if used:
+        name, value = next(iter(used.items()))
         raise at.refusal(f"ONNX's LSTM has no counterpart of {name}={value!r}")
     for name in at.stage.weights:
         if name.removesuffix("_reverse") not in _WEIGHTS:
@@ -71,7 +72,7 @@ def _attributes(stage: Stage) -> dict[str, Any]:
         attributes["clip"] = cell.gate_clip
     functions = [cell.gate_activation, cell.cell_activation, cell.output_activation] * (2 if both else 1)
     if [one.name for one in functions[:3]] != ["sigmoid", "tanh", "tanh"]:
-        attributes["activations"] = [_ONNX_NAMES[one.name] for one in functions]
+        attributes["activations"] = [ONNX_NAMES[one.name] for one in functions]
         alphas = [one.alpha for one in functions if one.name in TAKES_ALPHA]
         betas = [one.beta for one in functions if one.name in TAKES_BETA]
         if alphas:
@@ -79,16 +80,6 @@ def _attributes(stage: Stage) -> dict[str, Any]:
         if betas:
             attributes["activation_beta"] = betas
     return attributes
-
-
-_ONNX_NAMES = {
-    **{ours: theirs.capitalize() for theirs, ours in ACTIVATION_NAMES.items()},
-    "leaky_relu": "LeakyRelu",
-    "thresholded_relu": "ThresholdedRelu",
-    "scaled_tanh": "ScaledTanh",
-    "hard_sigmoid": "HardSigmoid",
-}
-"""ONNX's names of activations, as its documents spell them, by the names in this package."""
 
 
 def _inputs(graph: GraphBuilder, at: PlacedStage) -> list[str]:
@@ -100,7 +91,7 @@ def _inputs(graph: GraphBuilder, at: PlacedStage) -> list[str]:
     which = found.removeprefix("weight_ih") if found.startswith("weight_ih") else f"_{at.number}"
 
     def stacked(name: str, order: Sequence[int], blocks: int) -> Array:
-        return np.stack([_in_onnx_order(weights[name + tail], order, blocks) for tail in tails])
+        return np.stack([in_onnx_order(weights[name + tail], order, blocks) for tail in tails])
 
     def constant(value: Array, name: str) -> str:
         return graph.constant(value, f"{at.index}.{name}{which}")
@@ -127,17 +118,9 @@ def _inputs(graph: GraphBuilder, at: PlacedStage) -> list[str]:
             names[position] = graph.add("Expand", [constant(state, f"{name}0"), size])
     if "peepholes" in weights:
         order = PEEPHOLES[coupled]
-        arrays = [_in_onnx_order(weights["peepholes" + tail].reshape(-1), order, 3) for tail in tails]
+        arrays = [in_onnx_order(weights["peepholes" + tail].reshape(-1), order, 3) for tail in tails]
         names[6] = constant(np.stack(arrays), "P")
     return names
-
-
-def _in_onnx_order(array: Array, order: Sequence[int], blocks: int) -> Array:
-    """Return blocks of rows in ONNX's order, given the kernels' order; a gate that the cell does not have is zero."""
-    parts = array.reshape(len(order), -1, *array.shape[1:])
-    whole = np.zeros((blocks, *parts.shape[1:]), array.dtype)
-    whole[list(order)] = parts
-    return whole.reshape(-1, *array.shape[1:])
 
 
 def _merged(graph: GraphBuilder, name: str, stage: Stage, final: bool) -> str:

@@ -66,7 +66,7 @@ def _written(graph: GraphBuilder, model: InferenceModel) -> Value:
 
 
 def _fitted(scaler: Standardizer, name: str) -> dict[str, Array]:
-    """Return the weights of a scaler's stage, except that ONNX repeats a number which holds for all features."""
+    """Return mean and scale of a fitted scaler; they may be scalars, which ONNX broadcasts."""
     if not scaler.fitted:
         raise ValueError(f"the model's {name} is not fitted yet: call fit, or set it to None")
     return {"mean": scaler.mean_, "scale": scaler.scale_}

@@ -1,4 +1,4 @@
-"""A stage where it stands in a model: the layer it belongs to, and the values that it reads."""
+"""A stage with its position in the model: its layer, its index and its inputs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class PlacedStage:
     side: Mapping[str, Value]
 
     def parameter(self, weight: str) -> str:
-        """Return the name of the layer's parameter that a weight of the stage is, or a view of; "" if none is."""
+        """Return the name of the parameter that shares memory with a weight of the stage; "" if there is none."""
         array = self.stage.weights[weight]
         return next((name for name, own in self.layer.parameters.items() if np.may_share_memory(own, array)), "")
 
     def constant_name(self, weight: str) -> str:
-        """Return the name of the constant that holds a weight: after the index, the parameter's name."""
+        """Return the name of the constant for a weight: the index of the layer, a dot and the parameter's name."""
         return f"{self.index}.{self.parameter(weight) or f'{self.stage.kind}_{self.number}.{weight}'}"
 
     def refusal(self, reason: str) -> ValueError:

@@ -48,13 +48,13 @@ def write_layer(graph: GraphBuilder, index: int, layer: Layer, x: Value) -> Valu
 
 
 def standardize(graph: GraphBuilder, x: Value, weights: Mapping[str, Array], name: Callable[[str], str]) -> Value:
-    """Write (x - mean) / scale, with constants of the names that `name` makes of "mean" and "scale"."""
+    """Write (x - mean) / scale; `name` maps "mean" and "scale" to the names of the constants."""
     centred = graph.add("Sub", [x.name, graph.constant(weights["mean"], name("mean"))])
     return x._replace(name=graph.add("Div", [centred, graph.constant(weights["scale"], name("scale"))]))
 
 
 def unstandardize(graph: GraphBuilder, x: Value, weights: Mapping[str, Array], name: Callable[[str], str]) -> Value:
-    """Write x * scale + mean, with constants of the names that `name` makes of "mean" and "scale"."""
+    """Write x * scale + mean; `name` maps "mean" and "scale" to the names of the constants."""
     scaled = graph.add("Mul", [x.name, graph.constant(weights["scale"], name("scale"))])
     return x._replace(name=graph.add("Add", [scaled, graph.constant(weights["mean"], name("mean"))]))
 

@@ -32,20 +32,21 @@ class Chain:
     """Weights by the names that `Model.load_state_dict` takes."""
     scaler: Standardizer | None
     target_scaler: Standardizer | None
-    time_major: bool
 
 
 def lower(
     graph: Graph, data: str, lengths: str | None, input_size: int | None, time_major: bool | None
 ) -> tuple[Chain | str, bool | None]:
-    """Return the chain of layers that a graph is, or the reason why it is none; and whether the graph is time-major.
+    """Return the layers equivalent to a graph, or the reason why there are none; and whether the graph is time-major.
 
     Parameters
     ----------
     graph : Graph
         A graph with one output.
-    data, lengths : str
-        Names of its inputs.
+    data : str
+        Name of its input for the data.
+    lengths : str or None
+        Name of its input for the lengths.
     input_size : int, optional
         Number of features of the input, if known.
     time_major : bool, optional
@@ -83,9 +84,9 @@ def lower(
         trace.time = "a0" if found else "a1"
     per_step = trace.time in signal.axes
     if not per_step and not any(item.ends_series for item in trace.items):
-        return "the output has no time axis, but no layer removes it", found
+        return "the output has no time axis, but no LSTM or pooling layer removes the axis", found
     try:
-        return _chain(trace, found), found
+        return _chain(trace), found
     except NoChain as stop:
         return str(stop), found
 
@@ -125,7 +126,7 @@ def _pop_affine(items: list[Item], operators: Sequence[str], at_end: bool) -> li
     return [item.settings["by"] for item in ends]
 
 
-def _chain(trace: Trace, time_major: bool) -> Chain:
+def _chain(trace: Trace) -> Chain:
     items = list(trace.items)
     scaler = target_scaler = None
     try:
@@ -144,11 +145,11 @@ def _chain(trace: Trace, time_major: bool) -> Chain:
         layers.append(_layer(item))
     if not layers:
         raise NoChain("the graph has no layers")
-    return Chain(layers, weights, scaler, target_scaler, time_major)
+    return Chain(layers, weights, scaler, target_scaler)
 
 
 def _layer(item: Item) -> Layer:
-    """Return the layer that an item describes: that of its name and settings, unless it needs a function of its own."""
+    """Build the layer of an item: by its class name and settings, or by its function in `_MAKERS`."""
     make = _MAKERS.get(item.kind)
     try:
         return make(item) if make is not None else layer_from_config({"type": item.kind, **item.settings})
@@ -204,4 +205,4 @@ _MAKERS: dict[str, Callable[[Item], Layer]] = {
     "LSTM": _lstm_layer,
     "affine": _refuse_affine,
 }
-"""Functions that make a layer of an item whose settings are not the arguments of the layer's class."""
+"""Builders for items whose settings differ from the constructor's arguments."""

@@ -49,7 +49,7 @@ def read_less(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
 
 
 def read_where(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    """Handle Where: zeros beyond the lengths, which a model's outputs have anyway."""
+    """Handle Where that zeroes the padding, which is already zero in a model's outputs."""
     valid, signal, other = inputs
     if not isinstance(valid, MaskPart) or valid.kind != "valid" or not isinstance(signal, Signal):
         raise NoChain(str(node))

@@ -26,8 +26,7 @@ def read_lstm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         raise NoChain(str(node))
     signal = trace.top(x, node)
     arrays = [None if one is None else one.array for one in weights]
-    checked = _checked_weights(arrays, settings.reverse, settings.hidden_size, signal.sizes[-1], node)
-    hidden, size = checked
+    hidden, size = _checked_weights(arrays, settings.reverse, settings.hidden_size, signal.sizes[-1], node)
     if len(signal.axes) != 3 or signal.axes[2] != "f" or set(signal.axes[:2]) != {"a0", "a1"}:
         raise NoChain(str(node))
     if trace.items == [] and trace.input_size is None:

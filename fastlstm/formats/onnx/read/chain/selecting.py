@@ -137,8 +137,7 @@ def _at_step(trace: Trace, signal: Signal, axis: int, step: int, keep: bool, nod
     is_last = step == -1 or (known is not None and step == known - 1)
     is_first = step == 0 or (known is not None and step == -known)
     item = trace.items[signal.parts[0][0]] if signal.parts[0][0] >= 0 else None
-    last_of = {(k, direction) for k, direction in signal.parts}
-    if item is not None and item.kind == "LSTM" and not signal.final and len({k for k, _ in last_of}) == 1:
+    if item is not None and item.kind == "LSTM" and not signal.final and len({k for k, _ in signal.parts}) == 1:
         reverse = item.settings["reverse"]
         ends = {reverse[direction] for _, direction in signal.parts}
         if (is_last and ends == {False}) or (is_first and ends == {True}):

@@ -59,7 +59,7 @@ class Trace:
                 self.values[one.name] = Signal(tuple(axes), tuple(sizes), ((-1, 0),))
 
     def run(self, handlers: Mapping[str, Handler]) -> None:
-        """Execute the nodes, those of each operator by its handler; raise `NoChain` where there is none."""
+        """Execute the nodes symbolically; raise `NoChain` if an operator has no handler."""
         for node in self.graph.nodes:
             function = make_forward(node)  # also checks the attributes
             inputs = [self.values.get(name) if name else None for name in node.inputs]
