@@ -223,7 +223,7 @@ class Loss:
         kind: Literal["labels", "values"] = "labels" if self.kind == "labels" else "values"
         targets = as_targets(y, inputs, head.per_step, kind, classes, weight=weight, dtype=head.dtype, name=name)
         if self.kind == "labels":
-            _check_label_outputs(targets, head.outputs)
+            _check_label_outputs(self.name, targets, head.outputs)
         else:
             self.check_outputs(head.outputs, targets.n_outputs)
         self.check_values(targets, name)
@@ -317,10 +317,10 @@ def softmax(scores: Array) -> Array:
     return p
 
 
-def _check_label_outputs(targets: Targets, outputs: int) -> None:
+def _check_label_outputs(loss: str, targets: Targets, outputs: int) -> None:
     if outputs < 2:
         raise ValueError(
-            "loss='cross_entropy' needs one output per class and the model has 1: give the last layer one "
+            f"loss={loss!r} needs one output per class and the model has 1: give the last layer one "
             "output for each class, or use loss='binary_cross_entropy' with targets of 0 and 1"
         )
     if targets.n_outputs > outputs or (targets.classes is not None and targets.n_outputs != outputs):

@@ -7,7 +7,7 @@ import numpy as np
 from .. import _core
 from .._typing import Array
 from ..data.targets import IGNORE
-from ..runtime.buffers import Buffers
+from ..runtime.buffers import ThreadBuffers
 from ..runtime.config import resolve_threads
 from .base import Loss
 from .batch import Batch, padding, position_weights, total_weight, weighted_sum
@@ -36,7 +36,7 @@ class CrossEntropy(Loss):
     metric_name = "accuracy"
 
     def __init__(self) -> None:
-        self._buffers = Buffers()
+        self._buffers = ThreadBuffers()
 
     def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
         d_out = self._buffers.get("d_out", batch.out.shape, batch.out.dtype)

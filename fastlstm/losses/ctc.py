@@ -13,7 +13,7 @@ from .._typing import Array
 from ..data.label_sequences import LabelSequences, as_label_sequences
 from ..data.sequences import Sequences
 from ..data.targets import Targets
-from ..runtime.buffers import Buffers
+from ..runtime.buffers import ThreadBuffers
 from ..runtime.config import resolve_threads
 from .base import Head, Loss, softmax
 from .batch import Batch, position_weights, total_weight
@@ -23,6 +23,14 @@ from .registry import register
 __all__ = ["CTC", "steps_needed"]
 
 _CASES_AT_ONCE = 4096
+
+
+class _Memory(ThreadBuffers):
+    """Buffers and workspace of a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.workspace = _core.Workspace()
 
 
 @register
@@ -73,15 +81,14 @@ class CTC(Loss):
     def __init__(self, blank: int = 0, zero_infinity: bool = False) -> None:
         self.blank = _checks.count("blank", blank, least=0)
         self.zero_infinity = _checks.as_bool("zero_infinity", zero_infinity)
-        self._buffers = Buffers()
-        self._workspace = _core.Workspace()
+        self._memory = _Memory()
 
     def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
         """Compute loss and gradient; target is int64 (batch, L), padded with -100, and weight is (batch,).
 
         If a case has too few steps, its gradient is zero and, without `zero_infinity`, the total is infinite.
         """
-        d_out = self._buffers.get("d_out", batch.out.shape, batch.out.dtype)
+        d_out = self._memory.get("d_out", batch.out.shape, batch.out.dtype)
         total, weight_sum = self._compute(batch, d_out, n_threads)
         return total, weight_sum, d_out
 
@@ -167,7 +174,7 @@ class CTC(Loss):
         if weights is None:
             weights = np.ones(len(out))
         shares = weights / weight_sum if weight_sum > 0 else weights
-        losses = self._buffers.get("losses", (len(out),), np.float64)
+        losses = self._memory.get("losses", (len(out),), np.float64)
         _core.ctc(
             np.ascontiguousarray(out),
             np.ascontiguousarray(target, np.int64),
@@ -176,7 +183,7 @@ class CTC(Loss):
             shares,
             d_out,
             losses,
-            self._workspace,
+            self._memory.workspace,
             lengths=None if lengths is None else np.ascontiguousarray(lengths, np.int64),
             n_threads=resolve_threads(n_threads),
         )

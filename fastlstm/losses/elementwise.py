@@ -12,7 +12,7 @@ from .._typing import Array
 from ..activations import SIGMOID
 from ..data.label_sequences import LabelSequences
 from ..data.targets import Targets
-from ..runtime.buffers import Buffers
+from ..runtime.buffers import ThreadBuffers
 from .base import Loss
 from .batch import Batch, padding, position_weights, weighted_sum, without_weight
 from .registry import register
@@ -24,7 +24,7 @@ class _Pointwise(Loss):
     """Base of the element-by-element losses; the loss of a position is the mean over its K values."""
 
     def __init__(self) -> None:
-        self._buffers = Buffers()
+        self._buffers = ThreadBuffers()
 
     def gradient_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float, Array]:
         out, target = batch.out, batch.target
@@ -124,14 +124,15 @@ class BinaryCrossEntropy(_Pointwise):
 
     def _slope(self, out: Array, target: Array, slope: Array) -> None:
         # sigmoid(x) - t = (1 - t) sigmoid(x) - t sigmoid(-x), which keeps all digits of a confident, correct answer.
-        yes, no = self._buffers.get("yes", out.shape, out.dtype), slope
-        np.negative(out, out=yes)
-        np.copyto(no, out)
-        for side in (yes, no):
-            _core.activation(SIGMOID.number, 0.0, 0.0, side, side)
-        no *= 1 - target
-        yes *= target
-        no -= yes
+        # The first term is computed in slope, the second one in a buffer.
+        second = self._buffers.get("second", out.shape, out.dtype)
+        np.negative(out, out=second)
+        np.copyto(slope, out)
+        for term in (slope, second):
+            _core.activation(SIGMOID.number, 0.0, 0.0, term, term)
+        slope *= 1 - target
+        second *= target
+        slope -= second
 
 
 class Regression(_Pointwise):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import threading
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
 
-__all__ = ["Buffers", "aligned_zeros", "read_only_copy"]
+__all__ = ["Buffers", "ThreadBuffers", "aligned_zeros", "read_only_copy"]
 
 
 PAGE = 4096
-"""Bytes at which addresses alias: a processor that compares their low 12 bits confuses a load with an earlier store."""
+"""Size of a page in bytes. A processor compares only the low 12 bits of addresses, so that a load seems to depend on an
+earlier store at the same offset in another page."""
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike, place: int = 0) -> Array:
@@ -68,3 +71,10 @@ class Buffers:
         if held is None or held[0] is not whole:
             held = self._rows[name] = whole, list(whole)
         return held
+
+
+class ThreadBuffers(Buffers, threading.local):
+    """Buffers of an object that several threads use: each thread has its own. A copy or a pickle of them is empty."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()

@@ -34,10 +34,10 @@ StrPath = str | os.PathLike[str]
 
 __all__ = ["config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
 
-# OpenMP ends the whole process when the system refuses a thread, so a typing error such as 100000 must stop here.
+# OpenMP ends the whole process when the system refuses a thread, so a typo such as 100000 is refused here.
 _MAX_THREADS = 1024
 
-# threadpoolctl and omp_set_num_threads set OpenMP's own limit: if it is lower than at import, it was set by them.
+# threadpoolctl and omp_set_num_threads set OpenMP's own limit: a limit lower than at import was set by one of the two.
 _OPENMP_THREADS_AT_IMPORT = _core.openmp_max_threads()
 
 _chosen: int | None = None  # what set_num_threads was given

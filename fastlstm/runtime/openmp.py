@@ -8,7 +8,7 @@ a fraction of a millisecond covers the gaps between the passes of a training ste
 
 The runtimes read these settings once, when they are loaded. So the settings are made around the import of the
 extension, unless the user has made some, and removed afterwards, so that child processes do not inherit them. If
-another package has loaded the same runtime before, the settings of that time hold.
+another package has loaded the same runtime before, the runtime keeps the settings that it read then.
 
 LLVM's runtime starts afresh in a forked child: it reads the environment again and forgets a limit of threads that the
 parent has set. GNU's keeps both.

@@ -8,6 +8,7 @@ import sysconfig
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,30 @@ def test_sixteen_threads_predict_on_one_model(frozen: bool, rounds: int) -> None
             case = (k + n) % len(X)
             got = model.predict(X[case], lengths[case], n_threads=THREADS[(k + n) % len(THREADS)])
             np.testing.assert_array_equal(got, alone[case])
+
+    all_at_once(work)
+
+
+@rounds
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse", "binary_cross_entropy", "ctc"])
+def test_sixteen_threads_evaluate_one_model(loss: str, rounds: int) -> None:
+    """Each thread has its own buffers of the loss."""
+    rng = np.random.default_rng(0)
+    model = fl.Model([fl.LSTM(8, return_sequences=loss == "ctc"), fl.Dense(3)], input_size=5)
+    data: list[tuple[np.ndarray, Any]] = []
+    for _ in range(6):
+        cases = int(rng.integers(100, 300))
+        X = rng.standard_normal((cases, int(rng.integers(4, 12)), 5)).astype("f4")
+        values = {"mse": rng.standard_normal((cases, 3)), "binary_cross_entropy": rng.integers(0, 2, (cases, 3))}
+        y = [[1, 2]] * cases if loss == "ctc" else values.get(loss, rng.integers(0, 3, cases))
+        data.append((X, y))
+    model.fit(*data[0], loss=loss, epochs=1, verbose=0)
+    alone = [model.evaluate(*case) for case in data]
+
+    def work(k: int) -> None:
+        for n in range(4 * rounds):
+            case = (k + n) % len(data)
+            assert model.evaluate(*data[case], n_threads=THREADS[(k + n) % len(THREADS)]) == alone[case]
 
     all_at_once(work)
 

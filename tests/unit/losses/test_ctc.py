@@ -452,6 +452,21 @@ def test_batches_and_subsets_of_label_sequences() -> None:
         as_label_sequences(["ba"], 1, 5)
 
 
+def test_the_lengths_of_sequences_are_used() -> None:
+    """What is beyond the end of a case is not decoded."""
+    model = fl.Model([fl.Dense(3)], input_size=1)
+    model.parameters()["0.weight"][:] = 0
+    model.parameters()["0.bias"][:] = [1, 0, 0]
+    model.loss = fl.CTC(blank=2)
+    X, lengths = np.ones((2, 4, 1)), [1, 4]
+    model.parameters()["0.weight"][:, 0] = [0, 5, 0]
+    X[0, 1:] = 0
+    expected = [labels.tolist() for labels in model.predict_classes(X, lengths)]
+    assert expected == [[1], [1]]
+    got = model.predict_classes(fl.data.as_sequences(X, lengths))
+    assert [labels.tolist() for labels in got] == expected
+
+
 # ---------------------------------------------------------------------------------------------- torch
 
 
