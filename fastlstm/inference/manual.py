@@ -49,6 +49,7 @@ def forward(
 
 def backward(network: Network, d_out: ArrayLike, d_state: State | Sequence[State] | None, return_d_state: bool) -> Any:
     """Do the work of `Model.backward`."""
+    return_d_state = as_bool("return_d_state", return_d_state)
     network.parameters.require_unfrozen("backward")
     ctx = network.context(True)
     if not ctx.pending:

@@ -1,4 +1,4 @@
-"""Models fed as the data come in: one step at a time, or block by block."""
+"""Streams: inference step by step, or block by block, while the data arrive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .. import _core
 from .._arrays import as_array, as_numeric
 from .._checks import count
 from .._typing import Array, State
-from ..activations import as_activation
+from ..activations import Activation
 from ..data.scaling import Standardizer
 from ..layers import Layer, Stage, checked_states, join_stages, scaling_stage, stages_describe_forward
 from ..protocols import InferenceModel
@@ -19,11 +19,11 @@ from ..runtime.config import resolve_threads
 
 __all__ = ["MaskedStream", "Stream", "new_stream"]
 
-IDENTITY = as_activation("identity", "affine")
+_IDENTITY = Activation("affine", 1.0, 0.0)
 
 
 def _passes(stage: Stage) -> bool:
-    """Return whether a stage gives a single step as it is: each step is the last one so far."""
+    """Return whether a stage is the identity in a stream, where every step is the last one so far."""
     return stage.kind in ("final", "mask") or (stage.kind == "pool" and stage.settings["method"] == "last")
 
 
@@ -35,24 +35,26 @@ def _copied(stage: Stage) -> Stage:
 
 
 class Stream(_core.Stream):
-    """A model that remembers where its series are; made by `Model.stream`.
+    """Inference that keeps the state of each series from call to call; made by `Model.stream`.
 
-    Each `step` or `run` continues where the last one ended, and gives, bit for bit, what the model gives for the whole
-    series up to there. The weights, packed once, and the scalers are those that the model had when the stream was made.
-    A step takes raw data where the model has a scaler. One thread at a time may use a stream.
+    Each `step` or `run` continues where the last one ended, and returns the same bits as the model for the whole series
+    so far. The weights, packed once, and the scalers are those that the model had when the stream was made. If the
+    model has a scaler, pass unscaled data. One thread at a time may use a stream.
 
-    ``step(x, out=None)`` reads x (batch_size, features) and gives (batch_size, output_size); ``run(x, out=None)`` reads
-    a block (batch_size, steps, features) and gives (batch_size, steps, output_size). Token ids have no axis of
-    features. The answer is a new array, or ``out``, a C-contiguous array of that shape and of the model's dtype that
-    does not overlap x: then a step allocates nothing.
+    ``step(x, out=None)`` reads x (batch_size, features) and returns (batch_size, output_size); ``run(x, out=None)``
+    reads a block (batch_size, steps, features) and returns (batch_size, steps, output_size). Token ids have no axis of
+    features. The result is a new array, or ``out`` if given, a C-contiguous array of that shape and of the model's
+    dtype that does not overlap x; with ``out`` a step allocates nothing.
 
     Attributes
     ----------
     batch_size : int
-        Series side by side.
+        Number of parallel series.
     state : list of (h, c)
-        Copies of the states, one pair for each LSTM layer object, each (num_layers, batch_size, hidden_size), and for
-        each pooling layer except `LastStep`, whose pair is what it has summed and counted so far. May be set.
+        Copies of the states, one pair for each LSTM layer object, and for each pooling layer except `LastStep`. The
+        attribute can be assigned. h and c of an LSTM are (num_layers, batch_size, hidden_size); with ``proj_size`` the
+        last axis of h has this size. The pair of a pooling layer is its sums (1, batch_size, features) and its counts
+        (1, batch_size, 3) so far, float64.
 
     Examples
     --------
@@ -72,7 +74,7 @@ class Stream(_core.Stream):
         for index, layer in enumerate(network.layers):
             if layer.streaming_obstacle():
                 raise ValueError(f"layer {index} {layer.streaming_obstacle()}, or predict on blocks")
-            if not stages_describe_forward(layer):
+            if type(layer).stages is not Layer.stages and not stages_describe_forward(layer):
                 raise TypeError(
                     f"layer {index}, {layer!r}, cannot be streamed: {type(layer).__name__} overrides forward() and "
                     "inherits stages(), which describes another computation; define stages() too"
@@ -81,7 +83,7 @@ class Stream(_core.Stream):
         pairs = (sum(bool(stage.states) for stage in stages) for stages in layers)
         self._depths = [depth for depth in pairs if depth]
         if not join_stages(layers, _passes):
-            layers.append([Stage("activation", network.output_size, settings={"function": IDENTITY})])
+            layers.append([Stage("activation", network.output_size, settings={"function": _IDENTITY})])
         if not network.parameters.frozen:  # frozen parameters never change, whatever becomes of the model
             layers = [[_copied(stage) for stage in stages] for stages in layers]
         if model.scaler is not None:
@@ -98,7 +100,7 @@ class Stream(_core.Stream):
 
     @staticmethod
     def _scaling(scaler: Standardizer, width: int, inverse: bool) -> Stage:
-        # One mean for all outputs counts for each of them, as in Model.predict.
+        # A scaler of one feature is broadcast to all outputs, as in Model.predict.
         return scaling_stage(scaler.mean_, scaler.scale_, width, inverse=inverse)
 
     def _numeric(self, x: npt.ArrayLike, dtype: str) -> Array:
@@ -128,7 +130,7 @@ class Stream(_core.Stream):
         Parameters
         ----------
         rows : int array or boolean mask, optional
-            Which of the series; all by default.
+            The series to reset; by default all.
 
         Raises
         ------
@@ -152,19 +154,20 @@ class Stream(_core.Stream):
 
 
 class MaskedStream(Stream):
-    """A stream of a model whose layers skip steps: it takes only those that count, and refuses the others."""
+    """Stream of a model that masks steps; it raises ValueError for a masked step."""
 
     def __init__(self, model: InferenceModel, batch_size: int = 1, n_threads: int | None = None) -> None:
         super().__init__(model, batch_size, n_threads)
         self._dtype = model.network.dtype
+        self._features = model.network.input_size or 0
         self._masking: list[Layer] = []
         unchanged = model.scaler is None
         for index, layer in enumerate(model.network.layers):
             if layer.masks_steps:
                 if not (unchanged or layer.takes_tokens):
                     raise ValueError(
-                        f"layer {index}, {layer!r}, sees what a scaler or other layers have made of a step, and a "
-                        "stream cannot tell whether that is to be skipped: leave the layer out, or predict on blocks"
+                        f"layer {index}, {layer!r}, reads the output of a scaler or of other layers, so a stream "
+                        "cannot tell from its input which steps are masked: leave the layer out, or predict on blocks"
                     )
                 self._masking.append(layer)
             unchanged = unchanged and all(map(_passes, layer.stages()))
@@ -175,15 +178,21 @@ class MaskedStream(Stream):
     def run(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
         return super().run(self._checked_steps(x), out)
 
-    def _checked_steps(self, x: npt.ArrayLike) -> npt.ArrayLike:
-        array = np.asarray(x)
+    def _checked_steps(self, x: npt.ArrayLike) -> Array:
+        array = as_numeric(x, self._features == 0, "x")
         for layer in self._masking:
-            values = array if layer.takes_tokens else array.astype(self._dtype)
+            values = array
+            if not layer.takes_tokens:
+                if array.size % self._features:
+                    break  # step or run refuses the shape
+                # The axis of a single feature may have been left out.
+                values = array.astype(self._dtype).reshape(-1, self._features)
             if not layer.counts(values).all():
                 raise ValueError(
-                    f"x has a step that {layer!r} skips: leave it out, the answer of the step before holds for it"
+                    f"x has a step that {layer!r} masks: do not pass this step; the output of the previous step "
+                    "remains valid"
                 )
-        return x
+        return array
 
 
 def new_stream(model: InferenceModel, batch_size: int, n_threads: int | None) -> Stream:

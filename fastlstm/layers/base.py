@@ -53,11 +53,12 @@ class Layer(ABC):
     takes_tokens = False
     """Whether the layer reads integer token ids, (batch, time), and so must be the first."""
     masks_steps = False
-    """Whether the layer tells which steps count for the layers after it; `counts` tells which."""
+    """Whether the layer masks steps for the following layers; `counts` returns the mask."""
     num_tokens: int | None = None
-    """Number of tokens, of a layer that reads them and knows; ids from 0 to num_tokens - 1 are valid."""
+    """Number of valid token ids, 0 to num_tokens - 1, of a layer that reads tokens; None if there is no limit."""
     input_weight: ClassVar[str | None] = None
-    """Name of the parameter whose second axis is the input size, if there is one: a state dict tells the size by it."""
+    """Name of a parameter whose second axis is the input size; None if there is none. When a state dict is loaded, a
+    model that is not built takes its input size from this parameter."""
 
     def __init__(self) -> None:
         self.parameters: dict[str, Array] = {}
@@ -95,7 +96,7 @@ class Layer(ABC):
         return None
 
     def counts(self, x: Array) -> Array:
-        """Return whether each step counts: x as the layer reads it, (..., features) or token ids (...), gives (...)."""
+        """Return the mask of the steps that count, boolean (...), for x (..., features) or token ids (...)."""
         return np.ones(x.shape if self.takes_tokens else x.shape[:-1], bool)
 
     def stages(self) -> list[Stage]:

@@ -67,8 +67,6 @@ class Masking(Layer):
 
     def counts(self, x: Array) -> Array:
         """Return which steps of x (..., features) are not masked, a boolean array (...)."""
-        if x.ndim == 0:  # a stream's step of one feature, without its axis
-            return np.ones((), bool)
         counts: Array = (x != x.dtype.type(self.value)).any(axis=-1)
         return counts
 

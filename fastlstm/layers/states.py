@@ -36,10 +36,7 @@ def checked_states(value: Any, expected: Sequence[tuple[Shape, Shape, npt.DTypeL
     for pair, (h_shape, c_shape, dtype) in zip(value, expected, strict=True):
         h, c = (as_numeric(part, False, name) for part, name in zip(pair, "hc", strict=True))
         if h.shape != h_shape or c.shape != c_shape:
-            raise ValueError(
-                f"a state has shapes {h.shape} and {c.shape}, expected {h_shape} and {c_shape}: "
-                "(num_layers * directions, batch, hidden_size), for h proj_size if the layer has one"
-            )
+            raise ValueError(f"a state has shapes {h.shape} and {c.shape}, expected {h_shape} and {c_shape}")
         checked.append((_finite(h, dtype, "h"), _finite(c, dtype, "c")))
     return checked
 

@@ -230,6 +230,24 @@ def test_layers_without_stages_are_refused() -> None:
         model.layers[1].stages()
 
 
+def test_streams_refuse_layers_without_stages() -> None:
+    class Plain(Layer):
+        def build(self, signal: Any) -> Any:
+            return signal
+
+        def forward(self, x: Any, ctx: Any, cache: Any) -> Any:
+            return x
+
+        def backward(self, dy: Any, ctx: Any, cache: Any, need_dx: bool) -> Any:
+            return dy
+
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+    with pytest.raises(TypeError, match=r"Plain.* cannot be expressed as stages"):
+        fl.Model([fl.Dense(3), Plain()], input_size=2).stream()
+
+
 def test_streams_refuse_inherited_stages_of_an_overridden_forward() -> None:
     class Twice(fl.Activation):
         def forward(self, x: Any, ctx: Any, cache: Any) -> Any:
