@@ -21,7 +21,6 @@ from . import data, losses, optimizers, schedules
 from ._version import __version__
 from .data import Standardizer, split, windows
 from .formats.model_file import load
-from .formats.torch.read import from_torch
 from .inference.generation import generate
 from .inference.stream import Stream
 from .layers import (
@@ -45,14 +44,15 @@ from .runtime.config import get_num_threads, set_num_threads, show_config
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
 
 if _TYPE_CHECKING:
+    from . import callbacks as callbacks
     from . import datasets as datasets
     from . import onnx_backend as onnx_backend
     from . import reference as reference
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
-    from .training import callbacks
+    from .formats.torch.read import from_torch
     from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
-    from .training.callbacks.checkpoint import Checkpoint, CheckpointError
+    from .training.checkpoint import Checkpoint, CheckpointError
     from .training.history import History
     from .training.loop import TrainingDiverged
 
@@ -120,7 +120,7 @@ __all__ = [
 
 # Imported at first use, since a process that only predicts needs none of them.
 _LAZY_MODULES = {
-    "callbacks": "training.callbacks",
+    "callbacks": "callbacks",
     "datasets": "datasets",
     "onnx_backend": "onnx_backend",
     "reference": "reference",
@@ -128,8 +128,8 @@ _LAZY_MODULES = {
 _LAZY_NAMES = {  # the module of each name
     "CSVLogger": "training.callbacks",
     "Callback": "training.callbacks",
-    "Checkpoint": "training.callbacks.checkpoint",
-    "CheckpointError": "training.callbacks.checkpoint",
+    "Checkpoint": "training.checkpoint",
+    "CheckpointError": "training.checkpoint",
     "EarlyStopping": "training.callbacks",
     "History": "training.history",
     "ModelCheckpoint": "training.callbacks",
@@ -137,6 +137,7 @@ _LAZY_NAMES = {  # the module of each name
     "TrainingDiverged": "training.loop",
     "from_keras": "formats.keras.importer",
     "from_onnx": "formats.onnx.read.importer",
+    "from_torch": "formats.torch.read",
 }
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from ... import _checks
-from ...formats import atomic, safetensors
-from ..history import History
-from ..run_state import RunState, SavedRun
-from .base import Callback
+from .. import _checks
+from ..formats import atomic, safetensors
+from .callbacks import Callback
+from .history import History
+from .run_state import RunState, SavedRun
 
 __all__ = ["Checkpoint", "CheckpointError", "find_saved"]
 
@@ -44,7 +44,8 @@ class Checkpoint(Callback):
     promised. The file is also a model file: `load` returns the model of that moment.
 
     Files are written atomically: a kill or a power cut leaves the previous file. A checkpoint is written after all
-    other callbacks have been called, wherever it is in the list, and always at the end of the run.
+    other callbacks have been called, wherever it is in the list, and always after the last epoch, or when a callback
+    ends the run.
 
     Parameters
     ----------
@@ -143,7 +144,11 @@ class Checkpoint(Callback):
 
     def bind(self, state: RunState) -> None:
         """Set the state that is saved; `fit` calls this before the run begins."""
-        self._state = state
+        self._state: RunState | None = state
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for copy and pickle, without the model and the data of the run."""
+        return {**self.__dict__, "_state": None}
 
     def on_train_begin(self) -> None:
         self._begin_anew()
@@ -154,7 +159,7 @@ class Checkpoint(Callback):
             raise IsADirectoryError(f"Checkpoint cannot write {self.path!r}: it is a folder; give a file name")
         atomic.check_folder(folder)
         atomic.remove_leftovers(folder)
-        self._state.saved()  # fails now, rather than after hours, if the state of a callback cannot be saved
+        self._run.saved()  # fails now, rather than after hours, if the state of a callback cannot be saved
 
     def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
         self.on_train_begin()
@@ -168,22 +173,30 @@ class Checkpoint(Callback):
         if self.every_seconds is not None:
             due = due or time.monotonic() - self._time >= self.every_seconds
         if due or self._stopping():
-            self._save(self._state.progress.epoch, batch)
+            self._save(self._run.progress.epoch, batch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         due = self.every_epochs is not None and epoch % self.every_epochs == 0
         if due or epoch == self.epochs or self._stopping():
             self._save(epoch, self._batch)
 
+    def on_train_end(self) -> None:
+        self._state = None  # so that the callback does not keep model and data alive
+
+    @property
+    def _run(self) -> RunState:
+        assert self._state is not None
+        return self._state
+
     def _stopping(self) -> bool:
-        return any(callback.stop_training for callback in self._state.callbacks)
+        return any(callback.stop_training for callback in self._run.callbacks)
 
     def _save(self, epoch: int, batch: int) -> None:
         path = Path(self.path)
         file = str(path.parent / path.name.format(epoch=epoch, batch=batch))
         self._updates = 0
         try:
-            safetensors.save(file, *self._state.saved())
+            safetensors.save(file, *self._run.saved())
         except OSError as error:
             self._time = time.monotonic()
             self.failures += 1
@@ -193,9 +206,7 @@ class Checkpoint(Callback):
                 )
                 raised.history = self.history
                 raise raised from error
-            warnings.warn(
-                f"no checkpoint could be written, the training continues without: {error}", RuntimeWarning, stacklevel=2
-            )
+            warnings.warn(f"training continues without a checkpoint: {error}", RuntimeWarning, stacklevel=2)
             return
         self._time = time.monotonic()
         self.latest = file
@@ -205,7 +216,7 @@ class Checkpoint(Callback):
 
 
 def find_saved(resume: str | os.PathLike[str] | bool | None, callbacks: Iterable[Callback]) -> SavedRun | None:
-    """Return the saved run that the argument `resume` of `fit` means; None if a new run is to be started.
+    """Return the saved run to which ``fit(resume=...)`` refers; None if a new run is to be started.
 
     Raises
     ------

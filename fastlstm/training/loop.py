@@ -24,7 +24,7 @@ from ..inference.evaluate import run_evaluation
 from ..inference.feeding import Feed, Segment
 from ..protocols import TrainableModel
 from .callbacks import Callback
-from .callbacks.checkpoint import find_saved
+from .checkpoint import find_saved
 from .history import History
 from .prepare import TrainingData, prepare
 from .reduce import Reduce
@@ -50,6 +50,9 @@ class TrainingDiverged(FloatingPointError):
     def __init__(self, message: str, history: History) -> None:
         super().__init__(message)
         self.history = history
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.history)
 
 
 def fit(

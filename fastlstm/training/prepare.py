@@ -26,7 +26,7 @@ from .settings import ClassWeight, Settings
 __all__ = ["TrainingData", "prepare"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """Training and validation data of a run."""
 

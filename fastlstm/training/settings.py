@@ -15,7 +15,7 @@ from ..losses import Loss, get_loss
 from ..optimizers import Optimizer, get_optimizer
 from ..runtime.config import resolve_threads
 from .callbacks import Callback, EpochPrinter, ProgressBar
-from .callbacks.checkpoint import Checkpoint
+from .checkpoint import Checkpoint
 
 __all__ = ["ClassWeight", "Resume", "Settings"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,12 @@ def test_heavy_packages_are_imported_where_they_are_used(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", CODE], cwd=tmp_path, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "fastlstm" in loaded
-    assert not loaded & {"fastlstm.formats.keras", "fastlstm.formats.onnx", "fastlstm.reference"}
+    assert not loaded & {
+        "fastlstm.formats.keras",
+        "fastlstm.formats.onnx",
+        "fastlstm.formats.torch.read",
+        "fastlstm.reference",
+    }
     assert not loaded & {"fastlstm.training", "fastlstm.datasets", "fastlstm.data.datasets"}
     assert not loaded & {"matplotlib", "onnx", "onnxruntime", "pandas", "safetensors", "scipy", "sklearn"}
     assert not loaded & {"torch", "tqdm"}
@@ -31,7 +37,10 @@ def test_lazy_names_exist() -> None:
     assert set(fl.__all__) <= set(dir(fl))
     for name in fl.__all__:
         assert getattr(fl, name) is not None
-    assert fl.EarlyStopping is fl.callbacks.EarlyStopping
+    for module in (fl.callbacks, fl.datasets, fl.onnx_backend):
+        assert all(hasattr(module, name) for name in module.__all__)
+        assert importlib.import_module(module.__name__) is module
+    assert fl.EarlyStopping is fl.callbacks.EarlyStopping and fl.Checkpoint is fl.callbacks.Checkpoint
     assert fl.datasets.load_japanese_vowels is fl.data.datasets.load_japanese_vowels
     assert (
         fl.from_onnx.__module__ == "fastlstm.formats.onnx.read.importer"
@@ -41,3 +50,4 @@ def test_lazy_names_exist() -> None:
         fl.from_caffe  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'sets'"):
         fl.data.sets  # noqa: B018
+    assert "datasets" in dir(fl.data)

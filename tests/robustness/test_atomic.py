@@ -161,7 +161,7 @@ except fl.CheckpointError as error:
     )
     out, err = done.communicate(timeout=300)
     assert out.splitlines() == ["OSError True", "2 None", "True 1 (30, 2)"], err
-    assert err.count("no checkpoint could be written, the training continues without") == 2
+    assert err.count("training continues without a checkpoint") == 2
     assert err.count("File too large") == 2
     assert file.read_bytes() == before
     assert os.listdir(tmp_path) == ["model.safetensors"]

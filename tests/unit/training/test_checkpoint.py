@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable
@@ -16,8 +17,8 @@ import fastlstm as fl
 from fastlstm.data import shuffle
 from fastlstm.formats import atomic
 from fastlstm.formats import safetensors as serialization
-from fastlstm.training import run_state
-from fastlstm.training.callbacks import ProgressBar, checkpoint
+from fastlstm.training import checkpoint, run_state
+from fastlstm.training.callbacks import ProgressBar
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((22, 6, 3))
@@ -472,8 +473,17 @@ def test_another_machine_causes_a_warning(tmp_path: Path, monkeypatch: pytest.Mo
     expected = case.fit(checkpoints=[fl.Checkpoint(file)])[2]
     here = run_state.environment()
     monkeypatch.setattr(run_state, "environment", lambda: {**here, "isa": "another"})
-    with pytest.warns(UserWarning, match=f"started with isa {here['isa']} and continues with another"):
+    with pytest.warns(UserWarning, match=f"started with isa {here['isa']} and continues with another") as caught:
         assert case.fit(resume=file)[2] == expected
+    assert caught[0].filename == __file__  # the caller of Model.fit
+
+
+def test_a_pickled_checkpoint_holds_no_data(tmp_path: Path) -> None:
+    saved = fl.Checkpoint(tmp_path / "run.st")
+    X, y = np.zeros((100, 20, 5), np.float32), np.zeros((100, 1), np.float32)
+    fl.Model([fl.LSTM(4), fl.Dense(1)]).fit(X, y, loss="mse", epochs=1, callbacks=[saved], verbose=0)
+    assert len(pickle.dumps(saved)) < 10_000 < X.nbytes
+    assert pickle.loads(pickle.dumps(saved)).latest == saved.latest
 
 
 @pytest.mark.parametrize(
@@ -771,7 +781,7 @@ def test_the_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path: Path
         assert end == expected
         messages = [str(one.message) for one in told]
         assert len(messages) == saving.failures
-        assert all("no checkpoint could be written, the training continues" in one for one in messages)
+        assert all("training continues without a checkpoint" in one for one in messages)
         assert all("No space left on device" in one for one in messages)
         assert os.listdir(tmp_path) in ([], ["run.st"])
         if file.exists():

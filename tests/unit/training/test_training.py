@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import sys
 from typing import Any
 
@@ -648,6 +649,9 @@ def test_a_bad_update_is_undone_and_the_history_is_kept() -> None:
     assert caught.value.history.epochs == 1
     assert callback.ended == 1
     assert isinstance(caught.value, FloatingPointError)
+    twin = pickle.loads(pickle.dumps(caught.value))  # as in a process pool
+    assert type(twin) is TrainingDiverged and str(twin) == str(caught.value)
+    assert twin.history.history == caught.value.history.history
 
 
 def test_a_rate_far_too_large_leaves_weights_with_a_finite_loss() -> None:
