@@ -31,6 +31,8 @@ KINDS: dict[str, tuple[float, float]] = {
 }
 """Each function's default alpha and beta, 0 if it has none; its position in this table is its number in the kernels."""
 
+_NUMBERS = {name: number for number, name in enumerate(KINDS)}
+
 _ALIASES = {"linear": "affine", "identity": "affine"}
 
 
@@ -61,7 +63,7 @@ class Activation(NamedTuple):
     @property
     def number(self) -> int:
         """The function's number in the kernels."""
-        return list(KINDS).index(self.name)
+        return _NUMBERS[self.name]
 
     def __call__(self, x: Array) -> Array:
         """Return the function's values in the dtype of x."""

@@ -167,10 +167,12 @@ class Model:
 
         Raises
         ------
+        TypeError
+            If `input_size` is not an integer.
         ValueError
             If the layers do not fit each other, or the model is already built for another size.
         """
-        self.network.build(input_size)
+        self.network.build(count("input_size", input_size, least=0 if self.takes_tokens else 1))
 
     # ------------------------------------------------------------------------------------------ freezing
 
@@ -232,10 +234,18 @@ class Model:
         """All parameters in one vector."""
         return self.network.parameters.flat
 
+    @flat_parameters.setter
+    def flat_parameters(self, value: Array) -> None:
+        _require_same("flat_parameters", value, self.flat_parameters)
+
     @property
     def flat_gradients(self) -> Array:
         """Gradients of all parameters, in the same layout; empty while the model is frozen."""
         return self.network.parameters.flat_gradients
+
+    @flat_gradients.setter
+    def flat_gradients(self, value: Array) -> None:
+        _require_same("flat_gradients", value, self.flat_gradients)
 
     def parameters(self) -> dict[str, Array]:
         """Return writable views of the parameters by name, such as ``"0.weight_ih_l0"`` for layer 0.
@@ -324,6 +334,8 @@ class Model:
 
         Raises
         ------
+        TypeError
+            If `state` is not a mapping, or a value is not an array.
         ValueError
             If a name is missing or unknown, or a shape differs. No parameter has changed then, nor after a MemoryError.
         RuntimeError
@@ -427,8 +439,7 @@ class Model:
             Initial states, each (num_layers * directions, batch, hidden_size); by default zeros, or the learnt state of
             a layer with ``learn_state``. A reverse direction starts with its state at the last valid step of a case.
         training : bool, default False
-            Whether to apply dropout and to store what `backward` needs. `X` must not change before `backward`, which
-            reads it again.
+            Whether to apply dropout and to store what `backward` needs.
         return_state : bool, default False
             Whether to return the final states too, as a list of (h, c).
         n_threads : int, optional
@@ -777,6 +788,8 @@ class Model:
         """
         out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
         loss = CrossEntropy() if self.loss is None else self.loss
+        if isinstance(X, Sequences):
+            lengths = X.lengths
         return loss.decide(out, lengths, self.classes)
 
     def evaluate(
@@ -803,9 +816,10 @@ class Model:
             Weight of each case or step in the loss and in the loss's own metric.
         metrics : list or dict of callables, optional
             Functions ``metric(y_true, y_pred) -> float`` in addition to the loss's own metric; those of a list are
-            named after the functions. They get all positions that count at once: `y_true` (N,) labels or (N, K) values,
-            and `y_pred` (N, outputs) as `predict` returns them. For a function of class labels, such as those of
-            scikit-learn, pass a dict with ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
+            named after the functions. Each is called once, with all positions that count: `y_true` (N,) labels or
+            (N, K) values, and `y_pred` (N, outputs) as `predict` returns them. For a function of class labels, such as
+            those of scikit-learn, pass a dict with
+            ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
         batch_size : int, default 256
             Number of cases computed at a time.
         n_threads : int, optional
@@ -1010,3 +1024,9 @@ class Model:
         model = Model.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network))
         return model
+
+
+def _require_same(name: str, value: Array, own: Array) -> None:
+    """Raise AttributeError unless both are one array, as after ``model.flat_parameters -= step``."""
+    if value is not own:
+        raise AttributeError(f"{name} cannot be replaced, because the layers hold views of it: write to {name}[:]")

@@ -70,6 +70,7 @@ class Network:
         self.per_step = False
         self.passes = 0
         self._contexts = threading.local()
+        self._recurrent = [k for k, layer in enumerate(layers) if layer.state_shapes(1) is not None]
 
     # ------------------------------------------------------------------------------------ building
 
@@ -83,8 +84,8 @@ class Network:
         """Whether the input size is known and the parameters exist."""
         return self.input_size is not None
 
-    def build(self, input_size: int) -> None:
-        """Create the parameters and draw their initial values from the seed.
+    def build(self, input_size: int, values: Array | None = None) -> None:
+        """Create the parameters and draw their initial values from the seed, unless `values` (n_parameters,) are given.
 
         Raises
         ------
@@ -99,7 +100,7 @@ class Network:
             return
         signal = connect(self.layers, input_size)[-1]
         contexts = threading.local()  # new ones: the old contexts refer to the old parameters
-        self.parameters.initialize(self.seed)
+        self.parameters.initialize(self.seed, values)
         self._contexts = contexts
         self.output_size, self.per_step = signal.features, signal.per_step
         self.input_size = input_size
@@ -183,6 +184,7 @@ class Network:
         Parameters
         ----------
         x : ndarray, (batch, time, features), or (batch, time) for token ids
+            Its padding may be overwritten.
         lengths : int64 ndarray (batch,), or None
             Valid steps of each case; None: all.
         training : bool
@@ -201,7 +203,6 @@ class Network:
         ctx.pending = False
         if lengths is not None and self.layers[0].touches_padding:
             # The padding may hold NaN or invalid token ids, so it is set to zero.
-            x = x.copy()
             x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
         if training:
             self.passes += 1
@@ -251,11 +252,11 @@ class Network:
     def recurrent_caches(self, training: bool) -> list[LayerCache]:
         """Return the caches of the layers that have a state, in this thread's context."""
         caches = self.context(training).layers
-        return [cache for layer, cache in zip(self.layers, caches, strict=True) if layer.state_shapes(1) is not None]
+        return [caches[k] for k in self._recurrent]
 
     def checked_states(self, state: State | Sequence[State] | None, batch: int) -> list[State | None]:
         """Check states from a user: one (h, c), or None, for each LSTM layer object."""
-        shapes = [shape for shape in (layer.state_shapes(batch) for layer in self.layers) if shape is not None]
+        shapes = [shape for k in self._recurrent if (shape := self.layers[k].state_shapes(batch)) is not None]
         if state is None:
             return [None] * len(shapes)
         expected = [(*shape, self.dtype) for shape in shapes]
@@ -288,7 +289,6 @@ class Network:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(Network(state["layers"], state["dtype"], state["seed"]).__dict__, passes=state["passes"])
         if state["input_size"] is not None:
-            self.build(state["input_size"])
-            self.parameters.flat[:] = state["flat"]
+            self.build(state["input_size"], state["flat"])
         if state["frozen"]:
             self.freeze()

@@ -39,8 +39,15 @@ class Parameters:
 
     # ------------------------------------------------------------------------------------ vectors
 
-    def initialize(self, seed: int) -> None:
-        """Allocate the vectors for built layers, and draw the initial values.
+    def initialize(self, seed: int, values: Array | None = None) -> None:
+        """Allocate the vectors for built layers, and set the parameters.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the initial values.
+        values : ndarray (n_parameters,), optional
+            Values of the parameters, instead of those that are drawn.
 
         Raises
         ------
@@ -51,11 +58,14 @@ class Parameters:
         if size > sys.maxsize // 8:
             raise ValueError(f"the layers have {size} parameters, more than can be addressed: give them smaller sizes")
         flat, gradients = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1)
-        rng, start = np.random.default_rng(seed), 0
-        for _, _, spec in stack_parameters(self._layers):
-            part = slice(start, start + math.prod(spec.shape))
-            flat[part].reshape(spec.shape)[...] = spec.initialize(rng, spec.shape)
-            start = part.stop
+        if values is None:
+            rng, start = np.random.default_rng(seed), 0
+            for _, _, spec in stack_parameters(self._layers):
+                part = slice(start, start + math.prod(spec.shape))
+                flat[part].reshape(spec.shape)[...] = spec.initialize(rng, spec.shape)
+                start = part.stop
+        else:
+            flat[:] = values
         self._place(flat, gradients)
 
     def _place(self, flat: Array, gradients: Array | None) -> None:

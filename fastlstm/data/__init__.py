@@ -26,6 +26,11 @@ __all__ = [
     "windows",
 ]
 
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "datasets"})
+
+
 if not _TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:

@@ -66,7 +66,7 @@ class Standardizer:
             - (n,): one feature.
 
             For an (n, T) array of one channel pass ``X[:, :, None]``, ``as_sequences(X)``, or `lengths`: all of these
-            say that the second axis is time. Of overlapping windows of one series each step counts once.
+            say that the second axis is time. Each step of a series counts once, even if several windows contain it.
         lengths : array of int, shape (n,), optional
             Valid steps of each case of an array.
 
@@ -268,8 +268,8 @@ class Standardizer:
 
         Raises
         ------
-        ValueError
-            If an array is missing, of the wrong shape, not finite, or a scale is not positive.
+        TypeError, ValueError
+            If an array is missing, not numeric, of the wrong shape, not finite, or a scale is not positive.
         """
         if not isinstance(state, Mapping) or not {"mean", "scale"} <= set(state):
             raise ValueError(f"got the state {short_repr(state)} of a Standardizer, expected 'mean' and 'scale'")

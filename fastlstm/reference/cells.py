@@ -38,7 +38,7 @@ def layer_norm_backward(d_normed: Array, normed: Array, scale: Array) -> Array:
 
 
 def _inside(value: Array, limit: float) -> Array:
-    """Return where clipping passes the gradient on. Clipping hides no NaN, neither here nor in the value."""
+    """Return the mask of elements whose gradient passes through the clipping. NaN passes, as in the clipped value."""
     return ~(np.abs(value) > limit)
 
 

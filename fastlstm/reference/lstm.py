@@ -109,7 +109,11 @@ _DRAW_G, _DRAW_VARIATIONAL, _DRAW_H, _DRAW_C = 1, 2, 3, 4
 
 
 def _drawn(seed: int, stream: int, t: Array, batch: int, rows: Array, units: int, p: float) -> Array:
-    """Return whether word n of a stream is >= p 2^32, for n = (t batch + row) w + unit, w: `units` rounded up to 4."""
+    """Draw the mask of kept elements.
+
+    Element (row, unit) is kept if word n of the Philox stream is at least p 2^32, where
+    n = (t * batch + row) * w + unit and w is `units` rounded up to a multiple of 4.
+    """
     width = (units + 3) // 4 * 4
     first = (t * batch + rows) * (width // 4)
     counters = first[:, None] + np.arange(width // 4)
@@ -163,7 +167,7 @@ def lstm_forward(
         Go from each row's last valid step to its first.
     cell : Cell
         The default cell is :func:`cell_forward`, all others are :func:`any_cell_forward`.
-    more : CellWeights
+    cell_weights : CellWeights
         Weights of the cell in addition to those of the gates.
     training : bool
         Whether to draw masks of dropout and zoneout; otherwise nothing is dropped, and zoneout takes its expectation.

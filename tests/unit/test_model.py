@@ -452,6 +452,50 @@ def test_copy_and_pickle() -> None:
     assert not unbuilt.built
 
 
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", "ctc"])
+def test_a_copy_has_no_scratch_memory_of_the_training(loss: str) -> None:
+    X = np.zeros((50, 40, 2), np.float32)
+    y: Any = {"mse": np.zeros((50, 40, 3)), "cross_entropy": np.zeros((50, 40), int), "ctc": [[1]] * 50}[loss]
+    model = fl.Model([fl.LSTM(2, return_sequences=True), fl.Dense(3)])
+    model.fit(X, y, loss=loss, epochs=1, verbose=0)
+    assert len(pickle.dumps(model)) < 4000
+    for twin in (copy.deepcopy(model), copy.copy(model), pickle.loads(pickle.dumps(model))):
+        assert twin.evaluate(X, y) == model.evaluate(X, y)
+
+
+def test_the_flat_vectors_can_be_written_to_but_not_replaced() -> None:
+    model, _ = full_model()
+    before = model.flat_parameters.copy()
+    model.flat_parameters -= 0.5 * np.ones_like(before)
+    model.zero_grad()
+    model.flat_gradients += 1
+    np.testing.assert_array_equal(model.flat_parameters, before - np.float32(0.5))
+    assert model.gradients()["2.bias"].tolist() == [1] * len(model.gradients()["2.bias"])
+    for name in ("flat_parameters", "flat_gradients"):
+        with pytest.raises(AttributeError, match=rf"{name} cannot be replaced.*write to {name}\[:\]"):
+            setattr(model, name, before)
+
+
+@pytest.mark.parametrize(
+    ("size", "error"), [("a", TypeError), (2.5, TypeError), (-1, ValueError), (0, ValueError), (None, TypeError)]
+)
+def test_the_input_size_is_checked(size: Any, error: type[Exception]) -> None:
+    model = fl.Model([fl.LSTM(4), fl.Dense(2)])
+    with pytest.raises(error, match="input_size"):
+        model.build(size)
+    assert not model.built
+    fl.Model([fl.Embedding(5, 2), fl.LSTM(4)]).build(0)
+
+
+def test_flags_of_backward_are_checked() -> None:
+    model = fl.Model([fl.LSTM(4)], input_size=2)
+    out = model.forward(np.zeros((1, 2, 2)), training=True)
+    flag: Any = "no"
+    with pytest.raises(TypeError, match="return_d_state"):
+        model.backward(out, return_d_state=flag)
+    model.backward(out)
+
+
 def test_summary() -> None:
     model = fl.Model([fl.LSTM(8, bidirectional=True, return_sequences=True), fl.Dense(3)], input_size=4)
     text = io.StringIO()
