@@ -55,7 +55,7 @@ int main(void)
 
 
 def switch(name: str) -> bool:
-    """Return whether an environment variable is set to anything except nothing or 0."""
+    """Return whether an environment variable is set, and neither empty nor 0."""
     return os.environ.get(name, "") not in ("", "0")
 
 
@@ -81,9 +81,6 @@ class BuildExt(build_ext):
         extension.sources = cythonize(
             [Extension(extension.name, extension.sources)],
             build_dir=self.build_temp,
-            include_path=["csrc"],
-            language_level=3,
-            compiler_directives={"boundscheck": False, "wraparound": False},
             force=True,
         )[0].sources
         extension.include_dirs = ["csrc", numpy.get_include()]

@@ -72,7 +72,7 @@ ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *lo
         child_of[c] = -1;
     for (ptrdiff_t t = 0; t < time; ++t, log_p += classes) {
         ptrdiff_t kept = 0;
-        for (ptrdiff_t k = 0; k < count; ++k) { /* those that stay, or that their parent in the beam grows into */
+        for (ptrdiff_t k = 0; k < count; ++k) { /* those that stay, also as an extension of their parent */
             const node *n = &nodes[now[k].node];
             beam stay = {now[k].node, -1, -1, now[k].total + log_p[blank], -INFINITY, 0};
             if (n->label >= 0) {
@@ -86,7 +86,7 @@ ptrdiff_t fl_ctc_beam_search(ptrdiff_t time, ptrdiff_t classes, const double *lo
             stay.total = log_add(stay.blank, stay.last);
             kept = insert(next, kept, beam_width, stay);
         }
-        for (ptrdiff_t k = 0; k < count; ++k) { /* those that are new in the beam */
+        for (ptrdiff_t k = 0; k < count; ++k) { /* those that enter the beam */
             const int32_t parent = now[k].node, last = nodes[parent].label;
             for (int32_t child = nodes[parent].first_child; child >= 0; child = nodes[child].sibling)
                 child_of[nodes[child].label] = child;

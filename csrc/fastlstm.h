@@ -9,17 +9,21 @@
  * Same bits  a result depends neither on n_threads nor, row by row, on the other rows of the batch. It does depend
  *            on the instruction set (a fused multiply-add rounds once).
  * Subnormal  numbers, below 1.2e-38 (float) or 2.2e-308 (double), count as 0 in the kernels; the caller's
- *            floating-point mode stays what it is (subnormal.h).
+ *            floating-point mode stays what it is (subnormal.h). Scaling, FL_STAGE_ADD, fl_first_nonfinite and the
+ *            decoding of CTC work in the caller's mode.
+ * Workspaces belong to the instruction set that was active when their size was asked for: after fl_isa_select() ask
+ *            again, and do not use what they hold.
  * Memory     nothing is allocated, with one exception: in a child made by fork(), the thread that came through the
  *            fork starts a pool of threads when it first uses several, allocates it, and keeps it
  *            (threads/fork_pool.c). OpenMP allocates what its own threads need.
  * State      between calls, all of it safe to use from several threads at once. Only the first item has an influence
- *            on results; the others decide on how many threads work is done.
+ *            on results; the others decide how work is divided among threads, and how these wait.
  *              the instruction set              dispatch.c: active_entry
  *              when teams worked, and may sleep threads/wake.c: always_wake, team_finished, single_end, single_work
  *              how other programs delay teams   threads/contention.c: single_thread_until, next_sample, last_pause,
  *                                               wall_time, processor_time
- *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool
+ *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool, which a
+ *                                               handler of pthread_atfork() sets
  *              cache size, processor count      machine.c: known, known
  *            OpenMP keeps its threads and its limits (fl_openmp_set_max_threads) itself. A network (below) keeps its
  *            state in the caller's memory.
@@ -40,7 +44,8 @@ typedef enum { FL_F32 = 0, FL_F64 = 1 } fl_dtype;
 
 /* ---------------------------------------------------------- Instruction sets and threads (dispatch.c, threads/) */
 
-/* Names of the instruction sets that this machine can run, best last: "portable", "avx2", "avx512", "neon". */
+/* Names of the instruction sets that this machine can run, best last: "portable", "avx2", "avx512", "neon". The best one
+ * is active, unless the environment variable FASTLSTM_ISA names another one when the first function is called. */
 int fl_isa_count(void);
 const char *fl_isa_name(int index);
 const char *fl_isa_active(void);
@@ -59,6 +64,7 @@ void fl_openmp_set_max_threads(int n);
 
 /* ---------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm/) */
 
+enum { FL_FUNCTIONS = 11 };
 /* A function of one number. `kind` is its number, from 0, in the list sigmoid, tanh, relu, affine, leaky_relu,
  * thresholded_relu, scaled_tanh, hard_sigmoid, elu, softsign, softplus (kernels/activation.h). */
 typedef struct {
@@ -111,8 +117,9 @@ typedef struct {
     void *hn, *cn; /* (batch, hidden): the state after each row's last step; NULL: not wanted */
 
     void *workspace; /* fl_lstm_workspace() bytes, aligned to 64 */
-    int packed;      /* 1: an inference pass has left these weights packed in this workspace, with the same input and
-                        hidden; its batch and time may have differed. Not with training. */
+    int packed;      /* 1: an inference pass has left these weights packed in this workspace, with the same input,
+                        hidden and cell, and nothing else has written to it since; the batch and time of that pass may
+                        have differed. Not with training. */
     int n_threads;
 } fl_lstm_pass;
 
@@ -147,7 +154,8 @@ typedef struct {
     const void *x;             /* (rows, input) */
     void *y;                   /* (rows, output) */
     void *workspace;           /* fl_dense_workspace() bytes, aligned to 64 */
-    int packed;                /* 1: a forward pass has left this weight and bias packed in this workspace */
+    int packed;                /* 1: a forward pass has left this weight and bias packed in this workspace, and
+                                  nothing else, such as a backward pass, has written to it since */
     int n_threads;
 } fl_dense_pass;
 
@@ -312,15 +320,15 @@ typedef struct {
     ptrdiff_t input; /* features of x; 0 for tokens */
     fl_stage *stages;
     ptrdiff_t count; /* of stages, 1 or more; the last one computes y */
-    int n_threads;   /* fl_network_bind() reads this and all fields above */
+    int n_threads;   /* after a change of this field or of one above, bind again */
     /* The network sets the rest. */
     ptrdiff_t steps; /* of the longest block that fits the workspace */
     const char *isa; /* the instruction set that the workspace is for */
 } fl_network;
 
 /* Bytes of the states, and of the workspace for blocks of up to `steps` steps: packed weights, values between stages,
- * and what the kernels need. SIZE_MAX when they cannot fit in memory. The workspace's size depends on the instruction
- * set. Neither function changes a network that is bound already. */
+ * and what the kernels need. SIZE_MAX when they cannot fit in memory. A network that is bound remains so, provided that
+ * no field of it has been changed. */
 size_t fl_network_state(fl_network *network);
 size_t fl_network_workspace(fl_network *network, ptrdiff_t steps);
 /* Assign memory of these sizes to the network. The content of `state` stays, so that a network may be bound again: to a

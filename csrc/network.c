@@ -256,7 +256,7 @@ static ptrdiff_t release(fl_network *network, ptrdiff_t value, ptrdiff_t k, ptrd
 {
     if (value == 0 || network->stages[value - 1].last_use != k)
         return unused;
-    network->stages[value - 1].last_use = -1; /* once, although a stage may read a value twice */
+    network->stages[value - 1].last_use = -1; /* so that it is released once, even if the stage reads the value twice */
     const ptrdiff_t buffer = network->stages[value - 1].buffer;
     network->stages[buffer].next_unused = unused;
     return buffer;
@@ -299,9 +299,6 @@ typedef struct {
     size_t used; /* SIZE_MAX: more than fits in memory */
 } arena;
 
-/* The purpose of a layout. Networks may need no memory at all, so the address does not tell. */
-typedef enum { MEASURE, BIND } purpose;
-
 /* Take rows * bytes from the block, aligned to 64; bytes may be SIZE_MAX. */
 static void *take(arena *from, ptrdiff_t rows, size_t bytes)
 {
@@ -323,21 +320,23 @@ size_t fl_stage_state(const fl_network *network, ptrdiff_t stage, int which)
     return kinds[of->kind].state ? kinds[of->kind].state(network, of, which) : 0;
 }
 
-static size_t lay_out_state(fl_network *network, purpose what, void *memory)
+/* Lay out the states; `bind`: store their addresses too. (A network may need no memory, so that NULL cannot mean 'only
+ * measure'.) */
+static size_t lay_out_state(fl_network *network, int bind, void *memory)
 {
     arena from = {memory, 0};
     for (ptrdiff_t k = 0; k < network->count; ++k)
         for (int which = 0; which < FL_STAGE_STATES; ++which) {
             fl_stage *stage = &network->stages[k];
             void *state = take(&from, network->batch, fl_stage_state(network, k, which));
-            if (what == BIND)
+            if (bind)
                 stage->state[which] = state;
         }
     return from.used;
 }
 
-/* The values between the stages come first, then the workspaces of the stages. */
-static size_t lay_out_workspace(fl_network *network, purpose what, void *memory, ptrdiff_t steps)
+/* Lay out the values between the stages, then the workspaces of the stages; `bind` as above. */
+static size_t lay_out_workspace(fl_network *network, int bind, void *memory, ptrdiff_t steps)
 {
     arena from = {memory, 0};
     const ptrdiff_t last = network->count - 1;
@@ -348,17 +347,17 @@ static size_t lay_out_workspace(fl_network *network, purpose what, void *memory,
         const size_t bytes = (size_t)stage->width * size_of(network->dtype);
         void *out =
             stage->buffer == k ? take(&from, network->batch * steps, bytes) : network->stages[stage->buffer].out;
-        if (what == BIND)
+        if (bind)
             stage->out = out;
     }
     for (ptrdiff_t k = 0; k <= last; ++k) {
         fl_stage *stage = &network->stages[k];
         const stage_functions *kind = &kinds[stage->kind];
         void *workspace = kind->workspace ? take(&from, 1, kind->workspace(network, stage, steps)) : NULL;
-        if (what == BIND && kind->bind)
+        if (bind && kind->bind)
             kind->bind(stage, workspace);
     }
-    if (what == BIND)
+    if (bind)
         network->stages[last].out = NULL;
     return from.used;
 }
@@ -366,46 +365,41 @@ static size_t lay_out_workspace(fl_network *network, purpose what, void *memory,
 size_t fl_network_state(fl_network *network)
 {
     prepare(network);
-    return lay_out_state(network, MEASURE, NULL);
+    return lay_out_state(network, 0, NULL);
 }
 
 size_t fl_network_workspace(fl_network *network, ptrdiff_t steps)
 {
     prepare(network);
-    return lay_out_workspace(network, MEASURE, NULL, steps);
+    return lay_out_workspace(network, 0, NULL, steps);
 }
 
 void fl_network_bind(fl_network *network, void *state, void *workspace, ptrdiff_t steps)
 {
     prepare(network);
-    lay_out_state(network, BIND, state);
-    lay_out_workspace(network, BIND, workspace, steps);
+    lay_out_state(network, 1, state);
+    lay_out_workspace(network, 1, workspace, steps);
     network->steps = steps;
     network->isa = fl_isa_active();
 }
 
 /* ---------------------------------------------------------------- runs */
 
-static void reset_row(const fl_network *network, ptrdiff_t k, ptrdiff_t row)
-{
-    for (int which = 0; which < FL_STAGE_STATES; ++which) {
-        const size_t bytes = fl_stage_state(network, k, which);
-        if (bytes == 0)
-            continue;
-        char *to = (char *)network->stages[k].state[which] + (size_t)row * bytes;
-        if (network->stages[k].initial[which])
-            memcpy(to, network->stages[k].initial[which], bytes);
-        else
-            memset(to, 0, bytes);
-    }
-}
-
 void fl_network_reset(fl_network *network, const int64_t *rows, ptrdiff_t count)
 {
     const ptrdiff_t n = rows ? count : network->batch;
     for (ptrdiff_t k = 0; k < network->count; ++k)
-        for (ptrdiff_t i = 0; i < n; ++i)
-            reset_row(network, k, rows ? (ptrdiff_t)rows[i] : i);
+        for (int which = 0; which < FL_STAGE_STATES; ++which) {
+            const fl_stage *stage = &network->stages[k];
+            const size_t bytes = fl_stage_state(network, k, which);
+            for (ptrdiff_t i = 0; bytes > 0 && i < n; ++i) {
+                char *to = (char *)stage->state[which] + (size_t)(rows ? rows[i] : i) * bytes;
+                if (stage->initial[which])
+                    memcpy(to, stage->initial[which], bytes);
+                else
+                    memset(to, 0, bytes);
+            }
+        }
 }
 
 int fl_network_fits(const fl_network *network, ptrdiff_t steps)

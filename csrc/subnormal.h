@@ -1,7 +1,8 @@
 /* subnormal.h - a mode of the processor in which numbers below the smallest normal one count as 0.
  *
  * Arithmetic on them is slow on most processors (by a factor of a hundred on some), and vanishing gradients and fading
- * states pass through them on their way to 0. So the kernels work in this mode: what they read or compute below 1.2e-38
+ * states pass through them on their way to 0. So the kernels work in this mode (fastlstm.h names the few functions that
+ * do not): what they read or compute below 1.2e-38
  * (float) or 2.2e-308 (double) in magnitude is 0. Every part of the work sets the mode in the thread that does it, and
  * restores the mode that it found: neither the caller nor the number of threads makes a difference. The mode exists on
  * x86-64 and AArch64; other processors compute with such numbers.

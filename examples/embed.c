@@ -60,7 +60,8 @@ int main(void)
     int wrong = 0;
     for (int t = 0; t < STEPS; ++t) {
         float y[OUTPUTS];
-        fl_network_run(&network, series + t * FEATURES, 1, y);
+        if (fl_network_run(&network, series + t * FEATURES, 1, y))
+            return 1; /* the instruction set has changed since the network was bound */
         printf("step %2d:", t);
         for (int k = 0; k < OUTPUTS; ++k)
             printf(" % .7f", (double)y[k]);

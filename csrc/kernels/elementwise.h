@@ -10,7 +10,7 @@
  * a function of (seed, n): no state, no stored mask, the same for every thread count.
  */
 
-/* The scale, or 1 for a scale that counts as 0: what varies by less does not vary. */
+/* The scale, or 1 if it is below the smallest normal number: such a feature counts as constant. */
 static real scaling_in_use(double scale)
 {
     return scale < (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) ? 1 : (real)scale;

@@ -11,8 +11,8 @@
  * the share of a thread. For the same reason the norm is summed in pieces that depend on the size alone.
  */
 
-/* The cost of an element for fl_worthwhile_threads. It is less than the arithmetic of an element, by which Adam alone
- * would pay for a second thread from 14,000 elements on: in a training step the vectors are in the cache of the thread
+/* The cost of an element for fl_worthwhile_threads, set lower than its arithmetic, by which Adam would gain from a
+ * second thread from 14,000 elements on: in a training step the vectors are in the cache of the thread
  * that has just gone back through a small layer, and the elements that another core updates have to come back to be
  * zeroed and packed. (Whole steps of one row, Zen 4, the update on 1 / 2 threads: 25,000 parameters 37 / 49 us, 83,000
  * 109 / 127, 330,000 354 / 301.) */
@@ -247,7 +247,7 @@ static void clip_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 static void scale(ptrdiff_t n, void *x, double factor, int n_threads)
 {
     rescale_context job = {n, x, (real)factor};
-    if (factor != 0 && factor < SMALLEST_NORMAL && factor > -SMALLEST_NORMAL) { /* it counts as 0: in two steps */
+    if (factor != 0 && factor < SMALLEST_NORMAL && factor > -SMALLEST_NORMAL) { /* it would count as 0: two steps */
         job.value = SMALLEST_NORMAL;
         fl_parallel(update_threads(n, n_threads), scale_body, &job);
         job.value = (real)(factor / (double)SMALLEST_NORMAL);

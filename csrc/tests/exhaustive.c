@@ -33,7 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIGMOID = 0, TANH = 1, AFFINE = 3, ELU = 8, SOFTSIGN = 9, SOFTPLUS = 10, ALL_KINDS = 11 };
+enum { SIGMOID = 0, TANH = 1, AFFINE = 3, ELU = 8, SOFTSIGN = 9, SOFTPLUS = 10 };
 enum { KINDS = 5, RUN = 1024, BATCH = 8 * RUN, MOST_SETS = 8 };
 enum { VALUE, TINY, ORDER, SLOPE, RELATIVE, MEASURES };
 
@@ -61,7 +61,7 @@ typedef struct {
 
 static int sets; /* instruction sets of this machine; counting them takes time, too */
 static finding found[MOST_SETS][2][KINDS];
-static long long found_nan[MOST_SETS][2][ALL_KINDS];
+static long long found_nan[MOST_SETS][2][FL_FUNCTIONS];
 
 /* Keep the larger error. NaN is larger than any. */
 static void keep(finding *f, int measure, double error, double x)
@@ -399,7 +399,7 @@ static void measure_nan(uint32_t stride)
     static results out;
     for (int set = 0; set < sets; ++set) {
         fl_isa_select(fl_isa_name(set));
-        for (int kind = 0; kind < ALL_KINDS; ++kind)
+        for (int kind = 0; kind < FL_FUNCTIONS; ++kind)
             for (uint32_t sign = 0; sign < 2; ++sign)
                 for (uint64_t bits = 0x7f800001; bits < 0x80000000;) {
                     static numbers in, one;
@@ -419,7 +419,7 @@ static void measure_nan(uint32_t stride)
             const uint64_t pattern = UINT64_C(0x7ff0000000000001) | UINT64_C(1) << (k % 52) | (uint64_t)(k & 1) << 63;
             memcpy(&x[k], &pattern, sizeof pattern);
         }
-        for (int kind = 0; kind < ALL_KINDS; ++kind) {
+        for (int kind = 0; kind < FL_FUNCTIONS; ++kind) {
             evaluate(FL_F64, kind, 63, x, &out);
             for (int k = 0; k < 63; ++k)
                 found_nan[set][FL_F64][kind] += !isnan(out.value.f64[k]) + !(isnan(out.slope.f64[k]) || kind == AFFINE);
@@ -508,7 +508,7 @@ static int report(void)
             }
     for (int set = 0; set < sets; ++set)
         for (int dtype = FL_F32; dtype <= FL_F64; ++dtype)
-            for (int kind = 0; kind < ALL_KINDS; ++kind)
+            for (int kind = 0; kind < FL_FUNCTIONS; ++kind)
                 if (found_nan[set][dtype][kind]) {
                     printf("%-9s %s activation %d: %lld of NaN are not NaN\n", fl_isa_name(set),
                            dtype == FL_F32 ? "f32" : "f64", kind, found_nan[set][dtype][kind]);

@@ -1,4 +1,4 @@
-/* support.h - counts of checks, and random numbers, of the tests of kernels, cells and networks.
+/* support.h - counts of checks, random numbers and memory of the tests of kernels, cells and networks.
  *
  * Each test is a program of its own, so the variables are its own too.
  */
@@ -8,6 +8,7 @@
 #include "../fastlstm.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static int failures, checks;
 static char where[300]; /* the case under test, for messages */
@@ -27,6 +28,17 @@ static double uniform(double low, double high)
 {
     random_state = random_state * 6364136223846793005u + 1442695040888963407u;
     return low + (high - low) * (double)(random_state >> 11) / 9007199254740992.0;
+}
+
+/* Memory for vectors. Sizes of workspaces are multiples of 64, so that it ends where they end. */
+static inline void *allocate(size_t bytes)
+{
+    void *memory = aligned_alloc(64, bytes ? (bytes + 63) / 64 * 64 : 64);
+    if (!memory) {
+        puts("out of memory");
+        exit(2);
+    }
+    return memory;
 }
 
 static size_t size_of(fl_dtype dtype)

@@ -18,14 +18,6 @@ static int chosen(double p)
     return uniform(0, 1) < p;
 }
 
-static void *allocate(size_t bytes)
-{
-    void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
-    if (!memory)
-        exit(2);
-    return memory;
-}
-
 /* The inputs of a pass, which have a gradient each; the outputs, whose gradients come in. */
 enum { X, W_IH, W_HH, B_IH, B_HH, H0, C0, W_HR, PEEP, GAIN_IH, GAIN_HH, GAIN_C, BIAS_C, INPUTS };
 enum { Y, HN, CN, OUTPUTS };

@@ -16,16 +16,6 @@
 
 /* ---------------------------------------------------------------- helpers */
 
-static void *allocate(size_t bytes)
-{
-    void *memory = aligned_alloc(64, bytes ? (bytes + 63) / 64 * 64 : 64);
-    if (!memory) {
-        puts("out of memory");
-        exit(2);
-    }
-    return memory;
-}
-
 /* An array of the dtype under test, and the same numbers in double. */
 typedef struct {
     size_t n;

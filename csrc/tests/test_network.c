@@ -2,7 +2,7 @@
  *
  * A plain walk over the stages computes the expected values, each by one call for the whole series with separate
  * memory. The network must give the same bits: in one block, step by step and in blocks of any length, on several
- * threads, from any buffer that held other values before, and in memory of exactly the size that was asked for, where
+ * threads, whatever the reused buffers held before, and in memory of exactly the size that was asked for, where
  * the address sanitizer sees a step beyond it. Exits with 1 if anything differs.
  */
 #include "../fastlstm.h"
@@ -20,16 +20,10 @@ static int below(int n)
     return (int)uniform(0, n);
 }
 
-/* Memory that holds NaN; NULL if none is needed. Sizes of workspaces are multiples of 64, so that the memory ends where
- * they end. */
-static void *allocate(size_t bytes)
+/* Memory that holds NaN; NULL if none is needed. */
+static void *unset(size_t bytes)
 {
-    void *memory = bytes ? aligned_alloc(64, bytes) : NULL;
-    if (!memory && bytes)
-        exit(2);
-    if (memory)
-        memset(memory, 0xff, bytes);
-    return memory;
+    return bytes ? memset(allocate(bytes), 0xff, bytes) : NULL;
 }
 
 /* ---------------------------------------------------------------- a random network */
@@ -158,7 +152,7 @@ static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
         stage->dense.bias = below(3) ? numbers(p, stage->dense.output, 1) : NULL;
         return stage->dense.output;
     case FL_STAGE_ACTIVATION:
-        stage->activation = (fl_function){below(11), uniform(0.2, 1), uniform(0.2, 1)};
+        stage->activation = (fl_function){below(FL_FUNCTIONS), uniform(0.2, 1), uniform(0.2, 1)};
         return input;
     case FL_STAGE_POOL:
         stage->pool.kind = below(4);
@@ -217,9 +211,9 @@ static void bind(problem *p, ptrdiff_t steps)
 {
     const size_t bytes = fl_network_workspace(&p->network, steps);
     free(p->workspace);
-    p->workspace = allocate(bytes);
+    p->workspace = unset(bytes);
     if (!p->state)
-        p->state = allocate(fl_network_state(&p->network));
+        p->state = unset(fl_network_state(&p->network));
     fl_network_bind(&p->network, p->state, p->workspace, steps);
 }
 
@@ -271,7 +265,7 @@ static void lstm_by_hand(const problem *p, const fl_stage *stage, ptrdiff_t step
     void *c0 = repeated(stage->initial[1], batch, (size_t)pass.hidden * size_of(dtype));
     pass.h0 = h0;
     pass.c0 = c0;
-    void *workspace = allocate(fl_lstm_workspace(dtype, &pass));
+    void *workspace = unset(fl_lstm_workspace(dtype, &pass));
     pass.workspace = workspace;
     fl_lstm_forward(dtype, &pass);
     free(workspace);
@@ -305,7 +299,7 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
                               .x = x,
                               .y = y,
                               .n_threads = 1};
-        void *workspace = allocate(fl_dense_workspace(dtype, &pass));
+        void *workspace = unset(fl_dense_workspace(dtype, &pass));
         pass.workspace = workspace;
         fl_dense_forward(dtype, &pass);
         free(workspace);

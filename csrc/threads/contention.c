@@ -7,8 +7,8 @@
  *
  * A sample of a team compares the time that it took with the processor time of all its threads. With processors of its
  * own the team takes less time than that, however uneven the shares are: the work of all threads one after the other
- * would take as long. A team that takes LOSS times as long would have been faster as one thread that is not disturbed.
- * Two processes that share the processors come to 1, and less if a thread spins for a while after its work.
+ * would take as long. A team that takes LOSS times as long would have been faster on one undisturbed thread. Two
+ * processes that share the processors have a ratio of 1, and less if a thread spins for a while after its work.
  *
  * Samples are taken every SAMPLE_INTERVAL, since asking for the processor time takes half a microsecond, and are added
  * up until they cover ENOUGH. After a bad verdict work is done on one thread for a while: LEAST_PAUSE at first, twice

@@ -2,7 +2,7 @@
  *
  * libgomp keeps the worker threads of each thread that has started a team. In a child made by fork() these workers do
  * not exist, but the records of the one thread that survives say that they do, and its next parallel region waits for
- * them for ever. Whether there are such records cannot be asked; another library that uses the same libgomp may have
+ * them for ever. There is no way to ask whether such records exist; another library that uses the same libgomp may have
  * made them. All other threads of the child are made there, and libgomp knows that they have no workers. (LLVM's libomp
  * starts afresh in a child.)
  *
@@ -56,8 +56,9 @@ typedef struct pool {
 
 /* Written only while the process has a single thread. */
 static int is_child;
-static pthread_t survivor;   /* of the fork */
-static pool *survivors_pool; /* no other thread looks at it */
+static pthread_t survivor; /* of the fork */
+
+static pool *survivors_pool; /* used by the survivor alone */
 
 static void in_child(void)
 {

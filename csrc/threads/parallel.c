@@ -17,7 +17,7 @@
 #include <sched.h>
 #endif
 
-/* Some work, and what a team shares while it starts. */
+/* A job, and the data that its team shares while it starts. */
 typedef struct {
     fl_body body;
     void *context;
@@ -32,8 +32,9 @@ typedef struct {
 
 /* The system often puts a thread that is woken on the processor of the thread that wakes it, although others are idle,
  * and leaves it there until it balances its load some milliseconds later: until then the two take turns (1 row, 100
- * steps, hidden 128: 6.4 ms rather than .2). So a thread that finds itself there moves, by forbidding itself that
- * processor for a moment, and the caller yields until all have arrived, or for some 50 microseconds. */
+ * steps, hidden 128: 6.4 ms rather than .2). So a thread that starts on the caller's processor moves away: it removes
+ * that processor from its affinity mask for a moment, and the caller yields until all have arrived, or for some 50
+ * microseconds. */
 static void arrive(region *start, ptrdiff_t thread, ptrdiff_t team)
 {
     if (!start->waking)

@@ -2,7 +2,7 @@
  *
  * A team without work for a while sleeps, and waking it takes 50 microseconds or more: its processors may sleep, too.
  * So a single call now and then, as a service makes them, is faster without the team (2 threads against 1, a call every
- * 10 ms: batch 8, 20 steps, hidden 32 .55 / .06 ms; 32 rows, 50 steps .67 / .32), and a row of calls is faster with it.
+ * 10 ms: batch 8, 20 steps, hidden 32 .55 / .06 ms; 32 rows, 50 steps .67 / .32), and a series of calls is faster with it.
  * Nobody knows what comes next, so work goes to the team when it is awake, or when as much work has been done on one
  * thread, call after call, as would have paid for waking the team.
  */
@@ -15,11 +15,11 @@
 
 #define AWAKE_NS 150000  /* how long a team surely spins after its work; the Python package lets OpenMP spin longer */
 #define WAKE_WORK 20e6   /* multiply-adds that pay for waking a team, some 0.4 ms of one core */
-#define LEAST_SPEED 20.0 /* multiply-adds per ns that one thread does at least: bounds when a call's work ended */
+#define LEAST_SPEED 20.0 /* multiply-adds per ns that one thread does at least: estimates the end of a call's work */
 
 static _Atomic int64_t team_finished; /* when the team had its last work */
 static _Atomic int64_t single_end;    /* estimate of when the last work on one thread ended */
-static _Atomic double single_work;    /* multiply-adds that a row of calls did on one thread */
+static _Atomic double single_work;    /* multiply-adds that a series of calls did on one thread */
 static atomic_int always_wake;
 
 void fl_always_wake(int always)

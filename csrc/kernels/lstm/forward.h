@@ -154,8 +154,8 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
  *
  * Few rows read all weights for few uses each. The part of x does not depend on the step before, so it is summed for
  * some steps at a time, by tiles whose rows are steps of one row of the batch, and W_ih is read once for ROWS of them.
- * The sums have the same bits: bias and x first, then h. By units, the team shares out tiles rather than blocks, which
- * come out even where 9 blocks do not, and meets once more. (2 threads, inference, ms: 1 row, 100 steps, input 64,
+ * The sums have the same bits: bias and x first, then h. By units, the team divides tiles rather than blocks, because
+ * tiles can be divided evenly where, say, 9 blocks cannot; this needs one more barrier. (2 threads, inference, ms: 1 row, 100 steps, input 64,
  * hidden 256 .70 -> .62; 256, 256 1.29 -> .81; 2 rows, 320 steps, 144, 36 .46 -> .28; 3 rows, 24 steps, 371, 129 .31 ->
  * .28.) */
 static void forward_x_sums(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,

@@ -7,7 +7,7 @@
 enum { MASK_G = 1, MASK_VARIATIONAL = 2, MASK_H = 3, MASK_C = 4 };
 
 /* Write the elements [begin, end) of one row's mask: `dropped` where the draw is below p, else `kept`. The elements
- * after the last unit are finite, with no further promise. */
+ * after the last unit are finite but otherwise unspecified. */
 static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, ptrdiff_t b, ptrdiff_t units,
                       ptrdiff_t begin, ptrdiff_t end, double p, real dropped, real kept, real *to)
 {
