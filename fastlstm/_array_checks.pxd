@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Checks of the arrays that ``_core.pyx`` hands to C, without a Python object where nothing is wrong.
+"""Checks of the arrays that ``_core.pyx`` hands to C; one that succeeds creates no Python object.
 
 A dtype is that of csrc/fastlstm.h, or INT64. A function that is given the name of an argument raises TypeError or
 ValueError with it, and says what was expected.

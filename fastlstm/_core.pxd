@@ -19,6 +19,9 @@ cdef extern from "fastlstm.h" nogil:
     int fl_openmp_bound_processors()
     void fl_always_wake(int always)
 
+    enum:
+        FL_FUNCTIONS
+
     ctypedef struct fl_function:
         int kind
         double alpha, beta
@@ -100,10 +103,6 @@ cdef extern from "fastlstm.h" nogil:
     void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *dense, const void *dy, void *dx, void *dweight,
                            void *dbias)
 
-    void fl_standardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
-                        const double *scale, void *y)
-    void fl_unstandardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
-                          const double *scale, void *y)
     void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,
                               void *out, int n_threads)
     void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
@@ -175,7 +174,6 @@ cdef extern from "fastlstm.h" nogil:
         FL_STAGE_ADD
 
     enum:
-        FL_STAGE_SIDES
         FL_STAGE_STATES
 
     ctypedef struct fl_scaling:
@@ -298,5 +296,6 @@ cdef class Stream:
     cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1
     cdef int _take_states(self, stages) except -1
     cdef int _reserve(self, ptrdiff_t steps) except -1
+    cdef int _require_idle(self) except -1
     cdef cnp.ndarray _as_array(self, x)
     cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out)

@@ -91,10 +91,14 @@ cdef bint _read_only(weights):
 cdef class Workspace:
     """Memory that grows to the largest request and is kept: the steady state of training allocates nothing.
 
-    It knows of which frozen weights it holds the packed form: of these very arrays, for one instruction set. Frozen
-    means that nobody can write to them, and while the workspace knows them no other array takes their place in memory.
-    Every pass calls `begin` before it writes to the workspace, and an inference pass calls `end` when it is through.
+    It remembers which frozen weights are packed in it, compared by identity, and for which instruction set. Frozen
+    weights are read-only, and the workspace keeps references to them, so that no new array can have the same identity.
+    Every pass calls `begin` before it writes to the workspace, and an inference pass calls `end` when it has finished.
+    One thread at a time may use a workspace.
     """
+
+    def __reduce__(self):
+        return Workspace, ()  # a copy is empty
 
     cdef bint begin(self, tuple weights):
         """Return whether these weights are packed here; if not, forget which are. None: weights that may change."""
@@ -148,7 +152,7 @@ cdef int _function(fl_function *to, str name, function) except -1:
 
 
 cdef int _settings(fl_lstm_cell *to, cell) except -1:
-    """Set what a `fastlstm.cell.Cell` says, without its weights."""
+    """Copy the settings of a `fastlstm.cell.Cell`, but not its weights."""
     _function(&to.gate, "gate_activation", cell.gate_activation)
     _function(&to.cell, "cell_activation", cell.cell_activation)
     _function(&to.output, "output_activation", cell.output_activation)
@@ -172,7 +176,7 @@ cdef int _cell_weights(fl_lstm_cell *to, cell_weights, int dtype, ptrdiff_t gate
     to.projection = 0
     weight_hr, peepholes, gain_ih, gain_hh, gain_c, bias_c = cell_weights
     if weight_hr is not None:
-        if np.ndim(weight_hr) != 2 or len(weight_hr) < 1:
+        if not isinstance(weight_hr, cnp.ndarray) or np.ndim(weight_hr) != 2 or len(weight_hr) < 1:
             raise ValueError(f"weight_hr has shape {np.shape(weight_hr)}, expected (projection, {hidden})")
         to.projection = len(weight_hr)
     to.weight_hr = optional_of(weight_hr, "weight_hr", dtype, shape2(to.projection, hidden), False)
@@ -204,7 +208,7 @@ cdef int _lstm_weights(fl_lstm_pass *lstm, fl_lstm_cell *cell, int dtype, ptrdif
     lstm.hidden = cnp.PyArray_DIM(weight_hh, 1)
     gates = _gates(lstm)
     if cell != NULL:
-        if cell_weights.weight_hr is not None and np.ndim(cell_weights.weight_hr) == 2:
+        if isinstance(cell_weights.weight_hr, cnp.ndarray) and cell_weights.weight_hr.ndim == 2:
             lstm.hidden = cell_weights.weight_hr.shape[1]
         _cell_weights(cell, cell_weights, dtype, gates, lstm.hidden)
     if inputs < 1 or lstm.hidden < 1:
@@ -469,13 +473,9 @@ def philox(uint64_t seed, uint64_t counter):
 
 # ------------------------------------------------------------------ Activations
 
-cdef enum:
-    ACTIVATIONS = 11  # of kernels/activation.h
-
-
 cdef int _activation(int number) except -1:
-    if not 0 <= number < ACTIVATIONS:
-        raise ValueError(f"activation {number} is unknown, expected 0 to {ACTIVATIONS - 1}")
+    if not 0 <= number < FL_FUNCTIONS:
+        raise ValueError(f"activation {number} is unknown, expected 0 to {FL_FUNCTIONS - 1}")
     return number
 
 
@@ -529,7 +529,7 @@ def softmax_cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not No
                           cnp.ndarray losses not None, n_threads=1):
     """Compute losses[n] = w[n] * -log softmax(logits[n])[labels[n]] and its gradient, dlogits.
 
-    Negative labels count nothing.
+    A row with a negative label has loss 0 and gradient 0.
     """
     cdef Rows rows = rows_of(logits, "logits")
     cdef int threads = thread_count(n_threads)
@@ -582,6 +582,7 @@ def ctc(cnp.ndarray logits not None, cnp.ndarray labels not None, cnp.ndarray la
             if label < 0 or label >= run.classes or label == blank:
                 raise ValueError(f"label {label} at [{b}, {k}] is not one of the {run.classes} classes, or is the "
                                  f"blank, {blank}: expected another from 0 to {run.classes - 1}")
+    workspace.begin(None)
     run.workspace = workspace.reserve(fl_ctc_workspace(dtype, &run))
     with nogil:
         fl_ctc(dtype, &run)
@@ -600,8 +601,9 @@ def ctc_beam_search(cnp.ndarray log_p not None, int64_t blank, ptrdiff_t beam_wi
     cdef double *from_log_p = <double *>data_of(log_p, "log_p", FL_F64, False)
     cdef cnp.ndarray out = np.empty(time, np.int64)
     cdef int64_t *labels = <int64_t *>cnp.PyArray_DATA(out)
-    if time * beam_width > 2**30 or classes > 2**30:
+    if (time > 0 and beam_width > 2**30 // time) or classes > 2**30:
         raise MemoryError(f"{time} steps with a beam of {beam_width} are too many: use a smaller beam_width")
+    workspace.begin(None)
     cdef void *memory = workspace.reserve(fl_ctc_beam_workspace(time, classes, beam_width))
     with nogil:
         count = fl_ctc_beam_search(time, classes, from_log_p, blank, beam_width, labels, &score, memory)
@@ -641,6 +643,8 @@ cdef int _pool(fl_pool_pass *pool, fl_dtype dtype, str kind, cnp.ndarray x, y, l
     pool.weights = optional_of(weights, "weights", dtype, shape2(pool.batch, pool.time), True)
     if (pool.kind == FL_POOL_ATTENTION) != (scores is not None):
         raise ValueError(f"scores are for attention, and needed there; the kind is {kind!r}")
+    if pool.kind != FL_POOL_ATTENTION and weights is not None:
+        raise ValueError(f"weights are for attention; the kind is {kind!r}")
     pool.n_threads = thread_count(n_threads)
     return 0
 
@@ -669,7 +673,9 @@ def pool_backward(str kind, cnp.ndarray x not None, cnp.ndarray y not None, cnp.
     cdef void *to_dscores = optional_of(dscores, "dscores", dtype, shape2(pool.batch, pool.time), True)
     if (pool.kind == FL_POOL_MAX and index is None) or (pool.kind == FL_POOL_ATTENTION and weights is None):
         raise ValueError("the backward pass of max needs index, that of attention weights")
-    if index is not None:
+    if pool.kind != FL_POOL_ATTENTION and dscores is not None:
+        raise ValueError(f"dscores are for attention; the kind is {kind!r}")
+    if index is not None and pool.time > 0:
         for k in range(pool.batch * pool.width):
             if pool.lengths != NULL and pool.lengths[k // pool.width] == 0:
                 continue  # the forward pass has left them unset, and the backward pass does not read them

@@ -60,6 +60,8 @@ cdef class Stream:
             if stage.input < 1 and stages[k].kind != "embedding":
                 raise ValueError(f"stage {k}, {stages[k].kind}, reads tokens, expected numbers")
             stage.output = self._add(stages[k], stage, k)
+            if stage.output < 1:
+                raise ValueError(f"stage {k}, {stages[k].kind}, has no features")
             self.held.append(tuple(stages[k].weights.values()))
         self.output = stage.output
         self.reads = self.network.dtype if input_size else INT64
@@ -172,10 +174,16 @@ cdef class Stream:
         fl_network_bind(&self.network, self.state_memory.data, self.workspace.reserve(size), steps)
         return 0
 
+    cdef int _require_idle(self) except -1:
+        if self.busy:
+            raise RuntimeError("this stream is in use by another thread: give each thread its own")
+        return 0
+
     def _reset(self, rows):
         """Begin new series: those with these numbers, int64, or all for None."""
         cdef ptrdiff_t k, n = 0
         cdef const int64_t *data = NULL
+        self._require_idle()
         if rows is not None:
             n = len(rows)
             data = <const int64_t *>array_of(rows, "rows", INT64, shape1(n), False)
@@ -185,7 +193,7 @@ cdef class Stream:
         fl_network_reset(&self.network, data, n)
 
     def _numeric(self, x, str dtype):
-        """Return x as an ndarray of numbers that can become this dtype; subclasses also take what is no array."""
+        """Return x as an array of numbers that can become this dtype; subclasses may accept lists and other objects."""
         raise TypeError(f"x must be an array of dtype {dtype}, got {type(x).__name__}")
 
     cdef cnp.ndarray _as_array(self, x):
@@ -198,7 +206,8 @@ cdef class Stream:
         """Feed steps to every series; return the answer."""
         cdef cnp.ndarray y
         cdef ptrdiff_t bad
-        # One series, or one feature, may leave the axis of length 1 out.
+        cdef int refused
+        # An axis of length 1, of a single series or feature, may be left out.
         if not has_shape(x, of_x) and [n for n in array_shape(x) if n != 1] != [n for n in sizes(of_x) if n != 1]:
             raise ValueError(f"x has shape {array_shape(x)}, expected {sizes(of_x)}")
         if cnp.PyArray_TYPE(x) != type_number(self.reads) or not cnp.PyArray_ISCARRAY_RO(x):
@@ -222,14 +231,15 @@ cdef class Stream:
             if (cnp.PyArray_BYTES(x) < cnp.PyArray_BYTES(y) + cnp.PyArray_NBYTES(y)
                     and cnp.PyArray_BYTES(y) < cnp.PyArray_BYTES(x) + cnp.PyArray_NBYTES(x)):
                 raise ValueError("out overlaps x, which is still read when out is written: pass another array")
-        if self.busy:
-            raise RuntimeError("this stream is in use by another thread: give each thread its own")
+        self._require_idle()
         self.busy = True
         try:
             if not fl_network_fits(&self.network, steps):
                 self._reserve(steps)
             with nogil:
-                fl_network_run(&self.network, cnp.PyArray_DATA(x), steps, cnp.PyArray_DATA(y))
+                refused = fl_network_run(&self.network, cnp.PyArray_DATA(x), steps, cnp.PyArray_DATA(y))
+            if refused:
+                raise RuntimeError("another thread has changed the instruction set: call again")
         finally:
             self.busy = False
         return y

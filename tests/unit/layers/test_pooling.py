@@ -209,3 +209,8 @@ def test_wrong_places_and_arrays() -> None:
         _core.pool_backward("max", x, y, y, None)
     with pytest.raises(ValueError, match="index holds 3, expected 0 to 2"):
         _core.pool_backward("max", x, y, y, None, index=np.full((2, 1), 3))
+    steps = np.zeros((2, 3))
+    with pytest.raises(ValueError, match="weights are for attention; the kind is 'mean'"):
+        _core.pool_forward("mean", x, *state, y, weights=steps)
+    with pytest.raises(ValueError, match="dscores are for attention; the kind is 'mean'"):
+        _core.pool_backward("mean", x, y, y, None, dscores=steps)

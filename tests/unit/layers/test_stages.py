@@ -10,8 +10,8 @@ import pytest
 from helpers import TOLERANCE, relative_error
 
 import fastlstm as fl
+from fastlstm import _core, reference
 from fastlstm import layers as layer_types
-from fastlstm import reference
 from fastlstm.cell import CellWeights
 from fastlstm.layers import Layer, Stage, join_stages, scaling_stage
 
@@ -228,6 +228,12 @@ def test_layers_without_stages_are_refused() -> None:
     model: Any = fl.Model([fl.Dense(3), Doubled("relu")], input_size=2)
     with pytest.raises(TypeError, match=r"Doubled\(.*\) cannot be expressed as stages"):
         model.layers[1].stages()
+
+
+def test_the_core_refuses_stages_without_features() -> None:
+    stages: list[Any] = [Stage("dense", 0, weights={"weight": np.zeros((0, 2))})]
+    with pytest.raises(ValueError, match="stage 0, dense, has no features"):
+        _core.Stream(stages, 2, 1, "float64")
 
 
 def test_streams_refuse_layers_without_stages() -> None:
