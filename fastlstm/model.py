@@ -19,10 +19,11 @@ from .formats import safetensors
 from .inference import manual
 from .inference.evaluate import evaluate
 from .inference.metrics import Metrics
-from .inference.predict import predict
+from .inference.outputs import OUTPUT_KINDS, OutputKind, check_link, decide, loss_of, output_kind, probabilities
+from .inference.predict import in_shape, predict
 from .inference.stream import Stream, new_stream
 from .layers import Layer
-from .losses import CrossEntropy, Loss, is_known
+from .losses import Loss, get_loss, is_known
 from .network import Network
 from .optimizers import Optimizer
 
@@ -58,6 +59,12 @@ class Model:
 
     Attributes
     ----------
+    loss : Loss or None
+        Loss of the training. Setting it says what the outputs of a model are whose weights come from elsewhere.
+    output_kind : str or None
+        What the outputs are, from the loss or a final sigmoid or softmax.
+    target_shape : tuple of int or None
+        Axes of the values that `fit` was given as targets, after those of cases and steps; None for labels.
     flat_parameters, flat_gradients : ndarray, shape (n_parameters,)
         All parameters in one vector, and their gradients in another. A frozen model has no gradients.
     output_size : int
@@ -107,7 +114,9 @@ class Model:
         self.scaler = scaler
         self.target_scaler = target_scaler
         self.classes = None if classes is None else [str(name) for name in as_list("classes", classes, "names")]
-        self.loss: Loss | None = None
+        self._loss: Loss | None = None
+        self._stored_kind: OutputKind | None = None
+        self.target_shape: tuple[int, ...] | None = None
         if self.takes_tokens:
             if input_size is not None:
                 raise ValueError("a model that begins with an Embedding has no input_size: leave it out")
@@ -156,6 +165,31 @@ class Model:
     def built(self) -> bool:
         """Whether the input size is known and the parameters exist."""
         return self.network.built
+
+    @property
+    def loss(self) -> Loss | None:
+        """Loss of the training, which says what the outputs are; None if it is not known.
+
+        It can be set to a loss or its name, for a model whose weights come from elsewhere.
+        """
+        return self._loss
+
+    @loss.setter
+    def loss(self, value: Loss | str | None) -> None:
+        loss = None if value is None else get_loss(value)
+        if loss is not None:
+            check_link(self.network, loss)
+        self._loss = loss
+
+    @property
+    def output_kind(self) -> OutputKind | None:
+        """What the outputs are: of the loss, or of a final sigmoid or softmax; None if neither is known.
+
+        One of "class_scores" and "class_probabilities" (exclusive classes), "binary_scores" and "binary_probabilities"
+        (independent ones), "sequence_scores" and "sequence_probabilities" (CTC), and "values".
+        """
+        kind = output_kind(self.network, self._loss)
+        return self._stored_kind if kind is None else kind
 
     def build(self, input_size: int) -> None:
         """Create the parameters and draw their initial values from the seed.
@@ -694,8 +728,10 @@ class Model:
         -------
         ndarray or list of ndarray
             (n, outputs); with one output per step (n, T, outputs), where padding is zero, or for a list of series a
-            list of (T_i, outputs) arrays. In the model's dtype: class scores (logits), or values in the original units
-            if the model has a target scaler.
+            list of (T_i, outputs) arrays. In place of the axis of the outputs are the axes that the targets of `fit`
+            had, if these were values: (n,) for y (n,), and (n, 2, 3) for y (n, 2, 3). In the model's dtype: what the
+            last layer gives, so scores (logits), or probabilities after a final sigmoid or softmax; values are in the
+            original units if the model has a target scaler.
 
         Raises
         ------
@@ -711,7 +747,8 @@ class Model:
         >>> model.predict([np.zeros((10, 3)), np.zeros((7, 3))]).shape  # series of different lengths
         (2, 2)
         """
-        return predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
+        out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
+        return in_shape(out, self.target_shape)
 
     def predict_proba(
         self,
@@ -731,24 +768,25 @@ class Model:
         Returns
         -------
         ndarray or list of ndarray
-            Softmax of the result of `predict` over the outputs; if the model was trained with
-            ``"binary_cross_entropy"``, the sigmoid of each output.
+            (n, K) or (n, T, K): softmax of the scores of exclusive classes, or sigmoid of each independent score
+            (``"binary_cross_entropy"``), where a single output gives (n,) or (n, T). The outputs themselves, if the
+            model ends with the softmax or sigmoid.
 
         Raises
         ------
         TypeError, ValueError
-            As in `predict`, or if the model was trained for regression.
+            As in `predict`, or if the outputs are values, or it is not known what they are (see `loss`).
 
         Examples
         --------
         >>> import numpy as np, fastlstm as fl
         >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+        >>> model.loss = "cross_entropy"  # as fit sets it
         >>> model.predict_proba(np.zeros((5, 10, 3))).sum(axis=1).round(4).tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0]
         """
-        out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
-        loss = CrossEntropy() if self.loss is None else self.loss
-        return [loss.probabilities(one) for one in out] if isinstance(out, list) else loss.probabilities(out)
+        loss_of(self)
+        return probabilities(self, predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads))
 
     def predict_classes(
         self,
@@ -775,7 +813,7 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            As in `predict`, or if the model was trained for regression.
+            As in `predict`, or if the outputs are values, or it is not known what they are (see `loss`).
 
         Examples
         --------
@@ -786,11 +824,11 @@ class Model:
         >>> model.predict_classes(X).tolist()
         ['off', 'off', 'on', 'on']
         """
-        out = self.predict(X, lengths, batch_size=batch_size, n_threads=n_threads)
-        loss = CrossEntropy() if self.loss is None else self.loss
+        loss_of(self)
+        out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
         if isinstance(X, Sequences):
             lengths = X.lengths
-        return loss.decide(out, lengths, self.classes)
+        return decide(self, out, lengths, self.classes)
 
     def evaluate(
         self,
@@ -949,6 +987,8 @@ class Model:
             "classes": self.classes,
             # A file holds no code, so it cannot describe a loss that a user wrote.
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
+            "output_kind": self.output_kind,
+            "target_shape": None if self.target_shape is None else list(self.target_shape),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -1018,6 +1058,15 @@ class Model:
                 fitted = Standardizer.from_state(state)
                 scaler.mean_, scaler.scale_ = fitted.mean_, fitted.scale_
         self.network.passes = count("steps", config["steps"], least=0)
+
+    def restore_outputs(self, kind: Any, target_shape: Any) -> None:
+        """Set what a file says of the outputs; ValueError if it is not possible."""
+        if kind is not None and kind not in OUTPUT_KINDS:
+            raise ValueError(f"output_kind is {short_repr(kind)}, expected one of {', '.join(OUTPUT_KINDS)}")
+        shape = None
+        if target_shape is not None:
+            shape = tuple(count("target_shape", size) for size in as_list("target_shape", target_shape, "sizes"))
+        self._stored_kind, self.target_shape = kind, shape
 
     def __copy__(self) -> Model:
         """Return a copy with its own network; the scalers are shared."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from ._arrays import as_array
 from ._typing import Array, State
 from .data.sequences import Sequences
 from .layers import (
+    Activation,
     Layer,
     LayerCache,
     PassContext,
@@ -28,7 +29,17 @@ from .layers import (
 from .parameters import Parameters
 from .runtime.config import resolve_threads
 
-__all__ = ["Network"]
+__all__ = ["FinalActivation", "Network"]
+
+
+class FinalActivation(NamedTuple):
+    """Activation that makes the outputs of a network probabilities."""
+
+    kind: Literal["sigmoid", "softmax"]
+    layer: int | None
+    """Index of the layer that can be skipped to get the scores; None if the activation cannot be separated."""
+    where: str
+    """Description of the place, for messages."""
 
 
 class Network:
@@ -129,6 +140,24 @@ class Network:
         """Return what comes out of each layer of a built network."""
         return connect(self.layers, self.input_size or 0)
 
+    def final_activation(self) -> FinalActivation | None:
+        """Return the sigmoid or softmax that makes the outputs probabilities; None if they are none."""
+        for index in reversed(range(len(self.layers))):
+            layer = self.layers[index]
+            if layer.output_activation is not None:
+                kind = layer.output_activation
+                later = self.layers[index + 1 :]
+                if not all(kind in one.commutes_with or one.keeps_probabilities for one in later):
+                    return None
+                separable = isinstance(layer, Activation) and all(kind in one.commutes_with for one in later)
+                where = f"layer {index}, {layer!r}"
+                if later:
+                    where += f", is followed by {', '.join(map(repr, later))}"
+                return FinalActivation(kind, index if separable else None, where)
+            if not (layer.commutes_with or layer.keeps_probabilities):
+                return None
+        return None
+
     # ------------------------------------------------------------------------------------ parameters
 
     def freeze(self) -> None:
@@ -178,6 +207,7 @@ class Network:
         training: bool,
         n_threads: int | None = None,
         recompute_every: int = 0,
+        skip: int | None = None,
     ) -> Array:
         """Return the output for a batch of checked inputs, a buffer that is valid until this thread's next pass.
 
@@ -193,8 +223,11 @@ class Network:
             Threads to use; by default as configured.
         recompute_every : int, default 0
             Number of steps whose gates are stored for the backward pass; 0: all steps.
+        skip : int, optional
+            Index of a layer that is left out, here and in the backward pass: the final activation.
         """
         ctx = self.context(training)
+        ctx.skipped = skip
         ctx.lengths = lengths
         ctx.mask = None
         ctx.frozen = self.parameters.frozen
@@ -207,6 +240,8 @@ class Network:
         if training:
             self.passes += 1
         for index, (layer, cache) in enumerate(zip(self.layers, ctx.layers, strict=True)):
+            if index == skip:
+                continue
             if training and layer.is_stochastic:
                 cache.seed = mixed_seed(self.seed, self.passes, index)
             cache.masked_steps = None
@@ -222,13 +257,14 @@ class Network:
         training: bool,
         n_threads: int | None = None,
         recompute_every: int = 0,
+        skip: int | None = None,
     ) -> Array:
         """Do `forward` from checked initial states, one for each LSTM layer object; None: the layers' own."""
         caches = self.recurrent_caches(training)
         try:
             for cache, state in zip(caches, states or [None] * len(caches), strict=True):
                 cache.state_in = state
-            return self.forward(x, lengths, training, n_threads, recompute_every)
+            return self.forward(x, lengths, training, n_threads, recompute_every, skip)
         finally:
             for cache in caches:
                 cache.state_in = None
@@ -244,6 +280,8 @@ class Network:
         gradient: Array | None = d_out
         for index in reversed(range(len(self.layers))):
             assert gradient is not None
+            if index == ctx.skipped:
+                continue
             layer, cache = self.layers[index], ctx.layers[index]
             backward = layer.backward if cache.masked_steps is None else partial(backward_masked, layer)
             gradient = backward(gradient, ctx, cache, need_dx or index > 0)

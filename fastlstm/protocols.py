@@ -26,13 +26,28 @@ class InferenceModel(Protocol):
         Names of the classes.
     loss : Loss or None
         Loss of the training; None before it.
+    output_kind : str or None
+        What the outputs are; see `fastlstm.inference.outputs`.
+    target_shape : tuple of int or None
+        Axes of the values that `fit` was given as targets, after those of cases and steps; None for labels.
     """
 
     network: Network
     scaler: Standardizer | None
     target_scaler: Standardizer | None
     classes: list[str] | None
-    loss: Loss | None
+    target_shape: tuple[int, ...] | None
+
+    @property
+    def loss(self) -> Loss | None:
+        """Loss of the training."""
+
+    @loss.setter
+    def loss(self, value: Loss | None) -> None: ...
+
+    @property
+    def output_kind(self) -> str | None:
+        """What the outputs are."""
 
 
 class CallbackModel(Protocol):

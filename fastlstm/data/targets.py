@@ -35,6 +35,8 @@ class Targets:
         `len(classes)`.
     classes : list of str or None
         Names of the classes, by label index.
+    shape : tuple of int or None
+        Axes of the values of a case or step, before they were flattened to K columns; None for labels.
     data : Sequences
         Per-step labels and values as (n, T, K), with K = 1 for labels; per-case values along the step axis, (n, K, 1).
     """
@@ -47,6 +49,7 @@ class Targets:
         n_outputs: int,
         classes: list[str] | None,
         missing: bool = False,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         # Per-case values lie along the step axis, so that scans recognise windows of one series.
         self.data = data
@@ -54,6 +57,7 @@ class Targets:
         self.per_step = per_step
         self.n_outputs = n_outputs
         self.classes = classes
+        self.shape = shape
         self._missing = missing  # whether targets are missing: NaN where the weight is 0
 
     def __len__(self) -> int:
@@ -92,7 +96,7 @@ class Targets:
     def subset(self, indices: Indices) -> Targets:
         """Return the chosen cases without copying them; see `Sequences.subset`."""
         data = self.data.subset(indices)
-        return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._missing)
+        return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._missing, self.shape)
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         """Yield the valid values in blocks (rows, K), without missing rows; labels in blocks (rows, 1)."""
@@ -182,7 +186,14 @@ def as_targets(
                 f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
                 "finite numbers: drop or fill such cases, or give missing targets a sample_weight of 0"
             )
-    return Targets(data, kind, per_step, n_outputs, classes, missing)
+    return Targets(data, kind, per_step, n_outputs, classes, missing, None if labels else _value_shape(y, per_step))
+
+
+def _value_shape(y: ArrayLike, per_step: bool) -> tuple[int, ...]:
+    """Return the axes of values after those of cases and steps."""
+    if per_step and isinstance(y, (list, tuple)):
+        return np.shape(y[0])[1:]
+    return np.shape(y)[2 if per_step else 1 :]
 
 
 def _bad_where_it_counts(

@@ -81,6 +81,7 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
         )
         model.network.passes = count("steps", config["steps"], least=0)
         model.loss = None if config["loss"] is None else get_loss(config["loss"])
+        model.restore_outputs(config.get("output_kind"), config.get("target_shape"))
     except KeyError as error:
         raise ValueError(f"the file does not describe a fastlstm model: {error} is missing") from error
     except (AttributeError, OverflowError, TypeError, ValueError) as error:

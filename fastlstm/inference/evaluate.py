@@ -17,6 +17,7 @@ from ..protocols import InferenceModel
 from .feeding import Feed
 from .inputs import checked_cases, checked_inputs
 from .metrics import Metric, Metrics, named_metrics
+from .outputs import as_scores, check_link, link, loss_of, skipped_layer
 from .predict import original_units
 
 __all__ = ["evaluate", "run_evaluation"]
@@ -35,11 +36,8 @@ def evaluate(
     n_threads: int | None = None,
 ) -> dict[str, float]:
     """Do the work of `Model.evaluate`."""
-    loss = model.loss if loss is None else get_loss(loss)
-    if loss is None:
-        raise ValueError(
-            "this model has not been trained with fit, so its loss is unknown: give evaluate one, e.g. loss='mse'"
-        )
+    loss = loss_of(model) if loss is None else get_loss(loss)
+    check_link(model.network, loss)
     cases = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
     batch_size = _checks.count("batch_size", batch_size)
     return run_evaluation(model, cases, loss, named_metrics(metrics, loss), batch_size, n_threads, per_output=True)
@@ -70,13 +68,17 @@ def run_evaluation(
         outputs = 0
     errors = np.zeros((outputs, 2))  # metric and weights of each output
     seen: list[tuple[Array, Array]] = []
-    feed = Feed(model, cases, steps, training=False, n_threads=n_threads)
+    final, skip = model.network.final_activation(), skipped_layer(model.network, loss, training=False)
+    feed = Feed(model, cases, steps, training=False, n_threads=n_threads, skip=skip)
     for segment in feed.segments(sequential_batches(len(cases), batch_size)):
         _, lengths, y, weight, _ = segment
         out = feed.forward(segment)
         if metrics:
+            predicted = original_units(out, scaler) if skip is None or final is None else link(final.kind, out)
             # counted() copies, because the next batch overwrites out.
-            seen.append(loss.counted(y, original_units(out, scaler), lengths))
+            seen.append(loss.counted(y, predicted, lengths))
+        if final is not None and skip is None and loss.link is not None:
+            out = as_scores(final.kind, out)
         if scaler is not None:
             scaler.transform_batch_(y)
         sums[:2] += loss.value(out, y, lengths, weight, n_threads=n_threads)

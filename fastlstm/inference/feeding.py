@@ -51,6 +51,8 @@ class Feed:
         Threads to use; by default as configured.
     recompute_every : int
         As in `Network.forward`.
+    skip : int or None
+        As in `Network.forward`.
 
     Attributes
     ----------
@@ -67,6 +69,7 @@ class Feed:
         training: bool,
         n_threads: int | None = None,
         recompute_every: int = 0,
+        skip: int | None = None,
     ) -> None:
         self.model = model
         self.cases = cases
@@ -74,6 +77,7 @@ class Feed:
         self.training = training
         self.n_threads = n_threads
         self.recompute_every = recompute_every
+        self.skip = skip
         self.states: list[State] = []
         self._from_file = False
 
@@ -107,7 +111,8 @@ class Feed:
 
     def forward(self, segment: Segment) -> Array:
         """Compute the output for a segment: a buffer that is valid until this thread's next pass."""
-        network, arguments = self.model.network, (self.training, self.n_threads, self.recompute_every)
+        network = self.model.network
+        arguments = (self.training, self.n_threads, self.recompute_every, self.skip)
         if not self.steps:
             return network.forward(segment.x, segment.lengths, *arguments)
         if self._from_file:

@@ -12,7 +12,7 @@ from .. import _core
 from .._arrays import as_array
 from .._checks import count, non_negative, short_repr
 from .._typing import Array
-from ..layers import Activation, Embedding
+from ..layers import Embedding
 from ..network import Network
 from ..protocols import InferenceModel
 from .stream import new_stream
@@ -96,8 +96,10 @@ def generate(
         raise ValueError(f"top_p must be a number above 0 and at most 1, got {short_repr(top_p)}")
     seed = count("seed", seed, least=0, bits=64)
     prompts, single = _prompts(prompt)
-    last = network.layers[-1]
-    probabilities = isinstance(last, Activation) and last.function is None
+    final = network.final_activation()
+    if final is not None and final.kind != "softmax":
+        raise ValueError(f"the model ends with {final.kind}: generate needs scores, or a final softmax")
+    probabilities = final is not None
 
     n, ends = len(prompts), np.array([len(one) for one in prompts])
     series = np.zeros((n, int(ends.max()) + steps), np.int64)

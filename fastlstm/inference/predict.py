@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -13,7 +15,7 @@ from ..data.sequences import Sequences
 from ..protocols import InferenceModel
 from .inputs import checked_inputs
 
-__all__ = ["original_units", "predict"]
+__all__ = ["in_shape", "original_units", "predict"]
 
 
 def predict(
@@ -24,7 +26,7 @@ def predict(
     batch_size: int = 256,
     n_threads: int | None = None,
 ) -> Array | list[Array]:
-    """Do the work of `Model.predict`."""
+    """Return the outputs, with their axis last; `in_shape` does the rest of `Model.predict`."""
     batch_size = _checks.count("batch_size", batch_size)
     inputs = checked_inputs(model, X, lengths)
     network = model.network
@@ -48,6 +50,17 @@ def predict(
         else:
             result[chosen] = out
     return parts if result is None else result
+
+
+def in_shape(out: Array | list[Array], shape: tuple[int, ...] | None) -> Array | list[Array]:
+    """Give the outputs the axes of the targets; several quantiles of a target keep the axis of the outputs."""
+    if isinstance(out, list):
+        return [_in_shape(one, shape) for one in out]
+    return _in_shape(out, shape)
+
+
+def _in_shape(out: Array, shape: tuple[int, ...] | None) -> Array:
+    return out if shape is None or math.prod(shape) != out.shape[-1] else out.reshape(*out.shape[:-1], *shape)
 
 
 def original_units(out: Array, scaler: Standardizer | None) -> Array:

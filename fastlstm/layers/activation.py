@@ -89,6 +89,7 @@ class Activation(Layer):
             defaults = {"alpha": self.function.alpha, "beta": self.function.beta}
             values = (defaults[name] if value is None else value for name, value in given.items())
             self.function = activations.as_activation("kind", (self.kind, *values))
+        self.output_activation = "sigmoid" if kind == "sigmoid" else "softmax" if kind == _SOFTMAX else None
         self.size = 0
 
     def build(self, signal: Signal) -> Signal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,12 @@ class Layer(ABC):
     """Whether the layer skips masked steps; other layers treat them like any step."""
     repeats_output = True
     """Whether a layer that supports masks repeats its last output at a masked step, instead of 0."""
+    output_activation: Literal["sigmoid", "softmax"] | None = None
+    """Activation with which the layer ends, if it makes probabilities of scores."""
+    commutes_with: ClassVar[tuple[str, ...]] = ()
+    """Activations that can be computed after the layer, instead of before it, with the same result."""
+    keeps_probabilities: ClassVar[bool] = False
+    """Whether the output consists of probabilities if the input does."""
     is_stochastic = False
     """Whether a training pass reads ``cache.seed``."""
     takes_tokens = False

@@ -56,6 +56,8 @@ class PassContext:
         """Number of steps whose gates an LSTM stores; backward recomputes the others in segments. 0: all steps."""
         self.want_d_state = False
         """Whether the backward pass computes `LayerCache.d_state_in`."""
+        self.skipped: int | None = None
+        """Index of the layer that the forward pass has left out."""
         self.out_shape: tuple[int, ...] = ()
         self.pending = False
         """Whether a forward pass of a custom training loop has not been followed by its backward pass yet."""

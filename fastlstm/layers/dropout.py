@@ -43,6 +43,8 @@ class Dropout(Layer):
     Dropout(p=0.2)
     """
 
+    keeps_probabilities = True  # in inference
+
     def __init__(self, p: float = 0.5, *, per_series: bool = False) -> None:
         super().__init__()
         self.p = below_one("p", p)

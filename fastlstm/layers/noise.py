@@ -42,6 +42,8 @@ class GaussianNoise(Layer):
     GaussianNoise(stddev=0.1)
     """
 
+    keeps_probabilities = True  # in inference
+
     def __init__(self, stddev: float) -> None:
         super().__init__()
         self.stddev = non_negative("stddev", stddev)

@@ -99,6 +99,7 @@ class LastStep(Pool):
     """
 
     kind = "last"
+    commutes_with = ("sigmoid", "softmax")
 
     def stages(self) -> list[Stage]:
         return [Stage("pool", self.size, settings={"method": self.kind})]
@@ -117,6 +118,7 @@ class MeanPool(Pool):
     """
 
     kind = "mean"
+    keeps_probabilities = True
 
 
 @register
@@ -134,6 +136,7 @@ class MaxPool(Pool):
     """
 
     kind = "max"
+    commutes_with = ("sigmoid",)  # which increases
 
     def _method_arrays(self, x: Array, ctx: PassContext, cache: LayerCache) -> dict[str, Array]:
         return {"index": cache.buffers.get("index", (len(x), self.size), np.int64)} if ctx.training else {}
@@ -170,6 +173,7 @@ class AttentionPool(Pool):
     """
 
     kind = "attention"
+    keeps_probabilities = True
 
     def __init__(self, size: int) -> None:
         super().__init__()

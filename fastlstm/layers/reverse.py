@@ -36,6 +36,8 @@ class Reverse(Layer):
     [[3.0, 2.0, 1.0], [5.0, 4.0, 0.0]]
     """
 
+    commutes_with = ("sigmoid", "softmax")
+
     def __init__(self) -> None:
         super().__init__()
         self._size = 0

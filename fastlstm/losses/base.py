@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .._typing import Array
+from ..activations import SIGMOID
 from ..data.label_sequences import LabelSequences
 from ..data.sequences import Sequences
 from ..data.targets import Targets, as_targets
@@ -69,6 +70,14 @@ class Loss:
     metric_name: ClassVar[str | None] = None
     aligned: ClassVar[bool] = True
     metric_per_output: ClassVar[bool] = False
+
+    @property
+    def link(self) -> Literal["softmax", "sigmoid"] | None:
+        """Function from the scores `out` to probabilities; None if `out` holds values.
+
+        By default softmax for labels and sequences of labels, and None for values.
+        """
+        return None if self.kind == "values" else "softmax"
 
     # ------------------------------------------------------------------------------------ value and gradient
 
@@ -227,7 +236,7 @@ class Loss:
         else:
             self.check_outputs(head.outputs, targets.n_outputs)
         self.check_values(targets, name)
-        if head.scaled and self.metric_name == "accuracy":
+        if head.scaled and self.link is not None:
             raise ValueError(
                 f"a target_scaler is for regression; loss={self.name!r} needs unscaled targets: set it to None"
             )
@@ -277,16 +286,16 @@ class Loss:
     # ------------------------------------------------------------------------------------ answers
 
     def probabilities(self, out: Array) -> Array:
-        """Convert the output of a model to probabilities.
+        """Convert scores to probabilities, by the link of the loss.
 
         Raises
         ------
         ValueError
             If the loss is a regression loss.
         """
-        if self.metric_name != "accuracy":
-            raise ValueError(f"this model was trained for regression (loss={self.name!r}): use predict")
-        return softmax(out)
+        if self.link is None:
+            raise ValueError(f"the outputs of this model are values (loss={self.name!r}): use predict")
+        return softmax(out) if self.link == "softmax" else SIGMOID(out)
 
     def decide(self, out: Array | list[Array], lengths: ArrayLike | None, classes: Sequence[str] | None) -> Any:
         """Convert the output of a model, an array or a list of one array per case, to the most probable classes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -93,6 +93,10 @@ class BinaryCrossEntropy(_Pointwise):
     name = "binary_cross_entropy"
     metric_name = "accuracy"
 
+    @property
+    def link(self) -> Literal["sigmoid"]:
+        return "sigmoid"
+
     def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
         out, target, lengths, weight = batch
         right = ((out > 0) == (target >= 0.5)).mean(axis=-1)
@@ -107,9 +111,6 @@ class BinaryCrossEntropy(_Pointwise):
 
     def class_labels(self, y: Array) -> Array:
         return (y[..., 0] >= 0.5).astype(np.int64)
-
-    def probabilities(self, out: Array) -> Array:
-        return SIGMOID(out)
 
     def decide_positions(self, probabilities: Array, classes: Sequence[str] | None) -> Array:
         chosen: Array = (probabilities >= 0.5).astype(np.int64)

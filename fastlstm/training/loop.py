@@ -22,6 +22,7 @@ from ..data.sequences import Sequences
 from ..data.targets import Targets
 from ..inference.evaluate import run_evaluation
 from ..inference.feeding import Feed, Segment
+from ..inference.outputs import skipped_layer
 from ..protocols import TrainableModel
 from .callbacks import Callback
 from .checkpoint import find_saved
@@ -107,6 +108,7 @@ class TrainingLoop:
             training=True,
             n_threads=settings.n_threads,
             recompute_every=settings.recompute_every,
+            skip=skipped_layer(model.network, settings.loss, training=True),
         )
         # A copy of the weights costs little compared with the update, and a bad update shows only in the next loss.
         self.last_finite_parameters: Array = model.flat_parameters.copy()
@@ -190,6 +192,7 @@ class TrainingLoop:
             saved.restore_weights(state)
         model.loss = self.settings.loss
         model.classes = train.targets.classes
+        model.target_shape = train.targets.shape if isinstance(train.targets, Targets) else None
         if model.scaler is not None and not model.scaler.fitted:
             model.scaler.fit(train.inputs)
         if model.target_scaler is not None:

@@ -19,6 +19,7 @@ from ..data.shuffle import Shuffle
 from ..data.targets import Targets
 from ..inference.feeding import check_segments, count_segments
 from ..inference.inputs import checked_cases, checked_inputs
+from ..inference.outputs import skipped_layer
 from ..losses import Loss
 from ..protocols import TrainableModel
 from .settings import ClassWeight, Settings
@@ -81,6 +82,7 @@ def prepare(
     """
     loss = settings.loss
     inputs = checked_inputs(model, X, lengths)
+    skipped_layer(model.network, loss, training=True)  # raises ValueError if the two do not fit each other
     if settings.tbptt_steps:
         check_segments(model.network, loss)
     train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)

@@ -88,7 +88,7 @@ def test_regression_with_scalers_in_original_units() -> None:
     error = np.abs(model.predict(X) - y).mean()
     assert error < 0.3 * np.abs(y - y.mean(axis=0)).mean()
     assert model.evaluate(X, y)["mae"] == pytest.approx(error, rel=1e-5)  # float32 predictions
-    with pytest.raises(ValueError, match="trained for regression"):
+    with pytest.raises(ValueError, match="the outputs of this model are values"):
         model.predict_classes(X)
 
 

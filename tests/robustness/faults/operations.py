@@ -53,6 +53,10 @@ class Operation(NamedTuple):
     """Call that gives the same result after a failure; None: the same call."""
 
 
+_OF_FIT = ("loss", "classes", "output_kind", "target_shape")
+"""What `fit` sets before the first update."""
+
+
 def frozen_bits(value: Any) -> Any:
     """Convert a result to a value that equals another one only if all bits are equal."""
     if isinstance(value, np.ndarray):
@@ -79,7 +83,7 @@ def rng_targets(shape: tuple[int, ...]) -> Any:
 def model_bits(model: fl.Model) -> list[bytes]:
     """Return the parameters, and everything else that determines what comes next."""
     views = b"".join(p.tobytes() for layer in model.layers for p in layer.parameters.values())
-    config = {name: value for name, value in model.get_config().items() if name not in ("loss", "classes")}
+    config = {name: value for name, value in model.get_config().items() if name not in _OF_FIT}
     flags = [model.frozen, len(model.flat_gradients), [sorted(layer.gradients) for layer in model.layers]]
     return [model.flat_parameters.tobytes(), views, json.dumps([config, flags]).encode()]
 
