@@ -166,12 +166,13 @@ void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy
 
 /* ---------------------------------------------------------- Scaling, embedding and dropout (kernels/elementwise.h) */
 
-/* y = (x - mean) / scale, computed in dtype. */
-void fl_standardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
-                    const double *scale, void *y);
-/* y = x * scale + mean, computed in double. In both functions y may be x. */
-void fl_unstandardize(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean,
-                      const double *scale, void *y);
+/* y = (x - mean) / scale, computed in double; x has a dtype of its own. */
+void fl_standardize(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
+                    const double *mean, const double *scale, void *y);
+/* y = x * scale + mean, computed in double; y has a dtype of its own. In both functions y may be x if the dtypes are the
+ * same. */
+void fl_unstandardize(fl_dtype dtype, fl_dtype y_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
+                      const double *mean, const double *scale, void *y);
 
 /* out[n] = table[index[n]]; rows of `width` elements. */
 void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,
@@ -321,6 +322,8 @@ typedef struct {
     fl_stage *stages;
     ptrdiff_t count; /* of stages, 1 or more; the last one computes y */
     int n_threads;   /* after a change of this field or of one above, bind again */
+    int x_double;    /* 1: x holds double whatever `dtype` is; only stages FL_STAGE_STANDARDIZE may read it */
+    int y_double;    /* 1: y holds double whatever `dtype` is; the last stage is FL_STAGE_UNSTANDARDIZE */
     /* The network sets the rest. */
     ptrdiff_t steps; /* of the longest block that fits the workspace */
     const char *isa; /* the instruction set that the workspace is for */

@@ -45,16 +45,18 @@ static void run_standardize(const fl_network *network, fl_stage *stage, ptrdiff_
                             const void *const *side, void *y)
 {
     (void)side;
-    fl_standardize(network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean, stage->scaling.scale,
-                   y);
+    const int reads_x = stage - network->stages == stage->main;
+    fl_standardize(network->dtype, reads_x && network->x_double ? FL_F64 : network->dtype, network->batch * steps,
+                   stage->output, x, stage->scaling.mean, stage->scaling.scale, y);
 }
 
 static void run_unstandardize(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
                               const void *const *side, void *y)
 {
     (void)side;
-    fl_unstandardize(network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean,
-                     stage->scaling.scale, y);
+    const int is_last = stage - network->stages == network->count - 1;
+    fl_unstandardize(network->dtype, is_last && network->y_double ? FL_F64 : network->dtype, network->batch * steps,
+                     stage->output, x, stage->scaling.mean, stage->scaling.scale, y);
 }
 
 static ptrdiff_t prepare_embedding(const fl_network *network, fl_stage *stage)

@@ -103,6 +103,10 @@ cdef extern from "fastlstm.h" nogil:
     void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *dense, const void *dy, void *dx, void *dweight,
                            void *dbias)
 
+    void fl_standardize(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
+                        const double *mean, const double *scale, void *y)
+    void fl_unstandardize(fl_dtype dtype, fl_dtype y_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
+                          const double *mean, const double *scale, void *y)
     void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,
                               void *out, int n_threads)
     void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
@@ -204,6 +208,7 @@ cdef extern from "fastlstm.h" nogil:
         fl_stage *stages
         ptrdiff_t count
         int n_threads
+        int x_double, y_double
         ptrdiff_t steps
 
     size_t fl_network_state(fl_network *network)
@@ -289,13 +294,14 @@ cdef class Stream:
     cdef list held
     cdef Shape of_step
     cdef ptrdiff_t output, tokens
-    cdef int reads
-    cdef bint busy
+    cdef int reads, writes
+    cdef bint busy, scales
     cdef ptrdiff_t _reads(self, ptrdiff_t k, ptrdiff_t value, ptrdiff_t *features) except -1
     cdef ptrdiff_t _add(self, stage, fl_stage *to, ptrdiff_t k) except -1
     cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1
     cdef int _take_states(self, stages) except -1
     cdef int _reserve(self, ptrdiff_t steps) except -1
     cdef int _require_idle(self) except -1
+    cdef bint _scaler_alone_reads_x(self)
     cdef cnp.ndarray _as_array(self, x)
     cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out)

@@ -7,6 +7,7 @@ kernels compute; ``_core.pxd`` declares it for Cython.
 """
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport SIZE_MAX, uintptr_t
+from libc.float cimport FLT_MAX
 from libc.math cimport isfinite
 
 import numpy as np
@@ -419,7 +420,42 @@ def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray 
         fl_dense_backward(dtype, &dense, from_dy, to_dx, to_dweight, to_dbias)
 
 
-# ------------------------------------------------------------------ Embedding, dropout
+# ------------------------------------------------------------------ Scaling, embedding, dropout
+
+def standardize(cnp.ndarray x not None, cnp.ndarray mean not None, cnp.ndarray scale not None, cnp.ndarray y not None):
+    """Compute y = (x - mean) / scale for x and y (..., width), each float32 or float64; y may be x."""
+    cdef fl_dtype dtype = dtype_of(y, "y")
+    cdef fl_dtype x_dtype = dtype_of(x, "x")
+    cdef ptrdiff_t width = mean.size, rows
+    cdef const double *from_mean = <const double *>array_of(mean, "mean", FL_F64, shape1(width), False)
+    cdef const double *from_scale = <const double *>array_of(scale, "scale", FL_F64, shape1(width), False)
+    cdef void *from_x = data_of(x, "x", x_dtype, False)
+    cdef void *to = data_of(y, "y", dtype, True)
+    rows = _rows_of_scaling(x, y, width)
+    with nogil:
+        fl_standardize(dtype, x_dtype, rows, width, from_x, from_mean, from_scale, to)
+
+
+def unstandardize(cnp.ndarray x not None, cnp.ndarray mean not None, cnp.ndarray scale not None,
+                  cnp.ndarray y not None):
+    """Compute y = x * scale + mean for x and y (..., width), each float32 or float64; y may be x."""
+    cdef fl_dtype dtype = dtype_of(x, "x")
+    cdef fl_dtype y_dtype = dtype_of(y, "y")
+    cdef ptrdiff_t width = mean.size, rows
+    cdef const double *from_mean = <const double *>array_of(mean, "mean", FL_F64, shape1(width), False)
+    cdef const double *from_scale = <const double *>array_of(scale, "scale", FL_F64, shape1(width), False)
+    cdef void *from_x = data_of(x, "x", dtype, False)
+    cdef void *to = data_of(y, "y", y_dtype, True)
+    rows = _rows_of_scaling(x, y, width)
+    with nogil:
+        fl_unstandardize(dtype, y_dtype, rows, width, from_x, from_mean, from_scale, to)
+
+
+cdef ptrdiff_t _rows_of_scaling(cnp.ndarray x, cnp.ndarray y, ptrdiff_t width) except -1:
+    if width < 1 or x.size != y.size or x.size % width:
+        raise ValueError(f"x has shape {array_shape(x)} and y {array_shape(y)}, expected the same, in rows of {width}")
+    return x.size // width
+
 
 def embedding_forward(cnp.ndarray index not None, cnp.ndarray table not None, cnp.ndarray out not None, n_threads=1):
     """Compute out[n] = table[index[n]] for index (n,) int64, table (size, width), out (n, width)."""

@@ -7,6 +7,15 @@ STAGE_KINDS = {
 }
 
 
+cdef ptrdiff_t _first_beyond_float(const double *x, ptrdiff_t n) noexcept:
+    """Return the position of the first number that float32 cannot hold, -1 if there is none."""
+    cdef ptrdiff_t k
+    for k in range(n):
+        if x[k] > FLT_MAX or x[k] < -FLT_MAX:
+            return k
+    return -1
+
+
 cdef class Stream:
     """Stages that are fed one step, or a block of steps, at a time; see ``fl_network_run`` in csrc/fastlstm.h.
 
@@ -65,8 +74,11 @@ cdef class Stream:
             self.held.append(tuple(stages[k].weights.values()))
         self.output = stage.output
         self.reads = self.network.dtype if input_size else INT64
+        self.writes = FL_F64 if stage.kind == FL_STAGE_UNSTANDARDIZE else self.network.dtype
+        self.network.y_double = self.writes != self.network.dtype
         self.of_step = shape2(batch, input_size) if input_size else shape1(batch)
         self.network.count = count
+        self.scales = input_size > 0 and self.network.dtype == FL_F32 and self._scaler_alone_reads_x()
         try:
             self._take_states(stages)
         except BaseException:
@@ -196,6 +208,17 @@ cdef class Stream:
         """Return x as an array of numbers that can become this dtype; subclasses may accept lists and other objects."""
         raise TypeError(f"x must be an array of dtype {dtype}, got {type(x).__name__}")
 
+    cdef bint _scaler_alone_reads_x(self):
+        cdef ptrdiff_t k
+        cdef fl_stage *stage
+        for k in range(self.network.count):
+            stage = &self.network.stages[k]
+            if stage.main == k and stage.kind != FL_STAGE_STANDARDIZE:
+                return False
+            if (stage.kind == FL_STAGE_ADD or stage.kind == FL_STAGE_POOL) and stage.side[0] == k:
+                return False
+        return True
+
     cdef cnp.ndarray _as_array(self, x):
         """Return x, or what `_numeric` makes of it."""
         if cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == type_number(self.reads):
@@ -206,28 +229,33 @@ cdef class Stream:
         """Feed steps to every series; return the answer."""
         cdef cnp.ndarray y
         cdef ptrdiff_t bad
-        cdef int refused
+        cdef int refused, read_as = self.reads
         # An axis of length 1, of a single series or feature, may be left out.
         if not has_shape(x, of_x) and [n for n in array_shape(x) if n != 1] != [n for n in sizes(of_x) if n != 1]:
             raise ValueError(f"x has shape {array_shape(x)}, expected {sizes(of_x)}")
-        if cnp.PyArray_TYPE(x) != type_number(self.reads) or not cnp.PyArray_ISCARRAY_RO(x):
+        # Numbers that float32 does not hold are scaled before they are rounded.
+        if self.scales and cnp.PyArray_TYPE(x) != cnp.NPY_FLOAT and np.promote_types(x.dtype, "f4") != "f4":
+            read_as = FL_F64
+        if cnp.PyArray_TYPE(x) != type_number(read_as) or not cnp.PyArray_ISCARRAY_RO(x):
             with np.errstate(over="ignore"):  # infinity is refused below
-                x = np.require(x, type_name(self.reads), ["C", "A"])
+                x = np.require(x, type_name(read_as), ["C", "A"])
         if self.reads == INT64:
             check_tokens(<const int64_t *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x), self.tokens)
         else:
-            bad = fl_first_nonfinite(self.network.dtype, cnp.PyArray_SIZE(x), cnp.PyArray_DATA(x))
+            bad = fl_first_nonfinite(<fl_dtype>read_as, cnp.PyArray_SIZE(x), cnp.PyArray_DATA(x))
+            if bad < 0 and read_as != self.network.dtype:
+                bad = _first_beyond_float(<const double *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
             if bad >= 0:
                 raise ValueError(f"x holds {x.reshape(-1)[bad]} at position {bad}, expected finite numbers: "
                                  "the state has not changed")
         if out is None:
-            y = cnp.PyArray_EMPTY(of_y.axes, <cnp.npy_intp *>of_y.size, type_number(self.network.dtype), 0)
+            y = cnp.PyArray_EMPTY(of_y.axes, <cnp.npy_intp *>of_y.size, type_number(self.writes), 0)
         elif not isinstance(out, cnp.ndarray):
             raise TypeError(f"out is a {type(out).__name__}, expected an array of shape {sizes(of_y)} and dtype "
-                            f"{type_name(self.network.dtype)}")
+                            f"{type_name(self.writes)}")
         else:
             y = out
-            array_of(y, "out", self.network.dtype, of_y, True)
+            array_of(y, "out", self.writes, of_y, True)
             if (cnp.PyArray_BYTES(x) < cnp.PyArray_BYTES(y) + cnp.PyArray_NBYTES(y)
                     and cnp.PyArray_BYTES(y) < cnp.PyArray_BYTES(x) + cnp.PyArray_NBYTES(x)):
                 raise ValueError("out overlaps x, which is still read when out is written: pass another array")
@@ -236,6 +264,7 @@ cdef class Stream:
         try:
             if not fl_network_fits(&self.network, steps):
                 self._reserve(steps)
+            self.network.x_double = read_as != self.network.dtype and read_as == FL_F64
             with nogil:
                 refused = fl_network_run(&self.network, cnp.PyArray_DATA(x), steps, cnp.PyArray_DATA(y))
             if refused:

@@ -430,7 +430,9 @@ class Model:
             Whether the file has a second input ``lengths``, int32 (batch,): the valid steps of each case, as in
             `predict`.
         dtype : {"float32", "float64"}, default "float32"
-            Type of the file's numbers. ONNX Runtime has no LSTM in float64.
+            Type of the file's numbers. ONNX Runtime has no LSTM in float64. If a mean of the model's scaler exceeds
+            1024 times its scale, such as that of a time in seconds, ``x`` is float64 in any case, and scaled before it
+            is rounded; the same holds for ``y`` and the target scaler.
 
         Raises
         ------
@@ -730,8 +732,8 @@ class Model:
             (n, outputs); with one output per step (n, T, outputs), where padding is zero, or for a list of series a
             list of (T_i, outputs) arrays. In place of the axis of the outputs are the axes that the targets of `fit`
             had, if these were values: (n,) for y (n,), and (n, 2, 3) for y (n, 2, 3). In the model's dtype: what the
-            last layer gives, so scores (logits), or probabilities after a final sigmoid or softmax; values are in the
-            original units if the model has a target scaler.
+            last layer gives, so scores (logits), or probabilities after a final sigmoid or softmax. If the model has a
+            target scaler: values in the original units, float64.
 
         Raises
         ------

@@ -10,30 +10,44 @@
  * a function of (seed, n): no state, no stored mask, the same for every thread count.
  */
 
+/* Scaling is computed in double and rounded once. Times in seconds or days, or counters, have digits that float32 does
+ * not hold (1.7e9 seconds are rounded to 128), so that x of a `standardize`, and y of an `unstandardize`, may be double
+ * next to float32 on the other side. */
+
 /* The scale, or 1 if it is below the smallest normal number: such a feature counts as constant. */
-static real scaling_in_use(double scale)
+static double scaling_in_use(double scale)
 {
-    return scale < (REAL_IS_FLOAT ? FLT_MIN : DBL_MIN) ? 1 : (real)scale;
+    return scale < DBL_MIN ? 1 : scale;
 }
 
-static void standardize(ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean, const double *scaling,
-                        void *to)
+static void standardize(fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean,
+                        const double *scaling, void *to)
 {
-    const real *x = from;
+    const float *singles = from;
+    const double *doubles = from;
     real *y = to;
-    for (ptrdiff_t n = 0; n < rows; ++n, x += width, y += width)
-        for (ptrdiff_t c = 0; c < width; ++c)
-            y[c] = (x[c] - (real)mean[c]) / scaling_in_use(scaling[c]);
+    for (ptrdiff_t n = 0; n < rows; ++n, singles += width, doubles += width, y += width)
+        if (x_dtype == FL_F32)
+            for (ptrdiff_t c = 0; c < width; ++c)
+                y[c] = (real)(((double)singles[c] - mean[c]) / scaling_in_use(scaling[c]));
+        else
+            for (ptrdiff_t c = 0; c < width; ++c)
+                y[c] = (real)((doubles[c] - mean[c]) / scaling_in_use(scaling[c]));
 }
 
-static void unstandardize(ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean, const double *scaling,
-                          void *to)
+static void unstandardize(fl_dtype y_dtype, ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean,
+                          const double *scaling, void *to)
 {
     const real *x = from;
-    real *y = to;
-    for (ptrdiff_t n = 0; n < rows; ++n, x += width, y += width)
-        for (ptrdiff_t c = 0; c < width; ++c)
-            y[c] = (real)((double)x[c] * scaling[c] + mean[c]);
+    float *singles = to;
+    double *doubles = to;
+    for (ptrdiff_t n = 0; n < rows; ++n, x += width, singles += width, doubles += width)
+        if (y_dtype == FL_F32)
+            for (ptrdiff_t c = 0; c < width; ++c)
+                singles[c] = (float)((double)x[c] * scaling[c] + mean[c]);
+        else
+            for (ptrdiff_t c = 0; c < width; ++c)
+                doubles[c] = (double)x[c] * scaling[c] + mean[c];
 }
 
 typedef struct {

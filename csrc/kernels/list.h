@@ -45,11 +45,13 @@ FL_KERNEL(void, dense_backward, (const fl_dense_pass *pass, const void *dy, void
           (pass, dy, dx, dweight, dbias))
 
 FL_KERNEL(void, standardize,
-          (ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale, void *y),
-          (rows, width, x, mean, scale, y))
+          (fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale,
+           void *y),
+          (x_dtype, rows, width, x, mean, scale, y))
 FL_KERNEL(void, unstandardize,
-          (ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale, void *y),
-          (rows, width, x, mean, scale, y))
+          (fl_dtype y_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale,
+           void *y),
+          (y_dtype, rows, width, x, mean, scale, y))
 FL_KERNEL(void, embedding_forward,
           (ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table, void *out, int n_threads),
           (rows, width, index, table, out, n_threads))

@@ -406,10 +406,25 @@ static void test_elementwise(fl_dtype dtype)
         scaled.exact[n] = (dout.exact[n] - mean[n % WIDTH]) / scale[n % WIDTH];
         back.exact[n] = dout.exact[n];
     }
-    fl_standardize(dtype, ROWS, WIDTH, dout.data, mean, scale, scaled.data);
-    fl_unstandardize(dtype, ROWS, WIDTH, scaled.data, mean, scale, back.data);
+    fl_standardize(dtype, dtype, ROWS, WIDTH, dout.data, mean, scale, scaled.data);
+    fl_unstandardize(dtype, dtype, ROWS, WIDTH, scaled.data, mean, scale, back.data);
     expect_close(dtype, scaled, "standardize");
     expect_close(dtype, back, "unstandardize");
+    double days[WIDTH], again[WIDTH], far[WIDTH];
+    array near = make(dtype, WIDTH, 0);
+    for (int c = 0; c < WIDTH; ++c) {
+        far[c] = 2460000.5;
+        days[c] = far[c] + mean[c] / 64;
+        near.exact[c] = (days[c] - far[c]) / scale[c];
+    }
+    fl_standardize(dtype, FL_F64, 1, WIDTH, days, far, scale, near.data);
+    fl_unstandardize(dtype, FL_F64, 1, WIDTH, near.data, far, scale, again);
+    expect_close(dtype, near, "standardize double");
+    int exact = 1;
+    for (int c = 0; c < WIDTH; ++c)
+        exact &= fabs(again[c] - days[c]) < 1e-8;
+    expect(exact, "unstandardize to double");
+    release(near);
     release(scaled);
     release(back);
 

@@ -283,10 +283,10 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
     void *y = values[k + 1];
     switch (stage->kind) {
     case FL_STAGE_STANDARDIZE:
-        fl_standardize(dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
+        fl_standardize(dtype, dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
         break;
     case FL_STAGE_UNSTANDARDIZE:
-        fl_unstandardize(dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
+        fl_unstandardize(dtype, dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
         break;
     case FL_STAGE_EMBEDDING: fl_embedding_forward(dtype, rows, output, x, stage->embedding.table, y, 1); break;
     case FL_STAGE_LSTM: lstm_by_hand(p, stage, steps, input, output, x, y); break;

@@ -59,10 +59,12 @@ class Cases:
             )
         return Cases(self.inputs.subset(indices), self.targets.subset(indices), weight)
 
-    def read(self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None) -> CaseBatch:
-        """Copy one batch of cases and scale its inputs."""
+    def read(
+        self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None, y_dtype: DTypeLike | None = None
+    ) -> CaseBatch:
+        """Copy one batch of cases and scale its inputs; values of the targets are of `y_dtype`, by default `dtype`."""
         x, lengths = read_inputs(self.inputs, indices, dtype, scaler)
-        y = self.targets.batch(indices, x.shape[1], dtype)
+        y = self.targets.batch(indices, x.shape[1], dtype if y_dtype is None else y_dtype)
         weight = None if self.weight is None else self.weight[indices]
         if weight is not None and weight.ndim == 2:
             weight = weight[:, : x.shape[1]]
@@ -73,10 +75,11 @@ def read_inputs(
     inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None
 ) -> tuple[Array, Array | None]:
     """Copy one batch of inputs and scale it; return it with its lengths."""
-    x, lengths = inputs.batch(indices, dtype)
-    if scaler is not None:
-        scaler.transform_batch_(x)
-    return x, lengths
+    if scaler is None:
+        return inputs.batch(indices, dtype)
+    # Numbers that float32 does not hold are scaled before they are rounded.
+    x, lengths = inputs.batch(indices, inputs.exact_dtype)
+    return scaler.scaled(x, dtype), lengths
 
 
 def as_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool) -> Array | None:

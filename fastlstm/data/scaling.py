@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from .. import _core
 from .._arrays import as_array, as_numeric
 from .._checks import short_repr
 from .sequences import Sequences, as_sequences
@@ -20,7 +21,7 @@ SCALERS = ("scaler", "target_scaler")
 
 
 class Standardizer:
-    """Scale each feature to mean 0 and standard deviation 1: (x - mean) / scale.
+    """Scale each feature to mean 0 and standard deviation 1: (x - mean) / scale, computed in float64.
 
     Attributes
     ----------
@@ -150,8 +151,9 @@ class Standardizer:
         [[-1.0, 0.0], [1.0, 0.0]]
         """
         if isinstance(X, list):
-            return [self.transform_batch_(_float_copy(one)) for one in X]
-        return self.transform_batch_(_float_copy(X))
+            return [self.transform(one) for one in X]
+        x = _float_copy(X)
+        return self.scaled(x, x.dtype)
 
     @overload
     def inverse_transform(self, X: list[NDArray[Any]]) -> list[NDArray[Any]]: ...
@@ -188,10 +190,7 @@ class Standardizer:
 
     def _inverse(self, X: ArrayLike) -> NDArray[Any]:
         x = _float_copy(X)
-        mean, scale = self._constants(x)
-        x *= scale
-        x += mean
-        return x
+        return self.unscaled(x, x.dtype)
 
     def fit_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
         """Fit to `X` and return its standardized copy; parameters as in `fit`, result as in `transform`.
@@ -207,6 +206,57 @@ class Standardizer:
             As in `transform`.
         """
         return self.fit(X, lengths).transform(X)
+
+    def scaled(self, x: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+        """Standardize an array of float32 or float64 in float64, and round the result to a type.
+
+        Parameters
+        ----------
+        x : ndarray of float32 or float64, shape (..., features) or, for one feature, (b,) or (b, T)
+        dtype : dtype
+            float32 or float64.
+
+        Returns
+        -------
+        ndarray
+            A new C-contiguous array of the same shape.
+
+        Raises
+        ------
+        ValueError
+            If the scaler is not fitted, or x has another number of features.
+        """
+        self._check_features(x)
+        y = np.empty(x.shape, dtype)
+        _core.standardize(np.ascontiguousarray(x), self.mean_, self.scale_, y)
+        return y
+
+    def unscaled(self, x: NDArray[Any], dtype: DTypeLike = np.float64) -> NDArray[Any]:
+        """Return x * scale + mean, computed in float64; several outputs may share the scale of one feature.
+
+        Parameters
+        ----------
+        x : ndarray of float32 or float64, shape (..., outputs)
+        dtype : dtype, default float64
+            float32 or float64.
+
+        Returns
+        -------
+        ndarray
+            A new C-contiguous array of the same shape.
+
+        Raises
+        ------
+        ValueError
+            If the scaler is not fitted, or x has another number of features.
+        """
+        self._check_fitted()
+        mean, scale = self.mean_, self.scale_
+        if mean.size > 1:
+            self._check_features(x)
+        y = np.empty(x.shape, dtype)
+        _core.unstandardize(np.ascontiguousarray(x), mean, scale, y)
+        return y
 
     def transform_batch_(self, x: NDArray[Any]) -> NDArray[Any]:
         """Standardize in place.
@@ -226,15 +276,7 @@ class Standardizer:
         ValueError
             If the scaler is not fitted, or x has another number of features.
         """
-        mean, scale = self._constants(x)
-        if x.ndim == 3 and x.shape[2] > 1 and x.size and x.flags.c_contiguous:
-            # One long row per case: NumPy's inner loop over few features takes up to 4 times as long.
-            rows = x.reshape(len(x), -1)
-            rows -= np.tile(mean, x.shape[1])
-            rows /= np.tile(scale, x.shape[1])
-        else:
-            x -= mean
-            x /= scale
+        np.copyto(x, self.scaled(x, x.dtype))
         return x
 
     def state(self) -> dict[str, NDArray[np.float64]]:
@@ -301,8 +343,8 @@ class Standardizer:
         if not self.fitted:
             raise ValueError("this Standardizer is not fitted: call fit(X_train) first")
 
-    def _constants(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return mean and scale in the type of x; ValueError if x has another number of features."""
+    def _check_features(self, x: NDArray[Any]) -> None:
+        """Raise ValueError if the scaler is not fitted, or x has another number of features."""
         self._check_fitted()
         features = self.mean_.size
         if x.shape[-1:] != (features,) and not (features == 1 and x.ndim <= 2):
@@ -310,8 +352,6 @@ class Standardizer:
                 f"got an array of shape {x.shape}, expected {features} features, as fitted, on the last "
                 "axis: for a (batch, time) array of one channel fit the Standardizer on X[:, :, None]"
             )
-        scale = np.where(self.scale_ < np.finfo(x.dtype).tiny, 1.0, self.scale_)  # a subnormal scale counts as 0
-        return self.mean_.astype(x.dtype), scale.astype(x.dtype)
 
 
 def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:

@@ -9,7 +9,7 @@ Shapes: n cases, T steps, F features; a batch has b cases and T_b steps.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -65,6 +65,11 @@ class Sequences(ABC):
     def kind(self) -> Literal["tokens", "values"]:
         """Kind of the data: token ids or measured values."""
         return "tokens" if self.tokens else "values"
+
+    @property
+    def exact_dtype(self) -> np.dtype[Any]:
+        """float32 if it holds the values exactly, else float64."""
+        return np.dtype(np.float64)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -204,6 +209,10 @@ class ArraySequences(Sequences):
         self.tokens = tokens
         self.name = name
 
+    @property
+    def exact_dtype(self) -> np.dtype[Any]:
+        return _exact_dtype([self._array])
+
     def __len__(self) -> int:
         return len(self._array) if self.rows is None else len(self.rows)
 
@@ -298,6 +307,10 @@ class _ListSequences(Sequences):
         self.tokens = tokens
         self.name = name
 
+    @property
+    def exact_dtype(self) -> np.dtype[Any]:
+        return _exact_dtype(self._series)
+
     def __len__(self) -> int:
         return len(self._series)
 
@@ -368,6 +381,12 @@ def _locate_in_parts(parts: list[tuple[int, int, NDArray[Any]]], row: int) -> tu
     i = int(np.searchsorted(ends, row, side="right"))
     case, step, part = parts[i]
     return case, step + row - int(ends[i]) + len(part)
+
+
+def _exact_dtype(arrays: Iterable[NDArray[Any]]) -> np.dtype[Any]:
+    single = np.dtype(np.float32)
+    exact = all(np.promote_types(dtype, single) == single for dtype in {array.dtype for array in arrays})
+    return single if exact else np.dtype(np.float64)
 
 
 def _batch_lengths(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, int]:

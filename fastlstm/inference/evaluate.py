@@ -80,7 +80,7 @@ def run_evaluation(
         if final is not None and skip is None and loss.link is not None:
             out = as_scores(final.kind, out)
         if scaler is not None:
-            scaler.transform_batch_(y)
+            y = scaler.scaled(y, model.network.dtype)
         sums[:2] += loss.value(out, y, lengths, weight, n_threads=n_threads)
         if loss.metric_name is not None:
             sums[2:] += loss.metric(out, y, lengths, weight, scale)

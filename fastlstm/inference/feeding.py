@@ -92,7 +92,10 @@ class Feed:
                 if here <= done:
                     done -= here
                     continue
-            batch = self.cases.read(indices, self.model.network.dtype, self.model.scaler)
+            model = self.model
+            batch = self.cases.read(
+                indices, model.network.dtype, model.scaler, None if model.target_scaler is None else np.float64
+            )
             if self.steps:
                 yield from islice(_cut(batch, self.steps), done, None)
             else:

@@ -64,11 +64,5 @@ def _in_shape(out: Array, shape: tuple[int, ...] | None) -> Array:
 
 
 def original_units(out: Array, scaler: Standardizer | None) -> Array:
-    """Convert a model's output to the original units of the targets, if there is a target scaler.
-
-    Standardizer.inverse_transform would not do, because several quantiles of one target share its one scale.
-    """
-    if scaler is None:
-        return out
-    values: Array = out * scaler.scale_ + scaler.mean_
-    return values.astype(out.dtype, copy=False)
+    """Convert a model's output to the original units of the targets, in float64, if there is a target scaler."""
+    return out if scaler is None else scaler.unscaled(out)

@@ -43,8 +43,8 @@ class Stream(_core.Stream):
 
     ``step(x, out=None)`` reads x (batch_size, features) and returns (batch_size, output_size); ``run(x, out=None)``
     reads a block (batch_size, steps, features) and returns (batch_size, steps, output_size). Token ids have no axis of
-    features. The result is a new array, or ``out`` if given, a C-contiguous array of that shape and of the model's
-    dtype that does not overlap x; with ``out`` a step allocates nothing.
+    features. The result is a new array, or ``out`` if given, a C-contiguous array of that shape that does not overlap
+    x, of the model's dtype or, if the model has a target scaler, float64; with ``out`` a step allocates nothing.
 
     Attributes
     ----------

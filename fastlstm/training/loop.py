@@ -292,7 +292,7 @@ class TrainingLoop:
         _, lengths, y, sample_weight, _ = segment
         weight = sample_weight if self.data.class_weights is None else self._with_class_weights(y, sample_weight)
         if self.model.target_scaler is not None:
-            self.model.target_scaler.transform_batch_(y)
+            y = self.model.target_scaler.scaled(y, network.dtype)
         network.parameters.zero_gradients()
         out = self.feed.forward(segment)
         total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -91,15 +91,9 @@ def from_onnx(
 def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, seed: int) -> Model:
     data, lengths = _inputs(graph)
     tokens = np.dtype(data.dtype).kind in "iu"
-    kind: np.dtype[Any] = np.dtype(np.float32)
     for name in graph.trainable:
-        value = graph.constants[name]
-        if not np.isfinite(value).all():
+        if not np.isfinite(graph.constants[name]).all():
             raise ValueError(f"initializer {name!r} holds NaN or infinity")
-        if value.dtype == np.float64:
-            kind = np.dtype(np.float64)
-    if dtype is not None:
-        kind = float_type(dtype)
     size = None
     if not tokens and data.shape is not None:
         last = data.shape[2]
@@ -107,8 +101,15 @@ def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, s
     lengths_name = None if lengths is None else lengths.name
     chain, found = lower(graph, data.name, lengths_name, size, time_major)
     if isinstance(chain, Chain):
+        kind = _kind(chain.weights.values()) if dtype is None else float_type(dtype)
         return _lowered(chain, tokens, size, graph, kind, seed)
+    kind = _kind(graph.constants[name] for name in graph.trainable) if dtype is None else float_type(dtype)
     return _as_graph(graph, data, lengths_name, size, bool(time_major if found is None else found), kind, seed)
+
+
+def _kind(weights: Iterable[Array]) -> np.dtype[Any]:
+    """Return float64 if any of the weights is, else float32."""
+    return np.dtype(np.float64 if any(value.dtype == np.float64 for value in weights) else np.float32)
 
 
 def _inputs(graph: Graph) -> tuple[GraphInput, GraphInput | None]:

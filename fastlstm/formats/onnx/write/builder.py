@@ -79,10 +79,10 @@ class GraphBuilder:
         number = self._counts[stem] = self._counts.get(stem, 0) + 1
         return stem if number == 1 else f"{stem}_{number}"
 
-    def constant(self, value: npt.ArrayLike, name: str = "") -> str:
-        """Return the name of a constant with this value; integers become int64, floats the dtype of the file."""
+    def constant(self, value: npt.ArrayLike, name: str = "", dtype: np.dtype[Any] | None = None) -> str:
+        """Return the name of a constant; integers become int64, floats `dtype` or by default the dtype of the file."""
         array = np.asarray(value)
-        array = array.astype(np.int64 if array.dtype.kind in "iu" else self.dtype)
+        array = array.astype(np.int64 if array.dtype.kind in "iu" else self.dtype if dtype is None else dtype)
         if not name:
             text = "_".join(map(str, array.reshape(-1)[:8].tolist()))
             name = f"const/{array.dtype.name}{list(array.shape)}_{text}".replace(" ", "")
@@ -94,6 +94,10 @@ class GraphBuilder:
             name = f"{stem}_{number}"
         self.constants.setdefault(name, array)
         return name
+
+    def cast(self, name: str, dtype: np.dtype[Any]) -> str:
+        """Return a value converted to another floating-point type."""
+        return self.add("Cast", [name], to=self.onnx.helper.np_dtype_to_tensor_dtype(dtype))
 
     def batch(self) -> str:
         """Return a vector with the number of cases."""
@@ -110,11 +114,11 @@ class GraphBuilder:
             return value
         return Value(self.add("Transpose", [value.name], perm=[1, 0, 2]), time_major=time_major)
 
-    def masked(self, value: Value, filler: float) -> str:
-        """Return the value with the steps beyond each case's length replaced by this number."""
+    def masked(self, value: Value, filler: float, dtype: np.dtype[Any] | None = None) -> str:
+        """Return the value with the steps beyond each case's length replaced by this number, of the value's type."""
         if not self.lengths:
             return value.name
-        return self.add("Where", [self._mask(value.time_major), value.name, self.constant(filler)])
+        return self.add("Where", [self._mask(value.time_major), value.name, self.constant(filler, dtype=dtype)])
 
     def _mask(self, time_major: bool) -> str:
         """Return the mask of valid steps, broadcastable to the axes of a value."""

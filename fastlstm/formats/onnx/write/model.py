@@ -19,7 +19,7 @@ from ..graph.layer import OnnxGraph
 from ..package import import_onnx
 from .builder import OPSET, GraphBuilder, Value
 from .graph_copy import copy_graph
-from .stages import standardize, unstandardize, write_layer
+from .stages import scaling_dtype, standardize, unstandardize, write_layer
 
 __all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx"]
 
@@ -61,7 +61,7 @@ def _written(graph: GraphBuilder, model: InferenceModel) -> Value:
     if model.target_scaler is not None:
         value = unstandardize(graph, value, _fitted(model.target_scaler, "target_scaler"), "target_scaler.{}".format)
     if value.per_step and graph.lengths and not isinstance(layers[0], OnnxGraph):
-        value = value._replace(name=graph.masked(value, 0.0))
+        value = value._replace(name=graph.masked(value, 0.0, _units(graph, model.target_scaler)))
     return graph.arranged(value, time_major=False)
 
 
@@ -70,6 +70,11 @@ def _fitted(scaler: Standardizer, name: str) -> dict[str, Array]:
     if not scaler.fitted:
         raise ValueError(f"the model's {name} is not fitted yet: call fit, or set it to None")
     return {"mean": scaler.mean_, "scale": scaler.scale_}
+
+
+def _units(graph: GraphBuilder, scaler: Standardizer | None) -> np.dtype[Any]:
+    """Return the type of values in the original units of a scaler."""
+    return scaling_dtype(graph, None if scaler is None else {"mean": scaler.mean_, "scale": scaler.scale_})
 
 
 def _require_alone(graph: GraphBuilder, index: int, layer: OnnxGraph, layers: list[Layer]) -> None:
@@ -83,17 +88,19 @@ def _require_alone(graph: GraphBuilder, index: int, layer: OnnxGraph, layers: li
 def _finished(graph: GraphBuilder, model: InferenceModel, output: Value) -> Any:
     """Return the ``onnx.ModelProto`` of a graph that is complete except for its inputs and its output y."""
     helper, integers = graph.onnx.helper, graph.onnx.TensorProto
-    element = helper.np_dtype_to_tensor_dtype(graph.dtype)
+    x_element, y_element = (
+        helper.np_dtype_to_tensor_dtype(_units(graph, scaler)) for scaler in (model.scaler, model.target_scaler)
+    )
     graph.add("Identity", [output.name], "y")
     shape: list[Any] = ["batch", "time"]
     if model.network.takes_tokens:
         inputs = [helper.make_tensor_value_info("x", integers.INT64, shape)]
     else:
-        inputs = [helper.make_tensor_value_info("x", element, [*shape, model.network.input_size])]
+        inputs = [helper.make_tensor_value_info("x", x_element, [*shape, model.network.input_size])]
     if graph.lengths:
         inputs.append(helper.make_tensor_value_info("lengths", integers.INT32, ["batch"]))
     out_shape = [*(shape if output.per_step else shape[:1]), model.network.output_size]
-    outputs = [helper.make_tensor_value_info("y", element, out_shape)]
+    outputs = [helper.make_tensor_value_info("y", y_element, out_shape)]
     constants = [
         graph.onnx.numpy_helper.from_array(np.array(array, order="C"), name) for name, array in graph.constants.items()
     ]
