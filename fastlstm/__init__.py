@@ -35,6 +35,7 @@ from .layers import (
     Masking,
     MaxPool,
     MeanPool,
+    RepeatVector,
     Reverse,
 )
 from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile, ctc_decode
@@ -91,6 +92,7 @@ __all__ = [
     "Quantile",
     "RMSprop",
     "ReduceLROnPlateau",
+    "RepeatVector",
     "Reverse",
     "Standardizer",
     "StepLR",

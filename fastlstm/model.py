@@ -589,7 +589,8 @@ class Model:
         y : array or list of arrays
             Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignored) or
             strings; values (n,), (n, K), (n, T) or (n, T, K); for a list of series with one output per step, a list of
-            (T_i,) or (T_i, K) arrays. For CTC a list of label sequences, or a padded array; see `fastlstm.CTC`.
+            (T_i,) or (T_i, K) arrays. After ``RepeatVector(T)`` each case has T steps. For CTC a list of label
+            sequences, or a padded array; see `fastlstm.CTC`.
         lengths : int array (n,), optional
             Valid steps of each case of an array. Later steps are padding, which is never read.
         loss : str or Loss, default "cross_entropy"
@@ -730,10 +731,10 @@ class Model:
         -------
         ndarray or list of ndarray
             (n, outputs); with one output per step (n, T, outputs), where padding is zero, or for a list of series a
-            list of (T_i, outputs) arrays. In place of the axis of the outputs are the axes that the targets of `fit`
-            had, if these were values: (n,) for y (n,), and (n, 2, 3) for y (n, 2, 3). In the model's dtype: what the
-            last layer gives, so scores (logits), or probabilities after a final sigmoid or softmax. If the model has a
-            target scaler: values in the original units, float64.
+            list of (T_i, outputs) arrays; after ``RepeatVector(T)`` always (n, T, outputs). In place of the axis of the
+            outputs are the axes that the targets of `fit` had, if these were values: (n,) for y (n,), and (n, 2, 3) for
+            y (n, 2, 3). In the model's dtype: what the last layer gives, so scores (logits), or probabilities after a
+            final sigmoid or softmax. If the model has a target scaler: values in the original units, float64.
 
         Raises
         ------
@@ -830,7 +831,8 @@ class Model:
         out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
         if isinstance(X, Sequences):
             lengths = X.lengths
-        return decide(self, out, lengths, self.classes)
+        # Lengths that belong to the inputs only say nothing about the outputs.
+        return decide(self, out, lengths if self.network.output_steps is None else None, self.classes)
 
     def evaluate(
         self,
@@ -963,7 +965,8 @@ class Model:
         rows = [("layer", "output", "parameters")]
         signals = self.network.signals()
         for index, (layer, signal) in enumerate(zip(self.layers, signals, strict=True)):
-            shape = f"(batch, time, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
+            time = "time" if signal.steps is None else signal.steps
+            shape = f"(batch, {time}, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
             rows.append((f"{index} {layer!r}", shape, f"{sum(p.size for p in layer.parameters.values()):,}"))
         rows.append(("total", self.dtype.name, f"{self.flat_parameters.size:,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]

@@ -67,6 +67,8 @@ class Network:
         Number of features of the output.
     per_step : bool
         Whether the output is (batch, time, features) rather than (batch, features).
+    output_steps : int or None
+        Number of steps of each case's output, if a layer sets it; None: those of the input.
     passes : int
         Number of training passes so far; each draws its own dropout masks.
     """
@@ -79,6 +81,7 @@ class Network:
         self.input_size: int | None = None
         self.output_size = 0
         self.per_step = False
+        self.output_steps: int | None = None
         self.passes = 0
         self._contexts = threading.local()
         self._recurrent = [k for k, layer in enumerate(layers) if layer.state_shapes(1) is not None]
@@ -114,6 +117,7 @@ class Network:
         self.parameters.initialize(self.seed, values)
         self._contexts = contexts
         self.output_size, self.per_step = signal.features, signal.per_step
+        self.output_steps = signal.steps
         self.input_size = input_size
 
     def build_for(self, inputs: Sequences) -> None:
@@ -135,6 +139,10 @@ class Network:
             raise RuntimeError(
                 "the model is not built yet, its input size is unknown: call fit or forward first, or give input_size"
             )
+
+    def output_lengths(self, lengths: Array | None) -> Array | None:
+        """Return the valid steps of the output of cases whose inputs have these lengths; None: all steps."""
+        return lengths if self.output_steps is None else None
 
     def signals(self) -> list[Signal]:
         """Return what comes out of each layer of a built network."""

@@ -67,7 +67,7 @@ class Cases:
         y = self.targets.batch(indices, x.shape[1], dtype if y_dtype is None else y_dtype)
         weight = None if self.weight is None else self.weight[indices]
         if weight is not None and weight.ndim == 2:
-            weight = weight[:, : x.shape[1]]
+            weight = weight[:, : y.shape[1]]
         return CaseBatch(x, lengths, y, weight)
 
 
@@ -82,18 +82,23 @@ def read_inputs(
     return scaler.scaled(x, dtype), lengths
 
 
-def as_weight(sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool) -> Array | None:
-    """Convert `sample_weight` to float64 (n,) or, if `per_step`, (n, T); ValueError if it does not fit the inputs."""
+def as_weight(
+    sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool, steps: int | None = None
+) -> Array | None:
+    """Convert `sample_weight` to float64 (n,) or, if `per_step`, (n, T); ValueError if it does not fit the model.
+
+    T is `steps`, the steps of each case's output, or those of the inputs if it is None.
+    """
     if sample_weight is None:
         return None
     weight = as_numeric(sample_weight, False, "sample_weight")
-    shapes = [(len(inputs),), (len(inputs), inputs.time)] if per_step else [(len(inputs),)]
+    shapes = [(len(inputs),), (len(inputs), steps or inputs.time)] if per_step else [(len(inputs),)]
     if weight.shape not in shapes:
         raise ValueError(f"sample_weight must have shape {' or '.join(map(str, shapes))}, got {weight.shape}")
     with np.errstate(over="ignore"):
         weight = weight.astype(np.float64)
     valid = weight
-    if weight.ndim == 2 and inputs.lengths is not None:
+    if weight.ndim == 2 and inputs.lengths is not None and steps is None:
         valid = weight[np.arange(inputs.time) < inputs.lengths[:, None]]
     if not np.isfinite(valid).all() or (valid < 0).any() or not valid.any():
         raise ValueError("sample_weight must hold finite numbers >= 0, not all of them 0")

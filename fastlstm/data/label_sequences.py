@@ -28,17 +28,28 @@ class LabelSequences:
         Number of outputs that a model needs: the largest label or the blank, + 1, or `len(classes)`.
     classes : list of str or None
         Names of the labels; the blank is an empty name if the names were collected from the labels.
+    steps : int or None
+        Number of steps of each case's output, if a layer of the model sets it; None: those of the case's inputs.
     """
 
     kind: Literal["sequences"] = "sequences"
     per_step = False
 
-    def __init__(self, flat: Array, numbers: Array, starts: Array, n_outputs: int, classes: list[str] | None) -> None:
+    def __init__(
+        self,
+        flat: Array,
+        numbers: Array,
+        starts: Array,
+        n_outputs: int,
+        classes: list[str] | None,
+        steps: int | None = None,
+    ) -> None:
         self._flat = flat
         self._starts = starts
         self.numbers = numbers
         self.n_outputs = n_outputs
         self.classes = classes
+        self.steps = steps
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -54,7 +65,8 @@ class LabelSequences:
 
     def subset(self, indices: Indices) -> LabelSequences:
         """Return the chosen cases without copying them; see `Sequences.subset`."""
-        return LabelSequences(self._flat, self.numbers[indices], self._starts[indices], self.n_outputs, self.classes)
+        numbers, starts = self.numbers[indices], self._starts[indices]
+        return LabelSequences(self._flat, numbers, starts, self.n_outputs, self.classes, self.steps)
 
     def blocks(self) -> Iterator[Array]:
         """Yield the labels of each case, (rows, 1)."""
@@ -63,7 +75,7 @@ class LabelSequences:
 
 
 def as_label_sequences(
-    y: Any, n: int, blank: int, classes: list[str] | None = None, *, name: str = "y"
+    y: Any, n: int, blank: int, classes: list[str] | None = None, *, name: str = "y", steps: int | None = None
 ) -> LabelSequences:
     """Convert and check the targets of a model that is trained with CTC.
 
@@ -81,6 +93,8 @@ def as_label_sequences(
         for the blank.
     name : str
         Name of y in error messages.
+    steps : int, optional
+        Number of steps of each case's output, if a layer of the model sets it.
 
     Returns
     -------
@@ -113,7 +127,7 @@ def as_label_sequences(
             f"labels, or choose another blank, loss=fl.losses.CTC(blank=...)"
         )
     n_outputs = limit if limit is not None else max(int(flat.max(initial=0)), blank) + 1
-    return LabelSequences(flat, numbers, starts, n_outputs, classes)
+    return LabelSequences(flat, numbers, starts, n_outputs, classes, steps)
 
 
 def _is_array(y: Any) -> bool:

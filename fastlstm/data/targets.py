@@ -39,6 +39,8 @@ class Targets:
         Axes of the values of a case or step, before they were flattened to K columns; None for labels.
     data : Sequences
         Per-step labels and values as (n, T, K), with K = 1 for labels; per-case values along the step axis, (n, K, 1).
+    steps : int or None
+        Number of steps of each case's targets, if the model sets it; None: those of the case's inputs.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Targets:
         classes: list[str] | None,
         missing: bool = False,
         shape: tuple[int, ...] | None = None,
+        steps: int | None = None,
     ) -> None:
         # Per-case values lie along the step axis, so that scans recognise windows of one series.
         self.data = data
@@ -58,6 +61,7 @@ class Targets:
         self.n_outputs = n_outputs
         self.classes = classes
         self.shape = shape
+        self.steps = steps
         self._missing = missing  # whether targets are missing: NaN where the weight is 0
 
     def __len__(self) -> int:
@@ -71,7 +75,7 @@ class Targets:
         indices : slice, range or ndarray of int, shape (b,)
             Which cases, in which order.
         time : int
-            Steps of the batch of inputs; per-step targets are cut or padded to this number.
+            Steps of the batch of inputs; per-step targets are cut or padded to this number, unless there are `steps`.
         dtype : dtype
             float32 or float64 for values; labels are always int64.
 
@@ -83,6 +87,8 @@ class Targets:
         y, lengths = self.data.batch(indices, dtype)
         if not self.per_step:
             return y.reshape(len(y)) if self.kind == "labels" else y.reshape(len(y), -1)
+        if self.steps is not None:
+            return y
         fill = IGNORE if self.kind == "labels" else 0
         steps = min(time, y.shape[1])
         if lengths is not None:
@@ -96,7 +102,9 @@ class Targets:
     def subset(self, indices: Indices) -> Targets:
         """Return the chosen cases without copying them; see `Sequences.subset`."""
         data = self.data.subset(indices)
-        return Targets(data, self.kind, self.per_step, self.n_outputs, self.classes, self._missing, self.shape)
+        return Targets(
+            data, self.kind, self.per_step, self.n_outputs, self.classes, self._missing, self.shape, self.steps
+        )
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         """Yield the valid values in blocks (rows, K), without missing rows; labels in blocks (rows, 1)."""
@@ -122,6 +130,7 @@ def as_targets(
     weight: NDArray[Any] | None = None,
     dtype: DTypeLike | None = None,
     name: str = "y",
+    steps: int | None = None,
 ) -> Targets:
     """Wrap the targets of a model without copying them, and check every valid target.
 
@@ -144,6 +153,8 @@ def as_targets(
         Type in which the values will be read; values that overflow in it are refused too.
     name : str, default "y"
         Name of y in error messages.
+    steps : int, optional
+        Number of steps of each case's targets, if a layer of the model sets it. By default y has the steps of `seq`.
 
     Returns
     -------
@@ -168,7 +179,7 @@ def as_targets(
     labels, missing = kind == "labels", False
     if labels and _holds_strings(y):
         y, classes = encode_labels(y, classes, name=name)
-    data = _step_targets(y, seq, labels, name) if per_step else _case_targets(y, seq, labels, name)
+    data = _step_targets(y, seq, labels, name, steps) if per_step else _case_targets(y, seq, labels, name)
     if len(data) != len(seq):
         raise ValueError(f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each")
     if labels:
@@ -186,7 +197,8 @@ def as_targets(
                 f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
                 "finite numbers: drop or fill such cases, or give missing targets a sample_weight of 0"
             )
-    return Targets(data, kind, per_step, n_outputs, classes, missing, None if labels else _value_shape(y, per_step))
+    shape = None if labels else _value_shape(y, per_step)
+    return Targets(data, kind, per_step, n_outputs, classes, missing, shape, steps if per_step else None)
 
 
 def _value_shape(y: ArrayLike, per_step: bool) -> tuple[int, ...]:
@@ -226,29 +238,37 @@ def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequ
     return ArraySequences(array.reshape(*array.shape, *[1] * (3 - array.ndim)), None, labels, name)
 
 
-def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:
+def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str, steps: int | None) -> Sequences:
+    time = seq.time if steps is None else steps
     if isinstance(y, (list, tuple)):
         data = list_sequences([_target_array(one, labels, f"{name}[{i}]") for i, one in enumerate(y)], labels, name)
         if len(data) == len(seq):
             got, expected = (np.full(len(s), s.time) if s.lengths is None else s.lengths for s in (data, seq))
+            expected = expected if steps is None else np.full(len(seq), steps)
             bad = np.flatnonzero(got != expected)
             if len(bad):
+                of = f"{seq.name}[{bad[0]}]" if steps is None else "the model's output"
                 raise ValueError(
-                    f"{name}[{bad[0]}] has {got[bad[0]]} steps, {seq.name}[{bad[0]}] has {expected[bad[0]]}: "
-                    "expected one target for each step"
+                    f"{name}[{bad[0]}] has {got[bad[0]]} steps, {of} has {expected[bad[0]]}: expected one target for "
+                    f"each step{_of_repeat(steps)}"
                 )
         return data
     array = _target_array(y, labels, name)
     _refuse_empty(array, name)
-    shapes = f"({len(seq)}, {seq.time})" + ("" if labels else f" or ({len(seq)}, {seq.time}, columns)")
-    if array.ndim not in ((2,) if labels else (2, 3)) or array.shape[1] != seq.time:
+    shapes = f"({len(seq)}, {time})" + ("" if labels else f" or ({len(seq)}, {time}, columns)")
+    if array.ndim not in ((2,) if labels else (2, 3)) or array.shape[1] != time:
+        of = seq.name if steps is None else "the model's output"
         raise ValueError(
-            f"{name} has shape {array.shape}, expected {shapes}: a target for each step of {seq.name}, because "
-            "the model has an output for each step; for one target per case set return_sequences=False in the "
-            "last LSTM"
+            f"{name} has shape {array.shape}, expected {shapes}: a target for each step of {of}, because "
+            f"the model has an output for each step{_of_repeat(steps)}; for one target per case set "
+            "return_sequences=False in the last LSTM"
         )
-    lengths = seq.lengths if len(array) == len(seq) else None
+    lengths = seq.lengths if len(array) == len(seq) and steps is None else None
     return ArraySequences(array[:, :, None] if array.ndim == 2 else array, lengths, labels, name)
+
+
+def _of_repeat(steps: int | None) -> str:
+    return "" if steps is None else f", {steps} steps for every case (fl.RepeatVector({steps}))"
 
 
 def _target_array(y: ArrayLike, labels: bool, name: str) -> NDArray[Any]:

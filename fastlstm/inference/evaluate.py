@@ -72,6 +72,7 @@ def run_evaluation(
     feed = Feed(model, cases, steps, training=False, n_threads=n_threads, skip=skip)
     for segment in feed.segments(sequential_batches(len(cases), batch_size)):
         _, lengths, y, weight, _ = segment
+        lengths = model.network.output_lengths(lengths)
         out = feed.forward(segment)
         if metrics:
             predicted = original_units(out, scaler) if skip is None or final is None else link(final.kind, out)

@@ -36,8 +36,9 @@ def checked_cases(
     String labels become indices into `classes`, by default the model's classes, else the sorted labels.
     """
     network = model.network
-    head = Head(network.output_size, network.per_step, network.dtype, model.target_scaler is not None)
-    weight = as_weight(sample_weight, inputs, loss.weight_per_step(head))
+    scaled = model.target_scaler is not None
+    head = Head(network.output_size, network.per_step, network.dtype, scaled, network.output_steps)
+    weight = as_weight(sample_weight, inputs, loss.weight_per_step(head), network.output_steps)
     targets = loss.as_targets(y, inputs, head, classes=classes or model.classes, weight=weight, name=name)
     loss.check_cases(targets, inputs, weight, name)
     return Cases(inputs, targets, weight)

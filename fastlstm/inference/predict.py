@@ -30,23 +30,25 @@ def predict(
     batch_size = _checks.count("batch_size", batch_size)
     inputs = checked_inputs(model, X, lengths)
     network = model.network
-    as_list = network.per_step and isinstance(X, (list, tuple))
+    time = inputs.time if network.output_steps is None else network.output_steps
+    as_list = network.per_step and network.output_steps is None and isinstance(X, (list, tuple))
     parts: list[Array] = []
     result: Array | None = None
     for chosen in sequential_batches(len(inputs), batch_size):
         x, batch_lengths = read_inputs(inputs, chosen, network.dtype, model.scaler)
         out = original_units(network.forward(x, batch_lengths, False, n_threads), model.target_scaler)
+        batch_lengths = network.output_lengths(batch_lengths)
         if as_list:
             ends = [out.shape[1]] * len(out) if batch_lengths is None else batch_lengths
             parts.extend(row[:end].copy() for row, end in zip(out, ends, strict=True))
             continue
         if result is None:
-            shape = (len(inputs), inputs.time, out.shape[-1]) if network.per_step else (len(inputs), out.shape[-1])
+            shape = (len(inputs), time, out.shape[-1]) if network.per_step else (len(inputs), out.shape[-1])
             result = np.zeros(shape, out.dtype)
         if network.per_step:
             result[chosen, : out.shape[1]] = out
             if batch_lengths is not None:
-                result[chosen][np.arange(inputs.time) >= batch_lengths[:, None]] = 0.0
+                result[chosen][np.arange(time) >= batch_lengths[:, None]] = 0.0
         else:
             result[chosen] = out
     return parts if result is None else result

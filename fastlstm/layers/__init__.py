@@ -25,6 +25,7 @@ from .pooling import Pool as Pool
 from .registry import layer_from_config as layer_from_config
 from .registry import register as register
 from .registry import registered_layers as registered_layers
+from .repeat import RepeatVector as RepeatVector
 from .reverse import Reverse as Reverse
 from .seeds import mixed_seed as mixed_seed
 from .stack import connect as connect

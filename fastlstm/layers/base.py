@@ -29,6 +29,9 @@ class Signal(NamedTuple):
     """Whether the data are (batch, time, features), or (batch, features) once a layer has reduced the time axis."""
     tokens: bool = False
     """Whether the data are integer ids, (batch, time)."""
+    steps: int | None = None
+    """Number of steps of every case, if a layer has begun new series; None: those of the model's input. A layer that
+    keeps the steps may leave it out of what it returns."""
 
 
 class ParameterSpec(NamedTuple):

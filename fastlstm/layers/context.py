@@ -46,6 +46,8 @@ class PassContext:
         self.layers = [LayerCache() for _ in range(n_layers)]
         self.dtype = dtype
         self.lengths: Array | None = None
+        """(batch,): valid steps of each case; None: all. A layer that begins new series replaces it for the layers
+        above in its forward pass, and restores it in its backward pass."""
         self.mask: Array | None = None
         """(batch, time), boolean: the steps that are not masked; None: all. Layers set it during the forward pass."""
         self.training = training

@@ -26,9 +26,12 @@ def connect(layers: Sequence[Layer], input_size: int) -> list[Signal]:
     signals = []
     for index, layer in enumerate(layers):
         try:
-            signal = layer.build(signal)
+            built = layer.build(signal)
         except ValueError as error:
             raise ValueError(f"layer {index}: {error}") from None
+        if signal.per_step and built.per_step and built.steps is None:
+            built = built._replace(steps=signal.steps)
+        signal = built
         signals.append(signal)
     return signals
 

@@ -38,6 +38,9 @@ settings, side inputs and states:
     The main input; steps in which all features equal a value are masked for the following stages. Settings: value.
 ``reverse``
     Each series in reverse order of time.
+``repeat``
+    New series, in which the main input, one vector for each case, is repeated at each step. Settings: steps. The
+    lengths and masks of earlier series do not apply to them.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ class Head(NamedTuple):
     """Type of the output."""
     scaled: bool = False
     """Whether the model has a target scaler."""
+    steps: int | None = None
+    """Number of steps of each case's output, if a layer of the model sets it; None: those of the input."""
 
 
 class Loss:
@@ -230,7 +232,9 @@ class Loss:
             If targets, inputs and model do not fit; the message says what was expected.
         """
         kind: Literal["labels", "values"] = "labels" if self.kind == "labels" else "values"
-        targets = as_targets(y, inputs, head.per_step, kind, classes, weight=weight, dtype=head.dtype, name=name)
+        targets = as_targets(
+            y, inputs, head.per_step, kind, classes, weight=weight, dtype=head.dtype, name=name, steps=head.steps
+        )
         if self.kind == "labels":
             _check_label_outputs(self.name, targets, head.outputs)
         else:
@@ -277,7 +281,10 @@ class Loss:
         return None
 
     def counted(self, y: Array, out: Array, lengths: Array | None) -> tuple[Array, Array]:
-        """Return copies of the targets, (N,) or (N, K), and outputs (N, F) of the positions that count."""
+        """Return copies of the targets, (N,) or (N, K), and outputs (N, F) of the positions that count.
+
+        `lengths` are the valid steps of the outputs.
+        """
         counts = y >= 0 if self.kind == "labels" else np.isfinite(y).all(axis=-1)
         if out.ndim == 3 and lengths is not None:
             counts &= np.arange(out.shape[1]) < lengths[:, None]

@@ -120,7 +120,7 @@ class CTC(Loss):
             )
         if head.scaled:
             raise ValueError("a target_scaler is for regression; loss='ctc' needs unscaled labels: set it to None")
-        targets = as_label_sequences(y, len(inputs), self.blank, classes, name=name)
+        targets = as_label_sequences(y, len(inputs), self.blank, classes, name=name, steps=head.steps)
         if targets.n_outputs > head.outputs or (targets.classes and targets.n_outputs != head.outputs):
             raise ValueError(
                 f"{name} and the blank are {targets.n_outputs} classes and the model has {head.outputs} outputs: the "
@@ -137,6 +137,8 @@ class CTC(Loss):
         if self.zero_infinity or not isinstance(targets, LabelSequences):
             return
         steps = np.full(len(inputs), inputs.time) if inputs.lengths is None else inputs.lengths
+        if targets.steps is not None:
+            steps = np.full(len(inputs), targets.steps)
         for start in range(0, len(targets), _CASES_AT_ONCE):
             chosen = slice(start, start + _CASES_AT_ONCE)
             needed = steps_needed(targets.batch(chosen, 0), targets.numbers[chosen])
@@ -146,9 +148,10 @@ class CTC(Loss):
             if short.any():
                 place = int(np.argmax(short))
                 case = start + place
+                of = f"{inputs.name}[{case}]" if targets.steps is None else "the model's output"
                 raise ValueError(
                     f"{name}[{case}] has {targets.numbers[case]} labels, which need {needed[place]} "
-                    f"steps, one for each and one between two equal ones; {inputs.name}[{case}] has {steps[case]}: "
+                    f"steps, one for each and one between two equal ones; {of} has {steps[case]}: "
                     "drop such cases, or exclude them from the loss with loss=fl.losses.CTC(zero_infinity=True)"
                 )
 

@@ -30,7 +30,14 @@ References
 
 from .cells import any_cell_backward, any_cell_forward, layer_norm, layer_norm_backward
 from .ctc import ctc
-from .layers import dense_backward, dense_forward, softmax, softmax_cross_entropy
+from .layers import (
+    dense_backward,
+    dense_forward,
+    repeat_vector_backward,
+    repeat_vector_forward,
+    softmax,
+    softmax_cross_entropy,
+)
 from .lstm import LSTMTrace, cell_backward, cell_forward, lstm_backward, lstm_forward, sigmoid
 from .optimizers import adam, rmsprop, sgd
 from .random import dropout_mask, philox4x32
@@ -51,6 +58,8 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "philox4x32",
+    "repeat_vector_backward",
+    "repeat_vector_forward",
     "rmsprop",
     "sgd",
     "sigmoid",

@@ -6,7 +6,14 @@ import numpy as np
 
 from .._typing import Array
 
-__all__ = ["dense_backward", "dense_forward", "softmax", "softmax_cross_entropy"]
+__all__ = [
+    "dense_backward",
+    "dense_forward",
+    "repeat_vector_backward",
+    "repeat_vector_forward",
+    "softmax",
+    "softmax_cross_entropy",
+]
 
 
 def dense_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -19,6 +26,17 @@ def dense_backward(dy: Array, x: Array, weight: Array) -> dict[str, Array]:
     """Compute the gradients of :func:`dense_forward`: ``x``, ``weight``, ``bias``."""
     flat_dy, flat_x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     return {"x": dy @ weight, "weight": flat_dy.T @ flat_x, "bias": flat_dy.sum(axis=0)}
+
+
+def repeat_vector_forward(x: Array, n: int) -> Array:
+    """Compute y_t = x at n steps for x (B, F): y (B, n, F)."""
+    return np.repeat(x[:, None], n, axis=1)
+
+
+def repeat_vector_backward(dy: Array) -> Array:
+    """Compute the gradient of :func:`repeat_vector_forward`, (B, F): the sum of dy over its steps."""
+    dx: Array = dy.sum(axis=1)
+    return dx
 
 
 def softmax(logits: Array) -> Array:

@@ -290,6 +290,7 @@ class TrainingLoop:
         """
         loss, network, n_threads = self.settings.loss, self.model.network, self.settings.n_threads
         _, lengths, y, sample_weight, _ = segment
+        lengths = network.output_lengths(lengths)
         weight = sample_weight if self.data.class_weights is None else self._with_class_weights(y, sample_weight)
         if self.model.target_scaler is not None:
             y = self.model.target_scaler.scaled(y, network.dtype)

@@ -59,6 +59,16 @@ def models() -> dict[str, Any]:
                                         fl.Dense(2)]  # fmt: skip
         made[f"{name} of the input"] = lambda name=name: [getattr(fl, name)(), fl.Dense(2)]
     made["Reverse"] = lambda: [fl.LSTM(4, return_sequences=True), fl.Reverse(), fl.LSTM(3)]
+    made["RepeatVector"] = lambda: [
+        fl.LSTM(4, bidirectional=True), fl.RepeatVector(5), fl.LSTM(3, bidirectional=True, return_sequences=True),
+        fl.Dense(2),
+    ]  # fmt: skip
+    made["RepeatVector, then pooling"] = lambda: [
+        fl.LSTM(4), fl.RepeatVector(7), fl.LSTM(3, return_sequences=True), fl.Reverse(), fl.AttentionPool(2),
+    ]  # fmt: skip
+    made["RepeatVector twice"] = lambda: [
+        fl.MeanPool(), fl.Dense(3), fl.RepeatVector(2), fl.LSTM(3), fl.RepeatVector(6), fl.Dense(2),
+    ]  # fmt: skip
     made["Reverse of the input"] = lambda: [fl.Reverse(), fl.LSTM(3, return_sequences=True)]
     made["AttentionPool"] = lambda: [fl.LSTM(4, return_sequences=True), fl.AttentionPool(3), fl.Dense(2)]
     for kind in KINDS:

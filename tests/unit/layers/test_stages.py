@@ -81,6 +81,7 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "final": final_of,
     "mask": lambda stage, x, side: x,
     "reverse": lambda stage, x, side: x[::-1],
+    "repeat": lambda stage, x, side: np.repeat(x[None], stage.settings["steps"], axis=0),
 }
 SKIP = ("lstm", "pool")
 
@@ -94,6 +95,8 @@ def run(stages: Sequence[Stage], x: Array) -> Array:
             counts = main != stage.settings["mask_token"]
         if stage.kind == "mask":
             counts = (main != stage.settings["value"]).any(axis=1)
+        if stage.kind == "repeat":
+            counts = np.ones(stage.settings["steps"], bool)
         if stage.kind in SKIP and not counts.all():
             value = KINDS[stage.kind](stage, main[counts], {name: one[counts] for name, one in side.items()})
             if value.ndim == 2:  # a step that does not count gives what the one before it gave
@@ -138,6 +141,11 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
     ],
     "MaxPool": [lambda: [fl.MaxPool()]],
     "MeanPool": [lambda: [fl.LSTM(5, return_sequences=True), fl.MeanPool()]],
+    "RepeatVector": [
+        lambda: [fl.LSTM(5), fl.RepeatVector(4), fl.LSTM(3, return_sequences=True), fl.Dense(2)],
+        lambda: [fl.Masking(), fl.LSTM(5), fl.RepeatVector(11), fl.Masking(), fl.LSTM(3, return_sequences=True)],
+        lambda: [fl.MeanPool(), fl.RepeatVector(3), fl.Masking(0.5), fl.LSTM(3), fl.RepeatVector(2), fl.MaxPool()],
+    ],
     "Reverse": [lambda: [fl.LSTM(5, reverse=True, return_sequences=True), fl.Reverse()]],
 }
 CASES = [pytest.param(make, id=f"{name} {k}") for name, some in LAYERS.items() for k, make in enumerate(some)]

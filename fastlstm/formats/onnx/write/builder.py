@@ -38,8 +38,10 @@ class GraphBuilder:
     onnx : module
     dtype : dtype
         Type of all floating-point numbers in the file.
+    takes_lengths : bool
+        Whether the file has an input for the number of valid steps of each case.
     lengths : str
-        Name of the input that holds the number of valid steps of each case; empty if there is none.
+        Name of that input; empty if there is none, or if a layer has begun new series, to which it does not apply.
     nodes : list of onnx.NodeProto
     constants : dict of str to ndarray
     scope : str
@@ -49,6 +51,7 @@ class GraphBuilder:
 
     def __init__(self, onnx: Any, dtype: np.dtype[Any], with_lengths: bool) -> None:
         self.onnx, self.dtype = onnx, dtype
+        self.takes_lengths = with_lengths
         self.lengths = "lengths" if with_lengths else ""
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}

@@ -29,7 +29,7 @@ def copy_graph(graph: GraphBuilder, layer: OnnxGraph, x: Value) -> Value:
     graph.add("Identity", [source], names.get(data.name, data.name))
     for one in copied.inputs:
         if one.name == layer.lengths_input:
-            graph.lengths = "lengths"
+            graph.takes_lengths, graph.lengths = True, "lengths"
             graph.add("Cast", ["lengths"], names.get(one.name, one.name), to=_element(one.dtype))
     for name, value in {**copied.constants, **layer.parameters}.items():
         graph.constants[names.get(name, name)] = value.astype(graph.dtype) if value.dtype.kind == "f" else value

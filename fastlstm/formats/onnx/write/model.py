@@ -97,9 +97,10 @@ def _finished(graph: GraphBuilder, model: InferenceModel, output: Value) -> Any:
         inputs = [helper.make_tensor_value_info("x", integers.INT64, shape)]
     else:
         inputs = [helper.make_tensor_value_info("x", x_element, [*shape, model.network.input_size])]
-    if graph.lengths:
+    if graph.takes_lengths:
         inputs.append(helper.make_tensor_value_info("lengths", integers.INT32, ["batch"]))
-    out_shape = [*(shape if output.per_step else shape[:1]), model.network.output_size]
+    steps = model.network.output_steps
+    out_shape = [*(shape[:1] if not output.per_step else [shape[0], steps or shape[1]]), model.network.output_size]
     outputs = [helper.make_tensor_value_info("y", y_element, out_shape)]
     constants = [
         graph.onnx.numpy_helper.from_array(np.array(array, order="C"), name) for name, array in graph.constants.items()

@@ -139,6 +139,12 @@ def _reverse(graph: GraphBuilder, at: PlacedStage) -> Value:
     return at.x._replace(name=y)
 
 
+def _repeat(graph: GraphBuilder, at: PlacedStage) -> Value:
+    graph.lengths = ""  # of the series that ended before
+    one_step = graph.add("Unsqueeze", [at.x.name, graph.constant([1])])
+    return Value(graph.add("Tile", [one_step, graph.constant([1, at.stage.settings["steps"], 1])]))
+
+
 def _final(graph: GraphBuilder, at: PlacedStage) -> Value:
     """Write the output of each direction at its own final step."""
     if at.stage.settings["bidirectional"]:
@@ -201,5 +207,6 @@ KINDS: dict[str, Callable[[GraphBuilder, PlacedStage], Value]] = {
     "final": _final,
     "mask": _mask,
     "reverse": _reverse,
+    "repeat": _repeat,
 }
 """Function that writes each kind of stage; `fastlstm.layers.stages` lists the kinds."""
