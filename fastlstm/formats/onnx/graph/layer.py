@@ -50,6 +50,9 @@ class OnnxGraph(Layer):
     batch_axis, time_axis, output_rank : int or None
         The batch axis, the time axis and the number of axes of the graph's output. Without a time axis the layer's
         output is (batch, features). All further axes are flattened into the features.
+    steps : int, optional
+        Size of the time axis, if it does not depend on the input, as after a decoder of that many steps. The lengths of
+        the input do not apply to such an output. By default the time axis has the steps of the input.
 
     Notes
     -----
@@ -73,6 +76,7 @@ class OnnxGraph(Layer):
         batch_axis: int,
         time_axis: int | None,
         output_rank: int,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         self._graph, self._shapes = graph_from_json(graph)
@@ -88,6 +92,9 @@ class OnnxGraph(Layer):
             raise ValueError(
                 f"batch_axis {self.batch_axis} and time_axis {self.time_axis} do not fit output_rank {output_rank}"
             )
+        self.steps = None if steps is None else count("steps", steps)
+        if self.steps is not None and self.time_axis is None:
+            raise ValueError(f"steps={steps} is the size of the time axis, and time_axis is None")
         names = [one.name for one in self._graph.inputs]
         others = [name for name in names if name != lengths_input]
         if len(others) != 1 or (lengths_input is not None and lengths_input not in names):
@@ -106,7 +113,7 @@ class OnnxGraph(Layer):
             raise ValueError(f"this graph takes {kind} and must be the first layer")
         if not signal.per_step or signal.features != self.input_size:
             raise ValueError(f"this graph takes (batch, time, {self.input_size}), but gets {signal.features} features")
-        return Signal(self.output_size, self.time_axis is not None)
+        return Signal(self.output_size, self.time_axis is not None, steps=self.steps)
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
         for name, shape in self._shapes.items():
@@ -165,7 +172,7 @@ class OnnxGraph(Layer):
         if out.ndim != self.output_rank:
             raise ValueError(f"the graph's output has shape {out.shape}, expected {self.output_rank} axes")
         moved = np.moveaxis(out, axes, range(len(axes)))
-        shape = (batch, *([] if self.time_axis is None else [time]), self.output_size)
+        shape = (batch, *([] if self.time_axis is None else [self.steps or time]), self.output_size)
         if moved.shape[: len(axes)] != shape[:-1] or moved.size != int(np.prod(shape)):
             raise ValueError(
                 f"the graph's output has shape {out.shape} for {batch} cases of {time} steps, "
@@ -175,7 +182,9 @@ class OnnxGraph(Layer):
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         batch, time = x.shape[:2]
-        lengths = ctx.lengths
+        lengths = cache.saved["lengths"] = ctx.lengths
+        if self.steps is not None:
+            ctx.lengths = ctx.mask = None
         alone = lengths is None or self.lengths_input is not None
         parts: list[_Part] = []
         if alone:
@@ -184,13 +193,13 @@ class OnnxGraph(Layer):
             parts.append(_Part(slice(None), time, record, out.shape))
         else:
             assert lengths is not None
-            shape = (batch, self.output_size) if self.time_axis is None else (batch, time, self.output_size)
-            y = np.zeros(shape, ctx.dtype)
+            fixed = [] if self.time_axis is None else [self.steps or time]
+            y = np.zeros((batch, *fixed, self.output_size), ctx.dtype)
             for steps in np.unique(lengths):
                 rows = np.flatnonzero(lengths == steps)
                 out, record = self._run(x[rows, :steps], None, ctx, cache, ctx.training)
                 placed = self._placed(out, len(rows), int(steps))
-                if self.time_axis is None:
+                if self.time_axis is None or self.steps is not None:
                     y[rows] = placed
                 else:
                     y[rows, :steps] = placed
@@ -200,10 +209,12 @@ class OnnxGraph(Layer):
         return y
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
+        ctx.lengths = cache.saved["lengths"]
         dx = None if not need_dx or self.takes_tokens else np.zeros(cache.saved["shape"], ctx.dtype)
         axes = [self.batch_axis, *([] if self.time_axis is None else [self.time_axis])]
         for part in cache.saved["parts"]:
-            d = dy[part.rows] if self.time_axis is None else dy[part.rows, : part.steps]
+            whole = self.time_axis is None or self.steps is not None
+            d = dy[part.rows] if whole else dy[part.rows, : part.steps]
             moved_shape = np.moveaxis(np.empty(part.out_shape, bool), axes, range(len(axes))).shape
             d = np.moveaxis(d.reshape(moved_shape), range(len(axes)), axes)
             found = self._program.backward(part.record, {self._graph.outputs[0]: d})
@@ -226,6 +237,7 @@ class OnnxGraph(Layer):
             "batch_axis": self.batch_axis,
             "time_axis": self.time_axis,
             "output_rank": self.output_rank,
+            "steps": self.steps,
         }
 
     def __repr__(self) -> str:

@@ -51,8 +51,9 @@ def from_onnx(
     Returns
     -------
     Model
-        A built model. Its ``predict`` returns the graph's output as (batch, time, features) or (batch, features);
-        further axes, such as that of the directions, are flattened into the features. A second input of the graph that
+        A built model. Its ``predict`` returns the graph's output as (batch, time, features) or (batch, features), where
+        time is that of the input, or fixed as after a decoder; further axes, such as that of the directions, are
+        flattened into the features. A second input of the graph that
         holds the number of valid steps of each case becomes the argument `lengths`.
 
     Raises
@@ -198,7 +199,7 @@ def _as_graph(
     kept = tuple(one for one in graph.inputs if one.name in (data.name, lengths))
     graph = Graph(graph.nodes, kept, graph.outputs, graph.constants, graph.trainable, graph.opset)
     probe = Probe(graph, data, lengths, 0 if tokens else size or 0, time_major, dtype)
-    batch_axis, time_axis, features, rank = probe.axes()
+    batch_axis, time_axis, features, rank, steps = probe.axes()
     layer = OnnxGraph(
         graph_to_json(graph, {name: value.shape for name, value in parameters.items()}),
         input_size=0 if tokens else size or 0,
@@ -208,6 +209,7 @@ def _as_graph(
         batch_axis=batch_axis,
         time_axis=time_axis,
         output_rank=rank,
+        steps=steps,
     )
     model = Model([layer], input_size=None if tokens else size, dtype=dtype, seed=seed)
     model.load_state_dict({f"0.{name}": value for name, value in parameters.items()})

@@ -61,8 +61,11 @@ class Probe:
             if batch * time <= 2**16:
                 yield batch, time
 
-    def axes(self) -> tuple[int, int | None, int, int]:
-        """Return the axis of the cases, the axis of the steps or None, the number of features, and the rank."""
+    def axes(self) -> tuple[int, int | None, int, int, int | None]:
+        """Return the axis of the cases, the axis of the steps or None, the number of features, the rank, and the steps.
+
+        The number of steps is None if it is that of the input.
+        """
         error: ValueError | None = None
         for batch, time in self._sizes():
             try:
@@ -80,12 +83,20 @@ class Probe:
         if changed is None:
             changed = [k for k, n in enumerate(shape) if n == time and k != batch_axis and len(shape) > 2]
         time_axis = next((k for k in changed if k != batch_axis), None)
+        steps = None
+        if time_axis is None and len(shape) == 3 and batch_axis == 0 and not self._gives_states():
+            time_axis, steps = 1, shape[1]  # as after a decoder of that many steps
         features = 1
         for k, n in enumerate(shape):
             features *= 1 if k in (batch_axis, time_axis) else n
         if features < 1:
             raise ValueError(f"the output has shape {shape} for {batch} cases of {time} steps: it has no features")
-        return batch_axis, time_axis, features, len(shape)
+        return batch_axis, time_axis, features, len(shape), steps
+
+    def _gives_states(self) -> bool:
+        """Return whether the output is the final state of an LSTM, whose second axis may be that of the directions."""
+        graph = self.program.graph
+        return any(node.op == "LSTM" and graph.outputs[0] in node.outputs[1:] for node in graph.nodes)
 
     def _changed_axes(self, shape: tuple[int, ...], batch: int, time: int) -> list[int] | None:
         """Return the axes whose size changes with these input sizes; None if the graph does not take them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...graph.elementwise import ACTIVATIONS
-from . import masks, pointwise, recurrent, reshaping, selecting
+from . import masks, pointwise, recurrent, repeating, reshaping, selecting
 from .trace import Handler
 
 __all__ = ["HANDLERS"]
@@ -16,7 +16,7 @@ HANDLERS: dict[str, Handler] = {
     "ConstantOfShape": masks.read_filled,
     "Div": pointwise.read_arithmetic,
     "Dropout": pointwise.read_dropout,
-    "Expand": masks.read_filled,
+    "Expand": repeating.read_expand,
     "Flatten": reshaping.read_flatten,
     "Gather": selecting.read_gather,
     "Gemm": pointwise.read_gemm,
@@ -35,6 +35,7 @@ HANDLERS: dict[str, Handler] = {
     "Split": selecting.read_split,
     "Squeeze": reshaping.read_squeeze,
     "Sub": pointwise.read_arithmetic,
+    "Tile": repeating.read_tile,
     "Transpose": reshaping.read_transpose,
     "Unsqueeze": reshaping.read_unsqueeze,
     "Where": masks.read_where,

@@ -15,7 +15,7 @@ __all__ = ["read_filled", "read_less", "read_range", "read_where"]
 
 
 def read_filled(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
-    """Handle ConstantOfShape and Expand."""
+    """Handle ConstantOfShape, and Expand of a constant."""
     if node.op == "ConstantOfShape":
         value = node.attributes.get("value", np.zeros(1, np.float32))
     elif isinstance(inputs[0], Fill):
@@ -53,6 +53,8 @@ def read_where(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     valid, signal, other = inputs
     if not isinstance(valid, MaskPart) or valid.kind != "valid" or not isinstance(signal, Signal):
         raise NoChain(str(node))
+    if not trace.has_lengths:
+        raise NoChain(f"{node} masks steps that are not those of the input")
     if not is_zero(other):
         raise NoChain(str(node))
     if not isinstance(other, Known) or other.array.size != 1 or len(valid.axes) != len(signal.axes):

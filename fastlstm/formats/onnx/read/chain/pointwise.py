@@ -11,7 +11,7 @@ from ....._typing import Array
 from ...graph.elementwise import activation_of
 from ...graph.nodes import Node
 from ...graph.operators import axis_of
-from .symbols import Known, NoChain, Signal, Size, Sizes, objects
+from .symbols import Known, Merged, NoChain, Signal, Size, Sizes, objects
 from .trace import Item, Trace
 
 __all__ = ["read_activation", "read_arithmetic", "read_dropout", "read_gemm", "read_matmul"]
@@ -70,7 +70,9 @@ def read_gemm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     signal = trace.top(inputs[0], node)
     trace.features(signal, node)
     weight = inputs[1].array if inputs[1] is not None else np.zeros(0)
-    if weight.ndim != 2 or weight.dtype.kind != "f" or len(signal.axes) != 2 or not isinstance(signal.sizes[0], Size):
+    if weight.ndim != 2 or weight.dtype.kind != "f" or len(signal.axes) != 2:
+        raise NoChain(str(node))
+    if not isinstance(signal.sizes[0], (Merged, Size)):
         raise NoChain(str(node))
     weight = (weight if get("transB", 0) else weight.T) * weight.dtype.type(get("alpha", 1.0))
     if weight.shape[1] != signal.sizes[1] or 0 in weight.shape:

@@ -11,7 +11,7 @@ import numpy as np
 from ...graph.nodes import Node
 from ...graph.operators import axes_of, axis_of
 from .selecting import complete, is_whole, known_axes
-from .symbols import Fill, MaskPart, NoChain, Signal, Size, Sizes, fixed_vector, objects, size_vector, vector
+from .symbols import Fill, MaskPart, Merged, NoChain, Signal, Size, Sizes, fixed_vector, objects, size_vector, vector
 from .trace import Trace
 
 __all__ = [
@@ -31,7 +31,8 @@ def read_shape(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if not isinstance(inputs[0], Signal):
         raise NoChain(str(node))
     get = node.attributes.get
-    return [size_vector(inputs[0].sizes[get("start", 0) : get("end")])]
+    sizes = [None if isinstance(size, Merged) else size for size in inputs[0].sizes]
+    return [size_vector(sizes[get("start", 0) : get("end")])]
 
 
 def read_cast(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
@@ -170,8 +171,16 @@ def read_flatten(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
 
 
 def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> Signal:
-    """Reshape the signal; each new axis must be one old axis, of size 1, or the directions with their units."""
-    left = [(label, size) for label, size in zip(signal.axes, signal.sizes, strict=True) if label != "1"]
+    """Reshape the signal.
+
+    Each new axis must be one old axis, of size 1, the directions with their units, or the cases with their steps.
+    """
+    left: list[tuple[str, Any]] = []
+    for label, size in zip(signal.axes, signal.sizes, strict=True):
+        if isinstance(size, Merged):
+            left += size.parts
+        elif label != "1":
+            left.append((label, size))
     axes: list[str] = []
     sizes: list[Any] = []
     for k, wanted in enumerate(target):
@@ -209,6 +218,9 @@ def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> S
         elif labels == ("d", "h") and is_whole(trace, signal):
             axes.append("f")
             sizes.append(group[0][1] * group[1][1])
+        elif set(labels) == {"a0", "a1"}:
+            axes.append("rows")
+            sizes.append(Merged(tuple(group)))
         else:
             raise NoChain(str(node))
     if left:

@@ -133,7 +133,8 @@ def chosen(trace: Trace, signal: Signal, axis: int, index: Sequence[int], keep: 
 
 def _at_step(trace: Trace, signal: Signal, axis: int, step: int, keep: bool, node: Node) -> Signal:
     """Select one step: the last one, or the first one of directions that run backwards."""
-    known = signal.sizes[axis].known if isinstance(signal.sizes[axis], Size) else None
+    size = signal.sizes[axis]
+    known = size.known if isinstance(size, Size) else size
     is_last = step == -1 or (known is not None and step == known - 1)
     is_first = step == 0 or (known is not None and step == -known)
     item = trace.items[signal.parts[0][0]] if signal.parts[0][0] >= 0 else None

@@ -15,6 +15,7 @@ __all__ = [
     "Fill",
     "Known",
     "MaskPart",
+    "Merged",
     "NoChain",
     "Signal",
     "Size",
@@ -38,6 +39,14 @@ class Size:
     axis: str
     known: int | None = None
     """The size that the file declares, if it does."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The size of an axis that holds every step of every case, as Keras's TimeDistributed reshapes the data."""
+
+    parts: tuple[tuple[str, Any], ...]
+    """Labels and sizes of the two axes, in their order."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,8 @@ class Signal:
     """A value computed from the data.
 
     The labels of its axes are ``a0`` and ``a1`` (the first two axes of the input, one the cases, one the steps), ``f``
-    (features), ``d`` (directions of LSTMs), ``h`` (units of a direction) and ``1`` (size 1).
+    (features), ``d`` (directions of LSTMs), ``h`` (units of a direction), ``rows`` (``a0`` and ``a1`` in one axis, of a
+    `Merged` size) and ``1`` (size 1).
     """
 
     axes: tuple[str, ...]

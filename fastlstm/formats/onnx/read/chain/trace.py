@@ -40,6 +40,7 @@ class Trace:
         self.time: str | None = None
         """The input's time axis, ``a0`` or ``a1``; None until the first LSTM determines it."""
         self.has_lengths = lengths is not None
+        """Whether the cases have lengths that apply to the current steps; they end where new series begin."""
         self.input_size = input_size
         self.values: dict[str, Any] = {name: Known(value) for name, value in graph.constants.items()}
         weights = sum(value.size for value in graph.constants.values())
