@@ -262,6 +262,8 @@ def test_refused_neighbours(tmp_path: Path) -> None:
 
     for name, change, message in [
         ("sequences", insert(2, "Flatten"), "Flatten 'flatten' concatenates the steps of a series"),
+        ("sequences", insert(2, "RepeatVector", n=2), "RepeatVector 'repeatvector' repeats one vector for each case"),
+        ("final", insert(2, "RepeatVector", n=0), "RepeatVector 'repeatvector': n=0 is not a number"),
         ("mask_sequences", insert(3, "Softmax"), "Softmax 'softmax' follows a mask"),
         ("mask_sequences", insert(3, "GlobalMaxPooling1D"), "GlobalMaxPooling1D 'globalmaxpooling1d' follows"),
         ("final", insert(2, "Masking"), "Masking 'masking' needs a series, but gets only its last step"),

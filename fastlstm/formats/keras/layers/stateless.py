@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...._typing import Array
-from ....layers import Dense, Dropout, Embedding, GaussianNoise, Masking, MaxPool, MeanPool
+from ....layers import Dense, Dropout, Embedding, GaussianNoise, Masking, MaxPool, MeanPool, RepeatVector
 from .activations import activation_layers, function_of
 from .options import Options
 from .registry import Part, SignalState, end_series, inner_options, names_of_weights, need_steps, reader
@@ -110,6 +110,14 @@ def _pooling(options: Options, state: SignalState) -> Part:
         raise ValueError(f"{options.kind} {options.name!r} follows a mask, which Keras ignores in this layer")
     end_series(state, False)
     return Part(options.name, options.kind, [MeanPool() if options.kind == "GlobalAveragePooling1D" else MaxPool()])
+
+
+@reader("RepeatVector")
+def _repeat(options: Options, state: SignalState) -> Part:
+    if state.per_step:
+        raise ValueError(f"RepeatVector {options.name!r} repeats one vector for each case, but gets a series")
+    state.per_step = True
+    return Part(options.name, options.kind, [options.build(RepeatVector, options.size("n"))])
 
 
 @reader("ActivityRegularization", "Identity")

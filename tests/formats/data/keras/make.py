@@ -237,12 +237,44 @@ def models() -> dict[str, tuple[Callable[[], Any], float | None]]:
         )
 
     add("float64", wide)
+
+    # Encoders and decoders. (They are the last to be added, because the seeds of the others are their places.)
+    add(
+        "repeat",
+        lambda: numbers(
+            lstm(4), layers.RepeatVector(5), lstm(3, return_sequences=True), layers.TimeDistributed(dense(2))
+        ),
+    )
+    add(
+        "repeat_mask",
+        lambda: numbers(
+            masking(), both(lstm(4)), dense(3), layers.RepeatVector(4), both(lstm(2, return_sequences=True)), dense(2)
+        ),
+        0.0,
+    )
+    add(
+        "repeat_tokens",
+        lambda: words(lstm(4), layers.RepeatVector(3), lstm(3, return_sequences=True), dense(TOKENS), mask_zero=True),
+        0.0,
+    )
+    add(
+        "repeat_functional",
+        lambda: chain(
+            lstm(4, return_sequences=True),
+            lstm(3),
+            layers.RepeatVector(TIME),
+            lstm(3, return_sequences=True),
+            layers.Dropout(0.5),
+            layers.TimeDistributed(dense(FEATURES)),
+        ),
+    )
+    add("repeat_last", lambda: numbers(lstm(4), layers.RepeatVector(2), lstm(3), dense(2)))
     return made
 
 
 ALSO_H5 = ("stacked", "both_concat", "both_ave_sequences", "embedding", "mask_zero", "training_only", "functional")
 ALSO_H5 += ("gate_hard_sigmoid", "mask_stacked", "no_bias", "activation_layers", "functional_mask", "time_distributed")
-ALSO_H5 += ("backwards_sequences", "stateful", "dropout")
+ALSO_H5 += ("backwards_sequences", "stateful", "dropout", "repeat", "repeat_functional")
 
 
 def write(name: str, model: Any, x: np.ndarray, rng: np.random.Generator, folder: Path) -> None:
