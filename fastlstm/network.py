@@ -98,8 +98,10 @@ class Network:
         """Whether the input size is known and the parameters exist."""
         return self.input_size is not None
 
-    def build(self, input_size: int, values: Array | None = None) -> None:
+    def build(self, input_size: int, values: Array | None = None, longest: int | None = None) -> None:
         """Create the parameters and draw their initial values from the seed, unless `values` (n_parameters,) are given.
+
+        `longest` is the number of steps of the longest training series, if there are data yet.
 
         Raises
         ------
@@ -112,7 +114,7 @@ class Network:
                     f"input_size is {input_size}, expected {self.input_size}, for which the model is built"
                 )
             return
-        signal = connect(self.layers, input_size)[-1]
+        signal = connect(self.layers, input_size, longest)[-1]
         contexts = threading.local()  # new ones: the old contexts refer to the old parameters
         self.parameters.initialize(self.seed, values)
         self._contexts = contexts
@@ -120,15 +122,19 @@ class Network:
         self.output_steps = signal.steps
         self.input_size = input_size
 
-    def build_for(self, inputs: Sequences) -> None:
-        """Check that inputs fit the network; build it for them if it is not built yet."""
+    def build_for(self, inputs: Sequences, training: bool = False) -> None:
+        """Check that inputs fit the network; build it for them if it is not built yet.
+
+        Only training data tell how long the series are, which initial values may depend on.
+        """
         if self.input_size is not None and inputs.features != self.input_size:
             raise ValueError(
                 f"{inputs.name} has {inputs.features} features, the model was built for {self.input_size}: "
                 "the last axis must hold the features in the order of the training data"
             )
         inputs.check_finite(self.dtype)  # last, because it may take long
-        self.build(inputs.features)
+        longest = inputs.time if inputs.lengths is None else int(inputs.lengths.max())
+        self.build(inputs.features, longest=longest if training else None)
         num_tokens = self.layers[0].num_tokens
         if num_tokens is not None:
             inputs.check_tokens(num_tokens)

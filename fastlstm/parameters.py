@@ -52,7 +52,7 @@ class Parameters:
         Raises
         ------
         ValueError
-            If there are more parameters than can be addressed.
+            If there are more parameters than can be addressed, or initial values cannot be drawn.
         """
         size = sum(math.prod(spec.shape) for _, _, spec in stack_parameters(self._layers))
         if size > sys.maxsize // 8:
@@ -60,9 +60,12 @@ class Parameters:
         flat, gradients = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1)
         if values is None:
             rng, start = np.random.default_rng(seed), 0
-            for _, _, spec in stack_parameters(self._layers):
+            for index, _, spec in stack_parameters(self._layers):
                 part = slice(start, start + math.prod(spec.shape))
-                flat[part].reshape(spec.shape)[...] = spec.initialize(rng, spec.shape)
+                try:
+                    flat[part].reshape(spec.shape)[...] = spec.initialize(rng, spec.shape)
+                except ValueError as error:
+                    raise ValueError(f"layer {index}: {error}") from None
                 start = part.stop
         else:
             flat[:] = values

@@ -13,11 +13,19 @@ __all__ = ["checked_cases", "checked_inputs"]
 
 
 def checked_inputs(
-    model: InferenceModel, X: Sequences | ArrayLike, lengths: ArrayLike | None, name: str = "X"
+    model: InferenceModel,
+    X: Sequences | ArrayLike,
+    lengths: ArrayLike | None,
+    name: str = "X",
+    *,
+    training: bool = False,
 ) -> Sequences:
-    """Wrap `X` as Sequences, check that they fit the model, and build the model if it is not built yet."""
+    """Wrap `X` as Sequences, check that they fit the model, and build the model if it is not built yet.
+
+    `training` says whether they are the training data, whose longest series initial values may depend on.
+    """
     inputs = as_sequences(X, lengths, tokens=model.network.takes_tokens, name=name)
-    model.network.build_for(inputs)
+    model.network.build_for(inputs, training=training)
     return inputs
 
 

@@ -32,6 +32,9 @@ class Signal(NamedTuple):
     steps: int | None = None
     """Number of steps of every case, if a layer has begun new series; None: those of the model's input. A layer that
     keeps the steps may leave it out of what it returns."""
+    longest: int | None = None
+    """Number of steps of the longest training series, from which a layer may draw its initial values; None: not known.
+    A layer that keeps the steps may leave it out."""
 
 
 class ParameterSpec(NamedTuple):

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core
-from .._checks import as_bool, below_one, count, real, short_repr
+from .._checks import as_bool, below_one, count, short_repr
 from .._typing import Array
 from ..activations import ActivationLike
 from ..cell import PLAIN, Cell, CellWeights
 from .base import Layer, ParameterSpec, Signal
 from .cells import cell_specs, cell_weights, make_cell
+from .chrono import CHRONO, checked_forget_bias, chrono_biases, needed_steps
 from .context import LayerCache, PassContext
 from .initializers import checked_initializer, initializer, zeros
 from .merge import MERGES, join, merged_size, outputs, split
@@ -73,9 +74,12 @@ class LSTM(Layer):
     return_sequences : bool, default False
         Whether to return the output of every step, (batch, time, features), or only each direction's output at its
         final step, (batch, features). As in Keras.
-    forget_bias : float or None, default 1.0
+    forget_bias : float, "chrono", ("chrono", T) or None, default 1.0
         Initial bias of the forget gate; 1 lets gradients through from the start (Gers et al. 2000, Jozefowicz et al.
-        2015). None draws it like the other biases, as PyTorch does.
+        2015). ``("chrono", T)`` is for memories over up to T steps: the units get different biases, log(u) with u
+        uniform in [1, T - 1], and the input gate the negative ones (Tallec & Ollivier 2018). ``"chrono"`` alone takes
+        for T the longest series of the first `fit`, or the steps of a `RepeatVector` before it. None draws the bias
+        like the others, as PyTorch does.
     reverse : bool, default False
         Whether a one-directional layer reads each series from its last valid step to its first. The output of a step
         keeps the position of the step; the final step is the first one. Not with `bidirectional`.
@@ -125,7 +129,8 @@ class LSTM(Layer):
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type or is out of range, or two arguments exclude each other.
+        If an argument has the wrong type or is out of range, or two arguments exclude each other. When the model is
+        built, if the forget bias is ``"chrono"`` and there are no series yet.
 
     Notes
     -----
@@ -161,7 +166,7 @@ class LSTM(Layer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         return_sequences: bool = False,
-        forget_bias: float | None = 1.0,
+        forget_bias: float | str | Sequence[Any] | None = 1.0,
         reverse: bool = False,
         merge: str = "concat",
         residual: bool = False,
@@ -193,7 +198,7 @@ class LSTM(Layer):
         self.repeats_output = not self.bidirectional
         self.directions = 2 if self.bidirectional else 1
         self.return_sequences = as_bool("return_sequences", return_sequences)
-        self.forget_bias = None if forget_bias is None else real("forget_bias", forget_bias)
+        self.forget_bias = checked_forget_bias(forget_bias)
         self.reverse = as_bool("reverse", reverse)
         self.merge = merge
         self.residual = as_bool("residual", residual)
@@ -232,11 +237,15 @@ class LSTM(Layer):
         self.state_size = self.proj_size or self.hidden_size
         """Size of h, in one direction."""
         self.input_size = 0
+        self._longest: int | None = None  # steps of the series for which the layer is built, if known
+        self._chrono_steps: int | None = None  # of the drawn biases
         shares = (self.dropout, self.input_dropout, self.cell.recurrent_dropout, self.cell.variational_dropout)
         self.is_stochastic = any((*shares, self.cell.zoneout_h, self.cell.zoneout_c))
         self._check_combination()
 
     def _check_combination(self) -> None:
+        if not self.bias and isinstance(self.forget_bias, (str, list)):
+            raise ValueError(f"forget_bias={self.forget_bias!r} draws biases, and bias=False has none: leave one out")
         if self.dropout and self.num_layers == 1:
             raise ValueError(
                 "dropout of an LSTM acts between its layers and num_layers is 1: put a fl.Dropout after it instead"
@@ -273,6 +282,7 @@ class LSTM(Layer):
                 "set return_sequences=True in the LSTM before it"
             )
         self.input_size = signal.features
+        self._longest = signal.longest if signal.steps is None else signal.steps
         return Signal(self.output_size, self.return_sequences)
 
     def streaming_obstacle(self) -> str | None:
@@ -318,16 +328,22 @@ class LSTM(Layer):
         recurrent = initializer(self.recurrent_init, bound, blocks=self.cell.gates)
         uniform = initializer("uniform", bound)
 
-        def with_forget(value: float | None, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        of_input, of_forget = slice(self.hidden_size), slice(self.hidden_size, 2 * self.hidden_size)
+
+        def with_forget(forget: float | Array | None, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             bias = uniform(rng, shape)
-            if value is not None and self.cell.coupled:  # 1 - sigmoid(-b) = sigmoid(b)
-                bias[: self.hidden_size] = -value
-            elif value is not None:
-                bias[self.hidden_size : 2 * self.hidden_size] = value
+            if forget is None:
+                return bias
+            if not self.cell.coupled:
+                bias[of_forget] = forget
+            if self.cell.coupled or self._chrono_steps is not None:  # coupled: 1 - sigmoid(-b) = sigmoid(b)
+                bias[of_input] = -forget
             return bias
 
         def bias_ih(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-            return with_forget(self.forget_bias, rng, shape)
+            steps = self._chrono_steps = needed_steps(self.forget_bias, self._longest)
+            forget = self.forget_bias if steps is None else chrono_biases(rng, self.hidden_size, steps)
+            return with_forget(forget, rng, shape)
 
         def bias_hh(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             return with_forget(None if self.forget_bias is None else 0.0, rng, shape)
@@ -598,7 +614,7 @@ class LSTM(Layer):
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
             "return_sequences": self.return_sequences,
-            "forget_bias": self.forget_bias,
+            "forget_bias": self.forget_bias if self._chrono_steps is None else [CHRONO, self._chrono_steps],
             "reverse": self.reverse,
             "merge": self.merge,
             "residual": self.residual,

@@ -14,15 +14,17 @@ def takes_tokens(layers: Sequence[Layer]) -> bool:
     return layers[0].takes_tokens
 
 
-def connect(layers: Sequence[Layer], input_size: int) -> list[Signal]:
+def connect(layers: Sequence[Layer], input_size: int, longest: int | None = None) -> list[Signal]:
     """Build each layer with the signal of the layer before; return the output signal of each layer.
+
+    `longest` is the number of steps of the longest training series, if there are data yet.
 
     Raises
     ------
     ValueError
         If two layers do not fit each other; the message says which.
     """
-    signal = Signal(input_size, True, takes_tokens(layers))
+    signal = Signal(input_size, True, takes_tokens(layers), longest=longest)
     signals = []
     for index, layer in enumerate(layers):
         try:
@@ -30,7 +32,7 @@ def connect(layers: Sequence[Layer], input_size: int) -> list[Signal]:
         except ValueError as error:
             raise ValueError(f"layer {index}: {error}") from None
         if signal.per_step and built.per_step and built.steps is None:
-            built = built._replace(steps=signal.steps)
+            built = built._replace(steps=signal.steps, longest=signal.longest)
         signal = built
         signals.append(signal)
     return signals

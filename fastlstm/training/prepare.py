@@ -81,7 +81,7 @@ def prepare(
         If the data do not fit the model or each other.
     """
     loss = settings.loss
-    inputs = checked_inputs(model, X, lengths)
+    inputs = checked_inputs(model, X, lengths, training=True)
     skipped_layer(model.network, loss, training=True)  # raises ValueError if the two do not fit each other
     if settings.tbptt_steps:
         check_segments(model.network, loss)
