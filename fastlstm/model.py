@@ -281,6 +281,11 @@ class Model:
     def flat_gradients(self, value: Array) -> None:
         _require_same("flat_gradients", value, self.flat_gradients)
 
+    @property
+    def trainable_ranges(self) -> list[slice] | None:
+        """Parts of `flat_parameters` that training changes: those of the layers with ``trainable``; None: all."""
+        return self.network.parameters.trainable_ranges
+
     def parameters(self) -> dict[str, Array]:
         """Return writable views of the parameters by name, such as ``"0.weight_ih_l0"`` for layer 0.
 
@@ -513,6 +518,8 @@ class Model:
         self, d_out: npt.ArrayLike, d_state: State | Sequence[State] | None = None, return_d_state: bool = False
     ) -> Any:
         """Back-propagate once through this thread's last ``forward(training=True)``; add to the gradients.
+
+        The gradients of layers with ``trainable = False`` stay zero.
 
         Parameters
         ----------
@@ -940,7 +947,7 @@ class Model:
         return new_stream(self, batch_size, n_threads)
 
     def summary(self, file: TextIO | None = None) -> None:
-        """Print a table of the layers, their outputs and their numbers of parameters.
+        """Print a table of the layers, their outputs, their numbers of parameters, and which are not trainable.
 
         Parameters
         ----------
@@ -962,16 +969,20 @@ class Model:
         total                   float32            154
         """
         self.network.require_built()
-        rows = [("layer", "output", "parameters")]
+        rows = [("layer", "output", "parameters", "")]
         signals = self.network.signals()
         for index, (layer, signal) in enumerate(zip(self.layers, signals, strict=True)):
             time = "time" if signal.steps is None else signal.steps
             shape = f"(batch, {time}, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
-            rows.append((f"{index} {layer!r}", shape, f"{sum(p.size for p in layer.parameters.values()):,}"))
-        rows.append(("total", self.dtype.name, f"{self.flat_parameters.size:,}"))
+            size = sum(p.size for p in layer.parameters.values())
+            rows.append((f"{index} {layer!r}", shape, f"{size:,}", "" if layer.trainable else "  not trainable"))
+        rows.append(("total", self.dtype.name, f"{self.flat_parameters.size:,}", ""))
+        ranges = self.trainable_ranges
+        if ranges is not None:
+            rows.append(("trainable", "", f"{sum(part.stop - part.start for part in ranges):,}", ""))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         for row in rows:
-            line = f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}"
+            line = f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}{row[3]}"
             print(line, file=sys.stdout if file is None else file)
 
     def __repr__(self) -> str:
@@ -1046,7 +1057,7 @@ class Model:
         return tensors
 
     def restore(self, tensors: Mapping[str, Array], config: Mapping[str, Any]) -> None:
-        """Set weights, scalers and the number of training passes to those saved from a model of the same layers.
+        """Set weights, scalers, number of passes and what is trainable to those of a model of the same layers.
 
         Parameters
         ----------
@@ -1062,6 +1073,8 @@ class Model:
                 state = {key: tensors[f"{name}.{key}"] for key in ("mean", "scale") if f"{name}.{key}" in tensors}
                 fitted = Standardizer.from_state(state)
                 scaler.mean_, scaler.scale_ = fitted.mean_, fitted.scale_
+        for layer, saved in zip(self.layers, config["layers"], strict=True):
+            layer.trainable = saved.get("trainable", True)
         self.network.passes = count("steps", config["steps"], least=0)
 
     def restore_outputs(self, kind: Any, target_shape: Any) -> None:

@@ -22,7 +22,9 @@ from .layers import (
     backward_masked,
     checked_states,
     connect,
+    copied_layer,
     forward_masked,
+    layer_config,
     mixed_seed,
     takes_tokens,
 )
@@ -289,16 +291,22 @@ class Network:
         return [(cache.state_out[0].copy(), cache.state_out[1].copy()) for cache in caches if cache.state_out]
 
     def backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
-        """Add the gradients of this thread's last training pass; return that of the input if `need_dx`."""
+        """Add the gradients of this thread's last training pass; return that of the input if `need_dx`.
+
+        Unless `need_dx`, the layers below the lowest one that is trainable are left out.
+        """
         ctx = self.context(True)
         gradient: Array | None = d_out
-        for index in reversed(range(len(self.layers))):
+        lowest = 0 if need_dx else self.parameters.lowest_trainable
+        for index in reversed(range(lowest, len(self.layers))):
             assert gradient is not None
             if index == ctx.skipped:
                 continue
             layer, cache = self.layers[index], ctx.layers[index]
             backward = layer.backward if cache.masked_steps is None else partial(backward_masked, layer)
-            gradient = backward(gradient, ctx, cache, need_dx or index > 0)
+            gradient = backward(gradient, ctx, cache, need_dx or index > lowest)
+            if not layer.trainable:
+                layer.zero_gradients()  # of a user's layer, which adds to them all the same
         return gradient
 
     def recurrent_caches(self, training: bool) -> list[LayerCache]:
@@ -319,7 +327,7 @@ class Network:
     def get_config(self) -> dict[str, Any]:
         """Return architecture and settings of the network, without its weights, as data for JSON."""
         return {
-            "layers": [{"type": type(layer).__name__, **layer.get_config()} for layer in self.layers],
+            "layers": [layer_config(layer) for layer in self.layers],
             "input_size": self.input_size,
             "dtype": self.dtype.name,
             "seed": self.seed,
@@ -329,7 +337,7 @@ class Network:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for copy and pickle, without the contexts, which belong to this process's threads."""
         return {
-            "layers": [type(layer)(**layer.get_config()) for layer in self.layers],
+            "layers": [copied_layer(layer) for layer in self.layers],
             "dtype": self.dtype,
             "seed": self.seed,
             "passes": self.passes,

@@ -7,7 +7,7 @@ of updates) lives in the optimizer; the moments are vectors laid out like the pa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +24,10 @@ _LARGEST_TO_SQUARE = {np.dtype(t): math.sqrt(float(np.finfo(t).max)) for t in ("
 
 
 class HasFlatParameters(Protocol):
-    """The part of a model that an optimizer uses: two 1-D arrays of the same size and dtype."""
+    """The part of a model that an optimizer uses: two 1-D arrays of the same size and dtype.
+
+    It may also have `trainable_ranges`, as `fastlstm.Model` does: the slices of the arrays that are updated.
+    """
 
     @property
     def flat_parameters(self) -> NDArray[Any]: ...
@@ -39,6 +42,8 @@ class Optimizer:
     One update does, in this order: clip every gradient to ``[-clip_value, clip_value]``; if the 2-norm of the
     whole gradient exceeds `clip_norm`, scale the gradient down to `clip_norm`; compute the learning rate of this
     step; update the parameters in place.
+
+    The parameters of layers with ``trainable = False`` are left out of all this, and so are their moments.
 
     An optimizer belongs to one model: its state is created at the first update. To use it for another model, or
     to start again, call `reset`.
@@ -166,7 +171,7 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If this optimizer has already updated a model of another size or dtype.
+            If this optimizer has already updated a model of another size or dtype, or no layer is trainable.
         RuntimeError
             If the model is frozen.
         FloatingPointError
@@ -176,6 +181,11 @@ class Optimizer:
         parameters, gradients = model.flat_parameters, model.flat_gradients
         if not parameters.flags.writeable:
             raise RuntimeError("the model is frozen, its parameters are read-only: call model.unfreeze() before step")
+        ranges: Sequence[slice] | None = getattr(model, "trainable_ranges", None)
+        if ranges is not None:
+            if not ranges:
+                raise ValueError("no layer is trainable: set trainable = True for one that has parameters")
+            _zero_others(gradients, ranges)
         self._prepare(parameters)
         threads = resolve_threads(n_threads)
         # Compute the norm before clip_value, which would hide an infinity; and in every step, because a bad update
@@ -203,7 +213,10 @@ class Optimizer:
         lr, before = self.lr, self.iterations
         self.iterations = before + 1
         try:
-            self._update(parameters, gradients, lr, threads)
+            if ranges is None:
+                self._update(parameters, gradients, lr, threads)
+            else:
+                self._update_ranges(ranges, parameters, gradients, lr, threads)
         except Exception:
             self.iterations = before  # undo the count: the update was not made
             raise
@@ -237,6 +250,21 @@ class Optimizer:
 
     def _update(self, p: NDArray[Any], g: NDArray[Any], lr: float, threads: int) -> None:
         raise NotImplementedError
+
+    def _update_ranges(
+        self, ranges: Sequence[slice], p: NDArray[Any], g: NDArray[Any], lr: float, threads: int
+    ) -> None:
+        """Do `_update` for each range, with the moments of the range as the state."""
+        whole = self._state
+        try:
+            for part in ranges:
+                self._state = {name: moment[part] for name, moment in whole.items()}
+                self._update(p[part], g[part], lr, threads)
+                for name, moment in self._state.items():
+                    if not np.may_share_memory(moment, whole[name]):  # an optimizer that replaces its arrays
+                        whole[name][part] = moment
+        finally:
+            self._state = whole
 
     def __repr__(self) -> str:
         arguments = ", ".join(
@@ -432,6 +460,15 @@ class AdamW(Adam):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay, clip_norm=clip_norm, clip_value=clip_value)
+
+
+def _zero_others(gradients: NDArray[Any], ranges: Sequence[slice]) -> None:
+    """Set the gradients outside the ranges to zero, so that they count in no norm."""
+    start = 0
+    for part in ranges:
+        gradients[start : part.start] = 0
+        start = part.stop
+    gradients[start:] = 0
 
 
 _BY_NAME: dict[str, type[SGD] | type[RMSprop] | type[Adam] | type[AdamW]] = {

@@ -91,6 +91,42 @@ class Parameters:
             layer.parameters, layer.gradients = parameter_views, gradient_views
         self.flat, self.flat_gradients = flat, gradients
 
+    # ------------------------------------------------------------------------------------ training
+
+    @property
+    def trainable_ranges(self) -> list[slice] | None:
+        """Parts of the flat vectors that training changes, in order and not adjacent; None: all."""
+        if all(layer.trainable or not layer.parameters for layer in self._layers):
+            return None
+        ranges: list[slice] = []
+        start = 0
+        for layer in self._layers:
+            stop = start + sum(parameter.size for parameter in layer.parameters.values())
+            if layer.trainable and stop > start:
+                if ranges and ranges[-1].stop == start:
+                    ranges[-1] = slice(ranges[-1].start, stop)
+                else:
+                    ranges.append(slice(start, stop))
+            start = stop
+        return ranges
+
+    @property
+    def lowest_trainable(self) -> int:
+        """Index of the lowest layer that needs a backward pass: 0 if all parameters are trainable."""
+        if self.trainable_ranges is None:
+            return 0
+        trained = (k for k, layer in enumerate(self._layers) if layer.trainable and layer.parameters)
+        return next(trained, len(self._layers))
+
+    def require_trainable(self) -> None:
+        """Raise ValueError if no parameter is trainable because no layer is."""
+        if self.trainable_ranges == []:
+            last = max(k for k, layer in enumerate(self._layers) if layer.parameters)
+            raise ValueError(
+                "no layer with parameters is trainable, so that there is nothing to learn: set trainable = True for "
+                f"one of them, for example model.layers[{last}].trainable = True"
+            )
+
     # ------------------------------------------------------------------------------------ freezing
 
     def freeze(self) -> None:

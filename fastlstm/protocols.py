@@ -86,4 +86,4 @@ class TrainableModel(InferenceModel, CallbackModel, Protocol):
         """Return the tensors that a file of the model holds in addition to `get_config`."""
 
     def restore(self, tensors: Mapping[str, Array], config: Mapping[str, Any]) -> None:
-        """Set weights, scalers and the number of training passes to those saved from a model of the same layers."""
+        """Set weights, scalers, number of passes and what is trainable to those of a model of the same layers."""

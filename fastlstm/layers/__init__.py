@@ -22,6 +22,8 @@ from .pooling import LastStep as LastStep
 from .pooling import MaxPool as MaxPool
 from .pooling import MeanPool as MeanPool
 from .pooling import Pool as Pool
+from .registry import copied_layer as copied_layer
+from .registry import layer_config as layer_config
 from .registry import layer_from_config as layer_from_config
 from .registry import register as register
 from .registry import registered_layers as registered_layers

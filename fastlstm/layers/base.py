@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from .._checks import as_bool
 from .._typing import Array
 from .context import LayerCache, PassContext
 from .stages import Stage
@@ -72,9 +73,38 @@ class Layer(ABC):
     """Name of a parameter whose second axis is the input size; None if there is none. When a state dict is loaded, a
     model that is not built takes its input size from this parameter."""
 
+    _trainable = True
+
     def __init__(self) -> None:
         self.parameters: dict[str, Array] = {}
         self.gradients: dict[str, Array] = {}
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the layer's parameters; True by default.
+
+        It can be set at any time between two updates, before and after the model is built. The parameters of a layer
+        with ``trainable = False`` keep their bits: they take no part in clipping, in the update with its weight decay,
+        and in the optimizer's moments. Their gradients are not computed and stay 0. In all else the layer is as it was,
+        so that dropout in it or before it stays active in training. Saved with the model.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = as_bool("trainable", value)
+        if not self._trainable:
+            self.zero_gradients()
+
+    @property
+    def wanted_gradients(self) -> dict[str, Array]:
+        """The gradients to which `backward` adds, by name; empty if the layer is not trainable."""
+        return self.gradients if self._trainable else {}
+
+    def zero_gradients(self) -> None:
+        """Set the layer's gradients to zero."""
+        for gradient in self.gradients.values():
+            gradient.fill(0)
 
     @abstractmethod
     def build(self, signal: Signal) -> Signal:
@@ -90,7 +120,11 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
-        """Add to the gradients of the parameters, return that of the input; follows a training forward pass."""
+        """Add to the gradients of the parameters, return that of the input; follows a training forward pass.
+
+        A layer that is not trainable need not compute the gradients of its parameters (`wanted_gradients`): they are
+        set to zero afterwards.
+        """
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:

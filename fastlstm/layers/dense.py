@@ -93,15 +93,15 @@ class Dense(Layer):
         return y
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
-        x = cache.saved["x"]
+        x, gradients = cache.saved["x"], self.wanted_gradients
         dx = cache.buffers.get("dx", (*dy.shape[:-1], self.input_size), ctx.dtype) if need_dx else None
         _core.dense_backward(
             dy.reshape(-1, self.output_size),
             x,
             self.parameters["weight"],
             None if dx is None else dx.reshape(-1, self.input_size),
-            self.gradients["weight"],
-            self.gradients.get("bias"),
+            gradients.get("weight"),
+            gradients.get("bias"),
             self._workspace(cache),
             ctx.n_threads,
         )

@@ -86,9 +86,10 @@ class Embedding(Layer):
         return y
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
-        _core.embedding_backward(
-            cache.saved["index"], dy.reshape(-1, self.embedding_dim), self.gradients["weight"], ctx.n_threads
-        )
+        if self.trainable:
+            _core.embedding_backward(
+                cache.saved["index"], dy.reshape(-1, self.embedding_dim), self.gradients["weight"], ctx.n_threads
+            )
         return None
 
     def stages(self) -> list[Stage]:

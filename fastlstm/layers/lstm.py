@@ -483,7 +483,8 @@ class LSTM(Layer):
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         batch, time = len(dy), cache.saved["time"]
-        gradients, passes = self.gradients, self._passes(cache)
+        gradients, passes = self.wanted_gradients, self._passes(cache)
+        learnt = self.learn_state and self.trainable and cache.saved["learnt"]
         of_h, of_c = self.state_shapes(batch)
         # Gradients of the final states, one for each direction; None: zeros.
         dhn: list[Array | None] = [None] * len(passes)
@@ -495,7 +496,7 @@ class LSTM(Layer):
         d_start: tuple[Array, Array] | None = None
         if ctx.want_d_state:
             d_start = cache.d_state_in = np.empty(of_h, ctx.dtype), np.empty(of_c, ctx.dtype)
-        elif self.learn_state and cache.saved["learnt"]:
+        elif learnt:
             d_start = cache.buffers.get("dh0", of_h, ctx.dtype), cache.buffers.get("dc0", of_c, ctx.dtype)
         if d_start is not None:
             dh0, dc0 = list(d_start[0]), list(d_start[1])
@@ -516,8 +517,8 @@ class LSTM(Layer):
                     dcn=dcn[k],
                     dx=dx,
                     dx_add=d < self.directions - 1,
-                    dweight_ih=gradients[direction.weight_ih],
-                    dweight_hh=gradients[direction.weight_hh],
+                    dweight_ih=gradients.get(direction.weight_ih),
+                    dweight_hh=gradients.get(direction.weight_hh),
                     dbias_ih=gradients.get(direction.bias_ih),
                     dbias_hh=gradients.get(direction.bias_hh),
                     dh0=dh0[k],
@@ -537,7 +538,7 @@ class LSTM(Layer):
             if layer and self.dropout:
                 _core.dropout(dx, dx, self.dropout, mixed_seed(cache.seed, layer - 1), ctx.n_threads)
             d_sequence = dx
-        if d_start is not None and self.learn_state and cache.saved["learnt"]:
+        if d_start is not None and learnt:
             for direction in chain(*self._layers):
                 # Summed case by case, so that the order does not depend on the number of threads.
                 gradients[direction.h0] += np.add.reduce(d_start[0][direction.state_index], axis=0)

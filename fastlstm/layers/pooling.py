@@ -215,7 +215,7 @@ class AttentionPool(Pool):
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         x, y, arrays = cache.saved["pass"]
         batch, time = x.shape[:2]
-        rows, size, buffers, gradients = batch * time, self.attention_size, cache.buffers, self.gradients
+        rows, size, buffers, gradients = batch * time, self.attention_size, cache.buffers, self.wanted_gradients
         first, second = self._workspaces(cache)
         z = buffers.get("z", (rows, size), ctx.dtype)
         u = buffers.get("u", (rows, size), ctx.dtype)
@@ -238,7 +238,7 @@ class AttentionPool(Pool):
             u,
             self.parameters["vector"].reshape(1, size),
             du,
-            gradients["vector"].reshape(1, size),
+            gradients["vector"].reshape(1, size) if gradients else None,
             None,
             second,
             ctx.n_threads,
@@ -250,8 +250,8 @@ class AttentionPool(Pool):
             x.reshape(rows, self.size),
             self.parameters["weight"],
             by_scores,
-            gradients["weight"],
-            gradients["bias"],
+            gradients.get("weight"),
+            gradients.get("bias"),
             first,
             ctx.n_threads,
         )

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from .base import Layer
 
-__all__ = ["layer_from_config", "register", "registered_layers"]
+__all__ = ["copied_layer", "layer_config", "layer_from_config", "register", "registered_layers"]
 
 _L = TypeVar("_L", bound=type[Layer])
 _LAYERS: dict[str, type[Layer]] = {}
@@ -24,8 +24,21 @@ def registered_layers() -> dict[str, type[Layer]]:
     return dict(_LAYERS)
 
 
+def layer_config(layer: Layer) -> dict[str, Any]:
+    """Return ``{"type": ..., **layer.get_config()}``, with ``"trainable": False`` if it is, as data for JSON."""
+    config = {"type": type(layer).__name__, **layer.get_config()}
+    return config if layer.trainable else {**config, "trainable": False}
+
+
+def copied_layer(layer: Layer) -> Layer:
+    """Return a new layer with the same settings, which is not built."""
+    copy = type(layer)(**layer.get_config())
+    copy.trainable = layer.trainable
+    return copy
+
+
 def layer_from_config(config: Mapping[str, Any]) -> Layer:
-    """Return a layer made from ``{"type": ..., **layer.get_config()}``.
+    """Return a layer made from the result of `layer_config`.
 
     Raises
     ------
@@ -36,7 +49,10 @@ def layer_from_config(config: Mapping[str, Any]) -> Layer:
     name = settings.pop("type", None)
     if name not in _LAYERS:
         raise ValueError(f"unknown layer type {name!r}, expected one of {sorted(_LAYERS)}")
+    trainable = settings.pop("trainable", True)
     try:
-        return _LAYERS[name](**settings)
+        layer = _LAYERS[name](**settings)
+        layer.trainable = trainable
+        return layer
     except TypeError as error:
         raise ValueError(f"wrong settings for a {name} layer: {error}") from error

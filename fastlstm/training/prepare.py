@@ -82,6 +82,7 @@ def prepare(
     """
     loss = settings.loss
     inputs = checked_inputs(model, X, lengths, training=True)
+    model.network.parameters.require_trainable()
     skipped_layer(model.network, loss, training=True)  # raises ValueError if the two do not fit each other
     if settings.tbptt_steps:
         check_segments(model.network, loss)

@@ -220,6 +220,15 @@ class SavedRun:
                 ", ".join(f"{key} {was.get(key)} instead of {now.get(key)}" for key in differing) or "other values"
             )
             return f"{started} other data: {what} had {details}. Give fit the same data, or leave out resume"
+        if name == "model.layers" and len(was) == len(now):
+            index = next(k for k, (a, b) in enumerate(zip(was, now, strict=True)) if a != b)
+            old, new = ({"trainable": True, **layers[index]} for layers in (was, now))
+            key = (
+                "type"
+                if old["type"] != new["type"]
+                else next(key for key in (*old, *new) if old.get(key) != new.get(key))
+            )
+            name, was, now = f"model.layers[{index}].{key}", old.get(key), new.get(key)
         return f"{started} {name}={was!r}, got {now!r}: give fit the same arguments, or leave out resume"
 
     def _check_rates(self, state: RunState) -> None:

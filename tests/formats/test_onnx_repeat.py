@@ -233,6 +233,18 @@ def test_gradients_of_a_graph_of_fixed_steps() -> None:
         assert relative_error(model.gradients()[name], numerical_gradient(f, array)) <= FINITE_DIFFERENCE, name
 
 
+def test_a_frozen_graph_passes_on_the_gradient_of_its_input_only() -> None:
+    model = fl.from_onnx(decoder_graph(), dtype="float64")
+    x, weight = np.random.default_rng(8).standard_normal((3, 6, FEATURES)), np.ones((3, STEPS, HIDDEN))
+    model.forward(x, training=True)
+    expected = model.backward(weight)
+    assert model.flat_gradients.any()
+    model.layers[0].trainable = False
+    model.forward(x, training=True)
+    np.testing.assert_array_equal(model.backward(weight), expected)
+    assert not model.flat_gradients.any()
+
+
 def test_files_without_the_number_of_steps_are_read(tmp_path: Path) -> None:
     """Models that were saved before graphs had fixed steps."""
     model = fl.from_onnx(decoder_graph())

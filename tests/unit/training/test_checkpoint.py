@@ -431,7 +431,9 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "run.st"
     Case(lambda: fl.Model([fl.LSTM(4), fl.Dense(3)]), (X, LABELS)).fit(checkpoints=[fl.Checkpoint(file)])
     for model, message in (
-        (fl.Model([fl.LSTM(5), fl.Dense(3)]), "model.layers="),
+        (fl.Model([fl.LSTM(5), fl.Dense(3)]), r"model\.layers\[0\]\.hidden_size=4, got 5"),
+        (fl.Model([fl.MeanPool(), fl.Dense(3)]), r"model\.layers\[0\]\.type='LSTM', got 'MeanPool'"),
+        (fl.Model([fl.LSTM(4), fl.Dense(4), fl.Dense(3)]), "model.layers="),
         (fl.Model([fl.LSTM(4), fl.Dense(3)], seed=1), "model.seed=0, got 1"),
         (fl.Model([fl.LSTM(4), fl.Dense(3)], dtype="float64"), "model.dtype='float32', got 'float64'"),
         (fl.Model([fl.LSTM(4), fl.Dense(3)], scaler=fl.Standardizer()), "scaled="),

@@ -162,7 +162,7 @@ class OnnxGraph(Layer):
             recompute_every=ctx.recompute_every,
             passes=None if own_passes else cache.saved.setdefault("passes", {}),
         )
-        wanted = [*self._shapes, self._data] if ctx.training else []
+        wanted = [*(self._shapes if self.trainable else ()), self._data] if ctx.training else []
         outputs, record = self._program.forward(values, run, wanted)
         return outputs[0], record
 
@@ -218,9 +218,9 @@ class OnnxGraph(Layer):
             moved_shape = np.moveaxis(np.empty(part.out_shape, bool), axes, range(len(axes))).shape
             d = np.moveaxis(d.reshape(moved_shape), range(len(axes)), axes)
             found = self._program.backward(part.record, {self._graph.outputs[0]: d})
-            for name in self._shapes:
+            for name, gradient in self.wanted_gradients.items():
                 if name in found:
-                    self.gradients[name] += found[name]
+                    gradient += found[name]
             if dx is not None and self._data in found:
                 of_x = found[self._data]
                 dx[part.rows, : part.steps] = of_x.swapaxes(0, 1) if self.time_major else of_x
@@ -237,7 +237,7 @@ class OnnxGraph(Layer):
             "batch_axis": self.batch_axis,
             "time_axis": self.time_axis,
             "output_rank": self.output_rank,
-            "steps": self.steps,
+            **({} if self.steps is None else {"steps": self.steps}),
         }
 
     def __repr__(self) -> str:
