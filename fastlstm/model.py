@@ -622,7 +622,10 @@ class Model:
             means ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
         sample_weight : array (n,) or (n, T), optional
             Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not read: missing targets may be
-            NaN there.
+            NaN there. For the updates, all weights together (those of `class_weight` included) are divided by their
+            mean over the training data, and the gradient of a batch is the sum of the weighted gradients divided by the
+            number of its positions (cases or steps that are neither padding nor ignored), so that weights act in
+            batches of any size. The loss that is reported is the weighted mean.
         shuffle : bool, default True
             Whether each epoch takes the cases in a new random order.
         callbacks : iterable of Callback, default ()

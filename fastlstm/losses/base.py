@@ -13,7 +13,7 @@ from ..activations import SIGMOID
 from ..data.label_sequences import LabelSequences
 from ..data.sequences import Sequences
 from ..data.targets import Targets, as_targets
-from .batch import Batch, check_arrays
+from .batch import Batch, check_arrays, padding
 
 __all__ = ["Head", "Loss", "softmax"]
 
@@ -192,6 +192,12 @@ class Loss:
     def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
         """Compute what `metric` returns."""
         raise NotImplementedError
+
+    def positions(self, batch: Batch) -> Array:
+        """Return the mask of the positions that count, whatever their weights: neither padding nor ignored."""
+        counts = batch.target >= 0 if self.kind == "labels" else np.ones(batch.out.shape[:-1], bool)
+        beyond = padding(batch.out, batch.lengths)
+        return np.asarray(counts if beyond is None else counts & ~beyond)
 
     # ------------------------------------------------------------------------------------ targets
 

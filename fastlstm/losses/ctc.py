@@ -95,6 +95,18 @@ class CTC(Loss):
     def value_of(self, batch: Batch, n_threads: int | None) -> tuple[float, float]:
         return self._compute(batch, None, n_threads)
 
+    def positions(self, batch: Batch) -> Array:
+        impossible = self._impossible(batch)
+        return np.ones(len(batch.out), bool) if impossible is None else ~impossible
+
+    def _impossible(self, batch: Batch) -> Array | None:
+        """Return the mask of the cases that do not count, because they have too few steps; None if all count."""
+        if not self.zero_infinity:
+            return None
+        out, target, lengths, _ = batch
+        steps = np.full(len(out), out.shape[1]) if lengths is None else lengths
+        return np.asarray(steps_needed(target, _numbers(out, target)) > steps)
+
     def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
         out, target, lengths, weight = batch
         numbers = _numbers(out, target)
@@ -168,11 +180,7 @@ class CTC(Loss):
     def _compute(self, batch: Batch, d_out: Array | None, n_threads: int | None) -> tuple[float, float]:
         out, target, lengths, weight = batch
         numbers = _numbers(out, target)
-        steps = np.full(len(out), out.shape[1]) if lengths is None else lengths
-        impossible = None
-        if self.zero_infinity:
-            impossible = steps_needed(target, numbers) > steps
-        weights = position_weights(out.shape[:1], impossible, weight)
+        weights = position_weights(out.shape[:1], self._impossible(batch), weight)
         weight_sum = total_weight(weights, len(out))
         if weights is None:
             weights = np.ones(len(out))

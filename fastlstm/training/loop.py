@@ -17,12 +17,14 @@ from numpy.typing import ArrayLike
 from .. import _core
 from .._typing import Array
 from ..data import SCALERS
+from ..data.cases import sequential_batches
 from ..data.fingerprint import fingerprints
 from ..data.sequences import Sequences
 from ..data.targets import Targets
 from ..inference.evaluate import run_evaluation
 from ..inference.feeding import Feed, Segment
 from ..inference.outputs import skipped_layer
+from ..losses.batch import Batch, position_weights, total_weight
 from ..protocols import TrainableModel
 from .callbacks import Callback
 from .checkpoint import find_saved
@@ -86,6 +88,8 @@ class TrainingLoop:
     Attributes
     ----------
     history : History
+    mean_weight : float or None
+        Mean of the weights over all positions that count in the training data; None if they have no weights.
     progress : Progress
         The current epoch, its completed updates, and their sums.
     last_finite_parameters : ndarray
@@ -110,6 +114,7 @@ class TrainingLoop:
             recompute_every=settings.recompute_every,
             skip=skipped_layer(model.network, settings.loss, training=True),
         )
+        self.mean_weight = self._mean_weight()
         # A copy of the weights costs little compared with the update, and a bad update shows only in the next loss.
         self.last_finite_parameters: Array = model.flat_parameters.copy()
         self.batch_listeners = [c for c in settings.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
@@ -297,7 +302,15 @@ class TrainingLoop:
         network.parameters.zero_gradients()
         out = self.feed.forward(segment)
         total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
-        total, total_weight = self.reduce.sums(total, weight_sum)
+        if self.mean_weight is None:
+            total, total_weight = self.reduce.sums(total, weight_sum)
+        else:
+            count = int(loss.positions(Batch(out, y, lengths, weight)).sum())
+            total, total_weight, count_of_all = self.reduce.sums(total, weight_sum, count)
+            if total_weight > 0:
+                # Divide the sum of the weighted gradients by the number of positions instead of the sum of weights, so
+                # that a batch of small weights moves the model less.
+                d_out *= total_weight / (self.mean_weight * count_of_all)
         if not math.isfinite(total):
             self._diverge(f"the training loss became {total} in epoch {self.progress.epoch}, batch {batch}")
         np.copyto(self.last_finite_parameters, network.parameters.flat)
@@ -306,6 +319,24 @@ class TrainingLoop:
             metric, metric_weight = self.reduce.sums(*loss.metric(out, y, lengths, sample_weight, self.target_scale))
         self.progress.add(total, total_weight, metric, metric_weight)
         return weight_sum, total_weight, d_out
+
+    def _mean_weight(self) -> float | None:
+        data, loss, network = self.data, self.settings.loss, self.model.network
+        if data.train.weight is None and data.class_weights is None:
+            return None
+        total = count = 0.0
+        for indices in sequential_batches(len(data.train), _EVALUATION_BATCH):
+            x, lengths, y, sample_weight = data.train.read(indices, network.dtype, None)
+            weight = sample_weight if data.class_weights is None else self._with_class_weights(y, sample_weight)
+            steps = network.output_steps or x.shape[1]
+            shape = (len(x), steps, 1) if network.per_step else (len(x), 1)
+            out = np.broadcast_to(np.zeros((), network.dtype), shape)  # only its shape is read
+            counts = loss.positions(Batch(out, y, network.output_lengths(lengths), weight))
+            weights = position_weights(counts.shape, ~counts, weight)
+            total += total_weight(weights, counts.size)
+            count += int(counts.sum())
+        total, count = self.reduce.sums(total, count)
+        return total / count if total > 0 else None
 
     def _update(self, batch: int) -> None:
         optimizer = self.settings.optimizer

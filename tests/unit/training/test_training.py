@@ -36,11 +36,16 @@ class Flat:
     def zero_gradients(self) -> None:
         self.flat_gradients[:] = 0
 
+    def require_trainable(self) -> None:
+        pass
+
 
 class Linear:
     """``x W' + b`` of the last valid step, or of every step: stands in for a model and for its network."""
 
     takes_tokens = False
+    output_steps: int | None = None
+    trainable_ranges: list[slice] | None = None
     passes = 0
     parameters: Flat
 
@@ -72,7 +77,7 @@ class Linear:
         size = self.output_size * (features + 1)
         self.parameters = Flat(np.random.default_rng(self.seed).normal(scale=0.1, size=size).astype(self.dtype))
 
-    def build_for(self, seq: Sequences) -> None:
+    def build_for(self, seq: Sequences, training: bool = False) -> None:
         seq.check_finite(self.dtype)
         self.build(seq.features)
 
@@ -86,6 +91,9 @@ class Linear:
 
     def final_activation(self) -> None:
         return None
+
+    def output_lengths(self, lengths: Array | None) -> Array | None:
+        return lengths
 
     def views(self, flat: Array) -> tuple[Array, Array]:
         return flat[: -self.output_size].reshape(self.output_size, -1), flat[-self.output_size :]
@@ -433,9 +441,53 @@ def test_weights_of_steps_are_cut_to_the_batch() -> None:
     first: Any = Linear(3, per_step=True)
     second: Any = Linear(3, per_step=True)
     train(first, X, labels, lengths=lengths, sample_weight=weight, batch_size=30, shuffle=False)
-    weight = np.nan_to_num(weight)
-    train(second, X, labels, sample_weight=weight, batch_size=30, shuffle=False)
+    ignored = np.where(np.arange(4) < lengths[:, None], labels, -100)
+    train(second, X, ignored, sample_weight=np.nan_to_num(weight), batch_size=30, shuffle=False)
     np.testing.assert_allclose(first.flat_parameters, second.flat_parameters, rtol=1e-10)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 7, 60])
+def test_a_batch_divides_its_weighted_gradients_by_its_positions(batch_size: int, per_step: bool) -> None:
+    """Weights are divided by their mean over the training data; a batch of one case keeps its weight."""
+    X, y = regression(outputs=1)
+    y = np.repeat(y[:, None], 4, 1) if per_step else y
+    weight = np.random.default_rng(0).uniform(0, 3, 60)
+    expected: Any = Linear(1, per_step=per_step)
+    expected.build(X.shape[2])
+    for start in range(0, 60, batch_size):
+        batch = slice(start, start + batch_size)
+        out = expected.forward(X[batch], None, True)
+        d_out = 2 * (out - y[batch].reshape(out.shape)) / (len(out) * (4 if per_step else 1))
+        d_out *= (weight[batch] / weight.mean()).reshape(-1, *[1] * (out.ndim - 1))
+        expected.flat_gradients[:] = 0
+        expected.backward(d_out)
+        expected.flat_parameters[:] -= 0.01 * expected.flat_gradients
+    for factor in (1.0, 1000.0):
+        model: Any = Linear(1, per_step=per_step)
+        arguments: dict[str, Any] = {"loss": "mse", "batch_size": batch_size, "shuffle": False, "epochs": 1}
+        history = train(model, X, y, sample_weight=factor * weight, optimizer=fl.SGD(0.01), **arguments)
+        np.testing.assert_allclose(model.flat_parameters, expected.flat_parameters, rtol=1e-9)
+        if batch_size == 60:  # the loss that is reported is the weighted mean
+            rows = ((outputs_at_start(X, per_step) - y.reshape(60, -1, 1)) ** 2).mean((1, 2))
+            assert history.history["loss"][0] == pytest.approx((rows * weight).sum() / weight.sum())
+
+
+def outputs_at_start(X: Array, per_step: bool) -> Array:
+    model: Any = Linear(1, per_step=per_step)
+    model.build(X.shape[2])
+    return np.asarray(model.forward(X, None, False)).reshape(len(X), -1, 1)
+
+
+def test_class_weights_matter_in_batches_of_one() -> None:
+    X, _ = classification()
+    y = np.random.default_rng(0).integers(0, 3, 60)  # not to be told apart, so that the classes' frequencies are learnt
+    shares = []
+    for weight in (None, {0: 5.0}):
+        model: Any = Linear(3)
+        train(model, X, y, batch_size=1, class_weight=weight, epochs=3)
+        shares.append((model.forward(X, None, False).argmax(1) == 0).mean())
+    assert shares[1] > shares[0] + 0.3
 
 
 def test_balanced_class_weights_are_those_of_the_formula() -> None:
