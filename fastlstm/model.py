@@ -750,6 +750,8 @@ class Model:
         ------
         TypeError, ValueError
             If the input does not fit or holds NaN or infinity.
+        RuntimeError
+            If the model has no weights: it was never fitted, loaded or built.
 
         Examples
         --------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -142,11 +143,27 @@ class Network:
             inputs.check_tokens(num_tokens)
 
     def require_built(self) -> None:
-        """Raise RuntimeError if the input size is not known yet."""
+        """Raise RuntimeError if the input size is not known yet, so that there are no weights."""
         if not self.built:
             raise RuntimeError(
-                "the model is not built yet, its input size is unknown: call fit or forward first, or give input_size"
+                "the model is not built yet, so it has no weights: call fit, load weights, or give Model its "
+                "input_size to work with the random initial weights"
             )
+
+    @contextmanager
+    def unbuilt_on_error(self) -> Iterator[None]:
+        """Undo what happens within to a network that is not built before: after an exception it is not built either."""
+        was_built = self.built
+        try:
+            yield
+        except BaseException:
+            if not was_built and self.built:
+                for layer in self.layers:
+                    layer.parameters, layer.gradients = {}, {}
+                self.parameters = Parameters(self.layers, self.dtype)
+                self.output_size, self.per_step, self.output_steps = 0, False, None
+                self.input_size = None
+            raise
 
     def output_lengths(self, lengths: Array | None) -> Array | None:
         """Return the valid steps of the output of cases whose inputs have these lengths; None: all steps."""

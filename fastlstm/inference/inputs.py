@@ -20,10 +20,12 @@ def checked_inputs(
     *,
     training: bool = False,
 ) -> Sequences:
-    """Wrap `X` as Sequences, check that they fit the model, and build the model if it is not built yet.
+    """Wrap `X` as Sequences and check that they fit the model.
 
-    `training` says whether they are the training data, whose longest series initial values may depend on.
+    Training data build a model that is not built yet; other data are refused by it, since it has no weights.
     """
+    if not training:
+        model.network.require_built()
     inputs = as_sequences(X, lengths, tokens=model.network.takes_tokens, name=name)
     model.network.build_for(inputs, training=training)
     return inputs

@@ -38,7 +38,7 @@ def checked_forget_bias(value: Any) -> Any:
             )
         return CHRONO
     if isinstance(value, (list, tuple)):
-        if len(value) != 2 or value[0] != CHRONO:
+        if len(value) != 2 or not isinstance(value[0], str) or value[0] != CHRONO:
             raise ValueError(f"forget_bias must be a pair such as ('chrono', 784), got {short_repr(value)}")
         return [CHRONO, count("the number of steps in forget_bias", value[1], least=2)]
     return real("forget_bias", value)

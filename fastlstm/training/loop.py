@@ -70,8 +70,13 @@ def fit(
 ) -> History:
     """Do the work of `Model.fit`."""
     saved = find_saved(settings.resume, settings.callbacks)
-    data = prepare(model, settings, X, y, lengths=lengths, sample_weight=sample_weight, validation_data=validation_data)
-    return TrainingLoop(model, data, settings).fit(saved)
+    with model.network.unbuilt_on_error():  # a refused call must not fix the input size
+        data = prepare(
+            model, settings, X, y, lengths=lengths, sample_weight=sample_weight, validation_data=validation_data
+        )
+        training = TrainingLoop(model, data, settings)
+        state = training.start(saved)
+    return training.fit(saved, state)
 
 
 class TrainingLoop:
@@ -122,9 +127,9 @@ class TrainingLoop:
 
     # ------------------------------------------------------------------------------------ the run
 
-    def fit(self, saved: SavedRun | None = None) -> History:
+    def fit(self, saved: SavedRun | None = None, state: RunState | None = None) -> History:
         """Train to the end of the run or until it is stopped; continue a saved run if one is given."""
-        state = self._run_state(saved)
+        state = self.start(saved) if state is None else state
         progress = self.progress
         with ExitStack() as at_end:
             self._begin(state, saved, at_end)
@@ -137,7 +142,7 @@ class TrainingLoop:
                 self.history.interrupted = True
         return self.history
 
-    def _run_state(self, saved: SavedRun | None) -> RunState:
+    def start(self, saved: SavedRun | None = None) -> RunState:
         """Collect the state that a checkpoint saves; raise ValueError if a saved run is not this run."""
         settings, steps_per_epoch = self.settings, self.data.steps_per_epoch
         state = RunState(

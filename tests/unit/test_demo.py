@@ -142,6 +142,7 @@ def altered_after(steel, origin):
 def test_inputs_and_forecasts_do_not_know_the_future(steel):
     model = fl.Model([fl.LSTM(4, return_sequences=True), fl.Dense(3)], scaler=fl.Standardizer())
     model.scaler.fit(power.make_inputs(steel)[WEEK:])
+    model.build(power.make_inputs(steel).shape[1])
     for origin in (20_000, 20_037):
         other = altered_after(steel, origin)
         inputs, changed = power.make_inputs(steel), power.make_inputs(other)
@@ -224,6 +225,7 @@ def test_forecasts_do_not_depend_on_where_the_data_begin(steel):
     """Except during the warm-up of a day: the last windows are cut at the end of the data."""
     model = fl.Model([fl.LSTM(4, return_sequences=True), fl.Dense(3)], scaler=fl.Standardizer())
     model.scaler.fit(power.make_inputs(steel)[WEEK:])
+    model.build(power.make_inputs(steel).shape[1])
     part, whole = part_of(steel, 20_000 - 9 * DAY - 50, 20_000), part_of(steel, 0, 20_000)
     forecasts = power.forecast(model, part)
     assert np.isnan(forecasts[:-DAY]).all() and np.isfinite(forecasts[-DAY:]).all()

@@ -487,6 +487,45 @@ def test_the_input_size_is_checked(size: Any, error: type[Exception]) -> None:
     fl.Model([fl.Embedding(5, 2), fl.LSTM(4)]).build(0)
 
 
+def test_a_refused_fit_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    """The input size is not fixed, whatever refuses the call."""
+    X, y = np.ones((6, 5, 2)), np.arange(6) % 2
+    bad: list[dict[str, Any]] = [
+        {"y": y[:5]}, {"y": y + 0.5}, {"y": y, "sample_weight": -y}, {"y": y, "class_weight": {7: 1.0}},
+        {"y": y, "validation_data": (X, y)}, {"y": y, "loss": "mse"}, {"y": y, "tbptt_steps": 2},
+        {"y": y, "metrics": {"one": max}},
+    ]  # fmt: skip
+    for arguments in bad:
+        model = fl.Model([fl.LSTM(3), fl.Dense(2)])
+        with pytest.raises((TypeError, ValueError)):
+            model.fit(X[:, :, 0], verbose=0, **arguments)
+        assert not model.built and not model.flat_parameters.size
+        with pytest.raises(RuntimeError, match="not built yet"):
+            model.predict(X)
+        model.fit(X, y, epochs=1, verbose=0)
+        twin = fl.Model([fl.LSTM(3), fl.Dense(2)])
+        twin.fit(X, y, epochs=1, verbose=0)
+        np.testing.assert_array_equal(model.flat_parameters, twin.flat_parameters)
+
+
+def test_a_model_without_weights_predicts_nothing(tmp_path: Path) -> None:
+    X, y = np.ones((6, 5, 2)), np.arange(6) % 2
+    model = fl.Model([fl.LSTM(3), fl.Dense(2)])
+    model.loss = "cross_entropy"
+    for work in (model.predict, model.predict_proba, model.predict_classes, lambda x: model.evaluate(x, y)):
+        with pytest.raises(RuntimeError, match="no weights: call fit, load weights, or give Model its input_size"):
+            work(X)
+    assert not model.built
+    weights = fl.Model([fl.LSTM(3), fl.Dense(2)], input_size=2).state_dict()
+    model.load_state_dict(weights)
+    assert model.predict(X).shape == (6, 2)
+    built = fl.Model([fl.LSTM(3), fl.Dense(2)])
+    built.build(2)
+    np.testing.assert_array_equal(built.predict(X), model.predict(X))
+    tokens = fl.Model([fl.Embedding(5, 2), fl.LSTM(3)])
+    assert tokens.predict(np.zeros((2, 3), int)).shape == (2, 3)
+
+
 def test_flags_of_backward_are_checked() -> None:
     model = fl.Model([fl.LSTM(4)], input_size=2)
     out = model.forward(np.zeros((1, 2, 2)), training=True)

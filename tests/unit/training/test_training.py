@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import pickle
 import sys
@@ -91,6 +92,12 @@ class Linear:
 
     def final_activation(self) -> None:
         return None
+
+    def require_built(self) -> None:
+        pass
+
+    def unbuilt_on_error(self) -> Any:
+        return contextlib.nullcontext()
 
     def output_lengths(self, lengths: Array | None) -> Array | None:
         return lengths
