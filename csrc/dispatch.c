@@ -10,7 +10,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct {
     const char *name;
@@ -75,10 +74,19 @@ enum { ENTRIES = sizeof entries / sizeof entries[0] };
 
 static _Atomic(const isa_entry *) active_entry;
 
+/* Whether a name that somebody has typed is that of a set, which is in small letters. (C has no strcasecmp.) */
+static int is_called(const char *name, const char *typed)
+{
+    for (; *name; ++name, ++typed)
+        if (*name != (*typed >= 'A' && *typed <= 'Z' ? *typed - 'A' + 'a' : *typed))
+            return 0;
+    return !*typed;
+}
+
 static const isa_entry *find(const char *name)
 {
     for (int e = 0; e < ENTRIES; ++e)
-        if (!strcmp(entries[e].name, name) && entries[e].supported())
+        if (is_called(entries[e].name, name) && entries[e].supported())
             return &entries[e];
     return NULL;
 }

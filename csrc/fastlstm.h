@@ -45,7 +45,8 @@ typedef enum { FL_F32 = 0, FL_F64 = 1 } fl_dtype;
 /* ---------------------------------------------------------- Instruction sets and threads (dispatch.c, threads/) */
 
 /* Names of the instruction sets that this machine can run, best last: "portable", "avx2", "avx512", "neon". The best one
- * is active, unless the environment variable FASTLSTM_ISA names another one when the first function is called. */
+ * is active, unless the environment variable FASTLSTM_ISA names another one when the first function is called. A name of
+ * which there is none here changes nothing: compare it with fl_isa_active(). Capital letters count as small ones. */
 int fl_isa_count(void);
 const char *fl_isa_name(int index);
 const char *fl_isa_active(void);

@@ -41,8 +41,11 @@ from .layers import (
 from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile, ctc_decode
 from .model import Model
 from .optimizers import SGD, Adam, AdamW, RMSprop
+from .runtime.config import check_isa as _check_isa
 from .runtime.config import get_num_threads, set_num_threads, show_config
 from .schedules import ConstantLR, CosineLR, OneCycleLR, StepLR, WarmupLR
+
+_check_isa()
 
 if _TYPE_CHECKING:
     from . import callbacks as callbacks

@@ -835,6 +835,8 @@ int main(void)
     fl_always_wake(1); /* several threads are to run small problems, too */
     test_decoding();
     expect(fl_isa_select("no such set") == -1, "an unknown instruction set");
+    expect(fl_isa_select("") == -1 && fl_isa_select("portabl") == -1 && fl_isa_select("portables") == -1, "a slip");
+    expect(fl_isa_select("Portable") == 0 && !strcmp(fl_isa_active(), "portable"), "capital letters");
     for (int k = 0; k < fl_isa_count(); ++k) {
         snprintf(where, sizeof where, "%s", fl_isa_name(k));
         expect(fl_isa_select(fl_isa_name(k)) == 0 && !strcmp(fl_isa_active(), fl_isa_name(k)), "select");

@@ -32,7 +32,7 @@ from .._version import __version__
 
 StrPath = str | os.PathLike[str]
 
-__all__ = ["config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
+__all__ = ["check_isa", "config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
 
 # OpenMP ends the whole process when the system refuses a thread, so a typo such as 100000 is refused here.
 _MAX_THREADS = 1024
@@ -108,6 +108,16 @@ def resolve_threads(n: int | None = None) -> int:
     if type(n) is int and 1 <= n <= _MAX_THREADS and _core.openmp():
         return n
     return _resolve(n)[0]
+
+
+def check_isa() -> None:
+    """Raise ValueError if the environment variable FASTLSTM_ISA names an instruction set that this machine lacks."""
+    name = os.environ.get("FASTLSTM_ISA", "")
+    if name and name.lower() not in _core.available_isas():
+        raise ValueError(
+            f"environment variable FASTLSTM_ISA={name!r}: expected one of the instruction sets of this machine, "
+            f"{', '.join(_core.available_isas())}; correct it, or unset it to use the best one"
+        )
 
 
 def config() -> dict[str, object]:

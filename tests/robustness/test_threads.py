@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import sysconfig
 import threading
@@ -295,5 +296,17 @@ def test_the_environment_chooses_the_instruction_set(tmp_path: Path, isa: str) -
     assert run("print(fl._core.isa())", tmp_path, FASTLSTM_ISA=isa) == isa + "\n"
 
 
-def test_an_unknown_instruction_set_in_the_environment_is_ignored(tmp_path: Path) -> None:
-    assert run("print(fl._core.isa())", tmp_path, FASTLSTM_ISA="mmx") == _core.available_isas()[-1] + "\n"
+def test_the_name_of_an_instruction_set_may_be_in_capital_letters(tmp_path: Path) -> None:
+    assert run("print(fl._core.isa())", tmp_path, FASTLSTM_ISA="PORTABLE") == "portable\n"
+    assert run("print(fl._core.isa())", tmp_path, FASTLSTM_ISA="") == _core.available_isas()[-1] + "\n"
+
+
+@pytest.mark.parametrize("isa", ["mmx", "avx", "avx2 ", "portable2", "portabl"])
+def test_an_unknown_instruction_set_in_the_environment_is_refused(tmp_path: Path, isa: str) -> None:
+    command = [sys.executable, "-c", "import fastlstm"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "FASTLSTM_ISA": isa}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert f"FASTLSTM_ISA={isa!r}: expected one of the instruction sets of this machine, " in done.stderr
+    assert ", ".join(_core.available_isas()) in done.stderr
