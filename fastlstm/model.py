@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from ._arguments import explain_arguments
 from ._checks import MANY, as_list, count, float_type, short_repr
 from ._typing import Array, State
 from .data import SCALERS, Standardizer
@@ -87,6 +88,7 @@ class Model:
     (8, 2)
     """
 
+    @explain_arguments
     def __init__(
         self,
         layers: Sequence[Layer],
@@ -559,6 +561,7 @@ class Model:
 
     # ------------------------------------------------------------------------------------------ fit, predict, evaluate
 
+    @explain_arguments
     def fit(
         self,
         X: Sequences | npt.ArrayLike,
@@ -716,6 +719,7 @@ class Model:
             self, X, y, settings, lengths=lengths, sample_weight=sample_weight, validation_data=validation_data
         )
 
+    @explain_arguments
     def predict(
         self,
         X: Sequences | npt.ArrayLike,
@@ -765,6 +769,7 @@ class Model:
         out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
         return in_shape(out, self.target_shape)
 
+    @explain_arguments
     def predict_proba(
         self,
         X: Sequences | npt.ArrayLike,
@@ -803,6 +808,7 @@ class Model:
         loss_of(self)
         return probabilities(self, predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads))
 
+    @explain_arguments
     def predict_classes(
         self,
         X: Sequences | npt.ArrayLike,
@@ -846,6 +852,7 @@ class Model:
         # Lengths that belong to the inputs only say nothing about the outputs.
         return decide(self, out, lengths if self.network.output_steps is None else None, self.classes)
 
+    @explain_arguments
     def evaluate(
         self,
         X: Sequences | npt.ArrayLike,
@@ -912,6 +919,7 @@ class Model:
             n_threads=n_threads,
         )
 
+    @explain_arguments
     def stream(self, batch_size: int = 1, n_threads: int | None = None) -> Stream:
         """Return a stream, which computes the outputs step by step as the data arrive.
 

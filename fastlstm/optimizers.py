@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from . import _checks, _core
+from ._arguments import ExplainsArguments, closest
 from ._arrays import as_array
 from .runtime.buffers import aligned_zeros
 from .runtime.config import resolve_threads
@@ -36,7 +37,7 @@ class HasFlatParameters(Protocol):
     def flat_gradients(self) -> NDArray[Any]: ...
 
 
-class Optimizer:
+class Optimizer(ExplainsArguments):
     """Base class of the optimizers: clipping, learning rate, state.
 
     One update does, in this order: clip every gradient to ``[-clip_value, clip_value]``; if the 2-norm of the
@@ -496,5 +497,7 @@ def get_optimizer(optimizer: Optimizer | str | None) -> Optimizer:
     if not isinstance(optimizer, str):
         raise TypeError(f"optimizer must be a name or an object such as fl.Adam(), got {_checks.short_repr(optimizer)}")
     if optimizer.lower() not in _BY_NAME:
-        raise ValueError(f"unknown optimizer {optimizer!r}, expected one of {', '.join(sorted(_BY_NAME))}")
+        near = closest(optimizer, _BY_NAME)
+        advice = "" if near is None else f"; did you mean {near!r}?"
+        raise ValueError(f"unknown optimizer {optimizer!r}, expected one of {', '.join(sorted(_BY_NAME))}{advice}")
     return _BY_NAME[optimizer.lower()]()

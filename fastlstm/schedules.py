@@ -12,11 +12,12 @@ import math
 from typing import Any, TypeVar
 
 from . import _checks
+from ._arguments import ExplainsArguments
 
 _S = TypeVar("_S", bound="Schedule")
 
 
-class Schedule:
+class Schedule(ExplainsArguments):
     """Base class of the schedules.
 
     A subclass implements `__call__` and `get_config`, and reads the length of the run from `steps_per_epoch`

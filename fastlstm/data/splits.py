@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arguments import explain_arguments
 from .._arrays import as_array
 from .._checks import MANY, as_list, count, one_of, real
 
@@ -32,6 +33,7 @@ def split(
 ) -> tuple[slice, ...]: ...
 
 
+@explain_arguments
 def split(
     cases: int | Sized,
     fractions: tuple[float, ...] = (0.7, 0.15, 0.15),

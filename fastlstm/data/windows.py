@@ -8,12 +8,14 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from .._arguments import explain_arguments
 from .._arrays import as_numeric
 from .._checks import count
 
 __all__ = ["windows"]
 
 
+@explain_arguments
 def windows(
     series: ArrayLike,
     length: int,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from .._arguments import explain_arguments
 from .._arrays import as_array
 from .._checks import count, non_negative, short_repr
 from .._typing import Array
@@ -20,6 +21,7 @@ from .stream import new_stream
 __all__ = ["generate"]
 
 
+@explain_arguments
 def generate(
     model: InferenceModel,
     prompt: npt.ArrayLike | Sequence[npt.ArrayLike],

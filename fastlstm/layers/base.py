@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from .._arguments import ExplainsArguments
 from .._checks import as_bool
 from .._typing import Array
 from .context import LayerCache, PassContext
@@ -46,7 +47,7 @@ class ParameterSpec(NamedTuple):
     initialize: Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
-class Layer(ABC):
+class Layer(ExplainsArguments, ABC):
     """Base class of all layers."""
 
     touches_padding = True

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .._arguments import ExplainsArguments
 from .._typing import Array
 from ..activations import SIGMOID
 from ..data.label_sequences import LabelSequences
@@ -33,7 +34,7 @@ class Head(NamedTuple):
     """Number of steps of each case's output, if a layer of the model sets it; None: those of the input."""
 
 
-class Loss:
+class Loss(ExplainsArguments):
     """Base class of the losses; subclass it to write your own.
 
     A subclass sets the class attributes and implements `__call__`. Overriding `value` avoids computing the gradient

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from .._arguments import closest
 from .._checks import short_repr
 from .base import Loss
 
@@ -11,6 +12,21 @@ __all__ = ["get_loss", "is_known", "register"]
 
 _L = TypeVar("_L", bound=type[Loss])
 _BY_NAME: dict[str, type[Loss]] = {}
+_ELSEWHERE = {  # names in other packages, which are not spelt like the names here
+    "bce": "binary_cross_entropy",
+    "bcewithlogitsloss": "binary_cross_entropy",
+    "categorical_crossentropy": "cross_entropy",
+    "ce": "cross_entropy",
+    "l1": "mae",
+    "l2": "mse",
+    "log_loss": "cross_entropy",
+    "mean_absolute_error": "mae",
+    "mean_squared_error": "mse",
+    "nll": "cross_entropy",
+    "pinball": "quantile",
+    "smooth_l1": "huber",
+    "sparse_categorical_crossentropy": "cross_entropy",
+}
 
 
 def register(cls: _L) -> _L:
@@ -52,7 +68,9 @@ def get_loss(loss: Loss | str | dict[str, Any]) -> Loss:
     if not isinstance(name, str):
         raise TypeError(f"loss must be a name or an object such as fl.Huber(delta=0.5), got {short_repr(loss)}")
     if name not in _BY_NAME:
-        raise ValueError(f"unknown loss {name!r}; there are: {', '.join(sorted(_BY_NAME))}")
+        meant = _ELSEWHERE.get(name.lower()) or closest(name, _BY_NAME)
+        advice = "" if meant is None else f"; did you mean {meant!r}?"
+        raise ValueError(f"unknown loss {name!r}; there are: {', '.join(sorted(_BY_NAME))}{advice}")
     return _BY_NAME[name](**arguments)
 
 

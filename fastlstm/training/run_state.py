@@ -274,7 +274,7 @@ class SavedRun:
                 f"{self._path}: the run was started with {name} {was} and continues with {now}: the result may differ "
                 "in its last digits from that of an uninterrupted run",
                 UserWarning,
-                stacklevel=6,  # the line of the user that calls Model.fit
+                stacklevel=7,  # the line of the user that calls Model.fit
             )
         state.optimizer.load_state_dict(self._optimizer)
         if self._lr is not None:

@@ -81,7 +81,11 @@ def _checked_callbacks(callbacks: Iterable[Callback], verbose: int) -> list[Call
     checked = _checks.as_list("callbacks", callbacks, "fl.Callback objects")
     for callback in checked:
         if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks must be objects of classes derived from fl.Callback, got {callback!r}")
+            advice = ""
+            if isinstance(callback, type) and issubclass(callback, Callback):
+                advice = f": write {callback.__name__}()"
+            got = _checks.short_repr(callback)
+            raise TypeError(f"callbacks must be objects of classes derived from fl.Callback, got {got}{advice}")
     if verbose == 1:
         checked.append(ProgressBar())
     elif verbose == 2:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._arguments import ExplainsArguments
 from ...optimizers import Optimizer
 from ...protocols import CallbackModel
 from ..history import History
 
 
-class Callback:
+class Callback(ExplainsArguments):
     """Base class of the callbacks; override any of the hooks.
 
     Epochs are counted from 1, and so are the batches of an epoch. `logs` maps names to floats: at the end of an epoch,

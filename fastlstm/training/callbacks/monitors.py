@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _checks
+from ..._arguments import closest
 from ...schedules import ConstantLR
 from .base import Callback
 
@@ -19,6 +20,7 @@ __all__ = ["EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"]
 Mode = Literal["auto", "min", "max"]
 
 _LOWER_IS_BETTER = ("loss", "mae", "mse", "rmse", "mape", "error")
+_RECORDED = ("loss", "accuracy", "mae", "label_error_rate")
 _HIGHER_IS_BETTER = ("accuracy", "acc", "auc", "f1", "r2", "precision", "recall")
 
 
@@ -43,9 +45,12 @@ class _Monitor(Callback):
         self._best = math.inf
         names = self.history.history
         if self.monitor not in names:
-            advice = ""
-            if self.monitor.startswith("val_"):
-                advice = "; give fit validation_data or validation_split"
+            validated = any(name.startswith("val_") for name in names)
+            possible = names if validated else [*names, *(f"val_{name}" for name in names if name != "lr")]
+            near = closest(self.monitor, possible)
+            advice = "" if near in (None, self.monitor) else f"; did you mean {near!r}?"
+            if not validated and (near or self.monitor).startswith("val_"):
+                advice += "; give fit validation_data or validation_split"
             raise ValueError(
                 f"{type(self).__name__} monitors {self.monitor!r}, which this run does not have: "
                 f"there are {', '.join(map(repr, names))}{advice}"
@@ -348,4 +353,8 @@ def _resolve_mode(monitor: str, mode: str) -> str:
         return "min"
     if name in _HIGHER_IS_BETTER:
         return "max"
-    raise ValueError(f"cannot tell whether a small or a large {monitor!r} is good: give mode='min' or mode='max'")
+    near = closest(monitor, [prefix + name for name in _RECORDED for prefix in ("", "val_")])
+    advice = "" if near is None else f"did you mean {near!r}? Else "
+    raise ValueError(
+        f"cannot tell whether a small or a large {monitor!r} is good: {advice}give mode='min' or mode='max'"
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastlstm as fl
 from fastlstm.optimizers import SGD
 from fastlstm.schedules import CosineLR
 from fastlstm.training.callbacks import (
@@ -256,3 +257,40 @@ def test_progress_bar_is_silent_without_a_terminal(capsys: pytest.CaptureFixture
 def test_bad_arguments_are_refused(make: Any) -> None:
     with pytest.raises(ValueError, match="patience|min_delta|factor|min_lr"):
         make()
+
+
+@pytest.mark.parametrize("kind", ["stop", "save", "lower"])
+@pytest.mark.parametrize(
+    "monitor, validated, advice",
+    [
+        ("val_acc", True, "; did you mean 'val_accuracy'?"),
+        ("val_acc", False, "; did you mean 'val_accuracy'?; give fit validation_data or validation_split"),
+        ("acc", True, "; did you mean 'accuracy'?"),
+        ("val_binary_accuracy", True, "; did you mean 'val_accuracy'?"),
+        ("vall_loss", True, "; did you mean 'val_loss'?"),
+        ("Loss", False, "; did you mean 'loss'?"),
+        ("val_loss", False, "; give fit validation_data or validation_split"),
+        ("val_zz_recall", True, ""),
+    ],
+)
+def test_the_name_of_a_monitored_quantity_is_found(
+    kind: str, monitor: str, validated: bool, advice: str, tmp_path: Path
+) -> None:
+    callback = {
+        "stop": lambda: EarlyStopping(monitor),
+        "save": lambda: ModelCheckpoint(tmp_path / "m.safetensors", monitor, save_best_only=True),
+        "lower": lambda: ReduceLROnPlateau(monitor),
+    }[kind]()
+    X, y = np.zeros((8, 3, 1)), np.arange(8) % 2
+    with pytest.raises(ValueError, match="which this run does not have: there are 'loss', 'accuracy'") as caught:
+        fl.Model([fl.LSTM(2), fl.Dense(2)]).fit(
+            X, y, epochs=1, verbose=0, callbacks=[callback], validation_split=0.5 if validated else 0
+        )
+    assert str(caught.value).partition("'lr'")[2] == advice
+
+
+def test_a_name_of_which_the_direction_is_unknown_may_be_misspelt() -> None:
+    with pytest.raises(ValueError, match="did you mean 'val_loss'\\? Else give mode='min' or mode='max'"):
+        EarlyStopping("val_los")
+    with pytest.raises(ValueError, match="is good: give mode='min' or mode='max'"):
+        EarlyStopping("xyz")
