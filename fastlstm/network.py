@@ -131,9 +131,12 @@ class Network:
         Only training data tell how long the series are, which initial values may depend on.
         """
         if self.input_size is not None and inputs.features != self.input_size:
+            advice = "the last axis must hold the features in the order of the training data"
+            if inputs.one_series:
+                advice = f"two axes are (batch, time), so pass {inputs.one_series} for one series"
             raise ValueError(
-                f"{inputs.name} has {inputs.features} features, the model was built for {self.input_size}: "
-                "the last axis must hold the features in the order of the training data"
+                f"{inputs.name} has {inputs.features} feature{'' if inputs.features == 1 else 's'}, the model was "
+                f"built for {self.input_size}: {advice}"
             )
         inputs.check_finite(self.dtype)  # last, because it may take long
         longest = inputs.time if inputs.lengths is None else int(inputs.lengths.max())

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from .._arrays import as_numeric
+from .._arrays import as_numeric, place_of
+from .._foreign import array_code
 from .._typing import Array
 from .label_sequences import LabelSequences
 from .scaling import Standardizer
@@ -94,14 +95,24 @@ def as_weight(
     weight = as_numeric(sample_weight, False, "sample_weight")
     shapes = [(len(inputs),), (len(inputs), steps or inputs.time)] if per_step else [(len(inputs),)]
     if weight.shape not in shapes:
-        raise ValueError(f"sample_weight must have shape {' or '.join(map(str, shapes))}, got {weight.shape}")
+        advice = (
+            f": pass {array_code(sample_weight, 'sample_weight')}[:, 0]" if weight.shape == (len(inputs), 1) else ""
+        )
+        raise ValueError(f"sample_weight must have shape {' or '.join(map(str, shapes))}, got {weight.shape}{advice}")
     with np.errstate(over="ignore"):
         weight = weight.astype(np.float64)
     valid = weight
     if weight.ndim == 2 and inputs.lengths is not None and steps is None:
         valid = weight[np.arange(inputs.time) < inputs.lengths[:, None]]
-    if not np.isfinite(valid).all() or (valid < 0).any() or not valid.any():
-        raise ValueError("sample_weight must hold finite numbers >= 0, not all of them 0")
+    bad = np.flatnonzero(~np.isfinite(valid) | (valid < 0))
+    if len(bad):
+        place = place_of(int(bad[0]), weight.shape) if valid is weight else ""
+        raise ValueError(
+            f"sample_weight{place} is {valid.flat[bad[0]]}, expected finite numbers >= 0: give cases that shall not "
+            "count a weight of 0"
+        )
+    if not valid.any():
+        raise ValueError("sample_weight must hold a number > 0, got zeros only")
     return weight
 
 

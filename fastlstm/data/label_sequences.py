@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .._arrays import as_array, strings
+from .._arrays import as_array, place_of, strings
 from .._checks import as_list
 from .._typing import Array
+from .label_checks import label_type_error
 from .sequences import Indices
 from .targets import IGNORE
 
@@ -140,11 +141,17 @@ def _padded_cases(y: Any, name: str) -> list[Array]:
     array, numbers = y if isinstance(y, tuple) else (y, None)
     array = as_array(array, name)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} has type {array.dtype}, expected integer labels")
+        raise label_type_error(array, y, name)
     if numbers is None:
         present = array >= 0
-        if (present[:, 1:] & ~present[:, :-1]).any() or (array[~present] != IGNORE).any():
-            raise ValueError(f"{name} must hold in each row labels from 0 and then {IGNORE} as padding")
+        wrong = ~present & (array != IGNORE)
+        wrong[:, 1:] |= present[:, 1:] & ~present[:, :-1]
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            raise ValueError(
+                f"{name}{place_of(place, array.shape)} is {array.flat[place]}, but a row must hold labels from 0 and "
+                f"then {IGNORE} as padding; other padding needs the numbers of labels, ({name}, numbers)"
+            )
         numbers = present.sum(axis=1)
     numbers = as_array(numbers, "the numbers of labels")
     if numbers.shape != array.shape[:1] or numbers.dtype.kind not in "iu":

@@ -359,7 +359,7 @@ def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:
     if isinstance(X, (Sequences, Targets)) and lengths is None:
         source = X
     elif lengths is None and (_is_flat(X) or not isinstance(X, (list, tuple))):
-        array = as_array(X, "X")
+        array = as_numeric(X, False, "X")
         if array.ndim == 1:
             array = array[None, :, None]
         elif array.ndim == 2:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _core
 from .._arrays import as_array, as_numeric
+from .._foreign import array_code, frame_cure, frames_cure, is_frame, is_misread, typed
 
 __all__ = ["ArraySequences", "Block", "Indices", "Sequences", "as_sequences", "list_sequences"]
 
@@ -53,6 +54,8 @@ class Sequences(ABC):
         Whether the series are integer token ids.
     name : str
         Name of the data in error messages.
+    one_series : str or None
+        Code that passes the data as one series (T, F) if they have no axis of features, for a message.
     """
 
     features: int
@@ -60,6 +63,7 @@ class Sequences(ABC):
     lengths: NDArray[np.int64] | None
     tokens: bool
     name: str
+    one_series: str | None = None
 
     @property
     def kind(self) -> Literal["tokens", "values"]:
@@ -140,9 +144,27 @@ class Sequences(ABC):
             problem, case, step, feature = found
             raise ValueError(
                 f"{self.name} holds {problem} at [case, step, feature] = [{case}, {step}, {feature}], "
-                "expected finite numbers: fill or drop such values (numpy.nan_to_num, interpolation), or "
-                "exclude padding by `lengths`"
+                f"expected finite numbers: {self._finite_cure(problem)}"
             )
+
+    def _finite_cure(self, problem: str) -> str:
+        """Return what to do about a value that is not finite."""
+        if problem == "nan":
+            return (
+                f"fill missing values, for example by 0: {self.for_each('numpy.where(numpy.isnan({0}), 0, {0})')}, "
+                "or by interpolation; or drop such cases; or exclude padding by `lengths`"
+            )
+        if problem.lstrip("-") == "inf":
+            return (
+                "find out what made it (a division by 0, a logarithm of 0, an overflow), and drop such cases; "
+                f"{self.for_each('numpy.argwhere(numpy.isinf({0}))')} lists all places"
+            )
+        divided = self.for_each("numpy.divide({0}, 1e30)")
+        return f"divide by a constant, {divided}, or make the model with dtype='float64'"
+
+    def for_each(self, code: str) -> str:
+        """Return code, in which {0} is an array, for all data at once or, if they are a list, for each series of it."""
+        return code.format(typed(self.name))
 
     def find_nonfinite(self, dtype: DTypeLike | None = None) -> tuple[str, int, int, int] | None:
         """Return the first value that `check_finite` refuses: (value, case, step, feature); None if there is none."""
@@ -200,8 +222,11 @@ class ArraySequences(Sequences):
         tokens: bool,
         name: str,
         rows: NDArray[np.int64] | None = None,
+        *,
+        one_series: str | None = None,
     ) -> None:
         self._array = array
+        self.one_series = one_series
         self.rows = rows
         self.time = array.shape[1]
         self.features = 0 if tokens else array.shape[2]
@@ -242,7 +267,7 @@ class ArraySequences(Sequences):
         else:
             rows = indices
         lengths = None if self.lengths is None else self.lengths[indices]
-        return ArraySequences(array, lengths, self.tokens, self.name, rows)
+        return ArraySequences(array, lengths, self.tokens, self.name, rows, one_series=self.one_series)
 
     def blocks(self) -> Iterator[Block]:
         hop = self.hop
@@ -298,7 +323,7 @@ class ArraySequences(Sequences):
 class _ListSequences(Sequences):
     """Series of a list, each (T_i, F); for tokens (T_i, 1)."""
 
-    def __init__(self, series: list[NDArray[Any]], tokens: bool, name: str) -> None:
+    def __init__(self, series: list[NDArray[Any]], tokens: bool, name: str, one_series: str | None = None) -> None:
         self._series = series
         self._all_lengths = np.array([len(one) for one in series], np.int64)
         self.time = int(self._all_lengths.max())
@@ -306,6 +331,7 @@ class _ListSequences(Sequences):
         self.lengths = None if bool((self._all_lengths == self.time).all()) else self._all_lengths
         self.tokens = tokens
         self.name = name
+        self.one_series = one_series
 
     @property
     def exact_dtype(self) -> np.dtype[Any]:
@@ -313,6 +339,9 @@ class _ListSequences(Sequences):
 
     def __len__(self) -> int:
         return len(self._series)
+
+    def for_each(self, code: str) -> str:
+        return f"[{code.format('one')} for one in {typed(self.name)}]"
 
     def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         series = self._chosen(indices)
@@ -439,7 +468,8 @@ def as_sequences(
     Raises
     ------
     TypeError
-        If the values are not real numbers (or not integers for tokens), or an array is masked.
+        If the values are not real numbers (or not integers for tokens), an array is masked, or X is a table such as a
+        DataFrame: its rows may be steps or series, and columns are not known by name.
     ValueError
         If a shape or a length does not fit.
 
@@ -456,7 +486,9 @@ def as_sequences(
         if X.tokens != tokens:
             raise ValueError(f"{name} is a Sequences made with tokens={X.tokens}, expected tokens={tokens}")
         return X
-    if isinstance(X, (list, tuple)):
+    if is_frame(X):
+        raise TypeError(frame_cure(X, name))
+    if isinstance(X, (list, tuple)) and not is_misread(X):
         if lengths is not None:
             raise ValueError(
                 f"{name} is a list, whose series have their own lengths: pass lengths=None, or one padded array"
@@ -464,17 +496,20 @@ def as_sequences(
         return list_sequences(X, tokens, name)
     array = as_numeric(X, tokens, name)
     expected = "a (batch, time) array of token ids" if tokens else "(batch, time, features) or (batch, time)"
-    advice = {
-        1: f"for one series pass {name}[None]" if tokens else f"for one series pass {name}[None, :, None]",
-        3: f"token ids have no feature axis, pass {name}[:, :, 0]",
-    }.get(array.ndim, f"reshape it, e.g. {name}.reshape(len({name}), {name}.shape[1], -1)")
     if array.ndim != 2 and (array.ndim != 3 or tokens):
+        code = array_code(X, name)
+        advice = {
+            0: "this is one number",
+            1: f"for one series pass {code}[None]" if tokens else f"for one series pass {code}[None, :, None]",
+            3: f"token ids have no feature axis, pass {code}[:, :, 0]",
+        }.get(array.ndim, f"reshape it, {code}.reshape(*{code}.shape[:2], -1)")
         raise ValueError(f"{name} has shape {array.shape}, expected {expected}: {advice}")
     if 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}, expected at least one case, one step and one feature")
-    if array.ndim == 2:
-        array = array[:, :, None]
     checked = None if lengths is None else _checked_lengths(lengths, array.shape[0], array.shape[1], name)
+    if array.ndim == 2:
+        one_series = None if tokens else f"{array_code(X, name)}[None]"
+        return ArraySequences(array[:, :, None], checked, tokens, name, one_series=one_series)
     return ArraySequences(array, checked, tokens, name)
 
 
@@ -483,16 +518,32 @@ def list_sequences(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> S
     if not X:
         raise ValueError(f"{name} is an empty list, expected at least one series")
     series: list[NDArray[Any]] = []
+    flat = 0  # number of series without an axis of features
     for i, member in enumerate(X):
+        if is_frame(member):
+            raise TypeError(frames_cure(member, f"{name}[{i}]"))
         one = as_numeric(member, tokens, f"{name}[{i}]")
         expected = "(time,) integers" if tokens else "(time, features) or (time,)"
         if one.ndim != 1 and (one.ndim != 2 or tokens):
+            code = typed(name)
+            advice = {
+                0: f"for a single series pass [{code}]",
+                3: f"for the cases of all arrays of the list pass numpy.concatenate({code})",
+            }.get(one.ndim, f"reshape it, [one.reshape(len(one), -1) for one in {code}]")
+            if one.ndim == 2:
+                advice = f"token ids have no feature axis, pass [numpy.ravel(one) for one in {code}]"
             raise ValueError(
                 f"{name}[{i}] has shape {one.shape}, expected {expected}: a list holds one array for each "
-                f"series; for a single series pass [{name}]"
+                f"series; {advice}"
             )
         if 0 in one.shape:
-            raise ValueError(f"{name}[{i}] has shape {one.shape}, expected at least one step: drop empty series")
+            if len(one):
+                raise ValueError(f"{name}[{i}] has shape {one.shape}, expected at least one feature")
+            raise ValueError(
+                f"{name}[{i}] has no steps, expected at least one: drop empty series and what belongs to them, "
+                f"keep = [i for i, one in enumerate({typed(name)}) if len(one)]"
+            )
+        flat += one.ndim == 1
         one = one[:, None] if one.ndim == 1 else one
         if series and one.shape[1] != series[0].shape[1]:
             raise ValueError(
@@ -500,19 +551,25 @@ def list_sequences(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> S
                 "every series must be (time, features) with the same features (is one transposed?)"
             )
         series.append(one)
-    return _ListSequences(series, tokens, name)
+    even = flat == len(series) and len({len(one) for one in series}) == 1
+    return _ListSequences(series, tokens, name, f"[{typed(name)}]" if even and not tokens else None)
 
 
 def _checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArray[np.int64]:
     array = as_array(lengths, "lengths")
     if array.shape != (n,) or array.dtype.kind not in "iu":
+        code = array_code(lengths, "lengths")
+        advice = "" if array.dtype.kind != "f" else f"; use {code}.astype(int) if they are whole numbers"
+        if array.shape == (n, 1):
+            advice = f"; pass {code}[:, 0]"
         raise ValueError(
             f"lengths have shape {array.shape} and type {array.dtype}, expected ({n},) integers: one for "
-            f"each case of {name}"
+            f"each case of {name}{advice}"
         )
     bad = np.flatnonzero((array < 1) | (array > time))
     if len(bad):
-        raise ValueError(
-            f"lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {time}, the steps of {name}: drop empty series"
-        )
+        advice = "give the number of steps that count"
+        if array[bad[0]] == 0:
+            advice = "drop empty series and what belongs to them, keep = numpy.flatnonzero(lengths)"
+        raise ValueError(f"lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {time}, the steps of {name}: {advice}")
     return array.astype(np.int64)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arguments import explain_arguments
 from .._arrays import as_array
 from .._checks import MANY, as_list, count, one_of, real
+from .label_checks import label_type_error
 
 __all__ = ["split"]
 
@@ -109,12 +110,14 @@ def split(
     rng = np.random.default_rng(count("seed", seed, 0, bits=MANY))
     order = rng.permutation(n)
     if method == "stratified":
-        order = order[_spread(_class_numbers(cases if y is None else y, n)[order], rng)]
+        order = order[_spread(_class_numbers(cases, y, n)[order], rng)]
     return tuple(np.sort(order[start:stop]) for start, stop in pairwise(bounds))
 
 
-def _class_numbers(y: Any, n: int) -> NDArray[np.int64]:
-    labels = as_array(y, "y")
+def _class_numbers(cases: Any, y: Any, n: int) -> NDArray[np.int64]:
+    labels = as_array(cases, "cases") if y is None else as_array(y, "y")
+    if y is not None and labels.shape == (n,) and labels.dtype.kind == "f":
+        raise ValueError(str(label_type_error(labels, y, "y")))
     if labels.shape != (n,) or labels.dtype.kind not in "iubUO":
         raise ValueError(
             f"got labels of shape {labels.shape} and type {labels.dtype}, expected ({n},) integers or "

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._arrays import as_array, as_numeric, strings
-from .._checks import as_list
+from .._checks import as_list, short_repr
 from . import sequences
+from .label_checks import check_label_axes, check_listed_axes, column_of, is_listed, label_type_error, names_cure
 from .sequences import ArraySequences, Indices, Sequences, list_sequences
 
-__all__ = ["IGNORE", "Targets", "as_targets", "encode_labels"]
+__all__ = ["IGNORE", "Targets", "as_targets", "encode_labels", "holds_strings"]
 
 IGNORE = -100
 """Label that every loss skips, as in ``torch.nn.CrossEntropyLoss``."""
@@ -177,13 +178,14 @@ def as_targets(
     (['off', 'on'], [1, 0, 1])
     """
     labels, missing = kind == "labels", False
-    if labels and _holds_strings(y):
+    y, name = column_of(y, per_step, labels, name)
+    if labels and holds_strings(y, name):
         y, classes = encode_labels(y, classes, name=name)
     data = _step_targets(y, seq, labels, name, steps) if per_step else _case_targets(y, seq, labels, name)
     if len(data) != len(seq):
         raise ValueError(f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each")
     if labels:
-        n_outputs = _checked_label_count(data, per_step, classes)
+        n_outputs = _checked_label_count(data, per_step, classes, names_cure(y, name))
     else:
         n_outputs = data.features if per_step else data.time * data.features
         found = data.find_nonfinite(dtype)
@@ -193,9 +195,17 @@ def as_targets(
         if found is not None:
             problem, case, step, column = found
             place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
+            advice = "divide by a constant, or make the model with dtype='float64'"
+            if problem == "nan":
+                advice = "drop or fill such cases, or give missing targets a sample_weight of 0"
+            elif problem.lstrip("-") == "inf":
+                advice = (
+                    "find out what made it (a division by 0, a logarithm of 0, an overflow), and drop such cases or "
+                    "give them a sample_weight of 0"
+                )
             raise ValueError(
                 f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
-                "finite numbers: drop or fill such cases, or give missing targets a sample_weight of 0"
+                f"finite numbers: {advice}"
             )
     shape = None if labels else _value_shape(y, per_step)
     return Targets(data, kind, per_step, n_outputs, classes, missing, shape, steps if per_step else None)
@@ -225,15 +235,13 @@ def _bad_where_it_counts(
 
 
 def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:
+    if labels:
+        check_label_axes(as_array(y, name), y, len(seq), seq.time, False, name)
     array = _target_array(y, labels, name)
-    if array.ndim not in ((1,) if labels else (1, 2, 3)):
-        advice = (
-            f"({len(seq)},), one label for each case: for a one-hot array pass {name}.argmax(axis=-1), for a "
-            f"column {name}[:, 0]; for labels of each step set return_sequences=True in the last LSTM"
-            if labels
-            else f"({len(seq)},) or ({len(seq)}, columns)"
+    if not labels and array.ndim not in (1, 2, 3):
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected ({len(seq)},) or ({len(seq)}, columns), the values of each case"
         )
-        raise ValueError(f"{name} has shape {array.shape}, expected {advice}")
     _refuse_empty(array, name)
     return ArraySequences(array.reshape(*array.shape, *[1] * (3 - array.ndim)), None, labels, name)
 
@@ -241,6 +249,8 @@ def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequ
 def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str, steps: int | None) -> Sequences:
     time = seq.time if steps is None else steps
     if isinstance(y, (list, tuple)):
+        for i, one in enumerate(y):
+            check_listed_axes(as_array(one, f"{name}[{i}]"), labels, f"{name}[{i}]")
         data = list_sequences([_target_array(one, labels, f"{name}[{i}]") for i, one in enumerate(y)], labels, name)
         if len(data) == len(seq):
             got, expected = (np.full(len(s), s.time) if s.lengths is None else s.lengths for s in (data, seq))
@@ -253,6 +263,8 @@ def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str, steps: 
                     f"each step{_of_repeat(steps)}"
                 )
         return data
+    if labels:
+        check_label_axes(as_array(y, name), y, len(seq), seq.time, True, name)
     array = _target_array(y, labels, name)
     _refuse_empty(array, name)
     shapes = f"({len(seq)}, {time})" + ("" if labels else f" or ({len(seq)}, {time}, columns)")
@@ -278,10 +290,7 @@ def _target_array(y: ArrayLike, labels: bool, name: str) -> NDArray[Any]:
     if array.dtype.kind == "U":
         strings(y, name)  # raises TypeError if NumPy has converted other things to strings
     if array.dtype.kind not in "iub":
-        raise TypeError(
-            f"{name} has type {array.dtype}, expected integer labels from 0, or strings: use "
-            f"{name}.astype(int) for labels stored as floats; for regression use a loss such as 'mse'"
-        )
+        raise label_type_error(array, y, name)
     return array.view(np.uint8) if array.dtype == bool else array
 
 
@@ -290,7 +299,7 @@ def _refuse_empty(array: NDArray[Any], name: str) -> None:
         raise ValueError(f"{name} has shape {array.shape}, expected at least one target")
 
 
-def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | None) -> int:
+def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | None, as_names: str) -> int:
     """Return the number of classes; raise ValueError for a label outside them."""
     limit = None if classes is None else len(classes)
     largest = -1
@@ -305,7 +314,7 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
             raise ValueError(
                 f"{data.name} holds label {values[row, 0]} at {place}, expected 0 to "
                 f"{'the number of classes - 1' if limit is None else limit - 1}, or {IGNORE} for 'ignore': "
-                "number the classes by numpy.unique(y, return_inverse=True)"
+                + (f"pass names, {as_names}" if limit is None else f"the classes are {short_repr(classes)}")
             )
         largest = max(largest, int(values.max()))
     if largest < 0:
@@ -313,8 +322,13 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
     return largest + 1 if limit is None else limit
 
 
-def _holds_strings(y: ArrayLike) -> bool:
-    array = as_array(y[0] if isinstance(y, (list, tuple)) and y else y, "the labels")
+def holds_strings(y: ArrayLike, name: str) -> bool:
+    """Return whether some labels are strings."""
+    if isinstance(y, (list, tuple)):
+        return any(holds_strings(one, f"{name}[{i}]") for i, one in enumerate(y))
+    if isinstance(y, np.generic) or not hasattr(y, "__array__"):
+        return isinstance(y, str)
+    array = as_array(y, name)
     return array.dtype.kind == "U" or (array.dtype == object and any(isinstance(v, str) for v in array.ravel()))
 
 
@@ -355,14 +369,14 @@ def encode_labels(y: ArrayLike, classes: list[str] | None = None, *, name: str =
         classes = [str(label) for label in as_list("classes", classes, "names")]
         if not classes:
             raise ValueError("classes is empty, expected the names of the classes")
-    if isinstance(y, (list, tuple)) and y and as_array(y[0], f"{name}[0]").ndim > 0:
-        if not _holds_strings(y):
+    if is_listed(y):
+        if not holds_strings(y, name):
             return [_target_array(one, True, f"{name}[{i}]").astype(np.int64) for i, one in enumerate(y)], classes
         parts = [strings(one, f"{name}[{i}]") for i, one in enumerate(y)]
         flat, known = encode_labels(np.concatenate([part.ravel() for part in parts]), classes, name=name)
         encoded = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
         return [labels.reshape(part.shape) for labels, part in zip(encoded, parts, strict=True)], known
-    if not _holds_strings(y):
+    if not holds_strings(y, name):
         return _target_array(y, True, name).astype(np.int64), classes
     array = strings(y, name)
     if classes is None:

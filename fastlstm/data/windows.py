@@ -72,7 +72,8 @@ def windows(
     length, horizon, stride = count("length", length), count("horizon", horizon, 0), count("stride", stride)
     array = as_numeric(series, False, "series")
     if array.ndim not in (1, 2) or 0 in array.shape[1:]:
-        raise ValueError(f"series has shape {array.shape}, expected (steps,) or (steps, features)")
+        advice = ": pass series[0]" if array.ndim == 3 and len(array) == 1 else ""
+        raise ValueError(f"series has shape {array.shape}, expected (steps,) or (steps, features){advice}")
     if len(array) < length + horizon:
         raise ValueError(
             f"series has {len(array)} steps, expected at least length + horizon = {length + horizon}: "

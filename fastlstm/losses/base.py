@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from .._arguments import ExplainsArguments
 from .._typing import Array
 from ..activations import SIGMOID
+from ..data.label_checks import numbering_cure
 from ..data.label_sequences import LabelSequences
 from ..data.sequences import Sequences
 from ..data.targets import Targets, as_targets
@@ -243,7 +244,7 @@ class Loss(ExplainsArguments):
             y, inputs, head.per_step, kind, classes, weight=weight, dtype=head.dtype, name=name, steps=head.steps
         )
         if self.kind == "labels":
-            _check_label_outputs(self.name, targets, head.outputs)
+            _check_label_outputs(self.name, targets, head.outputs, y, name)
         else:
             self.check_outputs(head.outputs, targets.n_outputs)
         self.check_values(targets, name)
@@ -340,14 +341,32 @@ def softmax(scores: Array) -> Array:
     return p
 
 
-def _check_label_outputs(loss: str, targets: Targets, outputs: int) -> None:
+def _check_label_outputs(loss: str, targets: Targets, outputs: int, y: ArrayLike, name: str) -> None:
+    names, wanted = targets.classes, targets.n_outputs
+    if names is not None and wanted == 1:
+        raise ValueError(
+            f"{name} holds one class only, {names[0]!r}, expected two or more: give fit cases of the other "
+            f"classes too, or the names of all classes, fl.Model(..., classes=[{names[0]!r}, ...])"
+        )
+    if outputs >= 2 and (wanted == outputs if names is not None else wanted <= outputs):
+        return
+    labels = np.unique(np.concatenate([np.unique(block[block >= 0]) for block in targets.blocks()]))
     if outputs < 2:
+        if names is None and len(labels) == 1:
+            raise ValueError(
+                f"{name} holds one class only, {labels[0]}, expected two or more: give fit cases of the other "
+                "classes too"
+            )
+        count = len(labels) if names is None else wanted
         raise ValueError(
             f"loss={loss!r} needs one output per class and the model has 1: give the last layer one "
-            "output for each class, or use loss='binary_cross_entropy' with targets of 0 and 1"
+            f"output for each class, for example fl.Dense({count})"
+            + (", or use loss='binary_cross_entropy'" if count == 2 else "")
         )
-    if targets.n_outputs > outputs or (targets.classes is not None and targets.n_outputs != outputs):
-        raise ValueError(
-            f"y has {targets.n_outputs} classes and the model has {outputs} outputs: the last layer must have "
-            f"{targets.n_outputs} outputs, for example fl.Dense({targets.n_outputs})"
-        )
+    cure = numbering_cure(labels, outputs, y, name) if names is None else None
+    if cure is not None:
+        raise ValueError(f"{name} holds the label {labels[-1]} and the model has {outputs} outputs: {cure}")
+    raise ValueError(
+        f"{name} has {wanted} classes and the model has {outputs} outputs: the last layer must have "
+        f"{wanted} outputs, for example fl.Dense({wanted})"
+    )

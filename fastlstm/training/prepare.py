@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._foreign import type_name
 from .._typing import Array
 from ..data import split
 from ..data.cases import Cases, sequential_batches
@@ -22,7 +23,7 @@ from ..inference.inputs import checked_cases, checked_inputs
 from ..inference.outputs import skipped_layer
 from ..losses import Loss
 from ..protocols import TrainableModel
-from .settings import ClassWeight, Settings
+from .settings import Settings
 
 __all__ = ["TrainingData", "prepare"]
 
@@ -101,13 +102,19 @@ def prepare(
     return TrainingData(given, train, validation, class_weights, settings)
 
 
-def _validation_cases(
-    model: TrainableModel, train: Cases, loss: Loss, validation_data: tuple[Any, ...] | None
-) -> Cases | None:
+def _validation_cases(model: TrainableModel, train: Cases, loss: Loss, validation_data: Any) -> Cases | None:
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3, 4):
-        raise ValueError("validation_data must be (X, y), (X, y, lengths) or (X, y, lengths, sample_weight)")
+        got = f"a {type_name(validation_data)}"
+        if isinstance(validation_data, (tuple, list)):
+            got += f" of {len(validation_data)} members"
+        advice = ""
+        if isinstance(validation_data, float):
+            advice = f": for a share of the training data give validation_split={validation_data}"
+        raise ValueError(
+            "validation_data must be (X, y), (X, y, lengths) or (X, y, lengths, sample_weight), got " + got + advice
+        )
     X, y, lengths, weight = (*validation_data, None, None)[:4]
     inputs = checked_inputs(model, X, lengths, "validation X")
     classes = train.targets.classes
@@ -125,7 +132,7 @@ def _split_off(cases: Cases, settings: Settings) -> tuple[Cases, Cases]:
     return cases.subset(train), cases.subset(validation)
 
 
-def _class_weights(class_weight: ClassWeight, targets: Targets | LabelSequences, loss: Loss, outputs: int) -> Array:
+def _class_weights(class_weight: Any, targets: Targets | LabelSequences, loss: Loss, outputs: int) -> Array:
     """Return the weight of each class, (classes,) float64."""
     classes = loss.class_count(targets, outputs)
     if classes is None:
@@ -136,7 +143,7 @@ def _class_weights(class_weight: ClassWeight, targets: Targets | LabelSequences,
     weights = np.ones(classes)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
-            raise ValueError(f"class_weight must be a dict or 'balanced', got {class_weight!r}")
+            raise ValueError(f"class_weight must be a dict or 'balanced', got {_checks.short_repr(class_weight)}")
         counts = np.zeros(classes, np.int64)
         for block in targets.blocks():
             labels = loss.class_labels(block)
@@ -145,7 +152,11 @@ def _class_weights(class_weight: ClassWeight, targets: Targets | LabelSequences,
         weights[present] = counts.sum() / (present.sum() * counts[present])
         return weights
     if not isinstance(class_weight, Mapping):
-        raise TypeError(f"class_weight must be a dict or 'balanced', got {class_weight!r}")
+        advice = ": pass dict(enumerate(class_weight))" if isinstance(class_weight, (list, tuple)) else ""
+        raise TypeError(
+            f"class_weight must be a dict or 'balanced', got the {type_name(class_weight)} "
+            f"{_checks.short_repr(class_weight)}{advice}"
+        )
     labels_of = list(range(classes)) if targets.classes is None else targets.classes
     for label, weight in class_weight.items():
         if label not in labels_of:

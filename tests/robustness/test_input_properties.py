@@ -185,13 +185,60 @@ def test_what_is_taken_as_an_input(odd: str) -> None:
     result = answer(m, lambda: m.predict(ODD[odd]))
     if odd in PLAIN_ARRAYS:
         np.testing.assert_array_equal(result, m.predict(ODD[odd].astype("f4")))
+    elif odd == "decimals":
+        np.testing.assert_array_equal(result, m.predict(np.asarray(ODD[odd], "f4")))
     else:
         assert result is None
 
 
+NO_ARRAYS = {  # what the message calls a value of which NumPy makes no array
+    "none": "None",
+    "dict": "a dict",
+    "set": "a set",
+    "iterator": "a tuple_iterator",
+    "function": "a builtin_function_or_method",
+    "type": "a type",
+    "ellipsis": "a ellipsis",
+    "slice": "a slice",
+    "generator": "a generator",
+    "map": "a map",
+    "dict of arrays": "a dict",
+    "values of a dict": "a dict_values",
+    "missing": "a pandas.NAType",
+    "table": "a pandas.DataFrame",
+    "groups": "a pandas.DataFrameGroupBy",
+    "query": "a polars.LazyFrame",
+    "sparse": "a scipy.CsrMatrix",
+    "packed": "a torch.PackedSequence",
+    "tensor elsewhere": "a torch.Tensor",
+    "date": "a datetime.date",
+}
+
+
+@pytest.mark.parametrize("odd", NO_ARRAYS)
+def test_the_message_about_no_array_names_its_type(odd: str) -> None:
+    value, what = ODD[odd], NO_ARRAYS[odd]
+    for use in (lambda m: m.predict(value), lambda m: fit(m, value), lambda m: m.evaluate(value, LABELS, loss="mse")):
+        _, error = refusal(lambda use=use: use(small_model()))  # type: ignore[misc]
+        assert isinstance(error, TypeError) and str(error).startswith(f"X is {what}, expected an array")
+    for loss in ("cross_entropy", "mse"):
+        _, error = refusal(lambda loss=loss: fit(small_model(), y=value, loss=loss))  # type: ignore[misc]
+        assert isinstance(error, TypeError) and str(error).startswith(f"y is {what}")
+        assert "object" not in str(error) and "imaginary" not in str(error)
+
+
 @pytest.mark.parametrize("verb", ["fit", "forward"])
 def test_a_refused_call_builds_no_model(verb: str) -> None:
-    for odd in ("nan array", "infinite", "masked", "objects", "no steps", "exbibytes", "ragged inside"):
+    for odd in (
+        "nan array",
+        "infinite",
+        "masked",
+        "objects, one text",
+        "table",
+        "no steps",
+        "exbibytes",
+        "ragged inside",
+    ):
         m = fl.Model([fl.LSTM(3), fl.Dense(2)], seed=0)
         refused(m, lambda m=m, odd=odd: VERBS[verb](m, ODD[odd]))  # type: ignore[misc]
         assert not m.built
@@ -581,7 +628,7 @@ def test_arrays_of_other_packages(package: str) -> None:
     x = np.random.default_rng(0).standard_normal((4, 5)).astype("f4")
     y = np.array([0, 1, 1, 0])
     m = fl.Model([fl.LSTM(3), fl.Dense(2)], input_size=1, seed=1)
-    theirs = other.DataFrame(x) if package == "pandas" else other.from_numpy(x)
+    theirs = other.DataFrame(x).to_numpy(object) if package == "pandas" else other.from_numpy(x)
     labels = other.Series(y) if package == "pandas" else other.from_numpy(y)
     np.testing.assert_array_equal(m.predict(theirs), m.predict(x))
     assert m.evaluate(theirs, labels, loss="cross_entropy") == m.evaluate(x, y, loss="cross_entropy")
@@ -589,7 +636,9 @@ def test_arrays_of_other_packages(package: str) -> None:
         refused(m, lambda: m.predict(theirs.requires_grad_()))
         refused(m, lambda: m.predict(other.zeros(4, 5, device="meta")))
     else:
+        refused(m, lambda: m.predict(other.DataFrame(x)))
         refused(m, lambda: m.predict(other.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})))
+        refused(m, lambda: m.predict(other.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}).to_numpy()))
 
 
 # ---------------------------------------------------------------------------------------------- bad numbers

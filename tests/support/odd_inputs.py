@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import doubles
 import numpy as np
 import pytest
 
@@ -161,6 +162,25 @@ ODD: dict[str, Any] = {
     "ragged inside": [[[1, 2], [3]], [[1, 2]]],
     "ragged objects": np.array([np.zeros((2, 2)), np.zeros((3, 2))], dtype=object),
     "objects": shaped(1, object),
+    "objects, one none": np.where(np.arange(12).reshape(CASES, STEPS, FEATURES) == 5, None, shaped(1, object)),
+    "objects, one text": np.where(np.arange(12).reshape(CASES, STEPS, FEATURES) == 5, "a", shaped(1, object)),
+    "objects, all none": shaped(None, object),
+    "time objects": shaped(datetime.datetime(2020, 1, 1), object),
+    "generator": (number for number in ()),
+    "map": map(len, ()),
+    "dict of arrays": {"a": np.zeros((3, 2)), "b": np.zeros((3, 2))},
+    "values of a dict": {"a": np.zeros((3, 2))}.values(),
+    "missing": doubles.NA,
+    "list with a missing one": [0, doubles.NA],
+    "table": doubles.DataFrame({"a": np.zeros(2), "b": np.zeros(2)}),
+    "table of one column": doubles.DataFrame({"a": np.zeros(2)}),
+    "list of tables": [doubles.DataFrame({"a": np.zeros(3), "b": np.zeros(3)})] * 2,
+    "groups": doubles.DataFrame({"a": np.zeros(2), "b": np.zeros(2)}).groupby("a"),
+    "query": doubles.LazyFrame(doubles.DataFrame({"a": np.zeros(2)})),
+    "sparse": doubles.CsrMatrix(np.zeros((2, 3))),
+    "packed": doubles.PackedSequence(np.zeros((3, 2)), np.array([2, 1]), None, None),
+    "tensor elsewhere": doubles.Tensor(np.zeros((2, 3, 2))),
+    "tensor without values": doubles.Tensor(np.zeros((2, 3, 2)), device="meta"),
     "decimals": [[[decimal.Decimal(1)] * 2] * 3] * 2,
     "huge ints": [[[10**400] * 2] * 3] * 2,
     "complex": shaped(1, complex),
@@ -197,7 +217,7 @@ if np.finfo(np.longdouble).max > np.finfo(float).max:
 
 ODD_IN_MEMORY = {name: value for name, value in ODD.items() if "exbibytes" not in name}
 
-PLAIN_ARRAYS = {"half", "long double", "booleans", "large unsigned"}
+PLAIN_ARRAYS = {"half", "long double", "booleans", "large unsigned", "objects"}
 """The layouts that a model of `FEATURES` features accepts as inputs."""
 
 

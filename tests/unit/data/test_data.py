@@ -108,7 +108,7 @@ def test_sequences_are_returned_as_they_are():
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (np.array([np.zeros(2), np.zeros(3)], object), TypeError, r"type object.*list\(X\)"),
+        (np.array([np.zeros(2), np.zeros(3)], object), TypeError, r"X\[0\] is a numpy.ndarray.*list\(X\)"),
         (np.float64(3), ValueError, r"shape \(\), expected \(batch, time, features\)"),
         (np.zeros(5), ValueError, r"shape \(5,\).*X\[None, :, None\]"),
         (np.zeros((2, 3, 4, 5)), ValueError, r"shape \(2, 3, 4, 5\).*reshape"),
@@ -121,7 +121,7 @@ def test_sequences_are_returned_as_they_are():
         ([], ValueError, "empty list"),
         ([1.0, 2.0], ValueError, r"X\[0\] has shape \(\).*\[X\]"),
         ([np.zeros((2, 3)), np.zeros((3, 2))], ValueError, r"X\[1\] has 2 features, expected 3"),
-        ([np.zeros((2, 3)), np.zeros((0, 3))], ValueError, r"X\[1\] has shape \(0, 3\).*drop empty series"),
+        ([np.zeros((2, 3)), np.zeros((0, 3))], ValueError, r"X\[1\] has no steps.*drop empty series"),
         pytest.param([[[1, 2], [3]]], ValueError, r"X\[0\] is ragged", marks=RAGGED_IS_AN_ERROR),
         ([np.zeros(2), np.zeros(2, complex)], TypeError, r"X\[1\] has type complex128"),
     ],
@@ -383,17 +383,17 @@ def test_values_of_the_steps_of_a_list():
             False,
             "labels",
             TypeError,
-            r"type float64, expected integer labels.*y.astype\(int\)",
+            r"type float64, expected integer labels.*numpy.asarray\(y, float\).astype\(int\)",
         ),
         ([0, -1, 2], False, "labels", ValueError, r"label -1 at \[1\], expected 0 to"),
         ([-100, -100, -100], False, "labels", ValueError, "every label of y is -100"),
-        (np.eye(3, dtype=int), False, "labels", ValueError, r"y.argmax\(axis=-1\)"),
+        (np.eye(3, dtype=int), False, "labels", ValueError, r"y.argmax\(-1\)"),
         (np.zeros(3, int), True, "labels", ValueError, r"shape \(3,\), expected \(3, 2\)"),
         (np.zeros((3, 4), int), True, "labels", ValueError, r"shape \(3, 4\), expected \(3, 2\)"),
         (np.zeros((3, 2, 1), int), True, "labels", ValueError, r"shape \(3, 2, 1\)"),
         ([[0, 0], [0], [0, 0]], True, "labels", ValueError, r"y\[1\] has 1 steps, X\[1\] has 2"),
         ([[0, 0], [0, -3], [0, 0]], True, "labels", ValueError, r"label -3 at \[case, step\] = \[1, 1\]"),
-        ([0, 1, 2], True, "labels", ValueError, r"y\[0\] has shape \(\)"),
+        ([0, 1, 2], True, "labels", ValueError, r"y\[0\] is one target, expected one for each step"),
         ([1.0, np.nan, 2.0], False, "values", ValueError, r"nan at \[case, column\] = \[1, 0\]"),
         ([[1, 2], [3, 4], [5, np.inf]], False, "values", ValueError, r"inf at \[case, column\] = \[2, 1\]"),
         (np.full((3, 2), np.nan), True, "values", ValueError, r"nan at \[case, step, column\] = \[0, 0, 0\]"),
@@ -401,7 +401,7 @@ def test_values_of_the_steps_of_a_list():
         (np.zeros((3, 1, 1, 1)), False, "values", ValueError, r"shape \(3, 1, 1, 1\)"),
         (np.zeros((3, 0)), False, "values", ValueError, "at least one target"),
         (["a", "b", "c"], False, "values", TypeError, "expected real numbers"),
-        (np.array([1, None, 2]), False, "labels", TypeError, "type object"),
+        (np.array([1, None, 2]), False, "labels", TypeError, r"y\[1\] is missing"),
         pytest.param([[1, 2], [3], [4]], False, "values", ValueError, "y is ragged", marks=RAGGED_IS_AN_ERROR),
     ],
 )
@@ -455,7 +455,9 @@ def test_string_labels_of_steps():
 )
 def test_other_objects_among_strings_are_not_classes(y):
     """NumPy would convert it to a string, and a missing label to a class."""
-    with pytest.raises(TypeError, match=r"y(\[.\])? holds .* among labels that are strings, expected strings alone"):
+    with pytest.raises(
+        TypeError, match=r"y(\[.\])+ is .*(among labels that are strings|missing).* expected (a string|strings alone)"
+    ):
         data.encode_labels(y)
     with pytest.raises(TypeError):
         data.as_targets(y, data.as_sequences([[0.0], [0.0, 0.0]]), isinstance(y[0], list), "labels")
@@ -463,7 +465,7 @@ def test_other_objects_among_strings_are_not_classes(y):
 
 @pytest.mark.parametrize("y", [[[1], ["a"]], [[1], [b"a"]], [np.array(["2020"], "M8[D]"), np.array([1.5])]])
 def test_other_objects_among_integers_are_not_labels(y):
-    with pytest.raises(TypeError, match="expected integer labels from 0, or strings"):
+    with pytest.raises(TypeError, match="expected (integer labels from 0, or strings|strings alone or integers alone)"):
         data.encode_labels(y)
 
 

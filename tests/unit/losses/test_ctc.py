@@ -411,7 +411,7 @@ def test_weights_and_cases_without_room() -> None:
         ({"y": ["ab"] * 10}, ValueError, "are 3 classes and the model has 4 outputs"),
         ({"y": [[1.0]] * 10}, TypeError, r"y\[0\] has shape \(1,\) and type float64"),
         ({"y": [["a"], *[[1]] * 9]}, TypeError, "holds integers and strings"),
-        ({"y": [["a", 1]] * 10}, TypeError, r"y\[0\] holds 1 among labels that are strings"),
+        ({"y": [["a", 1]] * 10}, TypeError, r"y\[0\]\[1\] is the int 1 among labels that are strings"),
         ({"y": np.array([[1.0]] * 10)}, TypeError, "expected integer labels"),
         ({"y": np.array([[-100, 1]] * 10)}, ValueError, "then -100 as padding"),
         ({"y": (np.array([[1]] * 10), np.full(10, 2))}, ValueError, "from 0 to 1, the columns of y"),
