@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import _checks, _core
+from .._checks import short_repr
 from .._typing import Array
 from ..activations import SIGMOID
 from ..data.label_sequences import LabelSequences
-from ..data.targets import Targets
+from ..data.sequences import Sequences
+from ..data.targets import Targets, encode_labels, holds_strings
 from ..runtime.buffers import ThreadBuffers
-from .base import Loss
+from .base import Head, Loss
 from .batch import Batch, padding, position_weights, weighted_sum, without_weight
 from .registry import register
 
@@ -102,9 +105,50 @@ class BinaryCrossEntropy(_Pointwise):
         right = ((out > 0) == (target >= 0.5)).mean(axis=-1)
         return weighted_sum(right, position_weights(right.shape, padding(out, lengths), weight))
 
+    def as_targets(
+        self,
+        y: ArrayLike,
+        inputs: Sequences,
+        head: Head,
+        *,
+        classes: list[str] | None = None,
+        weight: Array | None = None,
+        name: str = "y",
+    ) -> Targets | LabelSequences:
+        """Take two names, too: they become 0 and 1 in the order of `classes`, by default in sorted order."""
+        if not isinstance(y, str) and holds_strings(y, name):
+            y, classes = encode_labels(y, classes, name=name)
+            if len(classes or ()) != 2:
+                raise ValueError(self._other_than_two(classes or [], name))
+            if head.outputs != 1:
+                raise ValueError(
+                    f"{name} holds names and the model has {head.outputs} outputs, expected 1: the last layer must be "
+                    "fl.Dense(1); for several outputs give 0 and 1 for each"
+                )
+        return super().as_targets(y, inputs, head, classes=classes, weight=weight, name=name)
+
+    def _other_than_two(self, names: list[str], name: str) -> str:
+        if len(names) == 1:
+            return (
+                f"{name} holds one class only, {names[0]!r}, expected two: give fit cases of the other class too, or "
+                f"both names, fl.Model(..., classes=[{names[0]!r}, ...])"
+            )
+        return (
+            f"{name} has {len(names)} classes, {short_repr(names)}, and loss='binary_cross_entropy' is for two: use "
+            f"loss='cross_entropy' with fl.Dense({len(names)})"
+        )
+
     def check_values(self, targets: Targets, name: str) -> None:
-        if any(((block < 0) | (block > 1)).any() for block in targets.blocks()):
-            raise ValueError(f"{name} must hold 0 and 1 for loss='binary_cross_entropy', got other values")
+        if not any(((block < 0) | (block > 1)).any() for block in targets.blocks()):
+            return
+        values = np.unique(np.concatenate([np.unique(block) for block in targets.blocks()]))
+        advice = "use a loss for values, such as 'mse'"
+        if len(values) == 2:
+            advice = f"for 0 and 1 pass {targets.data.for_each(f'numpy.equal({{0}}, {values[1]:g})')}"
+        elif targets.n_outputs == 1 and (values == np.rint(values)).all():
+            advice = f"for {len(values)} classes use loss='cross_entropy' with fl.Dense({len(values)})"
+        bad = values[(values < 0) | (values > 1)][0]
+        raise ValueError(f"{name} must hold 0 and 1 for loss='binary_cross_entropy', got {bad:g}: {advice}")
 
     def class_count(self, targets: Targets | LabelSequences, outputs: int) -> int | None:
         return 2 if targets.n_outputs == 1 else None
@@ -114,7 +158,9 @@ class BinaryCrossEntropy(_Pointwise):
 
     def decide_positions(self, probabilities: Array, classes: Sequence[str] | None) -> Array:
         chosen: Array = (probabilities >= 0.5).astype(np.int64)
-        return chosen[..., 0] if chosen.shape[-1] == 1 else chosen
+        if chosen.shape[-1] > 1:
+            return chosen
+        return chosen[..., 0] if classes is None else np.asarray(classes)[chosen[..., 0]]
 
     def _values(self, out: Array, target: Array, values: Array) -> None:
         np.abs(out, out=values)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import fastlstm as fl
 from fastlstm.losses import MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Loss, Quantile, get_loss
 
 Array = NDArray[Any]
@@ -320,3 +322,81 @@ def test_weights_without_a_finite_sum_are_refused(loss: Any, bad: float) -> None
         with pytest.raises(ValueError, match="weight must hold finite numbers with a finite sum"):
             use(out, target, None, weight)
         use(out, target, np.array([1, 1, 4]), weight)  # it is beyond the lengths
+
+
+# ---------------------------------------------------------------------------------------------- names of two classes
+
+
+def named(outputs: int = 1, per_step: bool = False, **arguments: Any) -> fl.Model:
+    return fl.Model([fl.LSTM(4, return_sequences=per_step), fl.Dense(outputs)], seed=0, **arguments)
+
+
+def test_two_names_become_0_and_1(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).standard_normal((30, 6, 2))
+    y = (X[:, :, 0].sum(1) > 0).astype(int)
+    names = np.where(y == 1, "yes", "no")
+    settings: Any = {"loss": "binary_cross_entropy", "epochs": 30, "optimizer": "rmsprop", "verbose": 0}
+    of_numbers, of_names = named(), named()
+    of_numbers.fit(X, y, **settings)
+    for given in (names, names.tolist(), names[:, None], names.astype(object)):
+        of_names = named()
+        of_names.fit(X, given, **settings)
+        np.testing.assert_array_equal(of_names.flat_parameters, of_numbers.flat_parameters)
+        assert of_names.classes == ["no", "yes"]
+    decided = of_names.predict_classes(X)
+    np.testing.assert_array_equal(decided, np.where(of_numbers.predict_classes(X) == 1, "yes", "no"))
+    assert (decided == names).mean() > 0.9
+    assert of_names.evaluate(X, names) == of_numbers.evaluate(X, y) == of_names.evaluate(X, y)
+    of_names.save(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(fl.load(tmp_path / "model.safetensors").predict_classes(X), decided)
+    weighted = [named(), named()]
+    weighted[0].fit(X, y, **settings, class_weight={1: 3.0})
+    weighted[1].fit(X, names, **settings, class_weight={"yes": 3.0})
+    np.testing.assert_array_equal(weighted[0].flat_parameters, weighted[1].flat_parameters)
+
+
+def test_two_names_in_an_order_of_the_user_and_per_step() -> None:
+    X = np.random.default_rng(0).standard_normal((6, 4, 2))
+    y = (X[:, :, 0] > 0).astype(int)
+    names = np.where(y == 1, "a", "b")
+    one, other = named(per_step=True, classes=["b", "a"]), named(per_step=True)
+    one.fit(X, names, loss="binary_cross_entropy", epochs=2, verbose=0)
+    other.fit(X, y, loss="binary_cross_entropy", epochs=2, verbose=0)
+    np.testing.assert_array_equal(one.flat_parameters, other.flat_parameters)
+    assert one.classes == ["b", "a"]
+    np.testing.assert_array_equal(one.predict_classes(X), np.where(other.predict_classes(X) == 1, "a", "b"))
+    listed = named(per_step=True)
+    listed.fit(list(X), list(names), loss="binary_cross_entropy", epochs=1, verbose=0)
+    assert listed.predict_classes(list(X))[0][0] in ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "y, outputs, message",
+    [
+        (["a", "b", "c"] * 2, 1, r"y has 3 classes, \['a', 'b', 'c'\], .* use loss='cross_entropy' with fl.Dense\(3\)"),
+        (["a"] * 6, 1, "y holds one class only, 'a', expected two"),
+        (["a", "b"] * 3, 2, r"y holds names and the model has 2 outputs, expected 1: .* fl.Dense\(1\)"),
+        ([1, 2] * 3, 1, r"y must hold 0 and 1 .*, got 2: for 0 and 1 pass numpy.equal\(y, 2\)"),
+        ([-1, 1] * 3, 1, r"got -1: for 0 and 1 pass numpy.equal\(y, 1\)"),
+        ([0, 1, 2] * 2, 1, r"got 2: for 3 classes use loss='cross_entropy' with fl.Dense\(3\)"),
+        ([0.5, 1.5, 2.25] * 2, 1, "got 1.5: use a loss for values, such as 'mse'"),
+        (["a", None] * 3, 1, r"y\[1\] is missing"),
+    ],
+)
+def test_other_targets_of_binary_cross_entropy_are_refused(y: Any, outputs: int, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        named(outputs).fit(np.zeros((6, 3, 1)), y, loss="binary_cross_entropy", epochs=1, verbose=0)
+
+
+def test_names_of_several_outputs_are_not_names_of_0_and_1() -> None:
+    X, y = np.zeros((6, 3, 1)), np.tile([[0, 1], [1, 0]], (3, 1))
+    m = named(2, classes=["left", "right"])
+    m.fit(X, y, loss="binary_cross_entropy", epochs=1, verbose=0)
+    assert m.predict_classes(X).dtype == np.int64
+
+
+def test_a_known_class_is_refused_if_it_is_new() -> None:
+    m = named()
+    m.fit(np.zeros((4, 3, 1)), ["a", "b"] * 2, loss="binary_cross_entropy", epochs=1, verbose=0)
+    with pytest.raises(ValueError, match="y holds the label 'c', expected one of the known classes"):
+        m.evaluate(np.zeros((4, 3, 1)), ["a", "c"] * 2)
