@@ -56,7 +56,8 @@ class Model:
     target_scaler : Standardizer, optional
         The same for the targets of a regression; predictions are returned in the original units.
     classes : sequence of str, optional
-        Names of the classes, for `predict_classes` and string labels. `fit` sets them when the labels are strings.
+        Names of the classes, for `predict_classes` and string labels; for binary cross-entropy with one output those of
+        0 and 1. `fit` sets them when the labels are strings.
 
     Attributes
     ----------
@@ -595,12 +596,13 @@ class Model:
         Parameters
         ----------
         X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
-            Inputs of any real type, read batch by batch.
+            Inputs of any real type, read batch by batch. A table (DataFrame) is refused: pass ``df.to_numpy()[None]``
+            for one series, or a list of arrays.
         y : array or list of arrays
             Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignored) or
-            strings; values (n,), (n, K), (n, T) or (n, T, K); for a list of series with one output per step, a list of
-            (T_i,) or (T_i, K) arrays. After ``RepeatVector(T)`` each case has T steps. For CTC a list of label
-            sequences, or a padded array; see `fastlstm.CTC`.
+            strings, of which binary cross-entropy takes two; values (n,), (n, K), (n, T) or (n, T, K); for a list of
+            series with one output per step, a list of (T_i,) or (T_i, K) arrays. After ``RepeatVector(T)`` each case has
+            T steps. For CTC a list of label sequences, or a padded array; see `fastlstm.CTC`.
         lengths : int array (n,), optional
             Valid steps of each case of an array. Later steps are padding, which is never read.
         loss : str or Loss, default "cross_entropy"
@@ -828,8 +830,9 @@ class Model:
         -------
         ndarray or list of ndarray, shape (n,), (n, T) or n times (T_i,)
             Class names if the model has `classes`, else integers. After training with ``"binary_cross_entropy"``: 0 or
-            1 for each output, (n, K) or (n, T, K), without the last axis if K is 1. After training with ``"ctc"``: a
-            list of the labels of each case, as from `ctc_decode` with ``beam_width=1``.
+            1 for each output, (n, K) or (n, T, K); if K is 1, without the last axis, and as names if there are two.
+            After training with ``"ctc"``: a list of the labels of each case, as from `ctc_decode` with
+            ``beam_width=1``.
 
         Raises
         ------

@@ -138,7 +138,8 @@ class Network:
                 f"{inputs.name} has {inputs.features} feature{'' if inputs.features == 1 else 's'}, the model was "
                 f"built for {self.input_size}: {advice}"
             )
-        inputs.check_finite(self.dtype)  # last, because it may take long
+        # Last, because it may take long.
+        inputs.check_finite(self.dtype, missing_steps=self.layers[0].masks_missing_steps)
         longest = inputs.time if inputs.lengths is None else int(inputs.lengths.max())
         self.build(inputs.features, longest=longest if training else None)
         num_tokens = self.layers[0].num_tokens

@@ -126,20 +126,22 @@ class Sequences(ABC):
         Windows of one series share memory: each step that any case holds is yielded once, not once per window.
         """
 
-    def check_finite(self, dtype: DTypeLike | None = None) -> None:
+    def check_finite(self, dtype: DTypeLike | None = None, *, missing_steps: bool = False) -> None:
         """Raise ValueError if a valid step holds NaN or infinity.
 
         Parameters
         ----------
         dtype : dtype, optional
             Also refuse finite values that overflow in this type.
+        missing_steps : bool, default False
+            Accept steps all of whose features are NaN.
 
         Raises
         ------
         ValueError
             The message gives the first bad value and its index, [case, step, feature].
         """
-        found = self.find_nonfinite(dtype)
+        found = self.find_nonfinite(dtype, missing_steps=missing_steps)
         if found is not None:
             problem, case, step, feature = found
             raise ValueError(
@@ -166,7 +168,9 @@ class Sequences(ABC):
         """Return code, in which {0} is an array, for all data at once or, if they are a list, for each series of it."""
         return code.format(typed(self.name))
 
-    def find_nonfinite(self, dtype: DTypeLike | None = None) -> tuple[str, int, int, int] | None:
+    def find_nonfinite(
+        self, dtype: DTypeLike | None = None, *, missing_steps: bool = False
+    ) -> tuple[str, int, int, int] | None:
         """Return the first value that `check_finite` refuses: (value, case, step, feature); None if there is none."""
         for values, locate in self.blocks():
             if values.dtype.kind != "f":
@@ -181,6 +185,8 @@ class Sequences(ABC):
                 if _core.first_nonfinite(values.reshape(-1)) < 0:
                     continue
             good = finite(values, dtype)
+            if missing_steps:
+                good |= np.isnan(values).all(axis=1, keepdims=True)
             if not good.all():
                 row, feature = (int(i) for i in np.argwhere(~good)[0])
                 return bad_value(values[row, feature], dtype), *locate(row), feature

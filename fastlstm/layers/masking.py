@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +21,10 @@ __all__ = ["Masking"]
 class Masking(Layer):
     """Make the following LSTMs skip steps in which all features equal a value, as Keras's layer of this name does.
 
+    With the value nan these are the steps all of whose features are missing (NaN). Inputs may hold such steps only if
+    this layer is the first one, and only if a scaler that the model has is fitted already; a step of which only some
+    features are NaN is refused as without this layer.
+
     An LSTM keeps its state unchanged over a masked step, anywhere in the series. With ``return_sequences=True`` its
     output there is the output of the previous step, or 0 before the first unmasked step; a bidirectional LSTM gives 0.
     Pooling layers skip masked steps as well; all other layers treat them like any step. The mask ends at a layer that
@@ -30,14 +35,14 @@ class Masking(Layer):
 
     Parameters
     ----------
-    value : float, default 0
+    value : float, or "nan", default 0
         A step is masked if all of its features are equal to this value, in the dtype of the model, as they reach the
         layer: after the model's scaler, if it has one.
 
     Raises
     ------
     TypeError, ValueError
-        If value is not a finite number.
+        If value is neither a finite number nor nan.
 
     Examples
     --------
@@ -50,9 +55,11 @@ class Masking(Layer):
 
     masks_steps = True
 
-    def __init__(self, value: float = 0.0) -> None:
+    def __init__(self, value: float | Literal["nan"] = 0.0) -> None:
         super().__init__()
-        self.value = real("value", value)
+        text = isinstance(value, str) and value == "nan"
+        self.masks_missing_steps = text or (isinstance(value, (float, np.floating)) and math.isnan(value))
+        self.value = math.nan if self.masks_missing_steps else real("value", value)
         self._size = 0
 
     def build(self, signal: Signal) -> Signal:
@@ -67,8 +74,8 @@ class Masking(Layer):
 
     def counts(self, x: Array) -> Array:
         """Return which steps of x (..., features) are not masked, a boolean array (...)."""
-        counts: Array = (x != x.dtype.type(self.value)).any(axis=-1)
-        return counts
+        differs = ~np.isnan(x) if self.masks_missing_steps else x != x.dtype.type(self.value)
+        return np.asarray(differs.any(axis=-1))
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         mask = ctx.mask = self.counts(x)
@@ -90,4 +97,4 @@ class Masking(Layer):
         return [Stage("mask", self._size, settings={"value": self.value})]
 
     def get_config(self) -> dict[str, Any]:
-        return {"value": self.value}
+        return {"value": "nan" if self.masks_missing_steps else self.value}  # JSON has no nan

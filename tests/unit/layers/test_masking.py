@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -283,7 +285,7 @@ def test_dropout_per_series() -> None:
     "make, message",
     [
         (lambda: fl.Masking("no"), "value must be a number"),
-        (lambda: fl.Masking(float("nan")), "value must be finite"),
+        (lambda: fl.Masking(float("inf")), "value must be finite"),
         (lambda: fl.Embedding(5, 2, mask_token=5), "mask_token must be one of the tokens 0 to 4, got 5"),
         (lambda: fl.Embedding(5, 2, mask_token=-1), "mask_token must be at least 0"),
         (lambda: fl.Model([fl.Embedding(5, 2), fl.LSTM(2), fl.Masking()]), "Masking reads (batch, time, features)"),
@@ -293,3 +295,61 @@ def test_dropout_per_series() -> None:
 def test_wrong_arguments(make: Callable[[], object], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         make()
+
+
+# ---------------------------------------------------------------------------------------------- missing steps
+
+
+@pytest.mark.parametrize("which", range(6))
+def test_masked_nan_equals_a_masked_number(which: int) -> None:
+    """Skip steps all of whose features are NaN as steps of another value are skipped, in outputs and gradients."""
+    results = []
+    for value in (0.0, math.nan):
+        m = fl.Model([fl.Masking(value), *stacks(False)[which]], input_size=3, dtype="float64", seed=3)
+        x = series(value=value)
+        out = m.forward(x, training=True)
+        dx = m.backward(np.ones_like(out))
+        results.append((m.predict(x), m.predict(list(x)), out, dx, m.flat_gradients.copy()))
+    for of_zero, of_nan in zip(*results, strict=True):
+        np.testing.assert_array_equal(of_nan, of_zero)
+
+
+def test_a_step_of_which_some_features_are_missing_is_refused() -> None:
+    x = series(value=math.nan)
+    m = fl.Model([fl.Masking(math.nan), fl.LSTM(2)], seed=0)
+    x[1, 0, 2] = math.nan
+    assert COUNTS[1, 0]
+    with pytest.raises(ValueError, match=r"X holds nan at \[case, step, feature\] = \[1, 0, 2\]"):
+        m.forward(x)
+    x[1, 0, 2] = math.inf
+    with pytest.raises(ValueError, match=r"X holds inf at \[case, step, feature\] = \[1, 0, 2\]"):
+        m.forward(x)
+
+
+@pytest.mark.parametrize(
+    "layers", [[fl.LSTM(2)], [fl.Masking(), fl.LSTM(2)], [fl.Dropout(0.1), fl.Masking(math.nan), fl.LSTM(2)]]
+)
+def test_missing_steps_are_refused_unless_the_first_layer_masks_them(layers: list[Layer]) -> None:
+    m = fl.Model([type(layer)(**layer.get_config()) for layer in layers], input_size=3)
+    with pytest.raises(ValueError, match=r"X holds nan at \[case, step, feature\] = \[1, 3, 0\]"):
+        m.predict(series(value=math.nan))
+
+
+def test_a_model_that_masks_missing_steps_in_training_files_and_streams(tmp_path: Path) -> None:
+    x, y = series(value=math.nan), np.arange(len(COUNTS)) % 2
+    m = fl.Model([fl.Masking(math.nan), fl.LSTM(3), fl.Dense(2)], seed=0)
+    twin = fl.Model([fl.Masking(7.0), fl.LSTM(3), fl.Dense(2)], seed=0)
+    for one, data in ((m, x), (twin, series(value=7.0))):
+        one.fit(data, y, epochs=2, verbose=0, lengths=[6, 6, 6, 6, 4])
+    assert m.flat_parameters.tobytes() == twin.flat_parameters.tobytes()
+    assert repr(m.layers[0]) == "Masking(value='nan')" and repr(fl.Masking("nan")) == "Masking(value='nan')"
+    m.save(tmp_path / "model.safetensors")
+    again = fl.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.predict(x), m.predict(x))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(m)).predict(x), m.predict(x))
+    stream = m.stream(1)
+    for t in np.flatnonzero(COUNTS[3]):
+        out = stream.step(x[3:4, t])
+    np.testing.assert_array_equal(out, m.predict(x[3:4]))
+    with pytest.raises(ValueError, match="x has a step that Masking.* masks"):
+        stream.step(x[3:4, 0])
