@@ -601,8 +601,8 @@ class Model:
         y : array or list of arrays
             Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignored) or
             strings, of which binary cross-entropy takes two; values (n,), (n, K), (n, T) or (n, T, K); for a list of
-            series with one output per step, a list of (T_i,) or (T_i, K) arrays. After ``RepeatVector(T)`` each case has
-            T steps. For CTC a list of label sequences, or a padded array; see `fastlstm.CTC`.
+            series with one output per step, a list of (T_i,) or (T_i, K) arrays. After ``RepeatVector(T)`` each case
+            has T steps. For CTC a list of label sequences, or a padded array; see `fastlstm.CTC`.
         lengths : int array (n,), optional
             Valid steps of each case of an array. Later steps are padding, which is never read.
         loss : str or Loss, default "cross_entropy"

@@ -264,7 +264,7 @@ def _step_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str, steps: 
                 )
         return data
     if labels:
-        check_label_axes(as_array(y, name), y, len(seq), seq.time, True, name)
+        check_label_axes(as_array(y, name), y, len(seq), time, True, name)
     array = _target_array(y, labels, name)
     _refuse_empty(array, name)
     shapes = f"({len(seq)}, {time})" + ("" if labels else f" or ({len(seq)}, {time}, columns)")
