@@ -151,6 +151,8 @@ def test_series_of_one_step_are_refused() -> None:
         ("Chrono", ValueError, r"forget_bias must be a number, None, 'chrono' or a pair such as .*got 'Chrono'"),
         (("chrono",), ValueError, r"forget_bias must be a pair such as \('chrono', 784\), got"),
         (("chrone", 5), ValueError, r"forget_bias must be a pair such as \('chrono', 784\), got"),
+        ((np.zeros((0, 2)), 5), ValueError, r"forget_bias must be a pair such as"),
+        ([], ValueError, r"forget_bias must be a pair such as \('chrono', 784\), got \[\]"),
         (("chrono", 1), ValueError, "the number of steps in forget_bias must be at least 2, got 1"),
         (("chrono", 7.5), TypeError, r"the number of steps in forget_bias must be an integer, got 7\.5"),
         (float("nan"), ValueError, "forget_bias must be finite"),
