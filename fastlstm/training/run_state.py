@@ -162,6 +162,7 @@ class SavedRun:
         self._optimizer: dict[str, Any] = dict(_decoded(training["optimizer"], self._tensors))
         start = _checks.count("start", self._optimizer["start"], least=0)
         self._updates = _checks.count("iterations", self._optimizer["iterations"], least=start) - start
+        self._layers = len([_checks.as_bool("trainable", one.get("trainable", True)) for one in self._config["layers"]])
         if self._updates + start > _MOST or _checks.count("steps", self._config["steps"], least=0) > _MOST:
             raise ValueError(f"implausible number of updates: {self._updates + start}")
         self._lr = None if training["lr"] is None else _checks.non_negative("lr", training["lr"])
@@ -197,7 +198,8 @@ class SavedRun:
             {name: value.shape for name, value in tensors.items() if name.partition(".")[0] not in SCALERS}
             for tensors in (state.model.saved_tensors(), self._of_model)
         )
-        if any(one != layout for one in layouts) or found != known:
+        layers_fit = self._layers == len(state.model.network.layers)
+        if any(one != layout for one in layouts) or found != known or not layers_fit:
             raise ValueError(f"{self._path}: the tensors in it do not fit the model")
         if state.feed.steps and self.progress.batch:
             state.feed.checked_states(self._states())

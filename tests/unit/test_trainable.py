@@ -15,6 +15,7 @@ import pytest
 from helpers import FINITE_DIFFERENCE, numerical_gradient, relative_error
 
 import fastlstm as fl
+from fastlstm.formats import safetensors
 from fastlstm.layers import Layer, Signal
 
 Array = np.ndarray
@@ -421,6 +422,26 @@ def test_a_run_is_resumed_with_the_same_layers_frozen(tmp_path: Path) -> None:
     again = trained(3, True, callbacks=[Unfrozen()])  # what is trainable when the run was saved is restored
     np.testing.assert_array_equal(again.flat_parameters, straight)
     assert again.layers[0].trainable
+
+
+@pytest.mark.parametrize("damage", ["value", "missing", "number"])
+def test_a_damaged_run_is_refused(damage: str, tmp_path: Path) -> None:
+    X, y = data()
+    saved = fl.Checkpoint(tmp_path / "run.safetensors")
+    built(0).fit(X, y, epochs=1, callbacks=[saved], verbose=0)
+    tensors, config = safetensors.load(tmp_path / "run.safetensors")
+    if damage == "value":
+        config["layers"][0]["trainable"] = "no"
+    elif damage == "missing":
+        del config["layers"]
+    else:
+        config["layers"].pop()
+    safetensors.save(tmp_path / "damaged.safetensors", tensors, config)
+    model = built(0)
+    before = model.flat_parameters.copy()
+    with pytest.raises(ValueError, match="does not describe a training run|do not fit the model"):
+        model.fit(X, y, epochs=2, callbacks=[saved], resume=tmp_path / "damaged.safetensors", verbose=0)
+    np.testing.assert_array_equal(model.flat_parameters, before)
 
 
 # ------------------------------------------------------------------ transfer learning
