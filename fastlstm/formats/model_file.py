@@ -15,6 +15,7 @@ from ..layers import Layer, connect, layer_from_config, stack_parameters, takes_
 from ..losses import get_loss
 from ..model import Model
 from . import safetensors
+from .foreign import with_advice
 from .safetensors import RUN_KEY, RUN_PREFIX
 
 __all__ = ["load"]
@@ -36,7 +37,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     Raises
     ------
     ValueError
-        If the file is truncated, altered, or not a fastlstm model; the message says which.
+        If the file is truncated, altered, or not a fastlstm model; the message says which, and of a model of another
+        package which function reads it.
     OSError
         If the file cannot be read.
 
@@ -47,7 +49,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     >>> fl.load("model.safetensors")
     Model([LSTM(hidden_size=4), Dense(output_size=2)])
     """
-    tensors, config = safetensors.load(path)
+    with with_advice(path, "load"):
+        tensors, config = safetensors.load(path)
     if RUN_KEY in config:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(RUN_PREFIX)}
     try:

@@ -214,7 +214,10 @@ class Reader:
 def _parse(reader: Reader) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Check a whole file and return its tensors and config."""
     if not reader.is_model:
-        raise ValueError("a .safetensors file, but not a fastlstm model; only Model.save writes such files")
+        raise ValueError(
+            "a .safetensors file, but not a fastlstm model; only Model.save writes such files, and fl.from_torch reads "
+            "those with the weights of a PyTorch module"
+        )
     version, text, digest = (reader.metadata.get(key, "") for key in ("format_version", "config", "sha256"))
     if version != _FORMAT_VERSION:
         if re.fullmatch("[1-9][0-9]{0,8}", version):

@@ -15,6 +15,7 @@ from ..._typing import Array
 from ...layers import Activation, Layer
 from ...losses import get_loss
 from ...model import Model
+from ..foreign import advice
 from ..json_object import json_object
 from .architecture import parts as parts_of
 from .archive import Source, open_source
@@ -99,7 +100,8 @@ def from_keras(
     try:
         return _model(open_source(name), text, logits, dtype, seed)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        more = advice(name, "from_keras")
+        raise ValueError(f"{name}: {error}{f'; {more}' if more else ''}") from error
 
 
 def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Mapping[str, Any] | None:

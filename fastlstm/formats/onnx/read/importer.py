@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ...._checks import as_bool, float_type, short_repr
 from ...._typing import Array
 from ....model import Model
+from ...foreign import advice
 from ..graph.layer import OnnxGraph
 from ..graph.nodes import Graph, GraphInput, graph_to_json
 from .chain.lower import Chain, lower
@@ -86,7 +87,8 @@ def from_onnx(
         graph = read_graph(proto, folder, [output] if output is not None else names[:1])
         return _model(graph, time_major, dtype, seed)
     except ValueError as error:
-        raise ValueError(f"{label}{error}") from error
+        more = advice(source, "from_onnx") if label else None
+        raise ValueError(f"{label}{error}{f'; {more}' if more else ''}") from error
 
 
 def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, seed: int) -> Model:
