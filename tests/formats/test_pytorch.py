@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +18,8 @@ from safetensors.numpy import save_file
 import fastlstm as fl
 
 State = dict[str, np.ndarray]
+
+pytestmark = pytest.mark.filterwarnings("ignore:a state dict holds weights:UserWarning")
 
 
 def lstm(
@@ -66,10 +70,11 @@ def test_one_lstm(layers: int, both: bool, bias: bool, prefix: str) -> None:
     (layer,) = model.layers
     assert isinstance(layer, fl.LSTM)
     got = layer.hidden_size, layer.num_layers, layer.bias, layer.bidirectional, layer.return_sequences, layer.dropout
-    assert got == (5, layers, bias, both, False, 0)
+    assert got == (5, layers, bias, both, not prefix, 0)  # nn.LSTM itself returns every step
     assert model.input_size == 3 and model.dtype == np.float32
     assert_holds(model, state)
     assert fl.from_torch(state, return_sequences=True).per_step
+    assert not fl.from_torch(state, return_sequences=False).per_step
     back = model.to_torch_state_dict([prefix[:-1]])
     assert list(back) == list(state)
     assert all(back[name].tobytes() == state[name].tobytes() for name in state)
@@ -78,7 +83,7 @@ def test_one_lstm(layers: int, both: bool, bias: bool, prefix: str) -> None:
 def test_embedding_lstms_and_linears() -> None:
     state = matrix(9, 4, "embed") | lstm(4, 5, 2, prefix="a.", both=True) | lstm(10, 3, prefix="b.")
     state |= matrix(7, 3, "hidden", bias=True) | matrix(2, 7, "out")
-    model = fl.from_torch(state, seed=5)
+    model = fl.from_torch(state, seed=5, order=["embed", "a", "b", "hidden", "identity", "out"])
     embedding, first, second, hidden, out = model.layers
     assert isinstance(embedding, fl.Embedding) and embedding.num_embeddings == 9
     assert isinstance(first, fl.LSTM) and first.return_sequences
@@ -114,9 +119,11 @@ def test_the_order_is_that_of_the_names_or_as_given() -> None:
 
 def test_a_thousand_layers() -> None:
     state: State = {}
+    order: list[str] = []
     for k in range(2000):
         state |= {f"{k}.weight": np.ones((1, 1), "f4")}
-    assert len(fl.from_torch(state).layers) == 2000
+        order += [str(k), "tanh"]
+    assert len(fl.from_torch(state, order=order).layers) == 4000
 
 
 @pytest.mark.parametrize(
@@ -229,7 +236,7 @@ class Module:
         (None, "source must be a torch.nn.Module, a mapping"),
         ([np.ones(3)], "got list"),
         ({"weight_ih_l0": [[1.0]]}, "'weight_ih_l0' is a list"),
-        ({"model": lstm(3, 5)}, r"pass source\['model'\]"),
+        ({"net": lstm(3, 5)}, r"pass source\['net'\]"),
         ({0: np.ones((2, 2))}, "names of the tensors must be strings, got 0"),
     ],
 )
@@ -265,7 +272,7 @@ def test_names_by_position_or_as_given() -> None:
     assert {name.partition(".")[0] for name in model.to_torch_state_dict()} == {"1", "3", "4"}
     named = model.freeze().to_torch_state_dict(["a", "b.c", "fc"])
     assert next(iter(named)) == "a.weight_ih_l0" and list(named)[-1] == "fc.bias"
-    again = fl.from_torch(named)
+    again = fl.from_torch(named, order=["a", "b.c", "identity", "fc"])
     assert again.flat_parameters.tobytes() == model.flat_parameters.tobytes()
     for wrong in (["a"], ["a", "b", "b"], "a"):
         with pytest.raises(ValueError, match="prefixes must be 3 different names"):
@@ -306,15 +313,22 @@ def test_file(tmp_path: Path, as_text: bool) -> None:
 def test_numbered_layers_of_a_file_are_ordered_by_number(tmp_path: Path) -> None:
     state = lstm(3, 3, prefix="net.2.") | lstm(3, 3, bias=False, prefix="net.10.") | matrix(3, 3, "net.11", bias=True)
     save_file(state, tmp_path / "weights")
+    with pytest.raises(
+        ValueError, match="has the place of 'net.0' to 'net.1' before LSTM 'net.2'; .*'net.3' to 'net.9'"
+    ):
+        fl.from_torch(tmp_path / "weights")
+    state = {name.replace("net.2", "net.9"): value for name, value in state.items()}
+    more = {f"net.{k}.{name}": value for k in range(9) for name, value in lstm(3, 3).items()}
+    save_file(state | more, tmp_path / "weights")
     model = fl.from_torch(tmp_path / "weights")
-    assert [getattr(layer, "bias", None) for layer in model.layers] == [True, False, True]
-    assert isinstance(model.layers[2], fl.Dense)
+    assert [getattr(layer, "bias", None) for layer in model.layers] == [True] * 10 + [False, True]
+    assert isinstance(model.layers[-1], fl.Dense)
 
 
 def test_the_order_may_be_given_by_numbers(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_file({"0.weight": np.ones((3, 2), "f4"), "1.weight": np.ones((2, 3), "f4")}, path)
-    orders: list[Any] = [[0, 1], [1, 0]]
+    orders: list[Any] = [[0, "relu", 1], [1, "identity", 0]]
     assert [fl.from_torch(path, order=order).input_size for order in orders] == [2, 3]
     flag: Any = "no"
     with pytest.raises(TypeError, match="return_sequences"):
@@ -322,7 +336,7 @@ def test_the_order_may_be_given_by_numbers(tmp_path: Path) -> None:
 
 
 def test_numbers_of_different_parts_of_a_module_give_no_order(tmp_path: Path) -> None:
-    save_file(lstm(3, 5, prefix="rnn.1.") | matrix(2, 5, "head.0"), tmp_path / "weights")
+    save_file(lstm(3, 5, prefix="rnn.0.") | matrix(2, 5, "head.0"), tmp_path / "weights")
     model = fl.from_torch(tmp_path / "weights")
     assert [type(layer) for layer in model.layers] == [fl.LSTM, fl.Dense]
 
@@ -410,9 +424,9 @@ def test_hostile_headers(tmp_path: Path, header: Any) -> None:
 
 
 def test_other_files(tmp_path: Path) -> None:
-    (tmp_path / "w.pt").write_bytes(b"PK\3\4" + bytes(100))
+    (tmp_path / "w.zip").write_bytes(b"PK\3\4" + bytes(100))
     with pytest.raises(ValueError, match="not a .safetensors file"):
-        fl.from_torch(tmp_path / "w.pt")
+        fl.from_torch(tmp_path / "w.zip")
     fl.Model([fl.LSTM(3)], input_size=2).save(tmp_path / "model")
     with pytest.raises(ValueError, match=r"read it with fl.load"):
         fl.from_torch(tmp_path / "model")
@@ -420,3 +434,221 @@ def test_other_files(tmp_path: Path) -> None:
         fl.from_torch(tmp_path / "none")
     with pytest.raises(IsADirectoryError if sys.platform != "win32" else OSError):
         fl.from_torch(tmp_path)
+
+
+def test_files_of_torch_save_need_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w.pt").write_bytes(b"PK\3\4" + bytes(100))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"w\.pt: .*pip install torch; or convert .*safetensors\.torch\.save_file"):
+        fl.from_torch(tmp_path / "w.pt")
+    with pytest.raises(FileNotFoundError):
+        fl.from_torch(tmp_path / "none.pth")
+    save_file(lstm(3, 5), tmp_path / "w.bin")  # the content decides
+    assert fl.from_torch(tmp_path / "w.bin", order=[""]).per_step
+
+
+# --- what tensors do not tell
+
+
+def head(*names: str) -> State:
+    state = lstm(3, 5, prefix="lstm.")
+    for k, name in enumerate(names):
+        state |= matrix(5 if k < len(names) - 1 else 2, 5, name, bias=True)
+    return state
+
+
+@pytest.mark.filterwarnings("default")
+def test_one_warning_lists_all_that_is_assumed() -> None:
+    for state, expected, absent in (
+        (head("fc"), ["LSTM 'lstm', Linear 'fc' in this order", "only the final step of LSTM 'lstm'", "mean or maximum",
+                      "no activation (relu, tanh, ...)", "no sigmoid or softmax", "no dropout", "order=['lstm', 'fc']",
+                      "order=['lstm', 'fc', 'sigmoid']", "Pass the nn.Module itself"], ["of each direction its own"]),
+        (lstm(3, 5, both=True, prefix="rnn."), ["final step of LSTM 'rnn' is used (of each direction its own)"], []),
+        (lstm(3, 5), ["every step, as nn.LSTM itself returns it (return_sequences=False", "order=['']"], ["sigmoid"]),
+        (matrix(2, 5, "fc"), ["no activation", "no dropout"], ["step"]),
+    ):  # fmt: skip
+        with pytest.warns(UserWarning) as caught:
+            fl.from_torch(state)
+        text = str(caught[0].message)
+        assert len(caught) == 1 and caught[0].filename == __file__
+        assert all(word in text for word in expected) and not any(word in text for word in absent), text
+    with pytest.warns(UserWarning) as caught:
+        fl.from_torch(head("fc"), return_sequences=True)
+    assert "final step" not in str(caught[0].message)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_order_leaves_nothing_to_warn_of() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 6, 3)).astype("f4")
+    state = head("fc")
+    plain = fl.from_torch(state, order=["lstm", "fc"])
+    every = fl.from_torch(state, order=["lstm", "fc"], return_sequences=True).predict(x)
+    hidden = fl.from_torch(lstm(3, 5), order=[""]).predict(x)
+    scores = plain.predict(x)
+    weight, bias = state["fc.weight"], state["fc.bias"]
+    for more, expected in (
+        (["lstm", "fc"], every[:, -1]),
+        (["lstm", "last", "fc"], every[:, -1]),
+        (["lstm", "fc", "last"], every[:, -1]),
+        (["lstm", "fc", "Mean"], every.mean(1)),
+        (["lstm", "mean", "fc"], fl.from_torch(state, order=["lstm", "mean", "fc"]).predict(x)),
+        (["lstm", "fc", "max"], every.max(1)),
+        (["lstm", "identity", "fc", "dropout"], scores),
+        (["lstm", "fc", "relu"], np.maximum(scores, 0)),
+        (["lstm", "fc", "tanh"], np.tanh(scores)),
+        (["lstm", "fc", "Sigmoid"], 1 / (1 + np.exp(-scores))),
+        (["lstm", "fc", "softmax"], np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)),
+        (["lstm", "fc", "leaky_relu"], np.where(scores < 0, 0.01 * scores, scores)),
+        (["lstm", "fc", "LeakyReLU"], np.where(scores < 0, 0.01 * scores, scores)),
+        (["lstm", "fc", fl.Activation("leaky_relu", 0.3)], np.where(scores < 0, 0.3 * scores, scores)),
+        (["lstm", "fc", "hard_sigmoid"], np.clip(scores / 6 + 0.5, 0, 1)),
+    ):
+        model = fl.from_torch(state, order=more)
+        np.testing.assert_allclose(model.predict(x), expected, rtol=0, atol=3e-6)
+    assert repr(fl.from_torch(state, order=["lstm", "last", "fc"])) == repr(plain)
+    pooled = fl.from_torch(state, order=["lstm", fl.MaxPool(), fl.Dropout(0.25), "fc"])
+    assert [type(layer) for layer in pooled.layers] == [fl.LSTM, fl.MaxPool, fl.Dropout, fl.Dense]
+    np.testing.assert_allclose(pooled.predict(x), hidden.max(1) @ weight.T + bias, rtol=0, atol=3e-6)
+
+
+def test_the_last_step_of_two_directions_is_not_their_final_states() -> None:
+    state = lstm(3, 5, both=True, prefix="lstm.")
+    x = np.random.default_rng(0).standard_normal((4, 6, 3)).astype("f4")
+    steps = fl.from_torch(state, return_sequences=True).predict(x)
+    np.testing.assert_array_equal(fl.from_torch(state, order=["lstm", "last"]).predict(x), steps[:, -1])
+    final = np.concatenate([steps[:, -1, :5], steps[:, 0, 5:]], axis=1)
+    np.testing.assert_array_equal(fl.from_torch(state).predict(x), final)
+
+
+@pytest.mark.parametrize(
+    ("names", "message", "order"),
+    [
+        (["fc1", "fc2"], "Linear 'fc1' and Linear 'fc2' follow each other", ["lstm", "fc1", "relu", "fc2"]),
+        (["head.0", "head.1"], "Linear 'head.0' and Linear 'head.1' follow", ["lstm", "head.0", "relu", "head.1"]),
+        (["head.0", "head.2"], "the place of 'head.1' before Linear 'head.2'", ["lstm", "head.0", "relu", "head.2"]),
+        (["head.0", "head.3"], "the place of 'head.1' to 'head.2' before", ["lstm", "head.0", "relu", "head.3"]),
+        (["head.1"], "the place of 'head.0' before Linear 'head.1'", ["lstm", "relu", "head.1"]),
+        (["net.0.fc", "net.2.fc"], "the place of 'net.1' before", ["lstm", "net.0.fc", "relu", "net.2.fc"]),
+    ],
+)
+def test_what_must_stand_between_is_asked_for(names: list[str], message: str, order: list[str], tmp_path: Path) -> None:
+    state = head(*names)
+    path = tmp_path / "w.safetensors"
+    save_file(state, path)
+    for source in (state, path):
+        for given in (None, ["lstm", *names]):
+            with pytest.raises(ValueError, match=message) as raised:
+                fl.from_torch(source, order=given)
+            if "may be" not in str(raised.value):
+                assert f"order={order} if it is a ReLU" in str(raised.value)
+        model = fl.from_torch(source, order=order)
+        assert sum(isinstance(layer, fl.Activation) for layer in model.layers) == 1
+        nothing = ["identity" if name == "relu" else name for name in order]
+        assert not any(isinstance(layer, fl.Activation) for layer in fl.from_torch(source, order=nothing).layers)
+
+
+def test_a_layer_wins_over_a_function_of_its_name() -> None:
+    state = lstm(3, 5, prefix="mean.") | matrix(2, 5, "relu")
+    model = fl.from_torch(state, order=["mean", "Mean", "relu", "ReLU"])
+    assert [type(layer) for layer in model.layers] == [fl.LSTM, fl.MeanPool, fl.Dense, fl.Activation]
+
+
+def test_wrong_orders() -> None:
+    state: State = head("fc")
+    wrong: Any
+    for wrong, message in (
+        (["lstm", "gelu", "fc"], r"names \['lstm', 'fc'\] once, and between them relu, .*, got 'gelu'"),
+        (["lstm", fl.Dense(3), "fc"], r"got Dense\(output_size=3\)"),
+        (["lstm", None, "fc"], "got None"),
+        (["mean", "lstm", "fc"], "LSTM 'lstm' takes every step of a series, but MeanPool 'mean' before it returns one"),
+        (["lstm", "mean", "last", "fc"], "LastStep 'last' takes every step"),
+        (["relu"], r"each of the names \['lstm', 'fc'\] once"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fl.from_torch(state, order=wrong)
+    with pytest.raises(ValueError, match="return_sequences=True contradicts order"):
+        fl.from_torch(state, order=["lstm", "mean", "fc"], return_sequences=True)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "model._orig_mod.module."])
+@pytest.mark.parametrize("key", [None, "model_state_dict", "state_dict", "model"])
+def test_prefixes_and_state_dicts_inside_others(prefix: str, key: str | None) -> None:
+    state = head("fc")
+    named = {prefix + name: value for name, value in state.items()}
+    source: dict[str, Any] = named if key is None else {"epoch": 3, key: named, "optimizer": {}, "best": None}
+    for order in (["lstm", "fc"], [f"{prefix}lstm", f"{prefix}fc"]):
+        assert_holds(fl.from_torch(source, order=order), state)
+    alone = {prefix + name: value for name, value in lstm(3, 5).items()}
+    assert fl.from_torch(alone).per_step
+    mixed = {"module." + name: value for name, value in lstm(3, 5, prefix="lstm.").items()} | matrix(2, 5, "fc")
+    assert len(fl.from_torch(mixed, order=["module.lstm", "fc"]).layers) == 2
+    circle: dict[str, Any] = {}
+    circle["model"] = circle
+    with pytest.raises(TypeError, match="is itself a mapping"):
+        fl.from_torch(circle)
+
+
+# --- files of other kinds
+
+
+def foreign(folder: Path) -> dict[str, tuple[Path, str | None]]:
+    """Return files of other packages, or their first bytes, each with the function that reads it."""
+    zipped = b"PK\3\4" + bytes(22)
+    pickled = pickle.dumps({"a": 1})
+    onnx = b"\x08\x08\x12\x07pytorch\x1a\x05"
+    contents: dict[str, tuple[bytes, str | None]] = {
+        "m.onnx": (onnx, "from_onnx"),
+        "graph": (onnx, "from_onnx"),
+        "m.keras": (zipped + b"\x0d\0\0\0metadata.json", "from_keras"),
+        "k": (zipped + b"\x0d\0\0\0metadata.json", "from_keras"),
+        "m.h5": (b"\x89HDF\r\n\x1a\n" + bytes(40), "from_keras"),
+        "hdf": (b"\x89HDF\r\n\x1a\n" + bytes(40), "from_keras"),
+        "m.pt": (zipped + b"\x0a\0\0\0m/data.pkl", "from_torch"),
+        "m.pth": (b"anything", "from_torch"),
+        "t": (zipped + b"\x0a\0\0\0m/data.pkl", "from_torch"),
+        "old": (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "from_torch"),
+        "m.pkl": (pickled, None),
+        "m": (pickled, None),
+        "m.tflite": (b"\x1c\0\0\0TFL3" + bytes(20), None),
+        "m.npz": (zipped + b"\x05\0\0\0x.npy", None),
+        "m.npy": (b"\x93NUMPY\1\0v\0" + bytes(20), None),
+    }
+    for name, (data, _) in contents.items():
+        (folder / name).write_bytes(data)
+    return {name: (folder / name, reader) for name, (_, reader) in contents.items()}
+
+
+def test_load_names_the_function_that_reads_a_file(tmp_path: Path) -> None:
+    for name, (path, reader) in foreign(tmp_path).items():
+        for given in (path, str(path)):
+            with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: not a fastlstm model") as raised:
+                fl.load(given)
+            text = str(raised.value)
+            kinds = {"m.pkl": "a pickle", "m": "a pickle", "m.tflite": "TensorFlow Lite", "m.npz": "NumPy"}
+            expected = f"fl.{reader}({str(path)!r})" if reader else kinds.get(name, "NumPy")
+            assert expected in text, (name, text)
+    for name in ("m.pt", "m.pkl"):  # damaged, but ours
+        fl.Model([fl.LSTM(3)], input_size=2).save(tmp_path / name)
+        whole = (tmp_path / name).read_bytes()
+        fl.load(tmp_path / name)
+        (tmp_path / name).write_bytes(whole[:-1])
+        with pytest.raises(ValueError, match="truncated") as raised:
+            fl.load(tmp_path / name)
+        assert "fl.from" not in str(raised.value) and "pickle" not in str(raised.value)
+    save_file(lstm(3, 5), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="not a fastlstm model; only .* fl.from_torch reads those with the weights"):
+        fl.load(tmp_path / "w.safetensors")
+
+
+def test_from_torch_names_the_other_readers(tmp_path: Path) -> None:
+    files = foreign(tmp_path)
+    for path, reader in files.values():
+        if reader == "from_torch":
+            continue
+        with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: not a .safetensors file") as raised:
+            fl.from_torch(path)
+        if reader:
+            assert f"; it is a{'n ONNX model' if reader == 'from_onnx' else ' file of Keras'}: read" in str(
+                raised.value
+            )
+            assert f"fl.{reader}(" in str(raised.value)

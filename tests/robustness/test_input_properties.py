@@ -35,6 +35,8 @@ from odd_inputs import (
 import fastlstm as fl
 from fastlstm import losses
 
+pytestmark = pytest.mark.filterwarnings("ignore:a state dict holds weights:UserWarning")
+
 GOOD = np.linspace(-1, 1, CASES * STEPS * 2).reshape(CASES, STEPS, 2)
 LABELS = [0, 1]
 VALUES = np.linspace(0, 1, CASES * 2).reshape(CASES, 2)
@@ -394,6 +396,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "from_torch, a name": lambda v: fl.from_torch({**TORCH, v: np.ones((2, 4))} if hashable(v) else v),
     "from_torch, dtype": lambda v: fl.from_torch(TORCH, dtype=v),
     "from_torch, order": lambda v: fl.from_torch(TORCH, order=v),
+    "from_torch, a name in order": lambda v: fl.from_torch(TORCH, order=["", v]),
+    "from_torch, return_sequences": lambda v: fl.from_torch(TORCH, return_sequences=v),
+    "from_torch, check": lambda v: fl.from_torch(TORCH, check=v),
     "from_torch, seed": lambda v: fl.from_torch(TORCH, seed=v),
     "optimizer.load_state_dict": lambda v: fl.Adam().load_state_dict(v),
     "optimizer.load_state_dict, m": lambda v: loaded(m=v),

@@ -83,7 +83,8 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert_type(fl.load(str(tmp_path / "model.safetensors")), fl.Model)
     state = assert_type(model.state_dict(), dict[str, Array])
     model.load_state_dict(state)
-    assert_type(fl.from_torch({f"lstm.{name}_l0": np.ones((8, 2)) for name in ("weight_ih", "weight_hh")}), fl.Model)
+    weights = {f"lstm.{name}_l0": np.ones((8, 2)) for name in ("weight_ih", "weight_hh")}
+    assert_type(fl.from_torch(weights, order=["lstm", fl.Dropout(0.1), "tanh"], return_sequences=None), fl.Model)
 
 
 def test_layers_of_all_kinds() -> None:

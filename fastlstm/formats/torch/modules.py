@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..._typing import Array
-from ...layers import Activation, Dropout
+from ...layers import Dropout
+from .functions import torch_activation
 from .parts import ACTIVATIONS, KNOWN, Part, build, embedding_part, joined, linear_part, lstm_part
 from .tensors import as_float_array
 
@@ -87,14 +88,9 @@ def _activation(name: str, module: Any) -> Part:
             f"Softplus {name!r}: beta={module.beta}, threshold={module.threshold} is not supported, expected beta=1 "
             f"and a threshold of at least {_SOFTPLUS_THRESHOLD}"
         )
-    alpha, beta = None, None
-    if kind == "LeakyReLU":
-        alpha = module.negative_slope
-    elif kind == "ELU":
-        alpha = module.alpha
-    elif kind == "Hardsigmoid":
-        alpha, beta = 1 / 6, 0.5
-    return Part(name, kind, build(Activation, kind, name, kind=ACTIVATIONS[kind], alpha=alpha, beta=beta))
+    alpha = {"LeakyReLU": "negative_slope", "ELU": "alpha"}.get(kind)
+    settings = {} if alpha is None else {"alpha": getattr(module, alpha)}
+    return Part(name, kind, build(torch_activation, kind, name, kind=kind, **settings))
 
 
 _READERS: dict[tuple[str, str], Callable[[str, Any], Part | None]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from ...layers import LSTM, Dense, Embedding, Layer
 
 __all__ = [
     "ACTIVATIONS",
+    "IDENTITY",
     "KNOWN",
     "Part",
     "build",
@@ -34,6 +35,9 @@ ACTIVATIONS = {
     "Hardsigmoid": "hard_sigmoid",
 }
 """torch's names of activations, and the names in this package."""
+
+IDENTITY = "Identity"
+"""Kind of a part that stands for nothing: `order` may say so."""
 
 KNOWN = (
     "nn.LSTM, nn.Linear, nn.Embedding, nn.Dropout, nn.Identity and the activations "
@@ -63,7 +67,7 @@ def joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def build(cls: type[Layer], kind: str, name: str, /, **settings: Any) -> Layer:
+def build(cls: Callable[..., Layer], kind: str, name: str, /, **settings: Any) -> Layer:
     """Return a layer of this package; what it raises names the PyTorch layer."""
     try:
         return cls(**settings)

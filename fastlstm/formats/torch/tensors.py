@@ -1,8 +1,7 @@
-"""PyTorch's tensors as arrays, from memory and from a file; torch objects are recognised by their type names."""
+"""PyTorch's tensors as arrays; torch objects are recognised by their type names."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,8 @@ import numpy as np
 
 from ..._arrays import as_array
 from ..._typing import Array
-from .. import safetensors
 
-__all__ = ["as_float_array", "file_tensors", "is_torch"]
-
-_BFLOAT16 = "BF16"
-_FILE_DTYPES: dict[str, np.dtype[Any]] = {
-    "F16": np.dtype(np.float16),
-    "F32": np.dtype(np.float32),
-    "F64": np.dtype(np.float64),
-    _BFLOAT16: np.dtype(np.uint16),  # NumPy has no bfloat16: its bits are the upper half of a float32
-}
+__all__ = ["as_float_array", "is_torch"]
 
 
 def is_torch(value: Any, name: str) -> bool:
@@ -52,16 +42,3 @@ def as_float_array(name: Any, value: Any) -> Array:
     if not np.isfinite(array).all():
         raise ValueError(f"{name!r} holds NaN or infinity, expected finite numbers")
     return array
-
-
-def file_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Return the tensors of a file."""
-    with safetensors.opened(path, "a .safetensors file") as reader:
-        if reader.is_model:
-            raise ValueError("Model.save wrote this file: read it with fl.load")
-        tensors = reader.tensors(_FILE_DTYPES)
-        for name, array in tensors.items():
-            if reader.dtypes[name] == _BFLOAT16:
-                array = (array.astype(np.uint32) << 16).view(np.float32)
-            tensors[name] = as_float_array(name, array)
-    return tensors
