@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..foreign import advice
 from ..json_object import json_object
 from .architecture import parts as parts_of
 from .archive import Source, open_source
+from .assumed import Activations, assumptions, with_activations
 from .bare import described
 from .graph import chain
 from .weights import arrays_of, converted
@@ -33,6 +35,7 @@ def from_keras(
     path: str | os.PathLike[str],
     *,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    activations: Activations | None = None,
     logits: bool = False,
     dtype: npt.DTypeLike | None = None,
     seed: int = 0,
@@ -49,10 +52,15 @@ def from_keras(
         - ``.weights.h5``, written by ``model.save_weights("model.weights.h5")``. Such a file does not describe the
           layers. Without `config` they are inferred from the names and sizes of the weights, if these fit in only one
           order. Everything else gets Keras's defaults (activations, masks, whether an LSTM goes backwards, how a
-          Bidirectional merges); the last LSTM returns its last step.
+          Bidirectional merges); the last LSTM returns its last step. A warning lists all that is assumed.
     config : str, path or mapping, optional
         The description of the model, if `path` has only the weights: the result of ``model.to_json()`` as a string, as
         the path of a file with it, or parsed.
+    activations : mapping or sequence, optional
+        The activations of the layers, if `path` has only the weights and there is no `config`: by the names of the
+        layers as the warning shows them (``{"dense": "relu", "dense_1": "softmax"}``), or a list with one for each
+        layer that has weights, in their order, None for Keras's default. For an LSTM it is the name of its
+        ``activation``, or a pair with its ``recurrent_activation``.
     logits : bool, default False
         Drop the softmax or sigmoid at the end of the model, as ``fit`` with the loss ``"cross_entropy"`` or
         ``"binary_cross_entropy"`` requires: `Model.predict` then returns scores, and `Model.predict_proba` returns what
@@ -77,6 +85,13 @@ def from_keras(
         If h5py is missing.
     OSError
         If the file cannot be read.
+    TypeError
+        If an argument has another type.
+
+    Warns
+    -----
+    UserWarning
+        If the file has weights only and there is no `config`: all that is assumed about the layers.
 
     Notes
     -----
@@ -98,10 +113,19 @@ def from_keras(
     name, logits = checked_path(path), as_bool("logits", logits)
     text = _described_by(config)
     try:
-        return _model(open_source(name), text, logits, dtype, seed)
+        model, assumed = _model(open_source(name), text, activations, logits, dtype, seed)
     except ValueError as error:
         more = advice(name, "from_keras")
         raise ValueError(f"{name}: {error}{f'; {more}' if more else ''}") from error
+    if assumed:
+        warnings.warn(
+            f"{name}: the file has weights only, and does not describe the layers. from_keras assumes that "
+            f"{'; that '.join(assumed)}. State it with config=model.to_json() (or the path of a file with it), or the "
+            "activations alone with activations={name of a layer: name of its activation}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return model
 
 
 def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -120,10 +144,20 @@ def _described_by(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> 
 
 
 def _model(
-    source: Source, config: Mapping[str, Any] | None, logits: bool, dtype: npt.DTypeLike | None, seed: int
-) -> Model:
+    source: Source,
+    config: Mapping[str, Any] | None,
+    activations: Activations | None,
+    logits: bool,
+    dtype: npt.DTypeLike | None,
+    seed: int,
+) -> tuple[Model, list[str]]:
+    """Return the model, and what is assumed about it."""
     version = source.version
     layers: Sequence[Mapping[str, Any]]
+    assumed: list[str] = []
+    if activations is not None and (source.config is not None or config is not None):
+        which = "the file itself" if source.config is not None else "config"
+        raise ValueError(f"{which} describes the model and its activations: omit activations")
     if source.config is not None:
         if config is not None:
             raise ValueError("the file itself describes its model: omit config")
@@ -133,7 +167,8 @@ def _model(
         if version is None:  # Keras 2 writes its version to the JSON, Keras 3 does not
             version = 2 if str(config.get("keras_version", "3")).startswith("2") else 3
     else:
-        layers = described(source.weights, source.root)
+        layers, stated = with_activations(described(source.weights, source.root), activations)
+        assumed = assumptions(layers, stated)
     parts = parts_of(layers, version)
     parameters: dict[str, Array] = {}
     features: int | None = None
@@ -165,4 +200,4 @@ def _model(
     for name, value in model.parameters().items():
         if not np.isfinite(value).all():
             raise ValueError(f"{name} holds numbers out of the range of {model.dtype.name}: omit dtype")
-    return model
+    return model, assumed
