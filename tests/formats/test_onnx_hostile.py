@@ -18,6 +18,8 @@ from onnx_graphs import model_of, op  # noqa: E402
 import fastlstm as fl  # noqa: E402
 from fastlstm import onnx_backend  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*from_onnx assumes:UserWarning")
+
 FOLDER = Path(__file__).parent / "data" / "onnx"
 CORPUS = sorted((FOLDER / "corpus").glob("*.onnx"))
 X = {"x": ("float32", [None, None, 3])}

@@ -17,6 +17,8 @@ import fastlstm as fl  # noqa: E402
 from fastlstm import onnx_backend  # noqa: E402
 from fastlstm.formats.onnx.graph.layer import OnnxGraph  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*from_onnx assumes:UserWarning")
+
 FOLDER = Path(__file__).parent / "data" / "onnx"
 FILES = sorted(FOLDER.glob("*.onnx"))
 

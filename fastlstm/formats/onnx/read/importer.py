@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from ....model import Model
 from ...foreign import advice
 from ..graph.layer import OnnxGraph
 from ..graph.nodes import Graph, GraphInput, graph_to_json
+from .assumed import fixed_sizes, time_first_by_names
 from .chain.lower import Chain, lower
 from .probe import Probe
 from .reader import read_graph, read_proto
@@ -43,7 +45,8 @@ def from_onnx(
         Name of the graph's output to compute; by default the first one.
     time_major : bool, optional
         Whether the graph takes (time, batch, features). By default this is read from the graph: an LSTM node fixes
-        which axis is time. The model takes (batch, time, features) in either case.
+        which axis is time. Without one it is assumed to be the second, unless the file gives the axes names such as
+        "seq_len" and "batch". The model takes (batch, time, features) in either case.
     dtype : {"float32", "float64"}, optional
         Floating-point type of the model. By default float64 if any weight of the graph is, else float32.
     seed : int, default 0
@@ -69,6 +72,13 @@ def from_onnx(
     OSError
         If the file cannot be read.
 
+    Warns
+    -----
+    UserWarning
+        If something is assumed that the file does not say: which output is meant, which axis is time or holds the
+        series, that sizes which it fixes may vary, that an input holds lengths, how many features a step has, that
+        further axes of the output are features. The warning lists it, and arguments that state it.
+
     Examples
     --------
     >>> import numpy as np, fastlstm as fl
@@ -85,14 +95,28 @@ def from_onnx(
         if output is not None and (not isinstance(output, str) or output not in names):
             raise ValueError(f"output is {short_repr(output)}, expected one of {names}")
         graph = read_graph(proto, folder, [output] if output is not None else names[:1])
-        return _model(graph, time_major, dtype, seed)
+        ours = proto.producer_name == "fastlstm"
+        model, assumed = _model(graph, ours, time_major, dtype, seed)
     except ValueError as error:
         more = advice(source, "from_onnx") if label else None
         raise ValueError(f"{label}{error}{f'; {more}' if more else ''}") from error
+    if output is None and len(names) > 1:
+        assumed.insert(0, f"of the outputs {names} the first is meant (output={names[0]!r} says so)")
+    if assumed:
+        warnings.warn(
+            f"{label}from_onnx assumes what the file does not say: that {'; that '.join(assumed)}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return model
 
 
-def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, seed: int) -> Model:
+def _model(
+    graph: Graph, ours: bool, time_major: bool | None, dtype: npt.DTypeLike | None, seed: int
+) -> tuple[Model, list[str]]:
+    """Return the model, and what is assumed about the graph; `ours` says that `Model.to_onnx` wrote it."""
     data, lengths = _inputs(graph)
+    assumed: list[str] = []
     tokens = np.dtype(data.dtype).kind in "iu"
     for name in graph.trainable:
         if not np.isfinite(graph.constants[name]).all():
@@ -103,11 +127,24 @@ def _model(graph: Graph, time_major: bool | None, dtype: npt.DTypeLike | None, s
         size = last if isinstance(last, int) else None
     lengths_name = None if lengths is None else lengths.name
     chain, found = lower(graph, data.name, lengths_name, size, time_major)
+    if found is None and time_major is None:
+        named = time_first_by_names(data.shape)
+        if named:
+            chain, _ = lower(graph, data.name, lengths_name, size, True)
+            assumed.append(f"the first axis of {data.name!r} is time, by its name {data.shape} (time_major=True)")
+        elif named is None:
+            assumed.append(f"the second axis of {data.name!r} is time (time_major=True: the first)")
+        time_major = bool(named)
+    time_first = bool(time_major if found is None else found)
     if isinstance(chain, Chain):
+        assumed += fixed_sizes(data.shape, time_first)
         kind = _kind(chain.weights.values()) if dtype is None else float_type(dtype)
-        return _lowered(chain, tokens, size, graph, kind, seed)
+        return _lowered(chain, tokens, size, graph, kind, seed), assumed
+    if lengths is not None and not ours and not _read_by_lstm(lengths.name, graph):
+        assumed.append(f"the input {lengths.name!r} holds the number of valid steps of each series")
     kind = _kind(graph.constants[name] for name in graph.trainable) if dtype is None else float_type(dtype)
-    return _as_graph(graph, data, lengths_name, size, bool(time_major if found is None else found), kind, seed)
+    model, more = _as_graph(graph, data, lengths_name, size, time_first, kind, seed)
+    return model, assumed + more
 
 
 def _kind(weights: Iterable[Array]) -> np.dtype[Any]:
@@ -142,9 +179,12 @@ def _holds_lengths(one: GraphInput, graph: Graph) -> bool:
     """Return whether an input has one integer per case, and is named "lengths" or is an LSTM's sequence_lens."""
     if np.dtype(one.dtype).kind not in "iu" or (one.shape is not None and len(one.shape) != 1):
         return False
-    if one.name == "lengths":
-        return True
-    names = {one.name}
+    return one.name == "lengths" or _read_by_lstm(one.name, graph)
+
+
+def _read_by_lstm(name: str, graph: Graph) -> bool:
+    """Return whether an input is the sequence_lens of an LSTM."""
+    names = {name}
     for node in graph.nodes:
         if node.op in ("Cast", "Identity") and names.intersection(node.inputs):
             names.update(node.outputs)
@@ -193,10 +233,14 @@ def _as_graph(
     time_major: bool,
     dtype: np.dtype[Any],
     seed: int,
-) -> Model:
+) -> tuple[Model, list[str]]:
+    """Return the model, and what is assumed about the graph's output and sizes."""
+    assumed: list[str] = []
     tokens = np.dtype(data.dtype).kind in "iu"
     if size is None and not tokens:
-        size = _first_width(graph)
+        size, certain = _first_width(graph, data.name)
+        if not certain:
+            assumed.append(f"each step has {size} features, since the first LSTM node takes so many")
     parameters = _cast({name: graph.constants[name] for name in sorted(graph.trainable)}, dtype)
     kept = tuple(one for one in graph.inputs if one.name in (data.name, lengths))
     graph = Graph(graph.nodes, kept, graph.outputs, graph.constants, graph.trainable, graph.opset)
@@ -215,15 +259,19 @@ def _as_graph(
     )
     model = Model([layer], input_size=None if tokens else size, dtype=dtype, seed=seed)
     model.load_state_dict({f"0.{name}": value for name, value in parameters.items()})
-    return model
+    return model, assumed + probe.assumed
 
 
-def _first_width(graph: Graph) -> int:
+def _first_width(graph: Graph, data: str) -> tuple[int, bool]:
+    """Return the number of features that the first LSTM takes, and whether it takes the data themselves."""
+    same = {data}
     for node in graph.nodes:
+        if node.op in ("Cast", "Identity", "Transpose") and same.intersection(node.inputs):
+            same.update(node.outputs)
         if node.op == "LSTM" and len(node.inputs) > 1:
             weight = graph.constants.get(node.inputs[1])
             if weight is not None and weight.ndim == 3:
-                return int(weight.shape[2])
+                return int(weight.shape[2]), node.inputs[0] in same
     raise ValueError(
         "the graph does not determine how many features its input has: give the last axis of the input a fixed size"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..graph.nodes import Graph, GraphInput
 from ..graph.operators import Run
 from ..graph.program import Program
+from .assumed import counted
 
 __all__ = ["Probe"]
 
@@ -32,6 +34,8 @@ class Probe:
             name: value.astype(dtype) if value.dtype.kind == "f" else value for name, value in graph.constants.items()
         }
         self.weights = sum(value.size for value in graph.constants.values())
+        self.assumed: list[str] = []
+        """What `axes` has assumed."""
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
         """Return the shape of the output for these numbers of cases and steps."""
@@ -75,20 +79,31 @@ class Probe:
                 error = error or problem
         else:
             raise error or ValueError("the input's sizes are too large")
-        batch_axes = self._changed_axes(shape, batch + 1, time) or [k for k, n in enumerate(shape) if n == batch]
+        more = self._changed_axes(shape, batch + 1, time)
+        batch_axes = more or [k for k, n in enumerate(shape) if n == batch]
         if not batch_axes:
             raise ValueError(f"the output has shape {shape} for {batch} cases: none of its axes is the batch axis")
         batch_axis = batch_axes[0]
+        if not more:
+            limit = f"the graph takes {counted(batch, 'series')} at a time (predict(X, batch_size={batch})), and "
+            self.assumed.append(
+                f"{limit if more is None else ''}axis {batch_axis} of its output, of shape {shape}, holds the series"
+            )
         changed = self._changed_axes(shape, batch, time + 1)
-        if changed is None:
-            changed = [k for k, n in enumerate(shape) if n == time and k != batch_axis and len(shape) > 2]
-        time_axis = next((k for k in changed if k != batch_axis), None)
+        same = [k for k, n in enumerate(shape) if n == time and len(shape) > 2] if changed is None else changed
+        time_axis = next((k for k in same if k != batch_axis), None)
         steps = None
         if time_axis is None and len(shape) == 3 and batch_axis == 0 and not self._gives_states():
             time_axis, steps = 1, shape[1]  # as after a decoder of that many steps
-        features = 1
-        for k, n in enumerate(shape):
-            features *= 1 if k in (batch_axis, time_axis) else n
+            self.assumed.append(f"axis 1 of its output, of shape {shape}, holds {counted(shape[1], 'step')}")
+        if changed is None:
+            self.assumed.append(f"the graph takes {counted(time, 'step')} only")
+            if time_axis is not None and steps is None:
+                self.assumed.append(f"axis {time_axis} of its output, of shape {shape}, is time")
+        rest = [n for k, n in enumerate(shape) if k not in (batch_axis, time_axis)]
+        features = math.prod(rest)
+        if sum(n > 1 for n in rest) > 1:
+            self.assumed.append(f"the axes of sizes {rest} of its output are {features} features")
         if features < 1:
             raise ValueError(f"the output has shape {shape} for {batch} cases of {time} steps: it has no features")
         return batch_axis, time_axis, features, len(shape), steps

@@ -80,8 +80,7 @@ def lower(
     if reason:
         return reason, found
     if found is None:
-        found = bool(time_major)
-        trace.time = "a0" if found else "a1"
+        trace.time = "a0" if time_major else "a1"
     per_step = trace.time in signal.axes
     if not per_step and not any(item.ends_series for item in trace.items):
         return "the output has no time axis, but no LSTM or pooling layer removes the axis", found
