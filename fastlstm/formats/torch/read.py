@@ -106,7 +106,8 @@ def from_torch(
     -----
     The module is run in eval mode, without gradients, on 1 and 3 series of 1, 5 and 17 steps, as token ids if an
     ``nn.Embedding`` comes first, else as normal numbers; with the time axis first if its LSTMs have
-    ``batch_first=False``, or as its ``forward`` takes it. An argument of ``forward`` whose name contains "len" gets the
+    ``batch_first=False``, or as its ``forward`` takes it. A copy of it is run with random weights as well: with its
+    own, a relu may change nothing on these inputs. An argument of ``forward`` whose name contains "len" gets the
     lengths, another that it requires None. The first of several outputs counts, and any in a mapping.
 
     The final step of a bidirectional LSTM is each direction's output at its own last step, as in PyTorch's ``h_n``;
