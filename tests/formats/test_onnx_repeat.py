@@ -168,6 +168,7 @@ def test_a_repetition_of_steps_is_no_chain() -> None:
             np.testing.assert_allclose(model.predict(x), expected, rtol=0, atol=FLOAT32)
 
 
+@pytest.mark.filterwarnings("ignore:from_onnx assumes")
 def test_lengths_of_the_input_on_new_steps_are_no_chain() -> None:
     """A mask by the lengths of the input, on steps that are not its own, stays as it is in the file."""
     middle = (
@@ -198,6 +199,7 @@ def decoder_graph() -> Any:
     return graph(*TILE, op("Abs", "new", "y"), end="here", by=np.array([1, STEPS, 1]))
 
 
+@pytest.mark.filterwarnings("ignore:from_onnx assumes")
 def test_a_graph_of_fixed_steps_keeps_its_shape(tmp_path: Path) -> None:
     proto = decoder_graph()
     model = fl.from_onnx(proto)
@@ -218,6 +220,7 @@ def test_a_graph_of_fixed_steps_keeps_its_shape(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fl.from_onnx(tmp_path / "again.onnx").predict(x), model.predict(x))
 
 
+@pytest.mark.filterwarnings("ignore:from_onnx assumes")
 def test_gradients_of_a_graph_of_fixed_steps() -> None:
     model = fl.from_onnx(decoder_graph(), dtype="float64")
     rng = np.random.default_rng(7)
@@ -233,6 +236,7 @@ def test_gradients_of_a_graph_of_fixed_steps() -> None:
         assert relative_error(model.gradients()[name], numerical_gradient(f, array)) <= FINITE_DIFFERENCE, name
 
 
+@pytest.mark.filterwarnings("ignore:from_onnx assumes")
 def test_a_frozen_graph_passes_on_the_gradient_of_its_input_only() -> None:
     model = fl.from_onnx(decoder_graph(), dtype="float64")
     x, weight = np.random.default_rng(8).standard_normal((3, 6, FEATURES)), np.ones((3, STEPS, HIDDEN))
@@ -245,6 +249,7 @@ def test_a_frozen_graph_passes_on_the_gradient_of_its_input_only() -> None:
     assert not model.flat_gradients.any()
 
 
+@pytest.mark.filterwarnings("ignore:from_onnx assumes")
 def test_files_without_the_number_of_steps_are_read(tmp_path: Path) -> None:
     """Models that were saved before graphs had fixed steps."""
     model = fl.from_onnx(decoder_graph())

@@ -144,7 +144,7 @@ def _model(
         assumed.append(f"the input {lengths.name!r} holds the number of valid steps of each series")
     kind = _kind(graph.constants[name] for name in graph.trainable) if dtype is None else float_type(dtype)
     model, more = _as_graph(graph, data, lengths_name, size, time_first, kind, seed)
-    return model, assumed + more
+    return model, assumed if ours else assumed + more  # to_onnx has given the output the axes that it declares
 
 
 def _kind(weights: Iterable[Array]) -> np.dtype[Any]:
