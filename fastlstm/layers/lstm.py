@@ -615,7 +615,7 @@ class LSTM(Layer):
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
             "return_sequences": self.return_sequences,
-            "forget_bias": self.forget_bias if self._chrono_steps is None else [CHRONO, self._chrono_steps],
+            "forget_bias": [CHRONO, self._chrono_steps] if self._chrono_steps and self.parameters else self.forget_bias,
             "reverse": self.reverse,
             "merge": self.merge,
             "residual": self.residual,

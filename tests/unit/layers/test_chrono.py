@@ -140,6 +140,15 @@ def test_models_that_are_built_before_fit_are_refused() -> None:
     assert model.layers[0].get_config()["forget_bias"] == ["chrono", 4]
 
 
+def test_a_refused_fit_leaves_no_trace() -> None:
+    model = fl.Model([fl.LSTM(3, forget_bias="chrono"), fl.Dense(1)])
+    with pytest.raises(ValueError, match="y has 3 cases, X has 2"):
+        model.fit(np.ones((2, 9, 2)), np.zeros(3), loss="mse", verbose=0)
+    assert not model.built and model.layers[0].get_config()["forget_bias"] == "chrono"
+    model.fit(np.ones((2, 30, 2)), np.zeros(2), loss="mse", epochs=1, verbose=0)
+    assert model.layers[0].get_config()["forget_bias"] == ["chrono", 30]
+
+
 def test_series_of_one_step_are_refused() -> None:
     with pytest.raises(ValueError, match=r"layer 0: .*the longest series has 1 step: use a number"):
         fl.Model([fl.LSTM(3, forget_bias="chrono")]).fit(np.ones((2, 1, 2)), np.zeros((2, 3)), loss="mse", verbose=0)
