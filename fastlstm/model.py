@@ -739,7 +739,8 @@ class Model:
         lengths : int array (n,), optional
             Valid steps of each case of an array.
         batch_size : int, default 256
-            Number of cases computed at a time; it limits the memory and does not change the result.
+            Largest number of cases computed at a time; it limits the memory and does not change the result. If lengths
+            differ much, fewer cases are computed at a time, so that padding takes no more memory than the series.
         n_threads : int, optional
             Threads to use; by default as configured.
 
@@ -885,7 +886,7 @@ class Model:
             those of scikit-learn, pass a dict with
             ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
         batch_size : int, default 256
-            Number of cases computed at a time.
+            Largest number of cases computed at a time; see `predict`.
         n_threads : int, optional
             Threads to use; by default as configured.
 

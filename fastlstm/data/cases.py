@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from .scaling import Standardizer
 from .sequences import Indices, Sequences
 from .targets import Targets
 
-__all__ = ["CaseBatch", "Cases", "as_weight", "read_inputs", "sequential_batches"]
+__all__ = ["CaseBatch", "Cases", "as_weight", "read_inputs"]
 
 
 class CaseBatch(NamedTuple):
@@ -114,9 +113,3 @@ def as_weight(
     if not valid.any():
         raise ValueError("sample_weight must hold a number > 0, got zeros only")
     return weight
-
-
-def sequential_batches(n: int, batch_size: int, first: int = 0) -> Iterator[slice]:
-    """Yield n cases in order, one batch after the other, from batch `first` on."""
-    for start in range(first * batch_size, n, batch_size):
-        yield slice(start, min(start + batch_size, n))

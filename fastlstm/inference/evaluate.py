@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._typing import Array
-from ..data.cases import Cases, sequential_batches
+from ..data.batching import bounded_batches
+from ..data.cases import Cases
 from ..data.sequences import Sequences
 from ..losses import Loss, get_loss
 from ..protocols import InferenceModel
+from .counted import Counted
 from .feeding import Feed
 from .inputs import checked_cases, checked_inputs
 from .metrics import Metric, Metrics, named_metrics
@@ -67,17 +68,18 @@ def run_evaluation(
     if not (per_output and outputs > 1 and outputs == model.network.output_size and loss.metric_per_output):
         outputs = 0
     errors = np.zeros((outputs, 2))  # metric and weights of each output
-    seen: list[tuple[Array, Array]] = []
     final, skip = model.network.final_activation(), skipped_layer(model.network, loss, training=False)
     feed = Feed(model, cases, steps, training=False, n_threads=n_threads, skip=skip)
-    for segment in feed.segments(sequential_batches(len(cases), batch_size)):
+    batches = list(bounded_batches(cases.inputs, batch_size))
+    counted = Counted(loss, in_segments=steps > 0)
+    counted.begin(batches)
+    for segment in feed.segments(batches):
         _, lengths, y, weight, _ = segment
         lengths = model.network.output_lengths(lengths)
         out = feed.forward(segment)
         if metrics:
             predicted = original_units(out, scaler) if skip is None or final is None else link(final.kind, out)
-            # counted() copies, because the next batch overwrites out.
-            seen.append(loss.counted(y, predicted, lengths))
+            counted.add(segment._replace(lengths=lengths), predicted)
         if final is not None and skip is None and loss.link is not None:
             out = as_scores(final.kind, out)
         if scaler is not None:
@@ -97,6 +99,6 @@ def run_evaluation(
         result[loss.metric_name] = float(sums[2] / sums[3]) if sums[3] else math.nan
     result.update((f"{loss.metric_name}_{k}", float(error / weights)) for k, (error, weights) in enumerate(errors))
     if metrics:
-        y_true, y_pred = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
+        y_true, y_pred = counted.joined()
         result.update((name, float(metric(y_true, y_pred))) for name, metric in metrics.items())
     return result

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._typing import Array
-from ..data.cases import read_inputs, sequential_batches
+from ..data.batching import bounded_batches
+from ..data.cases import read_inputs
 from ..data.scaling import Standardizer
 from ..data.sequences import Sequences
 from ..protocols import InferenceModel
@@ -32,26 +33,27 @@ def predict(
     network = model.network
     time = inputs.time if network.output_steps is None else network.output_steps
     as_list = network.per_step and network.output_steps is None and isinstance(X, (list, tuple))
-    parts: list[Array] = []
+    parts: dict[int, Array] = {}
     result: Array | None = None
-    for chosen in sequential_batches(len(inputs), batch_size):
-        x, batch_lengths = read_inputs(inputs, chosen, network.dtype, model.scaler)
-        out = original_units(network.forward(x, batch_lengths, False, n_threads), model.target_scaler)
-        batch_lengths = network.output_lengths(batch_lengths)
+    for chosen in bounded_batches(inputs, batch_size):
+        x, ends = read_inputs(inputs, chosen, network.dtype, model.scaler)
+        out = original_units(network.forward(x, ends, False, n_threads), model.target_scaler)
+        ends = network.output_lengths(ends)
         if as_list:
-            ends = [out.shape[1]] * len(out) if batch_lengths is None else batch_lengths
-            parts.extend(row[:end].copy() for row, end in zip(out, ends, strict=True))
+            numbers = np.arange(len(inputs))[chosen].tolist()
+            stops = [out.shape[1]] * len(out) if ends is None else ends
+            parts.update((i, row[:stop].copy()) for i, row, stop in zip(numbers, out, stops, strict=True))
             continue
         if result is None:
             shape = (len(inputs), time, out.shape[-1]) if network.per_step else (len(inputs), out.shape[-1])
             result = np.zeros(shape, out.dtype)
         if network.per_step:
+            if ends is not None:
+                out[np.arange(out.shape[1]) >= ends[:, None]] = 0.0
             result[chosen, : out.shape[1]] = out
-            if batch_lengths is not None:
-                result[chosen][np.arange(time) >= batch_lengths[:, None]] = 0.0
         else:
             result[chosen] = out
-    return parts if result is None else result
+    return [parts[i] for i in range(len(parts))] if result is None else result
 
 
 def in_shape(out: Array | list[Array], shape: tuple[int, ...] | None) -> Array | list[Array]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from .. import _core
 from .._typing import Array
 from ..data import SCALERS
-from ..data.cases import sequential_batches
+from ..data.batching import sequential_batches
 from ..data.fingerprint import fingerprints
 from ..data.sequences import Sequences
 from ..data.targets import Targets

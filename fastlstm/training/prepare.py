@@ -13,7 +13,8 @@ from .. import _checks
 from .._foreign import type_name
 from .._typing import Array
 from ..data import split
-from ..data.cases import Cases, sequential_batches
+from ..data.batching import sequential_batches
+from ..data.cases import Cases
 from ..data.label_sequences import LabelSequences
 from ..data.sequences import Indices, Sequences
 from ..data.shuffle import Shuffle
