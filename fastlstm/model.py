@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ._arguments import explain_arguments
 from ._checks import MANY, as_list, count, float_type, short_repr
-from ._typing import Array, State
+from ._typing import Array, Dataset, State
 from .data import SCALERS, Standardizer
 from .data.sequences import Sequences
 from .formats import safetensors
@@ -565,15 +565,15 @@ class Model:
     @explain_arguments
     def fit(
         self,
-        X: Sequences | npt.ArrayLike,
-        y: npt.ArrayLike,
+        X: Sequences | npt.ArrayLike | Dataset,
+        y: npt.ArrayLike | None = None,
         *,
         lengths: npt.ArrayLike | None = None,
         loss: Loss | str = "cross_entropy",
         optimizer: Optimizer | str | None = None,
         epochs: int = 10,
         batch_size: int = 32,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: tuple[Any, ...] | Dataset | None = None,
         validation_split: float = 0.0,
         class_weight: ClassWeight | None = None,
         sample_weight: npt.ArrayLike | None = None,
@@ -595,14 +595,18 @@ class Model:
 
         Parameters
         ----------
-        X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
-            Inputs of any real type, read batch by batch. A table (DataFrame) is refused: pass ``df.to_numpy()[None]``
-            for one series, or a list of arrays.
-        y : array or list of arrays
-            Targets. Labels (n,), or (n, T) for a model with one output per step, as integers from 0 (-100: ignored) or
-            strings, of which binary cross-entropy takes two; values (n,), (n, K), (n, T) or (n, T, K); for a list of
-            series with one output per step, a list of (T_i,) or (T_i, K) arrays. After ``RepeatVector(T)`` each case
-            has T steps. For CTC a list of label sequences, or a padded array; see `fastlstm.CTC`.
+        X : array (n, T, F) or (n, T), memory map, list of (T_i, F) arrays, or data set
+            Inputs of any real type, read batch by batch. Without `y` a data set: an object with ``__len__`` and
+            ``__getitem__``, such as a ``torch.utils.data.Dataset``, whose item i is one case, a tuple ``(x, y)`` or
+            ``(x, y, weight)`` with x (T_i, F) or (T_i,). A thread reads the next batches while this one is computed,
+            and only these are in memory. The result has the bits of the same cases in a list; see docs/datasets.md. A
+            table (DataFrame) is refused: pass ``df.to_numpy()[None]`` for one series, or a list of arrays.
+        y : array or list of arrays, optional
+            Targets; left out for a data set. Labels (n,), or (n, T) for a model with one output per step, as integers
+            from 0 (-100: ignored) or strings, of which binary cross-entropy takes two; values (n,), (n, K), (n, T) or
+            (n, T, K); for a list of series with one output per step, a list of (T_i,) or (T_i, K) arrays. After
+            ``RepeatVector(T)`` each case has T steps. For CTC a list of label sequences, or a padded array; see
+            `fastlstm.CTC`.
         lengths : int array (n,), optional
             Valid steps of each case of an array. Later steps are padding, which is never read.
         loss : str or Loss, default "cross_entropy"
@@ -615,9 +619,9 @@ class Model:
             Number of passes over the training data.
         batch_size : int, default 32
             Number of cases in each update; the last batch of an epoch may be smaller.
-        validation_data : tuple, optional
+        validation_data : tuple or data set, optional
             ``(X, y)``, ``(X, y, lengths)`` or ``(X, y, lengths, sample_weight)``, evaluated after each epoch; lengths
-            may be None.
+            may be None. Or a data set, also as ``(data_set,)``.
         validation_split : float, default 0.0
             Share of the data in [0, 1) that is used for validation instead of training, drawn at random (stratified by
             class if `y` is one label per case); cannot be combined with `validation_data`. Overlapping windows of one
@@ -677,11 +681,12 @@ class Model:
         ------
         TypeError, ValueError
             If an argument does not fit, the data hold NaN or infinity, or `resume` is a different run. No weight has
-            changed.
+            changed. The cases of a data set are checked when they are read: a bad case is named before the update of
+            its batch, and the weights are those of the updates before.
         OSError
             If the file to resume from cannot be read (no weight has changed), or a callback cannot write.
         RuntimeError
-            If the model is frozen.
+            If the model is frozen, or a data set raises an exception, which is the cause of this one.
         TrainingDiverged
             If loss, gradient or weights become NaN or infinite. The model has the last weights whose loss was finite.
 
@@ -724,7 +729,7 @@ class Model:
     @explain_arguments
     def predict(
         self,
-        X: Sequences | npt.ArrayLike,
+        X: Sequences | npt.ArrayLike | Dataset,
         lengths: npt.ArrayLike | None = None,
         *,
         batch_size: int = 256,
@@ -734,8 +739,9 @@ class Model:
 
         Parameters
         ----------
-        X : array (n, T, F) or (n, T), memory map, or list of (T_i, F) arrays
-            Inputs in the units of the training data; the model's scaler is applied to them.
+        X : array (n, T, F) or (n, T), memory map, list of (T_i, F) arrays, or data set
+            Inputs in the units of the training data; the model's scaler is applied to them. The items of a data set may
+            be series alone, or tuples as in `fit`, of which only the series is used.
         lengths : int array (n,), optional
             Valid steps of each case of an array.
         batch_size : int, default 256
@@ -747,11 +753,12 @@ class Model:
         Returns
         -------
         ndarray or list of ndarray
-            (n, outputs); with one output per step (n, T, outputs), where padding is zero, or for a list of series a
-            list of (T_i, outputs) arrays; after ``RepeatVector(T)`` always (n, T, outputs). In place of the axis of the
-            outputs are the axes that the targets of `fit` had, if these were values: (n,) for y (n,), and (n, 2, 3) for
-            y (n, 2, 3). In the model's dtype: what the last layer gives, so scores (logits), or probabilities after a
-            final sigmoid or softmax. If the model has a target scaler: values in the original units, float64.
+            (n, outputs); with one output per step (n, T, outputs), where padding is zero, or for a list of series or a
+            data set a list of (T_i, outputs) arrays; after ``RepeatVector(T)`` always (n, T, outputs). In place of the
+            axis of the outputs are the axes that the targets of `fit` had, if these were values: (n,) for y (n,), and
+            (n, 2, 3) for y (n, 2, 3). In the model's dtype: what the last layer gives, so scores (logits), or
+            probabilities after a final sigmoid or softmax. If the model has a target scaler: values in the original
+            units, float64.
 
         Raises
         ------
@@ -775,7 +782,7 @@ class Model:
     @explain_arguments
     def predict_proba(
         self,
-        X: Sequences | npt.ArrayLike,
+        X: Sequences | npt.ArrayLike | Dataset,
         lengths: npt.ArrayLike | None = None,
         *,
         batch_size: int = 256,
@@ -814,7 +821,7 @@ class Model:
     @explain_arguments
     def predict_classes(
         self,
-        X: Sequences | npt.ArrayLike,
+        X: Sequences | npt.ArrayLike | Dataset,
         lengths: npt.ArrayLike | None = None,
         *,
         batch_size: int = 256,
@@ -859,8 +866,8 @@ class Model:
     @explain_arguments
     def evaluate(
         self,
-        X: Sequences | npt.ArrayLike,
-        y: npt.ArrayLike,
+        X: Sequences | npt.ArrayLike | Dataset,
+        y: npt.ArrayLike | None = None,
         *,
         lengths: npt.ArrayLike | None = None,
         loss: Loss | str | None = None,
@@ -874,7 +881,7 @@ class Model:
         Parameters
         ----------
         X, y, lengths
-            Inputs and targets as in `fit`.
+            Inputs and targets, or a data set, as in `fit`.
         loss : str or Loss, optional
             The loss, by default that of the training.
         sample_weight : array (n,) or (n, T), optional

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .sequences import Sequences
 
-__all__ = ["bounded_batches", "sequential_batches"]
+__all__ = ["SMALL_BATCH", "bounded_batches", "case_numbers", "sequential_batches"]
 
 SMALL_BATCH = 2**14
 """Number of steps, padding included, up to which a batch is never divided, because it takes little memory."""
@@ -62,3 +62,8 @@ def _divided(chosen: slice, lengths: NDArray[np.int64]) -> Iterator[slice | NDAr
             stop = int(np.count_nonzero(2 * falling > falling[start]))
         yield chosen.start + order[start:stop]
         start = stop
+
+
+def case_numbers(chosen: slice | NDArray[np.int64], first: int = 0) -> NDArray[np.int64]:
+    """Return the numbers of the cases of a batch, which is counted from case `first`."""
+    return np.arange(chosen.start + first, chosen.stop + first) if isinstance(chosen, slice) else chosen + first

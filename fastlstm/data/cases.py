@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -59,16 +60,46 @@ class Cases:
             )
         return Cases(self.inputs.subset(indices), self.targets.subset(indices), weight)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether the cases have weights."""
+        return self.weight is not None
+
+    def load(self, batches: Iterable[Indices]) -> Generator[tuple[Cases, Indices], None, None]:
+        """Yield for each batch cases from which it can be read, and its indices there.
+
+        Close the generator, or read it to its end: there may be a thread that reads ahead.
+        """
+        for indices in batches:
+            yield self, indices
+
+    def parts(self, batch_size: int) -> Generator[tuple[int, Cases], None, None]:
+        """Yield all cases in parts, each after the number of its first case, as `Sequences.parts` does.
+
+        Close the generator, or read it to its end: there may be a thread that reads ahead.
+        """
+        yield 0, self
+
     def read(
         self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None, y_dtype: DTypeLike | None = None
     ) -> CaseBatch:
         """Copy one batch of cases and scale its inputs; values of the targets are of `y_dtype`, by default `dtype`."""
         x, lengths = read_inputs(self.inputs, indices, dtype, scaler)
-        y = self.targets.batch(indices, x.shape[1], dtype if y_dtype is None else y_dtype)
+        y, weight = self._read_targets(indices, x.shape[1], dtype if y_dtype is None else y_dtype)
+        return CaseBatch(x, lengths, y, weight)
+
+    def read_targets(self, indices: Indices, dtype: DTypeLike) -> tuple[int, Array | None, Array, Array | None]:
+        """Do `read` without the inputs: return their number of steps, lengths, targets and weights."""
+        lengths = None if self.inputs.lengths is None else self.inputs.lengths[indices]
+        time = self.inputs.time if lengths is None else int(lengths.max())
+        return time, lengths, *self._read_targets(indices, time, dtype)
+
+    def _read_targets(self, indices: Indices, time: int, dtype: DTypeLike) -> tuple[Array, Array | None]:
+        y = self.targets.batch(indices, time, dtype)
         weight = None if self.weight is None else self.weight[indices]
         if weight is not None and weight.ndim == 2:
             weight = weight[:, : y.shape[1]]
-        return CaseBatch(x, lengths, y, weight)
+        return y, weight
 
 
 def read_inputs(
@@ -110,6 +141,6 @@ def as_weight(
             f"sample_weight{place} is {valid.flat[bad[0]]}, expected finite numbers >= 0: give cases that shall not "
             "count a weight of 0"
         )
-    if not valid.any():
+    if not valid.any() and inputs.numbers is None:  # a batch of larger data may have no case that counts
         raise ValueError("sample_weight must hold a number > 0, got zeros only")
     return weight

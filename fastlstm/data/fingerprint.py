@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .cases import Cases
+from .dataset import DatasetCases
 from .label_sequences import LabelSequences
 from .sequences import ArraySequences, Sequences
 
@@ -20,7 +21,12 @@ def fingerprints(cases: Cases) -> dict[str, Fingerprint]:
 
     All data are read once, in blocks. Values that training never reads, such as padding, are left out. Overlapping
     windows of one series are read as that series, so their fingerprint differs from that of a copy of the windows.
+
+    Of an object that gives one case at a time there is one fingerprint, ``"cases"``: the number of cases, the first and
+    the last case, and the object's attribute ``version`` if it has one. Not all cases are read.
     """
+    if isinstance(cases, DatasetCases):
+        return {"cases": _of_dataset(cases)}
     targets = cases.targets
     of_y = _of_labels(targets) if isinstance(targets, LabelSequences) else _of_sequences(targets.data)
     found = {"X": _of_sequences(cases.inputs), "y": of_y}
@@ -34,6 +40,33 @@ def fingerprints(cases: Cases) -> dict[str, Fingerprint]:
             "sha256": _sha256(np.ascontiguousarray(weight).data).hexdigest(),
         }
     return found
+
+
+def _of_dataset(cases: DatasetCases) -> Fingerprint:
+    reader, version = cases.reader, getattr(cases.reader.source, "version", None)
+    if version is not None and not isinstance(version, (str, int)):
+        raise TypeError(
+            f"the attribute version of {reader.name} is a {type(version).__name__}, expected a str or an int that "
+            "changes with the data"
+        )
+    digest = _sha256()
+    for case in (reader.first, reader.read(len(reader) - 1)):
+        for part in case:
+            if part is None or isinstance(part, str):
+                digest.update(repr(part).encode())
+                continue
+            array = np.asarray(part)
+            digest.update(repr((array.shape, array.dtype.newbyteorder("=").str)).encode())
+            if array.dtype.kind == "U":
+                digest.update(repr(array.tolist()).encode())
+            else:
+                digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("=")).data)
+    return {
+        "shape": [len(reader), reader.features],
+        "dtype": str(reader.first.x.dtype.newbyteorder("=")),
+        "version": version,
+        "sha256": digest.hexdigest(),
+    }
 
 
 def _sha256(data: Any = b"") -> Any:

@@ -9,7 +9,7 @@ Shapes: n cases, T steps, F features; a batch has b cases and T_b steps.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +20,15 @@ from .. import _core
 from .._arrays import as_array, as_numeric
 from .._foreign import array_code, frame_cure, frames_cure, is_frame, is_misread, typed
 
-__all__ = ["ArraySequences", "Block", "Indices", "Sequences", "as_sequences", "list_sequences"]
+__all__ = [
+    "ArraySequences",
+    "Block",
+    "Indices",
+    "Sequences",
+    "as_sequences",
+    "blocks_of_series",
+    "list_sequences",
+]
 
 BLOCK_VALUES = 2**20
 """Number of values per block in scans over a whole data set."""
@@ -56,6 +64,8 @@ class Sequences(ABC):
         Name of the data in error messages.
     one_series : str or None
         Code that passes the data as one series (T, F) if they have no axis of features, for a message.
+    numbers : ndarray of int64, shape (n,), or None
+        If these are some cases of larger data, their numbers there, for error messages.
     """
 
     features: int
@@ -64,6 +74,11 @@ class Sequences(ABC):
     tokens: bool
     name: str
     one_series: str | None = None
+    numbers: NDArray[np.int64] | None = None
+
+    def number(self, case: int) -> int:
+        """Return the number by which error messages call a case."""
+        return case if self.numbers is None else int(self.numbers[case])
 
     @property
     def kind(self) -> Literal["tokens", "values"]:
@@ -119,6 +134,14 @@ class Sequences(ABC):
             If no case is chosen or an index is outside [0, n).
         """
 
+    def parts(self, batch_size: int) -> Generator[tuple[int, Sequences], None, None]:
+        """Yield all cases in parts of which `batch` can take any cases, each after the number of its first case.
+
+        Data in memory or in a memory map are one part. Data that are read case by case come `batch_size` at a time.
+        Close the generator, or read it to its end: there may be a thread that reads ahead.
+        """
+        yield 0, self
+
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
         """Yield the valid steps in blocks of bounded size.
@@ -145,7 +168,7 @@ class Sequences(ABC):
         if found is not None:
             problem, case, step, feature = found
             raise ValueError(
-                f"{self.name} holds {problem} at [case, step, feature] = [{case}, {step}, {feature}], "
+                f"{self.name} holds {problem} at [case, step, feature] = [{self.number(case)}, {step}, {feature}], "
                 f"expected finite numbers: {self._finite_cure(problem)}"
             )
 
@@ -206,8 +229,8 @@ class Sequences(ABC):
                 row = int(np.argmin(good[:, 0]))
                 case, step = locate(row)
                 raise ValueError(
-                    f"{self.name} holds token {values[row, 0]} at [case, step] = [{case}, {step}], expected "
-                    f"ids in [0, {num_embeddings}): raise num_embeddings of the Embedding, or map rarer "
+                    f"{self.name} holds token {values[row, 0]} at [case, step] = [{self.number(case)}, {step}], "
+                    f"expected ids in [0, {num_embeddings}): raise num_embeddings of the Embedding, or map rarer "
                     "tokens to one id"
                 )
 
@@ -347,6 +370,8 @@ class _ListSequences(Sequences):
         return len(self._series)
 
     def for_each(self, code: str) -> str:
+        if self.numbers is not None:
+            return f"{code.format('x')} in the __getitem__ of {typed(self.name)}"
         return f"[{code.format('one')} for one in {typed(self.name)}]"
 
     def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
@@ -365,18 +390,23 @@ class _ListSequences(Sequences):
         return self._series[indices] if isinstance(indices, slice) else [self._series[i] for i in indices]
 
     def blocks(self) -> Iterator[Block]:
-        steps = max(1, BLOCK_VALUES // self._series[0].shape[1])
-        parts: list[tuple[int, int, NDArray[Any]]] = []
-        rows = 0
-        for case, one in enumerate(self._series):
-            for step in range(0, len(one), steps):
-                part = one[step : step + steps]
-                if rows + len(part) > steps:
-                    yield _joined(parts)
-                    parts, rows = [], 0
-                parts.append((case, step, part))
-                rows += len(part)
-        yield _joined(parts)
+        return blocks_of_series(self._series, self._series[0].shape[1])
+
+
+def blocks_of_series(series: Iterable[NDArray[Any]], features: int) -> Iterator[Block]:
+    """Yield all steps of series, (T_i, features) each, in blocks of bounded size."""
+    steps = max(1, BLOCK_VALUES // features)
+    parts: list[tuple[int, int, NDArray[Any]]] = []
+    rows = 0
+    for case, one in enumerate(series):
+        for step in range(0, len(one), steps):
+            part = one[step : step + steps]
+            if rows + len(part) > steps:
+                yield _joined(parts)
+                parts, rows = [], 0
+            parts.append((case, step, part))
+            rows += len(part)
+    yield _joined(parts)
 
 
 def finite(values: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[np.bool_]:

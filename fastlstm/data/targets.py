@@ -185,6 +185,7 @@ def as_targets(
     if len(data) != len(seq):
         raise ValueError(f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each")
     if labels:
+        data.numbers = seq.numbers
         n_outputs = _checked_label_count(data, per_step, classes, names_cure(y, name))
     else:
         n_outputs = data.features if per_step else data.time * data.features
@@ -194,6 +195,7 @@ def as_targets(
             found = _bad_where_it_counts(data, weight, per_step, dtype)
         if found is not None:
             problem, case, step, column = found
+            case = seq.number(case)
             place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
             advice = "divide by a constant, or make the model with dtype='float64'"
             if problem == "nan":
@@ -310,6 +312,7 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
         if bad.any():
             row = int(np.argmax(bad[:, 0]))
             case, step = locate(row)
+            case = data.number(case)
             place = f"[case, step] = [{case}, {step}]" if per_step else f"[{case}]"
             raise ValueError(
                 f"{data.name} holds label {values[row, 0]} at {place}, expected 0 to "
@@ -317,7 +320,7 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
                 + (f"pass names, {as_names}" if limit is None else f"the classes are {short_repr(classes)}")
             )
         largest = max(largest, int(values.max()))
-    if largest < 0:
+    if largest < 0 and data.numbers is None:  # a batch of larger data may have no label that counts
         raise ValueError(f"every label of {data.name} is {IGNORE} ('ignore'), expected at least one class")
     return largest + 1 if limit is None else limit
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from .._typing import Array
-from ..data.sequences import Indices
+from ..data.batching import case_numbers
 from ..losses import Loss
 from .feeding import Segment
 
@@ -27,21 +27,23 @@ class Counted:
     def __init__(self, loss: Loss, in_segments: bool) -> None:
         self._loss = loss
         self._in_segments = in_segments
-        self._batches: Iterator[Indices] = iter(())
+        self._batches: Iterator[slice | Array] = iter(())
+        self._first = 0
         self._numbers: Array = np.zeros(0, np.int64)  # case of each row of the last segment
         self._in_order = False
         self._parts: list[tuple[int, Array, Array]] = []  # first case, targets, outputs
 
-    def begin(self, batches: Iterable[slice | Array]) -> None:
-        """Set the case numbers of the batches whose segments are added next."""
+    def begin(self, batches: Iterable[slice | Array], first: int) -> None:
+        """Set the case numbers of the batches whose segments are added next, counted from case `first`."""
         self._batches = iter(batches)
+        self._first = first
 
     def add(self, segment: Segment, out: Array) -> None:
         """Copy what counts of a segment and of its output, which is in the units of the targets."""
         if segment.rows is None:
             chosen = next(self._batches)
             self._in_order = isinstance(chosen, slice) and not self._in_segments
-            self._numbers = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else np.asarray(chosen)
+            self._numbers = case_numbers(chosen, self._first)
         elif not isinstance(segment.rows, slice):
             self._numbers = self._numbers[segment.rows]
         lengths = segment.lengths

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._typing import Array
 from ..data.batching import bounded_batches
 from ..data.cases import Cases
-from ..data.sequences import Sequences
 from ..losses import Loss, get_loss
 from ..protocols import InferenceModel
 from .counted import Counted
-from .feeding import Feed
+from .dataset_inputs import dataset_cases, refuse_dataset
+from .feeding import Feed, Segment
 from .inputs import checked_cases, checked_inputs
 from .metrics import Metric, Metrics, named_metrics
 from .outputs import as_scores, check_link, link, loss_of, skipped_layer
@@ -26,8 +29,8 @@ __all__ = ["evaluate", "run_evaluation"]
 
 def evaluate(
     model: InferenceModel,
-    X: Sequences | ArrayLike,
-    y: ArrayLike,
+    X: Any,
+    y: ArrayLike | None = None,
     *,
     lengths: ArrayLike | None = None,
     loss: Loss | str | None = None,
@@ -39,7 +42,12 @@ def evaluate(
     """Do the work of `Model.evaluate`."""
     loss = loss_of(model) if loss is None else get_loss(loss)
     check_link(model.network, loss)
-    cases = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
+    cases: Cases
+    if y is None:
+        cases = dataset_cases(model, X, loss, lengths=lengths, sample_weight=sample_weight)
+    else:
+        refuse_dataset(X)
+        cases = checked_cases(model, checked_inputs(model, X, lengths), y, loss, sample_weight=sample_weight)
     batch_size = _checks.count("batch_size", batch_size)
     return run_evaluation(model, cases, loss, named_metrics(metrics, loss), batch_size, n_threads, per_output=True)
 
@@ -69,28 +77,25 @@ def run_evaluation(
         outputs = 0
     errors = np.zeros((outputs, 2))  # metric and weights of each output
     final, skip = model.network.final_activation(), skipped_layer(model.network, loss, training=False)
-    feed = Feed(model, cases, steps, training=False, n_threads=n_threads, skip=skip)
-    batches = list(bounded_batches(cases.inputs, batch_size))
     counted = Counted(loss, in_segments=steps > 0)
-    counted.begin(batches)
-    for segment in feed.segments(batches):
-        _, lengths, y, weight, _ = segment
-        lengths = model.network.output_lengths(lengths)
-        out = feed.forward(segment)
-        if metrics:
-            predicted = original_units(out, scaler) if skip is None or final is None else link(final.kind, out)
-            counted.add(segment._replace(lengths=lengths), predicted)
-        if final is not None and skip is None and loss.link is not None:
-            out = as_scores(final.kind, out)
-        if scaler is not None:
-            y = scaler.scaled(y, model.network.dtype)
-        sums[:2] += loss.value(out, y, lengths, weight, n_threads=n_threads)
-        if loss.metric_name is not None:
-            sums[2:] += loss.metric(out, y, lengths, weight, scale)
-        for k in range(outputs):
-            one = slice(k, k + 1)
-            output_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
-            errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, output_scale)
+    with closing(_passes(model, cases, batch_size, n_threads, steps, skip, counted)) as passes:
+        for segment, out in passes:
+            _, lengths, y, weight, _ = segment
+            lengths = model.network.output_lengths(lengths)
+            if metrics:
+                predicted = original_units(out, scaler) if skip is None or final is None else link(final.kind, out)
+                counted.add(segment._replace(lengths=lengths), predicted)
+            if final is not None and skip is None and loss.link is not None:
+                out = as_scores(final.kind, out)
+            if scaler is not None:
+                y = scaler.scaled(y, model.network.dtype)
+            sums[:2] += loss.value(out, y, lengths, weight, n_threads=n_threads)
+            if loss.metric_name is not None:
+                sums[2:] += loss.metric(out, y, lengths, weight, scale)
+            for k in range(outputs):
+                one = slice(k, k + 1)
+                output_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
+                errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, output_scale)
     sums[:] = reduce_sums(*sums.tolist())
     if sums[1] == 0:
         raise ValueError("nothing to evaluate: every label is -100 or every weight is 0")
@@ -102,3 +107,23 @@ def run_evaluation(
         y_true, y_pred = counted.joined()
         result.update((name, float(metric(y_true, y_pred))) for name, metric in metrics.items())
     return result
+
+
+def _passes(
+    model: InferenceModel,
+    cases: Cases,
+    batch_size: int,
+    n_threads: int | None,
+    steps: int,
+    skip: int | None,
+    counted: Counted,
+) -> Generator[tuple[Segment, Array], None, None]:
+    """Yield the segments of all cases with their outputs, valid until the next; tell `counted` which cases come."""
+    with closing(cases.parts(batch_size)) as parts:
+        for first, part in parts:
+            feed = Feed(model, part, steps, training=False, n_threads=n_threads, skip=skip)
+            batches = list(bounded_batches(part.inputs, batch_size))
+            counted.begin(batches, first)
+            for segment in feed.segments(batches):
+                yield segment, feed.forward(segment)
+            del part, feed  # before the next part is read

@@ -9,8 +9,9 @@ Shapes: a batch has b cases and T steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -81,26 +82,38 @@ class Feed:
         self.states: list[State] = []
         self._from_file = False
 
-    def segments(self, batches: Iterable[Indices], done: int = 0) -> Iterator[Segment]:
+    def segments(self, batches: Iterable[Indices], done: int = 0) -> Generator[Segment, None, None]:
         """Yield the segments of all batches, which must be passed to `forward` in this order.
 
-        The first `done` segments are skipped; `states` must be those at the end of the last skipped segment.
+        The first `done` segments are skipped; `states` must be those at the end of the last skipped segment. Close the
+        generator, or read it to its end: there may be a thread that reads ahead.
         """
-        for indices in batches:
-            if done:
-                here = count_segments(self.cases.inputs, [indices], self.steps)
-                if here <= done:
-                    done -= here
-                    continue
-            model = self.model
-            batch = self.cases.read(
-                indices, model.network.dtype, model.scaler, None if model.target_scaler is None else np.float64
-            )
-            if self.steps:
-                yield from islice(_cut(batch, self.steps), done, None)
-            else:
-                yield Segment(*batch, None)
-            done = 0
+        batches, done = self._without(batches, done)
+        with closing(self.cases.load(batches)) as loaded:
+            for cases, indices in loaded:
+                model = self.model
+                batch = cases.read(
+                    indices, model.network.dtype, model.scaler, None if model.target_scaler is None else np.float64
+                )
+                del cases  # which may have been read for this batch alone
+                if self.steps:
+                    yield from islice(_cut(batch, self.steps), done, None)
+                else:
+                    yield Segment(*batch, None)
+                del batch
+                done = 0
+
+    def _without(self, batches: Iterable[Indices], done: int) -> tuple[Iterable[Indices], int]:
+        """Return the batches without those that are completely done, and the segments done of the first of the rest."""
+        if not done:
+            return batches, 0
+        remaining = iter(batches)
+        for indices in remaining:
+            here = count_segments(self.cases.inputs, [indices], self.steps)
+            if here > done:
+                return chain([indices], remaining), done
+            done -= here
+        return [], 0
 
     def checked_states(self, states: list[State]) -> list[State]:
         """Convert states from a file to the model's dtype; raise ValueError if they do not fit the model."""

@@ -9,7 +9,7 @@ from ..data.sequences import Sequences, as_sequences
 from ..losses import Head, Loss
 from ..protocols import InferenceModel
 
-__all__ = ["checked_cases", "checked_inputs"]
+__all__ = ["checked_cases", "checked_inputs", "head_of"]
 
 
 def checked_inputs(
@@ -45,10 +45,14 @@ def checked_cases(
 
     String labels become indices into `classes`, by default the model's classes, else the sorted labels.
     """
-    network = model.network
-    scaled = model.target_scaler is not None
-    head = Head(network.output_size, network.per_step, network.dtype, scaled, network.output_steps)
-    weight = as_weight(sample_weight, inputs, loss.weight_per_step(head), network.output_steps)
+    head = head_of(model)
+    weight = as_weight(sample_weight, inputs, loss.weight_per_step(head), head.steps)
     targets = loss.as_targets(y, inputs, head, classes=classes or model.classes, weight=weight, name=name)
     loss.check_cases(targets, inputs, weight, name)
     return Cases(inputs, targets, weight)
+
+
+def head_of(model: InferenceModel) -> Head:
+    """Return the form of a built model's output."""
+    network, scaled = model.network, model.target_scaler is not None
+    return Head(network.output_size, network.per_step, network.dtype, scaled, network.output_steps)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._typing import Array
-from ..data.batching import bounded_batches
+from ..data.batching import bounded_batches, case_numbers
+from ..data.case_reader import gives_cases, refuse_batches
 from ..data.cases import read_inputs
 from ..data.scaling import Standardizer
 from ..data.sequences import Sequences
 from ..protocols import InferenceModel
+from .dataset_inputs import dataset_inputs
 from .inputs import checked_inputs
 
 __all__ = ["in_shape", "original_units", "predict"]
@@ -21,7 +26,7 @@ __all__ = ["in_shape", "original_units", "predict"]
 
 def predict(
     model: InferenceModel,
-    X: Sequences | ArrayLike,
+    X: Any,
     lengths: ArrayLike | None = None,
     *,
     batch_size: int = 256,
@@ -29,31 +34,47 @@ def predict(
 ) -> Array | list[Array]:
     """Return the outputs, with their axis last; `in_shape` does the rest of `Model.predict`."""
     batch_size = _checks.count("batch_size", batch_size)
-    inputs = checked_inputs(model, X, lengths)
+    refuse_batches(X, "X")
+    by_case = gives_cases(X)
+    inputs = dataset_inputs(model, X, lengths) if by_case else checked_inputs(model, X, lengths)
     network = model.network
-    time = inputs.time if network.output_steps is None else network.output_steps
-    as_list = network.per_step and network.output_steps is None and isinstance(X, (list, tuple))
+    as_list = network.per_step and network.output_steps is None and (by_case or isinstance(X, (list, tuple)))
     parts: dict[int, Array] = {}
     result: Array | None = None
-    for chosen in bounded_batches(inputs, batch_size):
-        x, ends = read_inputs(inputs, chosen, network.dtype, model.scaler)
-        out = original_units(network.forward(x, ends, False, n_threads), model.target_scaler)
-        ends = network.output_lengths(ends)
-        if as_list:
-            numbers = np.arange(len(inputs))[chosen].tolist()
-            stops = [out.shape[1]] * len(out) if ends is None else ends
-            parts.update((i, row[:stop].copy()) for i, row, stop in zip(numbers, out, stops, strict=True))
-            continue
-        if result is None:
-            shape = (len(inputs), time, out.shape[-1]) if network.per_step else (len(inputs), out.shape[-1])
-            result = np.zeros(shape, out.dtype)
-        if network.per_step:
-            if ends is not None:
-                out[np.arange(out.shape[1]) >= ends[:, None]] = 0.0
-            result[chosen, : out.shape[1]] = out
-        else:
-            result[chosen] = out
+    with closing(_outputs(model, inputs, batch_size, n_threads)) as outputs:
+        for numbers, out, ends in outputs:
+            if as_list:
+                stops = [out.shape[1]] * len(out) if ends is None else ends
+                parts.update((i, row[:stop].copy()) for i, row, stop in zip(numbers.tolist(), out, stops, strict=True))
+                continue
+            if result is None:
+                steps = [network.output_steps or inputs.time] if network.per_step else []
+                result = np.zeros((len(inputs), *steps, out.shape[-1]), out.dtype)
+            if network.per_step:
+                if ends is not None:
+                    out[np.arange(out.shape[1]) >= ends[:, None]] = 0.0
+                result[numbers, : out.shape[1]] = out
+            else:
+                result[numbers] = out
     return [parts[i] for i in range(len(parts))] if result is None else result
+
+
+def _outputs(
+    model: InferenceModel, inputs: Sequences, batch_size: int, n_threads: int | None
+) -> Generator[tuple[Array, Array, Array | None], None, None]:
+    """Yield case numbers, output and lengths of each batch; the output is valid until the next batch."""
+    network = model.network
+    with closing(inputs.parts(batch_size)) as parts:
+        for first, part in parts:
+            for chosen in bounded_batches(part, batch_size):
+                x, ends = read_inputs(part, chosen, network.dtype, model.scaler)
+                out = network.forward(x, ends, False, n_threads)
+                yield (
+                    case_numbers(chosen, first),
+                    original_units(out, model.target_scaler),
+                    network.output_lengths(ends),
+                )
+            del part, x  # before the next part is read
 
 
 def in_shape(out: Array | list[Array], shape: tuple[int, ...] | None) -> Array | list[Array]:

@@ -70,6 +70,8 @@ class Layer(ExplainsArguments, ABC):
     """Whether the layer masks steps for the following layers; `counts` returns the mask."""
     masks_missing_steps = False
     """Whether these are the steps all of whose features are NaN, which inputs may then hold."""
+    needs_longest = False
+    """Whether the initial values depend on `Signal.longest`."""
     num_tokens: int | None = None
     """Number of valid token ids, 0 to num_tokens - 1, of a layer that reads tokens; None if there is no limit."""
     input_weight: ClassVar[str | None] = None

@@ -273,6 +273,11 @@ class LSTM(Layer):
         """Number of features of the output."""
         return merged_size(self.merge, self.state_size) if self.bidirectional else self.state_size
 
+    @property
+    def needs_longest(self) -> bool:  # type: ignore[override]
+        """Whether the forget gate's bias depends on the longest training series."""
+        return bool(self.forget_bias == CHRONO)
+
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
             raise ValueError("an LSTM reads numbers and gets token ids: put a fl.Embedding before it")

@@ -350,20 +350,23 @@ def _check_label_outputs(loss: str, targets: Targets, outputs: int, y: ArrayLike
         )
     if outputs >= 2 and (wanted == outputs if names is not None else wanted <= outputs):
         return
+    part = targets.data.numbers is not None  # a batch of larger data, of which the other batches may hold more classes
     labels = np.unique(np.concatenate([np.unique(block[block >= 0]) for block in targets.blocks()]))
     if outputs < 2:
-        if names is None and len(labels) == 1:
+        if names is None and len(labels) == 1 and not part:
             raise ValueError(
                 f"{name} holds one class only, {labels[0]}, expected two or more: give fit cases of the other "
                 "classes too"
             )
-        count = len(labels) if names is None else wanted
+        count = wanted if names is not None else max(wanted, 2) if part else len(labels)
         raise ValueError(
             f"loss={loss!r} needs one output per class and the model has 1: give the last layer one "
             f"output for each class, for example fl.Dense({count})"
             + (", or use loss='binary_cross_entropy'" if count == 2 else "")
         )
-    cure = numbering_cure(labels, outputs, y, name) if names is None else None
+    cure = None
+    if names is None and (labels[-1] == outputs or not part):
+        cure = numbering_cure(labels, outputs, y, name)
     if cure is not None:
         raise ValueError(f"{name} holds the label {labels[-1]} and the model has {outputs} outputs: {cure}")
     raise ValueError(

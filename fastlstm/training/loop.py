@@ -7,8 +7,8 @@ the validation and the callbacks. A run consists of the epochs between `on_train
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, closing
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +19,6 @@ from .._typing import Array
 from ..data import SCALERS
 from ..data.batching import sequential_batches
 from ..data.fingerprint import fingerprints
-from ..data.sequences import Sequences
 from ..data.targets import Targets
 from ..inference.evaluate import run_evaluation
 from ..inference.feeding import Feed, Segment
@@ -60,13 +59,13 @@ class TrainingDiverged(FloatingPointError):
 
 def fit(
     model: TrainableModel,
-    X: Sequences | ArrayLike,
-    y: ArrayLike,
+    X: Any,
+    y: ArrayLike | None,
     settings: Settings,
     *,
     lengths: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
-    validation_data: tuple[Any, ...] | None = None,
+    validation_data: Any = None,
 ) -> History:
     """Do the work of `Model.fit`."""
     saved = find_saved(settings.resume, settings.callbacks)
@@ -222,7 +221,8 @@ class TrainingLoop:
         if not progress.batch:
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
-        logs = self.train_epoch(self._segments(epoch, progress.batch))
+        with closing(self._segments(epoch, progress.batch)) as segments:
+            logs = self.train_epoch(segments)
         if logs is None:
             return False
         logs.update(self.validate(epoch))
@@ -233,7 +233,7 @@ class TrainingLoop:
             callback.on_epoch_end(epoch, dict(logs))
         return True
 
-    def _segments(self, epoch: int, done: int) -> Iterable[Segment]:
+    def _segments(self, epoch: int, done: int) -> Generator[Segment, None, None]:
         """Return the segments of an epoch, one for each update, without the first `done` of them."""
         if self.feed.steps:
             return self.feed.segments(self.data.batches(epoch), done)
@@ -327,14 +327,14 @@ class TrainingLoop:
 
     def _mean_weight(self) -> float | None:
         data, loss, network = self.data, self.settings.loss, self.model.network
-        if data.train.weight is None and data.class_weights is None:
+        if not data.train.weighted and data.class_weights is None:
             return None
         total = count = 0.0
         for indices in sequential_batches(len(data.train), _EVALUATION_BATCH):
-            x, lengths, y, sample_weight = data.train.read(indices, network.dtype, None)
+            time, lengths, y, sample_weight = data.train.read_targets(indices, network.dtype)
             weight = sample_weight if data.class_weights is None else self._with_class_weights(y, sample_weight)
-            steps = network.output_steps or x.shape[1]
-            shape = (len(x), steps, 1) if network.per_step else (len(x), 1)
+            steps = network.output_steps or time
+            shape = (len(y), steps, 1) if network.per_step else (len(y), 1)
             out = np.broadcast_to(np.zeros((), network.dtype), shape)  # only its shape is read
             counts = loss.positions(Batch(out, y, network.output_lengths(lengths), weight))
             weights = position_weights(counts.shape, ~counts, weight)

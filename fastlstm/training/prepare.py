@@ -14,11 +14,13 @@ from .._foreign import type_name
 from .._typing import Array
 from ..data import split
 from ..data.batching import sequential_batches
+from ..data.case_reader import gives_cases, refuse_batches
 from ..data.cases import Cases
 from ..data.label_sequences import LabelSequences
-from ..data.sequences import Indices, Sequences
+from ..data.sequences import Indices
 from ..data.shuffle import Shuffle
 from ..data.targets import Targets
+from ..inference.dataset_inputs import dataset_cases, refuse_dataset
 from ..inference.feeding import check_segments, count_segments
 from ..inference.inputs import checked_cases, checked_inputs
 from ..inference.outputs import skipped_layer
@@ -68,12 +70,12 @@ class TrainingData:
 def prepare(
     model: TrainableModel,
     settings: Settings,
-    X: Sequences | ArrayLike,
-    y: ArrayLike,
+    X: Any,
+    y: ArrayLike | None,
     *,
     lengths: ArrayLike | None,
     sample_weight: ArrayLike | None,
-    validation_data: tuple[Any, ...] | None,
+    validation_data: Any,
 ) -> TrainingData:
     """Check the data of `Model.fit` and split off the validation part, without changing any weight.
 
@@ -83,12 +85,15 @@ def prepare(
         If the data do not fit the model or each other.
     """
     loss = settings.loss
-    inputs = checked_inputs(model, X, lengths, training=True)
-    model.network.parameters.require_trainable()
-    skipped_layer(model.network, loss, training=True)  # raises ValueError if the two do not fit each other
-    if settings.tbptt_steps:
-        check_segments(model.network, loss)
-    train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
+    train: Cases
+    if y is None:
+        train = dataset_cases(model, X, loss, lengths=lengths, sample_weight=sample_weight, training=True)
+        _check_network(model, settings)
+    else:
+        refuse_dataset(X)
+        inputs = checked_inputs(model, X, lengths, training=True)
+        _check_network(model, settings)
+        train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
     validation = _validation_cases(model, train, loss, validation_data)
     given = {"training": train} if validation is None else {"training": train, "validation": validation}
     if settings.validation_split:
@@ -103,22 +108,51 @@ def prepare(
     return TrainingData(given, train, validation, class_weights, settings)
 
 
+def _check_network(model: TrainableModel, settings: Settings) -> None:
+    """Raise ValueError if a built network cannot be trained with these settings."""
+    model.network.parameters.require_trainable()
+    skipped_layer(model.network, settings.loss, training=True)  # raises ValueError if the two do not fit each other
+    if settings.tbptt_steps:
+        check_segments(model.network, settings.loss)
+
+
 def _validation_cases(model: TrainableModel, train: Cases, loss: Loss, validation_data: Any) -> Cases | None:
     if validation_data is None:
         return None
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3, 4):
+    refuse_batches(validation_data, "validation_data")
+    in_tuple = isinstance(validation_data, (tuple, list))
+    given: tuple[Any, ...] = tuple(validation_data) if in_tuple else (validation_data,)
+    refuse_batches(given[0] if given else None, "validation_data[0]")
+    alone = len(given) == 1 and not (gives_cases(given[0]) or (in_tuple and isinstance(given[0], list)))
+    if alone or len(given) not in (1, 2, 3, 4):
         got = f"a {type_name(validation_data)}"
-        if isinstance(validation_data, (tuple, list)):
-            got += f" of {len(validation_data)} members"
+        if in_tuple:
+            got += f" of {len(given)} members"
         advice = ""
         if isinstance(validation_data, float):
             advice = f": for a share of the training data give validation_split={validation_data}"
+        elif in_tuple:
+            advice = ": put a list of cases (x, y) into a tuple, (cases,)"
         raise ValueError(
-            "validation_data must be (X, y), (X, y, lengths) or (X, y, lengths, sample_weight), got " + got + advice
+            "validation_data must be (X, y), (X, y, lengths) or (X, y, lengths, sample_weight), or an object that "
+            f"gives cases (x, y), got {got}{advice}"
         )
-    X, y, lengths, weight = (*validation_data, None, None)[:4]
-    inputs = checked_inputs(model, X, lengths, "validation X")
+    name = "validation_data[0]" if in_tuple else "validation_data"
+    X, y, lengths, weight = (*given, None, None, None)[:4]
     classes = train.targets.classes
+    if y is None:
+        return dataset_cases(
+            model,
+            X,
+            loss,
+            lengths=lengths,
+            sample_weight=weight,
+            classes=classes,
+            name=name,
+            target_name="validation y",
+        )
+    refuse_dataset(X, name)
+    inputs = checked_inputs(model, X, lengths, "validation X")
     return checked_cases(model, inputs, y, loss, sample_weight=weight, classes=classes, name="validation y")
 
 

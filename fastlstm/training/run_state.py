@@ -217,7 +217,7 @@ class SavedRun:
             part, _, what = name.removeprefix("data.").partition(".")
             what = f"{what or 'that'} ({part})"
             was, now = (one if isinstance(one, dict) else {} for one in (was, now))
-            differing = [key for key in ("shape", "dtype", "windows_every") if was.get(key) != now.get(key)]
+            differing = [key for key in ("shape", "dtype", "windows_every", "version") if was.get(key) != now.get(key)]
             details = (
                 ", ".join(f"{key} {was.get(key)} instead of {now.get(key)}" for key in differing) or "other values"
             )

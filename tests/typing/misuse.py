@@ -24,7 +24,8 @@ fl.Model(["lstm"])  # type: ignore[list-item]
 fl.Model([fl.Dense(1)], scaler="standard")  # type: ignore[arg-type]
 
 # Arguments of fit
-model.fit(X)  # type: ignore[call-arg]
+model.fit()  # type: ignore[call-arg]
+model.fit(object())  # type: ignore[arg-type]
 model.fit(X, [0, 1, 0, 1], None)  # type: ignore[call-arg]
 model.fit(X, [0, 1, 0, 1], epoch=3)  # type: ignore[call-arg]
 model.fit(X, [0, 1, 0, 1], epochs="3")  # type: ignore[arg-type]

@@ -56,6 +56,21 @@ def test_train_evaluate_predict() -> None:
     assert model.predict(X).shape == model.predict_proba(X).shape == (12, 3)
 
 
+class Recordings:
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, i: int) -> tuple[Array, int]:
+        return X[i], int(LABELS[i])
+
+
+def test_a_data_set() -> None:
+    model = classifier()
+    assert_type(model.fit(Recordings(), epochs=1, validation_data=Recordings(), verbose=0), fl.History)
+    assert_type(model.evaluate(Recordings()), dict[str, float])
+    assert model.predict(Recordings()).shape == (12, 3)
+
+
 def test_data_of_other_kinds() -> None:
     model = fl.Model([fl.LSTM(5), fl.Dense(2)])
     series: list[Array] = [np.ones((1, 3)), np.zeros((4, 3), "f4")]

@@ -171,7 +171,10 @@ def test_dicts() -> None:
 @pytest.mark.parametrize("name, value", [("a set", {1}), ("None", None), ("a builtin_function_or_method", len)])
 def test_other_objects(name: str, value: Any) -> None:
     assert refusal(value).startswith(f"X is {name}, expected an array of numbers")
-    assert refusal(y=value).startswith(f"y is {name}, expected an array of numbers")
+    if value is None:  # as if y were left out
+        assert refusal(y=value).startswith("y is None: X is a numpy.ndarray, expected targets beside it")
+    else:
+        assert refusal(y=value).startswith(f"y is {name}, expected an array of numbers")
     assert refusal(validation_data=(value, Y)).startswith(f"validation X is {name}, expected an array of numbers")
     assert "object" not in refusal(value)
 
