@@ -133,6 +133,23 @@ def test_logits(name: str, loss: str, tmp_path: Path) -> None:
         fl.from_keras(put(3, "final.keras", tmp_path), logits=True)
 
 
+@pytest.mark.parametrize(
+    "name, loss", [("dense_softmax", "cross_entropy"), ("functional_both", "binary_cross_entropy")]
+)
+def test_a_final_activation_is_not_applied_twice(name: str, loss: str, tmp_path: Path) -> None:
+    path = put(3, f"{name}.keras", tmp_path)
+    x, y = numbers(3, name, tmp_path)
+    for model in (fl.from_keras(path), fl.from_keras(path, loss=loss)):
+        assert model.output_kind in ("class_probabilities", "binary_probabilities")
+        np.testing.assert_array_equal(model.predict_proba(x).reshape(y.shape), model.predict(x).reshape(y.shape))
+        assert error(model.predict_proba(x).reshape(y.shape), y) <= TOLERANCE["float32"]
+        labels = y.argmax(axis=1) if loss == "cross_entropy" else (y > 0.5).astype(int)
+        assert model.evaluate(x, labels)["accuracy"] == 1.0
+    other = "binary_cross_entropy" if loss == "cross_entropy" else "cross_entropy"
+    with pytest.raises(ValueError, match=f"the model ends with .* and loss='{other}'"):
+        fl.from_keras(path, loss=other)
+
+
 def test_streams(tmp_path: Path) -> None:
     for name in ("stacked", "embedding", "mask_value"):
         model = fl.from_keras(put(3, f"{name}.keras", tmp_path))

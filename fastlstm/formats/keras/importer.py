@@ -14,7 +14,7 @@ from ..._checks import as_bool, short_repr
 from ..._checks import path as checked_path
 from ..._typing import Array
 from ...layers import Activation, Layer
-from ...losses import get_loss
+from ...losses import Loss, get_loss
 from ...model import Model
 from ..foreign import advice
 from ..json_object import json_object
@@ -38,6 +38,7 @@ def from_keras(
     activations: Activations | None = None,
     logits: bool = False,
     dtype: npt.DTypeLike | None = None,
+    loss: Loss | str | None = None,
     seed: int = 0,
 ) -> Model:
     """Return a model with the layers and weights of a file that Keras 2 or 3 wrote.
@@ -67,6 +68,10 @@ def from_keras(
         Keras's ``predict`` returns.
     dtype : {"float32", "float64"}, optional
         Floating-point type of the model. By default float64 if any weight is, else float32.
+    loss : str or Loss, optional
+        Loss of the training, which says what the outputs are: ``"cross_entropy"`` (scores of exclusive classes),
+        ``"binary_cross_entropy"`` (independent scores), ``"mse"`` (values) and others. Without it `predict_proba`,
+        `predict_classes` and `evaluate` need a final sigmoid or softmax.
     seed : int, default 0
         The model's seed, for dropout and further training.
 
@@ -112,8 +117,10 @@ def from_keras(
     """
     name, logits = checked_path(path), as_bool("logits", logits)
     text = _described_by(config)
+    known = None if loss is None else get_loss(loss)
     try:
         model, assumed = _model(open_source(name), text, activations, logits, dtype, seed)
+        model.loss = model.loss if known is None else known
     except ValueError as error:
         more = advice(name, "from_keras")
         raise ValueError(f"{name}: {error}{f'; {more}' if more else ''}") from error

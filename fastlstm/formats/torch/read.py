@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..._checks import as_bool
 from ...layers import LSTM, Layer
+from ...losses import Loss, get_loss
 from ...model import Model
 from .files import file_tensors
 from .module import from_module
@@ -30,6 +31,7 @@ def from_torch(
     check: bool = True,
     dtype: npt.DTypeLike | None = None,
     order: Sequence[str | int | Layer] | None = None,
+    loss: Loss | str | None = None,
     seed: int = 0,
 ) -> Model:
     """Return a model with the layers and weights of a PyTorch module, a state dict or a file with one.
@@ -73,6 +75,10 @@ def from_torch(
         parameters, ``"dropout"`` (rate 0.5), ``"mean"``, ``"max"`` and ``"last"`` over the steps of each series
         (``output[:, -1]``), ``"identity"`` for nothing; or a layer object such as ``fl.Dropout(0.2)``. Where a layer of
         the source has one of these names, the name means the layer.
+    loss : str or Loss, optional
+        Loss of the training, which says what the outputs are: ``"cross_entropy"`` (scores of exclusive classes),
+        ``"binary_cross_entropy"`` (independent scores), ``"mse"`` (values) and others. Without it `predict_proba`,
+        `predict_classes` and `evaluate` need a final sigmoid or softmax.
     seed : int, default 0
         The model's seed, for dropout and further training.
 
@@ -126,9 +132,12 @@ def from_torch(
     """
     sequences = None if return_sequences is None else as_bool("return_sequences", return_sequences)
     check = as_bool("check", check)
+    known = None if loss is None else get_loss(loss)
     fixed = True
     if is_torch(source, "Module"):
-        return from_module(source, sequences, check, dtype, order, seed)
+        model = from_module(source, sequences, check, dtype, order, seed)
+        model.loss = known
+        return model
     if isinstance(source, Mapping):
         tensors = {name: as_float_array(name, value) for name, value in state_dict_of(source).items()}
     elif isinstance(source, (str, os.PathLike)):
@@ -150,6 +159,7 @@ def from_torch(
         raise ValueError("return_sequences=True contradicts order, which makes one vector out of the steps")
     alone = len(parts) == 1 and not parts[0].name
     model = model_of(parts, alone if sequences is None else sequences, dtype, seed)
+    model.loss = known
     if order is None:
         _warn_of_assumptions(parts, sequences, alone)
     return model

@@ -15,6 +15,7 @@ from ...._typing import Array
 __all__ = [
     "DTYPES",
     "MAX_RANK",
+    "METADATA",
     "Graph",
     "GraphInput",
     "Node",
@@ -34,6 +35,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
     )
 }  # fmt: skip
 """Element types of tensors by name."""
+
+METADATA = "fastlstm"
+"""Key of the metadata of a file that `Model.to_onnx` wrote: JSON that says what the outputs are."""
 
 MAX_RANK = 16
 """Largest number of axes of a tensor. NumPy allows 64; no model of time series needs more than a few."""

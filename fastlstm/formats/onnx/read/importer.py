@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from ...._checks import as_bool, float_type, short_repr
 from ...._typing import Array
+from ....losses import Loss, get_loss
 from ....model import Model
 from ...foreign import advice
+from ...json_object import json_object
 from ..graph.layer import OnnxGraph
-from ..graph.nodes import Graph, GraphInput, graph_to_json
+from ..graph.nodes import METADATA, Graph, GraphInput, graph_to_json
 from .assumed import fixed_sizes, time_first_by_names
 from .chain.lower import Chain, lower
 from .probe import Probe
@@ -30,6 +32,7 @@ def from_onnx(
     output: str | None = None,
     time_major: bool | None = None,
     dtype: npt.DTypeLike | None = None,
+    loss: Loss | str | None = None,
     seed: int = 0,
 ) -> Model:
     """Return a model with the layers and weights of an ONNX file.
@@ -49,6 +52,10 @@ def from_onnx(
         "seq_len" and "batch". The model takes (batch, time, features) in either case.
     dtype : {"float32", "float64"}, optional
         Floating-point type of the model. By default float64 if any weight of the graph is, else float32.
+    loss : str or Loss, optional
+        Loss of the training, which says what the outputs are: ``"cross_entropy"`` (scores of exclusive classes),
+        ``"binary_cross_entropy"`` (independent scores), ``"mse"`` (values) and others. Without it `predict_proba`,
+        `predict_classes` and `evaluate` need a final sigmoid or softmax.
     seed : int, default 0
         The model's seed, for dropout and further training.
 
@@ -88,6 +95,7 @@ def from_onnx(
     """
     if time_major is not None:
         time_major = as_bool("time_major", time_major)
+    known = None if loss is None else get_loss(loss)
     label = f"{os.fspath(source)}: " if isinstance(source, (str, os.PathLike)) else ""
     try:
         proto, folder = read_proto(source)
@@ -97,6 +105,9 @@ def from_onnx(
         graph = read_graph(proto, folder, [output] if output is not None else names[:1])
         ours = proto.producer_name == "fastlstm"
         model, assumed = _model(graph, ours, time_major, dtype, seed)
+        if ours:
+            _restore_outputs(model, proto)
+        model.loss = known
     except ValueError as error:
         more = advice(source, "from_onnx") if label else None
         raise ValueError(f"{label}{error}{f'; {more}' if more else ''}") from error
@@ -145,6 +156,18 @@ def _model(
     kind = _kind(graph.constants[name] for name in graph.trainable) if dtype is None else float_type(dtype)
     model, more = _as_graph(graph, data, lengths_name, size, time_first, kind, seed)
     return model, assumed if ours else assumed + more  # to_onnx has given the output the axes that it declares
+
+
+def _restore_outputs(model: Model, proto: Any) -> None:
+    """Set what `Model.to_onnx` has written about the outputs."""
+    for entry in proto.metadata_props:
+        if entry.key == METADATA:
+            outputs = json_object(entry.value, METADATA)
+            model.restore_outputs(outputs.get("output_kind"), outputs.get("target_shape"))
+            classes = outputs.get("classes")
+            if classes is not None and not (isinstance(classes, list) and all(isinstance(one, str) for one in classes)):
+                raise ValueError(f"classes is {short_repr(classes)}, expected a list of names")
+            model.classes = classes
 
 
 def _kind(weights: Iterable[Array]) -> np.dtype[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -16,6 +17,7 @@ from ....layers import Layer
 from ....protocols import InferenceModel
 from ... import atomic
 from ..graph.layer import OnnxGraph
+from ..graph.nodes import METADATA
 from ..package import import_onnx
 from .builder import OPSET, GraphBuilder, Value
 from .graph_copy import copy_graph
@@ -113,5 +115,11 @@ def _finished(graph: GraphBuilder, model: InferenceModel, output: Value) -> Any:
         opset_imports=[opset],
         ir_version=IR_VERSION if graph.opset <= OPSET else helper.find_min_ir_version_for([opset]),
     )
+    meaning = {
+        "output_kind": model.output_kind,
+        "target_shape": None if model.target_shape is None else list(model.target_shape),
+        "classes": model.classes,
+    }
+    helper.set_model_props(proto, {METADATA: json.dumps(meaning)})
     graph.onnx.checker.check_model(proto)
     return proto
