@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -586,6 +586,7 @@ class Model:
         recompute_every: int | None = None,
         tbptt_steps: int | None = None,
         resume: str | os.PathLike[str] | bool | None = None,
+        on_interrupt: Literal["raise", "return"] = "raise",
     ) -> History:
         """Train the model.
 
@@ -668,14 +669,17 @@ class Model:
             including the data, must be those of the first call; differences are refused. Only `epochs` may differ, if
             the learning rates do not depend on it. The result has the same bits as that of an uninterrupted run; see
             docs/checkpoints.md.
+        on_interrupt : {"raise", "return"}, default "raise"
+            What Ctrl-C does. It is taken after the current batch, says on stderr where the training was, lets every
+            `Checkpoint` among the callbacks save, and then raises KeyboardInterrupt, whose ``history`` is the record so
+            far, or returns this record. A second Ctrl-C does not wait for the batch.
 
         Returns
         -------
         History
             ``"loss"``, ``"accuracy"`` (cross-entropies), ``"mae"`` (regression, in the original units of `y`) or
             ``"label_error_rate"`` (CTC), the same with ``"val_"``, and ``"lr"``. With a target scaler the loss is that
-            of the scaled targets. After Ctrl-C `History.interrupted` is true and the model has the weights of that
-            moment.
+            of the scaled targets. `History.interrupted` says whether Ctrl-C has ended the training.
 
         Raises
         ------
@@ -687,6 +691,8 @@ class Model:
             If the file to resume from cannot be read (no weight has changed), or a callback cannot write.
         RuntimeError
             If the model is frozen, or a data set raises an exception, which is the cause of this one.
+        KeyboardInterrupt
+            After Ctrl-C, unless `on_interrupt` is "return"; the model has the weights of that moment.
         TrainingDiverged
             If loss, gradient or weights become NaN or infinite. The model has the last weights whose loss was finite.
 
@@ -721,6 +727,7 @@ class Model:
             recompute_every=recompute_every,
             tbptt_steps=tbptt_steps,
             resume=resume,
+            on_interrupt=on_interrupt,
         )
         return loop.fit(
             self, X, y, settings, lengths=lengths, sample_weight=sample_weight, validation_data=validation_data

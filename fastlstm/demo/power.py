@@ -99,8 +99,6 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
         callbacks=[EarlyStopping(patience=PATIENCE)],
         verbose=verbose,
     )
-    if history.interrupted:
-        raise KeyboardInterrupt
     seconds = time.perf_counter() - start
     say(f"  {history.epochs} epochs in {seconds:.1f} s, kept the weights of epoch {history.best_epoch}")
 

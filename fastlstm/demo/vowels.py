@@ -132,8 +132,6 @@ def _train(
         validation_data=None if validation is None else _cases(data, validation),
         verbose=verbose,
     )
-    if history.interrupted:
-        raise KeyboardInterrupt
     return model, history
 
 

@@ -44,8 +44,8 @@ class Checkpoint(Callback):
     promised. The file is also a model file: `load` returns the model of that moment.
 
     Files are written atomically: a kill or a power cut leaves the previous file. A checkpoint is written after all
-    other callbacks have been called, wherever it is in the list, and always after the last epoch, or when a callback
-    ends the run.
+    other callbacks have been called, wherever it is in the list, and always after the last epoch, when a callback ends
+    the run, and after Ctrl-C.
 
     Parameters
     ----------
@@ -179,6 +179,11 @@ class Checkpoint(Callback):
         due = self.every_epochs is not None and epoch % self.every_epochs == 0
         if due or epoch == self.epochs or self._stopping():
             self._save(epoch, self._batch)
+
+    def save_now(self) -> None:
+        """Save the run between two updates; `fit` calls this after Ctrl-C."""
+        progress = self._run.progress
+        self._save(progress.epoch, progress.batch)
 
     def on_train_end(self) -> None:
         self._state = None  # so that the callback does not keep model and data alive

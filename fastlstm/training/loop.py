@@ -7,6 +7,7 @@ the validation and the callbacks. A run consists of the epochs between `on_train
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing
 from typing import Any, NoReturn
@@ -28,6 +29,7 @@ from ..protocols import TrainableModel
 from .callbacks import Callback
 from .checkpoint import find_saved
 from .history import History
+from .interrupt import BetweenBatches, Interrupt
 from .prepare import TrainingData, prepare
 from .reduce import Reduce
 from .run_state import Progress, RunState, SavedRun, described
@@ -123,6 +125,7 @@ class TrainingLoop:
         self.last_finite_parameters: Array = model.flat_parameters.copy()
         self.batch_listeners = [c for c in settings.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         self.target_scale: Array | None = None
+        self.interrupt = Interrupt()
 
     # ------------------------------------------------------------------------------------ the run
 
@@ -130,16 +133,34 @@ class TrainingLoop:
         """Train to the end of the run or until it is stopped; continue a saved run if one is given."""
         state = self.start(saved) if state is None else state
         progress = self.progress
-        with ExitStack() as at_end:
+        with ExitStack() as at_end, self.interrupt:
             self._begin(state, saved, at_end)
             try:
                 while progress.epoch <= self.settings.epochs and not progress.stopped:
                     completed = self.run_epoch()
                     if not completed or self._stopped_by_callback():
                         break
-            except KeyboardInterrupt:
-                self.history.interrupted = True
+                    self.interrupt.take()
+            except KeyboardInterrupt as error:
+                self._interrupted(error)
         return self.history
+
+    def _interrupted(self, error: KeyboardInterrupt) -> None:
+        """Say what Ctrl-C has left, save it if the state is complete, and raise KeyboardInterrupt with the history."""
+        self.history.interrupted = True
+        progress, total = self.progress, self.data.steps_per_epoch
+        print(
+            f"fastlstm: training interrupted in epoch {progress.epoch}, after {progress.batch} of {total} updates; the "
+            "model has the weights of this moment",
+            file=sys.stderr,
+        )
+        if isinstance(error, BetweenBatches):
+            for checkpoint in self.settings.checkpoints:
+                checkpoint.save_now()
+        if self.settings.on_interrupt == "raise":
+            raised = KeyboardInterrupt("training interrupted")
+            raised.history = self.history  # type: ignore[attr-defined]
+            raise raised from None
 
     def start(self, saved: SavedRun | None = None) -> RunState:
         """Collect the state that a checkpoint saves; raise ValueError if a saved run is not this run."""
@@ -251,6 +272,7 @@ class TrainingLoop:
                     callback.on_batch_end(batch, logs)
                 if self._stopped_by_callback():
                     return None
+            self.interrupt.take()
         if progress.sums[1] == 0:
             raise ValueError("nothing to learn: every target has label -100 or weight 0, expected one that counts")
         if _core.first_nonfinite(self.model.flat_parameters) >= 0:

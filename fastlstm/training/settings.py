@@ -45,6 +45,7 @@ class Settings:
     tbptt_steps: int
     """Steps per segment of truncated back-propagation; 0: each batch is one update."""
     resume: Resume
+    on_interrupt: Literal["raise", "return"]
 
     @classmethod
     def checked(cls, model_seed: int, **given: Any) -> Settings:
@@ -67,6 +68,7 @@ class Settings:
             validation_split=_checks.below_one("validation_split", 0.0 if share is None else share),
             class_weight=given["class_weight"],
             resume=given["resume"],
+            on_interrupt=_checks.one_of("on_interrupt", given["on_interrupt"], ("raise", "return")),  # type: ignore[arg-type]
         )
 
     @property

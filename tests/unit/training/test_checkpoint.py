@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -486,6 +487,23 @@ def test_a_pickled_checkpoint_holds_no_data(tmp_path: Path) -> None:
     fl.Model([fl.LSTM(4), fl.Dense(1)]).fit(X, y, loss="mse", epochs=1, callbacks=[saved], verbose=0)
     assert len(pickle.dumps(saved)) < 10_000 < X.nbytes
     assert pickle.loads(pickle.dumps(saved)).latest == saved.latest
+
+
+def test_ctrl_c_saves_the_run(tmp_path: Path) -> None:
+    """The run goes on to the bits of one that was not interrupted."""
+    case, file = CASES["segments and threads"], tmp_path / "run.st"
+    expected = case.fit()[2]
+
+    class Sends(fl.Callback):
+        def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            if batch == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    saved = fl.Checkpoint(file, every_epochs=100)
+    with pytest.raises(KeyboardInterrupt):
+        case.fit(checkpoints=[Sends(), saved])
+    assert saved.latest == str(file)
+    assert case.fit(checkpoints=[fl.Callback()], resume=file)[2] == expected
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pickle
+import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -759,18 +761,57 @@ def test_a_bad_last_update_and_a_bad_validation_loss_are_found() -> None:
     assert np.isfinite(evaluate(model, X, y)["loss"])
 
 
-def test_ctrl_c_ends_cleanly_with_the_history_so_far() -> None:
+def raised(callback: Callback) -> None:
+    raise KeyboardInterrupt
+
+
+def signalled(callback: Callback) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def signalled_twice(callback: Callback) -> None:
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("interrupt", [raised, signalled, signalled_twice])
+def test_ctrl_c_ends_cleanly_with_the_history_so_far(
+    interrupt: Callable[[Callback], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     X, y = classification()
-
-    def interrupt(callback: Callback) -> None:
-        raise KeyboardInterrupt
-
     callback = AtBatch(3, 1, interrupt)
-    history = train(Linear(3), X, y, epochs=5, callbacks=[callback])
-    assert history.interrupted
-    assert history.epochs == 2
+    with pytest.raises(KeyboardInterrupt, match="training interrupted") as caught:
+        train(Linear(3), X, y, epochs=5, batch_size=20, callbacks=[callback])
+    assert "interrupted in epoch 3, after 1 of 3 updates; the model has the weights" in capsys.readouterr().err
+    history: Any = caught.value.history  # type: ignore[attr-defined]
+    assert history.interrupted and history.epochs == 2
     assert callback.ended == 1
+    history = train(Linear(3), X, y, epochs=5, callbacks=[AtBatch(3, 1, interrupt)], on_interrupt="return")
+    assert history.interrupted and history.epochs == 2
     assert not train(Linear(3), X, y).interrupted
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_is_taken_after_the_batch() -> None:
+    """A handler of the program stays; in other threads there is none."""
+    X, y = classification()
+    seen: list[int] = []
+
+    class Sends(Callback):
+        def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            signal.raise_signal(signal.SIGINT)
+            seen.append(batch)  # the batch ends in good order
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Linear(3), X, y, batch_size=20, callbacks=[Sends()])
+    assert seen == [1]
+    own: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: own.append(number))
+    try:
+        assert not train(Linear(3), X, y, batch_size=20, epochs=1, callbacks=[Sends()]).interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(own) == 3
 
 
 def test_a_callback_stops_the_training_after_the_batch_or_the_epoch() -> None:
