@@ -641,7 +641,8 @@ class Model:
         callbacks : iterable of Callback, default ()
             Objects whose hooks are called during training, such as `EarlyStopping`; see `fastlstm.callbacks`.
         verbose : {0, 1, 2}, default 1
-            1: a progress bar on stderr if that is a terminal. 2: one printed line per epoch. 0: nothing.
+            1: a progress bar on stderr or, where that is no terminal, a line now and then; a bar in a notebook. 2: one
+            printed line per epoch. 0: nothing.
         metrics : list or dict of callables, optional
             Functions ``metric(y_true, y_pred) -> float`` for the validation data; see `evaluate`.
         n_threads : int, optional

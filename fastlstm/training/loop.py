@@ -136,6 +136,8 @@ class TrainingLoop:
         with ExitStack() as at_end, self.interrupt:
             self._begin(state, saved, at_end)
             try:
+                if self.settings.metrics:
+                    self._measured()  # so that a metric which does not fit fails before the first update
                 while progress.epoch <= self.settings.epochs and not progress.stopped:
                     completed = self.run_epoch()
                     if not completed or self._stopped_by_callback():
@@ -281,12 +283,19 @@ class TrainingLoop:
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Measure loss and metrics on the validation data; return an empty dict if there are none."""
-        data, settings = self.data, self.settings
-        if data.validation is None:
+        if self.data.validation is None:
             return {}
-        measured = run_evaluation(
+        measured = self._measured()
+        if not math.isfinite(measured["loss"]):
+            self._diverge(f"the validation loss became {measured['loss']} after epoch {epoch}")
+        return {f"val_{name}": value for name, value in measured.items()}
+
+    def _measured(self) -> dict[str, float]:
+        settings, validation = self.settings, self.data.validation
+        assert validation is not None
+        return run_evaluation(
             self.model,
-            data.validation,
+            validation,
             settings.loss,
             settings.metrics,
             _EVALUATION_BATCH,
@@ -294,9 +303,6 @@ class TrainingLoop:
             steps=settings.tbptt_steps,
             reduce_sums=self.reduce.sums,
         )
-        if not math.isfinite(measured["loss"]):
-            self._diverge(f"the validation loss became {measured['loss']} after epoch {epoch}")
-        return {f"val_{name}": value for name, value in measured.items()}
 
     # ------------------------------------------------------------------------------------ a step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from .base import Callback
@@ -13,16 +14,24 @@ if TYPE_CHECKING:
 __all__ = ["EpochPrinter", "ProgressBar"]
 
 
-class ProgressBar(Callback):
-    """Show a tqdm bar over the updates of the whole run, with loss, metric and the remaining time.
+_LINE_SECONDS = 5.0
+"""Least time between two lines where there is no bar."""
 
-    `Model.fit` adds one for ``verbose=1``. The bar is written to stderr, but only if that is a terminal.
+
+class ProgressBar(Callback):
+    """Show the progress of a run on stderr: loss, metric and the remaining time.
+
+    `Model.fit` adds one for ``verbose=1``. In a terminal and in a notebook it is a bar of tqdm over the updates of the
+    whole run. Elsewhere, in a log or under nohup, it prints a line after an epoch, at most one in five seconds, and
+    after the last one.
     """
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
         self._validation = ""
         self._done = 0
+        self._printed = 0.0
+        self._unprinted = ""
 
     def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
         self._done = (epoch - 1) * self.steps_per_epoch + batch
@@ -32,36 +41,52 @@ class ProgressBar(Callback):
             self.on_epoch_begin(epoch)
 
     def on_train_begin(self) -> None:
-        self._validation = ""
-        from tqdm import tqdm  # imported here because it takes 30 ms, and prediction needs no bar
-
+        self._validation = self._unprinted = ""
+        self._printed = time.monotonic()
+        notebook = _in_notebook()
+        if not (notebook or sys.stderr.isatty()):
+            return
+        # Imported here because it takes 30 ms, and prediction needs no bar.
+        if notebook:
+            from tqdm.auto import tqdm
+        else:
+            from tqdm import tqdm
         self._bar = tqdm(
             total=self.epochs * self.steps_per_epoch,
             initial=self._done,
-            disable=not sys.stderr.isatty(),
             unit="step",
             dynamic_ncols=True,
-            file=sys.stderr,
+            file=sys.stdout if notebook else sys.stderr,
         )
 
     def on_epoch_begin(self, epoch: int) -> None:
-        assert self._bar is not None  # made by on_train_begin
-        self._bar.set_description_str(f"epoch {epoch}/{self.epochs}", refresh=False)
+        if self._bar is not None:
+            self._bar.set_description_str(f"epoch {epoch}/{self.epochs}", refresh=False)
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        assert self._bar is not None
         # update() returns True if it has redrawn the bar; the text is formatted only then, to save time.
-        if self._bar.update(1):
+        if self._bar is not None and self._bar.update(1):
             self._bar.set_postfix_str(_format(logs) + self._validation, refresh=False)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        assert self._bar is not None
         validation = {name: value for name, value in logs.items() if name.startswith("val_")}
         self._validation = f", {_format(validation)}" if validation else ""
         training = {name: value for name, value in logs.items() if name not in validation and name != "lr"}
-        self._bar.set_postfix_str(_format(training) + self._validation)
+        text = _format(training) + self._validation
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+            return
+        self._unprinted = f"epoch {epoch}/{self.epochs}: {text}"
+        if time.monotonic() - self._printed >= _LINE_SECONDS:
+            self._print()
+
+    def _print(self) -> None:
+        if self._unprinted:
+            print(self._unprinted, file=sys.stderr, flush=True)
+            self._printed, self._unprinted = time.monotonic(), ""
 
     def on_train_end(self) -> None:
+        self._print()
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -72,6 +97,13 @@ class EpochPrinter(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         print(f"epoch {epoch}/{self.epochs}: {_format(logs)}", flush=True)
+
+
+def _in_notebook() -> bool:
+    """Return whether a kernel of Jupyter runs this process; its stderr is no terminal, but it can draw a bar."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
 
 
 def _format(logs: dict[str, float]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from fastlstm.training.callbacks import (
     ModelCheckpoint,
     ProgressBar,
     ReduceLROnPlateau,
+    progress,
 )
 from fastlstm.training.history import History
 
@@ -240,9 +243,28 @@ def test_progress_bar_shows_epoch_loss_validation_and_time_left(monkeypatch: pyt
     assert drawn.endswith("\n")
 
 
-def test_progress_bar_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    run(attached(ProgressBar()), [0.75, 0.25])
-    assert capsys.readouterr() == ("", "")
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after five seconds, one at the end, and no line twice."""
+    clock = iter([0.0, 1.0, 4.0, 5.5, 5.5, 9.0, 12.0, 12.0, 13.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    bar = attached(ProgressBar(), epochs=9)
+    run(bar, [0.9, 0.8, 0.7, 0.6, 0.5])
+    bar.on_train_end()
+    bar.on_train_end()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["epoch 3/9", "epoch 5/9"]
+    assert lines[0] == "epoch 3/9: loss=0.5, accuracy=0.5, val_loss=0.7, val_accuracy=0.5"
+
+
+def test_progress_in_a_notebook_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for Jupyter's shell; without ipywidgets, tqdm draws a bar of text."""
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(attached(ProgressBar(), epochs=2), [0.75, 0.25])
+    assert "epoch 2/2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

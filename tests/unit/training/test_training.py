@@ -874,11 +874,13 @@ def test_callbacks_see_the_hooks_in_order_and_the_values_of_the_history() -> Non
 # ------------------------------------------------------------------------------------------- reports, metrics
 
 
-@pytest.mark.parametrize("verbose", [0, 1])
-def test_silent_with_verbose_0_or_without_a_terminal(verbose: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_with_verbose_0_and_brief_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     X, y = classification()
-    train(Linear(3), X, y, verbose=verbose)
+    train(Linear(3), X, y, verbose=0)
     assert capsys.readouterr() == ("", "")
+    train(Linear(3), X, y, verbose=1)
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1 and err.startswith("epoch 3/3: loss=")
 
 
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -889,6 +891,21 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "epoch 3/3" in drawn
     assert "6/6 [" in drawn
     assert "accuracy=" in drawn
+
+
+def test_a_metric_that_does_not_fit_fails_before_the_first_update() -> None:
+    X, y = classification()
+
+    def broken(y_true: Array, y_pred: Array) -> float:
+        raise ValueError("y_pred must hold labels")
+
+    model: Any = Linear(3)
+    model.build(3)
+    before = model.flat_parameters.copy()
+    with pytest.raises(ValueError, match="y_pred must hold labels"):
+        train(model, X, y, metrics=[broken], validation_data=(X, y))
+    np.testing.assert_array_equal(model.flat_parameters, before)
+    assert not model.batches
 
 
 def test_metrics_of_the_user_are_given_everything_that_counts_in_original_units() -> None:
