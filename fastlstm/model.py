@@ -48,11 +48,12 @@ class Model:
         `Embedding`.
     dtype : {"float32", "float64"}, default "float32"
         Type of parameters and computation, to which inputs are converted.
-    seed : int, default 0
+    seed : int or None, default 0
         Seed of the initial weights, of dropout, and (unless `fit` gets its own) of the order of the training cases.
+        None draws a seed, which `seed` then tells.
     scaler : Standardizer, optional
-        Scaling of the inputs of `fit`, `predict` and `evaluate`. It is fitted on the training data if it is not fitted
-        yet, and saved with the model.
+        Scaling of the inputs of `fit`, `predict` and `evaluate`. The model works with a copy, which is fitted on the
+        training data if it is not fitted yet, and saved with the model.
     target_scaler : Standardizer, optional
         The same for the targets of a regression; predictions are returned in the original units.
     classes : sequence of str, optional
@@ -96,7 +97,7 @@ class Model:
         *,
         input_size: int | None = None,
         dtype: npt.DTypeLike = "float32",
-        seed: int = 0,
+        seed: int | None = 0,
         scaler: Standardizer | None = None,
         target_scaler: Standardizer | None = None,
         classes: Sequence[str] | None = None,
@@ -110,10 +111,8 @@ class Model:
         if any(layer.parameters for layer in stack):
             raise ValueError("a layer already belongs to another model: make new layer objects")
         float_dtype = float_type(dtype)
-        for name, value in (("scaler", scaler), ("target_scaler", target_scaler)):
-            if value is not None and not isinstance(value, Standardizer):
-                raise TypeError(f"{name} must be a fl.Standardizer or None, got {short_repr(value)}")
-        self.network = Network(stack, float_dtype, count("seed", seed, least=0, bits=MANY))
+        drawn = int.from_bytes(os.urandom(4), "little") if seed is None else count("seed", seed, least=0, bits=MANY)
+        self.network = Network(stack, float_dtype, drawn)
         self.scaler = scaler
         self.target_scaler = target_scaler
         self.classes = None if classes is None else [str(name) for name in as_list("classes", classes, "names")]
@@ -168,6 +167,24 @@ class Model:
     def built(self) -> bool:
         """Whether the input size is known and the parameters exist."""
         return self.network.built
+
+    @property
+    def scaler(self) -> Standardizer | None:
+        """Scaling of the inputs; setting it stores a copy, so that two models never share one."""
+        return self._scaler
+
+    @scaler.setter
+    def scaler(self, value: Standardizer | None) -> None:
+        self._scaler = _own_scaler("scaler", value)
+
+    @property
+    def target_scaler(self) -> Standardizer | None:
+        """Scaling of the targets; setting it stores a copy."""
+        return self._target_scaler
+
+    @target_scaler.setter
+    def target_scaler(self, value: Standardizer | None) -> None:
+        self._target_scaler = _own_scaler("target_scaler", value)
 
     @property
     def loss(self) -> Loss | None:
@@ -1119,10 +1136,18 @@ class Model:
         self._stored_kind, self.target_shape = kind, shape
 
     def __copy__(self) -> Model:
-        """Return a copy with its own network; the scalers are shared."""
+        """Return a copy with its own network and scalers."""
         model = Model.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network))
+        model.scaler, model.target_scaler = self.scaler, self.target_scaler
         return model
+
+
+def _own_scaler(name: str, value: Standardizer | None) -> Standardizer | None:
+    """Return a copy of a scaler; TypeError if it is none."""
+    if value is not None and not isinstance(value, Standardizer):
+        raise TypeError(f"{name} must be a fl.Standardizer or None, got {short_repr(value)}")
+    return copy(value)
 
 
 def _require_same(name: str, value: Array, own: Array) -> None:

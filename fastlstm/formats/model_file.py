@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._checks import count, short_repr
+from .._checks import MANY, count, short_repr
 from ..data import SCALERS, Standardizer
 from ..layers import Layer, connect, layer_from_config, stack_parameters, takes_tokens
 from ..losses import get_loss
@@ -77,7 +77,7 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
             layers,
             input_size=None if tokens else input_size,
             dtype=config["dtype"],
-            seed=config["seed"],
+            seed=count("seed", config["seed"], least=0, bits=MANY),
             classes=config["classes"],
             scaler=scalers.get("scaler"),
             target_scaler=scalers.get("target_scaler"),

@@ -508,6 +508,37 @@ def test_a_refused_fit_leaves_the_model_as_it_was(tmp_path: Path) -> None:
         np.testing.assert_array_equal(model.flat_parameters, twin.flat_parameters)
 
 
+def test_two_models_share_no_scaler() -> None:
+    """Each is scaled by its own data, whether the scaler is fitted before or by the training."""
+    X, y = np.random.default_rng(0).standard_normal((8, 5, 2)), np.arange(8) % 2
+    scaler = fl.Standardizer()
+    first, second = (fl.Model([fl.LSTM(3), fl.Dense(2)], scaler=scaler) for _ in range(2))
+    first.fit(X, y, epochs=1, verbose=0)
+    second.fit(100 * X + 7, y, epochs=1, verbose=0)
+    assert not scaler.fitted and first.scaler is not None and second.scaler is not None
+    np.testing.assert_allclose(second.scaler.mean_, 100 * first.scaler.mean_ + 7)
+    # Scaled data are the same up to rounding, and so are the weights.
+    np.testing.assert_allclose(second.flat_parameters, first.flat_parameters, atol=1e-4)
+    fitted = fl.Standardizer().fit(X)
+    third = fl.Model([fl.LSTM(3)], input_size=2, target_scaler=fitted)
+    fitted.fit(X + 1)
+    assert third.target_scaler != fitted and third.target_scaler == first.scaler
+    twin = copy.copy(first)
+    assert twin.scaler == first.scaler and twin.scaler is not first.scaler
+    wrong: Any = 3
+    with pytest.raises(TypeError, match="scaler must be a fl.Standardizer"):
+        first.scaler = wrong
+
+
+def test_no_seed_draws_one() -> None:
+    drawn = [fl.Model([fl.LSTM(3)], input_size=2, seed=None) for _ in range(3)]
+    assert len({model.seed for model in drawn}) == 3
+    for model in drawn:
+        again = fl.Model([fl.LSTM(3)], input_size=2, seed=model.seed)
+        np.testing.assert_array_equal(again.flat_parameters, model.flat_parameters)
+    assert fl.Model([fl.LSTM(3)]).seed == 0
+
+
 def test_a_model_without_weights_predicts_nothing(tmp_path: Path) -> None:
     X, y = np.ones((6, 5, 2)), np.arange(6) % 2
     model = fl.Model([fl.LSTM(3), fl.Dense(2)])

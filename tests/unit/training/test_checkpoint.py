@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -701,6 +702,7 @@ def test_the_progress_bar_of_a_resumed_run_continues(tmp_path: Path, monkeypatch
         begun.append((self._bar.n, self._bar.total))
 
     monkeypatch.setattr(ProgressBar, "on_train_begin", noted)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     case = CASES["segments and threads"]
     case.fit(checkpoints=checkpoints(tmp_path), verbose=1)
     case.fit(resume=tmp_path / "02-2.safetensors", verbose=1)

@@ -69,6 +69,7 @@ def train(cases: np.ndarray, validation: slice, batch_size: int, reduce: Reduce 
         recompute_every=None,
         tbptt_steps=None,
         resume=None,
+        on_interrupt="raise",
     )
     held_out = tuple(part[validation] for part in VALIDATION)
     data = prepare(
