@@ -6,7 +6,6 @@ other packages use; for misspellings the nearest name is found.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
@@ -193,6 +192,8 @@ def closest(word: str, names: Iterable[str]) -> str | None:
     longer = [name for low, name in lower.items() if len(word) > 2 and low.startswith(word.lower())]
     if len(longer) == 1:
         return longer[0]
+    import difflib  # only for a message
+
     found = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
     return lower[found[0]] if found else None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import decimal
 import numbers
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,11 @@ from ._foreign import array_code, cure, is_misread, is_missing, type_name, typed
 
 __all__ = ["as_array", "as_numeric", "place_of", "strings"]
 
-_SCALARS = (np.bool_, numbers.Real, decimal.Decimal)
-"""Types of the values of object arrays that are numbers; bool and NumPy's numbers are numbers.Real too."""
+
+def _scalars() -> tuple[type, ...]:
+    """Return the types of the values of object arrays that are numbers; bool and NumPy's are numbers.Real too."""
+    decimal = sys.modules.get("decimal")  # not imported for this alone: it takes 2 ms
+    return (np.bool_, numbers.Real) if decimal is None else (np.bool_, numbers.Real, decimal.Decimal)
 
 
 def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
@@ -45,7 +48,7 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
         ) from error
     if array.dtype != object:
         return array
-    if array.ndim == 0 and not isinstance(array.item(), _SCALARS):
+    if array.ndim == 0 and not isinstance(array.item(), _scalars()):
         raise TypeError(_not_an_array(values, name))
     return _numbers(array, name)
 
@@ -91,7 +94,8 @@ def _numbers(array: NDArray[Any], name: str) -> NDArray[Any]:
     """Return an array of objects as numbers if each of its values is a number or missing, else unchanged."""
     missing = np.zeros(array.shape, bool)
     kinds = {type(value) for value in array.flat}
-    numeric = {kind for kind in kinds if issubclass(kind, _SCALARS)}
+    scalars = _scalars()
+    numeric = {kind for kind in kinds if issubclass(kind, scalars)}
     if kinds - numeric:
         missing = np.frompyfunc(is_missing, 1, 1)(array).astype(bool)
         if not {type(value) for value in array[~missing]} <= numeric:
@@ -153,7 +157,7 @@ def _not_numbers(array: NDArray[Any], integers: bool, name: str, code: str) -> s
 def _not_number_objects(array: NDArray[Any], what: str, name: str, code: str) -> str:
     """Return the message about an array of objects that are not all numbers: it names the first that is none."""
     for number, value in enumerate(array.flat):
-        if isinstance(value, _SCALARS) or is_missing(value):
+        if isinstance(value, _scalars()) or is_missing(value):
             continue
         place = place_of(number, array.shape)
         if isinstance(value, (np.ndarray, list, tuple)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -32,8 +31,7 @@ class Case(NamedTuple):
     """(), or one for each step."""
 
 
-@dataclass(frozen=True, eq=False)
-class Survey:
+class Survey(NamedTuple):
     """What is known after all cases have been read."""
 
     lengths: NDArray[np.int64]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Generator, Iterator
 from typing import TypeVar
@@ -34,6 +33,8 @@ def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
     BaseException
         Whatever the iterator raises, after the items before it.
     """
+    import queue  # 1 ms, which programs without such data do not need
+
     waiting: queue.Queue[tuple[list[T], BaseException | None]] = queue.Queue(maxsize=1)
     stopped = threading.Event()
 

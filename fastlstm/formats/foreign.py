@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
 
 __all__ = ["advice", "is_torch_file", "with_advice"]
 
@@ -94,7 +93,7 @@ def _kind(path: str | os.PathLike[str]) -> str | None:
             start = file.read(256)
     except (OSError, ValueError):  # a path that cannot be one; the reader has said so
         return None
-    by_name = _ENDINGS.get(PurePath(os.fsdecode(path)).suffix.lower())
+    by_name = _ENDINGS.get(os.path.splitext(os.fsdecode(path))[1].lower())
     by_content = _by_content(start)
     if by_content is None or (by_content, by_name) == (_PICKLE, _TORCH):
         return by_name
