@@ -523,6 +523,7 @@ def test_no_thread_outlives_an_interrupt() -> None:
         pass
 
 
+@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals between threads")
 def test_an_interrupt_while_the_thread_reads() -> None:
     """The signal comes from within __getitem__, and the main thread gets it while it waits or computes."""

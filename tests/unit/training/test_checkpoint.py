@@ -490,6 +490,7 @@ def test_a_pickled_checkpoint_holds_no_data(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(saved)).latest == saved.latest
 
 
+@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_saves_the_run(tmp_path: Path) -> None:
     """The run goes on to the bits of one that was not interrupted."""
     case, file = CASES["segments and threads"], tmp_path / "run.st"

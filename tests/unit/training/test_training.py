@@ -774,6 +774,7 @@ def signalled_twice(callback: Callback) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("interrupt", [raised, signalled, signalled_twice])
 def test_ctrl_c_ends_cleanly_with_the_history_so_far(
     interrupt: Callable[[Callback], None], capsys: pytest.CaptureFixture[str]
@@ -792,6 +793,7 @@ def test_ctrl_c_ends_cleanly_with_the_history_so_far(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_is_taken_after_the_batch() -> None:
     """A handler of the program stays; in other threads there is none."""
     X, y = classification()
