@@ -139,14 +139,19 @@ def test_memory_does_not_grow(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
     try:
         for k in range(WARM_UP):
             call(k)
-        gc.collect()
-        traced, pages = tracemalloc.get_traced_memory()[0], resident() if STATM.exists() else 0
         before = handles()
-        for k in range(CALLS):
-            call(k)
-        gc.collect()
+        # A leak shows in each round. In one of them the interpreter may enlarge a table, such as that of its interned
+        # strings (2.6 MB after thousands of tests), whose former memory was not traced.
+        rounds = []
+        while not rounds or (rounds[-1] >= TRACED and len(rounds) < 3):
+            gc.collect()
+            traced, pages = tracemalloc.get_traced_memory()[0], resident() if STATM.exists() else 0
+            for k in range(CALLS):
+                call(k)
+            gc.collect()
+            rounds.append(tracemalloc.get_traced_memory()[0] - traced)
         assert handles() == before
-        assert tracemalloc.get_traced_memory()[0] - traced < TRACED
+        assert rounds[-1] < TRACED, rounds
         if STATM.exists():
             assert resident() - pages < RESIDENT
     finally:
