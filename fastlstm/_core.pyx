@@ -424,37 +424,32 @@ def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray 
 
 def standardize(cnp.ndarray x not None, cnp.ndarray mean not None, cnp.ndarray scale not None, cnp.ndarray y not None):
     """Compute y = (x - mean) / scale for x and y (..., width), each float32 or float64; y may be x."""
-    cdef fl_dtype dtype = dtype_of(y, "y")
-    cdef fl_dtype x_dtype = dtype_of(x, "x")
-    cdef ptrdiff_t width = mean.size, rows
-    cdef const double *from_mean = <const double *>array_of(mean, "mean", FL_F64, shape1(width), False)
-    cdef const double *from_scale = <const double *>array_of(scale, "scale", FL_F64, shape1(width), False)
-    cdef void *from_x = data_of(x, "x", x_dtype, False)
-    cdef void *to = data_of(y, "y", dtype, True)
-    rows = _rows_of_scaling(x, y, width)
-    with nogil:
-        fl_standardize(dtype, x_dtype, rows, width, from_x, from_mean, from_scale, to)
+    _scale(x, mean, scale, y, False)
 
 
 def unstandardize(cnp.ndarray x not None, cnp.ndarray mean not None, cnp.ndarray scale not None,
                   cnp.ndarray y not None):
     """Compute y = x * scale + mean for x and y (..., width), each float32 or float64; y may be x."""
-    cdef fl_dtype dtype = dtype_of(x, "x")
+    _scale(x, mean, scale, y, True)
+
+
+cdef int _scale(cnp.ndarray x, cnp.ndarray mean, cnp.ndarray scale, cnp.ndarray y, bint back) except -1:
+    cdef fl_dtype x_dtype = dtype_of(x, "x")
     cdef fl_dtype y_dtype = dtype_of(y, "y")
     cdef ptrdiff_t width = mean.size, rows
     cdef const double *from_mean = <const double *>array_of(mean, "mean", FL_F64, shape1(width), False)
     cdef const double *from_scale = <const double *>array_of(scale, "scale", FL_F64, shape1(width), False)
-    cdef void *from_x = data_of(x, "x", dtype, False)
+    cdef void *from_x = data_of(x, "x", x_dtype, False)
     cdef void *to = data_of(y, "y", y_dtype, True)
-    rows = _rows_of_scaling(x, y, width)
-    with nogil:
-        fl_unstandardize(dtype, y_dtype, rows, width, from_x, from_mean, from_scale, to)
-
-
-cdef ptrdiff_t _rows_of_scaling(cnp.ndarray x, cnp.ndarray y, ptrdiff_t width) except -1:
     if width < 1 or x.size != y.size or x.size % width:
         raise ValueError(f"x has shape {array_shape(x)} and y {array_shape(y)}, expected the same, in rows of {width}")
-    return x.size // width
+    rows = x.size // width
+    with nogil:
+        if back:
+            fl_unstandardize(x_dtype, y_dtype, rows, width, from_x, from_mean, from_scale, to)
+        else:
+            fl_standardize(y_dtype, x_dtype, rows, width, from_x, from_mean, from_scale, to)
+    return 0
 
 
 def embedding_forward(cnp.ndarray index not None, cnp.ndarray table not None, cnp.ndarray out not None, n_threads=1):

@@ -264,7 +264,7 @@ cdef class Stream:
         try:
             if not fl_network_fits(&self.network, steps):
                 self._reserve(steps)
-            self.network.x_double = read_as != self.network.dtype and read_as == FL_F64
+            self.network.x_double = read_as == FL_F64
             with nogil:
                 refused = fl_network_run(&self.network, cnp.PyArray_DATA(x), steps, cnp.PyArray_DATA(y))
             if refused:

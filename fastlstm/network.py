@@ -156,7 +156,7 @@ class Network:
 
     @contextmanager
     def unbuilt_on_error(self) -> Iterator[None]:
-        """Undo what happens within to a network that is not built before: after an exception it is not built either."""
+        """Return a context after whose exceptions a network is unbuilt again, unless it was built before."""
         was_built = self.built
         try:
             yield

@@ -15,13 +15,14 @@ from .._typing import Array
 from ..data.batching import bounded_batches
 from ..data.cases import Cases
 from ..losses import Loss, get_loss
+from ..losses.base import apply_link
 from ..protocols import InferenceModel
 from .counted import Counted
 from .dataset_inputs import dataset_cases, refuse_dataset
 from .feeding import Feed, Segment
 from .inputs import checked_cases, checked_inputs
 from .metrics import Metric, Metrics, named_metrics
-from .outputs import as_scores, check_link, link, loss_of, skipped_layer
+from .outputs import as_scores, check_link, loss_of, skipped_layer
 from .predict import original_units
 
 __all__ = ["evaluate", "run_evaluation"]
@@ -83,7 +84,9 @@ def run_evaluation(
             _, lengths, y, weight, _ = segment
             lengths = model.network.output_lengths(lengths)
             if metrics:
-                predicted = original_units(out, scaler) if skip is None or final is None else link(final.kind, out)
+                predicted = (
+                    original_units(out, scaler) if skip is None or final is None else apply_link(final.kind, out)
+                )
                 counted.add(segment._replace(lengths=lengths), predicted)
             if final is not None and skip is None and loss.link is not None:
                 out = as_scores(final.kind, out)

@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._typing import Array
-from ..activations import SIGMOID
 from ..losses import MSE, BinaryCrossEntropy, CrossEntropy, Loss
-from ..losses.base import softmax
 from ..network import Network
 from ..protocols import InferenceModel
 
@@ -29,7 +27,6 @@ __all__ = [
     "as_scores",
     "check_link",
     "decide",
-    "link",
     "loss_of",
     "output_kind",
     "probabilities",
@@ -97,11 +94,6 @@ def skipped_layer(network: Network, loss: Loss, training: bool) -> int | None:
     return final.layer
 
 
-def link(name: str, scores: Array) -> Array:
-    """Return the probabilities of scores."""
-    return softmax(scores) if name == "softmax" else SIGMOID(scores)
-
-
 def as_scores(name: str, p: Array) -> Array:
     """Return scores of which these are the probabilities; finite also for probabilities of 0 and 1."""
     info = np.finfo(p.dtype)
@@ -132,15 +124,17 @@ def loss_of(model: InferenceModel) -> Loss:
 
 def probabilities(model: InferenceModel, out: Array | list[Array]) -> Any:
     """Convert the outputs of a model to probabilities; those of a single binary output lose their last axis."""
-    loss = loss_of(model)
-    if isinstance(out, list):
-        return [_probabilities(model, loss, one) for one in out]
-    return _probabilities(model, loss, out)
+    loss, given = loss_of(model), _are_probabilities(model)
+
+    def converted(one: Array) -> Array:
+        p = one if given else loss.probabilities(one)
+        return p[..., 0] if p.shape[-1] == 1 else p
+
+    return [converted(one) for one in out] if isinstance(out, list) else converted(out)
 
 
-def _probabilities(model: InferenceModel, loss: Loss, out: Array) -> Array:
-    p = out if str(model.output_kind).endswith("_probabilities") else loss.probabilities(out)
-    return p[..., 0] if p.shape[-1] == 1 else p
+def _are_probabilities(model: InferenceModel) -> bool:
+    return str(model.output_kind).endswith("_probabilities")
 
 
 def decide(
@@ -148,7 +142,7 @@ def decide(
 ) -> Any:
     """Convert the outputs of a model to the most probable classes."""
     loss = loss_of(model)
-    if loss.link is not None and str(model.output_kind).endswith("_probabilities"):
+    if loss.link is not None and _are_probabilities(model):
         name = loss.link
         out = [as_scores(name, one) for one in out] if isinstance(out, list) else as_scores(name, out)
     return loss.decide(out, lengths, classes)

@@ -17,7 +17,7 @@ from ..data.sequences import Sequences
 from ..data.targets import Targets, as_targets
 from .batch import Batch, check_arrays, padding
 
-__all__ = ["Head", "Loss", "softmax"]
+__all__ = ["Head", "Loss", "apply_link", "softmax"]
 
 
 class Head(NamedTuple):
@@ -310,7 +310,7 @@ class Loss(ExplainsArguments):
         """
         if self.link is None:
             raise ValueError(f"the outputs of this model are values (loss={self.name!r}): use predict")
-        return softmax(out) if self.link == "softmax" else SIGMOID(out)
+        return apply_link(self.link, out)
 
     def decide(self, out: Array | list[Array], lengths: ArrayLike | None, classes: Sequence[str] | None) -> Any:
         """Convert the output of a model, an array or a list of one array per case, to the most probable classes."""
@@ -332,6 +332,11 @@ class Loss(ExplainsArguments):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items() if key != "name")
         return f"{type(self).__name__}({arguments})"
+
+
+def apply_link(link: Literal["softmax", "sigmoid"], scores: Array) -> Array:
+    """Return the probabilities of scores."""
+    return softmax(scores) if link == "softmax" else SIGMOID(scores)
 
 
 def softmax(scores: Array) -> Array:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
-from fastlstm.inference.outputs import as_scores, link
+from fastlstm.inference.outputs import as_scores
 from fastlstm.layers import Layer
+from fastlstm.losses.base import apply_link
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((40, 8, 2)).astype(np.float32)
@@ -163,7 +164,7 @@ def test_scores_of_probabilities_are_finite_and_go_back() -> None:
     for name in ("softmax", "sigmoid"):
         scores = as_scores(name, p)
         assert np.isfinite(scores).all() and scores.dtype == np.float32
-        np.testing.assert_allclose(link(name, scores), p, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(apply_link(name, scores), p, rtol=1e-6, atol=1e-6)
 
 
 # ---------------------------------------------------------------- an unknown loss
