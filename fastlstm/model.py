@@ -26,7 +26,7 @@ from .inference.stream import Stream, new_stream
 from .layers import Layer
 from .losses import Loss, get_loss, is_known
 from .network import Network
-from .optimizers import Optimizer
+from .optimizers import Optimizer, TrainingKey
 
 if TYPE_CHECKING:
     from .training.callbacks import Callback
@@ -68,6 +68,8 @@ class Model:
         What the outputs are, from the loss or a final sigmoid or softmax.
     target_shape : tuple of int or None
         Axes of the values that `fit` was given as targets, after those of cases and steps; None for labels.
+    own_optimizer : Optimizer or None
+        Optimizer of the calls of `fit` that were not given one; None before the first of them.
     flat_parameters, flat_gradients : ndarray, shape (n_parameters,)
         All parameters in one vector, and their gradients in another. A frozen model has no gradients.
     output_size : int
@@ -119,6 +121,8 @@ class Model:
         self._loss: Loss | None = None
         self._stored_kind: OutputKind | None = None
         self.target_shape: tuple[int, ...] | None = None
+        self.training_key = TrainingKey()
+        self.own_optimizer: Optimizer | None = None
         if self.takes_tokens:
             if input_size is not None:
                 raise ValueError("a model that begins with an Embedding has no input_size: leave it out")
@@ -266,6 +270,7 @@ class Model:
         (True, (1, 2))
         """
         self.network.freeze()
+        self.own_optimizer = None
         return self
 
     def unfreeze(self) -> Model:
@@ -608,8 +613,11 @@ class Model:
         """Train the model.
 
         The model is built from the data if it is not built yet; scalers that are not fitted yet are fitted on the
-        training part. All arguments are checked before any weight changes. Another call continues from the current
-        weights.
+        training part. All arguments are checked before any weight changes.
+
+        Another call continues the training: the weights, the optimizer's moments, the number of the epoch, on which the
+        order of the cases depends, and the random numbers of dropout go on, so that 20 calls of one epoch have the bits
+        of one call of 20 epochs. See `optimizer` for what restarts, and `reset_training`.
 
         Parameters
         ----------
@@ -632,7 +640,10 @@ class Model:
             ``"quantile"`` (values), ``"ctc"`` (sequences of labels that are not aligned with the steps), or an
             object such as ``fl.Huber(delta=0.5)``.
         optimizer : Optimizer or str, optional
-            By default ``Adam(lr=1e-3)``. An optimizer object keeps its state between calls; its schedule restarts.
+            By default ``Adam(lr=1e-3)``. None or a name stands for an optimizer that the model keeps from call to call,
+            as `own_optimizer`, until another name is given. An optimizer object keeps a state for each model; a new
+            object begins with moments of zero and epoch 1. In each call schedules start again that depend on `epochs`
+            (`CosineLR`, `OneCycleLR`); the others go on.
         epochs : int, default 10
             Number of passes over the training data.
         batch_size : int, default 32
@@ -730,6 +741,7 @@ class Model:
         self.network.parameters.require_unfrozen("fit")
         settings = Settings.checked(
             self.seed,
+            self.own_optimizer,
             loss=loss,
             optimizer=optimizer,
             epochs=epochs,
@@ -750,6 +762,29 @@ class Model:
         return loop.fit(
             self, X, y, settings, lengths=lengths, sample_weight=sample_weight, validation_data=validation_data
         )
+
+    def reset_training(self) -> None:
+        """Let the next call of `fit` begin a new training with the current weights.
+
+        Every optimizer forgets the moments and the numbers of updates and epochs of this model, and the random numbers
+        of dropout begin again. A copy of the model and a model that `load` returns have no moments and begin with epoch
+        1 as well; a `Checkpoint` saves all that is needed to continue.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(1)])
+        >>> X, y = np.ones((8, 5, 1)), np.ones((8, 1))
+        >>> history = model.fit(X, y, loss="mse", epochs=2, verbose=0)
+        >>> model.fit(X, y, loss="mse", epochs=1, verbose=0).first_epoch
+        3
+        >>> model.reset_training()
+        >>> model.fit(X, y, loss="mse", epochs=1, verbose=0).first_epoch
+        1
+        """
+        self.training_key = TrainingKey()
+        self.own_optimizer = None
+        self.network.passes = 0
 
     @explain_arguments
     def predict(
@@ -1138,7 +1173,7 @@ class Model:
     def __copy__(self) -> Model:
         """Return a copy with its own network and scalers."""
         model = Model.__new__(type(self))
-        model.__dict__.update(self.__dict__, network=copy(self.network))
+        model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
         model.scaler, model.target_scaler = self.scaler, self.target_scaler
         return model
 

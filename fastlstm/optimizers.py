@@ -1,14 +1,17 @@
 """Optimizers: one pass over the flat parameter vector of a model.
 
-The formulas are those of torch.optim, computed by the C kernels. The state of an optimizer (moments, number
-of updates) lives in the optimizer; the moments are vectors laid out like the parameters.
+The formulas are those of torch.optim, computed by the C kernels. An optimizer keeps a state for each model that
+it has updated: the moments, which are vectors laid out like the parameters, and the numbers of updates and epochs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +24,16 @@ from .runtime.buffers import aligned_zeros
 from .runtime.config import resolve_threads
 from .schedules import ConstantLR, Schedule, as_schedule
 
+_COUNTS = ("iterations", "epochs", "start")
+_MOST = 2**62
 _LARGEST_TO_SQUARE = {np.dtype(t): math.sqrt(float(np.finfo(t).max)) for t in ("float32", "float64")}
 
 
 class HasFlatParameters(Protocol):
     """The part of a model that an optimizer uses: two 1-D arrays of the same size and dtype.
 
-    It may also have `trainable_ranges`, as `fastlstm.Model` does: the slices of the arrays that are updated.
+    It may also have, as `fastlstm.Model` does, `trainable_ranges`: the slices of the arrays that are updated; and
+    `training_key`: the object by which an optimizer recognizes the model. By default that is the model itself.
     """
 
     @property
@@ -35,6 +41,28 @@ class HasFlatParameters(Protocol):
 
     @property
     def flat_gradients(self) -> NDArray[Any]: ...
+
+
+class TrainingKey:
+    """Identity of a model in training; a model that replaces its key starts anew with every optimizer."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _State:
+    """State of an optimizer for one model."""
+
+    def __init__(self) -> None:
+        self.owner: Callable[[], object] | None = None
+        """Returns the key of the model while it exists; None: the next model takes the state."""
+        self.iterations = 0
+        self.epochs = 0
+        self.start = 0
+        """Number of the update at which the schedule was at step 0."""
+        self.steps_per_epoch = 0
+        """Of the last run of `Model.fit`; 0: there was none."""
+        self.moments: dict[str, NDArray[Any]] = {}
+        self.layout: tuple[int, np.dtype[Any]] | None = None
 
 
 class Optimizer(ExplainsArguments):
@@ -46,8 +74,9 @@ class Optimizer(ExplainsArguments):
 
     The parameters of layers with ``trainable = False`` are left out of all this, and so are their moments.
 
-    An optimizer belongs to one model: its state is created at the first update. To use it for another model, or
-    to start again, call `reset`.
+    An optimizer may update several models; it keeps a state of its own for each of them, as long as the model exists.
+    Attributes and `state_dict` show that of the model that was updated last. A copy or a pickle of an optimizer has no
+    state, so it starts anew; `state_dict` and `load_state_dict` carry the state over.
 
     Parameters
     ----------
@@ -64,6 +93,8 @@ class Optimizer(ExplainsArguments):
     ----------
     iterations : int
         Updates made so far.
+    epochs : int
+        Epochs that `Model.fit` has completed so far.
     schedule : Schedule
         The schedule in use; a plain number becomes `ConstantLR`.
     """
@@ -86,27 +117,73 @@ class Optimizer(ExplainsArguments):
         self.reset()
 
     def reset(self) -> None:
-        """Forget the moments and the number of updates, so that the next step is a first step."""
-        self.iterations = 0
-        self._start = 0
-        self._state: dict[str, NDArray[Any]] = {}
-        self._layout: tuple[int, np.dtype[Any]] | None = None
+        """Forget the state of every model, so that the next step is a first step.
+
+        `Model.reset_training` forgets that of one model.
+        """
+        self._states: list[_State] = []
+        """One for each model; those of models that are gone are dropped when another model is selected."""
+        self._now = _State()
+        self._in_use = False
+
+    @property
+    def iterations(self) -> int:
+        """Updates made so far."""
+        return self._now.iterations
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that `Model.fit` has completed so far."""
+        return self._now.epochs
+
+    @epochs.setter
+    def epochs(self, value: int) -> None:
+        self._now.epochs = value
+
+    def select(self, model: HasFlatParameters) -> None:
+        """Make the state of a model the current one; `step` calls this.
+
+        A model that is new to the optimizer starts with no state, unless `load_state_dict` was called before: then it
+        takes the loaded state.
+        """
+        key, now = getattr(model, "training_key", model), self._now
+        if now.owner is not None and now.owner() is key:
+            return
+        states = [state for state in self._states if state.owner is not None and state.owner() is not None]
+        known = [state for state in states if state.owner is not None and state.owner() is key]
+        if now.owner is None:
+            self._check_layout(now, model.flat_parameters)
+            states = [state for state in states if state not in known]
+        elif known:
+            now = known[0]
+        else:
+            now = _State()
+        if now.owner is None:
+            try:
+                now.owner = ref(key)
+            except TypeError:
+                now.owner = partial(_same, key)
+            states.append(now)
+        self._states, self._now = states, now
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state: the number of updates and, after the first one, a copy of each moment.
+        """Return the state: the numbers of updates and epochs and, after the first update, a copy of each moment.
 
         Returns
         -------
         dict
-            ``"iterations"``, an int, is the number of updates; ``"start"``, an int, is the number of those before the
-            current run. The moments are arrays of the model's dtype, laid out like its `flat_parameters`: ``"m"`` of
-            SGD with momentum, ``"v"`` (and ``"m"`` with momentum) of RMSprop, ``"m"`` and ``"v"`` of Adam.
+            ``"iterations"`` and ``"epochs"``, each an int; ``"start"``, an int, is the number of the update at which
+            the schedule began. The moments are arrays of the model's dtype, laid out like its `flat_parameters`:
+            ``"m"`` of SGD with momentum, ``"v"`` (and ``"m"`` with momentum) of RMSprop, ``"m"`` and ``"v"`` of Adam.
         """
-        moments = {name: moment.copy() for name, moment in self._state.items()}
-        return {"iterations": self.iterations, "start": self._start, **moments}
+        now = self._now
+        moments = {name: moment.copy() for name, moment in now.moments.items()}
+        return {"iterations": now.iterations, "epochs": now.epochs, "start": now.start, **moments}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state that `state_dict` returned, of an optimizer of the same class and arguments.
+
+        The model that is updated next takes the state.
 
         Raises
         ------
@@ -116,14 +193,14 @@ class Optimizer(ExplainsArguments):
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be the result of state_dict(), got {_checks.short_repr(state)}")
-        moments = {
-            name: as_array(value, str(name)) for name, value in state.items() if name not in ("iterations", "start")
-        }
-        start = _checks.count("start", state.get("start", 0), least=0)
-        iterations = _checks.count("iterations", state.get("iterations"), least=start)
-        if set(moments) != (set(self._moments) if moments or iterations else set()):
+        moments = {name: as_array(value, str(name)) for name, value in state.items() if name not in _COUNTS}
+        new = _State()
+        new.start = _checks.count("start", state.get("start", 0), least=-_MOST)
+        new.iterations = _checks.count("iterations", state.get("iterations"), least=max(new.start, 0))
+        new.epochs = _checks.count("epochs", state.get("epochs", 0), least=0)
+        if set(moments) != (set(self._moments) if moments or new.iterations else set()):
             raise ValueError(
-                f"the state has the moments {sorted(map(str, moments))} after {iterations} updates, expected "
+                f"the state has the moments {sorted(map(str, moments))} after {new.iterations} updates, expected "
                 f"{sorted(self._moments)}: the state belongs to an optimizer with other arguments"
             )
         layouts = {(moment.shape, moment.dtype) for moment in moments.values()}
@@ -131,30 +208,60 @@ class Optimizer(ExplainsArguments):
             raise ValueError(
                 f"the moments must be 1-D real arrays of the same size and type, got {sorted(map(str, layouts))}"
             )
-        new: dict[str, NDArray[Any]] = {}
-        layout = None
         if moments:
             ((shape, dtype),) = layouts
-            layout = shape[0], dtype
-            new = self._new_moments(*layout)
-            for name, moment in new.items():
+            new.layout = shape[0], dtype
+            new.moments = self._new_moments(*new.layout)
+            for name, moment in new.moments.items():
                 moment[...] = moments[name]
-        self.reset()
-        self.iterations, self._start, self._state, self._layout = iterations, start, new, layout
+        self._now = new
 
     @property
     def lr(self) -> float:
         """Learning rate of the next update. Setting it replaces the schedule by a constant rate."""
-        return self.schedule(self.iterations - self._start)
+        return self.schedule(self._now.iterations - self._now.start)
 
     @lr.setter
     def lr(self, value: float) -> None:
         self.schedule = ConstantLR(value)
 
-    def bind(self, steps_per_epoch: int, epochs: int) -> None:
-        """Begin a run: bind the schedule to the length of the run and start at step 0. `Model.fit` calls this."""
-        self.schedule = self.schedule.bind(steps_per_epoch, epochs)
-        self._start = self.iterations
+    def bind(self, steps_per_epoch: int, epochs: int, model: HasFlatParameters | None = None) -> None:
+        """Begin a run: bind the schedule to the length of the run. `Model.fit` calls this.
+
+        A schedule that depends on the number of epochs starts at step 0. Another one continues where the last run of
+        the model ended, in epochs if the number of steps per epoch has changed.
+
+        Parameters
+        ----------
+        steps_per_epoch, epochs : int
+            Length of the run.
+        model : Model, optional
+            The model that will be trained, whose state becomes the current one.
+        """
+        schedule = self.schedule.bind(steps_per_epoch, epochs)
+        if model is not None:
+            self.select(model)
+        self.schedule, now = schedule, self._now
+        before = now.steps_per_epoch
+        if schedule.restarts:
+            now.start = now.iterations
+        elif before not in (0, steps_per_epoch):
+            now.start = now.iterations - round((now.iterations - now.start) * steps_per_epoch / before)
+        now.steps_per_epoch = steps_per_epoch
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Return the context of a run; RuntimeError if the optimizer is in another run at this time."""
+        if self._in_use:
+            raise RuntimeError(
+                f"this {type(self).__name__} is in use by another fit at this time: give each model that is trained "
+                "at the same time its own optimizer"
+            )
+        self._in_use = True
+        try:
+            yield
+        finally:
+            self._in_use = False
 
     def step(self, model: HasFlatParameters, n_threads: int | None = None) -> None:
         """Update the parameters of `model` with its gradients.
@@ -172,7 +279,7 @@ class Optimizer(ExplainsArguments):
         Raises
         ------
         ValueError
-            If this optimizer has already updated a model of another size or dtype, or no layer is trainable.
+            If a loaded state belongs to a model of another size or dtype, or no layer is trainable.
         RuntimeError
             If the model is frozen.
         FloatingPointError
@@ -187,6 +294,7 @@ class Optimizer(ExplainsArguments):
             if not ranges:
                 raise ValueError("no layer is trainable: set trainable = True for one that has parameters")
             _zero_others(gradients, ranges)
+        self.select(model)
         self._prepare(parameters)
         threads = resolve_threads(n_threads)
         # Compute the norm before clip_value, which would hide an infinity; and in every step, because a bad update
@@ -211,15 +319,15 @@ class Optimizer(ExplainsArguments):
                 f"{self.iterations + 1}; the parameters are unchanged. clip_norm, a smaller learning rate or scaled "
                 "inputs usually help"
             )
-        lr, before = self.lr, self.iterations
-        self.iterations = before + 1
+        lr, now = self.lr, self._now
+        now.iterations += 1
         try:
             if ranges is None:
                 self._update(parameters, gradients, lr, threads)
             else:
                 self._update_ranges(ranges, parameters, gradients, lr, threads)
         except Exception:
-            self.iterations = before  # undo the count: the update was not made
+            now.iterations -= 1  # the update was not made
             raise
 
     def get_config(self) -> dict[str, Any]:
@@ -238,16 +346,38 @@ class Optimizer(ExplainsArguments):
         return {name: aligned_zeros(size, dtype, position) for position, name in enumerate(self._moments, start=2)}
 
     def _prepare(self, parameters: NDArray[Any]) -> None:
-        layout = (parameters.size, parameters.dtype)
-        if self._layout is None:
-            self._state = self._new_moments(*layout)
-            self._layout = layout
-        elif self._layout != layout:
-            size, dtype = self._layout
+        now = self._now
+        self._check_layout(now, parameters)
+        if now.layout is None:
+            layout = (parameters.size, parameters.dtype)
+            now.moments = self._new_moments(*layout)
+            now.layout = layout
+
+    def _check_layout(self, state: _State, parameters: NDArray[Any]) -> None:
+        if state.layout not in (None, (parameters.size, parameters.dtype)):
+            size, dtype = state.layout
             raise ValueError(
-                f"this {type(self).__name__} has updated a model of {size} {dtype} parameters, but got a model of "
-                f"{layout[0]} {layout[1]}: make a new optimizer for the new model, or call reset() first"
+                f"the state of this {type(self).__name__} belongs to a model of {size} {dtype} parameters, but got a "
+                f"model of {parameters.size} {parameters.dtype}: load the state of this model, or call reset() first"
             )
+
+    @property
+    def _state(self) -> dict[str, NDArray[Any]]:
+        """Moments of the current model."""
+        return self._now.moments
+
+    @_state.setter
+    def _state(self, value: dict[str, NDArray[Any]]) -> None:
+        self._now.moments = value
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the arguments, for copy and pickle: a copy is a new optimizer, which starts anew."""
+        run = ("_states", "_now", "_in_use")
+        return {name: value for name, value in self.__dict__.items() if name not in run}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.reset()
 
     def _update(self, p: NDArray[Any], g: NDArray[Any], lr: float, threads: int) -> None:
         raise NotImplementedError
@@ -463,6 +593,10 @@ class AdamW(Adam):
         super().__init__(lr, betas, eps, weight_decay, clip_norm=clip_norm, clip_value=clip_value)
 
 
+def _same(thing: object) -> object:
+    return thing
+
+
 def _zero_others(gradients: NDArray[Any], ranges: Sequence[slice]) -> None:
     """Set the gradients outside the ranges to zero, so that they count in no norm."""
     start = 0
@@ -480,8 +614,10 @@ _BY_NAME: dict[str, type[SGD] | type[RMSprop] | type[Adam] | type[AdamW]] = {
 }
 
 
-def get_optimizer(optimizer: Optimizer | str | None) -> Optimizer:
+def get_optimizer(optimizer: Optimizer | str | None, own: Optimizer | None = None) -> Optimizer:
     """Return `optimizer` as an object: for a name one with default arguments, for None ``Adam(lr=1e-3)``.
+
+    A name or None gives `own`, the optimizer that a model has from earlier calls, if it is of this class.
 
     Raises
     ------
@@ -490,14 +626,14 @@ def get_optimizer(optimizer: Optimizer | str | None) -> Optimizer:
     TypeError
         If `optimizer` is neither a name nor an `Optimizer`.
     """
-    if optimizer is None:
-        return Adam()
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if not isinstance(optimizer, str):
+    name = "adam" if optimizer is None else optimizer
+    if not isinstance(name, str):
         raise TypeError(f"optimizer must be a name or an object such as fl.Adam(), got {_checks.short_repr(optimizer)}")
-    if optimizer.lower() not in _BY_NAME:
-        near = closest(optimizer, _BY_NAME)
+    if name.lower() not in _BY_NAME:
+        near = closest(name, _BY_NAME)
         advice = "" if near is None else f"; did you mean {near!r}?"
         raise ValueError(f"unknown optimizer {optimizer!r}, expected one of {', '.join(sorted(_BY_NAME))}{advice}")
-    return _BY_NAME[optimizer.lower()]()
+    named = _BY_NAME[name.lower()]
+    return own if own is not None and type(own) is named else named()

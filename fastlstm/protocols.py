@@ -10,6 +10,7 @@ from ._typing import Array
 from .data.scaling import Standardizer
 from .losses import Loss
 from .network import Network
+from .optimizers import Optimizer
 
 __all__ = ["CallbackModel", "InferenceModel", "TrainableModel"]
 
@@ -77,7 +78,15 @@ class CallbackModel(Protocol):
 
 
 class TrainableModel(InferenceModel, CallbackModel, Protocol):
-    """A model as training and its checkpoints see it."""
+    """A model as training and its checkpoints see it.
+
+    Attributes
+    ----------
+    own_optimizer : Optimizer or None
+        Optimizer of the runs that were not given one.
+    """
+
+    own_optimizer: Optimizer | None
 
     def get_config(self) -> dict[str, Any]:
         """Return the model's architecture and settings, without its weights, as data for JSON."""

@@ -22,8 +22,15 @@ class Schedule(ExplainsArguments):
 
     A subclass implements `__call__` and `get_config`, and reads the length of the run from `steps_per_epoch`
     and `total_steps`.
+
+    Attributes
+    ----------
+    restarts : bool
+        Whether each call of `Model.fit` starts the schedule at step 0. True, unless a subclass says that its rates do
+        not depend on `total_steps`: then another call continues the schedule.
     """
 
+    restarts: bool = True
     _run: tuple[int, int] | None = None
 
     def __call__(self, step: int) -> float:
@@ -86,6 +93,8 @@ class ConstantLR(Schedule):
         Learning rate, >= 0.
     """
 
+    restarts = False
+
     def __init__(self, lr: float) -> None:
         self.lr = _checks.non_negative("lr", lr)
 
@@ -108,6 +117,8 @@ class StepLR(Schedule):
     gamma : float, default 0.1
         Factor of each change, > 0.
     """
+
+    restarts = False
 
     def __init__(self, lr: float, step_size: int, gamma: float = 0.1) -> None:
         self.lr = _checks.positive("lr", lr)
@@ -222,6 +233,7 @@ class WarmupLR(Schedule):
         if (warmup_steps is None) == (warmup_epochs is None):
             raise ValueError("pass either warmup_steps or warmup_epochs")
         self.after = as_schedule(after)
+        self.restarts = self.after.restarts
         self.warmup_steps = None if warmup_steps is None else _checks.count("warmup_steps", warmup_steps)
         self.warmup_epochs = None if warmup_epochs is None else _checks.count("warmup_epochs", warmup_epochs)
 

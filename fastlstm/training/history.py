@@ -25,6 +25,9 @@ class History:
         means over the training cases during the epoch, with dropout active and changing weights; ``"val_loss"`` and so
         on are measured on the validation data after the epoch; ``"lr"`` is the learning rate of the epoch's last
         update.
+    first_epoch : int
+        Number of the first epoch of the record: 1, unless earlier calls of `fit` have trained the model with the same
+        optimizer.
     interrupted : bool
         Whether Ctrl-C ended the run. The interrupted epoch is not recorded.
 
@@ -39,6 +42,7 @@ class History:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.history: dict[str, list[float]] = {name: [] for name in names}
+        self.first_epoch = 1
         self.interrupted = False
 
     @property
@@ -48,12 +52,12 @@ class History:
 
     @property
     def best_epoch(self) -> int | None:
-        """Epoch, counted from 1, of the smallest validation loss, or training loss if there is no validation.
+        """Epoch of the smallest validation loss, or training loss if there is no validation.
 
-        None before the end of the first epoch.
+        It is counted from `first_epoch`; None before the end of the first epoch.
         """
         losses = self.history.get("val_loss") or self.history.get("loss")
-        return None if not losses else losses.index(min(losses)) + 1
+        return None if not losses else losses.index(min(losses)) + self.first_epoch
 
     def append(self, logs: dict[str, float]) -> None:
         """Record the values of one epoch."""
@@ -96,13 +100,14 @@ class History:
 
         drawn = {name: values for name, values in self.history.items() if values and name != "lr"}
         panels = list(dict.fromkeys(name.removeprefix("val_") for name in drawn))
+        first = self.first_epoch
         figure = Figure(figsize=(5.0 * len(panels), 3.6), layout="constrained")
         FigureCanvasAgg(figure)
         for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for key, label in ((name, "training"), (f"val_{name}", "validation")):
                 if key in drawn:
-                    axes.plot(range(1, len(drawn[key]) + 1), drawn[key], label=label, marker=".")
-            axes.axvline(self.best_epoch or 1, color="0.7", linewidth=1.0, zorder=0, label="best epoch")
+                    axes.plot(range(first, first + len(drawn[key])), drawn[key], label=label, marker=".")
+            axes.axvline(self.best_epoch or first, color="0.7", linewidth=1.0, zorder=0, label="best epoch")
             axes.set_xlabel("epoch")
             axes.set_ylabel(name)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -133,12 +133,12 @@ class TrainingLoop:
         """Train to the end of the run or until it is stopped; continue a saved run if one is given."""
         state = self.start(saved) if state is None else state
         progress = self.progress
-        with ExitStack() as at_end, self.interrupt:
+        with ExitStack() as at_end, self.settings.optimizer.in_use(), self.interrupt:
             self._begin(state, saved, at_end)
             try:
                 if self.settings.metrics:
                     self._measured()  # so that a metric which does not fit fails before the first update
-                while progress.epoch <= self.settings.epochs and not progress.stopped:
+                while progress.epoch <= progress.before + self.settings.epochs and not progress.stopped:
                     completed = self.run_epoch()
                     if not completed or self._stopped_by_callback():
                         break
@@ -180,12 +180,18 @@ class TrainingLoop:
             state.arguments = self._arguments(steps_per_epoch)
         if saved is not None:
             saved.check(state)
-        settings.optimizer.bind(steps_per_epoch, settings.epochs)
-        state.schedule, self.progress.last_lr = settings.optimizer.schedule, settings.optimizer.lr
+        optimizer = settings.optimizer
+        if settings.owns_optimizer:
+            self.model.own_optimizer = optimizer
+        optimizer.bind(steps_per_epoch, settings.epochs, self.model)
+        before = optimizer.epochs if saved is None else saved.progress.before
+        self.progress.before, self.progress.epoch = before, before + 1
+        self.history.first_epoch = before + 1
+        state.schedule, self.progress.last_lr = optimizer.schedule, optimizer.lr
         for checkpoint in settings.checkpoints:
             checkpoint.bind(state)
         for callback in settings.callbacks:
-            callback.attach(self.model, settings.optimizer, self.history, settings.epochs, steps_per_epoch)
+            callback.attach(self.model, optimizer, self.history, before + settings.epochs, steps_per_epoch, before + 1)
         return state
 
     def _arguments(self, steps_per_epoch: int) -> dict[str, object]:
@@ -252,6 +258,7 @@ class TrainingLoop:
         logs["lr"] = progress.last_lr
         self.history.append(logs)
         progress.next_epoch()
+        self.settings.optimizer.epochs = epoch
         for callback in callbacks:
             callback.on_epoch_end(epoch, dict(logs))
         return True

@@ -6,8 +6,8 @@ tensors whose names begin with ``"training."``. These are
 - ``run``: the arguments of the run, which must be the same when it is continued;
 - ``environment``: what else determines the bits of the result;
 - ``progress``: the epoch, its completed updates, and the sums over them;
-- the state of the optimizer and of the callbacks, the record of the epochs, the LSTM states of series that are fed in
-  segments, and the last weights whose loss was finite.
+- the state of the optimizer for this model and that of the callbacks, the record of the epochs, the LSTM states of
+  series that are fed in segments, and the last weights whose loss was finite.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Progress:
     """Progress of a run, between two updates."""
 
     epoch: int = 1
-    """Current epoch, counted from 1; `epochs` + 1 after the run."""
+    """Current epoch, counted from 1 over all runs of the model with this optimizer."""
+    before: int = 0
+    """Epochs of the runs before this one."""
     batch: int = 0
     """Completed updates of this epoch."""
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
@@ -100,6 +102,7 @@ class RunState:
             "environment": environment(),
             "progress": {
                 "epoch": self.progress.epoch,
+                "before": self.progress.before,
                 "batch": self.progress.batch,
                 "stopped": self.progress.stopped or any(callback.stop_training for callback in self.callbacks),
             },
@@ -154,22 +157,25 @@ class SavedRun:
     def _read(self, training: Mapping[str, Any]) -> None:
         progress = training["progress"]
         sums = self._vector("sums", 5).tolist()
-        epoch, batch = (_checks.count(name, progress[name], least) for name, least in (("epoch", 1), ("batch", 0)))
-        self.progress = Progress(epoch, batch, sums[:4], sums[4], bool(progress["stopped"]))
+        before = _checks.count("before", progress.get("before", 0), least=0)  # older files have no such entry
+        epoch = _checks.count("epoch", progress["epoch"], least=before + 1)
+        batch = _checks.count("batch", progress["batch"], least=0)
+        self.progress = Progress(epoch, before, batch, sums[:4], sums[4], bool(progress["stopped"]))
         self.arguments: dict[str, Any] = dict(training["run"])
         self.epochs = _checks.count("epochs", self.arguments["epochs"])
         self.environment: dict[str, Any] = dict(training["environment"])
         self._optimizer: dict[str, Any] = dict(_decoded(training["optimizer"], self._tensors))
-        start = _checks.count("start", self._optimizer["start"], least=0)
-        self._updates = _checks.count("iterations", self._optimizer["iterations"], least=start) - start
+        self._optimizer.setdefault("epochs", epoch - 1)
+        start = _checks.count("start", self._optimizer["start"], least=-_MOST)
+        self._updates = _checks.count("iterations", self._optimizer["iterations"], least=max(start, 0)) - start
         self._layers = len([_checks.as_bool("trainable", one.get("trainable", True)) for one in self._config["layers"]])
         if self._updates + start > _MOST or _checks.count("steps", self._config["steps"], least=0) > _MOST:
             raise ValueError(f"implausible number of updates: {self._updates + start}")
         self._lr = None if training["lr"] is None else _checks.non_negative("lr", training["lr"])
         self._callbacks = [(str(name), dict(_decoded(state, self._tensors))) for name, state in training["callbacks"]]
         self.history = {name: self._vector(f"history.{name}").tolist() for name in self.arguments["names"]}
-        if {len(values) for values in self.history.values()} != {epoch - 1}:
-            raise ValueError(f"the record of the epochs must have {epoch - 1} values for each name")
+        if {len(values) for values in self.history.values()} != {epoch - 1 - before}:
+            raise ValueError(f"the record of the epochs must have {epoch - 1 - before} values for each name")
 
     def _vector(self, name: str, size: int | None = None) -> Array:
         vector = self._tensors[name]
@@ -184,10 +190,10 @@ class SavedRun:
         for name, was, now in _differences(self.arguments, json.loads(json.dumps(state.arguments))):
             if name != "epochs":
                 raise ValueError(self._refusal(name, was, now))
-        if state.arguments["epochs"] < self.progress.epoch - 1:
+        done = self.progress.epoch - 1 - self.progress.before
+        if state.arguments["epochs"] < done:
             raise ValueError(
-                f"{self._path}: the run has already had {self.progress.epoch - 1} epochs, got epochs="
-                f"{state.arguments['epochs']}"
+                f"{self._path}: the run has already had {done} epochs, got epochs={state.arguments['epochs']}"
             )
         if state.arguments["epochs"] != self.epochs:
             self._check_rates(state)
@@ -279,8 +285,10 @@ class SavedRun:
                 stacklevel=7,  # the line of the user that calls Model.fit
             )
         state.optimizer.load_state_dict(self._optimizer)
+        state.optimizer.select(state.model)
         if self._lr is not None:
             state.optimizer.lr = self._lr
+        state.history.first_epoch = self.progress.before + 1
         for name, values in self.history.items():
             state.history.history[name] = list(values)
         state.progress.__dict__.update(self.progress.__dict__)

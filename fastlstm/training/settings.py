@@ -29,6 +29,8 @@ class Settings:
 
     loss: Loss
     optimizer: Optimizer
+    owns_optimizer: bool
+    """Whether the optimizer is the model's own one, because the user has given a name or none."""
     epochs: int
     batch_size: int
     validation_split: float
@@ -48,14 +50,18 @@ class Settings:
     on_interrupt: Literal["raise", "return"]
 
     @classmethod
-    def checked(cls, model_seed: int, **given: Any) -> Settings:
-        """Check the arguments of `Model.fit`; raise TypeError or ValueError if one is wrong."""
+    def checked(cls, model_seed: int, own_optimizer: Optimizer | None = None, **given: Any) -> Settings:
+        """Check the arguments of `Model.fit`; raise TypeError or ValueError if one is wrong.
+
+        `own_optimizer` is the optimizer that the model has from earlier calls.
+        """
         loss = get_loss(given["loss"])
         seed, steps, share = given["seed"], given["tbptt_steps"], given["validation_split"]
         resolve_threads(given["n_threads"])
         return cls(
             loss=loss,
-            optimizer=get_optimizer(given["optimizer"]),
+            optimizer=get_optimizer(given["optimizer"], own_optimizer),
+            owns_optimizer=not isinstance(given["optimizer"], Optimizer),
             epochs=_checks.count("epochs", given["epochs"]),
             batch_size=_checks.count("batch_size", given["batch_size"]),
             seed=model_seed if seed is None else _checks.count("seed", seed, least=0, bits=_checks.MANY),

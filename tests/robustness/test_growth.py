@@ -106,6 +106,7 @@ def checkpointing(folder: Path) -> Callable[[int], None]:
     def fit(k: int) -> None:
         if k % 100 == 0:  # 10 updates, every second one saved, and a run that resumes from there
             for resume in (False, True):
+                model.reset_training()  # so that the epochs, and with them the files, are counted from 1
                 saving = fl.Checkpoint(folder / "{epoch}-{batch}", every_batches=2, keep=2)
                 model.fit(
                     np.ones((20, 5, 4), "f4"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 
 import fastlstm as fl
 from fastlstm.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop, get_optimizer
-from fastlstm.schedules import CosineLR, StepLR
+from fastlstm.schedules import CosineLR, StepLR, WarmupLR
 
 Array = NDArray[Any]
 
@@ -147,17 +150,30 @@ def test_a_gradient_that_is_not_finite_changes_nothing(bad: float) -> None:
     assert optimizer.iterations == 0
 
 
-def test_schedule_sets_the_rate_of_each_step_and_restarts_with_bind() -> None:
-    optimizer = SGD(lr=StepLR(1.0, step_size=1, gamma=0.5))
-    model = Parameters(np.zeros(1), np.ones(1))
-    for _ in range(2):
+def rates(schedule: Any, *runs: tuple[int, int]) -> list[list[float]]:
+    """Return the rates of runs of (steps per epoch, epochs) of one model."""
+    optimizer, model = SGD(lr=schedule), Parameters(np.zeros(1), np.ones(1))
+    found = []
+    for steps_per_epoch, epochs in runs:
+        optimizer.bind(steps_per_epoch, epochs, model)
         model.flat_parameters[:] = 0.0
-        optimizer.bind(steps_per_epoch=2, epochs=2)
-        assert optimizer.lr == 1.0
-        for _ in range(4):
+        found.append([])
+        for _ in range(steps_per_epoch * epochs):
+            before = model.flat_parameters[0]
             optimizer.step(model)
-        assert model.flat_parameters[0] == -(1.0 + 1.0 + 0.5 + 0.5)
-    assert optimizer.iterations == 8
+            found[-1].append(before - model.flat_parameters[0])
+    assert optimizer.iterations == sum(map(len, found))
+    return found
+
+
+def test_schedules_that_depend_on_the_number_of_epochs_restart_and_others_go_on() -> None:
+    halves = StepLR(1.0, step_size=1, gamma=0.5)
+    assert rates(halves, (2, 2), (2, 1)) == [[1, 1, 0.5, 0.5], [0.25, 0.25]]
+    assert rates(halves, (2, 1), (1, 3), (4, 1)) == [[1, 1], [0.5, 0.25, 0.125], [0.0625] * 4]  # epochs count
+    assert rates(WarmupLR(1.0, warmup_steps=4), (3, 1), (3, 1)) == [[0.25, 0.5, 0.75], [1, 1, 1]]
+    whole, first = rates(CosineLR(1.0), (4, 1), (4, 1))
+    assert whole == first
+    assert rates(WarmupLR(CosineLR(1.0), warmup_steps=2), (4, 1), (4, 1))[1][0] == 0.5
 
 
 def test_setting_lr_replaces_the_schedule() -> None:
@@ -170,20 +186,74 @@ def test_setting_lr_replaces_the_schedule() -> None:
         optimizer.lr = -1.0
 
 
-def test_state_belongs_to_one_size_until_reset() -> None:
-    optimizer = Adam()
-    optimizer.step(Parameters(start(np.float32), gradient(0, np.float32)))
-    for other in (
-        Parameters(np.zeros(5, np.float32), np.zeros(5, np.float32)),
-        Parameters(np.zeros(37), np.ones(37)),
-    ):
-        with pytest.raises(ValueError, match=r"reset\(\)"):
-            optimizer.step(other)
+class Slotted:
+    """Model without weak references."""
+
+    __slots__ = ("flat_gradients", "flat_parameters")
+
+    def __init__(self, parameters: Array, gradients: Array) -> None:
+        self.flat_parameters, self.flat_gradients = parameters, gradients
+
+
+@pytest.mark.parametrize("kind", [Parameters, Slotted])
+def test_each_model_has_a_state_of_its_own(kind: Any) -> None:
+    shared = Adam(0.1)
+    models = [kind(start(dtype, size), gradient(0, dtype, size)) for dtype, size in (("f4", 37), ("f4", 37), ("f8", 5))]
+    for step in range(3):
+        for model in models:
+            model.flat_gradients[:] = gradient(step, "f8", model.flat_gradients.size)
+            shared.step(model)
+            assert shared.iterations == step + 1
+    for model in models:
+        twin = kind(start(model.flat_parameters.dtype, model.flat_parameters.size), model.flat_gradients.copy())
+        alone = Adam(0.1)
+        for step in range(3):
+            twin.flat_gradients[:] = gradient(step, "f8", twin.flat_gradients.size)
+            alone.step(twin)
+        np.testing.assert_array_equal(model.flat_parameters, twin.flat_parameters)
+
+
+def test_the_state_lasts_as_long_as_the_model() -> None:
+    optimizer, model = Adam(), Parameters(np.ones(3), np.ones(3))
+    optimizer.step(model)
+    moment = ref(optimizer._state["m"])
+    other = Parameters(np.ones(3), np.ones(3))
+    optimizer.step(other)
+    assert moment() is not None
+    del model
+    optimizer.step(Parameters(np.ones(3), np.ones(3)))
+    assert moment() is None
+
+
+def test_a_loaded_state_goes_to_the_next_model_and_must_fit_it() -> None:
+    first, other = (Parameters(start(np.float64), gradient(0, np.float64)) for _ in range(2))
+    optimizer = Adam(0.1)
+    optimizer.step(first)
+    other.flat_parameters[:] = first.flat_parameters
+    optimizer.load_state_dict(optimizer.state_dict())
+    small = Parameters(np.zeros(5, np.float32), np.zeros(5, np.float32))
+    with pytest.raises(ValueError, match=r"37 float64 .* 5 float32: load the state .*reset\(\)"):
+        optimizer.step(small)
+    optimizer.step(other)
+    optimizer.step(first)
+    assert optimizer.iterations == 2
+    np.testing.assert_array_equal(other.flat_parameters, first.flat_parameters)
+    optimizer.step(small)
+    assert optimizer.iterations == 1
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_reset_and_copies_start_anew(copied: Any) -> None:
+    optimizer = Adam(0.1)
+    optimizer.step(Parameters(start(np.float64), gradient(0, np.float64)))
+    twin = copied(optimizer)
+    assert twin.get_config() == optimizer.get_config() and optimizer.iterations == 1
     optimizer.reset()
-    fresh, again = (Parameters(start(np.float64), gradient(0, np.float64)) for _ in range(2))
-    optimizer.step(again)
-    Adam().step(fresh)
-    np.testing.assert_array_equal(again.flat_parameters, fresh.flat_parameters)
+    for one in (optimizer, twin):
+        fresh, again = (Parameters(start(np.float64), gradient(0, np.float64)) for _ in range(2))
+        one.step(again)
+        Adam(0.1).step(fresh)
+        np.testing.assert_array_equal(again.flat_parameters, fresh.flat_parameters)
 
 
 def test_names_and_config() -> None:

@@ -13,8 +13,9 @@ from ..history import History
 class Callback(ExplainsArguments):
     """Base class of the callbacks; override any of the hooks.
 
-    Epochs are counted from 1, and so are the batches of an epoch. `logs` maps names to floats: at the end of an epoch,
-    the values that `History` records; at the end of a batch, the training loss and metric of the epoch so far.
+    Epochs are counted from 1, and so are the batches of an epoch; another call of `fit` with the same model and
+    optimizer goes on counting epochs. `logs` maps names to floats: at the end of an epoch, the values that `History`
+    records; at the end of a batch, the training loss and metric of the epoch so far.
 
     Set ``self.stop_training = True`` in any hook to end the training after the current batch; an epoch that is cut
     short in this way is neither validated nor recorded.
@@ -27,8 +28,12 @@ class Callback(ExplainsArguments):
         The optimizer of the run; set ``self.optimizer.lr`` to change the learning rate.
     history : History
         The record so far. The names of ``history.history`` are known from the beginning.
-    epochs, steps_per_epoch : int
-        Planned number of epochs, and of updates in each epoch.
+    first_epoch, epochs : int
+        First and last planned epoch of the run.
+    steps_per_epoch : int
+        Number of updates in each epoch.
+    goes_on : bool
+        Whether this object was last attached to the same model, in an earlier call of `fit`.
     stop_training : bool
         Set to True to end the training.
 
@@ -47,17 +52,27 @@ class Callback(ExplainsArguments):
     model: CallbackModel
     optimizer: Optimizer
     history: History
+    first_epoch: int
     epochs: int
     steps_per_epoch: int
+    goes_on: bool = False
     stop_training: bool = False
 
     def attach(
-        self, model: CallbackModel, optimizer: Optimizer, history: History, epochs: int, steps_per_epoch: int
+        self,
+        model: CallbackModel,
+        optimizer: Optimizer,
+        history: History,
+        epochs: int,
+        steps_per_epoch: int,
+        first_epoch: int = 1,
     ) -> None:
         """Set the attributes for a run; `fit` calls this before any hook."""
+        self.goes_on = getattr(self, "model", None) is model
         self.model = model
         self.optimizer = optimizer
         self.history = history
+        self.first_epoch = first_epoch
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self.stop_training = False

@@ -15,14 +15,15 @@ __all__ = ["CSVLogger"]
 class CSVLogger(Callback):
     """Write the values of each epoch to a CSV file, one line per epoch, flushed at once.
 
-    When a run continues from a checkpoint, the file is truncated to the epochs of the checkpoint.
+    The same object in another call of `fit` for the same model appends to its file. When a run continues from a
+    checkpoint, the file is truncated to the epochs of the checkpoint.
 
     Parameters
     ----------
     path : path
         The file. Its columns are ``epoch`` (counted from 1) and the names of `History.history`.
     append : bool, default False
-        Whether to append to an existing file, which must have the same columns, rather than replace it.
+        Whether the first call of `fit` appends to an existing file, which must have the same columns, or replaces it.
 
     Raises
     ------
@@ -48,7 +49,7 @@ class CSVLogger(Callback):
         self._file: TextIO | None = None
 
     def on_train_begin(self) -> None:
-        self._open(self.append)
+        self._open(self.append or self.goes_on)
 
     def state_dict(self) -> dict[str, Any]:
         # Size of the file up to the last line of this checkpoint; later lines are dropped when the run is resumed.
@@ -62,8 +63,9 @@ class CSVLogger(Callback):
             return
         # The file is missing, or a crash has truncated it: write the lines of this run again from the record.
         self._open(False)
-        for done in range(1, self.history.epochs + 1):
-            self.on_epoch_end(done, {name: values[done - 1] for name, values in self.history.history.items()})
+        for done in range(self.history.epochs):
+            logs = {name: values[done] for name, values in self.history.history.items()}
+            self.on_epoch_end(self.first_epoch + done, logs)
 
     def _open(self, append: bool) -> None:
         columns = ["epoch", *self.history.history]
@@ -74,7 +76,7 @@ class CSVLogger(Callback):
             if found != columns:
                 raise ValueError(
                     f"CSVLogger cannot append to {self.path!r}: its columns are {', '.join(found)}; "
-                    f"this run has {', '.join(columns)}"
+                    f"this run has {', '.join(columns)}: give it another file"
                 )
         self._file = open(self.path, "a" if exists else "w", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, columns)

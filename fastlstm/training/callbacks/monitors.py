@@ -25,7 +25,13 @@ _HIGHER_IS_BETTER = ("accuracy", "acc", "auc", "f1", "r2", "precision", "recall"
 
 
 class _Monitor(Callback):
-    """Base of the callbacks that monitor one quantity."""
+    """Base of the callbacks that monitor one quantity.
+
+    The same object in another call of `fit` for the same model goes on with what it has measured.
+    """
+
+    _forgets = True
+    """Whether the best value is forgotten when the callback gets another model."""
 
     def __init__(self, monitor: str, min_delta: float, mode: Mode) -> None:
         if not isinstance(monitor, str):
@@ -42,7 +48,8 @@ class _Monitor(Callback):
         return None if math.isinf(self._best) else self._sign * self._best
 
     def on_train_begin(self) -> None:
-        self._best = math.inf
+        if self._forgets and not self.goes_on:
+            self._best = math.inf
         names = self.history.history
         if self.monitor not in names:
             validated = any(name.startswith("val_") for name in names)
@@ -78,6 +85,9 @@ class _Monitor(Callback):
 
 class EarlyStopping(_Monitor):
     """End the training when a quantity has not improved for `patience` epochs.
+
+    The same object in another call of `fit` for the same model keeps its best value, and returns to the weights with
+    which that call began unless it improves; make a new object for other data.
 
     Parameters
     ----------
@@ -131,9 +141,6 @@ class EarlyStopping(_Monitor):
         self.patience = _checks.count("patience", patience)
         self.start_from_epoch = _checks.count("start_from_epoch", start_from_epoch)
         self.restore_best = _checks.as_bool("restore_best", restore_best)
-        self._forget()
-
-    def _forget(self) -> None:
         self.best_epoch: int | None = None
         self.stopped_epoch: int | None = None
         self._waited = 0
@@ -141,7 +148,14 @@ class EarlyStopping(_Monitor):
 
     def on_train_begin(self) -> None:
         super().on_train_begin()
-        self._forget()
+        if not self.goes_on:
+            self.best_epoch = None
+        if not self.goes_on or self.stopped_epoch is not None:  # another call after the end means to go on
+            self._waited = 0
+        self.stopped_epoch = self._weights = None
+        if self.restore_best and self.best is not None:
+            # The last call has restored the best weights, to which this one returns unless it finds better ones.
+            self._weights = self.model.flat_parameters.copy()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -190,8 +204,9 @@ class EarlyStopping(_Monitor):
 class ModelCheckpoint(_Monitor):
     """Save the model after each epoch, or only after epochs that improve the monitored quantity.
 
-    Files are written atomically: an interruption leaves the previous complete file. To continue an interrupted run, use
-    `Checkpoint`.
+    With `save_best_only` the same object remembers the best value, also in another call of `fit` and for another model,
+    so that a worse model never replaces a better one. Files are written atomically: an interruption leaves the previous
+    complete file. To continue an interrupted run, use `Checkpoint`.
 
     Parameters
     ----------
@@ -227,6 +242,8 @@ class ModelCheckpoint(_Monitor):
     >>> fl.load("best.safetensors")
     Model([LSTM(hidden_size=4), Dense(output_size=1)])
     """
+
+    _forgets = False
 
     def __init__(
         self,
@@ -264,7 +281,8 @@ class ModelCheckpoint(_Monitor):
 class ReduceLROnPlateau(_Monitor):
     """Lower the learning rate when a quantity has not improved for `patience` epochs.
 
-    It needs an optimizer with a constant learning rate and cannot be combined with a schedule.
+    It needs an optimizer with a constant learning rate and cannot be combined with a schedule. The optimizer keeps the
+    lowered rate. The same object in another call of `fit` for the same model keeps its best value.
 
     Parameters
     ----------
@@ -325,7 +343,8 @@ class ReduceLROnPlateau(_Monitor):
                 "ReduceLROnPlateau needs a constant learning rate, and the optimizer follows "
                 f"{self.optimizer.schedule!r}: give the optimizer a number as lr, or leave out the callback"
             )
-        self._waited = 0
+        if not self.goes_on:
+            self._waited = 0
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "waited": self._waited}

@@ -34,7 +34,7 @@ class ProgressBar(Callback):
         self._unprinted = ""
 
     def on_resume(self, epoch: int, batch: int, state: dict[str, Any]) -> None:
-        self._done = (epoch - 1) * self.steps_per_epoch + batch
+        self._done = (epoch - self.first_epoch) * self.steps_per_epoch + batch
         self.on_train_begin()
         self._done = 0
         if batch:
@@ -52,7 +52,7 @@ class ProgressBar(Callback):
         else:
             from tqdm import tqdm
         self._bar = tqdm(
-            total=self.epochs * self.steps_per_epoch,
+            total=(self.epochs - self.first_epoch + 1) * self.steps_per_epoch,
             initial=self._done,
             unit="step",
             dynamic_ncols=True,
