@@ -294,8 +294,12 @@ class Optimizer(ExplainsArguments):
             if not ranges:
                 raise ValueError("no layer is trainable: set trainable = True for one that has parameters")
             _zero_others(gradients, ranges)
-        self.select(model)
-        self._prepare(parameters)
+        now = self._now
+        if now.owner is None or now.owner() is not getattr(model, "training_key", model):
+            self.select(model)
+            now = self._now
+        if now.layout != (parameters.size, parameters.dtype):
+            self._prepare(parameters)
         threads = resolve_threads(n_threads)
         # Compute the norm before clip_value, which would hide an infinity; and in every step, because a bad update
         # cannot be undone.
@@ -319,7 +323,7 @@ class Optimizer(ExplainsArguments):
                 f"{self.iterations + 1}; the parameters are unchanged. clip_norm, a smaller learning rate or scaled "
                 "inputs usually help"
             )
-        lr, now = self.lr, self._now
+        lr = self.schedule(now.iterations - now.start)
         now.iterations += 1
         try:
             if ranges is None:
@@ -540,7 +544,8 @@ class Adam(Optimizer):
         return {**super().get_config(), "betas": list(self.betas), "eps": self.eps}
 
     def _update(self, p: NDArray[Any], g: NDArray[Any], lr: float, threads: int) -> None:
-        m, v = self._state["m"], self._state["v"]
+        now = self._now
+        m, v = now.moments["m"], now.moments["v"]
         beta1, beta2 = self.betas
         _core.adam_step(
             p,
@@ -553,7 +558,7 @@ class Adam(Optimizer):
             self.eps,
             self.weight_decay,
             self._decoupled,
-            self.iterations,
+            now.iterations,
             threads,
         )
 

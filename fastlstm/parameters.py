@@ -96,7 +96,10 @@ class Parameters:
     @property
     def trainable_ranges(self) -> list[slice] | None:
         """Parts of the flat vectors that training changes, in order and not adjacent; None: all."""
-        if all(layer.trainable or not layer.parameters for layer in self._layers):
+        for layer in self._layers:
+            if not layer.trainable and layer.parameters:
+                break
+        else:
             return None
         ranges: list[slice] = []
         start = 0
