@@ -26,6 +26,8 @@ from .schedules import ConstantLR, Schedule, as_schedule
 
 _COUNTS = ("iterations", "epochs", "start")
 _MOST = 2**62
+_ALWAYS_SQUARED = 1e19
+"""A norm that both types can square."""
 _LARGEST_TO_SQUARE = {np.dtype(t): math.sqrt(float(np.finfo(t).max)) for t in ("float32", "float64")}
 
 
@@ -317,7 +319,7 @@ class Optimizer(ExplainsArguments):
             _core.scale(gradients, self.clip_norm / norm, threads)
             norm = self.clip_norm
         # An overflow in the mean of squares would be permanent, and its parameter would never change again.
-        if "v" in self._moments and norm > _LARGEST_TO_SQUARE[gradients.dtype]:
+        if norm > _ALWAYS_SQUARED and "v" in self._moments and norm > _LARGEST_TO_SQUARE[gradients.dtype]:
             raise FloatingPointError(
                 f"the gradient's square does not fit {gradients.dtype} (its norm is {norm:.3g}) at update "
                 f"{self.iterations + 1}; the parameters are unchanged. clip_norm, a smaller learning rate or scaled "
