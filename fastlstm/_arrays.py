@@ -35,7 +35,7 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     if type(values) is not np.ndarray and is_misread(values):
         raise TypeError(_not_an_array(values, name))
     try:
-        array = np.asarray(values)
+        array = np.asarray(_listed(values))
     except MemoryError:
         raise
     except Exception as error:  # the object's __array__ may raise anything; bytes among strings may not decode
@@ -51,6 +51,19 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     if array.ndim == 0 and not isinstance(array.item(), _scalars()):
         raise TypeError(_not_an_array(values, name))
     return _numbers(array, name)
+
+
+def _listed(values: Any) -> Any:
+    """Return the items of an object that has a length and an index alone as a list; everything else unchanged.
+
+    NumPy would read such an object until it raises IndexError, which it may never do.
+    """
+    kind = type(values)
+    if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")) or hasattr(kind, "__iter__"):
+        return values
+    if any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")):
+        return values
+    return [values[number] for number in range(len(values))]
 
 
 def strings(y: ArrayLike, name: str) -> NDArray[np.str_]:

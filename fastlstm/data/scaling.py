@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .. import _core
 from .._arrays import as_array, as_numeric
 from .._checks import short_repr
+from .._foreign import type_name
+from .case_reader import gives_cases
 from .sequences import Sequences, as_sequences
 from .targets import Targets
 
@@ -356,6 +358,12 @@ class Standardizer:
 
 def _source(X: Any, lengths: ArrayLike | None) -> Sequences | Targets:
     source: Sequences | Targets
+    if gives_cases(X):
+        raise TypeError(
+            f"X is a {type_name(X)}, an object that is read case by case, expected an array or a list: give "
+            "scaler=fl.Standardizer() to the Model, whose fit measures it, or pass [X[i][0] for i in range(len(X))] if "
+            "each case is a tuple (x, y)"
+        )
     if isinstance(X, (Sequences, Targets)) and lengths is None:
         source = X
     elif lengths is None and (_is_flat(X) or not isinstance(X, (list, tuple))):

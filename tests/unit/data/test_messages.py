@@ -591,3 +591,35 @@ def test_text_is_not_a_target() -> None:
     for loss in ("cross_entropy", "binary_cross_entropy", "mse"):
         message = refusal(y="labels.csv", m=model(1), loss=loss)
         assert message.startswith("y is text, expected one target for each case: read the file first, ")
+
+
+class Cases:
+    """Cases (x, y) whose index has no end, so that NumPy would read it for ever."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> Any:
+        return np.full((5, 2), number), number % 2
+
+
+class Labels:
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> int:
+        return number % 2
+
+
+def test_an_object_with_a_length_and_an_index_is_read_as_far_as_its_length() -> None:
+    X = np.ones((3, 5, 2))
+    models = [fl.Model([fl.LSTM(2), fl.Dense(2)]) for _ in range(2)]
+    for model, y in zip(models, (Labels(), [0, 1, 0]), strict=True):
+        model.fit(X, y, epochs=1, verbose=0)
+    np.testing.assert_array_equal(models[0].flat_parameters, models[1].flat_parameters)
+    with pytest.raises(
+        TypeError, match=r"a .*Cases, an object that is read case by case.*\[X\[i\]\[0\] for i in range"
+    ):
+        fl.Standardizer().fit(Cases())
+    X = Cases()
+    assert fl.Standardizer().fit([X[i][0] for i in range(len(X))]).mean_.tolist() == [1, 1]
