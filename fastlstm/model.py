@@ -626,7 +626,8 @@ class Model:
             ``__getitem__``, such as a ``torch.utils.data.Dataset``, whose item i is one case, a tuple ``(x, y)`` or
             ``(x, y, weight)`` with x (T_i, F) or (T_i,). A thread reads the next batches while this one is computed,
             and only these are in memory. The result has the bits of the same cases in a list; see docs/datasets.md. A
-            table (DataFrame) is refused: pass ``df.to_numpy()[None]`` for one series, or a list of arrays.
+            table (DataFrame) is refused: pass ``df.to_numpy()[None]`` for one series, or a list of arrays. Steps that a
+            `Masking` or an `Embedding` masks count in no statistic, loss or metric; their targets are not read.
         y : array or list of arrays, optional
             Targets; left out for a data set. Labels (n,), or (n, T) for a model with one output per step, as integers
             from 0 (-100: ignored) or strings, of which binary cross-entropy takes two; values (n,), (n, K), (n, T) or
@@ -900,7 +901,7 @@ class Model:
             Class names if the model has `classes`, else integers. After training with ``"binary_cross_entropy"``: 0 or
             1 for each output, (n, K) or (n, T, K); if K is 1, without the last axis, and as names if there are two.
             After training with ``"ctc"``: a list of the labels of each case, as from `ctc_decode` with
-            ``beam_width=1``.
+            ``beam_width=1``, where masked steps are left out.
 
         Raises
         ------
@@ -916,8 +917,8 @@ class Model:
         >>> model.predict_classes(X).tolist()
         ['off', 'off', 'on', 'on']
         """
-        loss_of(self)
-        out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
+        aligned = loss_of(self).aligned
+        out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads, without_masked=not aligned)
         if isinstance(X, Sequences):
             lengths = X.lengths
         # Lengths that belong to the inputs only say nothing about the outputs.
@@ -941,7 +942,7 @@ class Model:
         Parameters
         ----------
         X, y, lengths
-            Inputs and targets, or a data set, as in `fit`.
+            Inputs and targets, or a data set, as in `fit`; masked steps count neither in the loss nor in a metric.
         loss : str or Loss, optional
             The loss, by default that of the training.
         sample_weight : array (n,) or (n, T), optional

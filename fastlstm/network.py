@@ -16,8 +16,10 @@ from ._typing import Array, State
 from .data.sequences import Sequences
 from .layers import (
     Activation,
+    InputMasks,
     Layer,
     LayerCache,
+    MaskedSteps,
     PassContext,
     Signal,
     backward_masked,
@@ -72,6 +74,8 @@ class Network:
         Whether the output is (batch, time, features) rather than (batch, features).
     output_steps : int or None
         Number of steps of each case's output, if a layer sets it; None: those of the input.
+    input_masks : InputMasks or None
+        Masks of the layers that mask steps of the input; None if there are none, or before `build`.
     passes : int
         Number of training passes so far; each draws its own dropout masks.
     """
@@ -85,6 +89,7 @@ class Network:
         self.output_size = 0
         self.per_step = False
         self.output_steps: int | None = None
+        self.input_masks: InputMasks | None = None
         self.passes = 0
         self._contexts = threading.local()
         self._recurrent = [k for k, layer in enumerate(layers) if layer.state_shapes(1) is not None]
@@ -117,12 +122,13 @@ class Network:
                     f"input_size is {input_size}, expected {self.input_size}, for which the model is built"
                 )
             return
-        signal = connect(self.layers, input_size, longest)[-1]
+        signals = connect(self.layers, input_size, longest)
         contexts = threading.local()  # new ones: the old contexts refer to the old parameters
         self.parameters.initialize(self.seed, values)
         self._contexts = contexts
-        self.output_size, self.per_step = signal.features, signal.per_step
-        self.output_steps = signal.steps
+        self.output_size, self.per_step = signals[-1].features, signals[-1].per_step
+        self.output_steps = signals[-1].steps
+        self.input_masks = InputMasks.of(self.layers, signals)
         self.input_size = input_size
 
     def build_for(self, inputs: Sequences, training: bool = False) -> None:
@@ -166,6 +172,7 @@ class Network:
                     layer.parameters, layer.gradients = {}, {}
                 self.parameters = Parameters(self.layers, self.dtype)
                 self.output_size, self.per_step, self.output_steps = 0, False, None
+                self.input_masks = None
                 self.input_size = None
             raise
 
@@ -245,6 +252,7 @@ class Network:
         n_threads: int | None = None,
         recompute_every: int = 0,
         skip: int | None = None,
+        masks: Array | None = None,
     ) -> Array:
         """Return the output for a batch of checked inputs, a buffer that is valid until this thread's next pass.
 
@@ -262,11 +270,16 @@ class Network:
             Number of steps whose gates are stored for the backward pass; 0: all steps.
         skip : int, optional
             Index of a layer that is left out, here and in the backward pass: the final activation.
+        masks : boolean ndarray (batch, time, k), optional
+            Masks of the steps as users have passed them, `Sequences.masks`, if the network has `input_masks`; by
+            default the layers compute them from x.
         """
         ctx = self.context(training)
         ctx.skipped = skip
         ctx.lengths = lengths
         ctx.mask = None
+        if self.input_masks is not None:
+            self.input_masks.give(ctx, masks)
         ctx.frozen = self.parameters.frozen
         ctx.n_threads = resolve_threads(n_threads)
         ctx.recompute_every = recompute_every
@@ -283,6 +296,8 @@ class Network:
                 cache.seed = mixed_seed(self.seed, self.passes, index)
             cache.masked_steps = None
             x = layer.forward(x, ctx, cache) if ctx.mask is None else forward_masked(layer, x, ctx, cache)
+            if cache.mask_in is not None:
+                ctx.mask = cache.mask_in  # also of a user's layer, whose forward computes a mask from what it reads
         ctx.out_shape = x.shape
         return x
 
@@ -295,16 +310,26 @@ class Network:
         n_threads: int | None = None,
         recompute_every: int = 0,
         skip: int | None = None,
+        masks: Array | None = None,
     ) -> Array:
         """Do `forward` from checked initial states, one for each LSTM layer object; None: the layers' own."""
         caches = self.recurrent_caches(training)
         try:
             for cache, state in zip(caches, states or [None] * len(caches), strict=True):
                 cache.state_in = state
-            return self.forward(x, lengths, training, n_threads, recompute_every, skip)
+            return self.forward(x, lengths, training, n_threads, recompute_every, skip, masks)
         finally:
             for cache in caches:
                 cache.state_in = None
+
+    def masked_steps(self, training: bool) -> MaskedSteps | None:
+        """Return the steps of the output of this thread's last pass that a mask leaves; None if it leaves all."""
+        ctx = self.context(training)
+        if ctx.mask is None or len(ctx.out_shape) == 2:
+            return None
+        steps = MaskedSteps.of(ctx.mask, ctx.lengths, False)
+        every = ctx.out_shape[1] if ctx.lengths is None else ctx.lengths
+        return None if (steps.lengths == every).all() else steps
 
     def final_states(self, training: bool) -> list[State]:
         """Return copies of the final states of this thread's last pass, one for each LSTM layer object."""

@@ -16,7 +16,7 @@ from .scaling import Standardizer
 from .sequences import Indices, Sequences
 from .targets import Targets
 
-__all__ = ["CaseBatch", "Cases", "as_weight", "read_inputs"]
+__all__ = ["CaseBatch", "Cases", "TargetBatch", "as_weight", "read_inputs"]
 
 
 class CaseBatch(NamedTuple):
@@ -30,6 +30,20 @@ class CaseBatch(NamedTuple):
     """Targets in the user's units; `Targets.batch` has the shapes."""
     weight: Array | None
     """(b,) or (b, time), float64; None if all are 1."""
+    masks: Array | None
+    """(b, time, k), boolean: the steps that are not masked, `Sequences.masks`; None if the model masks no inputs."""
+
+
+class TargetBatch(NamedTuple):
+    """What `CaseBatch` holds, without the inputs."""
+
+    time: int
+    lengths: Array | None
+    y: Array
+    weight: Array | None
+    output_mask: Array | None
+    """(b, time), boolean: the steps of the output that are not masked; None if all are, or it is not known before a
+    pass."""
 
 
 class Cases:
@@ -84,15 +98,15 @@ class Cases:
         self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None, y_dtype: DTypeLike | None = None
     ) -> CaseBatch:
         """Copy one batch of cases and scale its inputs; values of the targets are of `y_dtype`, by default `dtype`."""
-        x, lengths = read_inputs(self.inputs, indices, dtype, scaler)
+        x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler)
         y, weight = self._read_targets(indices, x.shape[1], dtype if y_dtype is None else y_dtype)
-        return CaseBatch(x, lengths, y, weight)
+        return CaseBatch(x, lengths, y, weight, masks)
 
-    def read_targets(self, indices: Indices, dtype: DTypeLike) -> tuple[int, Array | None, Array, Array | None]:
-        """Do `read` without the inputs: return their number of steps, lengths, targets and weights."""
+    def read_targets(self, indices: Indices, dtype: DTypeLike) -> TargetBatch:
+        """Do `read` without the inputs."""
         lengths = None if self.inputs.lengths is None else self.inputs.lengths[indices]
         time = self.inputs.time if lengths is None else int(lengths.max())
-        return time, lengths, *self._read_targets(indices, time, dtype)
+        return TargetBatch(time, lengths, *self._read_targets(indices, time, dtype), self.inputs.output_mask(indices))
 
     def _read_targets(self, indices: Indices, time: int, dtype: DTypeLike) -> tuple[Array, Array | None]:
         y = self.targets.batch(indices, time, dtype)
@@ -104,13 +118,14 @@ class Cases:
 
 def read_inputs(
     inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None
-) -> tuple[Array, Array | None]:
-    """Copy one batch of inputs and scale it; return it with its lengths."""
+) -> tuple[Array, Array | None, Array | None]:
+    """Copy one batch of inputs and scale it; return it with its lengths and the masks of the values before."""
+    masks = None if inputs.masking is None else inputs.masks(indices)
     if scaler is None:
-        return inputs.batch(indices, dtype)
+        return *inputs.batch(indices, dtype), masks
     # Numbers that float32 does not hold are scaled before they are rounded.
     x, lengths = inputs.batch(indices, inputs.exact_dtype)
-    return scaler.scaled(x, dtype), lengths
+    return scaler.scaled(x, dtype), lengths, masks
 
 
 def as_weight(

@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .._typing import Array
 from . import sequences
 from .batching import SMALL_BATCH, sequential_batches
 from .case_reader import Case, CaseReader
-from .cases import CaseBatch, Cases
+from .cases import CaseBatch, Cases, TargetBatch
 from .label_sequences import LabelSequences
 from .read_ahead import read_ahead
 from .scaling import Standardizer
-from .sequences import Block, Indices, Sequences, blocks_of_series, list_sequences
+from .sequences import Block, Indices, Sequences, blocks_of_series, list_sequences, unmasked_series
 from .targets import Targets
 
 __all__ = ["DatasetCases", "DatasetSequences", "DatasetTargets"]
@@ -77,8 +76,14 @@ class DatasetSequences(Sequences):
         part = self.listed(*self.read_cases(indices))
         return part.batch(slice(0, len(part)), dtype)
 
+    def masks(self, indices: Indices) -> NDArray[np.bool_]:
+        part = self.listed(*self.read_cases(indices))
+        return part.masks(slice(0, len(part)))
+
     def subset(self, indices: Indices) -> DatasetSequences:
-        return DatasetSequences(self.reader, self._check, self.numbers_of(indices))
+        chosen = DatasetSequences(self.reader, self._check, self.numbers_of(indices))
+        chosen.masking = self.masking
+        return chosen
 
     def parts(self, batch_size: int) -> Generator[tuple[int, Sequences], None, None]:
         with closing(read_ahead(map(self.read_cases, sequential_batches(len(self), batch_size)))) as batches:
@@ -91,6 +96,10 @@ class DatasetSequences(Sequences):
 
     def blocks(self) -> Iterator[Block]:
         return blocks_of_series(self._series(), self.features or 1)
+
+    def unmasked_blocks(self) -> Iterator[NDArray[Any]]:
+        series = self._series() if self.masking is None else unmasked_series(self._series(), self.masking)
+        return (block.values for block in blocks_of_series(series, self.features or 1))
 
     def _series(self) -> Iterator[NDArray[Any]]:
         for numbers, cases in self.groups():
@@ -128,6 +137,7 @@ class DatasetSequences(Sequences):
         """Return the series of some cases as a list, after a check."""
         part = list_sequences([case.x for case in cases], self.tokens, self.name)
         part.numbers = numbers
+        part.masking = self.masking
         self._check(part)
         return part
 
@@ -194,9 +204,11 @@ class DatasetTargets(Targets):
 
     def _blocks_of_steps(self) -> Iterator[NDArray[Any]]:
         def series() -> Iterator[NDArray[Any]]:
-            for targets, lengths in self._parts():
+            for targets, lengths, inputs in self._parts():
                 for case, length in enumerate(lengths):
                     values = targets.batch(slice(case, case + 1), length, np.float64)[0]
+                    mask = inputs.output_mask(slice(case, case + 1))
+                    values = values if mask is None else values[mask[0]]
                     yield values[:, None] if values.ndim == 1 else values
 
         return (block.values for block in blocks_of_series(series(), self.n_outputs if self.kind == "values" else 1))
@@ -204,18 +216,18 @@ class DatasetTargets(Targets):
     def _blocks_of_cases(self) -> Iterator[NDArray[Any]]:
         most = max(1, sequences.BLOCK_VALUES // self.n_outputs)
         rows = (
-            row for targets, lengths in self._parts() for row in targets.batch(slice(0, len(lengths)), 1, np.float64)
+            row for targets, lengths, _ in self._parts() for row in targets.batch(slice(0, len(lengths)), 1, np.float64)
         )
         while held := list(itertools.islice(rows, most)):
             yield np.reshape(held, (len(held), -1))
 
-    def _parts(self) -> Iterator[tuple[Targets | LabelSequences, list[int]]]:
-        """Yield the targets of some cases at a time, with their numbers of steps."""
+    def _parts(self) -> Iterator[tuple[Targets | LabelSequences, list[int], Sequences]]:
+        """Yield the targets of some cases at a time, with their numbers of steps and the inputs."""
         for numbers, cases in self._cases.inputs.groups():
             part = self._cases.joined(numbers, cases)
             lengths = part.inputs.lengths if self.steps is None else None
             ends = [self.steps or part.inputs.time] * len(part) if lengths is None else lengths.tolist()
-            yield part.targets, ends
+            yield part.targets, ends, part.inputs
 
 
 class DatasetCases(Cases):
@@ -270,15 +282,17 @@ class DatasetCases(Cases):
     def weighted(self) -> bool:
         return self.reader.first.weight is not None
 
-    def read_targets(self, indices: Indices, dtype: DTypeLike) -> tuple[int, Array | None, Array, Array | None]:
+    def read_targets(self, indices: Indices, dtype: DTypeLike) -> TargetBatch:
         if not self.weighted and self.targets.kind == "labels" and not self.targets.per_step:
             return super().read_targets(indices, dtype)  # from the pass over all cases
         numbers = self.inputs.numbers_of(indices)
         cases = []
         for number in numbers.tolist():
             case = self.reader.read(number)
-            # Only its shape is read from here on: so only one series is in memory at a time.
-            cases.append(case._replace(x=np.broadcast_to(np.zeros((), case.x.dtype), case.x.shape)))
+            if not self.inputs.masks_output:
+                # Only its shape is read from here on: so only one series is in memory at a time.
+                case = case._replace(x=np.broadcast_to(np.zeros((), case.x.dtype), case.x.shape))
+            cases.append(case)
         part = self.joined(numbers, cases)
         return part.read_targets(slice(0, len(part)), dtype)
 

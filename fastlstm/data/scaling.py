@@ -108,6 +108,8 @@ class Standardizer:
                 mean = mean + delta * (len(block) / total)
                 squares = squares + np.square(block, out=block).sum(axis=0) + delta**2 * (seen * len(block) / total)
                 seen = total
+        if not seen:
+            raise ValueError("X has no step that counts, expected at least one that is neither masked nor missing")
         scale = np.sqrt(squares / seen)
         if not np.isfinite(scale).all():
             if isinstance(source, Sequences):
@@ -388,7 +390,7 @@ def _is_flat(X: Any) -> bool:
 def _rows(source: Sequences | Targets) -> Iterator[NDArray[Any]]:
     if isinstance(source, Targets):
         return source.blocks()
-    return (block.values for block in source.blocks())
+    return source.unmasked_blocks()
 
 
 def _float_copy(X: ArrayLike) -> NDArray[Any]:

@@ -8,6 +8,7 @@ Shapes: n cases, T steps, F features; a batch has b cases and T_b steps.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .. import _core
 from .._arrays import as_array, as_numeric
 from .._foreign import array_code, frame_cure, frames_cure, is_frame, is_misread, typed
+from .masking import StepMasking
 
 __all__ = [
     "ArraySequences",
@@ -28,6 +30,7 @@ __all__ = [
     "as_sequences",
     "blocks_of_series",
     "list_sequences",
+    "unmasked_series",
 ]
 
 BLOCK_VALUES = 2**20
@@ -66,6 +69,8 @@ class Sequences(ABC):
         Code that passes the data as one series (T, F) if they have no axis of features, for a message.
     numbers : ndarray of int64, shape (n,), or None
         If these are some cases of larger data, their numbers there, for error messages.
+    masking : StepMasking or None
+        How the model that reads the series masks steps of them; None if it masks none, or no model has been told of.
     """
 
     features: int
@@ -75,6 +80,7 @@ class Sequences(ABC):
     name: str
     one_series: str | None = None
     numbers: NDArray[np.int64] | None = None
+    masking: StepMasking | None = None
 
     def number(self, case: int) -> int:
         """Return the number by which error messages call a case."""
@@ -133,6 +139,58 @@ class Sequences(ABC):
         ValueError
             If no case is chosen or an index is outside [0, n).
         """
+
+    # ------------------------------------------------------------------------------------ masked steps
+
+    def with_masking(self, masking: StepMasking | None) -> Sequences:
+        """Return the same series, for a model that masks steps in this way."""
+        if masking is self.masking:
+            return self
+        series = copy.copy(self)
+        series.masking = masking
+        return series
+
+    def masks(self, indices: Indices) -> NDArray[np.bool_]:
+        """Return which steps of some cases are not masked, (b, T_b, k), as `masking` decides; arbitrary in padding."""
+        x, _ = self.batch(indices, self.exact_dtype)
+        return self._masks_of(x)
+
+    def _masks_of(self, x: NDArray[Any]) -> NDArray[np.bool_]:
+        assert self.masking is not None
+        return self.masking.counts(x)
+
+    @property
+    def masks_output(self) -> bool:
+        """Whether masks of the series reach a model's output, and are known before a pass."""
+        return self.masking is not None and self.masking.masks_output
+
+    def output_mask(self, indices: Indices) -> NDArray[np.bool_] | None:
+        """Return which steps of a model's output for some cases are not masked, (b, T_b); None unless `masks_output`.
+
+        It is arbitrary in padding.
+        """
+        if self.masking is None or not self.masking.masks_output:
+            return None
+        return self.masking.output_mask(self.masks(indices), None if self.lengths is None else self.lengths[indices])
+
+    def output_steps(self) -> NDArray[np.int64]:
+        """Return the number of valid steps of each case, (n,), without those that are masked in a model's output."""
+        steps = np.full(len(self), self.time) if self.lengths is None else self.lengths
+        if not self.masks_output:
+            return steps
+        counts = []
+        cases = max(1, BLOCK_VALUES // (self.time * max(1, self.features)))
+        for case in range(0, len(self), cases):
+            chosen = slice(case, case + cases)
+            mask = self.output_mask(chosen)
+            assert mask is not None
+            counts.append((mask & (np.arange(mask.shape[1]) < steps[chosen, None])).sum(axis=1))
+        return np.concatenate(counts)
+
+    def unmasked_blocks(self) -> Iterator[NDArray[Any]]:
+        """Yield the values (rows, F) of `blocks`, without the steps that are masked."""
+        for values, _ in self.blocks():
+            yield values if self.masking is None else values[self._masks_of(values).all(axis=-1)]
 
     def parts(self, batch_size: int) -> Generator[tuple[int, Sequences], None, None]:
         """Yield all cases in parts of which `batch` can take any cases, each after the number of its first case.
@@ -286,6 +344,13 @@ class ArraySequences(Sequences):
             )
         return (x[:, :, 0] if self.tokens else x), lengths
 
+    def masks(self, indices: Indices) -> NDArray[np.bool_]:
+        array = self._array
+        if self.lengths is not None:
+            array = array[:, : _batch_lengths(self.lengths[indices])[1]]
+        array = array[indices if self.rows is None else self.rows[indices]]
+        return self._masks_of(array[:, :, 0] if self.tokens else array)
+
     def subset(self, indices: Indices) -> Sequences:
         indices = _checked_indices(indices, len(self))
         array, rows = self._array, self.rows
@@ -296,11 +361,13 @@ class ArraySequences(Sequences):
         else:
             rows = indices
         lengths = None if self.lengths is None else self.lengths[indices]
-        return ArraySequences(array, lengths, self.tokens, self.name, rows, one_series=self.one_series)
+        chosen = ArraySequences(array, lengths, self.tokens, self.name, rows, one_series=self.one_series)
+        chosen.masking = self.masking
+        return chosen
 
     def blocks(self) -> Iterator[Block]:
         hop = self.hop
-        return self._blocks_of_cases() if hop is None else self._blocks_of_windows(hop)
+        return self.blocks_of_cases() if hop is None else self._blocks_of_windows(hop)
 
     @property
     def hop(self) -> int | None:
@@ -310,7 +377,8 @@ class ArraySequences(Sequences):
             return next_case // next_step
         return None
 
-    def _blocks_of_cases(self) -> Iterator[Block]:
+    def blocks_of_cases(self) -> Iterator[Block]:
+        """Yield the valid steps of one case after the other, those of windows as often as windows contain them."""
         _, time, features = self._array.shape
         steps = max(1, min(time, BLOCK_VALUES // features))
         cases = max(1, BLOCK_VALUES // (time * features))
@@ -383,8 +451,26 @@ class _ListSequences(Sequences):
                 row[: len(one)] = one
         return (x[:, :, 0] if self.tokens else x), lengths
 
+    def masks(self, indices: Indices) -> NDArray[np.bool_]:
+        masks = [self._masks_of_series(one) for one in self._chosen(indices)]
+        joined = np.zeros((len(masks), max(map(len, masks)), masks[0].shape[-1]), bool)
+        for row, mask in zip(joined, masks, strict=True):
+            row[: len(mask)] = mask
+        return joined
+
+    def _masks_of_series(self, one: NDArray[Any]) -> NDArray[np.bool_]:
+        return self._masks_of(one[:, 0] if self.tokens else one)
+
+    def unmasked_blocks(self) -> Iterator[NDArray[Any]]:
+        series: Iterable[NDArray[Any]] = self._series
+        if self.masking is not None:  # series by series, before those of different types are joined
+            series = unmasked_series(self._series, self.masking)
+        return (block.values for block in blocks_of_series(series, self._series[0].shape[1]))
+
     def subset(self, indices: Indices) -> Sequences:
-        return _ListSequences(self._chosen(_checked_indices(indices, len(self))), self.tokens, self.name)
+        chosen = _ListSequences(self._chosen(_checked_indices(indices, len(self))), self.tokens, self.name)
+        chosen.masking = self.masking
+        return chosen
 
     def _chosen(self, indices: Indices) -> list[NDArray[Any]]:
         return self._series[indices] if isinstance(indices, slice) else [self._series[i] for i in indices]
@@ -406,7 +492,13 @@ def blocks_of_series(series: Iterable[NDArray[Any]], features: int) -> Iterator[
                 parts, rows = [], 0
             parts.append((case, step, part))
             rows += len(part)
-    yield _joined(parts)
+    if parts:
+        yield _joined(parts)
+
+
+def unmasked_series(series: Iterable[NDArray[Any]], masking: StepMasking) -> Iterator[NDArray[Any]]:
+    """Yield the steps of series of numbers, (T_i, F) each, that are not masked."""
+    return (one[masking.counts(one).all(axis=-1)] for one in series)
 
 
 def finite(values: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from .._checks import as_list, short_repr
 from . import sequences
 from .label_checks import check_label_axes, check_listed_axes, column_of, is_listed, label_type_error, names_cure
 from .sequences import ArraySequences, Indices, Sequences, list_sequences
+from .unmasked import UnmaskedSteps
 
 __all__ = ["IGNORE", "Targets", "as_targets", "encode_labels", "holds_strings"]
 
@@ -184,6 +185,8 @@ def as_targets(
     data = _step_targets(y, seq, labels, name, steps) if per_step else _case_targets(y, seq, labels, name)
     if len(data) != len(seq):
         raise ValueError(f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each")
+    if per_step and seq.masks_output:
+        data = UnmaskedSteps(data, seq)
     if labels:
         data.numbers = seq.numbers
         n_outputs = _checked_label_count(data, per_step, classes, names_cure(y, name))
@@ -321,7 +324,8 @@ def _checked_label_count(data: Sequences, per_step: bool, classes: list[str] | N
             )
         largest = max(largest, int(values.max()))
     if largest < 0 and data.numbers is None:  # a batch of larger data may have no label that counts
-        raise ValueError(f"every label of {data.name} is {IGNORE} ('ignore'), expected at least one class")
+        masked = ", or its step is masked" if isinstance(data, UnmaskedSteps) else ""
+        raise ValueError(f"every label of {data.name} is {IGNORE} ('ignore'){masked}, expected at least one class")
     return largest + 1 if limit is None else limit
 
 

@@ -93,6 +93,7 @@ def _checked_reader(
         # The lengths of all series are not known before all have been read, which few layers need.
         needed = any(layer.needs_longest for layer in network.layers)
         network.build(inputs.features, longest=inputs.time if needed else None)
+    inputs.masking = network.input_masks
     inputs.listed(np.zeros(1, np.int64), [reader.first])
     return inputs
 

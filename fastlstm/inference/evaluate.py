@@ -81,13 +81,12 @@ def run_evaluation(
     counted = Counted(loss, in_segments=steps > 0)
     with closing(_passes(model, cases, batch_size, n_threads, steps, skip, counted)) as passes:
         for segment, out in passes:
-            _, lengths, y, weight, _ = segment
-            lengths = model.network.output_lengths(lengths)
+            _, lengths, y, weight, *_ = segment
             if metrics:
                 predicted = (
                     original_units(out, scaler) if skip is None or final is None else apply_link(final.kind, out)
                 )
-                counted.add(segment._replace(lengths=lengths), predicted)
+                counted.add(segment, predicted)
             if final is not None and skip is None and loss.link is not None:
                 out = as_scores(final.kind, out)
             if scaler is not None:
@@ -101,7 +100,7 @@ def run_evaluation(
                 errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, output_scale)
     sums[:] = reduce_sums(*sums.tolist())
     if sums[1] == 0:
-        raise ValueError("nothing to evaluate: every label is -100 or every weight is 0")
+        raise ValueError("nothing to evaluate: every label is -100, every weight is 0, or every step is masked")
     result = {"loss": float(sums[0] / sums[1])}
     if loss.metric_name is not None:
         result[loss.metric_name] = float(sums[2] / sums[3]) if sums[3] else math.nan
@@ -121,12 +120,15 @@ def _passes(
     skip: int | None,
     counted: Counted,
 ) -> Generator[tuple[Segment, Array], None, None]:
-    """Yield the segments of all cases with their outputs, valid until the next; tell `counted` which cases come."""
+    """Yield the segments of all cases with their outputs, as the loss reads them, valid until the next.
+
+    `counted` is told which cases come.
+    """
     with closing(cases.parts(batch_size)) as parts:
         for first, part in parts:
             feed = Feed(model, part, steps, training=False, n_threads=n_threads, skip=skip)
             batches = list(bounded_batches(part.inputs, batch_size))
             counted.begin(batches, first)
             for segment in feed.segments(batches):
-                yield segment, feed.forward(segment)
+                yield feed.counted(segment, feed.forward(segment))
             del part, feed  # before the next part is read

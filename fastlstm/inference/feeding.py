@@ -17,11 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from .._typing import Array, State
-from ..data.cases import CaseBatch, Cases
+from ..data.cases import CaseBatch, Cases, TargetBatch
 from ..data.sequences import Indices, Sequences
+from ..data.targets import IGNORE
+from ..layers import MaskedSteps
 from ..losses import Loss
 from ..network import Network
 from ..protocols import InferenceModel
+from ..runtime.buffers import Buffers
 
 __all__ = ["Feed", "Segment", "check_segments", "count_segments"]
 
@@ -33,6 +36,8 @@ class Segment(NamedTuple):
     lengths: Array | None
     y: Array
     weight: Array | None
+    masks: Array | None
+    """As in `CaseBatch`."""
     rows: slice | Array | None
     """Rows of the previous segment that continue here; None: all cases begin here."""
 
@@ -81,6 +86,8 @@ class Feed:
         self.skip = skip
         self.states: list[State] = []
         self._from_file = False
+        self._left: MaskedSteps | None = None  # the steps of the last output that are not masked; None: all
+        self._buffers = Buffers()
 
     def segments(self, batches: Iterable[Indices], done: int = 0) -> Generator[Segment, None, None]:
         """Yield the segments of all batches, which must be passed to `forward` in this order.
@@ -130,7 +137,7 @@ class Feed:
         network = self.model.network
         arguments = (self.training, self.n_threads, self.recompute_every, self.skip)
         if not self.steps:
-            return network.forward(segment.x, segment.lengths, *arguments)
+            return network.forward(segment.x, segment.lengths, *arguments, segment.masks)
         if self._from_file:
             self._check_rows(segment)
             self._from_file = False
@@ -139,9 +146,46 @@ class Feed:
             states = self.states
         elif segment.rows is not None:
             states = [(h.take(segment.rows, axis=1), c.take(segment.rows, axis=1)) for h, c in self.states]
-        out = network.forward_from(states, segment.x, segment.lengths, *arguments)
+        out = network.forward_from(states, segment.x, segment.lengths, *arguments, segment.masks)
         self.states = network.final_states(self.training)  # copies, because a callback may use the model in between
         return out
+
+    def counted(self, segment: Segment, out: Array) -> tuple[Segment, Array]:
+        """Return the segment and its output, that of the last `forward`, as a loss reads them.
+
+        The lengths are those of the output. Masked steps are left out, so that each case is a shorter series; what is
+        returned is valid until the next call.
+        """
+        network = self.model.network
+        left = self._left = network.masked_steps(self.training)
+        if left is None:
+            lengths = network.output_lengths(segment.lengths)
+            return (segment if lengths is segment.lengths else segment._replace(lengths=lengths)), out
+        y, weight = self._without_masked(left, segment.y, segment.weight)
+        return segment._replace(lengths=_lengths_of(left), y=y, weight=weight), left.pack(out, "out", self._buffers)
+
+    def counted_targets(self, indices: Indices) -> TargetBatch:
+        """Read the targets of a batch without its inputs, as `counted` returns them with their number of steps.
+
+        Steps are left out if it is known from the inputs that they are masked.
+        """
+        batch = self.cases.read_targets(indices, self.model.network.dtype)
+        if batch.output_mask is None:
+            return batch
+        left = MaskedSteps.of(batch.output_mask, batch.lengths, False)
+        y, weight = self._without_masked(left, batch.y, batch.weight)
+        return TargetBatch(left.packed.shape[1], _lengths_of(left), y, weight, None)
+
+    def gradient(self, d_out: Array) -> Array:
+        """Return the gradient of the output, 0 at masked steps, from that of the output that `counted` returned."""
+        return d_out if self._left is None else self._left.unpack(d_out, "d_out", self._buffers)
+
+    def _without_masked(self, left: MaskedSteps, y: Array, weight: Array | None) -> tuple[Array, Array | None]:
+        if self.cases.targets.per_step:
+            y = left.pack(y, "y", self._buffers, IGNORE if y.dtype.kind == "i" else 0)
+        if weight is not None and weight.ndim == 2:
+            weight = left.pack(weight, "weight", self._buffers)
+        return y, weight
 
     def _check_rows(self, segment: Segment) -> None:
         """Raise ValueError if the states from a file are not those of the series that continue here."""
@@ -156,10 +200,10 @@ class Feed:
 
 
 def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:
-    x, lengths, y, weight = batch
+    x, lengths, y, weight, masks = batch
     time = x.shape[1]
     if lengths is None and steps >= time:
-        yield Segment(x, lengths, y, weight, None)
+        yield Segment(*batch, None)
         return
     active = np.arange(len(x))  # cases that have not ended
     rows: slice | Array | None = None
@@ -180,8 +224,15 @@ def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:
             left,
             np.ascontiguousarray(y[active, part]),
             weight if weight is None else weight[active, part] if per_step else weight[active],
+            None if masks is None else masks[active, part],
             rows,
         )
+
+
+def _lengths_of(left: MaskedSteps) -> Array | None:
+    """Return the lengths of series without their masked steps; None if they are all the same."""
+    lengths = left.lengths
+    return None if bool((lengths == left.packed.shape[1]).all()) else lengths
 
 
 def count_segments(inputs: Sequences, batches: Iterable[Indices], steps: int) -> int:

@@ -28,7 +28,7 @@ def checked_inputs(
         model.network.require_built()
     inputs = as_sequences(X, lengths, tokens=model.network.takes_tokens, name=name)
     model.network.build_for(inputs, training=training)
-    return inputs
+    return inputs.with_masking(model.network.input_masks)
 
 
 def checked_cases(

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .._arrays import as_numeric
 from .._checks import as_bool, recompute_steps
 from .._typing import State
+from ..data.cases import read_inputs
 from ..data.sequences import Sequences, as_sequences
 from ..network import Network
 
@@ -34,11 +35,13 @@ def forward(
     every = recompute_steps(recompute_every)
     inputs = as_sequences(X, lengths, tokens=network.takes_tokens)
     network.build_for(inputs)
-    x, batch_lengths = inputs.batch(slice(0, len(inputs)), network.dtype)
+    x, batch_lengths, masks = read_inputs(
+        inputs.with_masking(network.input_masks), slice(0, len(inputs)), network.dtype, None
+    )
     states = network.checked_states(state, len(x))
     passes = network.passes
     try:
-        out = network.forward_from(states, x, batch_lengths, training, n_threads, every).copy()
+        out = network.forward_from(states, x, batch_lengths, training, n_threads, every, masks=masks).copy()
         result = (out, network.final_states(training)) if return_state else out
     except Exception:
         network.passes = passes  # so that a retry draws the same masks

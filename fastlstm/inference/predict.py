@@ -31,21 +31,31 @@ def predict(
     *,
     batch_size: int = 256,
     n_threads: int | None = None,
+    without_masked: bool = False,
 ) -> Array | list[Array]:
-    """Return the outputs, with their axis last; `in_shape` does the rest of `Model.predict`."""
+    """Return the outputs, with their axis last; `in_shape` does the rest of `Model.predict`.
+
+    With `without_masked`, outputs of each step of a model that masks steps are a list without those of masked steps.
+    """
     batch_size = _checks.count("batch_size", batch_size)
     refuse_batches(X, "X")
     by_case = gives_cases(X)
     inputs = dataset_inputs(model, X, lengths) if by_case else checked_inputs(model, X, lengths)
     network = model.network
-    as_list = network.per_step and network.output_steps is None and (by_case or isinstance(X, (list, tuple)))
+    without_masked = without_masked and any(layer.masks_steps for layer in network.layers)
+    in_list = by_case or isinstance(X, (list, tuple)) or without_masked
+    as_list = network.per_step and network.output_steps is None and in_list
     parts: dict[int, Array] = {}
     result: Array | None = None
     with closing(_outputs(model, inputs, batch_size, n_threads)) as outputs:
         for numbers, out, ends in outputs:
             if as_list:
+                left = network.masked_steps(False) if without_masked else None
                 stops = [out.shape[1]] * len(out) if ends is None else ends
-                parts.update((i, row[:stop].copy()) for i, row, stop in zip(numbers.tolist(), out, stops, strict=True))
+                chosen = map(slice, stops) if left is None else left.valid
+                parts.update(
+                    (i, row[steps].copy()) for i, row, steps in zip(numbers.tolist(), out, chosen, strict=True)
+                )
                 continue
             if result is None:
                 steps = [network.output_steps or inputs.time] if network.per_step else []
@@ -67,8 +77,8 @@ def _outputs(
     with closing(inputs.parts(batch_size)) as parts:
         for first, part in parts:
             for chosen in bounded_batches(part, batch_size):
-                x, ends = read_inputs(part, chosen, network.dtype, model.scaler)
-                out = network.forward(x, ends, False, n_threads)
+                x, ends, masks = read_inputs(part, chosen, network.dtype, model.scaler)
+                out = network.forward(x, ends, False, n_threads, masks=masks)
                 yield (
                     case_numbers(chosen, first),
                     original_units(out, model.target_scaler),

@@ -12,9 +12,11 @@ from .context import PassContext as PassContext
 from .dense import Dense as Dense
 from .dropout import Dropout as Dropout
 from .embedding import Embedding as Embedding
+from .input_masks import InputMasks as InputMasks
 from .lstm import LSTM as LSTM
 from .masked import backward_masked as backward_masked
 from .masked import forward_masked as forward_masked
+from .masked_steps import MaskedSteps as MaskedSteps
 from .masking import Masking as Masking
 from .noise import GaussianNoise as GaussianNoise
 from .pooling import AttentionPool as AttentionPool

@@ -67,7 +67,8 @@ class Layer(ExplainsArguments, ABC):
     takes_tokens = False
     """Whether the layer reads integer token ids, (batch, time), and so must be the first."""
     masks_steps = False
-    """Whether the layer masks steps for the following layers; `counts` returns the mask."""
+    """Whether the layer masks steps for the following layers; `counts` returns the mask. If the layer reads the model's
+    input unchanged, the mask is that of the values that users pass, and `forward` finds it in `LayerCache.mask_in`."""
     masks_missing_steps = False
     """Whether these are the steps all of whose features are NaN, which inputs may then hold."""
     needs_longest = False
@@ -147,8 +148,18 @@ class Layer(ExplainsArguments, ABC):
         return None
 
     def counts(self, x: Array) -> Array:
-        """Return the mask of the steps that count, boolean (...), for x (..., features) or token ids (...)."""
+        """Return the mask of the steps that count, boolean (...), for x (..., features) or token ids (...).
+
+        x is of the type in which users pass it, any real one, if the layer reads the model's input unchanged.
+        """
         return np.ones(x.shape if self.takes_tokens else x.shape[:-1], bool)
+
+    def mask_after(self, mask: Array, lengths: Array | None) -> Array | None:
+        """Return the mask (batch, time) of the layer's output, given that of its input; None if no step is masked.
+
+        Only a layer that neither masks steps nor reduces a series to one vector is asked.
+        """
+        return mask
 
     def stages(self) -> list[Stage]:
         """Return the inference computation of a built layer as a list of stages; empty for the identity.

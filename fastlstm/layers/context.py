@@ -25,6 +25,9 @@ class LayerCache:
         self.buffers = Buffers()
         self.masked_steps: MaskedSteps | None = None
         """Masked steps of the last forward pass, for backward; None: no step was masked."""
+        self.mask_in: Array | None = None
+        """(batch, time), boolean: the mask of a layer that masks steps, if it is known before the pass; see
+        `fastlstm.layers.input_masks`."""
         self.seed = 0
         """Seed of the layer's random numbers in this pass."""
         self.saved: dict[str, Any] = {}

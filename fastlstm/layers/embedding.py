@@ -29,8 +29,8 @@ class Embedding(Layer):
     embedding_dim : int
         Size of a token's vector.
     mask_token : int, optional
-        Token whose steps the following LSTMs skip, as described at `Masking`; 0 corresponds to Keras's
-        ``mask_zero=True``.
+        Token whose steps the following LSTMs skip and the losses leave out, as described at `Masking`; 0 corresponds to
+        Keras's ``mask_zero=True``.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class Embedding(Layer):
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         if self.masks_steps:
-            ctx.mask = self.counts(x)
+            ctx.mask = self.counts(x) if cache.mask_in is None else cache.mask_in
         index = np.ascontiguousarray(x).reshape(-1)
         y = cache.buffers.get("y", (*x.shape, self.embedding_dim), ctx.dtype)
         _core.embedding_forward(index, self.parameters["weight"], y.reshape(-1, self.embedding_dim), ctx.n_threads)

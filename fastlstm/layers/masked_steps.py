@@ -46,10 +46,10 @@ class MaskedSteps(NamedTuple):
         lengths: Array = self.packed.sum(axis=1, dtype=np.int64)
         return lengths
 
-    def pack(self, x: Array, name: str, buffers: Buffers) -> Array:
-        """Pack x (batch, time, features) into (batch, longest, features), padded with zeros."""
-        out = buffers.get(name, (*self.packed.shape, x.shape[2]), x.dtype)
-        out[~self.packed] = 0
+    def pack(self, x: Array, name: str, buffers: Buffers, fill: int = 0) -> Array:
+        """Pack x (batch, time, ...) into (batch, longest, ...), padded with `fill`."""
+        out = buffers.get(name, (*self.packed.shape, *x.shape[2:]), x.dtype)
+        out[~self.packed] = fill
         out[self.packed] = x[self.valid]
         return out
 

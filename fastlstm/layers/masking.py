@@ -21,23 +21,27 @@ __all__ = ["Masking"]
 class Masking(Layer):
     """Make the following LSTMs skip steps in which all features equal a value, as Keras's layer of this name does.
 
+    The values that are compared are those that you pass, before the model's scaler, and in the type of your array:
+    ``Masking(0.1)`` masks a float32 array's float32(0.1), and a float64 array's 0.1. So it is for the first layer, or
+    one that only `Dropout`, `GaussianNoise` or another Masking precedes; further inside, a Masking compares what the
+    layers before it compute. A masked step counts in no statistic, loss or metric: a scaler that `Model.fit` fits
+    leaves it out, and where the model has an output for each step, the outputs and targets of masked steps are not
+    read.
+
     With the value nan these are the steps all of whose features are missing (NaN). Inputs may hold such steps only if
-    this layer is the first one, and only if a scaler that the model has is fitted already; a step of which only some
-    features are NaN is refused as without this layer.
+    this layer is the first one; a step of which only some features are NaN is refused as without this layer.
 
     An LSTM keeps its state unchanged over a masked step, anywhere in the series. With ``return_sequences=True`` its
     output there is the output of the previous step, or 0 before the first unmasked step; a bidirectional LSTM gives 0.
     Pooling layers skip masked steps as well; all other layers treat them like any step. The mask ends at a layer that
     keeps one vector per case; another Masking replaces it.
 
-    `lengths` is the simpler choice for padding at the end, which the losses leave out. If the model has an output for
-    each step, the losses do count the steps that this layer masks: give them a sample_weight of 0 in `fit`.
+    `lengths` is the simpler choice for padding at the end.
 
     Parameters
     ----------
     value : float, or "nan", default 0
-        A step is masked if all of its features are equal to this value, in the dtype of the model, as they reach the
-        layer: after the model's scaler, if it has one.
+        A step is masked if all of its features are equal to this value.
 
     Raises
     ------
@@ -74,11 +78,20 @@ class Masking(Layer):
 
     def counts(self, x: Array) -> Array:
         """Return which steps of x (..., features) are not masked, a boolean array (...)."""
-        differs = ~np.isnan(x) if self.masks_missing_steps else x != x.dtype.type(self.value)
+        if self.masks_missing_steps:
+            differs = ~np.isnan(x)
+        elif x.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                differs = x != x.dtype.type(self.value)
+        else:
+            low, high = (0, 1) if x.dtype == bool else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+            if not (self.value.is_integer() and low <= self.value <= high):
+                return np.ones(x.shape[:-1], bool)  # no integer of this type is equal
+            differs = x != x.dtype.type(int(self.value))
         return np.asarray(differs.any(axis=-1))
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        mask = ctx.mask = self.counts(x)
+        mask = ctx.mask = self.counts(x) if cache.mask_in is None else cache.mask_in
         cache.saved["mask"] = mask if ctx.training else None
         y = cache.buffers.get("y", x.shape, ctx.dtype)
         np.copyto(y, x)

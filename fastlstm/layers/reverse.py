@@ -60,7 +60,7 @@ class Reverse(Layer):
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         if ctx.mask is not None:
-            ctx.mask = self._turned(ctx.mask, np.empty_like(ctx.mask), ctx.lengths)
+            ctx.mask = self.mask_after(ctx.mask, ctx.lengths)
         cache.saved["lengths"] = ctx.lengths
         return self._turned(x, cache.buffers.get("y", x.shape, ctx.dtype), ctx.lengths)
 
@@ -68,6 +68,9 @@ class Reverse(Layer):
         if not need_dx:
             return None
         return self._turned(dy, cache.buffers.get("dx", dy.shape, ctx.dtype), cache.saved["lengths"])
+
+    def mask_after(self, mask: Array, lengths: Array | None) -> Array:
+        return self._turned(mask, np.empty_like(mask), lengths)
 
     @staticmethod
     def _turned(x: Array, out: Array, lengths: Array | None) -> Array:

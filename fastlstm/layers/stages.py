@@ -35,7 +35,9 @@ settings, side inputs and states:
     reverse direction. Settings: bidirectional (the first half of the features belongs to the forward direction, the
     second half to the reverse direction), reverse (of a single direction).
 ``mask``
-    The main input; steps in which all features equal a value are masked for the following stages. Settings: value.
+    The main input; steps in which all features equal a value are masked for the following stages. Settings: value. If
+    the stage reads the input of the model, the values are those before ``standardize``, and masked ones become 0 after
+    it.
 ``reverse``
     Each series in reverse order of time.
 ``repeat``

@@ -148,7 +148,7 @@ class CTC(Loss):
     ) -> None:
         if self.zero_infinity or not isinstance(targets, LabelSequences):
             return
-        steps = np.full(len(inputs), inputs.time) if inputs.lengths is None else inputs.lengths
+        steps = inputs.output_steps()
         if targets.steps is not None:
             steps = np.full(len(inputs), targets.steps)
         for start in range(0, len(targets), _CASES_AT_ONCE):
@@ -161,9 +161,10 @@ class CTC(Loss):
                 place = int(np.argmax(short))
                 case = start + place
                 of = f"{inputs.name}[{case}]" if targets.steps is None else "the model's output"
+                masked = " that are not masked" if inputs.masks_output else ""
                 raise ValueError(
                     f"{name}[{case}] has {targets.numbers[case]} labels, which need {needed[place]} "
-                    f"steps, one for each and one between two equal ones; {of} has {steps[case]}: "
+                    f"steps, one for each and one between two equal ones; {of} has {steps[case]}{masked}: "
                     "drop such cases, or exclude them from the loss with loss=fl.losses.CTC(zero_infinity=True)"
                 )
 

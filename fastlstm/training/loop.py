@@ -283,7 +283,10 @@ class TrainingLoop:
                     return None
             self.interrupt.take()
         if progress.sums[1] == 0:
-            raise ValueError("nothing to learn: every target has label -100 or weight 0, expected one that counts")
+            raise ValueError(
+                "nothing to learn: every target has label -100 or weight 0, or its step is masked, expected one that "
+                "counts"
+            )
         if _core.first_nonfinite(self.model.flat_parameters) >= 0:
             self._diverge(f"a weight became NaN or infinite at the end of epoch {progress.epoch}")
         return self._means()
@@ -334,13 +337,12 @@ class TrainingLoop:
         Return the weight of the segment, that of the segments of all processes, and the gradient of the output.
         """
         loss, network, n_threads = self.settings.loss, self.model.network, self.settings.n_threads
-        _, lengths, y, sample_weight, _ = segment
-        lengths = network.output_lengths(lengths)
+        network.parameters.zero_gradients()
+        segment, out = self.feed.counted(segment, self.feed.forward(segment))
+        _, lengths, y, sample_weight, *_ = segment
         weight = sample_weight if self.data.class_weights is None else self._with_class_weights(y, sample_weight)
         if self.model.target_scaler is not None:
             y = self.model.target_scaler.scaled(y, network.dtype)
-        network.parameters.zero_gradients()
-        out = self.feed.forward(segment)
         total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
         if self.mean_weight is None:
             total, total_weight = self.reduce.sums(total, weight_sum)
@@ -358,7 +360,7 @@ class TrainingLoop:
         if loss.metric_name is not None:
             metric, metric_weight = self.reduce.sums(*loss.metric(out, y, lengths, sample_weight, self.target_scale))
         self.progress.add(total, total_weight, metric, metric_weight)
-        return weight_sum, total_weight, d_out
+        return weight_sum, total_weight, self.feed.gradient(d_out)
 
     def _mean_weight(self) -> float | None:
         data, loss, network = self.data, self.settings.loss, self.model.network
@@ -366,7 +368,7 @@ class TrainingLoop:
             return None
         total = count = 0.0
         for indices in sequential_batches(len(data.train), _EVALUATION_BATCH):
-            time, lengths, y, sample_weight = data.train.read_targets(indices, network.dtype)
+            time, lengths, y, sample_weight, _ = self.feed.counted_targets(indices)
             weight = sample_weight if data.class_weights is None else self._with_class_weights(y, sample_weight)
             steps = network.output_steps or time
             shape = (len(y), steps, 1) if network.per_step else (len(y), 1)

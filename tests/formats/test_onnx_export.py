@@ -353,9 +353,12 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
             fl.Model([Strange(4, part)], input_size=3).to_onnx(path)
     for make in REFUSED.values():
         layers = make()
-        model = fl.Model(layers, input_size=None if layers[0].takes_tokens else 3)
-        with pytest.raises(ValueError, match="layer 0, .*mask.*cannot skip steps|layer 0, Masking.*cannot skip steps"):
-            model.to_onnx(path)
+        tokens = layers[0].takes_tokens
+        model = fl.Model(layers, input_size=None if tokens else 3)
+        for scaler in [None] if tokens else [None, fl.Standardizer().fit(np.eye(3))]:
+            model.scaler = scaler
+            with pytest.raises(ValueError, match="layer 0, (.*mask|Masking).*cannot skip steps"):
+                model.to_onnx(path)
     with pytest.raises(RuntimeError, match="not built yet"):
         fl.Model([fl.LSTM(4)]).to_onnx(path)
     with pytest.raises(ValueError, match="scaler is not fitted yet"):

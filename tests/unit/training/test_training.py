@@ -72,6 +72,7 @@ class Linear:
         self.loss: Loss | None = None
         self.output_kind: str | None = None
         self.target_shape: tuple[int, ...] | None = None
+        self.input_masks = None
         self.batches: list[Array] = []  # the inputs of every training step
 
     def build(self, features: int) -> None:
@@ -104,6 +105,9 @@ class Linear:
     def output_lengths(self, lengths: Array | None) -> Array | None:
         return lengths
 
+    def masked_steps(self, training: bool) -> None:
+        return None
+
     def views(self, flat: Array) -> tuple[Array, Array]:
         return flat[: -self.output_size].reshape(self.output_size, -1), flat[-self.output_size :]
 
@@ -115,6 +119,7 @@ class Linear:
         n_threads: int | None = None,
         recompute_every: int = 0,
         skip: int | None = None,
+        masks: Array | None = None,
     ) -> Array:
         if training:
             self.batches.append(x.copy())

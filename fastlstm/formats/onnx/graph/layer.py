@@ -180,6 +180,9 @@ class OnnxGraph(Layer):
             )
         return moved.reshape(shape)
 
+    def mask_after(self, mask: Array, lengths: Array | None) -> Array | None:
+        return mask if self.steps is None else None
+
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         batch, time = x.shape[:2]
         lengths = cache.saved["lengths"] = ctx.lengths
