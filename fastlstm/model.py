@@ -19,10 +19,11 @@ from .data.sequences import Sequences
 from .formats import safetensors
 from .inference import manual
 from .inference.evaluate import evaluate
+from .inference.masked_stream import new_stream
 from .inference.metrics import Metrics
 from .inference.outputs import OUTPUT_KINDS, OutputKind, check_link, decide, loss_of, output_kind, probabilities
 from .inference.predict import in_shape, predict
-from .inference.stream import Stream, new_stream
+from .inference.stream import Stream
 from .layers import Layer
 from .losses import Loss, get_loss, is_known
 from .network import Network
@@ -1009,13 +1010,14 @@ class Model:
             ``stream.run(x)`` with x (batch_size, steps, features) returns (batch_size, steps, output_size). With
             ``out=`` both write to that array and allocate nothing. If the model has one output per series, the output
             of each step is that for the series so far. Token ids have no feature axis. Values are in the units of
-            `predict`.
+            `predict`. A step that the model masks leaves the state of its series unchanged; its output is that of
+            `predict`, in general the output of the step before.
 
         Raises
         ------
         ValueError
-            If a layer needs the end of a series (``bidirectional``, ``reverse``), or a `Masking` does not read the data
-            themselves. The stream's methods raise it for a masked step, which must be left out.
+            If a layer needs the end of a series (``bidirectional``, ``reverse``), or a `Masking` reads the output of
+            other layers.
         RuntimeError
             If the model is not built yet.
 

@@ -16,7 +16,7 @@ from .._typing import Array
 from ..layers import Embedding
 from ..network import Network
 from ..protocols import InferenceModel
-from .stream import new_stream
+from .masked_stream import new_stream
 
 __all__ = ["generate"]
 

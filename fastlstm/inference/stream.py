@@ -17,7 +17,7 @@ from ..layers import Layer, Stage, checked_states, join_stages, scaling_stage, s
 from ..protocols import InferenceModel
 from ..runtime.config import resolve_threads
 
-__all__ = ["MaskedStream", "Stream", "new_stream"]
+__all__ = ["Stream"]
 
 _IDENTITY = Activation("affine", 1.0, 0.0)
 
@@ -118,6 +118,9 @@ class Stream(_core.Stream):
 
     @state.setter
     def state(self, value: Sequence[State]) -> None:
+        self._set_states(value)
+
+    def _set_states(self, value: Sequence[State]) -> None:
         expected = [(h.shape, c.shape, h.dtype) for h, c in self.state]
         pairs = checked_states(value, expected, "layers with a state")
         new = [layer for pair in pairs for layer in zip(*pair, strict=True)]
@@ -151,51 +154,3 @@ class Stream(_core.Stream):
             )
         numbers = np.flatnonzero(chosen) if mask else chosen.reshape(-1).astype(np.int64) % self.batch_size
         self._reset(np.ascontiguousarray(numbers, np.int64))
-
-
-class MaskedStream(Stream):
-    """Stream of a model that masks steps; it raises ValueError for a masked step."""
-
-    def __init__(self, model: InferenceModel, batch_size: int = 1, n_threads: int | None = None) -> None:
-        super().__init__(model, batch_size, n_threads)
-        self._dtype = model.network.dtype
-        self._features = model.network.input_size or 0
-        self._masking: list[Layer] = []
-        unchanged = model.scaler is None
-        for index, layer in enumerate(model.network.layers):
-            if layer.masks_steps:
-                if not (unchanged or layer.takes_tokens):
-                    raise ValueError(
-                        f"layer {index}, {layer!r}, reads the output of a scaler or of other layers, so a stream "
-                        "cannot tell from its input which steps are masked: leave the layer out, or predict on blocks"
-                    )
-                self._masking.append(layer)
-            unchanged = unchanged and all(map(_passes, layer.stages()))
-
-    def step(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
-        return super().step(self._checked_steps(x), out)
-
-    def run(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
-        return super().run(self._checked_steps(x), out)
-
-    def _checked_steps(self, x: npt.ArrayLike) -> Array:
-        array = as_numeric(x, self._features == 0, "x")
-        for layer in self._masking:
-            values = array
-            if not layer.takes_tokens:
-                if array.size % self._features:
-                    break  # step or run refuses the shape
-                # The axis of a single feature may have been left out.
-                values = array.astype(self._dtype).reshape(-1, self._features)
-            if not layer.counts(values).all():
-                raise ValueError(
-                    f"x has a step that {layer!r} masks: do not pass this step; the output of the previous step "
-                    "remains valid"
-                )
-        return array
-
-
-def new_stream(model: InferenceModel, batch_size: int, n_threads: int | None) -> Stream:
-    """Do the work of `Model.stream`."""
-    masked = any(layer.masks_steps for layer in model.network.layers)
-    return (MaskedStream if masked else Stream)(model, batch_size, n_threads)
