@@ -244,14 +244,18 @@ def test_steps_allocate_nothing(options: dict[str, Any]) -> None:
     stream.run(blocks)
     tracemalloc.start()
     try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        for _ in range(1000):
-            assert stream.step(x, out=answer) is answer
-            assert stream.run(blocks, out=answers) is answers
-        after, peak = tracemalloc.get_traced_memory()
-        # The loop's own few integers; a leak of 8 bytes a step would be ten times as much.
-        assert after - before < 800 and peak - before < 1500
+        rounds = []
+        # What the steps allocate shows in each round; another thread, such as that of a test runner, in some.
+        while not rounds or (rounds[-1] != (True, True) and len(rounds) < 3):
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            for _ in range(1000):
+                assert stream.step(x, out=answer) is answer
+                assert stream.run(blocks, out=answers) is answers
+            after, peak = tracemalloc.get_traced_memory()
+            # The loop's own few integers; a leak of 8 bytes a step would be ten times as much.
+            rounds.append((after - before < 800, peak - before < 1500))
+        assert rounds[-1] == (True, True)
     finally:
         tracemalloc.stop()
 
