@@ -12,7 +12,7 @@ from .. import _core
 from .._arrays import as_array, as_numeric
 from .._checks import short_repr
 from .._foreign import type_name
-from .case_reader import gives_cases
+from .case_objects import gives_cases
 from .sequences import Sequences, as_sequences
 from .targets import Targets
 

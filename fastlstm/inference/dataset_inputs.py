@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._foreign import type_name
-from ..data.case_reader import CaseReader, gives_cases, refuse_batches
+from ..data.case_objects import gives_cases, refuse_batches
+from ..data.case_reader import CaseReader
 from ..data.cases import Cases
 from ..data.dataset import DatasetCases, DatasetSequences
 from ..data.sequences import Sequences, list_sequences
@@ -17,18 +18,7 @@ from ..losses import Loss
 from ..protocols import InferenceModel
 from .inputs import checked_cases, checked_inputs, head_of
 
-__all__ = ["dataset_cases", "dataset_inputs", "refuse_dataset"]
-
-
-def refuse_dataset(X: object, name: str = "X") -> None:
-    """Raise TypeError if the inputs that belong to given targets come case by case, or in batches of a loader."""
-    refuse_batches(X, name)
-    if gives_cases(X):
-        raise TypeError(
-            f"{name} is a {type_name(X)}, an object that is read case by case, expected no y beside it: let "
-            f"its __getitem__ return (x, y) and leave y out, or pass [{name}[i] for i in range(len({name}))] as a list "
-            "of series"
-        )
+__all__ = ["dataset_cases", "dataset_inputs"]
 
 
 def dataset_inputs(model: InferenceModel, X: Any, lengths: Any, name: str = "X") -> DatasetSequences:

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._typing import Array
 from ..data.batching import bounded_batches
+from ..data.case_objects import refuse_dataset
 from ..data.cases import Cases
 from ..losses import Loss, get_loss
 from ..losses.base import apply_link
 from ..protocols import InferenceModel
 from .counted import Counted
-from .dataset_inputs import dataset_cases, refuse_dataset
 from .feeding import Feed, Segment
 from .inputs import checked_cases, checked_inputs
 from .metrics import Metric, Metrics, named_metrics
@@ -45,6 +45,8 @@ def evaluate(
     check_link(model.network, loss)
     cases: Cases
     if y is None:
+        from .dataset_inputs import dataset_cases  # few programs need it
+
         cases = dataset_cases(model, X, loss, lengths=lengths, sample_weight=sample_weight)
     else:
         refuse_dataset(X)

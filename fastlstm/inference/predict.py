@@ -13,12 +13,11 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._typing import Array
 from ..data.batching import bounded_batches, case_numbers
-from ..data.case_reader import gives_cases, refuse_batches
+from ..data.case_objects import gives_cases, refuse_batches
 from ..data.cases import read_inputs
 from ..data.scaling import Standardizer
 from ..data.sequences import Sequences
 from ..protocols import InferenceModel
-from .dataset_inputs import dataset_inputs
 from .inputs import checked_inputs
 
 __all__ = ["in_shape", "original_units", "predict"]
@@ -40,7 +39,13 @@ def predict(
     batch_size = _checks.count("batch_size", batch_size)
     refuse_batches(X, "X")
     by_case = gives_cases(X)
-    inputs = dataset_inputs(model, X, lengths) if by_case else checked_inputs(model, X, lengths)
+    inputs: Sequences
+    if by_case:
+        from .dataset_inputs import dataset_inputs  # few programs need it
+
+        inputs = dataset_inputs(model, X, lengths)
+    else:
+        inputs = checked_inputs(model, X, lengths)
     network = model.network
     without_masked = without_masked and any(layer.masks_steps for layer in network.layers)
     in_list = by_case or isinstance(X, (list, tuple)) or without_masked

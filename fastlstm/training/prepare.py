@@ -14,13 +14,13 @@ from .._foreign import type_name
 from .._typing import Array
 from ..data import split
 from ..data.batching import sequential_batches
-from ..data.case_reader import gives_cases, refuse_batches
+from ..data.case_objects import gives_cases, refuse_batches, refuse_dataset
 from ..data.cases import Cases
 from ..data.label_sequences import LabelSequences
 from ..data.sequences import Indices
 from ..data.shuffle import Shuffle
 from ..data.targets import Targets
-from ..inference.dataset_inputs import dataset_cases, refuse_dataset
+from ..inference.dataset_inputs import dataset_cases
 from ..inference.feeding import check_segments, count_segments
 from ..inference.inputs import checked_cases, checked_inputs
 from ..inference.outputs import skipped_layer

@@ -15,7 +15,8 @@ import pytest
 
 import fastlstm as fl
 from fastlstm.data import sequences
-from fastlstm.data.case_reader import CaseReader, gives_cases
+from fastlstm.data.case_objects import gives_cases
+from fastlstm.data.case_reader import CaseReader
 from fastlstm.data.dataset import DatasetSequences
 
 rng = np.random.default_rng(0)
