@@ -52,9 +52,11 @@ if _TYPE_CHECKING:
     from . import datasets as datasets
     from . import onnx_backend as onnx_backend
     from . import reference as reference
+    from . import sklearn as sklearn
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
+    from .sklearn import LSTMClassifier, LSTMRegressor
     from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
     from .training.checkpoint import Checkpoint, CheckpointError
     from .training.history import History
@@ -129,6 +131,7 @@ _LAZY_MODULES = {
     "datasets": "datasets",
     "onnx_backend": "onnx_backend",
     "reference": "reference",
+    "sklearn": "sklearn",
 }
 _LAZY_NAMES = {  # the module of each name
     "CSVLogger": "training.callbacks",
@@ -143,6 +146,8 @@ _LAZY_NAMES = {  # the module of each name
     "from_keras": "formats.keras.importer",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",
+    "LSTMClassifier": "sklearn",
+    "LSTMRegressor": "sklearn",
 }
 
 

@@ -635,12 +635,28 @@ def get_optimizer(optimizer: Optimizer | str | None, own: Optimizer | None = Non
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    name = "adam" if optimizer is None else optimizer
+    named = _class_of("adam" if optimizer is None else optimizer)
+    return own if own is not None and type(own) is named else named()
+
+
+def named_optimizer(name: str, **arguments: Any) -> Optimizer:
+    """Return a new optimizer of a name such as "adam", with these arguments.
+
+    Raises
+    ------
+    ValueError
+        If there is no optimizer of that name, or an argument is wrong.
+    TypeError
+        If `name` is not a str.
+    """
+    return _class_of(name)(**arguments)
+
+
+def _class_of(name: Any) -> type[SGD] | type[RMSprop] | type[Adam] | type[AdamW]:
     if not isinstance(name, str):
-        raise TypeError(f"optimizer must be a name or an object such as fl.Adam(), got {_checks.short_repr(optimizer)}")
+        raise TypeError(f"optimizer must be a name or an object such as fl.Adam(), got {_checks.short_repr(name)}")
     if name.lower() not in _BY_NAME:
         near = closest(name, _BY_NAME)
         advice = "" if near is None else f"; did you mean {near!r}?"
-        raise ValueError(f"unknown optimizer {optimizer!r}, expected one of {', '.join(sorted(_BY_NAME))}{advice}")
-    named = _BY_NAME[name.lower()]
-    return own if own is not None and type(own) is named else named()
+        raise ValueError(f"unknown optimizer {name!r}, expected one of {', '.join(sorted(_BY_NAME))}{advice}")
+    return _BY_NAME[name.lower()]

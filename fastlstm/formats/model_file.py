@@ -18,7 +18,7 @@ from . import safetensors
 from .foreign import with_advice
 from .safetensors import RUN_KEY, RUN_PREFIX
 
-__all__ = ["load"]
+__all__ = ["load", "model_from"]
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -51,10 +51,17 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     with with_advice(path, "load"):
         tensors, config = safetensors.load(path)
+    return model_from(path, config, tensors)
+
+
+def model_from(
+    path: str | os.PathLike[str], config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]
+) -> Model:
+    """Return the model of a file whose content has been read; raise ValueError if it describes none."""
     if RUN_KEY in config:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(RUN_PREFIX)}
     try:
-        return _model(config, tensors)
+        return _model(config, dict(tensors))
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
