@@ -56,7 +56,7 @@ if _TYPE_CHECKING:
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
-    from .sklearn import LSTMClassifier, LSTMRegressor
+    from .sklearn import LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, LSTMRegressor
     from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
     from .training.checkpoint import Checkpoint, CheckpointError
     from .training.history import History
@@ -87,6 +87,10 @@ __all__ = [
     "GaussianNoise",
     "History",
     "Huber",
+    "LSTMAnomalyDetector",
+    "LSTMClassifier",
+    "LSTMFeatures",
+    "LSTMRegressor",
     "LastStep",
     "Masking",
     "MaxPool",
@@ -121,6 +125,7 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "sklearn",
     "split",
     "windows",
 ]
@@ -146,7 +151,9 @@ _LAZY_NAMES = {  # the module of each name
     "from_keras": "formats.keras.importer",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",
+    "LSTMAnomalyDetector": "sklearn",
     "LSTMClassifier": "sklearn",
+    "LSTMFeatures": "sklearn",
     "LSTMRegressor": "sklearn",
 }
 

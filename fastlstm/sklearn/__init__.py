@@ -9,8 +9,10 @@ try:
 except ImportError as error:
     raise ImportError("fastlstm.sklearn needs scikit-learn: pip install 'fastlstm[sklearn]'") from error
 
+from .anomaly import AnomalyStream, LSTMAnomalyDetector
 from .classifier import LSTMClassifier
+from .features import LSTMFeatures
 from .files import load
 from .regressor import LSTMRegressor
 
-__all__ = ["LSTMClassifier", "LSTMRegressor", "load"]
+__all__ = ["AnomalyStream", "LSTMAnomalyDetector", "LSTMClassifier", "LSTMFeatures", "LSTMRegressor", "load"]

@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._checks import short_repr
 from .._typing import Array
 from ..data import Standardizer
-from ..inference.stream import Stream
 from ..layers import Layer
 from ..losses import Loss
 from ..model import Model
@@ -39,6 +38,10 @@ class SeriesEstimator(BaseEstimator):
     loss_curve_: list[float]
     n_iter_: int
     best_epoch_: int
+    _order: int
+    """Seed of the order of the cases, the same in all calls that go on."""
+    _layout: int
+    """2 if X was (n, time), 3 otherwise."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
@@ -189,7 +192,7 @@ class SeriesEstimator(BaseEstimator):
         given = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return Recipe(**{**given, "verbose": int(self.verbose), **changes})
 
-    def _train(self, series: Series, y: Array, loss: Loss | str, recipe: Recipe, seed: int, **options: Any) -> None:
+    def _train(self, series: Series, y: Any, loss: Loss | str, recipe: Recipe, seed: int, **options: Any) -> None:
         """Train `model_`, and store the record."""
         if self.model_.loss is None or not hasattr(self, "_optimizer"):  # a new model
             self._optimizer = recipe.new_optimizer()
@@ -211,7 +214,7 @@ class SeriesEstimator(BaseEstimator):
 
     # ------------------------------------------------------------------------------------------ deployment
 
-    def stream(self, batch_size: int = 1) -> Stream:
+    def stream(self, batch_size: int = 1) -> Any:
         """Return a stream of the model: its answers step by step; see `Model.stream`.
 
         Raises
@@ -220,10 +223,10 @@ class SeriesEstimator(BaseEstimator):
             If the network needs the end of a series, as with ``bidirectional=True``.
         """
         check_is_fitted(self)
-        if self.layers is None and self.bidirectional:
+        if getattr(self, "layers", None) is None and getattr(self, "bidirectional", False):
             raise ValueError(
-                f"{type(self).__name__}(bidirectional=True) needs the end of a series, so it cannot answer step by step: "
-                "fit one with bidirectional=False"
+                f"{type(self).__name__}(bidirectional=True) needs the end of a series, so it cannot answer step by "
+                "step: fit one with bidirectional=False"
             )
         return self.model_.stream(batch_size, n_threads=self.n_jobs)
 

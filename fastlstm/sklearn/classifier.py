@@ -22,7 +22,7 @@ from .base import SeriesEstimator
 __all__ = ["LSTMClassifier"]
 
 
-class LSTMClassifier(ClassifierMixin, SeriesEstimator):  # type: ignore[misc]
+class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     """Classifier of time series: an LSTM, a pool over its steps, and a softmax.
 
     Parameters
@@ -246,7 +246,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):  # type: ignore[misc]
             self.classes_ = np.unique(labels)
             if len(self.classes_) < 2:
                 raise ValueError(
-                    f"y has only one class, {self.classes_[0]!r}, expected at least two: a classifier needs cases of each"
+                    f"y has only one class, {self.classes_[0]!r}, expected at least two: add cases of another"
                 )
         codes = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         unknown = np.flatnonzero(self.classes_[codes] != labels)
@@ -254,7 +254,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"y[{unknown[0]}] is {labels[unknown[0]]!r}, expected one of the classes {self.classes_.tolist()}"
             )
-        return codes
+        return np.asarray(codes)
 
     def _fit(
         self,

@@ -24,7 +24,7 @@ from .base import SeriesEstimator
 __all__ = ["LSTMRegressor"]
 
 
-class LSTMRegressor(RegressorMixin, SeriesEstimator):  # type: ignore[misc]
+class LSTMRegressor(RegressorMixin, SeriesEstimator):
     """Regression on time series: an LSTM, a pool over its steps, and a linear layer.
 
     The targets are scaled to mean 0 and standard deviation 1 for the training; predictions are in their units.
@@ -221,7 +221,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):  # type: ignore[misc]
         *,
         lengths: ArrayLike | None = None,
     ) -> LSTMRegressor:
-        """Train one more epoch on these cases; the learning rate is constant, and the scalers are those of the first call.
+        """Train one more epoch on these cases, with a constant learning rate and the scalers of the first call.
 
         Parameters
         ----------

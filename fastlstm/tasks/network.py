@@ -48,7 +48,9 @@ def network_layers(
         stack = _checks.as_list("layers", layers, "layers such as [fl.LSTM(64)]")
         for layer in stack:
             if not isinstance(layer, Layer):
-                raise TypeError(f"layers must be a list of layers such as [fl.LSTM(64)], got {_checks.short_repr(layer)}")
+                raise TypeError(
+                    f"layers must be a list of layers such as [fl.LSTM(64)], got {_checks.short_repr(layer)}"
+                )
         chosen = [copied_layer(layer) for layer in stack]
     else:
         lstm = LSTM(

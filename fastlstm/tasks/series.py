@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +18,8 @@ from .._typing import Array
 __all__ = ["Series", "is_list_of_series", "read_series"]
 
 
-class Series(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Series:
     """Cases in the form that a model takes."""
 
     data: Array | list[Array]
@@ -39,7 +41,7 @@ class Series(NamedTuple):
             return max(map(len, self.data))
         return self.data.shape[1] if self.lengths is None else int(self.lengths.max())
 
-    def __len__(self) -> int:  # type: ignore[override]
+    def __len__(self) -> int:
         return len(self.data)
 
     def subset(self, rows: Array) -> Series:
@@ -95,7 +97,8 @@ def read_series(
         array = array[:, :, None]
     if array.ndim != 3:
         raise ValueError(
-            f"{name} has shape {array.shape}, expected (n, time) or (n, time, channels): for one series pass {name}[None]"
+            f"{name} has shape {array.shape}, expected (n, time) or (n, time, channels): for one series pass "
+            f"{name}[None]"
         )
     if 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}, expected at least one case, one step and one channel")
@@ -116,7 +119,8 @@ def warn_of_axes(array: Array, name: str = "X") -> None:
 
 
 def _read_list(X: Sequence[Any], names: Sequence[str] | None, name: str) -> Series:
-    series, found = [], names
+    series: list[Array] = []
+    found = None if names is None else tuple(names)
     for number, one in enumerate(X):
         place = f"{name}[{number}]"
         if is_frame(one):
@@ -136,9 +140,7 @@ def _read_list(X: Sequence[Any], names: Sequence[str] | None, name: str) -> Seri
         if array.ndim != 2 or 0 in array.shape:
             raise ValueError(f"{place} has shape {array.shape}, expected (time, channels) or (time,), not empty")
         if series and array.shape[1] != series[0].shape[1]:
-            raise ValueError(
-                f"{place} has {array.shape[1]} channels, expected {series[0].shape[1]}, as {name}[0] has"
-            )
+            raise ValueError(f"{place} has {array.shape[1]} channels, expected {series[0].shape[1]}, as {name}[0] has")
         series.append(array)
     return Series(series, None, tuple(found) if found is not None and is_frame(X[0]) else None)
 
@@ -154,7 +156,9 @@ def _padding(array: Array, name: str) -> Array | None:
     for row, case in enumerate(array):
         known = np.flatnonzero(~np.isnan(case).all(axis=-1))
         if not len(known):
-            raise ValueError(f"{name}[{row}] holds only NaN, expected at least one step with a value: leave the case out")
+            raise ValueError(
+                f"{name}[{row}] holds only NaN, expected at least one step with a value: leave the case out"
+            )
         lengths[row] = known[-1] + 1
     return lengths
 

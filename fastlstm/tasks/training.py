@@ -15,7 +15,7 @@ from .._typing import Array
 from ..losses import Loss
 from ..model import Model
 from ..optimizers import Optimizer, named_optimizer
-from ..schedules import CosineLR, Schedule
+from ..schedules import CosineLR
 from ..training.callbacks import Callback, EarlyStopping
 from ..training.history import History
 from .holdout import hold_out
@@ -63,16 +63,18 @@ class Recipe:
         """Return the optimizer of a run; of one that is given as an object, a copy."""
         if isinstance(self.optimizer, Optimizer):
             return copy(self.optimizer)
-        rate: float | Schedule = _checks.positive("learning_rate", self.learning_rate)
-        if _checks.one_of("schedule", self.schedule, ("cosine", None)) == "cosine" and not self.constant:
-            rate = CosineLR(rate, rate / 100)
+        highest = _checks.positive("learning_rate", self.learning_rate)
+        if self.schedule is not None:
+            _checks.one_of("schedule", self.schedule, ("cosine",))
+        falls = self.schedule is not None and not self.constant
+        rate = CosineLR(highest, highest / 100) if falls else highest
         return named_optimizer(self.optimizer, lr=rate, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
 
 
 def train(
     model: Model,
     series: Series,
-    y: ArrayLike,
+    y: Any,
     recipe: Recipe,
     loss: Loss | str,
     optimizer: Optimizer,
@@ -91,7 +93,7 @@ def train(
     ----------
     model : Model
     series : Series
-    y : array (n, ...)
+    y : array (n, ...), or list of arrays (T_i, ...)
     recipe : Recipe
     loss : Loss or str
     optimizer : Optimizer
@@ -106,13 +108,18 @@ def train(
         Of the part that is held out, and of the order of the cases.
     callbacks : sequence of Callback
     """
-    targets = np.asarray(y)
-    given = dict(zip(("series", "y", "weight"), (series, targets, sample_weight), strict=True))
+    given = dict(zip(("series", "y", "weight"), (series, y, sample_weight), strict=True))
     if recipe.early_stopping and validation is None:
         rows, held = hold_out(len(series), recipe.validation_fraction, seed, strata=strata, groups=groups)
         if held is not None:
+            targets = np.asarray(y)
             rest = series.subset(held)
-            validation = (rest.data, targets[held], rest.lengths, None if sample_weight is None else sample_weight[held])
+            validation = (
+                rest.data,
+                targets[held],
+                rest.lengths,
+                None if sample_weight is None else sample_weight[held],
+            )
             given = {
                 "series": series.subset(rows),
                 "y": targets[rows],

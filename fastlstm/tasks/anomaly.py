@@ -1,0 +1,105 @@
+"""Anomalies in series: how badly a network that was trained on normal data forecasts or reconstructs each step.
+
+The score of a step t is the mean over the channels of the squared error, divided by that on held-out normal data::
+
+    s[t] = mean over c of (x[t, c] - x'[t, c])^2 / e[c]
+
+so that normal steps have a score of about 1. x and x' are in units of the scaler; x' is
+
+- "forecast": what was expected of step t after the steps before it; step 0, of which nothing is expected, has score 0;
+- "reconstruction": the mean over all windows that contain step t of what an autoencoder returns for it, of whose code
+  all that it knows about the window has to pass through (Malhotra et al. 2016, "LSTM-based encoder-decoder for
+  multi-sensor anomaly detection").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from .._typing import Array
+from ..data import Standardizer
+from ..layers import LSTM, Dense, Layer, RepeatVector
+from ..model import Model
+
+__all__ = ["METHODS", "Method", "cut", "detector_layers", "expected", "split_in_time", "step_errors", "training_pairs"]
+
+Method = Literal["forecast", "reconstruction"]
+METHODS: tuple[Method, ...] = ("forecast", "reconstruction")
+
+
+def detector_layers(
+    method: Method, channels: int, window: int, hidden_size: int, num_layers: int, dropout: float
+) -> list[Layer]:
+    """Return the layers of a forecaster of the next step, or of an autoencoder of windows."""
+    share = dropout if num_layers > 1 else 0.0
+    if method == "forecast":
+        lstm = LSTM(hidden_size, num_layers=num_layers, dropout=share, return_sequences=True)
+        return [lstm, Dense(channels)]
+    encoder = LSTM(hidden_size, num_layers=num_layers, dropout=share)
+    decoder = LSTM(hidden_size, num_layers=num_layers, dropout=share, return_sequences=True)
+    return [encoder, RepeatVector(window), decoder, Dense(channels)]
+
+
+def split_in_time(series: list[Array], fraction: float, gap: int) -> tuple[list[Array], list[Array]]:
+    """Return the cases to train on and those to measure normal errors on.
+
+    Of several cases the last ones are held out, of a single one its last part, with `gap` steps left out before it. If
+    the series is too short for that, both are everything.
+    """
+    if len(series) > 1:
+        held = max(1, round(len(series) * fraction))
+        return series[:-held], series[-held:]
+    (one,) = series
+    start = len(one) - max(2, round(len(one) * fraction))
+    if start - gap < 2:
+        return series, series
+    return [one[: start - gap]], [one[start:]]
+
+
+def cut(series: list[Array], window: int, hop: int) -> list[Array]:
+    """Return windows of each series; the last one ends where the series ends. Shorter series are left as they are."""
+    return [one[start : start + window] for one in series for start in _starts(len(one), window, hop)]
+
+
+def _starts(steps: int, window: int, hop: int) -> list[int]:
+    if steps <= window:
+        return [0]
+    return sorted({*range(0, steps - window + 1, hop), steps - window})
+
+
+def training_pairs(method: Method, windows: list[Array], scaler: Standardizer) -> tuple[list[Array], list[Array]]:
+    """Return inputs and targets; the targets are in units of the scaler."""
+    if method == "forecast":
+        kept = [one for one in windows if len(one) > 1]
+        return [one[:-1] for one in kept], [scaler.scaled(one[1:], "float64") for one in kept]
+    return windows, [scaler.scaled(one, "float64") for one in windows]
+
+
+def expected(model: Model, method: Method, series: list[Array], window: int, n_threads: int | None) -> Iterator[Array]:
+    """Yield for each series what was expected of its steps, (T_i, channels) in units of the scaler; nan: nothing."""
+    if method == "forecast":
+        for one, out in zip(series, model.predict(series, n_threads=n_threads), strict=True):
+            yield np.concatenate([np.full((1, one.shape[1]), np.nan), out[:-1]])
+        return
+    for one in series:
+        starts = _starts(len(one), window, max(1, window // 2))
+        windows = np.stack([one[start : start + window] for start in starts])
+        found = np.asarray(model.predict(windows, n_threads=n_threads), np.float64).reshape(windows.shape)
+        total, count = np.zeros(one.shape), np.zeros((len(one), 1))
+        for start, part in zip(starts, found, strict=True):
+            total[start : start + window] += part
+            count[start : start + window] += 1
+        yield total / count
+
+
+def step_errors(
+    model: Model, method: Method, series: list[Array], window: int, n_threads: int | None = None
+) -> list[Array]:
+    """Return the squared error of each step and channel of each series, (T_i, channels); nan: nothing was expected."""
+    assert model.scaler is not None
+    answers = expected(model, method, series, window, n_threads)
+    scaled = (model.scaler.scaled(one, "float64") for one in series)
+    return [np.square(one - answer) for one, answer in zip(scaled, answers, strict=True)]
