@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
@@ -239,6 +240,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     def _codes(self, y: Any, n: int, reset: bool) -> Array:
         """Return labels as numbers of the classes."""
         labels = column_or_1d(y, warn=True)
+        assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
         if len(labels) != n:
             raise ValueError(f"X has {n} cases and y {len(labels)} labels, inconsistent numbers of samples")

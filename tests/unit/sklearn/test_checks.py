@@ -1,0 +1,36 @@
+"""The checks of scikit-learn, on arrays of two axes; those that cannot pass are listed with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("sklearn", "1.6")
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastlstm.sklearn import LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, LSTMRegressor
+
+ESTIMATORS = [
+    LSTMClassifier(),
+    LSTMRegressor(),
+    LSTMAnomalyDetector(),
+    LSTMAnomalyDetector("reconstruction", epochs=3),
+    LSTMFeatures(),
+    LSTMFeatures(method="random", pooling="max"),
+]
+BATCHES = (
+    "the cases of a batch are drawn at random, so that a case of weight 2 and two cases of weight 1 are in other batches"
+)
+
+
+def expected_failures(estimator: Any) -> dict[str, str]:
+    if isinstance(estimator, (LSTMClassifier, LSTMRegressor)):
+        return {"check_sample_weight_equivalence_on_dense_data": BATCHES}
+    return {}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
+def test_scikit_learn(estimator: Any, check: Any) -> None:
+    check(estimator)
