@@ -27,6 +27,7 @@ from .layers import Layer
 from .losses import Loss, get_loss, is_known
 from .network import Network
 from .optimizers import Optimizer
+from .summary import html_summary, text_summary
 
 if TYPE_CHECKING:
     from .training.callbacks import Callback
@@ -1017,22 +1018,10 @@ class Model:
         1 Dense(output_size=2)  (batch, 2)          10
         total                   float32            154
         """
-        self.network.require_built()
-        rows = [("layer", "output", "parameters", "")]
-        signals = self.network.signals()
-        for index, (layer, signal) in enumerate(zip(self.layers, signals, strict=True)):
-            time = "time" if signal.steps is None else signal.steps
-            shape = f"(batch, {time}, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
-            size = sum(p.size for p in layer.parameters.values())
-            rows.append((f"{index} {layer!r}", shape, f"{size:,}", "" if layer.trainable else "  not trainable"))
-        rows.append(("total", self.dtype.name, f"{self.flat_parameters.size:,}", ""))
-        ranges = self.trainable_ranges
-        if ranges is not None:
-            rows.append(("trainable", "", f"{sum(part.stop - part.start for part in ranges):,}", ""))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        for row in rows:
-            line = f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}{row[3]}"
-            print(line, file=sys.stdout if file is None else file)
+        print(text_summary(self), file=sys.stdout if file is None else file)
+
+    def _repr_html_(self) -> str:
+        return html_summary(self)
 
     def __repr__(self) -> str:
         return f"Model([{', '.join(map(repr, self.layers))}])"
