@@ -55,6 +55,7 @@ if _TYPE_CHECKING:
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
+    from .inference.attention import attention_weights
     from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
     from .training.checkpoint import Checkpoint, CheckpointError
     from .training.history import History
@@ -103,6 +104,7 @@ __all__ = [
     "TrainingDiverged",
     "WarmupLR",
     "__version__",
+    "attention_weights",
     "callbacks",
     "ctc_decode",
     "data",
@@ -140,6 +142,7 @@ _LAZY_NAMES = {  # the module of each name
     "ModelCheckpoint": "training.callbacks",
     "ReduceLROnPlateau": "training.callbacks",
     "TrainingDiverged": "training.loop",
+    "attention_weights": "inference.attention",
     "from_keras": "formats.keras.importer",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",
