@@ -50,7 +50,9 @@ _check_isa()
 if _TYPE_CHECKING:
     from . import callbacks as callbacks
     from . import datasets as datasets
+    from . import metrics as metrics
     from . import onnx_backend as onnx_backend
+    from . import plots as plots
     from . import reference as reference
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
@@ -116,7 +118,9 @@ __all__ = [
     "get_num_threads",
     "load",
     "losses",
+    "metrics",
     "optimizers",
+    "plots",
     "reference",
     "schedules",
     "set_num_threads",
@@ -129,7 +133,9 @@ __all__ = [
 _LAZY_MODULES = {
     "callbacks": "callbacks",
     "datasets": "datasets",
+    "metrics": "metrics",
     "onnx_backend": "onnx_backend",
+    "plots": "plots",
     "reference": "reference",
 }
 _LAZY_NAMES = {  # the module of each name

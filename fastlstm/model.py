@@ -915,9 +915,9 @@ class Model:
         metrics : list or dict of callables, optional
             Functions ``metric(y_true, y_pred) -> float`` in addition to the loss's own metric; those of a list are
             named after the functions. Each is called once, with all positions that count: `y_true` (N,) labels or
-            (N, K) values, and `y_pred` (N, outputs) as `predict` returns them. For a function of class labels, such as
-            those of scikit-learn, pass a dict with
-            ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
+            (N, K) values, and `y_pred` (N, outputs) as `predict` returns them. `fastlstm.metrics` has such functions,
+            those of classes included. For functions of class labels from elsewhere, such as those of scikit-learn, pass
+            a dict with ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
         batch_size : int, default 256
             Largest number of cases computed at a time; see `predict`.
         n_threads : int, optional
