@@ -50,12 +50,15 @@ _check_isa()
 if _TYPE_CHECKING:
     from . import callbacks as callbacks
     from . import datasets as datasets
+    from . import metrics as metrics
     from . import onnx_backend as onnx_backend
+    from . import plots as plots
     from . import reference as reference
     from . import sklearn as sklearn
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
+    from .inference.attention import attention_weights
     from .sklearn import LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, LSTMRegressor
     from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
     from .training.checkpoint import Checkpoint, CheckpointError
@@ -109,6 +112,7 @@ __all__ = [
     "TrainingDiverged",
     "WarmupLR",
     "__version__",
+    "attention_weights",
     "callbacks",
     "ctc_decode",
     "data",
@@ -120,7 +124,9 @@ __all__ = [
     "get_num_threads",
     "load",
     "losses",
+    "metrics",
     "optimizers",
+    "plots",
     "reference",
     "schedules",
     "set_num_threads",
@@ -134,7 +140,9 @@ __all__ = [
 _LAZY_MODULES = {
     "callbacks": "callbacks",
     "datasets": "datasets",
+    "metrics": "metrics",
     "onnx_backend": "onnx_backend",
+    "plots": "plots",
     "reference": "reference",
     "sklearn": "sklearn",
 }
@@ -148,6 +156,7 @@ _LAZY_NAMES = {  # the module of each name
     "ModelCheckpoint": "training.callbacks",
     "ReduceLROnPlateau": "training.callbacks",
     "TrainingDiverged": "training.loop",
+    "attention_weights": "inference.attention",
     "from_keras": "formats.keras.importer",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",

@@ -951,9 +951,9 @@ class Model:
         metrics : list or dict of callables, optional
             Functions ``metric(y_true, y_pred) -> float`` in addition to the loss's own metric; those of a list are
             named after the functions. Each is called once, with all positions that count: `y_true` (N,) labels or
-            (N, K) values, and `y_pred` (N, outputs) as `predict` returns them. For a function of class labels, such as
-            those of scikit-learn, pass a dict with
-            ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
+            (N, K) values, and `y_pred` (N, outputs) as `predict` returns them. `fastlstm.metrics` has such functions,
+            those of classes included. For functions of class labels from elsewhere, such as those of scikit-learn, pass
+            a dict with ``lambda y, scores: f1_score(y, scores.argmax(1), average="macro")``.
         batch_size : int, default 256
             Largest number of cases computed at a time; see `predict`.
         n_threads : int, optional
@@ -1055,22 +1055,14 @@ class Model:
         1 Dense(output_size=2)  (batch, 2)          10
         total                   float32            154
         """
-        self.network.require_built()
-        rows = [("layer", "output", "parameters", "")]
-        signals = self.network.signals()
-        for index, (layer, signal) in enumerate(zip(self.layers, signals, strict=True)):
-            time = "time" if signal.steps is None else signal.steps
-            shape = f"(batch, {time}, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
-            size = sum(p.size for p in layer.parameters.values())
-            rows.append((f"{index} {layer!r}", shape, f"{size:,}", "" if layer.trainable else "  not trainable"))
-        rows.append(("total", self.dtype.name, f"{self.flat_parameters.size:,}", ""))
-        ranges = self.trainable_ranges
-        if ranges is not None:
-            rows.append(("trainable", "", f"{sum(part.stop - part.start for part in ranges):,}", ""))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        for row in rows:
-            line = f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}{row[3]}"
-            print(line, file=sys.stdout if file is None else file)
+        from .summary import text_summary  # few programs need it
+
+        print(text_summary(self), file=sys.stdout if file is None else file)
+
+    def _repr_html_(self) -> str:
+        from .summary import html_summary  # notebooks need it
+
+        return html_summary(self)
 
     def __repr__(self) -> str:
         return f"Model([{', '.join(map(repr, self.layers))}])"

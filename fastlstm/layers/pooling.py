@@ -208,9 +208,28 @@ class AttentionPool(Pool):
         _core.dense_forward(x.reshape(rows, self.size), weight, bias, z, first, ctx.n_threads, ctx.frozen)
         _core.activation(TANH.number, 0.0, 0.0, z, u, ctx.n_threads)
         _core.dense_forward(u, vector.reshape(1, size), None, scores.reshape(rows, 1), second, ctx.n_threads)
+        cache.saved["scores"] = scores, ctx.lengths
         if not ctx.training:
             return {"scores": scores}
         return {"scores": scores, "weights": buffers.get("weights", (batch, time), ctx.dtype)}
+
+    def attention_weights(self, cache: LayerCache) -> Array:
+        """Return the weights of the steps in the last pass, float64 (batch, time); 0 for padding and masked steps."""
+        scores, lengths = cache.saved["scores"]
+        valid = np.ones(scores.shape, bool)
+        if lengths is not None:
+            valid &= np.arange(scores.shape[1]) < lengths[:, None]
+        logits = np.where(valid, scores.astype(np.float64), -np.inf)
+        highest = logits.max(axis=1, keepdims=True, initial=-np.inf)
+        powers = np.exp(logits - np.where(np.isfinite(highest), highest, 0))
+        sums = powers.sum(axis=1, keepdims=True)
+        packed: Array = powers / np.where(sums > 0, sums, 1)  # a series without valid steps has no weights
+        steps = cache.masked_steps
+        if steps is None:
+            return packed
+        weights = np.zeros(steps.valid.shape)
+        weights[steps.valid] = packed[steps.packed]
+        return weights
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         x, y, arrays = cache.saved["pass"]

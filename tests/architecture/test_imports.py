@@ -31,6 +31,8 @@ def test_heavy_packages_are_imported_where_they_are_used(tmp_path: Path) -> None
         "fastlstm.formats.keras",
         "fastlstm.formats.onnx",
         "fastlstm.formats.torch.read",
+        "fastlstm.metrics",
+        "fastlstm.plots",
         "fastlstm.reference",
     }
     assert not loaded & {"fastlstm.training", "fastlstm.datasets", "fastlstm.data.datasets"}
@@ -42,7 +44,7 @@ def test_lazy_names_exist() -> None:
     assert set(fl.__all__) <= set(dir(fl))
     for name in fl.__all__:
         assert getattr(fl, name) is not None
-    for module in (fl.callbacks, fl.datasets, fl.onnx_backend):
+    for module in (fl.callbacks, fl.datasets, fl.metrics, fl.onnx_backend, fl.plots):
         assert all(hasattr(module, name) for name in module.__all__)
         assert importlib.import_module(module.__name__) is module
     assert fl.EarlyStopping is fl.callbacks.EarlyStopping and fl.Checkpoint is fl.callbacks.Checkpoint

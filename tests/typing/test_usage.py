@@ -56,6 +56,19 @@ def test_train_evaluate_predict() -> None:
     assert model.predict(X).shape == model.predict_proba(X).shape == (12, 3)
 
 
+def test_metrics_and_their_types() -> None:
+    model = classifier()
+    model.fit(X, LABELS, epochs=1, validation_split=0.25, metrics=[fl.metrics.f1, fl.metrics.recall], verbose=0)
+    assert_type(fl.metrics.f1(LABELS, LABELS), float)
+    assert_type(fl.metrics.recall(LABELS, LABELS, average=None), Array)
+    report = fl.metrics.classification_report(LABELS, model.predict_classes(X), ["a", "b", "c"])
+    assert_type(report, fl.metrics.ClassificationReport)
+    assert_type(report.confusion, Array)
+    assert_type(report.macro_f1, float)
+    assert_type(fl.metrics.anomaly.events([0, 1, 0], 0.5), list[fl.metrics.anomaly.Event])
+    assert_type(fl.metrics.mase([1.0], [2.0], [1.0, 3.0]), float)
+
+
 class Recordings:
     def __len__(self) -> int:
         return len(X)

@@ -1,0 +1,7 @@
+"""Pictures of results, with matplotlib (extra ``plot``) and without a display; that of a training is `History.plot`."""
+
+from .confusion import confusion_matrix
+from .scores import anomaly
+from .weights import attention
+
+__all__ = ["anomaly", "attention", "confusion_matrix"]

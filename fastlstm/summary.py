@@ -1,0 +1,106 @@
+"""Table of the layers of a model, as text and as HTML for notebooks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ._checks import short_repr
+from ._tables import html_table
+from .network import Network
+from .protocols import InferenceModel
+
+__all__ = ["html_summary", "text_summary"]
+
+_MANY_CLASSES = 10
+
+
+class _Row(NamedTuple):
+    """One layer, as both tables show it."""
+
+    layer: str
+    output: str
+    parameters: str
+    trainable: bool
+
+
+def _rows(network: Network) -> list[_Row]:
+    """Return the rows of the layers; without shapes and sizes if the network is not built yet."""
+    if not network.built:
+        return [_Row(repr(layer), "", "", layer.trainable) for layer in network.layers]
+    rows = []
+    for layer, signal in zip(network.layers, network.signals(), strict=True):
+        time = "time" if signal.steps is None else signal.steps
+        shape = f"(batch, {time}, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
+        size = sum(p.size for p in layer.parameters.values())
+        rows.append(_Row(repr(layer), shape, f"{size:,}", layer.trainable))
+    return rows
+
+
+def _trained(network: Network) -> int:
+    """Return the number of parameters that training changes."""
+    ranges = network.parameters.trainable_ranges
+    return network.parameters.flat.size if ranges is None else sum(part.stop - part.start for part in ranges)
+
+
+def text_summary(model: InferenceModel) -> str:
+    """Return the table that `Model.summary` prints; RuntimeError if the model is not built yet."""
+    network = model.network
+    network.require_built()
+    rows = [("layer", "output", "parameters", "")]
+    for index, row in enumerate(_rows(network)):
+        remark = "" if row.trainable else "  not trainable"
+        rows.append((f"{index} {row.layer}", row.output, row.parameters, remark))
+    total = network.parameters.flat.size
+    rows.append(("total", network.dtype.name, f"{total:,}", ""))
+    if network.parameters.trainable_ranges is not None:
+        rows.append(("trainable", "", f"{_trained(network):,}", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}{row[3]}" for row in rows)
+
+
+def html_summary(model: InferenceModel) -> str:
+    """Return the layers and the settings of a model, built or not, as two HTML tables."""
+    network = model.network
+    rows = [
+        (str(index), row.layer, row.output or "?", row.parameters or "?", "yes" if row.trainable else "no")
+        for index, row in enumerate(_rows(network))
+    ]
+    if network.built:
+        total = network.parameters.flat.size
+        rows.append(("", "total", network.dtype.name, f"{total:,}", f"{_trained(network):,}"))
+    caption = "Model" if network.built else "Model, not built yet: fit, or input_size, makes its weights"
+    header = ("", "layer", "output", "parameters", "trainable")
+    layers = html_table(header, rows, caption=caption, text_columns=(0, 1, 2))
+    settings = html_table(("setting", "value"), _settings(model), text_columns=(0, 1))
+    return f"<div>\n{layers}\n{settings}\n</div>"
+
+
+def _settings(model: InferenceModel) -> list[tuple[str, str]]:
+    """Return what a notebook shows of a model besides its layers."""
+    network, loss = model.network, model.loss
+    size = network.input_size
+    given = "token ids" if network.takes_tokens else "not known yet" if size is None else _features(size)
+    rows = [
+        ("input", given),
+        ("loss", "not known" if loss is None else short_repr(loss)),
+        ("outputs", "not known" if model.output_kind is None else model.output_kind.replace("_", " ")),
+    ]
+    if model.classes is not None:
+        names = ", ".join(model.classes[:_MANY_CLASSES])
+        more = "" if len(model.classes) <= _MANY_CLASSES else ", ..."
+        rows.append(("classes", f"{len(model.classes)}: {names}{more}"))
+    rows += [("scaler", _scaling(model.scaler)), ("target scaler", _scaling(model.target_scaler))]
+    rows += [("dtype", network.dtype.name), ("seed", str(network.seed))]
+    if network.parameters.frozen:
+        rows.append(("frozen", "yes"))
+    return rows
+
+
+def _features(size: int) -> str:
+    return f"{size} feature{'' if size == 1 else 's'}"
+
+
+def _scaling(scaler: Any) -> str:
+    if scaler is None:
+        return "none"
+    return f"{type(scaler).__name__}, {'fitted' if scaler.fitted else 'not fitted yet'}"
