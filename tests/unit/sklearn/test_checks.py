@@ -21,7 +21,7 @@ ESTIMATORS = [
     LSTMFeatures(method="random", pooling="max"),
 ]
 BATCHES = (
-    "the cases of a batch are drawn at random, so that a case of weight 2 and two cases of weight 1 are in other batches"
+    "batches are drawn at random, in which a case of weight 2 and two cases of weight 1 are in other company"
 )
 
 
