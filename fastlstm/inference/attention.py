@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._typing import Array
 from ..data.batching import bounded_batches, case_numbers
-from ..data.case_reader import gives_cases, refuse_batches
+from ..data.case_objects import gives_cases, refuse_batches
 from ..data.cases import read_inputs
 from ..layers import AttentionPool
 from ..network import Network

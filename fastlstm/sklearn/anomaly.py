@@ -18,7 +18,7 @@ from ..inference.stream import Stream
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.anomaly import METHODS, Method, cut, detector_layers, split_in_time, step_errors, training_pairs
-from ..tasks.series import Series
+from ..tasks.series import Series, listed_cases
 from .base import SeriesEstimator
 
 __all__ = ["AnomalyStream", "LSTMAnomalyDetector"]
@@ -113,6 +113,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
     True
     """
 
+    saved_attributes: ClassVar[tuple[str, ...]] = ("threshold_", "offset_", "window_", "normal_error_")
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{
             name: value
@@ -191,7 +192,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         TypeError, ValueError
             If the data or a parameter do not fit.
         """
-        series = self._listed(self._read(X, lengths, reset=True))
+        series = listed_cases(self._read(X, lengths, reset=True))
         shortest = min(map(len, series))
         if shortest < 2:
             raise ValueError(
@@ -213,7 +214,8 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
             self.model_ = Model(layers, seed=seed, scaler=scaler)
             self._order, self.window_ = order, window
         assert self.model_.scaler is not None
-        hop = window if self.method == "forecast" else max(1, window // 2)
+        # The network must not learn at which phases the windows begin.
+        hop = max(1, window // 2 if self.method == "forecast" else window // 8)
         pairs = [training_pairs(self.method, cut(part, window, hop), self.model_.scaler) for part in (train, held)]
         (inputs, targets), (held_inputs, held_targets) = pairs
         self._train(
@@ -245,13 +247,6 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         relative = errors / self.normal_error_
         return np.asarray(np.nan_to_num(relative.mean(axis=1), nan=0.0, posinf=np.finfo(np.float64).max))
 
-    @staticmethod
-    def _listed(series: Series) -> list[Array]:
-        """Return the valid steps of each case, as float32 or float64."""
-        lengths = [len(one) for one in series.data] if series.lengths is None else series.lengths
-        cases = [np.asarray(one[:steps]) for one, steps in zip(series.data, lengths, strict=True)]
-        return [one if one.dtype in (np.float32, np.float64) else one.astype(np.float64) for one in cases]
-
     def score_steps(self, X: Any, *, lengths: ArrayLike | None = None) -> list[Array]:
         """Return the score of each step of each case: about 1 for normal steps, large for anomalies.
 
@@ -265,7 +260,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         list of ndarray of float64, each (T_i,)
         """
         check_is_fitted(self)
-        series = self._listed(self._read(X, lengths, reset=False))
+        series = listed_cases(self._read(X, lengths, reset=False))
         shortest = min(map(len, series))
         if self.method == "reconstruction" and shortest < self.window_:
             raise ValueError(f"a series has {shortest} steps, expected at least the window of {self.window_}")

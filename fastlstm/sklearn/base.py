@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .._checks import short_repr
 from .._typing import Array
@@ -42,6 +42,8 @@ class SeriesEstimator(BaseEstimator):
     """Seed of the order of the cases, the same in all calls that go on."""
     _layout: int
     """2 if X was (n, time), 3 otherwise."""
+    saved_attributes: ClassVar[tuple[str, ...]] = ()
+    """Attributes of a fitted estimator that its file holds, besides those of every estimator."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
@@ -119,9 +121,10 @@ class SeriesEstimator(BaseEstimator):
         """Return the cases; with `reset` store the number and the names of the features, else compare them."""
         if is_list_of_series(X) or getattr(X, "ndim", 2) == 3:
             return self._read_series(X, lengths, reset)
-        table = validate_data(
-            self, X, reset=False if not reset and self._one_channel() else reset, dtype="numeric", ensure_min_samples=1
-        )
+        if not reset and self._layout == 3 and self._channels == 1:
+            table = check_array(X)
+        else:
+            table = validate_data(self, X, reset=reset)
         if reset:
             self._layout = 2
         if lengths is not None:
@@ -148,9 +151,6 @@ class SeriesEstimator(BaseEstimator):
     @property
     def _channels(self) -> int:
         return 1 if self._layout == 2 else self.n_features_in_
-
-    def _one_channel(self) -> bool:
-        return self._layout == 3 and self.n_features_in_ == 1
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -247,7 +247,7 @@ class SeriesEstimator(BaseEstimator):
         OSError
             If the file cannot be written.
         """
-        from .files import save
+        from .described import save
 
         check_is_fitted(self)
         save(self, path)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -254,7 +255,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         unknown = np.flatnonzero(self.classes_[codes] != labels)
         if len(unknown):
             raise ValueError(
-                f"y[{unknown[0]}] is {labels[unknown[0]]!r}, expected one of the classes {self.classes_.tolist()}"
+                f"y[{unknown[0]}] is {labels.tolist()[unknown[0]]!r}, expected one of the classes "
+                f"{self.classes_.tolist()}"
             )
         return np.asarray(codes)
 
@@ -355,3 +357,19 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         """
         best = self.predict_proba(X, lengths=lengths).argmax(axis=1)
         return np.asarray(self.classes_[best])
+
+    def score(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, lengths: ArrayLike | None = None
+    ) -> float:
+        """Return the share of cases whose label is predicted.
+
+        Parameters
+        ----------
+        X, y, sample_weight, lengths
+            As in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        return float(accuracy_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))

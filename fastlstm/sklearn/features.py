@@ -16,8 +16,7 @@ from ..layers import LSTM, Layer, MaxPool, MeanPool
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.anomaly import cut, detector_layers, training_pairs
-from ..tasks.series import Series
-from .anomaly import LSTMAnomalyDetector
+from ..tasks.series import Series, listed_cases
 from .base import SeriesEstimator
 
 __all__ = ["LSTMFeatures"]
@@ -97,6 +96,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
     """
 
     _forecaster: Model
+    saved_attributes: ClassVar[tuple[str, ...]] = ("_n_features_out",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{
@@ -178,7 +178,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         TypeError, ValueError
             If the data or a parameter do not fit.
         """
-        series = LSTMAnomalyDetector._listed(self._read(X, lengths, reset=True))
+        series = listed_cases(self._read(X, lengths, reset=True))
         channels = series[0].shape[1]
         seed, order = self._seeds()
         if not (self.warm_start and hasattr(self, "_forecaster")):
@@ -190,7 +190,9 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
             self.model_ = self._forecaster
         forecaster = self.model_
         assert forecaster.scaler is not None
-        inputs, targets = training_pairs("forecast", cut(series, self.window, self.window), forecaster.scaler)
+        inputs, targets = training_pairs(
+            "forecast", cut(series, self.window, max(1, self.window // 2)), forecaster.scaler
+        )
         if self.method == "forecast" and inputs:
             self._train(Series(inputs, None), targets, "mse", self._recipe(), self._order)
         else:

@@ -1,4 +1,4 @@
-"""Estimators in files: one safetensors file with the model and, as JSON, everything else. No pickle."""
+"""Read estimators from files. No pickle: nothing in a file is run."""
 
 from __future__ import annotations
 
@@ -8,36 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import as_list, short_repr
-from .._typing import Array
+from .._checks import as_list
 from ..formats import safetensors
 from ..formats.foreign import with_advice
 from ..formats.model_file import model_from
-from ..layers import Layer, layer_config, layer_from_config
+from ..layers import Layer, layer_from_config
+from .anomaly import LSTMAnomalyDetector
 from .base import SeriesEstimator
 from .classifier import LSTMClassifier
+from .described import FITTED, KEY
+from .features import LSTMFeatures
 from .regressor import LSTMRegressor
 
-__all__ = ["load", "save"]
+__all__ = ["load"]
 
-_KEY = "estimator"
-_KINDS: dict[str, type[SeriesEstimator]] = {kind.__name__: kind for kind in (LSTMClassifier, LSTMRegressor)}
-_PLAIN = (bool, int, float, str, type(None))
-_FITTED = ("n_features_in_", "n_iter_", "best_epoch_", "loss_curve_", "_layout", "_order")
-
-
-def save(estimator: SeriesEstimator, path: str | os.PathLike[str]) -> None:
-    """Do the work of `SeriesEstimator.save`."""
-    described = {
-        "type": type(estimator).__name__,
-        "parameters": {name: _described(name, value) for name, value in estimator.get_params(deep=False).items()},
-        "fitted": {name: getattr(estimator, name) for name in _FITTED},
-        "channel_names_": list(names) if (names := getattr(estimator, "channel_names_", None)) else None,
-        "feature_names_in_": _strings(getattr(estimator, "feature_names_in_", None)),
-        "classes_": None if not hasattr(estimator, "classes_") else _labels(estimator.classes_),
-    }
-    model = estimator.model_
-    safetensors.save(path, model.saved_tensors(), {**model.get_config(), _KEY: described})
+_KINDS: dict[str, type[SeriesEstimator]] = {
+    kind.__name__: kind for kind in (LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, LSTMRegressor)
+}
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -50,7 +37,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    LSTMClassifier or LSTMRegressor
+    LSTMClassifier, LSTMRegressor, LSTMAnomalyDetector or LSTMFeatures
         A fitted estimator, without `history_`.
 
     Raises
@@ -71,14 +58,16 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     with with_advice(path, "load"):
         tensors, config = safetensors.load(path)
-    described = config.get(_KEY)
+    described = config.get(KEY)
     if not isinstance(described, Mapping):
         raise ValueError(f"{os.fspath(path)}: a file without an estimator: fl.load reads the model in it")
     model = model_from(path, config, tensors)
     try:
         kind = _KINDS[described["type"]]
         estimator: Any = kind(**{name: _restored(name, value) for name, value in described["parameters"].items()})
-        estimator.__dict__.update({name: described["fitted"][name] for name in _FITTED})
+        for name in (*FITTED, *kind.saved_attributes):
+            value = described["fitted"][name]
+            setattr(estimator, name, np.array(value["array"]) if isinstance(value, dict) else value)
         names, columns, classes = (described[name] for name in ("channel_names_", "feature_names_in_", "classes_"))
         estimator.channel_names_ = None if names is None else tuple(map(str, names))
         if columns is not None:
@@ -91,41 +80,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     return estimator
 
 
-def _described(name: str, value: Any) -> Any:
-    """Return a parameter as data for JSON."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if name == "layers" and value is not None:
-        return [layer_config(layer) for layer in value]
-    if name == "random_state" and not isinstance(value, (int, type(None))):
-        return None
-    if isinstance(value, (list, tuple, np.ndarray)) and all(isinstance(one, (*_PLAIN, np.generic)) for one in value):
-        return [one.item() if isinstance(one, np.generic) else one for one in value]
-    if isinstance(value, dict):
-        return {"dict": [[_described(name, key), _described(name, one)] for key, one in value.items()]}
-    if not isinstance(value, _PLAIN):
-        raise ValueError(
-            f"{name}={short_repr(value)} cannot be saved, expected a number, a string or a list: give the name of an "
-            "optimizer and its rate, or save model_ alone"
-        )
-    return value
-
-
 def _restored(name: str, value: Any) -> Any:
     if name == "layers" and value is not None:
         layers: list[Layer] = [layer_from_config(layer) for layer in value]
         return layers
+    if isinstance(value, dict) and "tuple" in value:
+        return tuple(value["tuple"])
     if isinstance(value, dict):
         return {_restored(name, key): _restored(name, one) for key, one in value["dict"]}
     return value
-
-
-def _strings(names: Array | None) -> list[str] | None:
-    return None if names is None else [str(name) for name in names]
-
-
-def _labels(classes: Array) -> dict[str, Any]:
-    kind = classes.dtype
-    if kind.kind not in "biufUO" or (kind.kind == "O" and not all(isinstance(one, str) for one in classes)):
-        raise ValueError(f"labels of type {kind} cannot be saved, expected numbers or strings")
-    return {"type": "object" if kind.kind == "O" else kind.str, "values": classes.tolist()}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
@@ -337,6 +338,22 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         if not isinstance(self.model_.loss, Quantile):
             raise ValueError("predict_quantiles needs LSTMRegressor(quantiles=(0.1, 0.5, 0.9)) or others, before fit")
         return np.asarray(np.sort(self._outputs(X, lengths), axis=1))
+
+    def score(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, lengths: ArrayLike | None = None
+    ) -> float:
+        """Return the coefficient of determination R², the mean over the targets.
+
+        Parameters
+        ----------
+        X, y, sample_weight, lengths
+            As in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        return float(r2_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

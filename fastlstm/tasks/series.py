@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arrays import as_array, as_numeric
+from .._arrays import as_numeric
 from .._checks import short_repr
-from .._foreign import is_frame, type_name
+from .._foreign import is_frame
 from .._typing import Array
 
-__all__ = ["Series", "is_list_of_series", "read_series"]
+__all__ = ["Series", "is_list_of_series", "listed_cases", "read_series", "warn_of_axes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,11 +163,8 @@ def _padding(array: Array, name: str) -> Array | None:
     return lengths
 
 
-def labels_of(y: Any, name: str = "y") -> Array:
-    """Return labels as a 1-D array."""
-    array = as_array(y, name)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}, expected a label for each case, (n,), got a {type_name(y)}")
-    return array
+def listed_cases(series: Series) -> list[Array]:
+    """Return the valid steps of each case, (T_i, channels) of float32 or float64."""
+    lengths = [len(one) for one in series.data] if series.lengths is None else series.lengths
+    cases = [np.asarray(one[:steps]) for one, steps in zip(series.data, lengths, strict=True)]
+    return [one if one.dtype in (np.float32, np.float64) else one.astype(np.float64) for one in cases]

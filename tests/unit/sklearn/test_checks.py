@@ -20,9 +20,7 @@ ESTIMATORS = [
     LSTMFeatures(),
     LSTMFeatures(method="random", pooling="max"),
 ]
-BATCHES = (
-    "batches are drawn at random, in which a case of weight 2 and two cases of weight 1 are in other company"
-)
+BATCHES = "batches are drawn at random, in which a case of weight 2 and two cases of weight 1 are in other company"
 
 
 def expected_failures(estimator: Any) -> dict[str, str]:
