@@ -79,8 +79,8 @@ def attention_weights(
     with closing(inputs.parts(batch_size)) as parts:
         for first, part in parts:
             for chosen in bounded_batches(part, batch_size):
-                x, ends = read_inputs(part, chosen, network.dtype, model.scaler)
-                network.forward(x, ends, False, n_threads)
+                x, ends, masks = read_inputs(part, chosen, network.dtype, model.scaler)
+                network.forward(x, ends, False, n_threads, masks=masks)
                 weights = pool.attention_weights(network.context(False).layers[index])
                 stops = [weights.shape[1]] * len(weights) if ends is None or not as_list else ends
                 numbers = case_numbers(chosen, first).tolist()
