@@ -52,6 +52,7 @@ if _TYPE_CHECKING:
     from . import datasets as datasets
     from . import onnx_backend as onnx_backend
     from . import reference as reference
+    from .data import from_numpy3d, to_numpy3d
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
@@ -108,6 +109,7 @@ __all__ = [
     "data",
     "datasets",
     "from_keras",
+    "from_numpy3d",
     "from_onnx",
     "from_torch",
     "generate",
@@ -120,6 +122,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "split",
+    "to_numpy3d",
     "windows",
 ]
 
@@ -141,8 +144,10 @@ _LAZY_NAMES = {  # the module of each name
     "ReduceLROnPlateau": "training.callbacks",
     "TrainingDiverged": "training.loop",
     "from_keras": "formats.keras.importer",
+    "from_numpy3d": "data.numpy3d",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",
+    "to_numpy3d": "data.numpy3d",
 }
 
 

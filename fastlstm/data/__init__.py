@@ -1,5 +1,6 @@
-"""Prepare data: series read batch by batch, targets, windows, splits, scaling."""
+"""Prepare data: series read batch by batch, targets, windows, tables, splits, scaling; readers of published files."""
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from .scaling import SCALERS, Standardizer
@@ -11,9 +12,16 @@ from .windows import windows
 
 if _TYPE_CHECKING:
     from . import datasets
+    from .event_segments import segments
+    from .numpy3d import from_numpy3d, to_numpy3d
+    from .tables.frames import FrameSeries, from_frame
+    from .tables.group_windows import GroupWindows, windows_by_group
+    from .tables.remaining_life import rul, will_fail
 
 __all__ = [
     "SCALERS",
+    "FrameSeries",
+    "GroupWindows",
     "Sequences",
     "Shuffle",
     "Standardizer",
@@ -22,20 +30,40 @@ __all__ = [
     "as_targets",
     "datasets",
     "encode_labels",
+    "from_frame",
+    "from_numpy3d",
+    "rul",
+    "segments",
     "split",
+    "to_numpy3d",
+    "will_fail",
     "windows",
+    "windows_by_group",
 ]
+
+# Imported at first use, because a program that trains on arrays needs none of them.
+_LAZY_NAMES = {  # the module of each name
+    "FrameSeries": "tables.frames",
+    "GroupWindows": "tables.group_windows",
+    "from_frame": "tables.frames",
+    "from_numpy3d": "numpy3d",
+    "rul": "tables.remaining_life",
+    "segments": "event_segments",
+    "to_numpy3d": "numpy3d",
+    "will_fail": "tables.remaining_life",
+    "windows_by_group": "tables.group_windows",
+}
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "datasets"})
+    return sorted({*globals(), *_LAZY_NAMES, "datasets"})
 
 
 if not _TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        if name == "datasets":  # imported at first use, because few programs need them
-            from importlib import import_module
-
-            return import_module(f"{__name__}.datasets")
+        if name == "datasets":
+            return _import_module(f"{__name__}.datasets")
+        if name in _LAZY_NAMES:
+            return getattr(_import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
