@@ -55,6 +55,7 @@ if _TYPE_CHECKING:
     from . import plots as plots
     from . import reference as reference
     from . import sklearn as sklearn
+    from .data import from_numpy3d, to_numpy3d
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
@@ -118,6 +119,7 @@ __all__ = [
     "data",
     "datasets",
     "from_keras",
+    "from_numpy3d",
     "from_onnx",
     "from_torch",
     "generate",
@@ -133,6 +135,7 @@ __all__ = [
     "show_config",
     "sklearn",
     "split",
+    "to_numpy3d",
     "windows",
 ]
 
@@ -158,12 +161,14 @@ _LAZY_NAMES = {  # the module of each name
     "TrainingDiverged": "training.loop",
     "attention_weights": "inference.attention",
     "from_keras": "formats.keras.importer",
+    "from_numpy3d": "data.numpy3d",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",
     "LSTMAnomalyDetector": "sklearn",
     "LSTMClassifier": "sklearn",
     "LSTMFeatures": "sklearn",
     "LSTMRegressor": "sklearn",
+    "to_numpy3d": "data.numpy3d",
 }
 
 

@@ -45,6 +45,27 @@ _WINDOWS = {
     "window": "length",
     "window_size": "length",
 }
+_GROUP_WINDOWS = {
+    **_WINDOWS,
+    "data": "df",
+    "by": "group",
+    "group_by": "group",
+    "groupby": "group",
+    "group_col": "group",
+    "id": "group",
+    "id_col": "group",
+    "lookahead": "horizon",
+    "step": "stride",
+    "target_col": "target",
+    "time_col": "time",
+    "y": "target",
+}
+_LIFE = {
+    "group": "groups",
+    "ids": "groups",
+    "units": "groups",
+    "censored": "write failed=False for such groups, as in failed={group: bool}",
+}
 _OPTIMIZERS = {
     "beta_1": "write betas=({value}, 0.999)",
     "beta_2": "write betas=(0.9, {value})",
@@ -173,7 +194,11 @@ _ELSEWHERE: dict[str, dict[str, str]] = {
     "predict": _PREDICT,
     "predict_classes": _PREDICT,
     "predict_proba": _PREDICT,
+    "rul": {**_LIFE, "clip": "cap", "early_rul": "cap", "max_rul": "cap"},
+    "will_fail": {**_LIFE, "horizon": "within"},
     "windows": _WINDOWS,
+    "windows_by_group": _GROUP_WINDOWS,
+    "from_frame": {"columns": "features", "id": "group", "id_col": "group", "time_col": "time"},
     "split": {
         "X": "cases",
         "random_state": "seed",

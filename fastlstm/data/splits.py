@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from .._arguments import explain_arguments
 from .._arrays import as_array
 from .._checks import MANY, as_list, count, one_of, real
+from .group_splits import split_groups
+from .groups import as_groups
 from .label_checks import label_type_error
 
 __all__ = ["split"]
@@ -24,6 +26,7 @@ def split(
     *,
     method: Literal["random", "stratified"] = ...,
     y: ArrayLike | None = ...,
+    groups: ArrayLike | None = ...,
     seed: int = ...,
 ) -> tuple[NDArray[np.int64], ...]: ...
 
@@ -41,6 +44,7 @@ def split(
     *,
     method: Literal["random", "stratified", "time"] = "random",
     y: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     seed: int = 0,
     gap: int = 0,
 ) -> tuple[NDArray[np.int64], ...] | tuple[slice, ...]:
@@ -58,11 +62,15 @@ def split(
         - "time": consecutive parts, the first cases first.
     y : array, shape (n,), optional
         Labels for "stratified". By default `cases`, if that is an array or list of labels.
+    groups : array of int or str, shape (n,), optional
+        Group of each case, such as the patient or the engine. All cases of a group get into the same part, so that a
+        model is tested on groups that it has never seen. The parts get their shares of the cases, and with "stratified"
+        of each class, as nearly as whole groups allow.
     seed : int, default 0
         Seed of the random methods.
     gap : int, default 0
         For "time": number of cases left out between parts. Windows of length L, stride 1 and horizon H share no step
-        with another part if gap = L + H - 1, and no target if gap = H - 1.
+        with another part if gap = L + H - 1, and no target if gap = H - 1; with a stride s, divide by s and round down.
 
     Returns
     -------
@@ -74,7 +82,8 @@ def split(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If the fractions do not sum to 1, a part would be empty, or the labels do not fit.
+        If the fractions do not sum to 1, a part would be empty, labels or groups do not fit, or groups are given with
+        "time", which would cut them.
 
     Examples
     --------
@@ -84,6 +93,10 @@ def split(
     >>> train, test = fl.split(["a", "a", "b", "b"], (0.5, 0.5), method="stratified", seed=1)
     >>> len(train), len(test)
     (2, 2)
+    >>> patients = ["ann", "ann", "bob", "bob", "cid", "cid"]
+    >>> train, test = fl.split(6, (0.7, 0.3), groups=patients)
+    >>> train.tolist(), test.tolist()
+    ([0, 1, 4, 5], [2, 3])
     """
     n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
     gap = count("gap", gap, 0)
@@ -93,6 +106,11 @@ def split(
         raise ValueError(f"got fractions {fractions}, expected positive numbers that sum to 1")
     bounds = np.rint(np.cumsum((0.0, *fractions)) * n).astype(np.int64)
     if method == "time":
+        if groups is not None:
+            raise ValueError(
+                "got groups with method = 'time', which would cut them, expected one of the two: leave method out, or "
+                "leave groups out"
+            )
         starts = bounds[:-1] + gap * (np.arange(len(fractions)) > 0)
         if np.any(starts >= bounds[1:]):
             raise ValueError(
@@ -102,12 +120,15 @@ def split(
         return tuple(slice(int(start), int(stop)) for start, stop in zip(starts, bounds[1:], strict=True))
     if gap:
         raise ValueError(f"got gap = {gap} with method = {method!r}, expected method = 'time'")
+    rng = np.random.default_rng(count("seed", seed, 0, bits=MANY))
+    if groups is not None:
+        classes = _class_numbers(cases, y, n) if method == "stratified" else np.zeros(n, np.int64)
+        return split_groups(as_groups(groups, n, "groups"), classes, fractions, rng)
     if np.any(np.diff(bounds) < 1):
         raise ValueError(
             f"{n} cases leave a part of fractions {fractions} empty, expected at least one case in each: "
             "take fewer parts"
         )
-    rng = np.random.default_rng(count("seed", seed, 0, bits=MANY))
     order = rng.permutation(n)
     if method == "stratified":
         order = order[_spread(_class_numbers(cases, y, n)[order], rng)]

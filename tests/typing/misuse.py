@@ -35,6 +35,9 @@ model.fit(X, [0, 1, 0, 1], callbacks=fl.EarlyStopping())  # type: ignore[arg-typ
 fl.Adam(lr="fast")  # type: ignore[arg-type]
 fl.split(10, method="shuffled")  # type: ignore[call-overload]
 fl.split(10, method="random", gap=3)  # type: ignore[call-overload]
+fl.split(10, method="time", groups=[1, 2])  # type: ignore[call-overload]
+fl.data.windows_by_group({}, "id", 3, pad="front")  # type: ignore[arg-type]
+fl.data.segments(X[0], [1], 1)  # type: ignore[call-arg]
 
 # Types of the results
 number: float = model.evaluate(X, [0, 1, 0, 1])  # type: ignore[assignment]

@@ -104,6 +104,24 @@ def test_data_of_other_kinds() -> None:
     assert_type(vowels.X_train, list[NDArray[np.float32]])
 
 
+def test_tables_and_events(tmp_path: Path) -> None:
+    table: dict[str, list[float]] = {"unit": [1, 1, 1, 2, 2], "x": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    left = assert_type(fl.data.rul(table["unit"], cap=2), NDArray[np.float64])
+    assert_type(fl.data.will_fail(table["unit"], within=1), NDArray[np.int64])
+    w = assert_type(fl.data.windows_by_group(table, "unit", 2, target=left), fl.data.GroupWindows)
+    assert_type(w.features, tuple[str, ...])
+    assert_type(fl.split(len(w.X), (0.5, 0.5), groups=w.groups), tuple[NDArray[np.int64], ...])
+    assert_type(fl.data.from_frame(table, group="unit"), fl.data.FrameSeries)
+    beats, kept = fl.data.segments(np.arange(9.0), [2, 5], before=1, after=2)
+    assert_type(kept, NDArray[np.int64])
+    assert_type(fl.to_numpy3d(beats), NDArray[Any])
+    assert_type(fl.from_numpy3d([np.zeros((2, 5))]), list[NDArray[Any]])
+    (tmp_path / "a.ts").write_text("@classLabel true a\n@data\n1,2:a\n")
+    X, y, meta = fl.data.read_ts(tmp_path / "a.ts")
+    assert_type(meta.classes, tuple[str, ...] | None)
+    assert len(X) == 1 and y is not None
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     model = classifier()
     model.build(3)

@@ -135,7 +135,8 @@ def test_each_name_of_the_table_means_an_argument_or_says_what_to_do() -> None:
     for owner, table in _arguments._ELSEWHERE.items():
         if owner in ("Layer", "Optimizer", "Loss", "Callback", "Schedule"):
             continue  # of which only some classes have the argument
-        known = inspect.signature(getattr(fl.Model, owner, None) or getattr(fl, owner)).parameters
+        function = next(getattr(place, owner) for place in (fl.Model, fl, fl.data) if hasattr(place, owner))
+        known = inspect.signature(function).parameters
         related = {"Adam", "RMSprop", "SGD"}
         for foreign, meant in table.items():
             assert foreign not in known, (owner, foreign)

@@ -1,0 +1,1 @@
+"""Readers of files in which time series are published."""

@@ -1,0 +1,1 @@
+"""Tables with named columns: frames of pandas and polars, dicts of columns, arrays with a group for each row."""
