@@ -19,6 +19,7 @@ from ..layers import Layer
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.network import Pooling
+from ..training.callbacks import Callback
 from .base import SeriesEstimator
 
 __all__ = ["LSTMClassifier"]
@@ -172,6 +173,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         lengths: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         validation_data: tuple[Any, ...] | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> LSTMClassifier:
         """Train the classifier.
 
@@ -190,6 +192,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             With `early_stopping`, the cases of a group are either trained on or held out, as those of one patient.
         validation_data : tuple, optional
             ``(X, y)`` or ``(X, y, lengths)`` to hold out instead of a part of X.
+        callbacks : sequence of Callback, optional
+            As in `Model.fit`; they see "val_loss" if a part is held out.
 
         Returns
         -------
@@ -203,7 +207,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         """
         series = self._read(X, lengths, reset=True)
         codes = self._codes(y, len(series), reset=not (self.warm_start and hasattr(self, "model_")))
-        return self._fit(series, codes, sample_weight, groups, validation_data, fresh=not self.warm_start)
+        fresh = not self.warm_start
+        return self._fit(series, codes, sample_weight, groups, validation_data, fresh=fresh, callbacks=callbacks)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -269,6 +274,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         validation_data: tuple[Any, ...] | None,
         *,
         fresh: bool,
+        callbacks: Sequence[Callback] = (),
         epochs: int | None = None,
         constant: bool = False,
     ) -> LSTMClassifier:
@@ -287,6 +293,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             sample_weight=weight,
             class_weight=self._class_weights(),
             groups=groups,
+            callbacks=callbacks,
             strata=codes,
             validation=self._validation(validation_data),
         )

@@ -20,6 +20,7 @@ from ..losses import Loss, Quantile
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.network import Pooling
+from ..training.callbacks import Callback
 from .base import SeriesEstimator
 
 __all__ = ["LSTMRegressor"]
@@ -179,6 +180,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         lengths: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         validation_data: tuple[Any, ...] | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> LSTMRegressor:
         """Train the regressor.
 
@@ -197,6 +199,8 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
             With `early_stopping`, the cases of a group are either trained on or held out, as those of one engine.
         validation_data : tuple, optional
             ``(X, y)`` or ``(X, y, lengths)`` to hold out instead of a part of X.
+        callbacks : sequence of Callback, optional
+            As in `Model.fit`; they see "val_loss" if a part is held out.
 
         Returns
         -------
@@ -209,9 +213,8 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
             If the data or a parameter do not fit.
         """
         series = self._read(X, lengths, reset=True)
-        return self._fit(
-            series, y, sample_weight, groups, validation_data, fresh=not (self.warm_start and hasattr(self, "model_"))
-        )
+        fresh = not (self.warm_start and hasattr(self, "model_"))
+        return self._fit(series, y, sample_weight, groups, validation_data, fresh=fresh, callbacks=callbacks)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -247,6 +250,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         validation_data: tuple[Any, ...] | None,
         *,
         fresh: bool,
+        callbacks: Sequence[Callback] = (),
         epochs: int | None = None,
         constant: bool = False,
     ) -> LSTMRegressor:
@@ -274,6 +278,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
             self._order,
             sample_weight=weight,
             groups=groups,
+            callbacks=callbacks,
             validation=validation,
         )
         return self
