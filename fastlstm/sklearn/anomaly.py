@@ -73,7 +73,8 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
     random_state : int, RandomState or None, default None
         Seed of the weights, the order of the cases, the dropout and the part that is held out.
     n_jobs : int or None, default None
-        Threads; None: as configured (`fastlstm.set_num_threads`). The result does not depend on it.
+        Threads; None: as configured (`fastlstm.set_num_threads`), -1: one for each processor. The result does not
+        depend on it.
     verbose : {0, 1, 2}, default 0
         As in `Model.fit`.
 
@@ -231,7 +232,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
 
     def _measure(self, held: list[Array]) -> None:
         """Set the thresholds from normal data."""
-        errors = step_errors(self.model_, self.method, held, self.window_, self.n_jobs)
+        errors = step_errors(self.model_, self.method, held, self.window_, self._threads)
         normal = np.nanmean(np.concatenate(errors), axis=0)
         # A channel that is forecast perfectly must not be divided by.
         self.normal_error_ = np.maximum(normal, 1e-12)
@@ -264,7 +265,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         shortest = min(map(len, series))
         if self.method == "reconstruction" and shortest < self.window_:
             raise ValueError(f"a series has {shortest} steps, expected at least the window of {self.window_}")
-        return [self._scores(one) for one in step_errors(self.model_, self.method, series, self.window_, self.n_jobs)]
+        return [self._scores(one) for one in step_errors(self.model_, self.method, series, self.window_, self._threads)]
 
     def score_samples(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return minus the mean score of the steps of each case: the larger, the more normal.
@@ -324,7 +325,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         check_is_fitted(self)
         if self.method != "forecast":
             raise ValueError('LSTMAnomalyDetector(method="reconstruction") reads whole windows: use method="forecast"')
-        return AnomalyStream(self, self.model_.stream(batch_size, n_threads=self.n_jobs))
+        return AnomalyStream(self, self.model_.stream(batch_size, n_threads=self._threads))
 
 
 class AnomalyStream:

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -190,7 +191,11 @@ class SeriesEstimator(BaseEstimator):
     def _recipe(self, **changes: Any) -> Recipe:
         names = Recipe.__dataclass_fields__
         given = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return Recipe(**{**given, "verbose": int(self.verbose), **changes})
+        return Recipe(**{**given, "verbose": int(self.verbose), "n_threads": self._threads, **changes})
+
+    @property
+    def _threads(self) -> int | None:
+        return None if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
 
     def _train(self, series: Series, y: Any, loss: Loss | str, recipe: Recipe, seed: int, **options: Any) -> None:
         """Train `model_`, and store the record."""
@@ -210,7 +215,7 @@ class SeriesEstimator(BaseEstimator):
         """Return what the model predicts, as an array."""
         check_is_fitted(self)
         series = self._read(X, lengths, reset=False)
-        return np.asarray(self.model_.predict(series.data, series.lengths, n_threads=self.n_jobs))
+        return np.asarray(self.model_.predict(series.data, series.lengths, n_threads=self._threads))
 
     # ------------------------------------------------------------------------------------------ deployment
 
@@ -228,7 +233,7 @@ class SeriesEstimator(BaseEstimator):
                 f"{type(self).__name__}(bidirectional=True) needs the end of a series, so it cannot answer step by "
                 "step: fit one with bidirectional=False"
             )
-        return self.model_.stream(batch_size, n_threads=self.n_jobs)
+        return self.model_.stream(batch_size, n_threads=self._threads)
 
     def to_onnx(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write the model to an ONNX file; see `Model.to_onnx`."""

@@ -71,7 +71,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     random_state : int, RandomState or None, default None
         Seed of the weights, the order of the cases, the dropout and the part that is held out.
     n_jobs : int or None, default None
-        Threads; None: as configured (`fastlstm.set_num_threads`). The result does not depend on it.
+        Threads; None: as configured (`fastlstm.set_num_threads`), -1: one for each processor. The result does not
+        depend on it.
     verbose : {0, 1, 2}, default 0
         As in `Model.fit`.
 
@@ -330,7 +331,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         """
         check_is_fitted(self)
         series = self._read(X, lengths, reset=False)
-        found = self.model_.predict_proba(series.data, series.lengths, n_threads=self.n_jobs)
+        found = self.model_.predict_proba(series.data, series.lengths, n_threads=self._threads)
         # The sums of float32 are 1 up to a rounding, by which callers would trip.
         probabilities = np.asarray(found, np.float64)
         return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))

@@ -60,7 +60,8 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
     random_state : int, RandomState or None, default None
         Seed of the weights, the order of the cases, the dropout and the part that is held out.
     n_jobs : int or None, default None
-        Threads; None: as configured (`fastlstm.set_num_threads`). The result does not depend on it.
+        Threads; None: as configured (`fastlstm.set_num_threads`), -1: one for each processor. The result does not
+        depend on it.
     verbose : {0, 1, 2}, default 0
         As in `Model.fit`.
 

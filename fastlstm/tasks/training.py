@@ -42,7 +42,7 @@ class Recipe:
     validation_fraction: float = 0.1
     n_iter_no_change: int = 10
     verbose: int = 0
-    n_jobs: int | None = None
+    n_threads: int | None = None
     constant: bool = False
     """Whether the rate is constant in spite of `schedule`, as in training that goes on without a planned end."""
 
@@ -143,7 +143,7 @@ def train(
         class_weight=class_weight,
         callbacks=[*callbacks, *([] if stop is None else [stop])],
         verbose=recipe.verbose,
-        n_threads=recipe.n_jobs,
+        n_threads=recipe.n_threads,
         seed=seed,
     )
     return history, stop

@@ -395,3 +395,11 @@ def test_streams_and_onnx(tmp_path: Path) -> None:
     session = runtime.InferenceSession(tmp_path / "m.onnx")
     (found,) = session.run(None, {"x": X.astype("f4")})
     np.testing.assert_allclose(found[:, 0], regressor.predict(X), rtol=0, atol=1e-4)  # float32 throughout
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    answers = [LSTMClassifier(**SMALL, n_jobs=jobs).fit(X, LABELS).predict_proba(X) for jobs in (None, 1, 2, -1)]
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer, answers[0])
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        LSTMClassifier(**SMALL, n_jobs=0).fit(X, LABELS)
