@@ -68,4 +68,4 @@ def _labels(classes: Array) -> dict[str, Any]:
     kind = classes.dtype
     if kind.kind not in "biufUO" or (kind.kind == "O" and not all(isinstance(one, str) for one in classes)):
         raise ValueError(f"labels of type {kind} cannot be saved, expected numbers or strings")
-    return {"type": "object" if kind.kind == "O" else kind.str, "values": classes.tolist()}
+    return {"type": {"O": "object", "U": "str"}.get(kind.kind, kind.name), "values": classes.tolist()}

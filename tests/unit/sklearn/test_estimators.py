@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -401,5 +402,49 @@ def test_the_number_of_threads_changes_nothing() -> None:
     answers = [LSTMClassifier(**SMALL, n_jobs=jobs).fit(X, LABELS).predict_proba(X) for jobs in (None, 1, 2, -1)]
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer, answers[0])
-    with pytest.raises(ValueError, match="n_jobs == 0"):
+    with pytest.raises(ValueError, match="n_jobs"):
         LSTMClassifier(**SMALL, n_jobs=0).fit(X, LABELS)
+
+
+def test_files_are_not_trusted(tmp_path: Path) -> None:
+    """Change each value of the description in turn: a clear error, or an estimator that predicts."""
+    from fastlstm.formats import safetensors
+
+    original = LSTMClassifier(**SMALL, class_weight={"rise": 2.0}).fit(LIST, LABELS)
+    original.save(tmp_path / "m")
+    tensors, config = safetensors.load(tmp_path / "m")
+    odd = [
+        None,
+        -1,
+        0,
+        3,
+        1e308,
+        "x",
+        "<U1000000000",
+        [],
+        ["a", "b"],
+        {},
+        {"array": "x"},
+        {"tuple": 3},
+        {"dict": 1},
+        True,
+    ]
+    refused = 0
+    places = [(key,) for key in config["estimator"]]
+    places += [(group, key) for group in ("parameters", "fitted", "classes_") for key in config["estimator"][group]]
+    for place in places:
+        for value in odd:
+            changed = copy.deepcopy(config)
+            inside = changed["estimator"]
+            for key in place[:-1]:
+                inside = inside[key]
+            inside[place[-1]] = value
+            safetensors.save(tmp_path / "changed", tensors, changed)
+            try:
+                found = load(tmp_path / "changed")
+            except ValueError as error:
+                refused += 1
+                assert "the file does not describe an estimator" in str(error) or "without an estimator" in str(error)
+            else:
+                assert found.predict(LIST).shape == (N,)
+    assert refused > len(places) * len(odd) / 3
