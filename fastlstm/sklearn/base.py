@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .._checks import short_repr
+from .._foreign import cure, type_name
 from .._typing import Array
 from ..data import Standardizer
 from ..layers import Layer
@@ -124,6 +125,8 @@ class SeriesEstimator(BaseEstimator):
 
     def _read(self, X: Any, lengths: Any, reset: bool) -> Series:
         """Return the cases; with `reset` store the number and the names of the features, else compare them."""
+        if X is not None and not hasattr(X, "__len__") and cure(X, "X") is not None:
+            raise TypeError(f"X is a {type_name(X)}, expected an array or a list of series: {cure(X, 'X')}")
         if is_list_of_series(X) or getattr(X, "ndim", 2) == 3:
             return self._read_series(X, lengths, reset)
         if not reset and self._layout == 3 and self._channels == 1:

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
+from .._foreign import is_missing
 from .._typing import Array
 from ..layers import Layer
 from ..model import Model
@@ -247,6 +248,10 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     def _codes(self, y: Any, n: int, reset: bool) -> Array:
         """Return labels as numbers of the classes."""
         labels = column_or_1d(y, warn=True)
+        missing = [k for k, label in enumerate(labels.tolist()) if is_missing(label)]
+        if missing:
+            place = f"y[{missing[0]}]"
+            raise ValueError(f"{place} is missing ({labels[missing[0]]}, Input y contains NaN): leave such cases out")
         assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
         if len(labels) != n:
@@ -255,7 +260,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             self.classes_ = np.unique(labels)
             if len(self.classes_) < 2:
                 raise ValueError(
-                    f"y has only one class, {self.classes_[0]!r}, expected at least two: add cases of another"
+                    f"y has only one class, {self.classes_.tolist()[0]!r}, expected at least two: add cases of another"
                 )
         codes = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         unknown = np.flatnonzero(self.classes_[codes] != labels)

@@ -287,6 +287,8 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
     def _targets(self, y: Any, n: int) -> Array:
         if y is None:
             raise ValueError("LSTMRegressor requires y to be passed, but the target y is None")
+        if np.asarray(y).dtype.kind in "US":
+            raise ValueError("y holds strings, expected numbers: for classes use LSTMClassifier")
         targets = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         if targets.ndim > 2 or len(targets) != n:
             raise ValueError(

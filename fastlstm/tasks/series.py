@@ -51,7 +51,12 @@ class Series:
 
 
 def is_list_of_series(X: Any) -> bool:
-    """Return whether X is a list of series rather than of rows of equal length or of numbers."""
+    """Return whether X is a list of series rather than of rows of equal length or of numbers.
+
+    So is an array of objects that are arrays.
+    """
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        return len(X) > 0 and all(isinstance(one, np.ndarray) for one in X)
     if not isinstance(X, (list, tuple)) or not X:
         return False
     if is_frame(X[0]):
