@@ -184,7 +184,10 @@ def as_targets(
         y, classes = encode_labels(y, classes, name=name)
     data = _step_targets(y, seq, labels, name, steps) if per_step else _case_targets(y, seq, labels, name)
     if len(data) != len(seq):
-        raise ValueError(f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each")
+        advice = f"; two axes are (batch, time), so pass {seq.one_series} for one series" if seq.one_series else ""
+        raise ValueError(
+            f"{name} has {len(data)} cases, {seq.name} has {len(seq)}: expected one target for each{advice}"
+        )
     if per_step and seq.masks_output:
         data = UnmaskedSteps(data, seq)
     if labels:

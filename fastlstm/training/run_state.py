@@ -165,7 +165,7 @@ class SavedRun:
         self.epochs = _checks.count("epochs", self.arguments["epochs"])
         self.environment: dict[str, Any] = dict(training["environment"])
         self._optimizer: dict[str, Any] = dict(_decoded(training["optimizer"], self._tensors))
-        self._optimizer.setdefault("epochs", epoch - 1)
+        _checks.count("epochs", self._optimizer.setdefault("epochs", epoch - 1), least=0)
         start = _checks.count("start", self._optimizer["start"], least=-_MOST)
         self._updates = _checks.count("iterations", self._optimizer["iterations"], least=max(start, 0)) - start
         self._layers = len([_checks.as_bool("trainable", one.get("trainable", True)) for one in self._config["layers"]])
@@ -228,13 +228,13 @@ class SavedRun:
                 ", ".join(f"{key} {was.get(key)} instead of {now.get(key)}" for key in differing) or "other values"
             )
             return f"{started} other data: {what} had {details}. Give fit the same data, or leave out resume"
-        if name == "model.layers" and len(was) == len(now):
+        if name == "model.layers" and _is_list_of_dicts(was) and len(was) == len(now):
             index = next(k for k, (a, b) in enumerate(zip(was, now, strict=True)) if a != b)
             old, new = ({"trainable": True, **layers[index]} for layers in (was, now))
             key = (
                 "type"
-                if old["type"] != new["type"]
-                else next(key for key in (*old, *new) if old.get(key) != new.get(key))
+                if old.get("type") != new["type"]
+                else next((key for key in (*old, *new) if old.get(key) != new.get(key)), "trainable")
             )
             name, was, now = f"model.layers[{index}].{key}", old.get(key), new.get(key)
         return f"{started} {name}={was!r}, got {now!r}: give fit the same arguments, or leave out resume"
@@ -337,6 +337,10 @@ def _differences(was: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any,
             yield from _differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
     elif was != now:
         yield name, was, now
+
+
+def _is_list_of_dicts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
 def _states_of(callbacks: Sequence[Callback]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -623,3 +623,12 @@ def test_an_object_with_a_length_and_an_index_is_read_as_far_as_its_length() -> 
         fl.Standardizer().fit(Cases())
     X = Cases()
     assert fl.Standardizer().fit([X[i][0] for i in range(len(X))]).mean_.tolist() == [1, 1]
+
+
+def test_one_series_with_a_target_for_each_step_is_recognized() -> None:
+    with pytest.raises(
+        ValueError, match=r"y has 40 cases, X has 12: .*two axes are \(batch, time\), so pass X\[None\]"
+    ):
+        fl.Model([fl.LSTM(2), fl.Dense(2)]).fit(np.ones((12, 3)), np.zeros(40, int))
+    with pytest.raises(ValueError, match=r"y has 40 cases, X has 12: expected one target for each$"):
+        fl.Model([fl.LSTM(2), fl.Dense(2)]).fit(np.ones((12, 3, 1)), np.zeros(40, int))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import shutil
@@ -391,6 +392,34 @@ def test_other_data_are_refused(x: np.ndarray, y: np.ndarray, message: str, tmp_
         fit(same, VALUES, resume=file)
     with pytest.raises(ValueError, match=f"other data: .*{message}"):
         fit(x, y, resume=file)
+
+
+def test_layers_that_a_file_describes_wrongly_are_refused(tmp_path: Path) -> None:
+    case = CASES["an optimizer that has a run behind it"]
+    path = tmp_path / "run"
+    case.fit(checkpoints=[fl.Checkpoint(path)], epochs=1)
+    tensors, config = fl.formats.safetensors.load(path)
+    right = config["training"]["run"]["model"]["layers"]
+    for wrong in ([7] * len(right), 7, [{}] * len(right), None, [{**layer, "trainable": True} for layer in right]):
+        config["training"]["run"]["model"]["layers"] = wrong
+        fl.formats.safetensors.save(path, tensors, config)
+        with pytest.raises(ValueError, match=r"started with model\.layers"):
+            case.fit(checkpoints=[fl.Checkpoint(path)], resume=path)
+
+
+@pytest.mark.parametrize("wrong", [-1, "two", None, 2**80])
+def test_counts_that_a_file_gives_wrongly_are_refused(wrong: Any, tmp_path: Path) -> None:
+    case = CASES["an optimizer that has a run behind it"]
+    path = tmp_path / "run"
+    case.fit(checkpoints=[fl.Checkpoint(path)], epochs=1)
+    tensors, config = fl.formats.safetensors.load(path)
+    for group, name in (("optimizer", "epochs"), ("progress", "before"), ("progress", "epoch"), ("optimizer", "start")):
+        changed = copy.deepcopy(config)
+        place = changed["training"][group]
+        (place["dict"] if "dict" in place else place)[name] = -(2**70) if name == "start" and wrong == -1 else wrong
+        fl.formats.safetensors.save(path, tensors, changed)
+        with pytest.raises(ValueError, match="the file does not describe a training run"):
+            case.fit(checkpoints=[fl.Checkpoint(path)], resume=path)
 
 
 def test_padding_is_not_a_part_of_the_data(tmp_path: Path) -> None:
