@@ -213,7 +213,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
                 self.method, series[0].shape[1], window, self.hidden_size, self.num_layers, self.dropout
             )
             self.model_ = Model(layers, seed=seed, scaler=scaler)
-            self._order, self.window_ = order, window
+            self.shuffle_seed_, self.window_ = order, window
         assert self.model_.scaler is not None
         # The network must not learn at which phases the windows begin.
         hop = max(1, window // 2 if self.method == "forecast" else window // 8)
@@ -224,7 +224,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
             targets,
             "mse",
             self._recipe(),
-            self._order,
+            self.shuffle_seed_,
             validation=(held_inputs, held_targets) if self.early_stopping else None,
         )
         self._measure(held)

@@ -40,9 +40,9 @@ class SeriesEstimator(BaseEstimator):
     loss_curve_: list[float]
     n_iter_: int
     best_epoch_: int
-    _order: int
+    shuffle_seed_: int
     """Seed of the order of the cases, the same in all calls that go on."""
-    _layout: int
+    input_ndim_: int
     """2 if X was (n, time), 3 otherwise."""
     saved_attributes: ClassVar[tuple[str, ...]] = ()
     """Attributes of a fitted estimator that its file holds, besides those of every estimator."""
@@ -121,6 +121,10 @@ class SeriesEstimator(BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    def check_parameters(self) -> None:
+        """Raise ValueError if a parameter is wrong; `fit` does the same."""
+        self._validate_params()
+
     # ------------------------------------------------------------------------------------------ data
 
     def _read(self, X: Any, lengths: Any, reset: bool) -> Series:
@@ -129,12 +133,12 @@ class SeriesEstimator(BaseEstimator):
             raise TypeError(f"X is a {type_name(X)}, expected an array or a list of series: {cure(X, 'X')}")
         if is_list_of_series(X) or getattr(X, "ndim", 2) == 3:
             return self._read_series(X, lengths, reset)
-        if not reset and self._layout == 3 and self._channels == 1:
+        if not reset and self.input_ndim_ == 3 and self._channels == 1:
             table = check_array(X)
         else:
             table = validate_data(self, X, reset=reset)
         if reset:
-            self._layout = 2
+            self.input_ndim_ = 2
         if lengths is not None:
             return read_series(table, lengths)
         return Series(table[:, :, None], None)
@@ -146,7 +150,7 @@ class SeriesEstimator(BaseEstimator):
             if isinstance(X, np.ndarray):
                 warn_of_axes(X)
             self.n_features_in_ = series.channels
-            self._layout = 3
+            self.input_ndim_ = 3
             self.channel_names_ = series.names
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
@@ -158,7 +162,7 @@ class SeriesEstimator(BaseEstimator):
 
     @property
     def _channels(self) -> int:
-        return 1 if self._layout == 2 else self.n_features_in_
+        return 1 if self.input_ndim_ == 2 else self.n_features_in_
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

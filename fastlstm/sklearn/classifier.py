@@ -288,14 +288,14 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         seed, order = self._seeds()
         if fresh or not hasattr(self, "model_"):
             self.model_ = Model(self._new_layers(len(self.classes_)), seed=seed, scaler=self._new_scaler())
-            self._order = order
+            self.shuffle_seed_ = order
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs, "early_stopping": False}
         self._train(
             series,
             codes,
             "cross_entropy",
             self._recipe(constant=constant, **changes),
-            self._order,
+            self.shuffle_seed_,
             sample_weight=weight,
             class_weight=self._class_weights(),
             groups=groups,

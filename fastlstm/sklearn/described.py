@@ -16,7 +16,7 @@ __all__ = ["FITTED", "KEY", "save"]
 
 KEY = "estimator"
 """Key in the config of the file."""
-FITTED = ("n_features_in_", "n_iter_", "best_epoch_", "loss_curve_", "_layout", "_order")
+FITTED = ("n_features_in_", "n_iter_", "best_epoch_", "loss_curve_", "input_ndim_", "shuffle_seed_")
 """Attributes that the file of every estimator holds."""
 _PLAIN = (bool, int, float, str, type(None))
 

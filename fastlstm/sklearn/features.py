@@ -186,7 +186,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
             scaler = Standardizer().fit(series)
             layers = detector_layers("forecast", channels, self.window, self.hidden_size, self.num_layers, self.dropout)
             self.model_ = Model(layers, seed=seed, scaler=scaler, input_size=channels)
-            self._order = order
+            self.shuffle_seed_ = order
         else:
             self.model_ = self._forecaster
         forecaster = self.model_
@@ -195,7 +195,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
             "forecast", cut(series, self.window, max(1, self.window // 2)), forecaster.scaler
         )
         if self.method == "forecast" and inputs:
-            self._train(Series(inputs, None), targets, "mse", self._recipe(), self._order)
+            self._train(Series(inputs, None), targets, "mse", self._recipe(), self.shuffle_seed_)
         else:
             self.n_iter_ = self.best_epoch_ = 0
             self.loss_curve_ = []

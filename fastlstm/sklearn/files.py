@@ -76,14 +76,14 @@ def _estimator(described: Mapping[str, Any], model: Model) -> SeriesEstimator:
     kind = _KINDS[described["type"]]
     parameters = {name: _restored(name, value) for name, value in described["parameters"].items()}
     estimator: Any = kind(**parameters)
-    estimator._validate_params()
+    estimator.check_parameters()
     fitted = described["fitted"]
-    counts = {"n_features_in_": 1, "n_iter_": 0, "best_epoch_": 0, "_layout": 2, "_order": 0}
+    counts = {"n_features_in_": 1, "n_iter_": 0, "best_epoch_": 0, "input_ndim_": 2, "shuffle_seed_": 0}
     for name, least in counts.items():
         setattr(estimator, name, count(name, fitted[name], least))
-    if estimator._layout > 3:
-        raise ValueError(f"_layout is {estimator._layout}, expected 2 or 3")
-    channels = 1 if estimator._layout == 2 else estimator.n_features_in_
+    if estimator.input_ndim_ > 3:
+        raise ValueError(f"input_ndim_ is {estimator.input_ndim_}, expected 2 or 3")
+    channels = 1 if estimator.input_ndim_ == 2 else estimator.n_features_in_
     features = model.input_size if model.scaler is None else model.scaler.mean_.size
     if features != channels:
         raise ValueError(f"the model reads {features} channels, expected {channels}")

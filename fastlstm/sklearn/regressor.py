@@ -264,7 +264,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
             self.model_ = Model(
                 self._new_layers(outputs), seed=seed, scaler=self._new_scaler(), target_scaler=Standardizer()
             )
-            self._order = order
+            self.shuffle_seed_ = order
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs, "early_stopping": False}
         validation = None
         if validation_data is not None:
@@ -276,7 +276,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
             targets,
             loss,
             self._recipe(constant=constant, **changes),
-            self._order,
+            self.shuffle_seed_,
             sample_weight=weight,
             groups=groups,
             callbacks=callbacks,
