@@ -167,7 +167,7 @@ def fit(pair: tuple[fl.Model, fl.Optimizer], **arguments: Any) -> Any:
 
 def fit_bits(pair: tuple[fl.Model, fl.Optimizer]) -> list[bytes]:
     model, optimizer = pair
-    moments = {name: value for name, value in optimizer.state_dict().items() if name not in ("start",)}
+    moments = {name: value for name, value in optimizer.state_dict().items() if name not in ("start", "epochs")}
     if not any(np.any(value) for value in moments.values()):
         moments = {}  # allocated, and still zero: the same as not allocated
     return [*model_bits(model), repr(frozen_bits(moments)).encode()]
@@ -182,6 +182,12 @@ def optimizer_after(batches: int) -> fl.Optimizer:
 
 def fitting(name: str = "lstm", make: Callable[[], fl.Optimizer] = fl.Adam, **arguments: Any) -> Operation:
     return Operation(lambda: (model_of(name), make()), lambda pair: fit(pair, **arguments), fit_bits)
+
+
+def classifier() -> fl.Model:
+    model = scaled("lstm")
+    model.loss = "cross_entropy"
+    return model
 
 
 def inference(name: str, call: Callable[[fl.Model], Any], frozen: bool = False) -> Operation:
@@ -306,7 +312,7 @@ OPERATIONS: dict[str, Operation] = {
     "predict, list": inference("each step", lambda m: m.predict([one[:n] for one, n in zip(X, LENGTHS, strict=True)])),
     "predict, frozen": inference("deep", lambda m: [m.predict(X), m.predict(X)], frozen=True),
     "predict, attention, frozen": inference("attention", lambda m: [m.predict(X), m.predict(X)], frozen=True),
-    "predict_classes": inference("lstm", lambda m: m.predict_classes(X)),
+    "predict_classes": Operation(classifier, lambda m: m.predict_classes(X), model_bits),
     "evaluate": inference("lstm", lambda m: m.evaluate(X, LABELS, loss="cross_entropy")),
     "evaluate, ctc": inference("each step", lambda m: m.evaluate(X, WORDS, loss="ctc", lengths=None)),
     "stream": inference("deep", lambda m: m.stream(BATCH).step(X[:, 0])),
