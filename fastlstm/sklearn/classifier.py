@@ -19,6 +19,8 @@ from ..layers import Layer
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.network import Pooling
+from ..tasks.preparation import preparing_layers
+from ..tasks.series import Series
 from ..training.callbacks import Callback
 from .base import SeriesEstimator
 
@@ -40,6 +42,12 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         Dropout between the LSTM layers and before the output.
     pooling : {"last", "mean", "max", "attention"}, default "max"
         How the outputs of the steps become one vector per series; "last" is the state at the last step.
+    differences : bool or "auto", default "auto"
+        Whether the network also reads the change of each channel since the step before, scaled to the deviation of the
+        values; see `fastlstm.Differences`. "auto": yes with ``bidirectional=True``, unless `layers` are given.
+    stack_steps : int or "auto", default "auto"
+        Consecutive steps that the LSTM reads as one; see `fastlstm.StackSteps`. "auto": so many that the longest series
+        has about 100 groups, with ``bidirectional=True``; else, and if `layers` are given, 1.
     layers : list of Layer, optional
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
     scaler : {"standard"} or None, default "standard"
@@ -120,6 +128,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         bidirectional: bool = True,
         dropout: float = 0.0,
         pooling: Pooling = "max",
+        differences: bool | Literal["auto"] = "auto",
+        stack_steps: int | Literal["auto"] = "auto",
         layers: Sequence[Layer] | None = None,
         scaler: Literal["standard"] | None = "standard",
         optimizer: str | Optimizer = "adam",
@@ -161,6 +171,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             n_jobs=n_jobs,
             verbose=verbose,
         )
+        self.differences = differences
+        self.stack_steps = stack_steps
         self.class_weight = class_weight
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -267,7 +279,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
 
     def _fit(
         self,
-        series: Any,
+        series: Series,
         codes: Array,
         sample_weight: ArrayLike | None,
         groups: ArrayLike | None,
@@ -281,7 +293,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, codes, dtype=np.float64)
         seed, order = self._seeds()
         if fresh or not hasattr(self, "model_"):
-            self.model_ = Model(self._new_layers(len(self.classes_)), seed=seed, scaler=self._new_scaler())
+            layers = [*self._preparing_layers(series), *self._new_layers(len(self.classes_))]
+            self.model_ = Model(layers, seed=seed, scaler=self._new_scaler())
             self._order = order
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs, "early_stopping": False}
         self._train(
@@ -298,6 +311,14 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             validation=self._validation(validation_data),
         )
         return self
+
+    def _preparing_layers(self, series: Series) -> list[Layer]:
+        return preparing_layers(
+            series,
+            differences=self.differences,
+            stack_steps=self.stack_steps,
+            whole=bool(self.bidirectional) and self.layers is None,
+        )
 
     def _validation(self, given: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if given is None:
