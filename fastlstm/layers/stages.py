@@ -41,8 +41,9 @@ settings, side inputs and states:
 ``reverse``
     Each series in reverse order of time.
 ``stack``
-    Groups of consecutive steps, whose features stand one after the other; the last group of a series is filled up with
-    its last step. Settings: size. Lengths and masks of the value are those of the groups.
+    Groups of consecutive steps, whose features stand one after the other; the last step of a series fills the places
+    beyond it. Settings: size, stride (from the first step of a group to that of the next). The lengths of the value
+    are those in groups; masked steps are left out.
 ``differences``
     The main input, then scale (x_t - x_{t-1}) for each feature; 0 at the first step. Settings: scale (input,), float64.
 ``repeat``

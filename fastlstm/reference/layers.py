@@ -43,21 +43,25 @@ def repeat_vector_backward(dy: Array) -> Array:
     return dx
 
 
-def stack_steps_forward(x: Array, size: int) -> Array:
-    """Stack groups of `size` steps of x (B, T, F), filled up with the last step: y (B, ceil(T / size), size F)."""
+def stack_steps_forward(x: Array, size: int, stride: int) -> Array:
+    """Stack groups of `size` steps of x (B, T, F), of which one begins at each `stride`-th step.
+
+    y (B, ceil(T / stride), size F). The last step fills the places beyond it.
+    """
     batch, time, features = x.shape
-    groups = -(-time // size)
-    filled = np.concatenate([x, np.repeat(x[:, -1:], groups * size - time, axis=1)], axis=1)
-    y: Array = filled.reshape(batch, groups, size * features)
-    return y
+    starts = range(0, time, stride)
+    groups = [x[:, [min(start + k, time - 1) for k in range(size)]] for start in starts]
+    return np.stack(groups, axis=1).reshape(batch, len(starts), size * features)
 
 
-def stack_steps_backward(dy: Array, size: int, time: int) -> Array:
-    """Compute the gradient of :func:`stack_steps_forward`, (B, T, F): the last step gets that of all its copies."""
+def stack_steps_backward(dy: Array, size: int, stride: int, time: int) -> Array:
+    """Compute the gradient of :func:`stack_steps_forward`, (B, T, F): each step gets that of all its copies."""
     batch, groups, width = dy.shape
-    filled = dy.reshape(batch, groups * size, width // size)
-    dx: Array = filled[:, :time].copy()
-    dx[:, -1] += filled[:, time:].sum(axis=1)
+    by_place = dy.reshape(batch, groups, size, width // size)
+    dx = np.zeros((batch, time, width // size), dy.dtype)
+    for group in range(groups):
+        for k in range(size):
+            dx[:, min(group * stride + k, time - 1)] += by_place[:, group, k]
     return dx
 
 

@@ -70,8 +70,8 @@ def models() -> dict[str, Any]:
         fl.MeanPool(), fl.Dense(3), fl.RepeatVector(2), fl.LSTM(3), fl.RepeatVector(6), fl.Dense(2),
     ]  # fmt: skip
     made["Differences, StackSteps"] = lambda: [
-        fl.Differences([2.0, 0.5, 3.0]), fl.StackSteps(4), fl.LSTM(3, bidirectional=True, return_sequences=True),
-        fl.Reverse(), fl.AttentionPool(2),
+        fl.Differences([2.0, 0.5, 3.0]), fl.StackSteps(4, stride=3),
+        fl.LSTM(3, bidirectional=True, return_sequences=True), fl.Reverse(), fl.AttentionPool(2),
     ]  # fmt: skip
     made["StackSteps inside"] = lambda: [
         fl.LSTM(4, return_sequences=True), fl.Differences(2.0), fl.StackSteps(2), fl.LSTM(3), fl.Dense(2),

@@ -95,6 +95,7 @@ def test_the_nearest_neighbour_by_hand() -> None:
     np.testing.assert_array_equal(neighbour.nearest_labels(X[[0, 0]], labels[:2], X[:1]), ["a"])
 
 
+@pytest.mark.filterwarnings("ignore")  # of aeon and numba
 def test_dtw_aligns_what_is_late() -> None:
     pytest.importorskip("aeon")
     late = np.zeros((3, 20, 1))
@@ -156,6 +157,7 @@ def test_peers_that_are_missing_are_left_out(tmp_path: Path, capsys: Any, monkey
     assert written["name"] == "Slope" and len(written["peers"]["LSTMClassifier"]) == 1
 
 
+@pytest.mark.filterwarnings("ignore")  # of PyTorch and Keras
 @pytest.mark.parametrize("peer", ["skorch", "Keras"])
 def test_peers_train_on_the_same_data(peer: str, tmp_path: Path) -> None:
     packages, train = training_time.PEERS[peer]

@@ -13,7 +13,7 @@ from helpers import FINITE_DIFFERENCE, TOLERANCE, numerical_gradient, relative_e
 
 import fastlstm as fl
 from fastlstm import reference
-from fastlstm.layers import Layer, LayerCache, PassContext, Signal
+from fastlstm.layers import Layer, LayerCache, PassContext, Signal, copied_layer
 
 LENGTHS = np.array([7, 2, 5, 1])
 
@@ -36,28 +36,28 @@ def passed(layer: Layer, x: np.ndarray, dy: np.ndarray, lengths: np.ndarray | No
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 9])
-def test_groups_are_the_reference(dtype: str, size: int) -> None:
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (2, 2), (3, 3), (7, 7), (9, 9), (3, 1), (4, 2), (5, 3), (9, 4)])
+def test_groups_are_the_reference(dtype: str, size: int, stride: int) -> None:
     rng = np.random.default_rng(2)
     x = rng.standard_normal((3, 7, 2)).astype(dtype)
-    dy = rng.standard_normal((3, -(-7 // size), 2 * size)).astype(dtype)
-    y, dx = passed(fl.StackSteps(size), x, dy)
-    np.testing.assert_array_equal(y, reference.stack_steps_forward(x, size))
-    assert relative_error(dx, reference.stack_steps_backward(dy.astype("f8"), size, 7)) <= TOLERANCE[dtype]
+    dy = rng.standard_normal((3, -(-7 // stride), 2 * size)).astype(dtype)
+    y, dx = passed(fl.StackSteps(size, stride=stride), x, dy)
+    np.testing.assert_array_equal(y, reference.stack_steps_forward(x, size, stride))
+    assert relative_error(dx, reference.stack_steps_backward(dy.astype("f8"), size, stride, 7)) <= TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("size", [2, 3, 9])
-def test_each_case_is_filled_with_its_own_last_step(size: int) -> None:
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 3), (9, 9), (3, 1), (4, 2), (9, 2)])
+def test_each_case_is_filled_with_its_own_last_step(size: int, stride: int) -> None:
     rng = np.random.default_rng(3)
-    x, dy = rng.standard_normal((4, 7, 2)), rng.standard_normal((4, -(-7 // size), 2 * size))
+    x, dy = rng.standard_normal((4, 7, 2)), rng.standard_normal((4, -(-7 // stride), 2 * size))
     x[np.arange(7) >= LENGTHS[:, None]] = 99.0
-    y, dx = passed(fl.StackSteps(size), x, dy, LENGTHS)
+    y, dx = passed(fl.StackSteps(size, stride=stride), x, dy, LENGTHS)
     for case, length in enumerate(LENGTHS):
-        groups = -(-length // size)
+        groups = -(-length // stride)
         one, of_one = x[case : case + 1, :length], dy[case : case + 1, :groups]
-        np.testing.assert_array_equal(y[case, :groups], reference.stack_steps_forward(one, size)[0])
-        expected = reference.stack_steps_backward(of_one, size, length)[0]
-        np.testing.assert_allclose(dx[case, :length], expected, rtol=1e-14)
+        np.testing.assert_array_equal(y[case, :groups], reference.stack_steps_forward(one, size, stride)[0])
+        expected = reference.stack_steps_backward(of_one, size, stride, length)[0]
+        np.testing.assert_allclose(dx[case, :length], expected, rtol=1e-12, atol=1e-14)  # sums in another order
         assert (dx[case, length:] == 0).all()
 
 
@@ -86,8 +86,13 @@ def test_the_gradient_of_a_difference_does_not_come_from_the_padding() -> None:
 # ------------------------------------------------------------------ a model around them
 
 
-def network(**options: Any) -> list[Layer]:
-    return [fl.Differences(2.0), fl.StackSteps(3), fl.LSTM(4, bidirectional=True, return_sequences=True), fl.MaxPool()]
+def network() -> list[Layer]:
+    return [
+        fl.Differences(2.0),
+        fl.StackSteps(3, stride=2),
+        fl.LSTM(4, bidirectional=True, return_sequences=True),
+        fl.MaxPool(),
+    ]
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
@@ -96,7 +101,7 @@ def network(**options: Any) -> list[Layer]:
 def test_gradients_by_finite_differences(lengths: np.ndarray | None, masked: bool, inside: bool) -> None:
     rng = np.random.default_rng(6)
     below: list[Layer] = [fl.LSTM(3, return_sequences=True)] if inside else []
-    layers = [*below, fl.Differences([2.0, 0.5, 3.0] if inside else 2.0), fl.StackSteps(3)]
+    layers = [*below, fl.Differences([2.0, 0.5, 3.0] if inside else 2.0), fl.StackSteps(3, stride=2 if inside else 3)]
     layers += [fl.LSTM(4, bidirectional=True, return_sequences=True), fl.AttentionPool(3), fl.Dense(2)]
     model = fl.Model([fl.Masking(), *layers] if masked else layers, input_size=2, dtype="float64", seed=5)
     model.flat_parameters[:] *= 2
@@ -187,6 +192,7 @@ def test_files_copies_and_summary(tmp_path: Path) -> None:
     assert list(map(repr, model.layers[:3])) == [
         "Differences(scale=[2.0, 4.0])", "Differences(scale=3.0)", "StackSteps(size=3)",
     ]  # fmt: skip
+    assert repr(copied_layer(fl.StackSteps(4, stride=2))) == "StackSteps(size=4, stride=2)"
     text = io.StringIO()
     model.summary(text)
     assert "(batch, time, 8)" in text.getvalue() and "(batch, time / 3, 24)" in text.getvalue()
@@ -209,6 +215,8 @@ def test_wrong_places_and_arguments() -> None:
             model.fit(np.zeros((2, 4, 2)), [0, 1], tbptt_steps=2, verbose=0)
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         fl.StackSteps(0)
+    with pytest.raises(ValueError, match=r"stride is 3, expected at most the size, 2"):
+        fl.StackSteps(2, stride=3)
     with pytest.raises(ValueError, match=r"scale\[1\] must be greater than 0, got -1"):
         fl.Differences([1.0, -1.0])
     with pytest.raises(ValueError, match="layer 0: Differences has 3 factors and its input 2 features"):
@@ -237,7 +245,7 @@ def test_onnx_runtime_computes_the_same(with_lengths: bool, pool: Any, tmp_path:
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     for below in ([], [fl.LSTM(3, return_sequences=True), fl.Differences(5.0)]):
-        stack = [*below, fl.Differences(2.0), fl.StackSteps(2), fl.StackSteps(2)]
+        stack = [*below, fl.Differences(2.0), fl.StackSteps(3, stride=2), fl.StackSteps(2)]
         layers = [*stack, fl.LSTM(4, bidirectional=True, return_sequences=True), pool(), fl.Dense(2)]
         model = fl.Model(layers, input_size=2, seed=3)
         model.to_onnx(tmp_path / "m.onnx", with_lengths=with_lengths)

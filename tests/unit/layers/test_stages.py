@@ -81,7 +81,7 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "final": final_of,
     "mask": lambda stage, x, side: x,
     "reverse": lambda stage, x, side: x[::-1],
-    "stack": lambda stage, x, side: reference.stack_steps_forward(x[None], stage.settings["size"])[0],
+    "stack": lambda stage, x, side: reference.stack_steps_forward(x[None], **stage.settings)[0],
     "differences": lambda stage, x, side: reference.differences_forward(x[None], stage.settings["scale"])[0],
     "repeat": lambda stage, x, side: np.repeat(x[None], stage.settings["steps"], axis=0),
 }
@@ -98,7 +98,7 @@ def run(stages: Sequence[Stage], x: Array) -> Array:
         if stage.kind == "mask":
             counts = (main != stage.settings["value"]).any(axis=1)
         if stage.kind == "stack":
-            main, counts = main[counts], np.ones(-(-counts.sum() // stage.settings["size"]), bool)
+            main, counts = main[counts], np.ones(-(-counts.sum() // stage.settings["stride"]), bool)
         if stage.kind == "repeat":
             counts = np.ones(stage.settings["steps"], bool)
         if stage.kind in SKIP and not counts.all():
@@ -157,7 +157,7 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
     "StackSteps": [
         lambda: [fl.StackSteps(3), fl.LSTM(5)],
         lambda: [fl.Masking(), fl.StackSteps(3), fl.MeanPool()],
-        lambda: [fl.Differences(), fl.StackSteps(2), fl.StackSteps(3), fl.LSTM(4, bidirectional=True)],
+        lambda: [fl.Differences(), fl.StackSteps(3, stride=2), fl.StackSteps(3), fl.LSTM(4, bidirectional=True)],
     ],
     "Reverse": [lambda: [fl.LSTM(5, reverse=True, return_sequences=True), fl.Reverse()]],
 }

@@ -141,13 +141,15 @@ def _reverse(graph: GraphBuilder, at: PlacedStage) -> Value:
 
 def _stack(graph: GraphBuilder, at: PlacedStage) -> Value:
     """Write groups of steps: Gather takes the last valid step in the place of the steps beyond it."""
-    size = at.stage.settings["size"]
+    size, stride = at.stage.settings["size"], at.stage.settings["stride"]
     x = graph.arranged(at.x, time_major=False).name
-    zero, one, of_size, rest = (graph.constant([number]) for number in (0, 1, size, size - 1))
+    zero, one, of_stride, rest = (graph.constant([number]) for number in (0, 1, stride, stride - 1))
     time = graph.add("Slice", [graph.add("Shape", [x]), one, graph.constant([2])])
-    groups = graph.add("Div", [graph.add("Add", [time, rest]), of_size])
-    limit = graph.add("Squeeze", [graph.add("Mul", [groups, of_size])])
-    steps = graph.add("Range", [graph.constant(0), limit, graph.constant(1)])
+    groups = graph.add("Div", [graph.add("Add", [time, rest]), of_stride])
+    numbers = graph.add("Range", [graph.constant(0), graph.add("Squeeze", [groups]), graph.constant(1)])
+    starts = graph.add("Unsqueeze", [graph.add("Mul", [numbers, of_stride]), one])
+    places = graph.add("Add", [starts, graph.constant(np.arange(size)[None])])
+    steps = graph.add("Reshape", [places, graph.constant([-1])])
     if graph.lengths:
         ends = graph.add("Cast", [graph.lengths], to=graph.onnx.TensorProto.INT64)
         last = graph.add("Max", [graph.add("Sub", [ends, one]), zero])
@@ -156,7 +158,7 @@ def _stack(graph: GraphBuilder, at: PlacedStage) -> Value:
         rows = graph.add("Add", [graph.add("Unsqueeze", [graph.add("Mul", [cases, time]), one]), chosen])
         flat = graph.add("Reshape", [x, graph.constant([-1, at.stage.output_size // size])])
         y = graph.add("Gather", [flat, rows], axis=0)
-        group_ends = graph.add("Div", [graph.add("Add", [ends, rest]), of_size])
+        group_ends = graph.add("Div", [graph.add("Add", [ends, rest]), of_stride])
         graph.regroup(graph.add("Cast", [group_ends], to=graph.onnx.TensorProto.INT32), groups)
     else:
         y = graph.add("Gather", [x, graph.add("Min", [steps, graph.add("Sub", [time, one])])], axis=1)
