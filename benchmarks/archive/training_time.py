@@ -40,7 +40,7 @@ def _own(problem: Problem, setting: Setting, seed: int) -> _Result:
     from fastlstm.sklearn import LSTMClassifier
 
     classifier = LSTMClassifier(
-        HIDDEN, dropout=0.0, differences=False, stack_steps=1, learning_rate=setting.learning_rate, schedule=None,
+        HIDDEN, dropout=0.0, differences=False, stride=1, learning_rate=setting.learning_rate, schedule=None,
         epochs=setting.epochs, batch_size=setting.batch, random_state=seed, n_jobs=setting.threads,
     )  # fmt: skip
     start = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
@@ -25,6 +26,9 @@ from ..training.callbacks import Callback
 from .base import SeriesEstimator
 
 __all__ = ["LSTMClassifier"]
+
+UPDATES = 3000
+"""Updates for which ``epochs="auto"`` is enough; docs/estimators.md has the scores with less."""
 
 
 class LSTMClassifier(ClassifierMixin, SeriesEstimator):
@@ -45,9 +49,10 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     differences : bool or "auto", default "auto"
         Whether the network also reads the change of each channel since the step before, scaled to the deviation of the
         values; see `fastlstm.Differences`. "auto": yes with ``bidirectional=True``, unless `layers` are given.
-    stack_steps : int or "auto", default "auto"
-        Consecutive steps that the LSTM reads as one; see `fastlstm.StackSteps`. "auto": so many that the longest series
-        has about 100 groups, with ``bidirectional=True``; else, and if `layers` are given, 1.
+    stride : int or "auto", default "auto"
+        Steps of a series for which the LSTM takes one step: above 1 it reads groups of ``2 * stride`` steps, see
+        `fastlstm.StackSteps`. "auto": so many that the LSTM takes about 100 steps on the longest series, with
+        ``bidirectional=True``; else, and if `layers` are given, 1.
     layers : list of Layer, optional
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
     scaler : {"standard"} or None, default "standard"
@@ -65,7 +70,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     batch_size : int or "auto", default "auto"
         Cases of an update; "auto": a tenth of the cases, from 4 to 32.
     epochs : int or "auto", default "auto"
-        Passes over the data; "auto": enough for 1000 updates, from 30 to 500.
+        Passes over the data; "auto": enough for 3000 updates, from 30 to 500.
     early_stopping : bool, default False
         Whether to hold out a part of the data, to stop when its loss no longer improves, and to keep the best weights.
     validation_fraction : float, default 0.1
@@ -117,6 +122,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SeriesEstimator._parameter_constraints,
+        "differences": ["boolean", StrOptions({"auto"})],
+        "stride": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "class_weight": [None, dict, StrOptions({"balanced"})],
     }
 
@@ -129,7 +136,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         dropout: float = 0.0,
         pooling: Pooling = "max",
         differences: bool | Literal["auto"] = "auto",
-        stack_steps: int | Literal["auto"] = "auto",
+        stride: int | Literal["auto"] = "auto",
         layers: Sequence[Layer] | None = None,
         scaler: Literal["standard"] | None = "standard",
         optimizer: str | Optimizer = "adam",
@@ -172,7 +179,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             verbose=verbose,
         )
         self.differences = differences
-        self.stack_steps = stack_steps
+        self.stride = stride
         self.class_weight = class_weight
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -301,7 +308,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             series,
             codes,
             "cross_entropy",
-            self._recipe(constant=constant, **changes),
+            self._recipe(constant=constant, updates=UPDATES, **changes),
             self._order,
             sample_weight=weight,
             class_weight=self._class_weights(),
@@ -316,7 +323,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         return preparing_layers(
             series,
             differences=self.differences,
-            stack_steps=self.stack_steps,
+            stride=self.stride,
             whole=bool(self.bidirectional) and self.layers is None,
         )
 

@@ -15,11 +15,11 @@ from .series import Series
 __all__ = ["GROUPS", "difference_scale", "preparing_layers"]
 
 GROUPS = 100
-"""Groups into which "auto" divides the longest series."""
+"""Steps that an LSTM takes on the longest series if the stride is "auto"."""
 
 
 def preparing_layers(
-    series: Series, *, differences: bool | Literal["auto"], stack_steps: int | Literal["auto"], whole: bool
+    series: Series, *, differences: bool | Literal["auto"], stride: int | Literal["auto"], whole: bool
 ) -> list[Layer]:
     """Return the layers that come before the LSTM: `Differences`, then `StackSteps`, as far as they are asked for.
 
@@ -29,8 +29,9 @@ def preparing_layers(
         The training data, of which the scale of the differences and the number of steps are measured.
     differences : bool or "auto"
         Whether the differences are appended; "auto": as `whole`.
-    stack_steps : int or "auto"
-        Steps of a group; "auto": so many that the longest series has about 100 groups if `whole`, else 1.
+    stride : int or "auto"
+        Above 1, groups of twice as many steps begin at each such step; "auto": so many that about 100 groups begin in
+        the longest series if `whole`, else 1.
     whole : bool
         Whether the network reads whole series before it answers. One that answers step by step can have neither layer.
 
@@ -42,11 +43,11 @@ def preparing_layers(
     chosen: list[Layer] = []
     if whole if differences == "auto" else _checks.as_bool("differences", differences):
         chosen.append(Differences(difference_scale(series)))
-    if stack_steps == "auto":
-        size = max(1, round(series.longest / GROUPS)) if whole else 1
+    if stride == "auto":
+        steps = max(1, round(series.longest / GROUPS)) if whole else 1
     else:
-        size = _checks.count("stack_steps", stack_steps)
-    return [*chosen, StackSteps(size)] if size > 1 else chosen
+        steps = _checks.count("stride", stride)
+    return [*chosen, StackSteps(2 * steps, stride=steps)] if steps > 1 else chosen
 
 
 def difference_scale(series: Series) -> float | list[float]:
