@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import count
+from .._checks import as_bool, count
 from .._typing import Array
 from .base import Layer, Signal
 from .context import LayerCache, PassContext
@@ -26,7 +26,8 @@ class StackSteps(Layer):
     reading each step, or better, see docs/estimators.md. With a stride of half the size each step is in two groups, so
     that it matters less where the groups begin.
 
-    Places of a group beyond the last valid step of a case are filled with that step. Masked steps are left out before
+    Places of a group beyond the last valid step of a case are filled with that step, and with `random_start` places
+    before the first step with the first one. Masked steps are left out before
     the steps are grouped, so that later layers know no mask. The layers after it see groups in the place of steps. One
     of them must reduce the groups to one vector, such as a pooling layer, because there are no targets for groups.
 
@@ -37,12 +38,18 @@ class StackSteps(Layer):
     stride : int, optional
         Number of steps from the beginning of a group to that of the next, at most `size`; by default `size`, so that
         each step is in one group.
+    random_start : bool, default False
+        Whether in training the first group of a case begins up to ``stride - 1`` steps before the case, drawn anew each
+        time: so the network does not learn where exactly the groups begin, a form of data augmentation for series
+        whose events may come a little earlier or later. The numbers depend on the model's seed, the number of the
+        training step and the size of the batch. In inference the first group begins at the first step.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not an integer of at least 1, or stride is above size. When the model is built, if the layer's
-        input is token ids or has no time axis, or no layer after it reduces the groups to one vector.
+        If size or stride is not an integer of at least 1, stride is above size, or random_start is no bool. When the
+        model is built, if the layer's input is token ids or has no time axis, or no layer after it reduces the groups
+        to one vector.
 
     Notes
     -----
@@ -60,12 +67,14 @@ class StackSteps(Layer):
     [[3.0, 3.0], [4.0, 5.0]]
     """
 
-    def __init__(self, size: int, *, stride: int | None = None) -> None:
+    def __init__(self, size: int, *, stride: int | None = None, random_start: bool = False) -> None:
         super().__init__()
         self.size = count("size", size, bits=31)
         self.stride = self.size if stride is None else count("stride", stride, bits=31)
         if self.stride > self.size:
             raise ValueError(f"stride is {self.stride}, expected at most the size, {self.size}: no step is left out")
+        self.random_start = as_bool("random_start", random_start)
+        self.is_stochastic = self.random_start and self.stride > 1
         self._features = 0
 
     def build(self, signal: Signal) -> Signal:
@@ -93,57 +102,48 @@ class StackSteps(Layer):
         cache.saved["lengths"], cache.saved["masked"] = ctx.lengths, None
         lengths = ctx.lengths
         if ctx.mask is not None:
-            steps = cache.saved["masked"] = MaskedSteps.of(ctx.mask, lengths, False)
-            x, lengths, ctx.mask = steps.pack(x, "packed x", cache.buffers), steps.lengths, None
+            masked = cache.saved["masked"] = MaskedSteps.of(ctx.mask, lengths, False)
+            x, lengths, ctx.mask = masked.pack(x, "packed x", cache.buffers), masked.lengths, None
         batch, time, features = x.shape
-        groups = -(-time // self.stride)
-        cache.saved["form"] = time, lengths
+        ends = np.full(batch, time) if lengths is None else lengths
+        early = self._early(batch, cache.seed) if ctx.training and self.is_stochastic else np.zeros(batch, np.int64)
+        counts = np.where(ends > 0, -(-(ends + early) // self.stride), 0)
+        groups = max(1, int(counts.max()))
+        places = (np.arange(groups)[:, None] * self.stride + np.arange(self.size)).reshape(-1)
+        steps = np.clip(places - early[:, None], 0, np.maximum(ends - 1, 0)[:, None])
         y = cache.buffers.get("y", (batch, groups, self.size * features), ctx.dtype)
-        of_step = y.reshape(batch, groups * self.size, features)
-        places = self._places(groups).reshape(-1)
-        if lengths is None:
-            np.take(x, np.minimum(places, time - 1), axis=1, out=of_step)
+        y.reshape(batch, -1, features)[...] = x[np.arange(batch)[:, None], steps]
+        cache.saved["pass"] = time, steps, counts
+        if (counts < groups).any():
+            ctx.lengths = counts
         else:
-            last = np.maximum(lengths - 1, 0)[:, None]
-            of_step[...] = x[np.arange(batch)[:, None], np.minimum(places, last)]
-            ctx.lengths = -(-lengths // self.stride)
+            ctx.lengths = None
         return y
+
+    def _early(self, batch: int, seed: int) -> Array:
+        """Draw how many steps before each case its first group begins, (batch,)."""
+        return np.random.Generator(np.random.Philox(key=seed)).integers(0, self.stride, batch)
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         ctx.lengths = cache.saved["lengths"]
         if not need_dx:
             return None
-        time, lengths = cache.saved["form"]
+        time, steps, counts = cache.saved["pass"]
         batch, groups, width = dy.shape
-        by_place = dy.reshape(batch, groups, self.size, width // self.size)
-        dx = cache.buffers.get("dx", (batch, time, by_place.shape[3]), ctx.dtype)
+        by_place = dy.reshape(batch, groups * self.size, width // self.size)
+        valid = np.repeat(np.arange(groups) < counts[:, None], self.size, axis=1)
+        dx = cache.buffers.get("dx", (batch, time, by_place.shape[2]), ctx.dtype)
         dx.fill(0)
-        for place in range(self.size):
-            steps = dx[:, place :: self.stride]
-            steps += by_place[:, : steps.shape[1], place]
-        ends = np.full(batch, time) if lengths is None else lengths
-        dx[np.arange(time) >= ends[:, None]] = 0
-        self._add_copies(dx, by_place, ends)
+        # Place by place, because a step may have several: so the order of the additions does not depend on the batch.
+        for place in range(groups * self.size):
+            rows = np.flatnonzero(valid[:, place])
+            dx[rows, steps[rows, place]] += by_place[rows, place]
         masked: MaskedSteps | None = cache.saved["masked"]
         return dx if masked is None else masked.unpack(dx, "unpacked dx", cache.buffers)
-
-    def _places(self, groups: int) -> Array:
-        """Return the step at each place of each group, (groups, size)."""
-        return np.arange(groups)[:, None] * self.stride + np.arange(self.size)
-
-    def _add_copies(self, dx: Array, by_place: Array, ends: Array) -> None:
-        """Add the gradient of the places that the last valid step of each case fills to that of this step."""
-        rows = np.arange(len(dx))
-        groups = -(-ends // self.stride)
-        for back in range(1, -(-self.size // self.stride) + 1):
-            group = groups - back
-            for place in range(self.size):
-                inside = (group >= 0) & (group * self.stride + place >= ends)
-                chosen = rows[inside]
-                dx[chosen, ends[inside] - 1] += by_place[chosen, group[inside], place]
 
     def stages(self) -> list[Stage]:
         return [Stage("stack", self._features * self.size, settings={"size": self.size, "stride": self.stride})]
 
     def get_config(self) -> dict[str, Any]:
-        return {"size": self.size, "stride": None if self.stride == self.size else self.stride}
+        stride = None if self.stride == self.size else self.stride
+        return {"size": self.size, "stride": stride, "random_start": self.random_start}

@@ -74,6 +74,49 @@ def test_differences_are_the_reference(dtype: str, scale: Any) -> None:
     np.testing.assert_array_equal(one, np.concatenate([x[:, :1], np.zeros((3, 1, 2))], axis=2))
 
 
+def test_groups_begin_earlier_in_training() -> None:
+    """Each case is one that has as many copies of its first step before it as are drawn."""
+    rng = np.random.default_rng(11)
+    x, dy = rng.standard_normal((40, 7, 2)), rng.standard_normal((40, 4, 10))
+    lengths = np.resize(LENGTHS, 40)
+    layer, cache, ctx = fl.StackSteps(5, stride=3, random_start=True), LayerCache(), PassContext(1, x.dtype, True)
+    layer.build(Signal(2, True))
+    cache.seed, ctx.lengths = 5, lengths
+    y = layer.forward(x, ctx, cache)[:, :3].copy()
+    counts = ctx.lengths
+    assert counts is not None and counts.max() == 3 and y.shape[1] == 3
+    dx = layer.backward(dy[:, :3], ctx, cache, True)
+    assert dx is not None and ctx.lengths is lengths
+    drawn = set()
+    for case, length in enumerate(lengths):
+        found = []
+        for early in range(3):
+            longer = np.concatenate([np.repeat(x[case, :1], early, axis=0), x[case, :length]])[None]
+            groups = -(-(length + early) // 3)
+            expected = reference.stack_steps_forward(longer, 5, 3)[0]
+            if counts[case] == groups and np.array_equal(expected, y[case, :groups]):
+                d_longer = reference.stack_steps_backward(dy[case : case + 1, :groups], 5, 3, length + early)[0]
+                d_first = d_longer[: early + 1].sum(axis=0)
+                np.testing.assert_allclose(dx[case, 0], d_first, rtol=1e-12, atol=1e-14)
+                np.testing.assert_allclose(dx[case, 1:length], d_longer[early + 1 :], rtol=1e-12, atol=1e-14)
+                assert (dx[case, length:] == 0).all()
+                found.append(early)
+        assert found
+        drawn.update(found if length > 1 else [])
+    assert drawn == {0, 1, 2}
+
+
+def test_starts_differ_from_step_to_step_and_only_in_training() -> None:
+    x = np.random.default_rng(12).standard_normal((8, 20, 1))
+    model = fl.Model([fl.StackSteps(4, random_start=True), fl.MeanPool()], input_size=1, dtype="float64", seed=1)
+    plain = fl.Model([fl.StackSteps(4), fl.MeanPool()], input_size=1, dtype="float64")
+    np.testing.assert_array_equal(model.predict(x), plain.predict(x))
+    first, second = (model.forward(x, training=True).copy() for _ in range(2))
+    assert (first != second).any() and (first != plain.predict(x)).any()
+    again = fl.Model([fl.StackSteps(4, random_start=True), fl.MeanPool()], input_size=1, dtype="float64", seed=1)
+    np.testing.assert_array_equal(again.forward(x, training=True), first)
+
+
 def test_the_gradient_of_a_difference_does_not_come_from_the_padding() -> None:
     rng = np.random.default_rng(5)
     x, dy = rng.standard_normal((4, 7, 2)), rng.standard_normal((4, 7, 4))
