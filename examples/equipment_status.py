@@ -5,7 +5,8 @@
 
 --data is the folder with FordA_TRAIN.tsv and FordA_TEST.tsv, of the UCR archive,
 https://www.cs.ucr.edu/~eamonn/time_series_data_2018, which the two packages named above hold too; or an .npz file with
-the same numbers as arrays X_train, y_train, X_test and y_test. The recipe was chosen on a fifth of the training part, held out.
+the same numbers as arrays X_train, y_train, X_test and y_test. The recipe was chosen on a
+fifth of the training part, held out.
 pip install 'fastlstm[sklearn]'
 """
 

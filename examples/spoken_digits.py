@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"{len(train)} recordings trained on, {len(test)} tested; means of {options.seeds} divisions (standard errors)"
     )
-    for name, figures in scores.items():
-        report(name, figures)
+    for name, runs in scores.items():
+        report(name, runs)
     print("published: a bidirectional LSTM, F1 .96")
 
 
