@@ -47,7 +47,7 @@ def preparing_layers(
         steps = max(1, round(series.longest / GROUPS)) if whole else 1
     else:
         steps = _checks.count("stride", stride)
-    return [*chosen, StackSteps(2 * steps, stride=steps)] if steps > 1 else chosen
+    return [*chosen, StackSteps(2 * steps, stride=steps, random_start=True)] if steps > 1 else chosen
 
 
 def difference_scale(series: Series) -> float | list[float]:
