@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-_COMMANDS = ("run", "compare", "sweep")
+_COMMANDS = ("run", "compare", "sweep", "ucr", "estimators")
 
 
 def _prefer_the_installed_package() -> None:
@@ -19,11 +19,11 @@ def _prefer_the_installed_package() -> None:
         sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
 
 
-def _require(*packages: str) -> None:
+def _require(*packages: str, extra: str = "bench") -> None:
     """Exit with a message if a package is not installed."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            sys.exit(f"python -m benchmarks: {package} is not installed: pip install '.[bench]' in the checkout")
+            sys.exit(f"python -m benchmarks: {package} is not installed: pip install '.[{extra}]' in the checkout")
 
 
 def _count(text: str) -> int:
@@ -46,10 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", metavar="{run,compare,sweep}")
+    commands = parser.add_subparsers(dest="command", metavar=f"{{{','.join(_COMMANDS)}}}")
     run = commands.add_parser("run", help="all groups (the default)")
     sweep = commands.add_parser("sweep", help="random shapes against PyTorch and ONNX Runtime")
     compare = commands.add_parser("compare", help="two builds of fastlstm; exit code 1 if the new one is slower")
+
+    ucr = commands.add_parser("ucr", help="accuracy of LSTMClassifier's defaults on sets of the UCR archive")
+    estimators = commands.add_parser("estimators", help="time of training against skorch and Keras")
 
     run.add_argument("--quick", action="store_true", help="fewer shapes, less time: within two minutes")
     run.add_argument("--only", metavar="GROUP,...", help="only these groups")
@@ -58,7 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--seed", type=int, default=0, help="which shapes (default: %(default)s)")
     sweep.add_argument("--minutes", type=_positive, help="start no new shape after this time")
     sweep.add_argument("--seconds", type=_positive, default=0.5, help="time for each case (default: %(default)s)")
-    for command in (run, sweep):
+    ucr.add_argument("names", nargs="*", metavar="NAME", help="sets such as Coffee (default: all)")
+    ucr.add_argument("--seeds", type=_count, default=1, help="runs of each set (default: %(default)s)")
+    estimators.add_argument("--set", default="ECG5000", help="a set of the archive (default: %(default)s)")
+    estimators.add_argument("--epochs", type=_count, default=20, help="(default: %(default)s)")
+    estimators.add_argument("--seeds", type=_count, default=3, help="runs of each peer (default: %(default)s)")
+    for command in (ucr, estimators):
+        command.add_argument("--folder", type=Path, help="of .tsv or .ts files (default: the installed wheels)")
+    for command in (run, sweep, ucr, estimators):
         command.add_argument("--threads", type=_count, help="threads of all peers (default: fastlstm's)")
         command.add_argument("--isa", help="instruction set of fastlstm, such as avx2; the others choose their own")
         command.add_argument(
@@ -120,6 +130,46 @@ def _sweep(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     return 0
 
 
+def _heading(threads: int) -> str:
+    from . import machine
+
+    return f"{machine.describe()['cpu']}, {threads} {'thread' if threads == 1 else 'threads'}"
+
+
+def _ucr(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    threads = _own_threads(options, parser)
+    _require("sklearn", extra="sklearn")
+    import fastlstm
+
+    from . import machine, suite
+    from .archive import scores
+
+    fastlstm.set_num_threads(threads)
+    records = scores.run(options.names, options.folder, range(options.seeds), suite.progress)
+    heading = f"{_heading(threads)}; seeds 0 to {options.seeds - 1}; fastlstm {fastlstm.__version__}"
+    text = scores.report(records, heading)
+    print(text, end="")
+    contents = {"machine": machine.describe(), "threads": threads, "sets": records}
+    for path in scores.write("ucr", text, contents, options.out):
+        suite.progress(f"wrote {path}")
+    return 0
+
+
+def _estimators(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    threads = _own_threads(options, parser)
+    _require("sklearn", extra="sklearn")
+    from . import machine, suite
+    from .archive import scores, training_time
+
+    setting = training_time.Setting(options.epochs, 32, 3e-3, threads)
+    result = training_time.measure(options.set, options.folder, setting, range(options.seeds), suite.progress)
+    text = training_time.report(result, str(machine.describe()["cpu"]))
+    print(text, end="")
+    for path in scores.write("estimators", text, {"machine": machine.describe(), **result}, options.out):
+        suite.progress(f"wrote {path}")
+    return 0
+
+
 def _compare(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from . import machine, regression
 
@@ -156,6 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _prefer_the_installed_package()
     _require("numpy")
+    from .archive import ArchiveError
     from .child import ChildError
     from .peers import tuned
     from .verify import WrongAnswer
@@ -165,9 +216,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.insert(0, "run")
     parser = _parser()
     options = parser.parse_args(given)
+    commands = {"run": _run, "sweep": _sweep, "compare": _compare, "ucr": _ucr, "estimators": _estimators}
     try:
-        return {"run": _run, "sweep": _sweep, "compare": _compare}[options.command](options, parser)
-    except (WrongAnswer, ChildError) as error:
+        return commands[options.command](options, parser)
+    except (WrongAnswer, ChildError, ArchiveError) as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 1
     finally:

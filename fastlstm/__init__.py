@@ -28,6 +28,7 @@ from .layers import (
     Activation,
     AttentionPool,
     Dense,
+    Differences,
     Dropout,
     Embedding,
     GaussianNoise,
@@ -37,6 +38,7 @@ from .layers import (
     MeanPool,
     RepeatVector,
     Reverse,
+    StackSteps,
 )
 from .losses import CTC, MAE, MSE, BinaryCrossEntropy, CrossEntropy, Huber, Quantile, ctc_decode
 from .model import Model
@@ -85,6 +87,7 @@ __all__ = [
     "CosineLR",
     "CrossEntropy",
     "Dense",
+    "Differences",
     "Dropout",
     "EarlyStopping",
     "Embedding",
@@ -107,6 +110,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "RepeatVector",
     "Reverse",
+    "StackSteps",
     "Standardizer",
     "StepLR",
     "Stream",

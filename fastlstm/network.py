@@ -123,6 +123,7 @@ class Network:
                 )
             return
         signals = connect(self.layers, input_size, longest)
+        self._refuse_groups(signals[-1])
         contexts = threading.local()  # new ones: the old contexts refer to the old parameters
         self.parameters.initialize(self.seed, values)
         self._contexts = contexts
@@ -130,6 +131,14 @@ class Network:
         self.output_steps = signals[-1].steps
         self.input_masks = InputMasks.of(self.layers, signals)
         self.input_size = input_size
+
+    def _refuse_groups(self, signal: Signal) -> None:
+        """Raise ValueError if the output has a step for each group of steps of the input."""
+        if signal.per_step and signal.stride > 1:
+            raise ValueError(
+                f"the model would have an output for each group of {signal.stride} steps, which no target fits: put a "
+                "pooling layer such as fl.MaxPool() after the StackSteps, or leave it out for an output for each step"
+            )
 
     def build_for(self, inputs: Sequences, training: bool = False) -> None:
         """Check that inputs fit the network; build it for them if it is not built yet.

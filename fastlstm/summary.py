@@ -29,7 +29,8 @@ def _rows(network: Network) -> list[_Row]:
         return [_Row(repr(layer), "", "", layer.trainable) for layer in network.layers]
     rows = []
     for layer, signal in zip(network.layers, network.signals(), strict=True):
-        time = "time" if signal.steps is None else signal.steps
+        groups = "time" if signal.stride == 1 else f"time / {signal.stride}"
+        time = groups if signal.steps is None else signal.steps
         shape = f"(batch, {time}, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
         size = sum(p.size for p in layer.parameters.values())
         rows.append(_Row(repr(layer), shape, f"{size:,}", layer.trainable))

@@ -50,7 +50,7 @@ def attention_weights(
     ndarray or list of ndarray
         (n, T), float64: the weights of each series, with the sum 1; 0 for padding and masked steps. For a list of
         series or a data set a list of (T_i,) arrays. If a layer such as `RepeatVector` has begun new series before the
-        pooling, the weights of their steps, (n, T).
+        pooling, the weights of their steps, (n, T); after a `StackSteps` those of its groups.
 
     Raises
     ------
@@ -73,7 +73,8 @@ def attention_weights(
     refuse_batches(X, "X")
     by_case = gives_cases(X)
     inputs = dataset_inputs(model, X, lengths) if by_case else checked_inputs(model, X, lengths)
-    steps = network.signals()[index - 1].steps if index else None
+    signal = network.signals()[index - 1] if index else None
+    steps, stride = (None, 1) if signal is None else (signal.steps, signal.stride)
     as_list = steps is None and (by_case or isinstance(X, (list, tuple)))
     rows: dict[int, Array] = {}
     with closing(inputs.parts(batch_size)) as parts:
@@ -82,12 +83,12 @@ def attention_weights(
                 x, ends, masks = read_inputs(part, chosen, network.dtype, model.scaler)
                 network.forward(x, ends, False, n_threads, masks=masks)
                 weights = pool.attention_weights(network.context(False).layers[index])
-                stops = [weights.shape[1]] * len(weights) if ends is None or not as_list else ends
+                stops = [weights.shape[1]] * len(weights) if ends is None or not as_list else -(-ends // stride)
                 numbers = case_numbers(chosen, first).tolist()
                 rows.update((i, row[:stop]) for i, row, stop in zip(numbers, weights, stops, strict=True))
     if as_list:
         return [rows[i] for i in range(len(rows))]
-    result = np.zeros((len(inputs), steps or inputs.time))
+    result = np.zeros((len(inputs), steps or -(-inputs.time // stride)))
     for i, row in rows.items():
         result[i, : len(row)] = row
     return result

@@ -10,6 +10,7 @@ from .base import stages_describe_forward as stages_describe_forward
 from .context import LayerCache as LayerCache
 from .context import PassContext as PassContext
 from .dense import Dense as Dense
+from .differences import Differences as Differences
 from .dropout import Dropout as Dropout
 from .embedding import Embedding as Embedding
 from .input_masks import InputMasks as InputMasks
@@ -35,6 +36,7 @@ from .seeds import mixed_seed as mixed_seed
 from .stack import connect as connect
 from .stack import stack_parameters as stack_parameters
 from .stack import takes_tokens as takes_tokens
+from .stacking import StackSteps as StackSteps
 from .stages import Stage as Stage
 from .stages import StageState as StageState
 from .stages import join_stages as join_stages

@@ -37,6 +37,9 @@ class Signal(NamedTuple):
     longest: int | None = None
     """Number of steps of the longest training series, from which a layer may draw its initial values; None: not known.
     A layer that keeps the steps may leave it out."""
+    stride: int = 1
+    """Number of steps of the series that one step of these data stands for. A layer that keeps the steps may leave it
+    out."""
 
 
 class ParameterSpec(NamedTuple):

@@ -32,10 +32,18 @@ def connect(layers: Sequence[Layer], input_size: int, longest: int | None = None
         except ValueError as error:
             raise ValueError(f"layer {index}: {error}") from None
         if signal.per_step and built.per_step and built.steps is None:
-            built = built._replace(steps=signal.steps, longest=signal.longest)
+            built = _continued(signal, built)
         signal = built
         signals.append(signal)
     return signals
+
+
+def _continued(signal: Signal, built: Signal) -> Signal:
+    """Return what a layer returns that has begun no new series, with what it has left out."""
+    stride = max(signal.stride, built.stride)
+    if stride > signal.stride:  # fewer steps, of which the layer has said how many there are at most
+        return built
+    return built._replace(steps=signal.steps, longest=signal.longest, stride=stride)
 
 
 def stack_parameters(layers: Sequence[Layer]) -> Iterator[tuple[int, str, ParameterSpec]]:

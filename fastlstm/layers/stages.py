@@ -40,6 +40,12 @@ settings, side inputs and states:
     it.
 ``reverse``
     Each series in reverse order of time.
+``stack``
+    Groups of consecutive steps, whose features stand one after the other; the last step of a series fills the places
+    beyond it. Settings: size, stride (from the first step of a group to that of the next). The lengths of the value
+    are those in groups; masked steps are left out.
+``differences``
+    The main input, then scale (x_t - x_{t-1}) for each feature; 0 at the first step. Settings: scale (input,), float64.
 ``repeat``
     New series, in which the main input, one vector for each case, is repeated at each step. Settings: steps. The
     lengths and masks of earlier series do not apply to them.

@@ -33,10 +33,14 @@ from .ctc import ctc
 from .layers import (
     dense_backward,
     dense_forward,
+    differences_backward,
+    differences_forward,
     repeat_vector_backward,
     repeat_vector_forward,
     softmax,
     softmax_cross_entropy,
+    stack_steps_backward,
+    stack_steps_forward,
 )
 from .lstm import LSTMTrace, cell_backward, cell_forward, lstm_backward, lstm_forward, sigmoid
 from .optimizers import adam, rmsprop, sgd
@@ -52,6 +56,8 @@ __all__ = [
     "ctc",
     "dense_backward",
     "dense_forward",
+    "differences_backward",
+    "differences_forward",
     "dropout_mask",
     "layer_norm",
     "layer_norm_backward",
@@ -65,4 +71,6 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",
+    "stack_steps_backward",
+    "stack_steps_forward",
 ]

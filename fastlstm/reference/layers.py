@@ -9,10 +9,14 @@ from .._typing import Array
 __all__ = [
     "dense_backward",
     "dense_forward",
+    "differences_backward",
+    "differences_forward",
     "repeat_vector_backward",
     "repeat_vector_forward",
     "softmax",
     "softmax_cross_entropy",
+    "stack_steps_backward",
+    "stack_steps_forward",
 ]
 
 
@@ -36,6 +40,43 @@ def repeat_vector_forward(x: Array, n: int) -> Array:
 def repeat_vector_backward(dy: Array) -> Array:
     """Compute the gradient of :func:`repeat_vector_forward`, (B, F): the sum of dy over its steps."""
     dx: Array = dy.sum(axis=1)
+    return dx
+
+
+def stack_steps_forward(x: Array, size: int, stride: int) -> Array:
+    """Stack groups of `size` steps of x (B, T, F), of which one begins at each `stride`-th step.
+
+    y (B, ceil(T / stride), size F). The last step fills the places beyond it.
+    """
+    batch, time, features = x.shape
+    starts = range(0, time, stride)
+    groups = [x[:, [min(start + k, time - 1) for k in range(size)]] for start in starts]
+    return np.stack(groups, axis=1).reshape(batch, len(starts), size * features)
+
+
+def stack_steps_backward(dy: Array, size: int, stride: int, time: int) -> Array:
+    """Compute the gradient of :func:`stack_steps_forward`, (B, T, F): each step gets that of all its copies."""
+    batch, groups, width = dy.shape
+    by_place = dy.reshape(batch, groups, size, width // size)
+    dx = np.zeros((batch, time, width // size), dy.dtype)
+    for group in range(groups):
+        for k in range(size):
+            dx[:, min(group * stride + k, time - 1)] += by_place[:, group, k]
+    return dx
+
+
+def differences_forward(x: Array, scale: float | Array = 1.0) -> Array:
+    """Compute y_t = [x_t, scale (x_t - x_{t-1})] for x (B, T, F), with x_0 = x_1: y (B, T, 2F)."""
+    before = np.concatenate([x[:, :1], x[:, :-1]], axis=1)
+    return np.concatenate([x, scale * (x - before)], axis=2)
+
+
+def differences_backward(dy: Array, scale: float | Array = 1.0) -> Array:
+    """Compute the gradient of :func:`differences_forward`, (B, T, F)."""
+    d_values, d_changes = np.split(dy, 2, axis=2)
+    dx: Array = d_values.copy()
+    dx[:, 1:] += scale * d_changes[:, 1:]
+    dx[:, :-1] -= scale * d_changes[:, 1:]
     return dx
 
 

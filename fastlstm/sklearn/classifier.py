@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils import assert_all_finite
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
@@ -20,10 +21,15 @@ from ..layers import Layer
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.network import Pooling
+from ..tasks.preparation import preparing_layers
+from ..tasks.series import Series
 from ..training.callbacks import Callback
 from .base import SeriesEstimator
 
 __all__ = ["LSTMClassifier"]
+
+UPDATES = 3000
+"""Updates for which ``epochs="auto"`` is enough; docs/estimators.md has the scores with less."""
 
 
 class LSTMClassifier(ClassifierMixin, SeriesEstimator):
@@ -41,6 +47,13 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         Dropout between the LSTM layers and before the output.
     pooling : {"last", "mean", "max", "attention"}, default "max"
         How the outputs of the steps become one vector per series; "last" is the state at the last step.
+    differences : bool or "auto", default "auto"
+        Whether the network also reads the change of each channel since the step before, scaled to the deviation of the
+        values; see `fastlstm.Differences`. "auto": yes with ``bidirectional=True``, unless `layers` are given.
+    stride : int or "auto", default "auto"
+        Steps of a series for which the LSTM takes one step: above 1 it reads groups of ``2 * stride`` steps, see
+        `fastlstm.StackSteps`. "auto": so many that the LSTM takes about 100 steps on the longest series, with
+        ``bidirectional=True``; else, and if `layers` are given, 1.
     layers : list of Layer, optional
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
     scaler : {"standard"} or None, default "standard"
@@ -58,7 +71,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     batch_size : int or "auto", default "auto"
         Cases of an update; "auto": a tenth of the cases, from 4 to 32.
     epochs : int or "auto", default "auto"
-        Passes over the data; "auto": enough for 1000 updates, from 30 to 500.
+        Passes over the data; "auto": enough for 3000 updates, from 30 to 500.
     early_stopping : bool, default False
         Whether to hold out a part of the data, to stop when its loss no longer improves, and to keep the best weights.
     validation_fraction : float, default 0.1
@@ -111,6 +124,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SeriesEstimator._parameter_constraints,
+        "differences": ["boolean", StrOptions({"auto"})],
+        "stride": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "class_weight": [None, dict, StrOptions({"balanced"})],
     }
 
@@ -122,6 +137,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         bidirectional: bool = True,
         dropout: float = 0.0,
         pooling: Pooling = "max",
+        differences: bool | Literal["auto"] = "auto",
+        stride: int | Literal["auto"] = "auto",
         layers: Sequence[Layer] | None = None,
         scaler: Literal["standard"] | None = "standard",
         optimizer: str | Optimizer = "adam",
@@ -163,6 +180,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             n_jobs=n_jobs,
             verbose=verbose,
         )
+        self.differences = differences
+        self.stride = stride
         self.class_weight = class_weight
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -273,7 +292,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
 
     def _fit(
         self,
-        series: Any,
+        series: Series,
         codes: Array,
         sample_weight: ArrayLike | None,
         groups: ArrayLike | None,
@@ -287,14 +306,15 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, codes, dtype=np.float64)
         seed, order = self._seeds()
         if fresh or not hasattr(self, "model_"):
-            self.model_ = Model(self._new_layers(len(self.classes_)), seed=seed, scaler=self._new_scaler())
+            layers = [*self._preparing_layers(series), *self._new_layers(len(self.classes_))]
+            self.model_ = Model(layers, seed=seed, scaler=self._new_scaler())
             self.shuffle_seed_ = order
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs, "early_stopping": False}
         self._train(
             series,
             codes,
             "cross_entropy",
-            self._recipe(constant=constant, **changes),
+            self._recipe(constant=constant, updates=UPDATES, **changes),
             self.shuffle_seed_,
             sample_weight=weight,
             class_weight=self._class_weights(),
@@ -304,6 +324,14 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             validation=self._validation(validation_data),
         )
         return self
+
+    def _preparing_layers(self, series: Series) -> list[Layer]:
+        return preparing_layers(
+            series,
+            differences=self.differences,
+            stride=self.stride,
+            whole=bool(self.bidirectional) and self.layers is None,
+        )
 
     def _validation(self, given: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if given is None:

@@ -23,7 +23,6 @@ from .series import Series
 
 __all__ = ["Recipe", "train"]
 
-_LEAST_UPDATES = 1000
 _LEAST_EPOCHS, _MOST_EPOCHS = 30, 500
 
 
@@ -43,6 +42,8 @@ class Recipe:
     n_iter_no_change: int = 10
     verbose: int = 0
     n_threads: int | None = None
+    updates: int = 1000
+    """For which ``epochs="auto"`` is enough."""
     constant: bool = False
     """Whether the rate is constant in spite of `schedule`, as in training that goes on without a planned end."""
 
@@ -53,10 +54,10 @@ class Recipe:
         return _checks.count("batch_size", self.batch_size)
 
     def epochs_for(self, n: int) -> int:
-        """Return the number of epochs: enough for 1000 updates, from 30 to 500, unless it is given."""
+        """Return the number of epochs: enough for `updates`, from 30 to 500, unless it is given."""
         if self.epochs == "auto":
             per_epoch = -(-n // self.batch_for(n))
-            return int(np.clip(-(-_LEAST_UPDATES // per_epoch), _LEAST_EPOCHS, _MOST_EPOCHS))
+            return int(np.clip(-(-self.updates // per_epoch), _LEAST_EPOCHS, _MOST_EPOCHS))
         return _checks.count("epochs", self.epochs)
 
     def new_optimizer(self) -> Optimizer:

@@ -69,6 +69,13 @@ def models() -> dict[str, Any]:
     made["RepeatVector twice"] = lambda: [
         fl.MeanPool(), fl.Dense(3), fl.RepeatVector(2), fl.LSTM(3), fl.RepeatVector(6), fl.Dense(2),
     ]  # fmt: skip
+    made["Differences, StackSteps"] = lambda: [
+        fl.Differences([2.0, 0.5, 3.0]), fl.StackSteps(4, stride=3),
+        fl.LSTM(3, bidirectional=True, return_sequences=True), fl.Reverse(), fl.AttentionPool(2),
+    ]  # fmt: skip
+    made["StackSteps inside"] = lambda: [
+        fl.LSTM(4, return_sequences=True), fl.Differences(2.0), fl.StackSteps(2), fl.LSTM(3), fl.Dense(2),
+    ]  # fmt: skip
     made["Reverse of the input"] = lambda: [fl.Reverse(), fl.LSTM(3, return_sequences=True)]
     made["AttentionPool"] = lambda: [fl.LSTM(4, return_sequences=True), fl.AttentionPool(3), fl.Dense(2)]
     for kind in KINDS:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,6 +57,21 @@ def load_example(name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def load_benchmarks() -> None:
+    """Import the package `benchmarks` without the checkout in the path: the fastlstm there is not compiled."""
+    if "benchmarks" in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(
+        "benchmarks", BENCHMARKS / "__init__.py", submodule_search_locations=[str(BENCHMARKS)]
+    )
+    assert spec is not None and spec.loader is not None
+    sys.modules["benchmarks"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def in_threads(n: int, work: Callable[[int], None]) -> None:

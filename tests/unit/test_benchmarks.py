@@ -9,29 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import BENCHMARKS, load_benchmarks
 
 import fastlstm as fl
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-def load_package(folder: Path) -> ModuleType:
-    """Import the package `benchmarks` without the checkout in the path: the fastlstm there is not compiled."""
-    spec = importlib.util.spec_from_file_location(
-        "benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["benchmarks"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-load_package(FOLDER)
+FOLDER = BENCHMARKS
+load_benchmarks()
 
 from benchmarks import (  # noqa: E402
     __main__,

@@ -81,9 +81,11 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "final": final_of,
     "mask": lambda stage, x, side: x,
     "reverse": lambda stage, x, side: x[::-1],
+    "stack": lambda stage, x, side: reference.stack_steps_forward(x[None], **stage.settings)[0],
+    "differences": lambda stage, x, side: reference.differences_forward(x[None], stage.settings["scale"])[0],
     "repeat": lambda stage, x, side: np.repeat(x[None], stage.settings["steps"], axis=0),
 }
-SKIP = ("lstm", "pool")
+SKIP = ("lstm", "pool", "differences")
 
 
 def run(stages: Sequence[Stage], x: Array) -> Array:
@@ -95,6 +97,8 @@ def run(stages: Sequence[Stage], x: Array) -> Array:
             counts = main != stage.settings["mask_token"]
         if stage.kind == "mask":
             counts = (main != stage.settings["value"]).any(axis=1)
+        if stage.kind == "stack":
+            main, counts = main[counts], np.ones(-(-counts.sum() // stage.settings["stride"]), bool)
         if stage.kind == "repeat":
             counts = np.ones(stage.settings["steps"], bool)
         if stage.kind in SKIP and not counts.all():
@@ -114,6 +118,10 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
     "Activation": [lambda: [fl.Activation("elu", 0.7)], lambda: [fl.Activation("softmax")]],
     "AttentionPool": [lambda: [fl.AttentionPool(5), fl.Dense(2)]],
     "Dense": [lambda: [fl.Dense(3)], lambda: [fl.Dense(3, bias=False)]],
+    "Differences": [
+        lambda: [fl.Differences(3.0)],
+        lambda: [fl.Masking(), fl.Differences([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), fl.LSTM(5)],
+    ],
     "Dropout": [lambda: [fl.Dropout(0.3)]],
     "Embedding": [
         lambda: [fl.Embedding(9, 4)],
@@ -145,6 +153,11 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
         lambda: [fl.LSTM(5), fl.RepeatVector(4), fl.LSTM(3, return_sequences=True), fl.Dense(2)],
         lambda: [fl.Masking(), fl.LSTM(5), fl.RepeatVector(11), fl.Masking(), fl.LSTM(3, return_sequences=True)],
         lambda: [fl.MeanPool(), fl.RepeatVector(3), fl.Masking(0.5), fl.LSTM(3), fl.RepeatVector(2), fl.MaxPool()],
+    ],
+    "StackSteps": [
+        lambda: [fl.StackSteps(3), fl.LSTM(5)],
+        lambda: [fl.Masking(), fl.StackSteps(3), fl.MeanPool()],
+        lambda: [fl.Differences(), fl.StackSteps(3, stride=2), fl.StackSteps(3), fl.LSTM(4, bidirectional=True)],
     ],
     "Reverse": [lambda: [fl.LSTM(5, reverse=True, return_sequences=True), fl.Reverse()]],
 }

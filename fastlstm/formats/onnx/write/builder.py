@@ -41,7 +41,8 @@ class GraphBuilder:
     takes_lengths : bool
         Whether the file has an input for the number of valid steps of each case.
     lengths : str
-        Name of that input; empty if there is none, or if a layer has begun new series, to which it does not apply.
+        Name of that input, or of the number of groups after a layer that has grouped the steps; empty if there is no
+        such input, or if a layer has begun new series, to which it does not apply.
     nodes : list of onnx.NodeProto
     constants : dict of str to ndarray
     scope : str
@@ -60,6 +61,7 @@ class GraphBuilder:
         self._counts: dict[str, int] = {}
         self._batch = ""
         self._masks: dict[bool, str] = {}
+        self._time = ""
 
     # ------------------------------------------------------------------------------------ nodes and constants
 
@@ -144,8 +146,13 @@ class GraphBuilder:
         chosen = self.add("Where", [is_last, value.name, self.constant(0.0)])
         return self.add("ReduceSum", [chosen, self.constant([axis])], keepdims=0)
 
+    def regroup(self, lengths: str, time: str) -> None:
+        """Take other lengths, int32 (cases,), and another number of steps, int64 (1,), for all that follows."""
+        self.lengths, self._time = lengths, self.add("Squeeze", [time])
+        self._masks.clear()
+
     def _step_indices(self) -> str:
-        time = self.add("Gather", [self.add("Shape", ["x"]), self.constant(1)], axis=0)
+        time = self._time or self.add("Gather", [self.add("Shape", ["x"]), self.constant(1)], axis=0)
         return self.add("Range", [self.constant(0), time, self.constant(1)])
 
     def _crossed(self, steps: str, cases: str, time_major: bool) -> list[str]:

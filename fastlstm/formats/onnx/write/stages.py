@@ -139,6 +139,41 @@ def _reverse(graph: GraphBuilder, at: PlacedStage) -> Value:
     return at.x._replace(name=y)
 
 
+def _stack(graph: GraphBuilder, at: PlacedStage) -> Value:
+    """Write groups of steps: Gather takes the last valid step in the place of the steps beyond it."""
+    size, stride = at.stage.settings["size"], at.stage.settings["stride"]
+    x = graph.arranged(at.x, time_major=False).name
+    zero, one, of_stride, rest = (graph.constant([number]) for number in (0, 1, stride, stride - 1))
+    time = graph.add("Slice", [graph.add("Shape", [x]), one, graph.constant([2])])
+    groups = graph.add("Div", [graph.add("Add", [time, rest]), of_stride])
+    numbers = graph.add("Range", [graph.constant(0), graph.add("Squeeze", [groups]), graph.constant(1)])
+    starts = graph.add("Unsqueeze", [graph.add("Mul", [numbers, of_stride]), one])
+    places = graph.add("Add", [starts, graph.constant(np.arange(size)[None])])
+    steps = graph.add("Reshape", [places, graph.constant([-1])])
+    if graph.lengths:
+        ends = graph.add("Cast", [graph.lengths], to=graph.onnx.TensorProto.INT64)
+        last = graph.add("Max", [graph.add("Sub", [ends, one]), zero])
+        chosen = graph.add("Min", [graph.add("Unsqueeze", [last, one]), graph.add("Unsqueeze", [steps, zero])])
+        cases = graph.add("Range", [graph.constant(0), graph.add("Squeeze", [graph.batch()]), graph.constant(1)])
+        rows = graph.add("Add", [graph.add("Unsqueeze", [graph.add("Mul", [cases, time]), one]), chosen])
+        flat = graph.add("Reshape", [x, graph.constant([-1, at.stage.output_size // size])])
+        y = graph.add("Gather", [flat, rows], axis=0)
+        group_ends = graph.add("Div", [graph.add("Add", [ends, rest]), of_stride])
+        graph.regroup(graph.add("Cast", [group_ends], to=graph.onnx.TensorProto.INT32), groups)
+    else:
+        y = graph.add("Gather", [x, graph.add("Min", [steps, graph.add("Sub", [time, one])])], axis=1)
+    return Value(graph.add("Reshape", [y, graph.constant([0, -1, at.stage.output_size])]))
+
+
+def _differences(graph: GraphBuilder, at: PlacedStage) -> Value:
+    x, axis = at.x.name, graph.constant([at.x.time_axis])
+    first, rest = (graph.add("Slice", [x, graph.constant([0]), graph.constant([end]), axis]) for end in (1, -1))
+    before = graph.add("Concat", [first, rest], axis=at.x.time_axis)
+    scale = graph.constant(at.stage.settings["scale"], f"{at.index}.scale")
+    changes = graph.add("Mul", [graph.add("Sub", [x, before]), scale])
+    return at.x._replace(name=graph.add("Concat", [x, changes], axis=2))
+
+
 def _repeat(graph: GraphBuilder, at: PlacedStage) -> Value:
     graph.lengths = ""  # of the series that ended before
     one_step = graph.add("Unsqueeze", [at.x.name, graph.constant([1])])
@@ -207,6 +242,8 @@ KINDS: dict[str, Callable[[GraphBuilder, PlacedStage], Value]] = {
     "final": _final,
     "mask": _mask,
     "reverse": _reverse,
+    "stack": _stack,
+    "differences": _differences,
     "repeat": _repeat,
 }
 """Function that writes each kind of stage; `fastlstm.layers.stages` lists the kinds."""
