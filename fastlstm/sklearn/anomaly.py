@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from .. import _checks
 from .._typing import Array
 from ..data import Standardizer
 from ..inference.stream import Stream
+from ..metrics.anomaly import Event, events
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.anomaly import METHODS, Method, cut, detector_layers, split_in_time, step_errors, training_pairs
@@ -31,14 +33,15 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
 
     A network learns to forecast the next step of normal series, or to reconstruct windows of them. The score of a step
     is its squared error relative to that on normal data that were held out, so that normal steps have scores of about
-    1. The score of a case is the mean over its steps.
+    1. The score of a case is the mean over its steps, without the first one if nothing is expected of it.
 
     Parameters
     ----------
     method : {"forecast", "reconstruction"}, default "forecast"
         "forecast" can score a stream; "reconstruction" reads whole windows.
     window : int or "auto", default "auto"
-        Steps that the network is trained on at a time; "auto": 64, or as many as the shortest series has.
+        Steps that the network is trained on at a time; "auto": 64, or as many as the shortest of several series has, or
+        a quarter of a single one.
     quantile : float, default 0.99
         Share of the normal data that were held out whose scores are below the thresholds.
     hidden_size : int, default 32
@@ -199,12 +202,20 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
                 f"a series has {shortest} step (n_features = 1 for an array of two axes), expected at least 2: leave "
                 "such cases out"
             )
-        window = min(_WINDOW, shortest) if self.window == "auto" else _checks.count("window", self.window)
+        window = _window(series) if self.window == "auto" else _checks.count("window", self.window)
         if self.method == "reconstruction" and window > shortest:
             raise ValueError(f"window is {window}, and the shortest series has {shortest} steps: give a smaller window")
-        train, held = split_in_time(series, self.validation_fraction, gap=window)
-        if self.method == "reconstruction" and min(map(len, held)) < window:
-            train, held = series, series
+        least = window if self.method == "reconstruction" else 2
+        train, held = split_in_time(series, self.validation_fraction, gap=window, least=least)
+        if held is None:
+            warnings.warn(
+                f"X is one series of {len(series[0])} steps, too short to hold out a part after a gap of the window of "
+                f"{window}: the thresholds come from the training data, on which scores are too low, so that normal "
+                "steps will exceed them more often. Pass a longer series or a smaller window",
+                UserWarning,
+                stacklevel=3,  # fit is wrapped once
+            )
+            held = train
         seed, order = self._seeds()
         if not (self.warm_start and hasattr(self, "model_")):
             scaler = Standardizer().fit(train)
@@ -239,13 +250,18 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         known = np.concatenate([one[1:] if self.method == "forecast" else one for one in scores])
         self.threshold_ = float(np.quantile(known, self.quantile))
         if len(scores) > 1:
-            self.offset_ = float(np.quantile([-one.mean() for one in scores], 1 - self.quantile))
+            self.offset_ = float(np.quantile([-self._case_score(one) for one in scores], 1 - self.quantile))
         else:
             self.offset_ = -self.threshold_
 
     def _scores(self, errors: Array) -> Array:
         relative = errors / self.normal_error_
         return np.asarray(np.nan_to_num(relative.mean(axis=1), nan=0.0, posinf=np.finfo(np.float64).max))
+
+    def _case_score(self, scores: Array) -> float:
+        """Return the mean score of the steps of which something was expected; 0 if there is none."""
+        known = scores[1:] if self.method == "forecast" else scores
+        return float(known.mean()) if len(known) else 0.0
 
     def score_steps(self, X: Any, *, lengths: ArrayLike | None = None) -> list[Array]:
         """Return the score of each step of each case: about 1 for normal steps, large for anomalies.
@@ -266,8 +282,61 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
             raise ValueError(f"a series has {shortest} steps, expected at least the window of {self.window_}")
         return [self._scores(one) for one in step_errors(self.model_, self.method, series, self.window_, self.n_jobs)]
 
+    def events(
+        self,
+        X: Any,
+        *,
+        threshold: float | None = None,
+        min_gap: int = 1,
+        min_length: int = 1,
+        lengths: ArrayLike | None = None,
+    ) -> list[list[Event]]:
+        """Return the events of each case: the runs of steps whose score is above the threshold.
+
+        They are those of `fastlstm.metrics.anomaly.events` for the scores of `score_steps`.
+
+        Parameters
+        ----------
+        X, lengths
+            As in `fit`.
+        threshold : float, optional
+            The threshold; by default ``threshold_``.
+        min_gap : int, default 1
+            Smallest number of steps between two events; nearer ones are joined.
+        min_length : int, default 1
+            Smallest number of steps of an event; shorter ones are dropped, after joining.
+
+        Returns
+        -------
+        list of list of Event
+            For each case tuples ``(start, stop, peak, score)`` in the order of time; ``X[i][start:stop]`` are the steps
+            of an event of case i, `peak` is the step with the highest score.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X or an argument does not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastlstm.sklearn import LSTMAnomalyDetector
+        >>> signal = np.sin(np.arange(900) / 5) + np.random.default_rng(0).normal(0, 0.1, 900)
+        >>> detector = LSTMAnomalyDetector(hidden_size=8, epochs=100, random_state=0).fit(signal[None, :600, None])
+        >>> signal[800:805] = 9
+        >>> found = detector.events(signal[None, 600:, None], threshold=50, min_gap=10)[0]
+        >>> [200 <= event.peak <= 206 for event in found]
+        [True]
+        """
+        check_is_fitted(self)
+        limit = self.threshold_ if threshold is None else threshold
+        scores = self.score_steps(X, lengths=lengths)
+        return [events(one, limit, min_gap=min_gap, min_length=min_length) for one in scores]
+
     def score_samples(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return minus the mean score of the steps of each case: the larger, the more normal.
+
+        With ``method="forecast"`` the first step, of which nothing is expected, is left out of the mean.
 
         Parameters
         ----------
@@ -278,7 +347,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         -------
         ndarray, shape (n,)
         """
-        return np.array([-one.mean() for one in self.score_steps(X, lengths=lengths)])
+        return np.array([-self._case_score(one) for one in self.score_steps(X, lengths=lengths)])
 
     def decision_function(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return ``score_samples(X) - offset_``, which is negative for anomalies.
@@ -325,6 +394,12 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         if self.method != "forecast":
             raise ValueError('LSTMAnomalyDetector(method="reconstruction") reads whole windows: use method="forecast"')
         return AnomalyStream(self, self.model_.stream(batch_size, n_threads=self.n_jobs))
+
+
+def _window(series: list[Array]) -> int:
+    """Return the steps of a window; of a single series they leave enough for both parts and the gap between them."""
+    shortest = min(map(len, series))
+    return min(_WINDOW, shortest if len(series) > 1 else max(2, shortest // 4))
 
 
 class AnomalyStream:
