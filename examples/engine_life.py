@@ -33,9 +33,10 @@ def read(path: Path) -> list[Any]:
 
 def fit(X: list[Any], Y: list[Any], epochs: int, seed: int) -> fl.Model:
     """Return a model that answers at every cycle: how many are left, after all that it has seen of this engine."""
-    layers = [fl.LSTM(64, return_sequences=True), fl.Dropout(0.2), fl.Dense(1)]
+    # Noise on the sensors, two fifths of their standard deviation, makes up for the few engines.
+    layers = [fl.GaussianNoise(0.4), fl.LSTM(128, return_sequences=True), fl.Dropout(0.2), fl.Dense(1)]
     model = fl.Model(layers, scaler=fl.Standardizer(), target_scaler=fl.Standardizer(), seed=seed)
-    optimizer = fl.Adam(fl.CosineLR(5e-3, 5e-5), clip_norm=1.0)
+    optimizer = fl.Adam(fl.CosineLR(3e-3, 3e-5), clip_norm=1.0)
     model.fit(X, Y, loss="mse", optimizer=optimizer, epochs=epochs, batch_size=8, seed=seed, verbose=0)
     return model
 
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = [fit(X, Y, options.epochs, seed) for seed in range(options.seeds)]
     answers = [np.array([one[-1, 0] for one in model.predict(X_test)]) for model in models]
     report(f"LSTM, {options.seeds} models one by one", answers)
-    print("published: LSTM 16.14 (Zheng, Ristovski, Farahat & Gupta 2017)")
+    print("published: LSTM 16.14 (Zheng et al. 2017), 14.93 (Samarthkumar, Astitva & Sumit 2026, arXiv:2604.27234)")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def read(path: Path) -> list[Any]:
 
 def fit(X: list[Any], Y: list[Any], epochs: int, seed: int) -> fl.Model:
     """Return a model that gives at every cycle the probability of a failure soon, after all it has seen so far."""
-    layers = [fl.LSTM(64, return_sequences=True), fl.Dropout(0.2), fl.Dense(1)]
+    layers = [fl.GaussianNoise(0.4), fl.LSTM(64, return_sequences=True), fl.Dropout(0.2), fl.Dense(1)]
     model = fl.Model(layers, scaler=fl.Standardizer(), seed=seed)
     optimizer = fl.Adam(fl.CosineLR(5e-3, 5e-5), clip_norm=1.0)
     model.fit(X, Y, loss="binary_cross_entropy", optimizer=optimizer, epochs=epochs, batch_size=8, seed=seed, verbose=0)
