@@ -34,9 +34,9 @@ def read(path: Path) -> list[Any]:
 
 def fit(X: list[Any], Y: list[Any], epochs: int, seed: int) -> fl.Model:
     """Return a model that gives at every cycle the probability of a failure soon, after all it has seen so far."""
-    layers = [fl.GaussianNoise(0.4), fl.LSTM(64, return_sequences=True), fl.Dropout(0.2), fl.Dense(1)]
+    layers = [fl.GaussianNoise(0.4), fl.LSTM(128, return_sequences=True), fl.Dropout(0.2), fl.Dense(1)]
     model = fl.Model(layers, scaler=fl.Standardizer(), seed=seed)
-    optimizer = fl.Adam(fl.CosineLR(5e-3, 5e-5), clip_norm=1.0)
+    optimizer = fl.Adam(fl.CosineLR(3e-3, 3e-5), clip_norm=1.0)
     model.fit(X, Y, loss="binary_cross_entropy", optimizer=optimizer, epochs=epochs, batch_size=8, seed=seed, verbose=0)
     return model
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train five models, and print how well they rank the cycles of the 100 test engines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args(arguments)
     train, test, left = read(options.data)
