@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train a detector, print how well its scores find the faults, and draw some of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--method", choices=["forecast", "reconstruction"], default="forecast")
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args(arguments)
@@ -43,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     normal, fault = X[y == "1"], y_test != "1"
 
     window = 50 if options.method == "reconstruction" else "auto"
-    detector = LSTMAnomalyDetector(options.method, window=window, batch_size=32, epochs=options.epochs, random_state=0)
-    untrained = LSTMAnomalyDetector(options.method, window=window, learning_rate=1e-12, epochs=1, random_state=0)
+    common = {"method": options.method, "window": window, "num_layers": 2, "batch_size": 32, "random_state": 0}
+    detector = LSTMAnomalyDetector(**common, epochs=options.epochs)
+    untrained = LSTMAnomalyDetector(**common, epochs=1, learning_rate=1e-12)
     scores, chance = (-one.fit(normal).score_samples(X_test) for one in (detector, untrained))
     limit = -detector.offset_  # normal engines that were held out are below it, all but 1 %
     print(f"{len(X_test)} engines, {np.mean(fault):.1%} of them with a fault")

@@ -33,7 +33,8 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
 
     A network learns to forecast the next step of normal series, or to reconstruct windows of them. The score of a step
     is its squared error relative to that on normal data that were held out, so that normal steps have scores of about
-    1. The score of a case is the mean over its steps, without the first one if nothing is expected of it.
+    1. The score of a case is the mean over its steps. Of the first steps of a series, the `warmup`, a forecaster
+    knows too little: their score is 0, and they count nowhere.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
     window : int or "auto", default "auto"
         Steps that the network is trained on at a time; "auto": 64, or as many as the shortest of several series has, or
         a quarter of a single one.
+    warmup : int or "auto", default "auto"
+        Steps at the start of each series that are not scored by ``method="forecast"``, because the network has seen too
+        little to expect anything; "auto": an eighth of `window`, at least 1.
     quantile : float, default 0.99
         Share of the normal data that were held out whose scores are below the thresholds.
     hidden_size : int, default 32
@@ -116,7 +120,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
     True
     """
 
-    saved_attributes: ClassVar[tuple[str, ...]] = ("threshold_", "offset_", "window_", "normal_error_")
+    saved_attributes: ClassVar[tuple[str, ...]] = ("threshold_", "offset_", "window_", "warmup_", "normal_error_")
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{
             name: value
@@ -125,6 +129,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         },
         "method": [StrOptions(set(METHODS))],
         "window": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "warmup": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
 
@@ -133,6 +138,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         method: Method = "forecast",
         *,
         window: int | Literal["auto"] = "auto",
+        warmup: int | Literal["auto"] = "auto",
         quantile: float = 0.99,
         hidden_size: int = 32,
         num_layers: int = 1,
@@ -154,6 +160,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
     ) -> None:
         self.method = method
         self.window = window
+        self.warmup = warmup
         self.quantile = quantile
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -205,7 +212,10 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         window = _window(series) if self.window == "auto" else _checks.count("window", self.window)
         if self.method == "reconstruction" and window > shortest:
             raise ValueError(f"window is {window}, and the shortest series has {shortest} steps: give a smaller window")
-        least = window if self.method == "reconstruction" else 2
+        warmup = self._warmup(window)
+        if warmup >= shortest:
+            raise ValueError(f"warmup is {warmup}, and the shortest series has {shortest} steps: give a smaller warmup")
+        least = window if self.method == "reconstruction" else warmup + 1
         train, held = split_in_time(series, self.validation_fraction, gap=window, least=least)
         if held is None:
             warnings.warn(
@@ -223,7 +233,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
                 self.method, series[0].shape[1], window, self.hidden_size, self.num_layers, self.dropout
             )
             self.model_ = Model(layers, seed=seed, scaler=scaler)
-            self._order, self.window_ = order, window
+            self._order, self.window_, self.warmup_ = order, window, warmup
         assert self.model_.scaler is not None
         # The network must not learn at which phases the windows begin.
         hop = max(1, window // 2 if self.method == "forecast" else window // 8)
@@ -240,17 +250,22 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         self._measure(held)
         return self
 
+    def _warmup(self, window: int) -> int:
+        if self.method == "reconstruction":
+            return 0
+        return max(1, window // 8) if self.warmup == "auto" else _checks.count("warmup", self.warmup)
+
     def _measure(self, held: list[Array]) -> None:
         """Set the thresholds from normal data."""
-        errors = step_errors(self.model_, self.method, held, self.window_, self.n_jobs)
-        normal = np.nanmean(np.concatenate(errors), axis=0)
+        every = step_errors(self.model_, self.method, held, self.window_, self.n_jobs)
+        errors = [one[self.warmup_ :] for one in every]
+        normal = np.mean(np.concatenate(errors), axis=0)
         # A channel that is forecast perfectly must not be divided by.
         self.normal_error_ = np.maximum(normal, 1e-12)
         scores = [self._scores(one) for one in errors]
-        known = np.concatenate([one[1:] if self.method == "forecast" else one for one in scores])
-        self.threshold_ = float(np.quantile(known, self.quantile))
+        self.threshold_ = float(np.quantile(np.concatenate(scores), self.quantile))
         if len(scores) > 1:
-            self.offset_ = float(np.quantile([-self._case_score(one) for one in scores], 1 - self.quantile))
+            self.offset_ = float(np.quantile([-one.mean() for one in scores], 1 - self.quantile))
         else:
             self.offset_ = -self.threshold_
 
@@ -258,13 +273,8 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         relative = errors / self.normal_error_
         return np.asarray(np.nan_to_num(relative.mean(axis=1), nan=0.0, posinf=np.finfo(np.float64).max))
 
-    def _case_score(self, scores: Array) -> float:
-        """Return the mean score of the steps of which something was expected; 0 if there is none."""
-        known = scores[1:] if self.method == "forecast" else scores
-        return float(known.mean()) if len(known) else 0.0
-
     def score_steps(self, X: Any, *, lengths: ArrayLike | None = None) -> list[Array]:
-        """Return the score of each step of each case: about 1 for normal steps, large for anomalies.
+        """Return the score of each step of each case: about 1 for normal steps, large for anomalies, 0 in the warm-up.
 
         Parameters
         ----------
@@ -280,7 +290,14 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         shortest = min(map(len, series))
         if self.method == "reconstruction" and shortest < self.window_:
             raise ValueError(f"a series has {shortest} steps, expected at least the window of {self.window_}")
-        return [self._scores(one) for one in step_errors(self.model_, self.method, series, self.window_, self.n_jobs)]
+        if shortest <= self.warmup_:
+            raise ValueError(
+                f"a series has {shortest} steps, expected more than the warm-up of {self.warmup_}, which is not "
+                "scored: leave such series out"
+            )
+        errors = step_errors(self.model_, self.method, series, self.window_, self.n_jobs)
+        start = np.zeros(self.warmup_)
+        return [np.concatenate([start, self._scores(one[self.warmup_ :])]) for one in errors]
 
     def events(
         self,
@@ -336,7 +353,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
     def score_samples(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return minus the mean score of the steps of each case: the larger, the more normal.
 
-        With ``method="forecast"`` the first step, of which nothing is expected, is left out of the mean.
+        The steps of the warm-up are left out of the mean.
 
         Parameters
         ----------
@@ -347,7 +364,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         -------
         ndarray, shape (n,)
         """
-        return np.array([-self._case_score(one) for one in self.score_steps(X, lengths=lengths)])
+        return np.array([-one[self.warmup_ :].mean() for one in self.score_steps(X, lengths=lengths)])
 
     def decision_function(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return ``score_samples(X) - offset_``, which is negative for anomalies.
@@ -409,6 +426,7 @@ class AnomalyStream:
         self._detector = detector
         self._stream = stream
         self._expected: Array | None = None
+        self._seen = 0
 
     def step(self, x: ArrayLike) -> Array:
         """Return the scores of the next step, those of `score_steps`.
@@ -427,10 +445,11 @@ class AnomalyStream:
         array = np.asarray(x)
         step = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
         scores = np.zeros(self._stream.batch_size)
-        if self._expected is not None:
+        if self._expected is not None and self._seen >= self._detector.warmup_:
             errors = np.square(scaler.scaled(np.ascontiguousarray(step), "float64") - self._expected)
             scores = self._detector._scores(errors)
         self._expected = answer
+        self._seen += 1
         return scores
 
     def is_anomaly(self, scores: Array) -> Array:

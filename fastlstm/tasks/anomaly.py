@@ -6,7 +6,9 @@ The score of a step t is the mean over the channels of the squared error, divide
 
 so that normal steps have a score of about 1. x and x' are in units of the scaler; x' is
 
-- "forecast": what was expected of step t after the steps before it; step 0, of which nothing is expected, has score 0;
+- "forecast": what was expected of step t after the steps before it. Nothing is expected of step 0, and not much of the
+  next ones: at step 1 the error on the engine noise of FordA is 550 times that of later steps, at step 8 twice. Errors
+  of a warm-up are therefore left out, from e as well;
 - "reconstruction": the mean over all windows that contain step t of what an autoencoder returns for it, of whose code
   all that it knows about the window has to pass through (Malhotra et al. 2016, "LSTM-based encoder-decoder for
   multi-sensor anomaly detection").

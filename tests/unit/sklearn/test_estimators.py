@@ -359,13 +359,13 @@ def test_thresholds_come_from_the_part_that_is_held_out() -> None:
     settings = {"hidden_size": 6, "epochs": 5, "random_state": 0, "validation_fraction": 0.25, "quantile": 0.9}
     several = LSTMAnomalyDetector(**settings).fit([quiet, quiet, quiet, loud])
     (scores,) = several.score_steps([loud])
-    assert several.threshold_ == np.quantile(scores[1:], 0.9)
+    assert several.warmup_ == 8 and several.threshold_ == np.quantile(scores[8:], 0.9)
     # Channel by channel the errors are relative to those on the held-out case, so that their mean is 1.
-    np.testing.assert_allclose(scores[1:].mean(), 1.0, rtol=1e-9)
+    np.testing.assert_allclose(scores[8:].mean(), 1.0, rtol=1e-9)
     assert several.score_samples([quiet])[0] > -0.9
     one = LSTMAnomalyDetector(**settings, window=20).fit([np.concatenate([quiet, loud])])
     (tail,) = one.score_steps([np.concatenate([quiet, loud])[450:]])  # the last quarter of 600 steps
-    assert one.threshold_ == np.quantile(tail[1:], 0.9) == -one.offset_
+    assert one.warmup_ == 2 and one.threshold_ == np.quantile(tail[2:], 0.9) == -one.offset_
 
 
 @pytest.mark.parametrize("method", ["forecast", "reconstruction"])
@@ -378,13 +378,38 @@ def test_a_single_short_series_gives_thresholds_with_a_warning(method: str) -> N
     assert LSTMAnomalyDetector(method, hidden_size=4, epochs=1).fit(list(X)).window_ == T
 
 
-def test_the_score_of_a_case_does_not_count_its_first_step() -> None:
-    detector = LSTMAnomalyDetector(hidden_size=4, epochs=2, random_state=0).fit(sine(400, 0)[None])
-    cases = [sine(5, 1), sine(50, 2), sine(1, 3)]
+def test_the_warm_up_is_not_scored() -> None:
+    settings = {"hidden_size": 4, "epochs": 2, "random_state": 0}
+    detector = LSTMAnomalyDetector(**settings, warmup=3).fit(sine(400, 0)[None])
+    cases = [sine(5, 1), sine(50, 2)]
+    cases[0][:2] = 100.0
     scores = detector.score_steps(cases)
-    assert [one[0] for one in scores] == [0.0, 0.0, 0.0]
-    expected = [-scores[0][1:].mean(), -scores[1][1:].mean(), 0.0]
-    np.testing.assert_array_equal(detector.score_samples(cases), expected)
+    for one, mean in zip(scores, detector.score_samples(cases), strict=True):
+        assert (one[:3] == 0).all() and (one[3:] > 0).all() and mean == -one[3:].mean()
+    with pytest.raises(ValueError, match="a series has 3 steps, expected more than the warm-up of 3"):
+        detector.score_steps([sine(3, 1)])
+    with pytest.raises(ValueError, match="warmup is 9, and the shortest series has 9 steps"):
+        LSTMAnomalyDetector(**settings, warmup=9).fit(X)
+    windows = LSTMAnomalyDetector("reconstruction", **settings, window=8, warmup=7).fit(X)
+    assert windows.warmup_ == 0 and (windows.score_steps(X[:1])[0] > 0).all()
+
+
+def test_the_start_of_a_series_does_not_drown_its_score() -> None:
+    # Waves of a random phase: of the first step nothing is known, after some steps everything.
+    rng = np.random.default_rng(0)
+    waves = np.sin(rng.uniform(0, 6, (120, 1)) + np.arange(60) / 3)[:, :, None]
+    odd = waves[100:] + rng.normal(0, 0.03, waves[100:].shape)
+    settings = {"hidden_size": 16, "epochs": 60, "random_state": 0}
+    ranks = [
+        fl.metrics.roc_auc(
+            np.repeat([0, 1], 20),
+            -LSTMAnomalyDetector(**settings, warmup=warmup)
+            .fit(waves[:80])
+            .score_samples(np.concatenate([waves[80:100], odd])),
+        )
+        for warmup in (1, "auto")
+    ]
+    assert ranks[1] > 0.98 and ranks[1] > ranks[0]
 
 
 def test_series_that_are_too_short_for_the_detector() -> None:
