@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from .. import _checks
 from .._typing import Array
 from ..data import Standardizer
 from ..inference.stream import Stream
+from ..metrics.anomaly import Event, events
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.anomaly import METHODS, Method, cut, detector_layers, split_in_time, step_errors, training_pairs
@@ -31,14 +33,19 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
 
     A network learns to forecast the next step of normal series, or to reconstruct windows of them. The score of a step
     is its squared error relative to that on normal data that were held out, so that normal steps have scores of about
-    1. The score of a case is the mean over its steps.
+    1. The score of a case is the mean over its steps. Of the first steps of a series, the `warmup`, a forecaster
+    knows too little: their score is 0, and they count nowhere.
 
     Parameters
     ----------
     method : {"forecast", "reconstruction"}, default "forecast"
         "forecast" can score a stream; "reconstruction" reads whole windows.
     window : int or "auto", default "auto"
-        Steps that the network is trained on at a time; "auto": 64, or as many as the shortest series has.
+        Steps that the network is trained on at a time; "auto": 64, or as many as the shortest of several series has, or
+        a quarter of a single one.
+    warmup : int or "auto", default "auto"
+        Steps at the start of each series that are not scored by ``method="forecast"``, because the network has seen too
+        little to expect anything; "auto": an eighth of `window`, at least 1.
     quantile : float, default 0.99
         Share of the normal data that were held out whose scores are below the thresholds.
     hidden_size : int, default 32
@@ -114,7 +121,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
     True
     """
 
-    saved_attributes: ClassVar[tuple[str, ...]] = ("threshold_", "offset_", "window_", "normal_error_")
+    saved_attributes: ClassVar[tuple[str, ...]] = ("threshold_", "offset_", "window_", "warmup_", "normal_error_")
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{
             name: value
@@ -123,6 +130,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         },
         "method": [StrOptions(set(METHODS))],
         "window": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "warmup": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
 
@@ -131,6 +139,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         method: Method = "forecast",
         *,
         window: int | Literal["auto"] = "auto",
+        warmup: int | Literal["auto"] = "auto",
         quantile: float = 0.99,
         hidden_size: int = 32,
         num_layers: int = 1,
@@ -152,6 +161,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
     ) -> None:
         self.method = method
         self.window = window
+        self.warmup = warmup
         self.quantile = quantile
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -200,12 +210,23 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
                 f"a series has {shortest} step (n_features = 1 for an array of two axes), expected at least 2: leave "
                 "such cases out"
             )
-        window = min(_WINDOW, shortest) if self.window == "auto" else _checks.count("window", self.window)
+        window = _window(series) if self.window == "auto" else _checks.count("window", self.window)
         if self.method == "reconstruction" and window > shortest:
             raise ValueError(f"window is {window}, and the shortest series has {shortest} steps: give a smaller window")
-        train, held = split_in_time(series, self.validation_fraction, gap=window)
-        if self.method == "reconstruction" and min(map(len, held)) < window:
-            train, held = series, series
+        warmup = self._warmup(window)
+        if warmup >= shortest:
+            raise ValueError(f"warmup is {warmup}, and the shortest series has {shortest} steps: give a smaller warmup")
+        least = window if self.method == "reconstruction" else warmup + 1
+        train, held = split_in_time(series, self.validation_fraction, gap=window, least=least)
+        if held is None:
+            warnings.warn(
+                f"X is one series of {len(series[0])} steps, too short to hold out a part after a gap of the window of "
+                f"{window}: the thresholds come from the training data, on which scores are too low, so that normal "
+                "steps will exceed them more often. Pass a longer series or a smaller window",
+                UserWarning,
+                stacklevel=3,  # fit is wrapped once
+            )
+            held = train
         seed, order = self._seeds()
         if not (self.warm_start and hasattr(self, "model_")):
             scaler = Standardizer().fit(train)
@@ -213,7 +234,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
                 self.method, series[0].shape[1], window, self.hidden_size, self.num_layers, self.dropout
             )
             self.model_ = Model(layers, seed=seed, scaler=scaler)
-            self.shuffle_seed_, self.window_ = order, window
+            self.shuffle_seed_, self.window_, self.warmup_ = order, window, warmup
         assert self.model_.scaler is not None
         # The network must not learn at which phases the windows begin.
         hop = max(1, window // 2 if self.method == "forecast" else window // 8)
@@ -230,15 +251,20 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         self._measure(held)
         return self
 
+    def _warmup(self, window: int) -> int:
+        if self.method == "reconstruction":
+            return 0
+        return max(1, window // 8) if self.warmup == "auto" else _checks.count("warmup", self.warmup)
+
     def _measure(self, held: list[Array]) -> None:
         """Set the thresholds from normal data."""
-        errors = step_errors(self.model_, self.method, held, self.window_, self._threads)
-        normal = np.nanmean(np.concatenate(errors), axis=0)
+        every = step_errors(self.model_, self.method, held, self.window_, self._threads)
+        errors = [one[self.warmup_ :] for one in every]
+        normal = np.mean(np.concatenate(errors), axis=0)
         # A channel that is forecast perfectly must not be divided by.
         self.normal_error_ = np.maximum(normal, 1e-12)
         scores = [self._scores(one) for one in errors]
-        known = np.concatenate([one[1:] if self.method == "forecast" else one for one in scores])
-        self.threshold_ = float(np.quantile(known, self.quantile))
+        self.threshold_ = float(np.quantile(np.concatenate(scores), self.quantile))
         if len(scores) > 1:
             self.offset_ = float(np.quantile([-one.mean() for one in scores], 1 - self.quantile))
         else:
@@ -249,7 +275,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         return np.asarray(np.nan_to_num(relative.mean(axis=1), nan=0.0, posinf=np.finfo(np.float64).max))
 
     def score_steps(self, X: Any, *, lengths: ArrayLike | None = None) -> list[Array]:
-        """Return the score of each step of each case: about 1 for normal steps, large for anomalies.
+        """Return the score of each step of each case: about 1 for normal steps, large for anomalies, 0 in the warm-up.
 
         Parameters
         ----------
@@ -265,10 +291,70 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         shortest = min(map(len, series))
         if self.method == "reconstruction" and shortest < self.window_:
             raise ValueError(f"a series has {shortest} steps, expected at least the window of {self.window_}")
-        return [self._scores(one) for one in step_errors(self.model_, self.method, series, self.window_, self._threads)]
+        if shortest <= self.warmup_:
+            raise ValueError(
+                f"a series has {shortest} steps, expected more than the warm-up of {self.warmup_}, which is not "
+                "scored: leave such series out"
+            )
+        errors = step_errors(self.model_, self.method, series, self.window_, self._threads)
+        start = np.zeros(self.warmup_)
+        return [np.concatenate([start, self._scores(one[self.warmup_ :])]) for one in errors]
+
+    def events(
+        self,
+        X: Any,
+        *,
+        threshold: float | None = None,
+        min_gap: int = 1,
+        min_length: int = 1,
+        lengths: ArrayLike | None = None,
+    ) -> list[list[Event]]:
+        """Return the events of each case: the runs of steps whose score is above the threshold.
+
+        They are those of `fastlstm.metrics.anomaly.events` for the scores of `score_steps`.
+
+        Parameters
+        ----------
+        X, lengths
+            As in `fit`.
+        threshold : float, optional
+            The threshold; by default ``threshold_``.
+        min_gap : int, default 1
+            Smallest number of steps between two events; nearer ones are joined.
+        min_length : int, default 1
+            Smallest number of steps of an event; shorter ones are dropped, after joining.
+
+        Returns
+        -------
+        list of list of Event
+            For each case tuples ``(start, stop, peak, score)`` in the order of time; ``X[i][start:stop]`` are the steps
+            of an event of case i, `peak` is the step with the highest score.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X or an argument does not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastlstm.sklearn import LSTMAnomalyDetector
+        >>> signal = np.sin(np.arange(900) / 5) + np.random.default_rng(0).normal(0, 0.1, 900)
+        >>> detector = LSTMAnomalyDetector(hidden_size=8, epochs=100, random_state=0).fit(signal[None, :600, None])
+        >>> signal[800:805] = 9
+        >>> found = detector.events(signal[None, 600:, None], threshold=50, min_gap=10)[0]
+        >>> [200 <= event.peak <= 206 for event in found]
+        [True]
+        """
+        check_is_fitted(self)
+        limit = self.threshold_ if threshold is None else threshold
+        scores = self.score_steps(X, lengths=lengths)
+        return [events(one, limit, min_gap=min_gap, min_length=min_length) for one in scores]
 
     def score_samples(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return minus the mean score of the steps of each case: the larger, the more normal.
+
+        The steps of the warm-up are left out of the mean.
 
         Parameters
         ----------
@@ -279,7 +365,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         -------
         ndarray, shape (n,)
         """
-        return np.array([-one.mean() for one in self.score_steps(X, lengths=lengths)])
+        return np.array([-one[self.warmup_ :].mean() for one in self.score_steps(X, lengths=lengths)])
 
     def decision_function(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return ``score_samples(X) - offset_``, which is negative for anomalies.
@@ -328,6 +414,12 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         return AnomalyStream(self, self.model_.stream(batch_size, n_threads=self._threads))
 
 
+def _window(series: list[Array]) -> int:
+    """Return the steps of a window; of a single series they leave enough for both parts and the gap between them."""
+    shortest = min(map(len, series))
+    return min(_WINDOW, shortest if len(series) > 1 else max(2, shortest // 4))
+
+
 class AnomalyStream:
     """Scores of the steps of one or more series as they arrive; `LSTMAnomalyDetector.stream` makes it."""
 
@@ -335,6 +427,7 @@ class AnomalyStream:
         self._detector = detector
         self._stream = stream
         self._expected: Array | None = None
+        self._seen = 0
 
     def step(self, x: ArrayLike) -> Array:
         """Return the scores of the next step, those of `score_steps`.
@@ -353,10 +446,11 @@ class AnomalyStream:
         array = np.asarray(x)
         step = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
         scores = np.zeros(self._stream.batch_size)
-        if self._expected is not None:
+        if self._expected is not None and self._seen >= self._detector.warmup_:
             errors = np.square(scaler.scaled(np.ascontiguousarray(step), "float64") - self._expected)
             scores = self._detector._scores(errors)
         self._expected = answer
+        self._seen += 1
         return scores
 
     def is_anomaly(self, scores: Array) -> Array:

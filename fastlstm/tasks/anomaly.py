@@ -6,7 +6,9 @@ The score of a step t is the mean over the channels of the squared error, divide
 
 so that normal steps have a score of about 1. x and x' are in units of the scaler; x' is
 
-- "forecast": what was expected of step t after the steps before it; step 0, of which nothing is expected, has score 0;
+- "forecast": what was expected of step t after the steps before it. Nothing is expected of step 0, and not much of the
+  next ones: at step 1 the error on the engine noise of FordA is 550 times that of later steps, at step 8 twice. Errors
+  of a warm-up are therefore left out, from e as well;
 - "reconstruction": the mean over all windows that contain step t of what an autoencoder returns for it, of whose code
   all that it knows about the window has to pass through (Malhotra et al. 2016, "LSTM-based encoder-decoder for
   multi-sensor anomaly detection").
@@ -43,19 +45,22 @@ def detector_layers(
     return [encoder, RepeatVector(window), decoder, Dense(channels)]
 
 
-def split_in_time(series: list[Array], fraction: float, gap: int) -> tuple[list[Array], list[Array]]:
+def split_in_time(
+    series: list[Array], fraction: float, gap: int, least: int = 2
+) -> tuple[list[Array], list[Array] | None]:
     """Return the cases to train on and those to measure normal errors on.
 
-    Of several cases the last ones are held out, of a single one its last part, with `gap` steps left out before it. If
-    the series is too short for that, both are everything.
+    Of several cases the last ones are held out, at least one and not all; of a single one its last part, with `gap`
+    steps left out before it. Both parts of it have at least `least` steps; if it is too short for that, nothing is held
+    out, and the second part is None.
     """
     if len(series) > 1:
-        held = max(1, round(len(series) * fraction))
+        held = min(max(1, round(len(series) * fraction)), len(series) - 1)
         return series[:-held], series[-held:]
     (one,) = series
-    start = len(one) - max(2, round(len(one) * fraction))
-    if start - gap < 2:
-        return series, series
+    start = len(one) - max(least, round(len(one) * fraction))
+    if start - gap < least:
+        return series, None
     return [one[: start - gap]], [one[start:]]
 
 

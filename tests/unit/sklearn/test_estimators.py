@@ -336,6 +336,83 @@ def test_the_stream_has_the_scores_of_the_whole_series() -> None:
         LSTMAnomalyDetector("reconstruction", epochs=1).fit(X).stream()
 
 
+def test_events_of_the_detector() -> None:
+    detector = LSTMAnomalyDetector(hidden_size=6, epochs=3, random_state=0).fit(sine(400, 0)[None])
+    odd = sine(80, 1)
+    odd[40:43] = odd[50] = 20.0
+    new = [odd, sine(60, 2)]
+    scores = detector.score_steps(new)
+    level = scores[1].max() + 1
+    found = detector.events(new, threshold=level, min_gap=15)
+    assert found == [fl.metrics.anomaly.events(one, level, min_gap=15) for one in scores] and found[1] == []
+    ((start, stop, peak, score),) = found[0]
+    assert start == 40 and stop > 50 and score == scores[0][peak] == scores[0].max()
+    assert [len(one) for one in detector.events(new)] == [
+        len(fl.metrics.anomaly.events(one, detector.threshold_)) for one in scores
+    ]
+    with pytest.raises(ValueError, match="min_gap"):
+        detector.events(new, min_gap=0)
+
+
+def test_thresholds_come_from_the_part_that_is_held_out() -> None:
+    quiet, loud = sine(300, 0), sine(300, 1)
+    loud[:, 0] *= 5  # in the cases that are held out only
+    settings = {"hidden_size": 6, "epochs": 5, "random_state": 0, "validation_fraction": 0.25, "quantile": 0.9}
+    several = LSTMAnomalyDetector(**settings).fit([quiet, quiet, quiet, loud])
+    (scores,) = several.score_steps([loud])
+    assert several.warmup_ == 8 and several.threshold_ == np.quantile(scores[8:], 0.9)
+    # Channel by channel the errors are relative to those on the held-out case, so that their mean is 1.
+    np.testing.assert_allclose(scores[8:].mean(), 1.0, rtol=1e-9)
+    assert several.score_samples([quiet])[0] > -0.9
+    one = LSTMAnomalyDetector(**settings, window=20).fit([np.concatenate([quiet, loud])])
+    (tail,) = one.score_steps([np.concatenate([quiet, loud])[450:]])  # the last quarter of 600 steps
+    assert one.warmup_ == 2 and one.threshold_ == np.quantile(tail[2:], 0.9) == -one.offset_
+
+
+@pytest.mark.parametrize("method", ["forecast", "reconstruction"])
+def test_a_single_short_series_gives_thresholds_with_a_warning(method: str) -> None:
+    detector = LSTMAnomalyDetector(method, window=20, hidden_size=4, epochs=2, random_state=0)
+    with pytest.warns(UserWarning, match="one series of 20 steps, too short to hold out a part.*window of 20"):
+        detector.fit(sine(20, 0)[None])
+    detector.fit(sine(70, 0)[None])  # no warning: 30 steps, a gap of 20, 20 steps
+    assert LSTMAnomalyDetector(method, hidden_size=4, epochs=1).fit(sine(70, 0)[None]).window_ == 17
+    assert LSTMAnomalyDetector(method, hidden_size=4, epochs=1).fit(list(X)).window_ == T
+
+
+def test_the_warm_up_is_not_scored() -> None:
+    settings = {"hidden_size": 4, "epochs": 2, "random_state": 0}
+    detector = LSTMAnomalyDetector(**settings, warmup=3).fit(sine(400, 0)[None])
+    cases = [sine(5, 1), sine(50, 2)]
+    cases[0][:2] = 100.0
+    scores = detector.score_steps(cases)
+    for one, mean in zip(scores, detector.score_samples(cases), strict=True):
+        assert (one[:3] == 0).all() and (one[3:] > 0).all() and mean == -one[3:].mean()
+    with pytest.raises(ValueError, match="a series has 3 steps, expected more than the warm-up of 3"):
+        detector.score_steps([sine(3, 1)])
+    with pytest.raises(ValueError, match="warmup is 9, and the shortest series has 9 steps"):
+        LSTMAnomalyDetector(**settings, warmup=9).fit(X)
+    windows = LSTMAnomalyDetector("reconstruction", **settings, window=8, warmup=7).fit(X)
+    assert windows.warmup_ == 0 and (windows.score_steps(X[:1])[0] > 0).all()
+
+
+def test_the_start_of_a_series_does_not_drown_its_score() -> None:
+    # Waves of a random phase: of the first step nothing is known, after some steps everything.
+    rng = np.random.default_rng(0)
+    waves = np.sin(rng.uniform(0, 6, (120, 1)) + np.arange(60) / 3)[:, :, None]
+    odd = waves[100:] + rng.normal(0, 0.03, waves[100:].shape)
+    settings = {"hidden_size": 16, "epochs": 60, "random_state": 0}
+    ranks = [
+        fl.metrics.roc_auc(
+            np.repeat([0, 1], 20),
+            -LSTMAnomalyDetector(**settings, warmup=warmup)
+            .fit(waves[:80])
+            .score_samples(np.concatenate([waves[80:100], odd])),
+        )
+        for warmup in (1, "auto")
+    ]
+    assert ranks[1] > 0.98 and ranks[1] > ranks[0]
+
+
 def test_series_that_are_too_short_for_the_detector() -> None:
     with pytest.raises(ValueError, match="window is 20, and the shortest series has 9 steps"):
         LSTMAnomalyDetector("reconstruction", window=20, epochs=1).fit(X)
