@@ -62,7 +62,10 @@ if _TYPE_CHECKING:
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
     from .inference.attention import attention_weights
-    from .sklearn import LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, LSTMRegressor
+    from .sklearn import LSTMAnomalyDetector as LSTMAnomalyDetector
+    from .sklearn import LSTMClassifier as LSTMClassifier
+    from .sklearn import LSTMFeatures as LSTMFeatures
+    from .sklearn import LSTMRegressor as LSTMRegressor
     from .training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
     from .training.checkpoint import Checkpoint, CheckpointError
     from .training.history import History
@@ -94,10 +97,6 @@ __all__ = [
     "GaussianNoise",
     "History",
     "Huber",
-    "LSTMAnomalyDetector",
-    "LSTMClassifier",
-    "LSTMFeatures",
-    "LSTMRegressor",
     "LastStep",
     "Masking",
     "MaxPool",
@@ -137,12 +136,12 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
-    "sklearn",
     "split",
     "to_numpy3d",
     "windows",
 ]
 
+# The estimators are not in __all__, since `from fastlstm import *` must not need scikit-learn.
 # Imported at first use, since a process that only predicts needs none of them.
 _LAZY_MODULES = {
     "callbacks": "callbacks",
