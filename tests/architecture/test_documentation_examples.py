@@ -69,11 +69,15 @@ def faults(text: str) -> Iterator[str]:
                 resolve(parts)
             except AttributeError:
                 yield ".".join(parts)
+            except ImportError:  # it needs an extra that is not installed
+                continue
         if isinstance(node, ast.Call) and is_ours(parts := dotted(node.func)):
             try:
                 signature = inspect.signature(resolve(parts))  # type: ignore[arg-type]
             except AttributeError:
                 yield ".".join(parts)
+                continue
+            except ImportError:
                 continue
             taken = signature.parameters
             if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values()):
