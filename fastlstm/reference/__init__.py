@@ -37,6 +37,7 @@ from .layers import (
     repeat_vector_forward,
     softmax,
     softmax_cross_entropy,
+    standardize,
 )
 from .lstm import LSTMTrace, cell_backward, cell_forward, lstm_backward, lstm_forward, sigmoid
 from .optimizers import adam, rmsprop, sgd
@@ -65,4 +66,5 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",
+    "standardize",
 ]
