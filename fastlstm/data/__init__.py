@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from .scaling import SCALERS, Standardizer
+from .robust_scaler import RobustScaler
+from .scaler import SCALERS, Scaler, scaler_from_config
+from .scaling import Standardizer
 from .sequences import Sequences, as_sequences
 from .shuffle import Shuffle
 from .splits import split
@@ -14,6 +16,8 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "SCALERS",
+    "RobustScaler",
+    "Scaler",
     "Sequences",
     "Shuffle",
     "Standardizer",
@@ -22,6 +26,7 @@ __all__ = [
     "as_targets",
     "datasets",
     "encode_labels",
+    "scaler_from_config",
     "split",
     "windows",
 ]

@@ -12,7 +12,7 @@ from .._arrays import as_numeric, place_of
 from .._foreign import array_code
 from .._typing import Array
 from .label_sequences import LabelSequences
-from .scaling import Standardizer
+from .scaler import Scaler
 from .sequences import Indices, Sequences
 from .targets import Targets
 
@@ -95,7 +95,7 @@ class Cases:
         yield 0, self
 
     def read(
-        self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None, y_dtype: DTypeLike | None = None
+        self, indices: Indices, dtype: DTypeLike, scaler: Scaler | None, y_dtype: DTypeLike | None = None
     ) -> CaseBatch:
         """Copy one batch of cases and scale its inputs; values of the targets are of `y_dtype`, by default `dtype`."""
         x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler)
@@ -117,7 +117,7 @@ class Cases:
 
 
 def read_inputs(
-    inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None
+    inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Scaler | None
 ) -> tuple[Array, Array | None, Array | None]:
     """Copy one batch of inputs and scale it; return it with its lengths and the masks of the values before."""
     masks = None if inputs.masking is None else inputs.masks(indices)
@@ -125,7 +125,7 @@ def read_inputs(
         return *inputs.batch(indices, dtype), masks
     # Numbers that float32 does not hold are scaled before they are rounded.
     x, lengths = inputs.batch(indices, inputs.exact_dtype)
-    return scaler.scaled(x, dtype), lengths, masks
+    return scaler.scaled_batch(x, dtype, lengths, masks), lengths, masks
 
 
 def as_weight(

@@ -21,7 +21,7 @@ from .case_reader import Case, CaseReader
 from .cases import CaseBatch, Cases, TargetBatch
 from .label_sequences import LabelSequences
 from .read_ahead import read_ahead
-from .scaling import Standardizer
+from .scaler import Scaler
 from .sequences import Block, Indices, Sequences, blocks_of_series, list_sequences, unmasked_series
 from .targets import Targets
 
@@ -273,7 +273,7 @@ class DatasetCases(Cases):
         return DatasetCases(self.inputs.subset(indices), self._join, self._outputs, self._steps, self._template)
 
     def read(
-        self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None, y_dtype: DTypeLike | None = None
+        self, indices: Indices, dtype: DTypeLike, scaler: Scaler | None, y_dtype: DTypeLike | None = None
     ) -> CaseBatch:
         part = self.listed(indices)
         return part.read(slice(0, len(part)), dtype, scaler, y_dtype)
