@@ -59,7 +59,8 @@ class Model:
         training data if it is not fitted yet, and saved with the model. With ``missing="mask"`` the inputs may have
         missing values (NaN); the layers then read indicator channels beside the features. See docs/missing.md.
     target_scaler : Standardizer or RobustScaler, optional
-        The same for the targets of a regression; predictions are returned in the original units.
+        The same for the targets of a regression; predictions are returned in the original units. Missing targets need
+        no setting.
     classes : sequence of str, optional
         Names of the classes, for `predict_classes` and string labels; for binary cross-entropy with one output those of
         0 and 1. `fit` sets them when the labels are strings.
@@ -666,7 +667,8 @@ class Model:
             from 0 (-100: ignored) or strings, of which binary cross-entropy takes two; values (n,), (n, K), (n, T) or
             (n, T, K); for a list of series with one output per step, a list of (T_i,) or (T_i, K) arrays. After
             ``RepeatVector(T)`` each case has T steps. For CTC a list of label sequences, or a padded array; see
-            `fastlstm.CTC`.
+            `fastlstm.CTC`. Values that are missing (NaN) have weight 0, as if they had been left out; of several
+            outputs each by itself. Labels may not be missing.
         lengths : int array (n,), optional
             Valid steps of each case of an array. Later steps are padding, which is never read.
         loss : str or Loss, default "cross_entropy"
@@ -693,11 +695,11 @@ class Model:
             Weight of each class in the training loss, by label; classes that are not named have weight 1. "balanced"
             means ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
         sample_weight : array (n,) or (n, T), optional
-            Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not read: missing targets may be
-            NaN there. For the updates, all weights together (those of `class_weight` included) are divided by their
-            mean over the training data, and the gradient of a batch is the sum of the weighted gradients divided by the
-            number of its positions (cases or steps that are neither padding nor ignored), so that weights act in
-            batches of any size. The loss that is reported is the weighted mean.
+            Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not read. For the updates, all
+            weights together (those of `class_weight` included) are divided by their mean over the training data, and
+            the gradient of a batch is the sum of the weighted gradients divided by the number of its positions (cases
+            or steps that are neither padding nor ignored nor missing), so that weights act in batches of any size. The
+            loss that is reported is the weighted mean.
         shuffle : bool, default True
             Whether each epoch takes the cases in a new random order.
         callbacks : iterable of Callback, default ()

@@ -23,7 +23,7 @@ from .label_sequences import LabelSequences
 from .read_ahead import read_ahead
 from .scaler import Scaler
 from .sequences import Block, Indices, Sequences, blocks_of_series, list_sequences, unmasked_series
-from .targets import Targets
+from .targets import Targets, with_values
 
 __all__ = ["DatasetCases", "DatasetSequences", "DatasetTargets"]
 
@@ -162,6 +162,7 @@ class DatasetTargets(Targets):
         self.classes = template.classes
         self.shape = template.shape if isinstance(template, Targets) else None
         self.steps = template.steps if isinstance(template, Targets) else None
+        self.missing = False  # what holds for a batch is known when it is read
         self._cases = cases
 
     def __len__(self) -> int:
@@ -184,7 +185,7 @@ class DatasetTargets(Targets):
             return
         # The blocks are those of arrays and lists, because their limits decide in which order a scaler adds.
         for rows in self._blocks_of_steps() if self.per_step else self._blocks_of_cases():
-            yield rows[np.isfinite(rows).all(axis=1)] if rows.dtype.kind == "f" else rows
+            yield with_values(rows) if rows.dtype.kind == "f" else rows
 
     def _labels(self) -> NDArray[np.int64] | None:
         """Return the label of each case; None if the targets are no such labels. Reads all cases once."""

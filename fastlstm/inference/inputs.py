@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .._typing import Array
+from ..data.batching import sequential_batches
 from ..data.cases import Cases, as_weight
 from ..data.sequences import Sequences, as_sequences
+from ..data.targets import Targets
 from ..losses import Head, Loss
 from ..protocols import InferenceModel
 
@@ -111,7 +114,22 @@ def checked_cases(
     weight = as_weight(sample_weight, inputs, loss.weight_per_step(head), head.steps)
     targets = loss.as_targets(y, inputs, head, classes=classes or model.classes, weight=weight, name=name)
     loss.check_cases(targets, inputs, weight, name)
-    return Cases(inputs, targets, weight)
+    cases = Cases(inputs, targets, weight)
+    if isinstance(targets, Targets) and targets.missing and not loss.weight_per_output:
+        _refuse_partly_missing(cases, loss, name)
+    return cases
+
+
+def _refuse_partly_missing(cases: Cases, loss: Loss, name: str) -> None:
+    """Raise ValueError if only some of the values of a position are missing."""
+    for indices in sequential_batches(len(cases), 256):
+        batch = cases.read_targets(indices, np.float64)
+        if batch.weight is not None and batch.weight.shape == batch.y.shape:
+            raise ValueError(
+                f"{name} has positions of which only some values are missing (nan), and loss={loss.name!r} has one "
+                "weight for all values of a position: make the others of such a position nan too, or set "
+                "weight_per_output in a loss of your own that takes a weight for each value"
+            )
 
 
 def head_of(model: InferenceModel) -> Head:

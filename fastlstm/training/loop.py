@@ -294,8 +294,8 @@ class TrainingLoop:
             self.interrupt.take()
         if progress.sums[1] == 0:
             raise ValueError(
-                "nothing to learn: every target has label -100 or weight 0, or its step is masked, expected one that "
-                "counts"
+                "nothing to learn: every target has label -100 or weight 0 or is missing (nan), or its step is masked, "
+                "expected one that counts"
             )
         if _core.first_nonfinite(self.model.flat_parameters) >= 0:
             self._diverge(f"a weight became NaN or infinite at the end of epoch {progress.epoch}")
@@ -357,7 +357,7 @@ class TrainingLoop:
         if self.mean_weight is None:
             total, total_weight = self.reduce.sums(total, weight_sum)
         else:
-            count = int(loss.positions(Batch(out, y, lengths, weight)).sum())
+            count = float(loss.positions(Batch(out, y, lengths, weight)).sum())
             total, total_weight, count_of_all = self.reduce.sums(total, weight_sum, count)
             if total_weight > 0:
                 # Divide the sum of the weighted gradients by the number of positions instead of the sum of weights, so
@@ -384,9 +384,11 @@ class TrainingLoop:
             shape = (len(y), steps, 1) if network.per_step else (len(y), 1)
             out = np.broadcast_to(np.zeros((), network.dtype), shape)  # only its shape is read
             counts = loss.positions(Batch(out, y, network.output_lengths(lengths), weight))
-            weights = position_weights(counts.shape, ~counts, weight)
+            if weight is not None and weight.ndim > counts.ndim:
+                weight = weight.mean(axis=-1)  # of a position some of whose targets are missing
+            weights = position_weights(counts.shape, counts == 0, weight)
             total += total_weight(weights, counts.size)
-            count += int(counts.sum())
+            count += float(counts.sum())
         total, count = self.reduce.sums(total, count)
         return total / count if total > 0 else None
 
