@@ -170,8 +170,13 @@ void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy
 /* y = (x - mean) / scale, computed in double; x has a dtype of its own. */
 void fl_standardize(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
                     const double *mean, const double *scale, void *y);
-/* y = x * scale + mean, computed in double; y has a dtype of its own. In both functions y may be x if the dtypes are the
- * same. */
+/* The same for data in which values of `count` of the features, with the indices `missing`, may be missing (NaN): they
+ * become 0, the mean, and y has width + count columns, of which the last ones are 1 where a value of these features is
+ * missing, else 0. NaN in other features stays NaN. y may not be x. */
+void fl_standardize_missing(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
+                            const double *mean, const double *scale, const int64_t *missing, ptrdiff_t count, void *y);
+/* y = x * scale + mean, computed in double; y has a dtype of its own. Here and in fl_standardize() y may be x if the
+ * dtypes are the same. */
 void fl_unstandardize(fl_dtype dtype, fl_dtype y_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
                       const double *mean, const double *scale, void *y);
 
@@ -287,6 +292,8 @@ enum { FL_STAGE_SIDES = 1, FL_STAGE_STATES = 2 };
 
 typedef struct {
     const double *mean, *scale; /* one number for each feature */
+    const int64_t *missing;     /* FL_STAGE_STANDARDIZE: `count` features whose values may be NaN; each of them adds */
+    ptrdiff_t count;            /* a feature to the output, as in fl_standardize_missing() */
 } fl_scaling;
 
 typedef struct {

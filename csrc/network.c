@@ -41,13 +41,25 @@ static ptrdiff_t prepare_same(const fl_network *network, fl_stage *stage)
     return stage->input;
 }
 
+static ptrdiff_t prepare_standardize(const fl_network *network, fl_stage *stage)
+{
+    (void)network;
+    return stage->input + stage->scaling.count;
+}
+
 static void run_standardize(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
                             const void *const *side, void *y)
 {
     (void)side;
+    const fl_scaling *scaling = &stage->scaling;
     const int reads_x = stage - network->stages == stage->main;
-    fl_standardize(network->dtype, reads_x && network->x_double ? FL_F64 : network->dtype, network->batch * steps,
-                   stage->output, x, stage->scaling.mean, stage->scaling.scale, y);
+    const fl_dtype x_dtype = reads_x && network->x_double ? FL_F64 : network->dtype;
+    const ptrdiff_t rows = network->batch * steps;
+    if (scaling->count == 0)
+        fl_standardize(network->dtype, x_dtype, rows, stage->input, x, scaling->mean, scaling->scale, y);
+    else
+        fl_standardize_missing(network->dtype, x_dtype, rows, stage->input, x, scaling->mean, scaling->scale,
+                               scaling->missing, scaling->count, y);
 }
 
 static void run_unstandardize(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
@@ -226,7 +238,7 @@ static void run_pool(const fl_network *network, fl_stage *stage, ptrdiff_t steps
 /* ---------------------------------------------------------------- all kinds */
 
 static const stage_functions kinds[FL_STAGE_KINDS] = {
-    [FL_STAGE_STANDARDIZE] = {.prepare = prepare_same, .run = run_standardize},
+    [FL_STAGE_STANDARDIZE] = {.prepare = prepare_standardize, .run = run_standardize},
     [FL_STAGE_UNSTANDARDIZE] = {.prepare = prepare_same, .run = run_unstandardize},
     [FL_STAGE_EMBEDDING] = {.prepare = prepare_embedding, .run = run_embedding},
     [FL_STAGE_LSTM] =

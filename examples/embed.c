@@ -31,7 +31,7 @@ static void *allocate(size_t bytes)
 int main(void)
 {
     fl_stage stages[] = {
-        {.kind = FL_STAGE_STANDARDIZE, .scaling = {mean, scale}},
+        {.kind = FL_STAGE_STANDARDIZE, .scaling = {.mean = mean, .scale = scale}},
         {.kind = FL_STAGE_LSTM,
          .lstm = {.hidden = HIDDEN,
                   .weight_ih = layer0_weight_ih_l0,

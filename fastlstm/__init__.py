@@ -19,7 +19,7 @@ except ImportError as error:
 
 from . import data, losses, optimizers, schedules
 from ._version import __version__
-from .data import Standardizer, split, windows
+from .data import RobustScaler, Standardizer, split, windows
 from .formats.model_file import load
 from .inference.generation import generate
 from .inference.stream import Stream
@@ -109,6 +109,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "RepeatVector",
     "Reverse",
+    "RobustScaler",
     "StackSteps",
     "Standardizer",
     "StepLR",

@@ -105,6 +105,9 @@ cdef extern from "fastlstm.h" nogil:
 
     void fl_standardize(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
                         const double *mean, const double *scale, void *y)
+    void fl_standardize_missing(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
+                                const double *mean, const double *scale, const int64_t *missing, ptrdiff_t count,
+                                void *y)
     void fl_unstandardize(fl_dtype dtype, fl_dtype y_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
                           const double *mean, const double *scale, void *y)
     void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *table,
@@ -183,6 +186,8 @@ cdef extern from "fastlstm.h" nogil:
     ctypedef struct fl_scaling:
         const double *mean
         const double *scale
+        const int64_t *missing
+        ptrdiff_t count
 
     ctypedef struct fl_embedding:
         const void *table
@@ -295,6 +300,7 @@ cdef class Stream:
     cdef Shape of_step
     cdef ptrdiff_t output, tokens
     cdef int reads, writes
+    cdef bytes may_be_missing
     cdef bint busy, scales
     cdef ptrdiff_t _reads(self, ptrdiff_t k, ptrdiff_t value, ptrdiff_t *features) except -1
     cdef ptrdiff_t _add(self, stage, fl_stage *to, ptrdiff_t k) except -1
@@ -303,5 +309,6 @@ cdef class Stream:
     cdef int _reserve(self, ptrdiff_t steps) except -1
     cdef int _require_idle(self) except -1
     cdef bint _scaler_alone_reads_x(self)
+    cdef ptrdiff_t _first_refused(self, int dtype, ptrdiff_t n, const void *x)
     cdef cnp.ndarray _as_array(self, x)
     cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out)

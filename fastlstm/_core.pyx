@@ -427,6 +427,38 @@ def standardize(cnp.ndarray x not None, cnp.ndarray mean not None, cnp.ndarray s
     _scale(x, mean, scale, y, False)
 
 
+def standardize_missing(cnp.ndarray x not None, cnp.ndarray mean not None, cnp.ndarray scale not None,
+                        cnp.ndarray missing not None, cnp.ndarray y not None):
+    """Do `standardize` for x (..., width) and y (..., width + k), where features missing (k,), int64, may be NaN."""
+    cdef fl_dtype x_dtype = dtype_of(x, "x")
+    cdef fl_dtype y_dtype = dtype_of(y, "y")
+    cdef ptrdiff_t width = mean.size, rows = x.size // max(width, 1), count
+    cdef const double *from_mean = <const double *>array_of(mean, "mean", FL_F64, shape1(width), False)
+    cdef const double *from_scale = <const double *>array_of(scale, "scale", FL_F64, shape1(width), False)
+    cdef const int64_t *from_missing = missing_features(missing, width, &count)
+    cdef void *from_x = data_of(x, "x", x_dtype, False)
+    cdef void *to = data_of(y, "y", y_dtype, True)
+    if width < 1 or x.size != rows * width or y.size != rows * (width + count):
+        raise ValueError(f"x has shape {array_shape(x)} and y {array_shape(y)}, expected rows of {width} and of "
+                         f"{width + count}")
+    if from_x == to:
+        raise ValueError("y is x, expected an array of its own")
+    with nogil:
+        fl_standardize_missing(y_dtype, x_dtype, rows, width, from_x, from_mean, from_scale, from_missing, count, to)
+
+
+cdef const int64_t *missing_features(cnp.ndarray missing, ptrdiff_t width, ptrdiff_t *count) except? NULL:
+    """Return the data of the indices of features that may be missing, and their number."""
+    cdef const int64_t *data
+    cdef ptrdiff_t k
+    count[0] = missing.size
+    data = <const int64_t *>array_of(missing, "missing", INT64, shape1(count[0]), False)
+    for k in range(count[0]):
+        if not 0 <= data[k] < width:
+            raise ValueError(f"missing holds {data[k]}, expected features from 0 to {width - 1}")
+    return data
+
+
 def unstandardize(cnp.ndarray x not None, cnp.ndarray mean not None, cnp.ndarray scale not None,
                   cnp.ndarray y not None):
     """Compute y = x * scale + mean for x and y (..., width), each float32 or float64; y may be x."""

@@ -16,6 +16,17 @@ cdef ptrdiff_t _first_beyond_float(const double *x, ptrdiff_t n) noexcept:
     return -1
 
 
+def _may_be_missing(stages, ptrdiff_t input_size):
+    """Return a byte for each feature of the input: 1 if its values may be NaN, for all stages that read the input."""
+    features = set(range(input_size))
+    for stage in stages:
+        if 0 in stage.side.values():
+            return b""
+        if stage.main == 0:
+            features &= set(np.asarray(stage.weights.get("missing", ())).tolist())
+    return bytes([feature in features for feature in range(input_size)]) if features else b""
+
+
 cdef class Stream:
     """Stages that are fed one step, or a block of steps, at a time; see ``fl_network_run`` in csrc/fastlstm.h.
 
@@ -78,6 +89,7 @@ cdef class Stream:
         self.network.y_double = self.writes != self.network.dtype
         self.of_step = shape2(batch, input_size) if input_size else shape1(batch)
         self.network.count = count
+        self.may_be_missing = _may_be_missing(stages, input_size)
         self.scales = input_size > 0 and self.network.dtype == FL_F32 and self._scaler_alone_reads_x()
         try:
             self._take_states(stages)
@@ -105,6 +117,9 @@ cdef class Stream:
         if to.kind == FL_STAGE_STANDARDIZE or to.kind == FL_STAGE_UNSTANDARDIZE:
             to.scaling.mean = <const double *>array_of(weights["mean"], "mean", FL_F64, shape1(inputs), False)
             to.scaling.scale = <const double *>array_of(weights["scale"], "scale", FL_F64, shape1(inputs), False)
+            if to.kind == FL_STAGE_STANDARDIZE and "missing" in weights:
+                to.scaling.missing = missing_features(weights["missing"], inputs, &to.scaling.count)
+                return inputs + to.scaling.count
         elif to.kind == FL_STAGE_EMBEDDING:
             table = weights["weight"]
             if k > 0 or inputs > 0:
@@ -219,6 +234,34 @@ cdef class Stream:
                 return False
         return True
 
+    cdef ptrdiff_t _first_refused(self, int dtype, ptrdiff_t n, const void *x):
+        """Return the position of the first number that is not finite, -1 if there is none.
+
+        NaN counts as finite in features whose values may be missing.
+        """
+        cdef ptrdiff_t bad, start = 0
+        cdef size_t size = 4 if dtype == FL_F32 else 8
+        cdef const char *missing = self.may_be_missing
+        cdef bint is_nan
+        while start < n:
+            bad = fl_first_nonfinite(<fl_dtype>dtype, n - start, <const char *>x + <size_t>start * size)
+            if bad < 0:
+                return -1
+            bad += start
+            if dtype == FL_F32:
+                is_nan = (<const float *>x)[bad] != (<const float *>x)[bad]
+            else:
+                is_nan = (<const double *>x)[bad] != (<const double *>x)[bad]
+            if not (is_nan and len(self.may_be_missing) and missing[bad % self.network.input]):
+                return bad
+            start = bad + 1
+        return -1
+
+    def _refusal(self, x, ptrdiff_t position):
+        """Return the message for a number of x that is not finite; subclasses may say more."""
+        return (f"x holds {x.reshape(-1)[position]} at position {position}, expected finite numbers: "
+                "the state has not changed")
+
     cdef cnp.ndarray _as_array(self, x):
         """Return x, or what `_numeric` makes of it."""
         if cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == type_number(self.reads):
@@ -242,12 +285,11 @@ cdef class Stream:
         if self.reads == INT64:
             check_tokens(<const int64_t *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x), self.tokens)
         else:
-            bad = fl_first_nonfinite(<fl_dtype>read_as, cnp.PyArray_SIZE(x), cnp.PyArray_DATA(x))
+            bad = self._first_refused(read_as, cnp.PyArray_SIZE(x), cnp.PyArray_DATA(x))
             if bad < 0 and read_as != self.network.dtype:
                 bad = _first_beyond_float(<const double *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
             if bad >= 0:
-                raise ValueError(f"x holds {x.reshape(-1)[bad]} at position {bad}, expected finite numbers: "
-                                 "the state has not changed")
+                raise ValueError(self._refusal(x, bad))
         if out is None:
             y = cnp.PyArray_EMPTY(of_y.axes, <cnp.npy_intp *>of_y.size, type_number(self.writes), 0)
         elif not isinstance(out, cnp.ndarray):

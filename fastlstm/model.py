@@ -14,11 +14,12 @@ import numpy.typing as npt
 from ._arguments import explain_arguments
 from ._checks import MANY, as_list, count, float_type, short_repr
 from ._typing import Array, Dataset, State
-from .data import SCALERS, Standardizer
+from .data import SCALERS, Scaler
 from .data.sequences import Sequences
 from .formats import safetensors
 from .inference import manual
 from .inference.evaluate import evaluate
+from .inference.inputs import input_features
 from .inference.masked_stream import new_stream
 from .inference.metrics import Metrics
 from .inference.outputs import OUTPUT_KINDS, OutputKind, check_link, decide, loss_of, output_kind, probabilities
@@ -46,17 +47,20 @@ class Model:
         The layers from the input to the output, for example ``[fl.LSTM(64), fl.Dense(9)]``.
     input_size : int, optional
         Number of features of a step, by default taken from the first data. Leave it out if the model begins with an
-        `Embedding`.
+        `Embedding`. It is the number of features that you pass: a scaler with ``missing="mask"`` adds its channels to
+        it, and, since it knows them only when it is fitted, lets the model be built by `fit`.
     dtype : {"float32", "float64"}, default "float32"
         Type of parameters and computation, to which inputs are converted.
     seed : int or None, default 0
         Seed of the initial weights, of dropout, and (unless `fit` gets its own) of the order of the training cases.
         None draws a seed, which `seed` then tells.
-    scaler : Standardizer, optional
+    scaler : Standardizer or RobustScaler, optional
         Scaling of the inputs of `fit`, `predict` and `evaluate`. The model works with a copy, which is fitted on the
-        training data if it is not fitted yet, and saved with the model.
-    target_scaler : Standardizer, optional
-        The same for the targets of a regression; predictions are returned in the original units.
+        training data if it is not fitted yet, and saved with the model. With ``missing="mask"`` the inputs may have
+        missing values (NaN); the layers then read indicator channels beside the features. See docs/missing.md.
+    target_scaler : Standardizer or RobustScaler, optional
+        The same for the targets of a regression; predictions are returned in the original units. Missing targets need
+        no setting.
     classes : sequence of str, optional
         Names of the classes, for `predict_classes` and string labels; for binary cross-entropy with one output those of
         0 and 1. `fit` sets them when the labels are strings.
@@ -93,6 +97,9 @@ class Model:
     (8, 2)
     """
 
+    _features: int | None = None
+    """Number of features that the user has given, if the scaler adds channels to them."""
+
     @explain_arguments
     def __init__(
         self,
@@ -101,8 +108,8 @@ class Model:
         input_size: int | None = None,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = 0,
-        scaler: Standardizer | None = None,
-        target_scaler: Standardizer | None = None,
+        scaler: Scaler | None = None,
+        target_scaler: Scaler | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
         stack = as_list("layers", layers, "layers such as [fl.LSTM(64), fl.Dense(2)]")
@@ -150,8 +157,15 @@ class Model:
 
     @property
     def input_size(self) -> int | None:
-        """Number of features of a step; 0 for token ids, None before the model is built."""
-        return self.network.input_size
+        """Number of features of a step as users pass it; 0 for token ids, None before it is known.
+
+        The layers read more than these, if the scaler adds channels for missing values.
+        """
+        scaler = self.scaler
+        unknown = scaler is not None and scaler.missing != "error" and not scaler.fitted and not self.takes_tokens
+        if not self.built or (unknown and self._features is not None):
+            return self._features
+        return input_features(self)
 
     @property
     def output_size(self) -> int:
@@ -174,21 +188,21 @@ class Model:
         return self.network.built
 
     @property
-    def scaler(self) -> Standardizer | None:
+    def scaler(self) -> Scaler | None:
         """Scaling of the inputs; setting it stores a copy, so that two models never share one."""
         return self._scaler
 
     @scaler.setter
-    def scaler(self, value: Standardizer | None) -> None:
+    def scaler(self, value: Scaler | None) -> None:
         self._scaler = _own_scaler("scaler", value)
 
     @property
-    def target_scaler(self) -> Standardizer | None:
+    def target_scaler(self) -> Scaler | None:
         """Scaling of the targets; setting it stores a copy."""
         return self._target_scaler
 
     @target_scaler.setter
-    def target_scaler(self, value: Standardizer | None) -> None:
+    def target_scaler(self, value: Scaler | None) -> None:
         self._target_scaler = _own_scaler("target_scaler", value)
 
     @property
@@ -230,8 +244,23 @@ class Model:
             If `input_size` is not an integer.
         ValueError
             If the layers do not fit each other, or the model is already built for another size.
+
+        Notes
+        -----
+        With a scaler of ``missing="mask"`` that is not fitted the number of channels is not known yet: `fit` then
+        creates the parameters.
         """
-        self.network.build(count("input_size", input_size, least=0 if self.takes_tokens else 1))
+        size = count("input_size", input_size, least=0 if self.takes_tokens else 1)
+        scaler, known = self.scaler, self.input_size
+        if scaler is None or scaler.missing == "error" or self.takes_tokens:
+            self.network.build(size)
+            return
+        for expected, what in ((known, "of the model"), (scaler.features, "on which the scaler was fitted")):
+            if expected is not None and size != expected:
+                raise ValueError(f"input_size is {size}, expected {expected}, the number of features {what}")
+        self._features = size
+        if scaler.fitted or scaler.missing == "mask-all":
+            self.network.build(size + (scaler.added_channels if scaler.fitted else size))
 
     # ------------------------------------------------------------------------------------------ freezing
 
@@ -494,7 +523,7 @@ class Model:
     ) -> Any:
         """Run the layers over one batch, for custom training loops and for states; otherwise use `predict`.
 
-        Scalers are not applied.
+        Scalers are not applied: where the scaler has indicator channels, pass ``model.scaler.transform(X)``.
 
         Parameters
         ----------
@@ -538,7 +567,10 @@ class Model:
         >>> np.array_equal(model.forward(X[:, 10:], state=state), model.forward(X))
         True
         """
-        return manual.forward(self.network, X, lengths, state, training, return_state, n_threads, recompute_every)
+        added = 0 if self.scaler is None else self.scaler.added_channels
+        return manual.forward(
+            self.network, X, lengths, state, training, return_state, n_threads, recompute_every, added
+        )
 
     def backward(
         self, d_out: npt.ArrayLike, d_state: State | Sequence[State] | None = None, return_d_state: bool = False
@@ -628,13 +660,15 @@ class Model:
             ``(x, y, weight)`` with x (T_i, F) or (T_i,). A thread reads the next batches while this one is computed,
             and only these are in memory. The result has the bits of the same cases in a list; see docs/datasets.md. A
             table (DataFrame) is refused: pass ``df.to_numpy()[None]`` for one series, or a list of arrays. Steps that a
-            `Masking` or an `Embedding` masks count in no statistic, loss or metric; their targets are not read.
+            `Masking` or an `Embedding` masks count in no statistic, loss or metric; their targets are not read. Values
+            may be missing (NaN) if the model's scaler has ``missing="mask"``.
         y : array or list of arrays, optional
             Targets; left out for a data set. Labels (n,), or (n, T) for a model with one output per step, as integers
             from 0 (-100: ignored) or strings, of which binary cross-entropy takes two; values (n,), (n, K), (n, T) or
             (n, T, K); for a list of series with one output per step, a list of (T_i,) or (T_i, K) arrays. After
             ``RepeatVector(T)`` each case has T steps. For CTC a list of label sequences, or a padded array; see
-            `fastlstm.CTC`.
+            `fastlstm.CTC`. Values that are missing (NaN) have weight 0, as if they had been left out; of several
+            outputs each by itself. Labels may not be missing.
         lengths : int array (n,), optional
             Valid steps of each case of an array. Later steps are padding, which is never read.
         loss : str or Loss, default "cross_entropy"
@@ -661,11 +695,11 @@ class Model:
             Weight of each class in the training loss, by label; classes that are not named have weight 1. "balanced"
             means ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
         sample_weight : array (n,) or (n, T), optional
-            Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not read: missing targets may be
-            NaN there. For the updates, all weights together (those of `class_weight` included) are divided by their
-            mean over the training data, and the gradient of a batch is the sum of the weighted gradients divided by the
-            number of its positions (cases or steps that are neither padding nor ignored), so that weights act in
-            batches of any size. The loss that is reported is the weighted mean.
+            Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not read. For the updates, all
+            weights together (those of `class_weight` included) are divided by their mean over the training data, and
+            the gradient of a batch is the sum of the weighted gradients divided by the number of its positions (cases
+            or steps that are neither padding nor ignored nor missing), so that weights act in batches of any size. The
+            loss that is reported is the weighted mean.
         shuffle : bool, default True
             Whether each epoch takes the cases in a new random order.
         callbacks : iterable of Callback, default ()
@@ -715,9 +749,9 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit, the data hold NaN or infinity, or `resume` is a different run. No weight has
-            changed. The cases of a data set are checked when they are read: a bad case is named before the update of
-            its batch, and the weights are those of the updates before.
+            If an argument does not fit, the data hold infinity, or NaN that nothing handles, or `resume` is a different
+            run. No weight has changed. The cases of a data set are checked when they are read: a bad case is named
+            before the update of its batch, and the weights are those of the updates before.
         OSError
             If the file to resume from cannot be read (no weight has changed), or a callback cannot write.
         RuntimeError
@@ -825,7 +859,8 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            If the input does not fit or holds NaN or infinity.
+            If the input does not fit or holds infinity, or NaN in a feature for which the scaler has no indicator
+            channel.
         RuntimeError
             If the model has no weights: it was never fitted, loaded or built.
 
@@ -1016,8 +1051,8 @@ class Model:
         Raises
         ------
         ValueError
-            If a layer needs the end of a series (``bidirectional``, ``reverse``), or a `Masking` reads the output of
-            other layers.
+            If a layer needs the end of a series (``bidirectional``, ``reverse``), or the scaler (``per_series``), or a
+            `Masking` reads the output of other layers.
         RuntimeError
             If the model is not built yet.
 
@@ -1079,6 +1114,9 @@ class Model:
         """
         return {
             **self.network.get_config(),
+            "input_size": self.input_size,
+            "scaler": None if self.scaler is None else self.scaler.get_config(),
+            "target_scaler": None if self.target_scaler is None else self.target_scaler.get_config(),
             "classes": self.classes,
             # A file holds no code, so it cannot describe a loss that a user wrote.
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
@@ -1130,7 +1168,7 @@ class Model:
         """
         tensors = dict(self.parameters())
         for name in SCALERS:
-            scaler: Standardizer | None = getattr(self, name)
+            scaler: Scaler | None = getattr(self, name)
             if scaler is not None and scaler.fitted:
                 tensors.update({f"{name}.{key}": value for key, value in scaler.state().items()})
         return tensors
@@ -1147,11 +1185,11 @@ class Model:
         """
         self.load_state_dict({name: value for name, value in tensors.items() if name.partition(".")[0] not in SCALERS})
         for name in SCALERS:
-            scaler: Standardizer | None = getattr(self, name)
+            scaler: Scaler | None = getattr(self, name)
             if scaler is not None:
-                state = {key: tensors[f"{name}.{key}"] for key in ("mean", "scale") if f"{name}.{key}" in tensors}
-                fitted = Standardizer.from_state(state)
-                scaler.mean_, scaler.scale_ = fitted.mean_, fitted.scale_
+                scaler.load_state(
+                    {key.partition(".")[2]: value for key, value in tensors.items() if key.partition(".")[0] == name}
+                )
         for layer, saved in zip(self.layers, config["layers"], strict=True):
             layer.trainable = saved.get("trainable", True)
         self.network.passes = count("steps", config["steps"], least=0)
@@ -1173,10 +1211,21 @@ class Model:
         return model
 
 
-def _own_scaler(name: str, value: Standardizer | None) -> Standardizer | None:
-    """Return a copy of a scaler; TypeError if it is none."""
-    if value is not None and not isinstance(value, Standardizer):
-        raise TypeError(f"{name} must be a fl.Standardizer or None, got {short_repr(value)}")
+def _own_scaler(name: str, value: Scaler | None) -> Scaler | None:
+    """Return a copy of a scaler; TypeError if it is none, ValueError if it cannot be undone, as a target's must be."""
+    if value is not None and not isinstance(value, Scaler):
+        raise TypeError(f"{name} must be a fl.Standardizer, a fl.RobustScaler or None, got {short_repr(value)}")
+    if value is not None and name == "target_scaler":
+        if value.missing != "error":
+            raise ValueError(
+                f"target_scaler has missing={value.missing!r}, which is for inputs: leave it out, targets that are "
+                "missing (nan) have weight 0 in any case"
+            )
+        if value.per_series:
+            raise ValueError(
+                "target_scaler has per_series=True, expected one scale for all series, since predictions are returned "
+                "in the original units: leave it out"
+            )
     return copy(value)
 
 

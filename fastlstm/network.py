@@ -91,6 +91,7 @@ class Network:
         self.output_steps: int | None = None
         self.input_masks: InputMasks | None = None
         self.passes = 0
+        self._longest: int | None = None
         self._contexts = threading.local()
         self._recurrent = [k for k, layer in enumerate(layers) if layer.state_shapes(1) is not None]
 
@@ -131,6 +132,7 @@ class Network:
         self.output_steps = signals[-1].steps
         self.input_masks = InputMasks.of(self.layers, signals)
         self.input_size = input_size
+        self._longest = longest
 
     def _refuse_groups(self, signal: Signal) -> None:
         """Raise ValueError if the output has a step for each group of steps of the input."""
@@ -140,23 +142,34 @@ class Network:
                 "pooling layer such as fl.MaxPool() after the StackSteps, or leave it out for an output for each step"
             )
 
-    def build_for(self, inputs: Sequences, training: bool = False) -> None:
+    def build_for(
+        self, inputs: Sequences, training: bool = False, *, added: int = 0, missing: Array | None = None
+    ) -> None:
         """Check that inputs fit the network; build it for them if it is not built yet.
 
-        Only training data tell how long the series are, which initial values may depend on.
+        Parameters
+        ----------
+        inputs : Sequences
+        training : bool, default False
+            Whether they are training data, which alone tell how long the series are, on which initial values may
+            depend.
+        added : int, default 0
+            Number of channels that a scaler adds to the features of the inputs.
+        missing : boolean ndarray (features,), optional
+            Features that may hold NaN, since a scaler handles it.
         """
-        if self.input_size is not None and inputs.features != self.input_size:
+        if self.input_size is not None and inputs.features + added != self.input_size:
             advice = "the last axis must hold the features in the order of the training data"
             if inputs.one_series:
                 advice = f"two axes are (batch, time), so pass {inputs.one_series} for one series"
             raise ValueError(
                 f"{inputs.name} has {inputs.features} feature{'' if inputs.features == 1 else 's'}, the model was "
-                f"built for {self.input_size}: {advice}"
+                f"built for {self.input_size - added}: {advice}"
             )
         # Last, because it may take long.
-        inputs.check_finite(self.dtype, missing_steps=self.layers[0].masks_missing_steps)
+        inputs.check_finite(self.dtype, missing_steps=self.layers[0].masks_missing_steps, missing=missing)
         longest = inputs.time if inputs.lengths is None else int(inputs.lengths.max())
-        self.build(inputs.features, longest=longest if training else None)
+        self.build(inputs.features + added, longest=longest if training else None)
         num_tokens = self.layers[0].num_tokens
         if num_tokens is not None:
             inputs.check_tokens(num_tokens)
@@ -177,13 +190,22 @@ class Network:
             yield
         except BaseException:
             if not was_built and self.built:
-                for layer in self.layers:
-                    layer.parameters, layer.gradients = {}, {}
-                self.parameters = Parameters(self.layers, self.dtype)
-                self.output_size, self.per_step, self.output_steps = 0, False, None
-                self.input_masks = None
-                self.input_size = None
+                self._unbuild()
             raise
+
+    def rebuild(self, input_size: int) -> None:
+        """Build a network that is built anew for another input size, as if it had been built for this one at once."""
+        longest = self._longest
+        self._unbuild()
+        self.build(input_size, longest=longest)
+
+    def _unbuild(self) -> None:
+        for layer in self.layers:
+            layer.parameters, layer.gradients = {}, {}
+        self.parameters = Parameters(self.layers, self.dtype)
+        self.output_size, self.per_step, self.output_steps = 0, False, None
+        self.input_masks = None
+        self.input_size = None
 
     def output_lengths(self, lengths: Array | None) -> Array | None:
         """Return the valid steps of the output of cases whose inputs have these lengths; None: all steps."""

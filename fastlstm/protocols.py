@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ._typing import Array
-from .data.scaling import Standardizer
+from .data.scaler import Scaler
 from .losses import Loss
 from .network import Network
 from .optimizers import Optimizer
@@ -21,7 +21,7 @@ class InferenceModel(Protocol):
     Attributes
     ----------
     network : Network
-    scaler, target_scaler : Standardizer or None
+    scaler, target_scaler : Scaler or None
         Scaling of inputs and of targets.
     classes : list of str or None
         Names of the classes.
@@ -34,10 +34,14 @@ class InferenceModel(Protocol):
     """
 
     network: Network
-    scaler: Standardizer | None
-    target_scaler: Standardizer | None
+    scaler: Scaler | None
+    target_scaler: Scaler | None
     classes: list[str] | None
     target_shape: tuple[int, ...] | None
+
+    @property
+    def input_size(self) -> int | None:
+        """Number of features of a step as users pass it; None before it is known."""
 
     @property
     def loss(self) -> Loss | None:

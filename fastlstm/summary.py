@@ -48,6 +48,8 @@ def text_summary(model: InferenceModel) -> str:
     network = model.network
     network.require_built()
     rows = [("layer", "output", "parameters", "")]
+    if model.scaler is not None and model.scaler.added_channels:
+        rows.append((f"scaler {model.scaler!r}", f"(batch, time, {network.input_size})", "0", ""))
     for index, row in enumerate(_rows(network)):
         remark = "" if row.trainable else "  not trainable"
         rows.append((f"{index} {row.layer}", row.output, row.parameters, remark))
@@ -79,7 +81,8 @@ def html_summary(model: InferenceModel) -> str:
 def _settings(model: InferenceModel) -> list[tuple[str, str]]:
     """Return what a notebook shows of a model besides its layers."""
     network, loss = model.network, model.loss
-    size = network.input_size
+    added = 0 if model.scaler is None else model.scaler.added_channels
+    size = None if network.input_size is None else network.input_size - added
     given = "token ids" if network.takes_tokens else "not known yet" if size is None else _features(size)
     rows = [
         ("input", given),

@@ -1,6 +1,8 @@
 /* kernels/elementwise.h - scaling, embedding and dropout.
  *
  * Scaling: (x - mean) / scale, rounded as NumPy rounds it on arrays of the dtype; the inverse is computed in double.
+ * Features that may be missing (NaN) become 0, the mean, and each of them has a channel behind the features that is 1
+ * where its value is missing. NaN in any other feature stays NaN, so that no missing value passes unseen.
  *
  * Embedding: out[n] = table[index[n]]; the gradient adds dout[n] to that row. Rows of the output are shared out over
  * threads. In the gradient the columns are, so that two threads never add to one number and the order of n decides.
@@ -33,6 +35,23 @@ static void standardize(fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const
         else
             for (ptrdiff_t c = 0; c < width; ++c)
                 y[c] = (real)((doubles[c] - mean[c]) / scaling_in_use(scaling[c]));
+}
+
+static void standardize_missing(fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean,
+                                const double *scaling, const int64_t *missing, ptrdiff_t count, void *to)
+{
+    const size_t row_bytes = (size_t)width * (x_dtype == FL_F32 ? sizeof(float) : sizeof(double));
+    real *y = to;
+    for (ptrdiff_t n = 0; n < rows; ++n, y += width + count) {
+        standardize(x_dtype, 1, width, (const char *)from + (size_t)n * row_bytes, mean, scaling, y);
+        for (ptrdiff_t k = 0; k < count; ++k) {
+            /* mean and scale are finite, so that only NaN gives NaN */
+            real *value = &y[missing[k]];
+            const int absent = *value != *value;
+            y[width + k] = absent;
+            *value = absent ? 0 : *value;
+        }
+    }
 }
 
 static void unstandardize(fl_dtype y_dtype, ptrdiff_t rows, ptrdiff_t width, const void *from, const double *mean,

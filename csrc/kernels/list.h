@@ -48,6 +48,10 @@ FL_KERNEL(void, standardize,
           (fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale,
            void *y),
           (x_dtype, rows, width, x, mean, scale, y))
+FL_KERNEL(void, standardize_missing,
+          (fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale,
+           const int64_t *missing, ptrdiff_t count, void *y),
+          (x_dtype, rows, width, x, mean, scale, missing, count, y))
 FL_KERNEL(void, unstandardize,
           (fl_dtype y_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x, const double *mean, const double *scale,
            void *y),

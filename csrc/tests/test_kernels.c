@@ -424,6 +424,25 @@ static void test_elementwise(fl_dtype dtype)
     for (int c = 0; c < WIDTH; ++c)
         exact &= fabs(again[c] - days[c]) < 1e-8;
     expect(exact, "unstandardize to double");
+    const int64_t missing[] = {3, 0, WIDTH - 1};
+    enum { COUNT = sizeof missing / sizeof *missing, WIDE = WIDTH + COUNT };
+    array marked = make(dtype, ROWS * WIDE, 0);
+    for (int n = 0; n < ROWS; ++n) {
+        for (int c = 0; c < WIDTH; ++c)
+            marked.exact[n * WIDE + c] = scaled.exact[n * WIDTH + c];
+        if (n % 2) {
+            const int at = n * WIDTH + (int)missing[n % COUNT];
+            if (dtype == FL_F32)
+                ((float *)back.data)[at] = NAN;
+            else
+                ((double *)back.data)[at] = NAN;
+            marked.exact[n * WIDE + missing[n % COUNT]] = 0;
+            marked.exact[n * WIDE + WIDTH + n % COUNT] = 1;
+        }
+    }
+    fl_standardize_missing(dtype, dtype, ROWS, WIDTH, back.data, mean, scale, missing, COUNT, marked.data);
+    expect_close(dtype, marked, "standardize with missing values");
+    release(marked);
     release(near);
     release(scaled);
     release(back);

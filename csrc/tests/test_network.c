@@ -126,6 +126,19 @@ static ptrdiff_t back_to(const problem *p, ptrdiff_t k, ptrdiff_t width)
     return -1;
 }
 
+/* Let some features of a scaling be missing, in any order; return their number. */
+static ptrdiff_t some_missing(problem *p, fl_scaling *scaling, ptrdiff_t input)
+{
+    scaling->count = below(2) ? below((int)input + 1) : 0;
+    if (scaling->count > 0) {
+        int64_t *missing = kept(p, malloc((size_t)scaling->count * sizeof(int64_t)));
+        for (ptrdiff_t k = 0; k < scaling->count; ++k)
+            missing[k] = input - 1 - k;
+        scaling->missing = missing;
+    }
+    return scaling->count;
+}
+
 /* Fill in stage k and return the number of features of its output. */
 static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
 {
@@ -139,8 +152,8 @@ static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
     switch (kind) {
     case FL_STAGE_STANDARDIZE:
     case FL_STAGE_UNSTANDARDIZE:
-        stage->scaling = (fl_scaling){doubles(p, input, -1, 1), doubles(p, input, 0.5, 2)};
-        return input;
+        stage->scaling = (fl_scaling){.mean = doubles(p, input, -1, 1), .scale = doubles(p, input, 0.5, 2)};
+        return kind == FL_STAGE_STANDARDIZE ? input + some_missing(p, &stage->scaling, input) : input;
     case FL_STAGE_EMBEDDING:
         stage->embedding.width = 1 + below(30);
         stage->embedding.table = numbers(p, TOKENS * stage->embedding.width, 1);
@@ -283,7 +296,8 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
     void *y = values[k + 1];
     switch (stage->kind) {
     case FL_STAGE_STANDARDIZE:
-        fl_standardize(dtype, dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
+        fl_standardize_missing(dtype, dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale,
+                               stage->scaling.missing, stage->scaling.count, y);
         break;
     case FL_STAGE_UNSTANDARDIZE:
         fl_unstandardize(dtype, dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
@@ -519,6 +533,46 @@ static void test_buffers(void)
     expect(fl_network_state(&network) == SIZE_MAX, "states that memory cannot hold");
 }
 
+/* A missing value is read as the mean, and a channel says so: in one block and step by step. */
+static void test_missing(fl_dtype dtype)
+{
+    enum { STEPS = 5, WIDTH = 3, COUNT = 2, OUT = WIDTH + COUNT };
+    static const double mean[WIDTH] = {1, 2, 3}, scale[WIDTH] = {2, 4, 8};
+    static const int64_t missing[COUNT] = {2, 0};
+    fl_stage stages[] = {
+        {.kind = FL_STAGE_STANDARDIZE, .scaling = {.mean = mean, .scale = scale, .missing = missing, .count = COUNT}}};
+    fl_network network = {
+        .dtype = dtype, .batch = 1, .input = WIDTH, .stages = stages, .count = 1, .n_threads = 1, .x_double = 1};
+    double x[STEPS * WIDTH], expected[STEPS * OUT] = {0};
+    double y[STEPS * OUT], stepped[STEPS * OUT]; /* of float, if dtype is */
+    for (int t = 0; t < STEPS; ++t) {
+        for (int c = 0; c < WIDTH; ++c) {
+            x[t * WIDTH + c] = mean[c] + scale[c] * (t - 1);
+            expected[t * OUT + c] = t - 1;
+        }
+        for (int k = 0; k < COUNT; ++k)
+            if ((t + k) % 2) {
+                x[t * WIDTH + missing[k]] = NAN;
+                expected[t * OUT + missing[k]] = 0;
+                expected[t * OUT + WIDTH + k] = 1;
+            }
+    }
+    snprintf(where, sizeof where, "%s %s missing values", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
+    expect(fl_network_workspace(&network, STEPS) == 0 && stages[0].output == OUT, "a channel for each of the features");
+    fl_network_bind(&network, NULL, NULL, STEPS);
+    expect(fl_network_run(&network, x, STEPS, y) == 0, "a run with missing values");
+    int right = 1;
+    for (int n = 0; n < STEPS * OUT; ++n)
+        right &= (dtype == FL_F32 ? (double)((float *)y)[n] : y[n]) == expected[n];
+    expect(right, "0 for a missing value, and 1 in its channel");
+    for (int t = 0; t < STEPS; ++t)
+        fl_network_run(&network, x + t * WIDTH, 1, (char *)stepped + (size_t)(t * OUT) * size_of(dtype));
+    expect(!memcmp(y, stepped, (size_t)(STEPS * OUT) * size_of(dtype)), "the same step by step");
+    x[1] = NAN; /* of a feature without a channel */
+    fl_network_run(&network, x, 1, y);
+    expect(dtype == FL_F32 ? isnan(((float *)y)[1]) : isnan(y[1]), "others stay NaN");
+}
+
 int main(int argc, char **argv)
 {
     const int networks = argc > 1 ? atoi(argv[1]) : 120;
@@ -526,6 +580,8 @@ int main(int argc, char **argv)
     test_buffers();
     for (int k = 0; k < fl_isa_count(); ++k) {
         fl_isa_select(fl_isa_name(k));
+        test_missing(FL_F32);
+        test_missing(FL_F64);
         for (int number = 0; number < networks; ++number) {
             test_network(FL_F32, number);
             test_network(FL_F64, number);

@@ -3,7 +3,9 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from .scaling import SCALERS, Standardizer
+from .robust_scaler import RobustScaler
+from .scaler import SCALERS, Scaler, scaler_from_config
+from .scaling import Standardizer
 from .sequences import Sequences, as_sequences
 from .shuffle import Shuffle
 from .splits import split
@@ -32,6 +34,8 @@ __all__ = [
     "FrameSeries",
     "GroupWindows",
     "LabelledSeries",
+    "RobustScaler",
+    "Scaler",
     "Sequences",
     "SeriesMeta",
     "Shuffle",
@@ -49,6 +53,7 @@ __all__ = [
     "read_ucr_tsv",
     "read_wfdb",
     "rul",
+    "scaler_from_config",
     "segments",
     "split",
     "to_numpy3d",

@@ -12,7 +12,7 @@ from .._arrays import as_numeric, place_of
 from .._foreign import array_code
 from .._typing import Array
 from .label_sequences import LabelSequences
-from .scaling import Standardizer
+from .scaler import Scaler
 from .sequences import Indices, Sequences
 from .targets import Targets
 
@@ -29,7 +29,8 @@ class CaseBatch(NamedTuple):
     y: Array
     """Targets in the user's units; `Targets.batch` has the shapes."""
     weight: Array | None
-    """(b,) or (b, time), float64; None if all are 1."""
+    """(b,) or (b, time), float64; None if all are 1. Where targets are missing (NaN), it is 0; where only some of the K
+    values of a position are, there is a weight for each value: (b, K) or (b, time, K)."""
     masks: Array | None
     """(b, time, k), boolean: the steps that are not masked, `Sequences.masks`; None if the model masks no inputs."""
 
@@ -66,13 +67,16 @@ class Cases:
         return len(self.inputs)
 
     def subset(self, indices: Indices) -> Cases:
-        """Return the chosen cases without copying them; ValueError if all of them have weight 0."""
+        """Return the chosen cases without copying them; ValueError if none has a weight or a target that counts."""
         weight = None if self.weight is None else self.weight[indices]
         if weight is not None and not weight.any():
             raise ValueError(
                 "a part of the data has only sample weights of 0: give some of them a positive weight, or drop them"
             )
-        return Cases(self.inputs.subset(indices), self.targets.subset(indices), weight)
+        targets = self.targets.subset(indices)
+        if isinstance(targets, Targets) and targets.missing and not any(len(rows) for rows in targets.blocks()):
+            raise ValueError("a part of the data has only missing targets (nan): drop them, or choose other parts")
+        return Cases(self.inputs.subset(indices), targets, weight)
 
     @property
     def weighted(self) -> bool:
@@ -95,7 +99,7 @@ class Cases:
         yield 0, self
 
     def read(
-        self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None, y_dtype: DTypeLike | None = None
+        self, indices: Indices, dtype: DTypeLike, scaler: Scaler | None, y_dtype: DTypeLike | None = None
     ) -> CaseBatch:
         """Copy one batch of cases and scale its inputs; values of the targets are of `y_dtype`, by default `dtype`."""
         x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler)
@@ -113,11 +117,34 @@ class Cases:
         weight = None if self.weight is None else self.weight[indices]
         if weight is not None and weight.ndim == 2:
             weight = weight[:, : y.shape[1]]
+        if isinstance(self.targets, Targets) and self.targets.missing:
+            return y, _weight_of_known(y, weight)
         return y, weight
 
 
+def _weight_of_known(y: Array, weight: Array | None) -> Array | None:
+    """Return the weights of positions, or of their values, with 0 where targets y (b, K) or (b, time, K) are missing.
+
+    Targets of weight 0 are not read, whatever they hold, but their positions count; that they differ from those that
+    are missing is seen in y, where they become infinite.
+    """
+    finite = np.isfinite(y)
+    if weight is not None:
+        unread = (weight == 0).reshape(weight.shape + (1,) * (y.ndim - weight.ndim))
+        y[~finite & unread] = np.inf
+        finite |= unread
+    if finite.all():
+        return weight
+    weights = np.ones(y.shape) if weight is None else np.empty(y.shape)
+    if weight is not None:
+        weights[...] = weight.reshape(weight.shape + (1,) * (y.ndim - weight.ndim))
+    weights[~finite] = 0.0
+    whole = (finite == finite[..., :1]).all()
+    return np.ascontiguousarray(weights[..., 0]) if whole else weights
+
+
 def read_inputs(
-    inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None
+    inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Scaler | None
 ) -> tuple[Array, Array | None, Array | None]:
     """Copy one batch of inputs and scale it; return it with its lengths and the masks of the values before."""
     masks = None if inputs.masking is None else inputs.masks(indices)
@@ -125,7 +152,7 @@ def read_inputs(
         return *inputs.batch(indices, dtype), masks
     # Numbers that float32 does not hold are scaled before they are rounded.
     x, lengths = inputs.batch(indices, inputs.exact_dtype)
-    return scaler.scaled(x, dtype), lengths, masks
+    return scaler.scaled_batch(x, dtype, lengths, masks), lengths, masks
 
 
 def as_weight(

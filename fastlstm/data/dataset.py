@@ -21,9 +21,9 @@ from .case_reader import Case, CaseReader
 from .cases import CaseBatch, Cases, TargetBatch
 from .label_sequences import LabelSequences
 from .read_ahead import read_ahead
-from .scaling import Standardizer
+from .scaler import Scaler
 from .sequences import Block, Indices, Sequences, blocks_of_series, list_sequences, unmasked_series
-from .targets import Targets
+from .targets import Targets, with_values
 
 __all__ = ["DatasetCases", "DatasetSequences", "DatasetTargets"]
 
@@ -162,6 +162,7 @@ class DatasetTargets(Targets):
         self.classes = template.classes
         self.shape = template.shape if isinstance(template, Targets) else None
         self.steps = template.steps if isinstance(template, Targets) else None
+        self.missing = False  # what holds for a batch is known when it is read
         self._cases = cases
 
     def __len__(self) -> int:
@@ -184,7 +185,7 @@ class DatasetTargets(Targets):
             return
         # The blocks are those of arrays and lists, because their limits decide in which order a scaler adds.
         for rows in self._blocks_of_steps() if self.per_step else self._blocks_of_cases():
-            yield rows[np.isfinite(rows).all(axis=1)] if rows.dtype.kind == "f" else rows
+            yield with_values(rows) if rows.dtype.kind == "f" else rows
 
     def _labels(self) -> NDArray[np.int64] | None:
         """Return the label of each case; None if the targets are no such labels. Reads all cases once."""
@@ -273,7 +274,7 @@ class DatasetCases(Cases):
         return DatasetCases(self.inputs.subset(indices), self._join, self._outputs, self._steps, self._template)
 
     def read(
-        self, indices: Indices, dtype: DTypeLike, scaler: Standardizer | None, y_dtype: DTypeLike | None = None
+        self, indices: Indices, dtype: DTypeLike, scaler: Scaler | None, y_dtype: DTypeLike | None = None
     ) -> CaseBatch:
         part = self.listed(indices)
         return part.read(slice(0, len(part)), dtype, scaler, y_dtype)

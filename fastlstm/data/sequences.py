@@ -30,6 +30,7 @@ __all__ = [
     "as_sequences",
     "blocks_of_series",
     "list_sequences",
+    "missing_cure",
     "unmasked_series",
 ]
 
@@ -207,7 +208,13 @@ class Sequences(ABC):
         Windows of one series share memory: each step that any case holds is yielded once, not once per window.
         """
 
-    def check_finite(self, dtype: DTypeLike | None = None, *, missing_steps: bool = False) -> None:
+    def check_finite(
+        self,
+        dtype: DTypeLike | None = None,
+        *,
+        missing_steps: bool = False,
+        missing: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Raise ValueError if a valid step holds NaN or infinity.
 
         Parameters
@@ -216,18 +223,23 @@ class Sequences(ABC):
             Also refuse finite values that overflow in this type.
         missing_steps : bool, default False
             Accept steps all of whose features are NaN.
+        missing : ndarray of bool, shape (features,), optional
+            Accept NaN in these features: those for which a scaler has an indicator channel.
 
         Raises
         ------
         ValueError
             The message gives the first bad value and its index, [case, step, feature].
         """
-        found = self.find_nonfinite(dtype, missing_steps=missing_steps)
+        found = self.find_nonfinite(dtype, missing_steps=missing_steps, missing=missing)
         if found is not None:
             problem, case, step, feature = found
+            cure = self._finite_cure(problem)
+            if problem == "nan" and missing is not None:
+                cure = missing_cure(feature)
             raise ValueError(
                 f"{self.name} holds {problem} at [case, step, feature] = [{self.number(case)}, {step}, {feature}], "
-                f"expected finite numbers: {self._finite_cure(problem)}"
+                f"expected finite numbers: {cure}"
             )
 
     def _finite_cure(self, problem: str) -> str:
@@ -235,7 +247,8 @@ class Sequences(ABC):
         if problem == "nan":
             return (
                 f"fill missing values, for example by 0: {self.for_each('numpy.where(numpy.isnan({0}), 0, {0})')}, "
-                "or by interpolation; or drop such cases; or exclude padding by `lengths`"
+                "or by interpolation; or drop such cases; or exclude padding by `lengths`; or train a model with "
+                "scaler=fl.Standardizer(missing='mask'), which reads them"
             )
         if problem.lstrip("-") == "inf":
             return (
@@ -250,7 +263,11 @@ class Sequences(ABC):
         return code.format(typed(self.name))
 
     def find_nonfinite(
-        self, dtype: DTypeLike | None = None, *, missing_steps: bool = False
+        self,
+        dtype: DTypeLike | None = None,
+        *,
+        missing_steps: bool = False,
+        missing: NDArray[np.bool_] | None = None,
     ) -> tuple[str, int, int, int] | None:
         """Return the first value that `check_finite` refuses: (value, case, step, feature); None if there is none."""
         for values, locate in self.blocks():
@@ -268,6 +285,8 @@ class Sequences(ABC):
             good = finite(values, dtype)
             if missing_steps:
                 good |= np.isnan(values).all(axis=1, keepdims=True)
+            if missing is not None:
+                good |= np.isnan(values) & missing
             if not good.all():
                 row, feature = (int(i) for i in np.argwhere(~good)[0])
                 return bad_value(values[row, feature], dtype), *locate(row), feature
@@ -506,6 +525,14 @@ def finite(values: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[np.b
     with np.errstate(over="ignore"):
         result: NDArray[np.bool_] = np.isfinite(values if dtype is None else values.astype(dtype, copy=False))
     return result
+
+
+def missing_cure(feature: int) -> str:
+    """Return what to do about a missing value of a feature for which a scaler has no indicator channel."""
+    return (
+        f"feature {feature} had no missing values in the training data, so that no channel tells of them; fill the "
+        "value, or train with missing='mask-all', which gives every feature a channel"
+    )
 
 
 def bad_value(value: Any, dtype: DTypeLike | None) -> str:

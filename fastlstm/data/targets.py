@@ -18,7 +18,7 @@ from .label_checks import check_label_axes, check_listed_axes, column_of, is_lis
 from .sequences import ArraySequences, Indices, Sequences, list_sequences
 from .unmasked import UnmaskedSteps
 
-__all__ = ["IGNORE", "Targets", "as_targets", "encode_labels", "holds_strings"]
+__all__ = ["IGNORE", "Targets", "as_targets", "encode_labels", "holds_strings", "with_values"]
 
 IGNORE = -100
 """Label that every loss skips, as in ``torch.nn.CrossEntropyLoss``."""
@@ -43,6 +43,8 @@ class Targets:
         Per-step labels and values as (n, T, K), with K = 1 for labels; per-case values along the step axis, (n, K, 1).
     steps : int or None
         Number of steps of each case's targets, if the model sets it; None: those of the case's inputs.
+    missing : bool
+        Whether some values are not finite: NaN where a value is missing, or anything where the weight is 0.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Targets:
         self.classes = classes
         self.shape = shape
         self.steps = steps
-        self._missing = missing  # whether targets are missing: NaN where the weight is 0
+        self.missing = missing
 
     def __len__(self) -> int:
         return len(self.data)
@@ -105,13 +107,16 @@ class Targets:
         """Return the chosen cases without copying them; see `Sequences.subset`."""
         data = self.data.subset(indices)
         return Targets(
-            data, self.kind, self.per_step, self.n_outputs, self.classes, self._missing, self.shape, self.steps
+            data, self.kind, self.per_step, self.n_outputs, self.classes, self.missing, self.shape, self.steps
         )
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """Yield the valid values in blocks (rows, K), without missing rows; labels in blocks (rows, 1)."""
+        """Yield the valid values in blocks (rows, K), NaN where one is missing; labels in blocks (rows, 1).
+
+        Rows without a value are left out.
+        """
         for rows in self._rows():
-            yield rows[np.isfinite(rows).all(axis=1)] if self._missing else rows
+            yield with_values(rows) if self.missing else rows
 
     def _rows(self) -> Iterator[NDArray[Any]]:
         if self.per_step or self.kind == "labels":
@@ -120,6 +125,15 @@ class Targets:
         cases = max(1, sequences.BLOCK_VALUES // self.n_outputs)
         for case in range(0, len(self), cases):
             yield self.batch(slice(case, case + cases), 1, np.float64)
+
+
+def with_values(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows that have a finite value, with NaN in place of those that are not finite."""
+    known = np.isfinite(rows)
+    if known.all():
+        return rows
+    some = known.any(axis=1)
+    return np.where(known[some], rows[some], np.nan)
 
 
 def as_targets(
@@ -150,7 +164,7 @@ def as_targets(
     classes : list of str, optional
         Names of the classes; string labels become indices into this list. By default the sorted labels of y.
     weight : array (n,) or (n, T), optional
-        Weight of each case or step; values of weight 0 are not checked and may be NaN.
+        Weight of each case or step; values of weight 0 are not checked.
     dtype : dtype, optional
         Type in which the values will be read; values that overflow in it are refused too.
     name : str, default "y"
@@ -167,8 +181,8 @@ def as_targets(
     TypeError
         If the type of y does not fit the kind.
     ValueError
-        If a shape does not fit, a label is negative or unknown, or a valid value is NaN or infinite; the message
-        gives its index.
+        If a shape does not fit, a label is negative or unknown, a valid value is infinite, or all values are missing
+        (NaN); the message gives the index.
 
     Examples
     --------
@@ -196,20 +210,21 @@ def as_targets(
     else:
         n_outputs = data.features if per_step else data.time * data.features
         found = data.find_nonfinite(dtype)
-        missing = found is not None and weight is not None and not weight.all()
-        if missing and weight is not None:
-            found = _bad_where_it_counts(data, weight, per_step, dtype)
+        missing = found is not None
+        if missing:
+            found, known = _bad_where_it_counts(data, weight, per_step, dtype)
+            # A batch of larger data may have no target that is known.
+            if not (known or found) and seq.numbers is None and (weight is None or weight.all()):
+                raise ValueError(f"every value of {name} is missing (nan), expected at least one that is known")
         if found is not None:
             problem, case, step, column = found
             case = seq.number(case)
             place = f"[{case}, {step}, {column}]" if per_step else f"[{case}, {step * data.features + column}]"
             advice = "divide by a constant, or make the model with dtype='float64'"
-            if problem == "nan":
-                advice = "drop or fill such cases, or give missing targets a sample_weight of 0"
-            elif problem.lstrip("-") == "inf":
+            if problem.lstrip("-") == "inf":
                 advice = (
                     "find out what made it (a division by 0, a logarithm of 0, an overflow), and drop such cases or "
-                    "give them a sample_weight of 0"
+                    "give them a sample_weight of 0; a target that is missing is nan"
                 )
             raise ValueError(
                 f"{name} holds {problem} at [case, {'step, ' if per_step else ''}column] = {place}, expected "
@@ -227,19 +242,25 @@ def _value_shape(y: ArrayLike, per_step: bool) -> tuple[int, ...]:
 
 
 def _bad_where_it_counts(
-    data: Sequences, weight: NDArray[Any], per_step: bool, dtype: DTypeLike | None
-) -> tuple[str, int, int, int] | None:
-    """Do `Sequences.find_nonfinite` among the values whose weight is not 0."""
+    data: Sequences, weight: NDArray[Any] | None, per_step: bool, dtype: DTypeLike | None
+) -> tuple[tuple[str, int, int, int] | None, bool]:
+    """Return the first value that is neither finite nor missing (NaN), as `Sequences.find_nonfinite` does.
+
+    Values whose weight is 0 are not looked at. Return also whether any value is finite.
+    """
+    known = False
     for values, locate in data.blocks():
         if values.dtype.kind != "f":
+            known = True
             continue
-        finite = sequences.finite(values, dtype)
-        for row in np.flatnonzero(~finite.all(axis=1)):
+        finite, missing = sequences.finite(values, dtype), np.isnan(values)
+        known = known or bool(finite.any())
+        for row in np.flatnonzero(~(finite | missing).all(axis=1)):
             case, step = locate(int(row))
-            if weight[case, step] if per_step and weight.ndim == 2 else weight[case].any():
-                column = int(np.argmin(finite[row]))
-                return sequences.bad_value(values[row, column], dtype), case, step, column
-    return None
+            if weight is None or (weight[case, step] if per_step and weight.ndim == 2 else weight[case].any()):
+                column = int(np.argmin((finite | missing)[row]))
+                return (sequences.bad_value(values[row, column], dtype), case, step, column), known
+    return None, known
 
 
 def _case_targets(y: ArrayLike, seq: Sequences, labels: bool, name: str) -> Sequences:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._checks import MANY, count, short_repr
-from ..data import SCALERS, Standardizer
+from ..data import SCALERS, Scaler, Standardizer, scaler_from_config
 from ..layers import Layer, connect, layer_from_config, stack_parameters, takes_tokens
 from ..losses import get_loss
 from ..model import Model
@@ -68,18 +68,26 @@ def model_from(
 
 def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> Model:
     """Return the model that a file describes; raise ValueError if it describes none."""
-    scalers: dict[str, Standardizer] = {}
+    scalers: dict[str, Scaler] = {}
     try:
         for name in SCALERS:
-            state = {key: tensors.pop(f"{name}.{key}") for key in ("mean", "scale") if f"{name}.{key}" in tensors}
+            state = {key: tensors.pop(key) for key in list(tensors) if key.partition(".")[0] == name}
+            # Files of the time before there were several scalers describe none.
+            described = config.get(name)
+            scaler = Standardizer() if described is None else scaler_from_config(described)
             if state:
-                scalers[name] = Standardizer.from_state(state)
+                scaler.load_state({key.partition(".")[2]: value for key, value in state.items()})
+            if state or described is not None:
+                scalers[name] = scaler
         layers = [_layer(layer) for layer in config["layers"]]
         if not layers:
             raise ValueError("it has no layers")
         tokens = takes_tokens(layers)
         input_size = count("input_size", config["input_size"], least=0 if tokens else 1)
-        _check_tensors(layers, input_size, tensors)
+        of_inputs = scalers.get("scaler")
+        if of_inputs is not None and of_inputs.missing == "mask" and not (of_inputs.fitted or tokens):
+            raise ValueError("the arrays of its scaler are missing")
+        _check_tensors(layers, input_size + _channels(of_inputs, input_size), tensors)
         model = Model(
             layers,
             input_size=None if tokens else input_size,
@@ -106,6 +114,13 @@ def _layer(config: Mapping[str, Any]) -> Layer:
     if config.get("type") == "OnnxGraph":
         from .onnx.graph import layer  # noqa: F401  (registers the class; few models have one)
     return layer_from_config(config)
+
+
+def _channels(scaler: Scaler | None, features: int) -> int:
+    """Return the number of channels that a scaler adds to the features of a model."""
+    if scaler is None or scaler.missing == "error":
+        return 0
+    return scaler.added_channels if scaler.fitted else features
 
 
 def _check_tensors(layers: list[Layer], input_size: int, tensors: Mapping[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ from ..data.dataset import DatasetCases, DatasetSequences
 from ..data.sequences import Sequences, list_sequences
 from ..losses import Loss
 from ..protocols import InferenceModel
-from .inputs import checked_cases, checked_inputs, head_of
+from .inputs import checked_cases, checked_inputs, draft_scaler, head_of, known_channels
 
 __all__ = ["dataset_cases", "dataset_inputs"]
 
@@ -76,13 +76,16 @@ def _checked_reader(
 
     reader = CaseReader(X, network.takes_tokens, with_targets, name)
     inputs = DatasetSequences(reader, check)
+    if training:
+        draft_scaler(model, inputs.features)
     if not network.built:
         first = list_sequences([reader.first.x], reader.tokens, name)
         first.numbers = np.zeros(1, np.int64)
-        first.check_finite(network.dtype, missing_steps=network.layers[0].masks_missing_steps)
+        added, missing = known_channels(model)
+        first.check_finite(network.dtype, missing_steps=network.layers[0].masks_missing_steps, missing=missing)
         # The lengths of all series are not known before all have been read, which few layers need.
         needed = any(layer.needs_longest for layer in network.layers)
-        network.build(inputs.features, longest=inputs.time if needed else None)
+        network.build(inputs.features + added, longest=inputs.time if needed else None)
     inputs.masking = network.input_masks
     inputs.listed(np.zeros(1, np.int64), [reader.first])
     return inputs

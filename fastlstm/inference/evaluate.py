@@ -99,14 +99,19 @@ def run_evaluation(
             for k in range(outputs):
                 one = slice(k, k + 1)
                 output_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
-                errors[k] += loss.metric(out[..., one], y[..., one], lengths, weight, output_scale)
+                own = weight if weight is None or weight.ndim < out.ndim else weight[..., k]
+                errors[k] += loss.metric(out[..., one], y[..., one], lengths, own, output_scale)
     sums[:] = reduce_sums(*sums.tolist())
     if sums[1] == 0:
-        raise ValueError("nothing to evaluate: every label is -100, every weight is 0, or every step is masked")
+        raise ValueError(
+            "nothing to evaluate: every label is -100, every weight is 0, every target is missing (nan), or every step "
+            "is masked"
+        )
     result = {"loss": float(sums[0] / sums[1])}
     if loss.metric_name is not None:
         result[loss.metric_name] = float(sums[2] / sums[3]) if sums[3] else math.nan
-    result.update((f"{loss.metric_name}_{k}", float(error / weights)) for k, (error, weights) in enumerate(errors))
+    for k, (error, weights) in enumerate(errors.tolist()):
+        result[f"{loss.metric_name}_{k}"] = error / weights if weights else math.nan
     if metrics:
         y_true, y_pred = counted.joined()
         result.update((name, float(metric(y_true, y_pred))) for name, metric in metrics.items())

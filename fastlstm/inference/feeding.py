@@ -183,7 +183,7 @@ class Feed:
     def _without_masked(self, left: MaskedSteps, y: Array, weight: Array | None) -> tuple[Array, Array | None]:
         if self.cases.targets.per_step:
             y = left.pack(y, "y", self._buffers, IGNORE if y.dtype.kind == "i" else 0)
-        if weight is not None and weight.ndim == 2:
+        if weight is not None and weight.ndim > 1:
             weight = left.pack(weight, "weight", self._buffers)
         return y, weight
 
@@ -218,7 +218,7 @@ def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:
             left = None if left.min() == part.stop - start else left
         elif start:
             rows = slice(None)
-        per_step = weight is not None and weight.ndim == 2
+        per_step = weight is not None and weight.ndim > 1
         yield Segment(
             np.ascontiguousarray(x[active, part]),
             left,

@@ -27,13 +27,19 @@ def forward(
     return_state: bool,
     n_threads: int | None,
     recompute_every: int | None,
+    added: int = 0,
 ) -> Any:
-    """Do the work of `Model.forward`."""
+    """Do the work of `Model.forward`; `added` is the number of channels that the model's scaler adds elsewhere."""
     training, return_state = as_bool("training", training), as_bool("return_state", return_state)
     if training:
         network.parameters.require_unfrozen("forward(training=True)")
     every = recompute_steps(recompute_every)
     inputs = as_sequences(X, lengths, tokens=network.takes_tokens)
+    if added and inputs.features + added == network.input_size:
+        raise ValueError(
+            f"X has {inputs.features} features, forward reads the {network.input_size} inputs of the layers, since it "
+            "applies no scaler: pass model.scaler.transform(X)"
+        )
     network.build_for(inputs)
     x, batch_lengths, masks = read_inputs(
         inputs.with_masking(network.input_masks), slice(0, len(inputs)), network.dtype, None

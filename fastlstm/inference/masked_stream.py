@@ -10,6 +10,7 @@ import numpy.typing as npt
 from .._arrays import as_numeric
 from .._typing import Array, State
 from ..protocols import InferenceModel
+from .inputs import input_features
 from .predict import original_units
 from .stream import Stream
 
@@ -36,12 +37,13 @@ class MaskedStream(Stream):
         assert masks is not None
         self._masks = masks
         self._tokens = network.takes_tokens
-        self._axes: tuple[int, ...] = () if self._tokens else (network.input_size or 0,)
+        self._axes: tuple[int, ...] = () if self._tokens else (input_features(model),)
         later = network.layers[masks.indices[-1] + 1 :]
         self._repeats = any(layer.supports_mask for layer in later)
         advanced = (one for one in later if not one.supports_mask and any(stage.states for stage in one.stages()))
         self._advanced = next(advanced, None)  # a user's layer, whose state a masked step would change
-        x = np.zeros((1, 1, *self._axes), np.int64 if self._tokens else network.dtype)
+        read = () if self._tokens else (network.input_size or 0,)
+        x = np.zeros((1, 1, *read), np.int64 if self._tokens else network.dtype)
         none = np.zeros((1, 1, len(masks.indices)), bool)
         out = original_units(network.forward(x, None, False, n_threads, masks=none), model.target_scaler)
         self._empty: Array = out.reshape(-1).copy()

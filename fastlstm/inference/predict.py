@@ -15,7 +15,7 @@ from .._typing import Array
 from ..data.batching import bounded_batches, case_numbers
 from ..data.case_objects import gives_cases, refuse_batches
 from ..data.cases import read_inputs
-from ..data.scaling import Standardizer
+from ..data.scaler import Scaler
 from ..data.sequences import Sequences
 from ..protocols import InferenceModel
 from .inputs import checked_inputs
@@ -103,6 +103,6 @@ def _in_shape(out: Array, shape: tuple[int, ...] | None) -> Array:
     return out if shape is None or math.prod(shape) != out.shape[-1] else out.reshape(*out.shape[:-1], *shape)
 
 
-def original_units(out: Array, scaler: Standardizer | None) -> Array:
+def original_units(out: Array, scaler: Scaler | None) -> Array:
     """Convert a model's output to the original units of the targets, in float64, if there is a target scaler."""
     return out if scaler is None else scaler.unscaled(out)

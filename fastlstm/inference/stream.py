@@ -12,10 +12,12 @@ from .._arrays import as_array, as_numeric
 from .._checks import count
 from .._typing import Array, State
 from ..activations import Activation
-from ..data.scaling import Standardizer
+from ..data.scaler import Scaler
+from ..data.sequences import missing_cure
 from ..layers import Layer, Stage, checked_states, join_stages, scaling_stage, stages_describe_forward
 from ..protocols import InferenceModel
 from ..runtime.config import resolve_threads
+from .inputs import input_features, known_channels
 
 __all__ = ["Stream"]
 
@@ -86,22 +88,42 @@ class Stream(_core.Stream):
             layers.append([Stage("activation", network.output_size, settings={"function": _IDENTITY})])
         if not network.parameters.frozen:  # frozen parameters never change, whatever becomes of the model
             layers = [[_copied(stage) for stage in stages] for stages in layers]
+        features = self._features = input_features(model)
+        self._features_masked = model.scaler is not None and model.scaler.missing != "error"
         if model.scaler is not None:
-            layers.insert(0, [self._scaling(model.scaler, network.input_size or 0, inverse=False)])
+            known_channels(model)  # raises ValueError if they are not those of the network
+            layers.insert(0, [self._scaling(model.scaler, features, inverse=False)])
         if model.target_scaler is not None:
             layers.append([self._scaling(model.target_scaler, network.output_size, inverse=True)])
         super().__init__(
             join_stages(layers, _passes),
-            network.input_size or 0,
+            features,
             self.batch_size,
             network.dtype,
             resolve_threads(n_threads),
         )
 
     @staticmethod
-    def _scaling(scaler: Standardizer, width: int, inverse: bool) -> Stage:
+    def _scaling(scaler: Scaler, width: int, inverse: bool) -> Stage:
+        if scaler.per_series:
+            raise ValueError(
+                "the model's scaler scales each series by its own mean and scale (per_series=True), which a stream "
+                "cannot know before a series has ended: train a model with fl.Standardizer(), or use predict"
+            )
         # A scaler of one feature is broadcast to all outputs, as in Model.predict.
-        return scaling_stage(scaler.mean_, scaler.scale_, width, inverse=inverse)
+        missing = scaler.missing_features() if scaler.added_channels else None
+        return scaling_stage(scaler.center(), scaler.scale_, width, inverse=inverse, missing=missing)
+
+    def _refusal(self, x: Array, position: int) -> str:
+        if not (self._features_masked and np.isnan(x.reshape(-1)[position])):
+            return super()._refusal(x, position)
+        steps = x.size // (self.batch_size * self._features)
+        place, feature = divmod(position, self._features)
+        case, step = divmod(place, steps)
+        return (
+            f"x holds nan at [series, step, feature] = [{case}, {step}, {feature}], expected finite numbers: "
+            f"{missing_cure(feature)}; the state has not changed"
+        )
 
     def _numeric(self, x: npt.ArrayLike, dtype: str) -> Array:
         return as_numeric(x, dtype == "int64", "x")

@@ -9,7 +9,9 @@ out. The weights and states of a second direction have the suffix ``_reverse``. 
 settings, side inputs and states:
 
 ``standardize``, ``unstandardize``
-    (x - mean) / scale, or x * scale + mean. Weights: mean, scale (output_size,), float64.
+    (x - mean) / scale, or x * scale + mean. Weights: mean, scale (features,), float64; of ``standardize`` also missing
+    (k,), int64, if there are features that may be missing (NaN): they become 0, and k channels behind the features are
+    1 where they are missing, else 0.
 ``embedding``
     Rows of a table, indexed by token ids. Weights: weight (tokens, output_size). Settings: mask_token; if it is not
     None, steps with this token are masked for the following stages.
@@ -122,12 +124,16 @@ class Stage(NamedTuple):
     states: tuple[StageState, ...] = ()
 
 
-def scaling_stage(mean: npt.ArrayLike, scale: npt.ArrayLike, width: int, *, inverse: bool = False) -> Stage:
+def scaling_stage(
+    mean: npt.ArrayLike, scale: npt.ArrayLike, width: int, *, inverse: bool = False, missing: Array | None = None
+) -> Stage:
     """Return the stage of a fitted scaler of `width` features, or of one feature, which is broadcast to `width`."""
     weights = {
         name: np.array(np.broadcast_to(np.asarray(value, np.float64).reshape(-1), width))
         for name, value in (("mean", mean), ("scale", scale))
     }
+    if missing is not None and len(missing):
+        return Stage("standardize", width + len(missing), {**weights, "missing": missing})
     return Stage("unstandardize" if inverse else "standardize", width, weights)
 
 

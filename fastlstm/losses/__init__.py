@@ -5,7 +5,8 @@ Shapes: `out` is (batch, features) or, with one output per step, (batch, time, f
 over the positions that count, ``sum(weight * loss) / sum(weight)``, as in torch.nn.CrossEntropyLoss with weights.
 
 Padding, labels of -100 and positions of weight 0 do not count: their gradient is exactly zero. The `target` of such a
-position is never used, nor is the `out` of padding; so a missing target may be NaN with weight 0.
+position is never used, nor is the `out` of padding; so a missing target may be NaN with weight 0. Where only some of
+the values of a position are missing, the losses of values take a weight for each value, of the shape of `out`.
 
 Totals are accumulated in float64. The gradient is written to a buffer that the loss object owns and reuses in the next
 call, so one loss object serves one training loop at a time.

@@ -55,6 +55,9 @@ class Loss(ExplainsArguments):
         Whether each target belongs to one position of the output, so that the two can be compared one by one.
     metric_per_output : bool
         Whether `metric` is also reported for each output, if the model has several outputs with a target each.
+    weight_per_output : bool
+        Whether `weight` may also have the shape of `out`, a weight for each value: where some of the targets of a
+        position are missing.
 
     Examples
     --------
@@ -74,6 +77,7 @@ class Loss(ExplainsArguments):
     metric_name: ClassVar[str | None] = None
     aligned: ClassVar[bool] = True
     metric_per_output: ClassVar[bool] = False
+    weight_per_output: ClassVar[bool] = False
 
     @property
     def link(self) -> Literal["softmax", "sigmoid"] | None:
@@ -105,7 +109,8 @@ class Loss(ExplainsArguments):
         lengths : int64 ndarray (batch,), optional
             Valid steps of each sequence; used only if `out` has a time axis.
         weight : ndarray (batch,) or (batch, time), optional
-            Weight of each position, >= 0.
+            Weight of each position, >= 0; or of each value, like `out`, if `weight_per_output`. Then a position has the
+            mean of the weights of its values.
         n_threads : int, optional
             Threads to use; by default as configured. The result does not depend on it.
 
@@ -196,10 +201,17 @@ class Loss(ExplainsArguments):
         raise NotImplementedError
 
     def positions(self, batch: Batch) -> Array:
-        """Return the mask of the positions that count, whatever their weights: neither padding nor ignored."""
+        """Return the mask of the positions that count, whatever their weights: not padding, ignored or missing.
+
+        If only some values of a position are missing (NaN), it is their share that counts: the array is of floats.
+        """
         counts = batch.target >= 0 if self.kind == "labels" else np.ones(batch.out.shape[:-1], bool)
+        if self.kind == "values":
+            missing = np.isnan(batch.target)
+            if missing.any():
+                counts = 1.0 - missing.mean(axis=-1)
         beyond = padding(batch.out, batch.lengths)
-        return np.asarray(counts if beyond is None else counts & ~beyond)
+        return np.asarray(counts if beyond is None else counts * ~beyond)
 
     # ------------------------------------------------------------------------------------ targets
 

@@ -10,7 +10,16 @@ import numpy as np
 from .._checks import short_repr
 from .._typing import Array
 
-__all__ = ["Batch", "check_arrays", "padding", "position_weights", "total_weight", "weighted_sum", "without_weight"]
+__all__ = [
+    "Batch",
+    "check_arrays",
+    "padding",
+    "position_weights",
+    "total_weight",
+    "value_weights",
+    "weighted_sum",
+    "without_weight",
+]
 
 
 class Batch(NamedTuple):
@@ -23,7 +32,8 @@ class Batch(NamedTuple):
     lengths: Array | None = None
     """(batch,), integers: valid steps of each series; None: all steps."""
     weight: Array | None = None
-    """(batch,) or (batch, time): weight of each position, >= 0; None: 1."""
+    """(batch,) or (batch, time): weight of each position, >= 0; None: 1. A loss with `Loss.weight_per_output` takes a
+    weight for each value, too, of the shape of `out`."""
 
 
 def check_arrays(batch: Batch) -> None:
@@ -63,6 +73,20 @@ def position_weights(shape: tuple[int, ...], ignored: Array | None, weight: Arra
         weights[...] = weight if weight.shape == shape else weight.reshape(-1, *[1] * (len(shape) - 1))
     if ignored is not None:
         weights[ignored] = 0.0
+    return weights
+
+
+def value_weights(out: Array, lengths: Array | None, weight: Array | None) -> Array | None:
+    """Return the float64 weight of each value, 0 in padding; None unless `weight` has the axes of `out`."""
+    if weight is None or weight.ndim != out.ndim:
+        return None
+    if weight.shape != out.shape:
+        raise ValueError(f"weight must have shape {out.shape[:-1]}, {out.shape[:1]} or {out.shape}, got {weight.shape}")
+    with np.errstate(over="ignore"):
+        weights: Array = weight.astype(np.float64)
+    beyond = padding(out, lengths)
+    if beyond is not None:
+        weights[beyond] = 0.0
     return weights
 
 

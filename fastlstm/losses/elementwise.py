@@ -17,7 +17,7 @@ from ..data.sequences import Sequences
 from ..data.targets import Targets, encode_labels, holds_strings
 from ..runtime.buffers import ThreadBuffers
 from .base import Head, Loss
-from .batch import Batch, padding, position_weights, weighted_sum, without_weight
+from .batch import Batch, padding, position_weights, total_weight, value_weights, weighted_sum, without_weight
 from .registry import register
 
 __all__ = ["MAE", "MSE", "BinaryCrossEntropy", "Huber", "Quantile", "Regression"]
@@ -25,6 +25,8 @@ __all__ = ["MAE", "MSE", "BinaryCrossEntropy", "Huber", "Quantile", "Regression"
 
 class _Pointwise(Loss):
     """Base of the element-by-element losses; the loss of a position is the mean over its K values."""
+
+    weight_per_output = True
 
     def __init__(self) -> None:
         self._buffers = ThreadBuffers()
@@ -42,7 +44,8 @@ class _Pointwise(Loss):
             if weights is None:
                 slope *= factor
             else:
-                slope *= (weights * factor).astype(out.dtype)[..., None]
+                scaled = (weights * factor).astype(out.dtype)
+                slope *= scaled if scaled.ndim == out.ndim else scaled[..., None]
         if ignored is not None:
             slope[ignored] = 0.0
         return total, weight_sum, slope
@@ -51,18 +54,16 @@ class _Pointwise(Loss):
         return self._total(batch)[:2]
 
     def _total(self, batch: Batch) -> tuple[float, float, Array | None, Array | None]:
-        """Return total, sum of weights, mask of positions that do not count, weights of the positions (None: all 1)."""
-        out, target, lengths, weight = batch
+        """Return total, sum of weights, mask of what does not count, and weights (None: all 1).
+
+        The mask and the weights are those of positions, or of values if the batch has weights of values.
+        """
+        out, target = batch.out, batch.target
         self._check_shapes(out, target)
-        weights = position_weights(out.shape[:-1], padding(out, lengths), weight)
-        ignored = without_weight(weights)
         values = self._buffers.get("values", out.shape, out.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             self._values(out, target, values)
-        if ignored is not None:
-            values[ignored] = 0.0
-        total, weight_sum = weighted_sum(values.mean(axis=-1, dtype=np.float64), weights)
-        return total, weight_sum, ignored, weights
+        return _weighted_mean(values, batch)
 
     def _check_shapes(self, out: Array, target: Array) -> None:
         if target.shape != out.shape:
@@ -75,6 +76,26 @@ class _Pointwise(Loss):
     def _slope(self, out: Array, target: Array, slope: Array) -> None:
         """Write the derivative of each element's loss with respect to `out` to `slope`."""
         raise NotImplementedError
+
+
+def _weighted_mean(values: Array, batch: Batch) -> tuple[float, float, Array | None, Array | None]:
+    """Average values (like `out`) over the last axis and sum the weighted means, as `_Pointwise._total` returns it.
+
+    Values that do not count are set to 0.
+    """
+    out, _, lengths, weight = batch
+    weights = value_weights(out, lengths, weight)
+    if weights is None:
+        weights = position_weights(out.shape[:-1], padding(out, lengths), weight)
+        ignored = without_weight(weights)
+        if ignored is not None:
+            values[ignored] = 0
+        return *weighted_sum(values.mean(axis=-1, dtype=np.float64), weights), ignored, weights
+    ignored = without_weight(weights)
+    if ignored is not None:
+        values[ignored] = 0
+    outputs = out.shape[-1]
+    return float((values * weights).sum()) / outputs, total_weight(weights, 0) / outputs, ignored, weights
 
 
 @register
@@ -101,9 +122,7 @@ class BinaryCrossEntropy(_Pointwise):
         return "sigmoid"
 
     def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
-        out, target, lengths, weight = batch
-        right = ((out > 0) == (target >= 0.5)).mean(axis=-1)
-        return weighted_sum(right, position_weights(right.shape, padding(out, lengths), weight))
+        return _weighted_mean((batch.out > 0) == (batch.target >= 0.5), batch)[:2]
 
     def as_targets(
         self,
@@ -141,7 +160,7 @@ class BinaryCrossEntropy(_Pointwise):
     def check_values(self, targets: Targets, name: str) -> None:
         if not any(((block < 0) | (block > 1)).any() for block in targets.blocks()):
             return
-        values = np.unique(np.concatenate([np.unique(block) for block in targets.blocks()]))
+        values = np.unique(np.concatenate([np.unique(block[~np.isnan(block)]) for block in targets.blocks()]))
         advice = "use a loss for values, such as 'mse'"
         if len(values) == 2:
             advice = f"for 0 and 1 pass {targets.data.for_each(f'numpy.equal({{0}}, {values[1]:g})')}"
@@ -189,16 +208,10 @@ class Regression(_Pointwise):
     metric_per_output = True
 
     def metric_of(self, batch: Batch, scale: Array | None) -> tuple[float, float]:
-        out, target, lengths, weight = batch
-        error = np.abs(np.subtract(out, target, dtype=np.float64))
+        error = np.abs(np.subtract(batch.out, batch.target, dtype=np.float64))
         if scale is not None:
             error *= scale
-        rows = error.mean(axis=-1)
-        weights = position_weights(rows.shape, padding(out, lengths), weight)
-        ignored = without_weight(weights)
-        if ignored is not None:
-            rows[ignored] = 0.0
-        return weighted_sum(rows, weights)
+        return _weighted_mean(error, batch)[:2]
 
 
 @register

@@ -41,6 +41,7 @@ from .layers import (
     softmax_cross_entropy,
     stack_steps_backward,
     stack_steps_forward,
+    standardize,
 )
 from .lstm import LSTMTrace, cell_backward, cell_forward, lstm_backward, lstm_forward, sigmoid
 from .optimizers import adam, rmsprop, sgd
@@ -73,4 +74,5 @@ __all__ = [
     "softmax_cross_entropy",
     "stack_steps_backward",
     "stack_steps_forward",
+    "standardize",
 ]

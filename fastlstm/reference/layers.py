@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .._typing import Array
@@ -17,6 +19,7 @@ __all__ = [
     "softmax_cross_entropy",
     "stack_steps_backward",
     "stack_steps_forward",
+    "standardize",
 ]
 
 
@@ -98,3 +101,16 @@ def softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None = 
     gradient = softmax(logits)
     gradient[n, labels] -= 1
     return losses, gradient * w[:, None]
+
+
+def standardize(x: Array, mean: Array, scale: Array, missing: Sequence[int] = ()) -> Array:
+    """Compute (x - mean) / scale for x (..., F), in float64: (..., F + k) for k features that may be missing (NaN).
+
+    A missing value of these features becomes 0, the mean; behind the F features, each of the k has a channel that is 1
+    where its value is missing, else 0.
+    """
+    features = list(missing)
+    absent = np.isnan(x[..., features])
+    y = (x.astype(np.float64) - mean) / scale
+    y[..., features] = np.where(absent, 0.0, y[..., features])
+    return np.concatenate([y, absent.astype(np.float64)], axis=-1)

@@ -84,9 +84,8 @@ def _estimator(described: Mapping[str, Any], model: Model) -> SeriesEstimator:
     if estimator.input_ndim_ > 3:
         raise ValueError(f"input_ndim_ is {estimator.input_ndim_}, expected 2 or 3")
     channels = 1 if estimator.input_ndim_ == 2 else estimator.n_features_in_
-    features = model.input_size if model.scaler is None else model.scaler.mean_.size
-    if features != channels:
-        raise ValueError(f"the model reads {features} channels, expected {channels}")
+    if model.input_size != channels:
+        raise ValueError(f"the model reads {model.input_size} channels, expected {channels}")
     estimator.loss_curve_ = [
         real("loss_curve_", one) for one in as_list("loss_curve_", fitted["loss_curve_"], "numbers")
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from .._typing import Array
-from ..data import SCALERS
+from ..data import SCALERS, Standardizer
 from ..data.batching import sequential_batches
 from ..data.fingerprint import fingerprints
 from ..data.targets import Targets
@@ -71,13 +71,23 @@ def fit(
 ) -> History:
     """Do the work of `Model.fit`."""
     saved = find_saved(settings.resume, settings.callbacks)
-    with model.network.unbuilt_on_error():  # a refused call must not fix the input size
+    with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
         data = prepare(
             model, settings, X, y, lengths=lengths, sample_weight=sample_weight, validation_data=validation_data
         )
         training = TrainingLoop(model, data, settings)
         state = training.start(saved)
     return training.fit(saved, state)
+
+
+def _described_scaler(model: TrainableModel, name: str) -> object:
+    """Return the name of a plain Standardizer, which is all that older files hold; of others the settings too."""
+    config = getattr(model, name).get_config()
+    return name if config == Standardizer().get_config() else {"name": name, **config}
+
+
+def _scaler_unfitted_on_error(model: TrainableModel) -> AbstractContextManager[None]:
+    return nullcontext() if model.scaler is None else model.scaler.unfitted_on_error()
 
 
 class TrainingLoop:
@@ -200,7 +210,7 @@ class TrainingLoop:
         return {
             "data": {name: fingerprints(cases) for name, cases in data.given.items()},
             "model": {name: value for name, value in model.get_config().items() if name in _FIXED},
-            "scaled": [name for name in SCALERS if getattr(model, name) is not None],
+            "scaled": [_described_scaler(model, name) for name in SCALERS if getattr(model, name) is not None],
             "classes": data.train.targets.classes,
             "loss": described(settings.loss),
             "optimizer": described(settings.optimizer),
@@ -284,8 +294,8 @@ class TrainingLoop:
             self.interrupt.take()
         if progress.sums[1] == 0:
             raise ValueError(
-                "nothing to learn: every target has label -100 or weight 0, or its step is masked, expected one that "
-                "counts"
+                "nothing to learn: every target has label -100 or weight 0 or is missing (nan), or its step is masked, "
+                "expected one that counts"
             )
         if _core.first_nonfinite(self.model.flat_parameters) >= 0:
             self._diverge(f"a weight became NaN or infinite at the end of epoch {progress.epoch}")
@@ -347,7 +357,7 @@ class TrainingLoop:
         if self.mean_weight is None:
             total, total_weight = self.reduce.sums(total, weight_sum)
         else:
-            count = int(loss.positions(Batch(out, y, lengths, weight)).sum())
+            count = float(loss.positions(Batch(out, y, lengths, weight)).sum())
             total, total_weight, count_of_all = self.reduce.sums(total, weight_sum, count)
             if total_weight > 0:
                 # Divide the sum of the weighted gradients by the number of positions instead of the sum of weights, so
@@ -374,9 +384,11 @@ class TrainingLoop:
             shape = (len(y), steps, 1) if network.per_step else (len(y), 1)
             out = np.broadcast_to(np.zeros((), network.dtype), shape)  # only its shape is read
             counts = loss.positions(Batch(out, y, network.output_lengths(lengths), weight))
-            weights = position_weights(counts.shape, ~counts, weight)
+            if weight is not None and weight.ndim > counts.ndim:
+                weight = weight.mean(axis=-1)  # of a position some of whose targets are missing
+            weights = position_weights(counts.shape, counts == 0, weight)
             total += total_weight(weights, counts.size)
-            count += int(counts.sum())
+            count += float(counts.sum())
         total, count = self.reduce.sums(total, count)
         return total / count if total > 0 else None
 

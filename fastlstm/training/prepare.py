@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from ..data import split
 from ..data.batching import sequential_batches
 from ..data.case_objects import gives_cases, refuse_batches, refuse_dataset
 from ..data.cases import Cases
+from ..data.dataset import DatasetCases
 from ..data.label_sequences import LabelSequences
-from ..data.sequences import Indices
+from ..data.sequences import Indices, Sequences
 from ..data.shuffle import Shuffle
 from ..data.targets import Targets
 from ..inference.dataset_inputs import dataset_cases
@@ -85,6 +87,8 @@ def prepare(
         If the data do not fit the model or each other.
     """
     loss = settings.loss
+    adds_channels = _scaler_adds_channels(model)
+    was_built = adds_channels and model.network.built
     train: Cases
     if y is None:
         train = dataset_cases(model, X, loss, lengths=lengths, sample_weight=sample_weight, training=True)
@@ -95,17 +99,65 @@ def prepare(
         _check_network(model, settings)
         train = checked_cases(model, inputs, y, loss, sample_weight=sample_weight)
     validation = _validation_cases(model, train, loss, validation_data)
+    numbers: Array | None = None  # of the validation cases in the training data
     given = {"training": train} if validation is None else {"training": train, "validation": validation}
     if settings.validation_split:
         if validation is not None:
             raise ValueError("got both validation_data and validation_split, expected one of them: leave one out")
-        train, validation = _split_off(train, settings)
+        train, validation, numbers = _split_off(train, settings)
     if settings.metrics and validation is None:
         raise ValueError("metrics are measured on validation data: give validation_data or validation_split")
+    if adds_channels:
+        _settle_scaler(model, was_built, train)
+        # The cases of a data set are checked when they are read.
+        if validation is not None and not isinstance(validation, DatasetCases):
+            _check_missing(model, validation.inputs, numbers)
     class_weights = None
     if settings.class_weight is not None:
         class_weights = _class_weights(settings.class_weight, train.targets, loss, model.network.output_size)
     return TrainingData(given, train, validation, class_weights, settings)
+
+
+def _scaler_adds_channels(model: TrainableModel) -> bool:
+    """Return whether the scaler is not fitted yet, and adds channels that depend on the training data."""
+    scaler = model.scaler
+    return scaler is not None and scaler.missing != "error" and not (scaler.fitted or model.network.takes_tokens)
+
+
+def _settle_scaler(model: TrainableModel, was_built: bool, train: Cases) -> None:
+    """Fit a scaler that adds channels to the training part, and build the network for the channels that it has.
+
+    For the checks before, the network was built for a channel of every feature.
+    """
+    scaler, network = model.scaler, model.network
+    assert scaler is not None
+    scaler.fit(train.inputs)
+    size = train.inputs.features + scaler.added_channels
+    if size != network.input_size:
+        if was_built:
+            raise ValueError(
+                f"the model's scaler gives {train.inputs.features} features and {scaler.added_channels} indicator "
+                f"channels, the model was built for {network.input_size} inputs: make a new model with this scaler, "
+                "fl.Model([...], scaler=...)"
+            )
+        outputs = network.output_size
+        network.rebuild(size)
+        if network.output_size != outputs:
+            raise ValueError(
+                f"the model has an output for each of its inputs, of which missing={scaler.missing!r} adds some: give "
+                "it a last layer with a number of outputs, for example fl.Dense(1)"
+            )
+
+
+def _check_missing(model: TrainableModel, inputs: Sequences, numbers: Array | None) -> None:
+    """Raise ValueError if a value of validation inputs is missing in a feature that had all in the training part."""
+    scaler, network = model.scaler, model.network
+    assert scaler is not None
+    if numbers is not None:
+        inputs = copy.copy(inputs)
+        inputs.numbers = numbers
+    missing_steps = network.layers[0].masks_missing_steps
+    inputs.check_finite(network.dtype, missing_steps=missing_steps, missing=scaler.may_be_missing)
 
 
 def _check_network(model: TrainableModel, settings: Settings) -> None:
@@ -156,15 +208,15 @@ def _validation_cases(model: TrainableModel, train: Cases, loss: Loss, validatio
     return checked_cases(model, inputs, y, loss, sample_weight=weight, classes=classes, name="validation y")
 
 
-def _split_off(cases: Cases, settings: Settings) -> tuple[Cases, Cases]:
-    """Return the training part and the validation part."""
+def _split_off(cases: Cases, settings: Settings) -> tuple[Cases, Cases, Array]:
+    """Return the training part, the validation part and the numbers of the cases of the latter."""
     fractions = (1.0 - settings.validation_split, settings.validation_split)
     strata = settings.loss.strata(cases.targets)
     if strata is not None:
         train, validation = split(strata, fractions, method="stratified", seed=settings.seed)
     else:
         train, validation = split(len(cases), fractions, method="random", seed=settings.seed)
-    return cases.subset(train), cases.subset(validation)
+    return cases.subset(train), cases.subset(validation), validation
 
 
 def _class_weights(class_weight: Any, targets: Targets | LabelSequences, loss: Loss, outputs: int) -> Array:

@@ -91,6 +91,21 @@ def unaligned() -> tuple[fl.Model, np.ndarray, np.ndarray | None]:
     return trained([fl.LSTM(4, return_sequences=True), fl.Dense(4)], X, y, loss="ctc"), X, None
 
 
+def missing() -> tuple[fl.Model, np.ndarray, np.ndarray | None]:
+    """Missing values of inputs and of targets; median and quartiles."""
+    x, y = X.copy(), numbers((12, 2), 4)
+    x[::2, 3, 1] = x[5, 2, 2] = np.nan
+    y[::3, 1] = np.nan
+    scalers = {"scaler": fl.RobustScaler("mask"), "target_scaler": fl.Standardizer()}
+    return trained([fl.LSTM(4), fl.Dense(2)], x, y, scalers, loss="mse"), x, None
+
+
+def own_scale() -> tuple[fl.Model, np.ndarray, np.ndarray | None]:
+    """Each series scaled by itself."""
+    scaler = fl.Standardizer("mask-all", per_series=True)
+    return trained([fl.LSTM(4), fl.Dense(3)], X, np.arange(12) % 3, {"scaler": scaler}, lengths=LENGTHS), X, LENGTHS
+
+
 MODELS: dict[str, Callable[[], tuple[fl.Model, np.ndarray, np.ndarray | None]]] = {
     "classes": classes,
     "values": values,
@@ -99,6 +114,8 @@ MODELS: dict[str, Callable[[], tuple[fl.Model, np.ndarray, np.ndarray | None]]] 
     "masked": masked,
     "autoencoder": autoencoder,
     "unaligned": unaligned,
+    "missing": missing,
+    "own_scale": own_scale,
 }
 
 

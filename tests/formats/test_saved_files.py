@@ -27,6 +27,8 @@ KINDS = {
     "masked": ("class_probabilities", None, None),
     "autoencoder": ("values", (3,), None),
     "unaligned": ("sequence_scores", None, None),
+    "missing": ("values", (2,), None),
+    "own_scale": ("class_scores", None, None),
 }
 
 

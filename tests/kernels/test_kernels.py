@@ -327,6 +327,40 @@ def test_dense_equals_reference(isa: str, dtype: str, rows: int, inputs: int, ou
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_standardize_equals_reference(isa: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    for width in (1, 2, 7, 8, 9, 17, 33):
+        mean, scale = rng.normal(size=width) * 1e6, rng.uniform(0.5, 2, width)
+        for source in (np.float32, np.float64):
+            x = (mean + rng.normal(size=(5, width))).astype(source)
+            y = np.empty((5, width), dtype)
+            _core.standardize(x, mean, scale, y)
+            np.testing.assert_array_equal(y, reference.standardize(x, mean, scale).astype(dtype))
+            for count in {0, 1, width // 2, width}:
+                missing = rng.permutation(width)[:count]
+                gaps = x.copy()
+                gaps[:, missing] = np.where(rng.random((5, count)) < 0.5, np.nan, gaps[:, missing])
+                z = np.full((5, width + count), 7, dtype)
+                _core.standardize_missing(gaps, mean, scale, missing, z)
+                np.testing.assert_array_equal(z, reference.standardize(gaps, mean, scale, missing).astype(dtype))
+                if count < width:  # NaN in another feature stays NaN
+                    other = np.setdiff1d(np.arange(width), missing)[0]
+                    gaps[2, other] = np.nan
+                    _core.standardize_missing(gaps, mean, scale, missing, z)
+                    assert np.isnan(z[2, other]) and np.isnan(z).sum() == 1
+    for wrong, message in (([2], "missing holds 2, expected features from 0 to 1"), ([-1], "holds -1")):
+        with pytest.raises(ValueError, match=message):
+            _core.standardize_missing(np.ones((3, 2)), np.ones(2), np.ones(2), np.array(wrong), np.ones((3, 3)))
+    with pytest.raises(ValueError, match="expected rows of 2 and of 3"):
+        _core.standardize_missing(np.ones((3, 2)), np.ones(2), np.ones(2), np.array([0]), np.ones((3, 2)))
+    with pytest.raises(TypeError, match="missing must be"):
+        _core.standardize_missing(np.ones((3, 2)), np.ones(2), np.ones(2), np.array([0.0]), np.ones((3, 3)))
+    x = np.ones((3, 2))
+    with pytest.raises(ValueError, match="y is x"):
+        _core.standardize_missing(x, np.ones(2), np.ones(2), np.zeros(0, np.int64), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_embedding_equals_reference(isa: str, dtype: str) -> None:
     rng = np.random.default_rng(14)
     index, table = rng.integers(0, 7, 300), rng.standard_normal((7, 13)).astype(dtype)

@@ -671,11 +671,12 @@ def a_bad_number_is_refused_where_it_counts_and_nowhere_else(size: tuple[int, in
         np.testing.assert_array_equal(m.predict(spoilt, lengths), m.predict(x, lengths))
     y = rng.standard_normal((n, time, 2))
     y[case, step, 0] = bad
-    if counts:
+    if counts and not np.isnan(bad):
         with pytest.raises(ValueError, match=rf"y holds .*\[{case}, {step}, 0\]"):
             fit(m, x, y, lengths=lengths, loss="mse")
-    else:
+    else:  # padding, or a target that is missing
         fit(m, x, y, lengths=lengths, loss="mse")
+        assert np.isfinite(m.flat_parameters).all()
     one = m.stream(n)
     one.run(x)
     state = one.state

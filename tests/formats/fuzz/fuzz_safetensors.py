@@ -77,6 +77,11 @@ def bases(folder: Path) -> list[Data]:
             input_size=2, dtype="float64", scaler=fl.Standardizer().fit(np.eye(2)),
         ),
         fl.Model([fl.LSTM(2, return_sequences=True), fl.MaxPool(), fl.Activation("relu"), fl.Dropout()], input_size=1),
+        fl.Model(
+            [fl.LSTM(2)], input_size=2, scaler=fl.RobustScaler("mask").fit(np.array([[1, np.nan], [2, 3], [4, 5]])),
+            target_scaler=fl.Standardizer().fit([1.0, 2.0]),
+        ),
+        fl.Model([fl.LSTM(2)], input_size=2, scaler=fl.Standardizer("mask-all", per_series=True).fit(np.eye(2))),
     ]  # fmt: skip
     models[0].fit(np.zeros((2, 2, 1)), [0, 1], epochs=1, verbose=0, n_threads=1)
     found = []
@@ -333,7 +338,7 @@ def drop_tensor(data: Data, rng: random.Random) -> Data:
     entry = header.pop(name)
     begin, end = entry["data_offsets"]
     if rng.random() < 0.5:
-        header[rng.choice([*names, "training.good", "0.weight_ih_l0", "scaler.mean", "a"])] = entry
+        header[rng.choice([*names, "training.good", "0.weight_ih_l0", "scaler.mean", "scaler.features", "a"])] = entry
         return signed(header, body)
     for other in header.values():
         if "data_offsets" in other and other["data_offsets"][0] >= end:

@@ -394,9 +394,9 @@ def test_values_of_the_steps_of_a_list():
         ([[0, 0], [0], [0, 0]], True, "labels", ValueError, r"y\[1\] has 1 steps, X\[1\] has 2"),
         ([[0, 0], [0, -3], [0, 0]], True, "labels", ValueError, r"label -3 at \[case, step\] = \[1, 1\]"),
         ([0, 1, 2], True, "labels", ValueError, r"y\[0\] is one target, expected one for each step"),
-        ([1.0, np.nan, 2.0], False, "values", ValueError, r"nan at \[case, column\] = \[1, 0\]"),
+        ([1.0, -np.inf, np.nan], False, "values", ValueError, r"-inf at \[case, column\] = \[1, 0\]"),
         ([[1, 2], [3, 4], [5, np.inf]], False, "values", ValueError, r"inf at \[case, column\] = \[2, 1\]"),
-        (np.full((3, 2), np.nan), True, "values", ValueError, r"nan at \[case, step, column\] = \[0, 0, 0\]"),
+        (np.full((3, 2), np.nan), True, "values", ValueError, r"every value of y is missing \(nan\)"),
         (np.zeros((3, 5, 1)), True, "values", ValueError, r"expected \(3, 2\) or \(3, 2, columns\)"),
         (np.zeros((3, 1, 1, 1)), False, "values", ValueError, r"shape \(3, 1, 1, 1\)"),
         (np.zeros((3, 0)), False, "values", ValueError, "at least one target"),
@@ -412,8 +412,8 @@ def test_unfit_targets_are_refused(y, per_step, kind, error, message):
 
 def test_the_third_axis_of_targets_of_cases_is_named_as_a_column():
     y = np.ones((2, 3, 2))
-    y[1, 2, 0] = np.nan
-    with pytest.raises(ValueError, match=r"nan at \[case, column\] = \[1, 4\]"):
+    y[1, 2, 0] = np.inf
+    with pytest.raises(ValueError, match=r"inf at \[case, column\] = \[1, 4\]"):
         data.as_targets(y, data.as_sequences(np.zeros((2, 4))), False, "values")
 
 

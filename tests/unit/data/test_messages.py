@@ -300,9 +300,7 @@ def test_numbers_that_are_not_finite(given: str) -> None:
             fit(spoilt, m=model(dtype="float64"))
 
 
-@pytest.mark.parametrize(
-    "value, words", [(np.nan, "drop or fill"), (np.inf, "find out what made it"), (1e300, "divide")]
-)
+@pytest.mark.parametrize("value, words", [(np.inf, "find out what made it"), (1e300, "divide")])
 def test_targets_that_are_not_finite(value: float, words: str) -> None:
     y = X[:, 0].copy()
     y[4, 1] = value
@@ -339,8 +337,8 @@ def test_a_missing_value_among_objects_is_named() -> None:
         assert "X holds nan at [case, step, feature] = [1, 2, 0]" in refusal(x)
         y = X[:, 0].astype(object)
         y[5, 1] = missing
-        assert "y holds nan at [case, column] = [5, 1]" in refusal(y=y, loss="mse")
-        fit(y=y, loss="mse", sample_weight=np.arange(N) != 5)
+        expected = fit(y=np.where(np.arange(N * F).reshape(N, F) == 5 * F + 1, np.nan, X[:, 0]), loss="mse")
+        np.testing.assert_array_equal(fit(y=y, loss="mse").flat_parameters, expected.flat_parameters)
 
 
 def test_objects_that_do_not_fit() -> None:

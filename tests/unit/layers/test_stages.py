@@ -69,7 +69,9 @@ def softmax(stage: Stage, x: Array, side: dict[str, Array]) -> Array:
 
 
 KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
-    "standardize": lambda stage, x, side: (x - stage.weights["mean"]) / stage.weights["scale"],
+    "standardize": lambda stage, x, side: reference.standardize(
+        x, stage.weights["mean"], stage.weights["scale"], stage.weights.get("missing", ())
+    ),
     "unstandardize": lambda stage, x, side: x * stage.weights["scale"] + stage.weights["mean"],
     "embedding": lambda stage, x, side: stage.weights["weight"][x],
     "lstm": lambda stage, x, side: lstm_of(stage, x),
@@ -240,6 +242,11 @@ def test_scaling_stages_hold_one_number_for_each_feature() -> None:
     back = scaling_stage([1.0, 2.0], [3.0, 4.0], 2)
     assert back.kind == "standardize"
     np.testing.assert_array_equal(run(join_stages([[back]]), np.ones((1, 2))), [[0.0, -0.25]])
+    masked = scaling_stage([1.0, 2.0], [3.0, 4.0], 2, missing=np.array([1]))
+    assert masked.kind == "standardize" and masked.output_size == 3
+    x = np.array([[1.0, np.nan], [4.0, 6.0]])
+    np.testing.assert_array_equal(run(join_stages([[masked]]), x), [[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    assert scaling_stage([1.0], [2.0], 1, missing=np.zeros(0, np.int64)).output_size == 1
 
 
 def test_layers_without_stages_are_refused() -> None:

@@ -425,8 +425,8 @@ def test_steps_after_a_repeat_vector_count() -> None:
     fitted(model, x, LABELS, epochs=1)
     total, weight = fl.CrossEntropy().value(model.predict(x), LABELS)
     assert weight == N * TIME and model.evaluate(x, LABELS)["loss"] == total / weight
-    with pytest.raises(ValueError, match="y holds nan"):
-        model.fit(x, masked(VALUES[:, :, :1], ANYWHERE, np.nan).repeat(3, axis=2), loss="mse", verbose=0)
+    with pytest.raises(ValueError, match="y holds inf"):
+        model.fit(x, masked(VALUES[:, :, :1], ANYWHERE, np.inf).repeat(3, axis=2), loss="mse", verbose=0)
 
 
 def test_the_mask_turns_with_the_series() -> None:
@@ -552,10 +552,10 @@ def test_targets_of_unmasked_steps_are_checked() -> None:
     counts = ANYWHERE.copy()
     counts[4, 2] = True
     x, y = masked(X, counts), masked(VALUES, counts, np.nan)
-    y[4, 2, 1] = np.nan
+    y[4, 2, 1] = np.inf
     model = fl.Model([fl.Masking(MASK), *per_step(2)], scaler=fl.Standardizer())
     for data in ((x, y), (list(x), list(y))):
-        with pytest.raises(ValueError, match=r"y holds nan at \[case, step, column\] = \[4, 2, 1\]"):
+        with pytest.raises(ValueError, match=r"y holds inf at \[case, step, column\] = \[4, 2, 1\]"):
             model.fit(*data, loss="mse", verbose=0)
     labels = masked(LABELS, counts, -3)
     labels[4, 2] = -3

@@ -125,6 +125,10 @@ class GraphBuilder:
             return value.name
         return self.add("Where", [self._mask(value.time_major), value.name, self.constant(filler, dtype=dtype)])
 
+    def valid_steps(self) -> str:
+        """Return the mask (batch, time, 1) of the steps within each case's length."""
+        return self._mask(False)
+
     def _mask(self, time_major: bool) -> str:
         """Return the mask of valid steps, broadcastable to the axes of a value."""
         if time_major not in self._masks:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ...._checks import as_bool, float_type
 from ...._typing import Array
 from ...._version import __version__
-from ....data import Standardizer
+from ....data import Scaler
+from ....inference.inputs import input_features, known_channels
 from ....layers import Layer
 from ....protocols import InferenceModel
 from ... import atomic
@@ -21,7 +22,8 @@ from ..graph.nodes import METADATA
 from ..package import import_onnx
 from .builder import OPSET, GraphBuilder, Value
 from .graph_copy import copy_graph
-from .stages import scaling_dtype, standardize, unstandardize, write_layer
+from .scaling import scaling_dtype, standardize, standardize_series, unstandardize
+from .stages import write_layer
 
 __all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx"]
 
@@ -51,7 +53,11 @@ def _written(graph: GraphBuilder, model: InferenceModel) -> Value:
     value = Value("x")
     if model.scaler is not None:
         graph.scope = "scaler"
-        value = standardize(graph, value, _fitted(model.scaler, "scaler"), "scaler.{}".format)
+        known_channels(model)  # raises ValueError if they are not those of the network
+        if model.scaler.per_series:
+            value = standardize_series(graph, value, _missing(model.scaler), input_features(model))
+        else:
+            value = standardize(graph, value, _fitted(model.scaler, "scaler"), "scaler.{}".format)
     for index, layer in enumerate(layers):
         graph.scope = f"{index}_{type(layer).__name__}"
         if isinstance(layer, OnnxGraph):
@@ -67,16 +73,23 @@ def _written(graph: GraphBuilder, model: InferenceModel) -> Value:
     return graph.arranged(value, time_major=False)
 
 
-def _fitted(scaler: Standardizer, name: str) -> dict[str, Array]:
-    """Return mean and scale of a fitted scaler; they may be scalars, which ONNX broadcasts."""
+def _fitted(scaler: Scaler, name: str) -> dict[str, Array]:
+    """Return the arrays of a fitted scaler as a stage has them; mean and scale may be of one feature for all."""
     if not scaler.fitted:
         raise ValueError(f"the model's {name} is not fitted yet: call fit, or set it to None")
-    return {"mean": scaler.mean_, "scale": scaler.scale_}
+    return {"mean": scaler.center(), "scale": scaler.scale_, "missing": _missing(scaler)}
 
 
-def _units(graph: GraphBuilder, scaler: Standardizer | None) -> np.dtype[Any]:
+def _missing(scaler: Scaler) -> Array:
+    """Return the features of a scaler that have an indicator channel."""
+    return scaler.missing_features() if scaler.added_channels else np.zeros(0, np.int64)
+
+
+def _units(graph: GraphBuilder, scaler: Scaler | None) -> np.dtype[Any]:
     """Return the type of values in the original units of a scaler."""
-    return scaling_dtype(graph, None if scaler is None else {"mean": scaler.mean_, "scale": scaler.scale_})
+    if scaler is not None and scaler.per_series:
+        return np.dtype(np.float64)  # whatever the mean of a series may be
+    return scaling_dtype(graph, None if scaler is None else {"mean": scaler.center(), "scale": scaler.scale_})
 
 
 def _require_alone(graph: GraphBuilder, index: int, layer: OnnxGraph, layers: list[Layer]) -> None:
@@ -98,7 +111,7 @@ def _finished(graph: GraphBuilder, model: InferenceModel, output: Value) -> Any:
     if model.network.takes_tokens:
         inputs = [helper.make_tensor_value_info("x", integers.INT64, shape)]
     else:
-        inputs = [helper.make_tensor_value_info("x", x_element, [*shape, model.network.input_size])]
+        inputs = [helper.make_tensor_value_info("x", x_element, [*shape, input_features(model)])]
     if graph.takes_lengths:
         inputs.append(helper.make_tensor_value_info("lengths", integers.INT32, ["batch"]))
     steps = model.network.output_steps

@@ -7,12 +7,11 @@ neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ...._typing import Array
 from ....activations import Activation
 from ....layers import Layer, stages_describe_forward
 from ..graph.elementwise import ACTIVATION_OPERATORS
@@ -20,8 +19,9 @@ from ..graph.lstm import TAKES_ALPHA, TAKES_BETA
 from .builder import GraphBuilder, Value
 from .lstm import write_lstm
 from .placed import PlacedStage
+from .scaling import standardize, unstandardize
 
-__all__ = ["KINDS", "scaling_dtype", "standardize", "unstandardize", "write_layer"]
+__all__ = ["KINDS", "write_layer"]
 
 
 def write_layer(graph: GraphBuilder, index: int, layer: Layer, x: Value) -> Value:
@@ -47,31 +47,6 @@ def write_layer(graph: GraphBuilder, index: int, layer: Layer, x: Value) -> Valu
 
 
 # ---------------------------------------------------------------------------------------------- the kinds
-
-
-def standardize(graph: GraphBuilder, x: Value, weights: Mapping[str, Array], name: Callable[[str], str]) -> Value:
-    """Write (x - mean) / scale; `name` maps "mean" and "scale" to the names of the constants."""
-    dtype = scaling_dtype(graph, weights)
-    centred = graph.add("Sub", [x.name, graph.constant(weights["mean"], name("mean"), dtype)])
-    scaled = graph.add("Div", [centred, graph.constant(weights["scale"], name("scale"), dtype)])
-    return x._replace(name=scaled if dtype == graph.dtype else graph.cast(scaled, graph.dtype))
-
-
-def unstandardize(graph: GraphBuilder, x: Value, weights: Mapping[str, Array], name: Callable[[str], str]) -> Value:
-    """Write x * scale + mean; `name` maps "mean" and "scale" to the names of the constants."""
-    dtype = scaling_dtype(graph, weights)
-    start = x.name if dtype == graph.dtype else graph.cast(x.name, dtype)
-    scaled = graph.add("Mul", [start, graph.constant(weights["scale"], name("scale"), dtype)])
-    return x._replace(name=graph.add("Add", [scaled, graph.constant(weights["mean"], name("mean"), dtype)]))
-
-
-def scaling_dtype(graph: GraphBuilder, weights: Mapping[str, Array] | None) -> np.dtype[Any]:
-    """Return the type of values in the original units: float64 where float32 would lose what the scaling is for.
-
-    A mean of 1024 scales is rounded by 6e-5 of the scale in float32.
-    """
-    far = weights is not None and bool((np.abs(weights["mean"]) > 1024 * np.asarray(weights["scale"])).any())
-    return np.dtype(np.float64) if far else graph.dtype
 
 
 def _embedding(graph: GraphBuilder, at: PlacedStage) -> Value:
