@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 
 from .._typing import Array
-from ..data import Standardizer
+from ..data import Scaler
 from ..layers import LSTM, Dense, Layer, RepeatVector
 from ..model import Model
 
@@ -75,7 +75,7 @@ def _starts(steps: int, window: int, hop: int) -> list[int]:
     return sorted({*range(0, steps - window + 1, hop), steps - window})
 
 
-def training_pairs(method: Method, windows: list[Array], scaler: Standardizer) -> tuple[list[Array], list[Array]]:
+def training_pairs(method: Method, windows: list[Array], scaler: Scaler) -> tuple[list[Array], list[Array]]:
     """Return inputs and targets; the targets are in units of the scaler."""
     if method == "forecast":
         kept = [one for one in windows if len(one) > 1]
