@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import load_example
 
 import fastlstm as fl
 from fastlstm.inference.generation import _draw, _uniform
@@ -143,17 +142,3 @@ def test_draws_at_the_edges() -> None:
 def test_unfit_arguments_are_refused(make: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
-
-
-def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    module = load_example("text")
-    module.main(["--epochs", "3", "--hidden", "32", "--steps", "30", "--prompt", "Flat"])
-    text = capsys.readouterr().out
-    assert "857 characters" in text or "856 characters" in text
-    for temperature in ("0.0", "0.5", "1.0"):
-        written = text.partition(f"--- temperature {temperature}\n")[2].partition("\n---")[0]
-        assert written.startswith("Flat") and len(written.rstrip("\n")) >= 4 + 20
-    with pytest.raises(SystemExit):
-        module.main(["--prompt", "é"])
-    with pytest.raises(SystemExit):
-        module.main(["--window", "5000"])
