@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.window = max(2, len(text) // 50)
     characters = sorted(set(text))
     number = {character: k for k, character in enumerate(characters)}
+    prompt = options.prompt or text[:12]
+    if set(prompt) - number.keys():
+        parser.error(f"the text has no {sorted(set(prompt) - number.keys())}, expected a --prompt of its characters")
     tokens = np.array([number[character] for character in text])
     edge = round(0.95 * len(text))
     cases = fl.windows(tokens[:edge], options.window + 1, 0, options.window)[0][:, :, 0]
@@ -69,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"  counts of {order + 1} characters in a row  {bits:.3f}")
     bits = model.evaluate(test[:, :-1], test[:, 1:])["loss"] / np.log(2)
     print(f"  LSTM                           {bits:.3f}")
-    prompt = options.prompt or text[:12]
     start = np.array([number[character] for character in prompt])
     for temperature in (0.5, 0.8):
         new = fl.generate(model, start, options.steps, temperature=temperature, seed=0)

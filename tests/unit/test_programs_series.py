@@ -153,6 +153,9 @@ def test_text_generation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert outputs[0] == outputs[1] and outputs[0].count(" the mat. the ") >= 2
     zero, one, two, lstm = (float(x) for x in re.findall(r"  (\d\.\d{3})$", outputs[0], re.MULTILINE))
     assert zero > one > two and lstm < 0.3 < one  # after the first word everything is certain
+    with pytest.raises(SystemExit):
+        program.main(["--data", str(tmp_path / "text.txt"), "--prompt", "é"])
+    assert "has no ['é'], expected a --prompt" in capsys.readouterr().err
     # By hand: of "aab" the counts 2 and 1, smoothed by 0.1, with 2 characters.
     np.testing.assert_allclose(program.count_bits("aab", "b", 0, 2), -np.log2(1.1 / 3.2))
     np.testing.assert_allclose(program.count_bits("aab", "ab", 1, 2), -np.log2(1.1 / 2.2))
