@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         models = [LSTMClassifier(random_state=seed, **chosen).fit(X, y) for seed in range(options.seeds)]
         report(name, y_test, [model.predict(X_test) for model in models])
     print(fl.metrics.classification_report(y_test, models[0].predict(X_test)))
-    print("published accuracy: LSTM-FCN .943 (Karim et al. 2019), InceptionTime .942 (Fawaz et al. 2020), MLP .929")
+    print("published accuracy: LSTM-FCN .943, InceptionTime .942, ResNet .934, MLP .929")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from .base import SeriesEstimator
 
 __all__ = ["LSTMClassifier"]
 
-UPDATES = 3000
+UPDATES = 5000
 """Updates for which ``epochs="auto"`` is enough; docs/estimators.md has the scores with less."""
 
 
@@ -71,7 +71,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     batch_size : int or "auto", default "auto"
         Cases of an update; "auto": a tenth of the cases, from 4 to 32.
     epochs : int or "auto", default "auto"
-        Passes over the data; "auto": enough for 3000 updates, from 30 to 500.
+        Passes over the data; "auto": enough for 5000 updates, from 30 to 1000.
     early_stopping : bool, default False
         Whether to hold out a part of the data, to stop when its loss no longer improves, and to keep the best weights.
     validation_fraction : float, default 0.1

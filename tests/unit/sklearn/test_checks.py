@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastlstm.sklearn import LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, LSTMRegressor
 
 ESTIMATORS = [
-    LSTMClassifier(),
+    LSTMClassifier(epochs=100),  # with "auto", 1000 epochs of these small data, in the nightly tests
     LSTMRegressor(),
     LSTMAnomalyDetector(),
     LSTMAnomalyDetector("reconstruction", epochs=3),
@@ -27,6 +27,12 @@ def expected_failures(estimator: Any) -> dict[str, str]:
     if isinstance(estimator, (LSTMClassifier, LSTMRegressor)):
         return {"check_sample_weight_equivalence_on_dense_data": BATCHES}
     return {}
+
+
+@pytest.mark.nightly
+@parametrize_with_checks([LSTMClassifier()], expected_failed_checks=expected_failures)
+def test_scikit_learn_with_the_defaults(estimator: Any, check: Any) -> None:
+    check(estimator)
 
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
