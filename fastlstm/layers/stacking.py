@@ -22,9 +22,8 @@ class StackSteps(Layer):
     """Stack consecutive steps: from (batch, time, features) to (batch, ceil(time / stride), size * features).
 
     An LSTM after it reads a series in fewer, wider steps: it takes a fraction of the time, and has fewer steps to
-    remember over. Speech recognizers stack frames so (Sak et al. 2015); for classes of long series it is as good as
-    reading each step, or better, see docs/estimators.md. With a stride of half the size each step is in two groups, so
-    that it matters less where the groups begin.
+    remember over. Speech recognizers stack frames so (Sak et al. 2015). With a stride of half the size each step is in
+    two groups, so that it matters less where the groups begin; docs/estimators.md has figures for classes of series.
 
     Places of a group beyond the last valid step of a case are filled with that step, and with `random_start` places
     before the first step with the first one. Masked steps are left out before

@@ -29,7 +29,7 @@ from .base import SeriesEstimator
 __all__ = ["LSTMClassifier"]
 
 UPDATES = 5000
-"""Updates for which ``epochs="auto"`` is enough; docs/estimators.md has the scores with less."""
+"""Updates for which ``epochs="auto"`` is enough; docs/estimators.md has scores with fewer."""
 
 
 class LSTMClassifier(ClassifierMixin, SeriesEstimator):
