@@ -1,0 +1,1 @@
+"""Forecasting of series in tables: from readings with time stamps to quantiles of what comes next."""
