@@ -248,7 +248,7 @@ class Sequences(ABC):
             return (
                 f"fill missing values, for example by 0: {self.for_each('numpy.where(numpy.isnan({0}), 0, {0})')}, "
                 "or by interpolation; or drop such cases; or exclude padding by `lengths`; or train a model with "
-                "scaler=fl.Standardizer(missing='mask'), which reads them"
+                "scaler=fl.Standardizer(missing='mask'), or an estimator with missing='mask', which read them"
             )
         if problem.lstrip("-") == "inf":
             return (

@@ -14,12 +14,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _checks
 from .._typing import Array
-from ..data import Standardizer
+from ..data.scaler import Missing
 from ..inference.stream import Stream
 from ..metrics.anomaly import Event, events
 from ..model import Model
 from ..optimizers import Optimizer
-from ..tasks.anomaly import METHODS, Method, cut, detector_layers, split_in_time, step_errors, training_pairs
+from ..tasks.anomaly import (
+    METHODS,
+    Method,
+    cut,
+    detector_layers,
+    detector_scaler,
+    known_mean,
+    scaled_targets,
+    split_in_time,
+    step_errors,
+    training_pairs,
+)
 from ..tasks.series import Series, listed_cases
 from .base import SeriesEstimator
 
@@ -48,6 +59,9 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         little to expect anything; "auto": an eighth of `window`, at least 1.
     quantile : float, default 0.99
         Share of the normal data that were held out whose scores are below the thresholds.
+    missing : {"error", "mask", "mask-all"}, default "error"
+        Whether values of the series may be missing (NaN), as in `LSTMClassifier`. A missing value is not scored: the
+        score of a step is the mean over the channels whose values are known, and 0 if there are none.
     hidden_size : int, default 32
         Units of each LSTM layer.
     num_layers : int, default 1
@@ -141,6 +155,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         window: int | Literal["auto"] = "auto",
         warmup: int | Literal["auto"] = "auto",
         quantile: float = 0.99,
+        missing: Missing = "error",
         hidden_size: int = 32,
         num_layers: int = 1,
         dropout: float = 0.0,
@@ -163,6 +178,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         self.window = window
         self.warmup = warmup
         self.quantile = quantile
+        self.missing = missing
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.dropout = dropout
@@ -229,7 +245,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
             held = train
         seed, order = self._seeds()
         if not (self.warm_start and hasattr(self, "model_")):
-            scaler = Standardizer().fit(train)
+            scaler = detector_scaler(train, series, self.missing)
             layers = detector_layers(
                 self.method, series[0].shape[1], window, self.hidden_size, self.num_layers, self.dropout
             )
@@ -260,9 +276,10 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         """Set the thresholds from normal data."""
         every = step_errors(self.model_, self.method, held, self.window_, self._threads)
         errors = [one[self.warmup_ :] for one in every]
-        normal = np.mean(np.concatenate(errors), axis=0)
-        # A channel that is forecast perfectly must not be divided by.
-        self.normal_error_ = np.maximum(normal, 1e-12)
+        normal = known_mean(np.concatenate(errors), axis=0)
+        # A channel that is forecast perfectly must not be divided by. One of which nothing was known has the error of a
+        # forecast by the mean, 1.
+        self.normal_error_ = np.where(np.isnan(normal), 1.0, np.maximum(normal, 1e-12))
         scores = [self._scores(one) for one in errors]
         self.threshold_ = float(np.quantile(np.concatenate(scores), self.quantile))
         if len(scores) > 1:
@@ -271,8 +288,8 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
             self.offset_ = -self.threshold_
 
     def _scores(self, errors: Array) -> Array:
-        relative = errors / self.normal_error_
-        return np.asarray(np.nan_to_num(relative.mean(axis=1), nan=0.0, posinf=np.finfo(np.float64).max))
+        relative = known_mean(errors / self.normal_error_, axis=1)
+        return np.asarray(np.nan_to_num(relative, nan=0.0, posinf=np.finfo(np.float64).max))
 
     def score_steps(self, X: Any, *, lengths: ArrayLike | None = None) -> list[Array]:
         """Return the score of each step of each case: about 1 for normal steps, large for anomalies, 0 in the warm-up.
@@ -447,7 +464,7 @@ class AnomalyStream:
         step = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
         scores = np.zeros(self._stream.batch_size)
         if self._expected is not None and self._seen >= self._detector.warmup_:
-            errors = np.square(scaler.scaled(np.ascontiguousarray(step), "float64") - self._expected)
+            errors = np.square(scaled_targets(scaler, np.ascontiguousarray(step)) - self._expected)
             scores = self._detector._scores(errors)
         self._expected = answer
         self._seen += 1

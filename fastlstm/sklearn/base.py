@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +18,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from .._checks import short_repr
 from .._foreign import cure, type_name
 from .._typing import Array
-from ..data import Standardizer
+from ..data import RobustScaler, Scaler, Standardizer
+from ..data.scaler import Missing
 from ..layers import Layer
 from ..losses import Loss
 from ..model import Model
@@ -54,7 +56,8 @@ class SeriesEstimator(BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "pooling": [StrOptions(set(POOLINGS))],
         "layers": [None, list, tuple],
-        "scaler": [None, StrOptions({"standard"})],
+        "scaler": [None, StrOptions({"standard", "robust"})],
+        "missing": [StrOptions({"error", "mask", "mask-all"})],
         "optimizer": [str, Optimizer],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "schedule": [None, StrOptions({"cosine"})],
@@ -83,7 +86,8 @@ class SeriesEstimator(BaseEstimator):
         dropout: float,
         pooling: Pooling,
         layers: Sequence[Layer] | None,
-        scaler: Literal["standard"] | None,
+        scaler: Literal["standard", "robust"] | None,
+        missing: Missing,
         optimizer: str | Optimizer,
         learning_rate: float,
         schedule: Literal["cosine"] | None,
@@ -106,6 +110,7 @@ class SeriesEstimator(BaseEstimator):
         self.pooling = pooling
         self.layers = layers
         self.scaler = scaler
+        self.missing = missing
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -125,6 +130,11 @@ class SeriesEstimator(BaseEstimator):
         """Raise ValueError if a parameter is wrong; `fit` does the same."""
         self._validate_params()
 
+    @property
+    def _takes_missing(self) -> bool:
+        """Whether values of the series may be missing (NaN)."""
+        return getattr(self, "missing", "error") != "error"
+
     # ------------------------------------------------------------------------------------------ data
 
     def _read(self, X: Any, lengths: Any, reset: bool) -> Series:
@@ -133,15 +143,30 @@ class SeriesEstimator(BaseEstimator):
             raise TypeError(f"X is a {type_name(X)}, expected an array or a list of series: {cure(X, 'X')}")
         if is_list_of_series(X) or getattr(X, "ndim", 2) == 3:
             return self._read_series(X, lengths, reset)
-        if not reset and self.input_ndim_ == 3 and self._channels == 1:
-            table = check_array(X)
-        else:
-            table = validate_data(self, X, reset=reset)
+        finite: Any = "allow-nan" if self._takes_missing else True
+        with self._advice_on_missing("X"):
+            if not reset and self.input_ndim_ == 3 and self._channels == 1:
+                table = check_array(X, ensure_all_finite=finite)
+            else:
+                table = validate_data(self, X, reset=reset, ensure_all_finite=finite)
         if reset:
             self.input_ndim_ = 2
         if lengths is not None:
             return read_series(table, lengths)
         return Series(table[:, :, None], None)
+
+    @contextmanager
+    def _advice_on_missing(self, name: str) -> Iterator[None]:
+        """Return a context in which scikit-learn's refusal of NaN says what to type."""
+        try:
+            yield
+        except ValueError as error:
+            if f"{name} contains NaN" not in str(error):
+                raise
+            advice = ": fill missing values"
+            if "missing" in self.get_params(deep=False):
+                advice += f", or set missing='mask' in {type(self).__name__}, which reads them"
+            raise ValueError(f"Input {name} contains NaN{advice}") from None
 
     def _read_series(self, X: Any, lengths: Any, reset: bool) -> Series:
         names = None if reset else getattr(self, "channel_names_", None)
@@ -167,6 +192,7 @@ class SeriesEstimator(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self._takes_missing
         tags.non_deterministic = False
         return tags
 
@@ -188,8 +214,18 @@ class SeriesEstimator(BaseEstimator):
             layers=self.layers,
         )
 
-    def _new_scaler(self) -> Standardizer | None:
-        return None if self.scaler is None else Standardizer()
+    def _new_scaler(self, series: Series) -> Scaler | None:
+        """Return the scaler of a new model; with ``missing="mask"`` it is fitted, as its channels must be known."""
+        if self.scaler is None:
+            if self._takes_missing:
+                raise ValueError(
+                    f"missing={self.missing!r} puts the center of a scaler in the place of missing values, and scaler "
+                    "is None: set scaler='standard' or 'robust'"
+                )
+            return None
+        kind = RobustScaler if self.scaler == "robust" else Standardizer
+        scaler = kind(missing=self.missing)
+        return scaler.fit(series.data, series.lengths) if self._takes_missing else scaler
 
     @staticmethod
     def _validation_members(given: Any) -> tuple[Any, Any, Any]:

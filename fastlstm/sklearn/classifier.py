@@ -17,6 +17,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 from .._foreign import is_missing
 from .._typing import Array
+from ..data import Scaler
+from ..data.scaler import Missing
 from ..layers import Layer
 from ..model import Model
 from ..optimizers import Optimizer
@@ -56,8 +58,13 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         ``bidirectional=True``; else, and if `layers` are given, 1.
     layers : list of Layer, optional
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
-    scaler : {"standard"} or None, default "standard"
-        "standard" brings each channel to mean 0 and standard deviation 1.
+    scaler : {"standard", "robust"} or None, default "standard"
+        "standard" brings each channel to mean 0 and standard deviation 1, "robust" to median 0 and interquartile range
+        1, on which outliers have no influence.
+    missing : {"error", "mask", "mask-all"}, default "error"
+        Whether values of the series may be missing (NaN). "mask": a channel of its own tells the network of the missing
+        values of each channel that has some in `fit`; one that had none must have none later. "mask-all": each channel
+        has such a channel. See docs/missing.md.
     optimizer : str or Optimizer, default "adam"
         A name, or an object, of which a copy is used; it then sets the rate, the weight decay and the clipping.
     learning_rate : float, default 3e-3
@@ -140,7 +147,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         differences: bool | Literal["auto"] = "auto",
         stride: int | Literal["auto"] = "auto",
         layers: Sequence[Layer] | None = None,
-        scaler: Literal["standard"] | None = "standard",
+        scaler: Literal["standard", "robust"] | None = "standard",
+        missing: Missing = "error",
         optimizer: str | Optimizer = "adam",
         learning_rate: float = 3e-3,
         schedule: Literal["cosine"] | None = "cosine",
@@ -165,6 +173,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             pooling=pooling,
             layers=layers,
             scaler=scaler,
+            missing=missing,
             optimizer=optimizer,
             learning_rate=learning_rate,
             schedule=schedule,
@@ -306,8 +315,9 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, codes, dtype=np.float64)
         seed, order = self._seeds()
         if fresh or not hasattr(self, "model_"):
-            layers = [*self._preparing_layers(series), *self._new_layers(len(self.classes_))]
-            self.model_ = Model(layers, seed=seed, scaler=self._new_scaler())
+            scaler = self._new_scaler(series)
+            layers = [*self._preparing_layers(series, scaler), *self._new_layers(len(self.classes_))]
+            self.model_ = Model(layers, seed=seed, scaler=scaler)
             self.shuffle_seed_ = order
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs, "early_stopping": False}
         self._train(
@@ -325,9 +335,10 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         )
         return self
 
-    def _preparing_layers(self, series: Series) -> list[Layer]:
+    def _preparing_layers(self, series: Series, scaler: Scaler | None) -> list[Layer]:
         return preparing_layers(
             series,
+            scaler,
             differences=self.differences,
             stride=self.stride,
             whole=bool(self.bidirectional) and self.layers is None,

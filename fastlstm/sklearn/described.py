@@ -12,12 +12,14 @@ from .._typing import Array
 from ..formats import safetensors
 from ..layers import layer_config
 
-__all__ = ["FITTED", "KEY", "save"]
+__all__ = ["FITTED", "KEY", "VERSION", "save"]
 
 KEY = "estimator"
 """Key in the config of the file."""
 FITTED = ("n_features_in_", "n_iter_", "best_epoch_", "loss_curve_", "input_ndim_", "shuffle_seed_")
 """Attributes that the file of every estimator holds."""
+VERSION = 1
+"""Of the description, which later versions of the package read as well."""
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -25,6 +27,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Do the work of `SeriesEstimator.save`."""
     described = {
         "type": type(estimator).__name__,
+        "version": VERSION,
         "parameters": {name: _described(name, value) for name, value in estimator.get_params(deep=False).items()},
         "fitted": {name: _plain(getattr(estimator, name)) for name in (*FITTED, *estimator.saved_attributes)},
         "channel_names_": list(names) if (names := getattr(estimator, "channel_names_", None)) else None,

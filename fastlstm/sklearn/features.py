@@ -11,11 +11,11 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._typing import Array
-from ..data import Standardizer
+from ..data.scaler import Missing
 from ..layers import LSTM, Layer, MaxPool, MeanPool
 from ..model import Model
 from ..optimizers import Optimizer
-from ..tasks.anomaly import cut, detector_layers, training_pairs
+from ..tasks.anomaly import cut, detector_layers, detector_scaler, training_pairs
 from ..tasks.series import Series, listed_cases
 from .base import SeriesEstimator
 
@@ -37,6 +37,8 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         The last state, or the mean or the largest value over the steps.
     window : int, default 128
         Steps that the network is trained on at a time.
+    missing : {"error", "mask", "mask-all"}, default "error"
+        Whether values of the series may be missing (NaN), as in `LSTMClassifier`.
     num_layers : int, default 1
         LSTM layers.
     dropout : float, default 0.0
@@ -125,6 +127,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         method: Literal["forecast", "random"] = "forecast",
         pooling: Literal["last", "mean", "max"] = "last",
         window: int = 128,
+        missing: Missing = "error",
         num_layers: int = 1,
         dropout: float = 0.0,
         optimizer: str | Optimizer = "adam",
@@ -143,6 +146,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         self.method = method
         self.pooling = pooling
         self.window = window
+        self.missing = missing
         self.num_layers = num_layers
         self.dropout = dropout
         self.optimizer = optimizer
@@ -183,7 +187,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         channels = series[0].shape[1]
         seed, order = self._seeds()
         if not (self.warm_start and hasattr(self, "_forecaster")):
-            scaler = Standardizer().fit(series)
+            scaler = detector_scaler(series, series, self.missing)
             layers = detector_layers("forecast", channels, self.window, self.hidden_size, self.num_layers, self.dropout)
             self.model_ = Model(layers, seed=seed, scaler=scaler, input_size=channels)
             self.shuffle_seed_ = order

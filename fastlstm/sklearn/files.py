@@ -18,7 +18,7 @@ from ..model import Model
 from .anomaly import LSTMAnomalyDetector
 from .base import SeriesEstimator
 from .classifier import LSTMClassifier
-from .described import KEY
+from .described import KEY, VERSION
 from .features import LSTMFeatures
 from .regressor import LSTMRegressor
 
@@ -73,6 +73,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 def _estimator(described: Mapping[str, Any], model: Model) -> SeriesEstimator:
     """Return the estimator that a file describes; the checks are those of data that are not trusted."""
+    if (version := count("version", described.get("version", VERSION))) > VERSION:
+        raise ValueError(f"the description has version {version}, expected at most {VERSION}: update fastlstm")
     kind = _KINDS[described["type"]]
     parameters = {name: _restored(name, value) for name, value in described["parameters"].items()}
     estimator: Any = kind(**parameters)

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from .. import _checks
 from .._typing import Array
 from ..data import Standardizer
+from ..data.scaler import Missing
 from ..layers import Layer
 from ..losses import Loss, Quantile
 from ..model import Model
@@ -45,8 +46,13 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         How the outputs of the steps become one vector per series; "last" is the state at the last step.
     layers : list of Layer, optional
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
-    scaler : {"standard"} or None, default "standard"
-        "standard" brings each channel to mean 0 and standard deviation 1.
+    scaler : {"standard", "robust"} or None, default "standard"
+        "standard" brings each channel to mean 0 and standard deviation 1, "robust" to median 0 and interquartile range
+        1, on which outliers have no influence.
+    missing : {"error", "mask", "mask-all"}, default "error"
+        Whether values of the series may be missing (NaN). "mask": a channel of its own tells the network of the missing
+        values of each channel that has some in `fit`; one that had none must have none later. "mask-all": each channel
+        has such a channel. See docs/missing.md. Targets may be missing, too, and do not count then.
     loss : {"squared_error", "absolute_error", "huber"}, default "squared_error"
         What is minimized. It is not used with `quantiles`.
     quantiles : sequence of float, optional
@@ -127,7 +133,8 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         dropout: float = 0.0,
         pooling: Pooling = "last",
         layers: Sequence[Layer] | None = None,
-        scaler: Literal["standard"] | None = "standard",
+        scaler: Literal["standard", "robust"] | None = "standard",
+        missing: Missing = "error",
         loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error",
         quantiles: Sequence[float] | None = None,
         optimizer: str | Optimizer = "adam",
@@ -153,6 +160,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
             pooling=pooling,
             layers=layers,
             scaler=scaler,
+            missing=missing,
             optimizer=optimizer,
             learning_rate=learning_rate,
             schedule=schedule,
@@ -262,7 +270,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         if fresh:
             outputs = len(loss.quantiles) if isinstance(loss, Quantile) else int(np.prod(targets.shape[1:]))
             self.model_ = Model(
-                self._new_layers(outputs), seed=seed, scaler=self._new_scaler(), target_scaler=Standardizer()
+                self._new_layers(outputs), seed=seed, scaler=self._new_scaler(series), target_scaler=Standardizer()
             )
             self.shuffle_seed_ = order
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs, "early_stopping": False}
@@ -289,7 +297,9 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
             raise ValueError("LSTMRegressor requires y to be passed, but the target y is None")
         if np.asarray(y).dtype.kind in "US":
             raise ValueError("y holds strings, expected numbers: for classes use LSTMClassifier")
-        targets = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        finite: Any = "allow-nan" if self._takes_missing else True
+        with self._advice_on_missing("y"):
+            targets = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_all_finite=finite)
         if targets.ndim > 2 or len(targets) != n:
             raise ValueError(
                 f"X has {n} cases and y the shape {targets.shape}, inconsistent numbers of samples: expected ({n},) or "

@@ -4,7 +4,7 @@ The score of a step t is the mean over the channels of the squared error, divide
 
     s[t] = mean over c of (x[t, c] - x'[t, c])^2 / e[c]
 
-so that normal steps have a score of about 1. x and x' are in units of the scaler; x' is
+so that normal steps have a score of about 1; a channel whose value is missing (NaN) is left out of the mean. x and x' are in units of the scaler; x' is
 
 - "forecast": what was expected of step t after the steps before it. Nothing is expected of step 0, and not much of the
   next ones: at step 1 the error on the engine noise of FordA is 550 times that of later steps, at step 8 twice. Errors
@@ -22,11 +22,24 @@ from typing import Literal
 import numpy as np
 
 from .._typing import Array
-from ..data import Scaler
+from ..data import Scaler, Standardizer
+from ..data.scaler import Missing
 from ..layers import LSTM, Dense, Layer, RepeatVector
 from ..model import Model
 
-__all__ = ["METHODS", "Method", "cut", "detector_layers", "expected", "split_in_time", "step_errors", "training_pairs"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "cut",
+    "detector_layers",
+    "detector_scaler",
+    "expected",
+    "known_mean",
+    "scaled_targets",
+    "split_in_time",
+    "step_errors",
+    "training_pairs",
+]
 
 Method = Literal["forecast", "reconstruction"]
 METHODS: tuple[Method, ...] = ("forecast", "reconstruction")
@@ -43,6 +56,31 @@ def detector_layers(
     encoder = LSTM(hidden_size, num_layers=num_layers, dropout=share)
     decoder = LSTM(hidden_size, num_layers=num_layers, dropout=share, return_sequences=True)
     return [encoder, RepeatVector(window), decoder, Dense(channels)]
+
+
+def detector_scaler(train: list[Array], everything: list[Array], missing: Missing) -> Scaler:
+    """Return a scaler with the statistics of `train`.
+
+    With ``missing="mask"`` each channel in which a value of `everything` is missing has a channel that tells of it: a
+    sensor that fails now and then may have done so in the part that is held out alone.
+    """
+    scaler = Standardizer(missing=missing).fit(train)
+    if missing == "mask":
+        scaler.indicator_ = np.any([np.isnan(one).any(axis=0) for one in everything], axis=0)
+    return scaler
+
+
+def scaled_targets(scaler: Scaler, one: Array) -> Array:
+    """Return a series (T, channels) in units of the scaler; missing values stay NaN."""
+    scaled = scaler.scaled(one, "float64")[..., : one.shape[-1]]
+    return np.where(np.isnan(one), np.nan, scaled) if scaler.added_channels else scaled
+
+
+def known_mean(values: Array, axis: int) -> Array:
+    """Return the mean over the values that are not NaN; NaN where there are none."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
 
 
 def split_in_time(
@@ -76,11 +114,11 @@ def _starts(steps: int, window: int, hop: int) -> list[int]:
 
 
 def training_pairs(method: Method, windows: list[Array], scaler: Scaler) -> tuple[list[Array], list[Array]]:
-    """Return inputs and targets; the targets are in units of the scaler."""
+    """Return inputs and targets; the targets are in units of the scaler, NaN where the values are missing."""
     if method == "forecast":
         kept = [one for one in windows if len(one) > 1]
-        return [one[:-1] for one in kept], [scaler.scaled(one[1:], "float64") for one in kept]
-    return windows, [scaler.scaled(one, "float64") for one in windows]
+        return [one[:-1] for one in kept], [scaled_targets(scaler, one[1:]) for one in kept]
+    return windows, [scaled_targets(scaler, one) for one in windows]
 
 
 def expected(model: Model, method: Method, series: list[Array], window: int, n_threads: int | None) -> Iterator[Array]:
@@ -103,8 +141,11 @@ def expected(model: Model, method: Method, series: list[Array], window: int, n_t
 def step_errors(
     model: Model, method: Method, series: list[Array], window: int, n_threads: int | None = None
 ) -> list[Array]:
-    """Return the squared error of each step and channel of each series, (T_i, channels); nan: nothing was expected."""
+    """Return the squared error of each step and channel of each series, (T_i, channels).
+
+    It is NaN where nothing was expected, and where the value is missing.
+    """
     assert model.scaler is not None
     answers = expected(model, method, series, window, n_threads)
-    scaled = (model.scaler.scaled(one, "float64") for one in series)
+    scaled = (scaled_targets(model.scaler, one) for one in series)
     return [np.square(one - answer) for one, answer in zip(scaled, answers, strict=True)]

@@ -15,6 +15,7 @@ from fastlstm.sklearn import LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, 
 ESTIMATORS = [
     LSTMClassifier(epochs=100),  # with "auto", 1000 epochs of these small data, in the nightly tests
     LSTMRegressor(),
+    LSTMRegressor(missing="mask-all", scaler="robust"),
     LSTMAnomalyDetector(),
     LSTMAnomalyDetector("reconstruction", epochs=3),
     LSTMFeatures(),
