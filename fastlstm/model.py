@@ -64,6 +64,9 @@ class Model:
     classes : sequence of str, optional
         Names of the classes, for `predict_classes` and string labels; for binary cross-entropy with one output those of
         0 and 1. `fit` sets them when the labels are strings.
+    feature_names : sequence of str, optional
+        Names of the features, in the order of the last axis, such as the ``features`` of `fastlstm.data.from_frame`;
+        for messages, tables and the model's file.
 
     Attributes
     ----------
@@ -111,6 +114,7 @@ class Model:
         scaler: Scaler | None = None,
         target_scaler: Scaler | None = None,
         classes: Sequence[str] | None = None,
+        feature_names: Sequence[str] | None = None,
     ) -> None:
         stack = as_list("layers", layers, "layers such as [fl.LSTM(64), fl.Dense(2)]")
         if not stack or not all(isinstance(layer, Layer) for layer in stack):
@@ -126,6 +130,7 @@ class Model:
         self.scaler = scaler
         self.target_scaler = target_scaler
         self.classes = None if classes is None else [str(name) for name in as_list("classes", classes, "names")]
+        self._feature_names: list[str] | None = None
         self._loss: Loss | None = None
         self._stored_kind: OutputKind | None = None
         self.target_shape: tuple[int, ...] | None = None
@@ -137,6 +142,7 @@ class Model:
             self.build(0)
         elif input_size is not None:
             self.build(count("input_size", input_size))
+        self.feature_names = feature_names
 
     # ------------------------------------------------------------------------------------------ building
 
@@ -204,6 +210,33 @@ class Model:
     @target_scaler.setter
     def target_scaler(self, value: Scaler | None) -> None:
         self._target_scaler = _own_scaler("target_scaler", value)
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """Names of the features, in the order of the last axis of X; None if they have none.
+
+        It can be set to a sequence of strings, one for each feature.
+        """
+        return None if self._feature_names is None else list(self._feature_names)
+
+    @feature_names.setter
+    def feature_names(self, value: Sequence[str] | None) -> None:
+        names = None if value is None else as_list("feature_names", value, "names")
+        if names is not None:
+            self._check_feature_names(names)
+        self._feature_names = names
+
+    def _check_feature_names(self, names: list[Any]) -> None:
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"feature_names must be strings, got {short_repr(names)}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"feature_names must differ from each other, got {short_repr(names)}")
+        if self.takes_tokens:
+            raise ValueError("a model that begins with an Embedding reads token ids, which have no features to name")
+        if self.input_size is not None and len(names) != self.input_size:
+            raise ValueError(
+                f"feature_names has {len(names)} names, expected {self.input_size}: one for each feature of the model"
+            )
 
     @property
     def loss(self) -> Loss | None:
@@ -1118,6 +1151,7 @@ class Model:
             "scaler": None if self.scaler is None else self.scaler.get_config(),
             "target_scaler": None if self.target_scaler is None else self.target_scaler.get_config(),
             "classes": self.classes,
+            "feature_names": self.feature_names,
             # A file holds no code, so it cannot describe a loss that a user wrote.
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
             "output_kind": self.output_kind,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._arrays import as_array
+from ._checks import short_repr
 from ._typing import Array, State
 from .data.sequences import Sequences
 from .layers import (
@@ -160,6 +161,8 @@ class Network:
         """
         if self.input_size is not None and inputs.features + added != self.input_size:
             advice = "the last axis must hold the features in the order of the training data"
+            if inputs.feature_names is not None:
+                advice += f", {short_repr(inputs.feature_names)}"
             if inputs.one_series:
                 advice = f"two axes are (batch, time), so pass {inputs.one_series} for one series"
             raise ValueError(

@@ -25,6 +25,8 @@ class InferenceModel(Protocol):
         Scaling of inputs and of targets.
     classes : list of str or None
         Names of the classes.
+    feature_names : list of str or None
+        Names of the features.
     loss : Loss or None
         Loss of the training; None before it.
     output_kind : str or None
@@ -42,6 +44,10 @@ class InferenceModel(Protocol):
     @property
     def input_size(self) -> int | None:
         """Number of features of a step as users pass it; None before it is known."""
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """Names of the features."""
 
     @property
     def loss(self) -> Loss | None:

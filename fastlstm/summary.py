@@ -11,7 +11,7 @@ from .protocols import InferenceModel
 
 __all__ = ["html_summary", "text_summary"]
 
-_MANY_CLASSES = 10
+_MANY_NAMES = 10
 
 
 class _Row(NamedTuple):
@@ -84,20 +84,24 @@ def _settings(model: InferenceModel) -> list[tuple[str, str]]:
     added = 0 if model.scaler is None else model.scaler.added_channels
     size = None if network.input_size is None else network.input_size - added
     given = "token ids" if network.takes_tokens else "not known yet" if size is None else _features(size)
+    if model.feature_names is not None:
+        given += f": {_some_names(model.feature_names)}"
     rows = [
         ("input", given),
         ("loss", "not known" if loss is None else short_repr(loss)),
         ("outputs", "not known" if model.output_kind is None else model.output_kind.replace("_", " ")),
     ]
     if model.classes is not None:
-        names = ", ".join(model.classes[:_MANY_CLASSES])
-        more = "" if len(model.classes) <= _MANY_CLASSES else ", ..."
-        rows.append(("classes", f"{len(model.classes)}: {names}{more}"))
+        rows.append(("classes", f"{len(model.classes)}: {_some_names(model.classes)}"))
     rows += [("scaler", _scaling(model.scaler)), ("target scaler", _scaling(model.target_scaler))]
     rows += [("dtype", network.dtype.name), ("seed", str(network.seed))]
     if network.parameters.frozen:
         rows.append(("frozen", "yes"))
     return rows
+
+
+def _some_names(names: list[str]) -> str:
+    return ", ".join(names[:_MANY_NAMES]) + ("" if len(names) <= _MANY_NAMES else ", ...")
 
 
 def _features(size: int) -> str:

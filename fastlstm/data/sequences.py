@@ -70,6 +70,8 @@ class Sequences(ABC):
         Code that passes the data as one series (T, F) if they have no axis of features, for a message.
     numbers : ndarray of int64, shape (n,), or None
         If these are some cases of larger data, their numbers there, for error messages.
+    feature_names : list of str or None
+        Names of the features, for error messages.
     masking : StepMasking or None
         How the model that reads the series masks steps of them; None if it masks none, or no model has been told of.
     """
@@ -81,6 +83,7 @@ class Sequences(ABC):
     name: str
     one_series: str | None = None
     numbers: NDArray[np.int64] | None = None
+    feature_names: list[str] | None = None
     masking: StepMasking | None = None
 
     def number(self, case: int) -> int:
@@ -236,10 +239,11 @@ class Sequences(ABC):
             problem, case, step, feature = found
             cure = self._finite_cure(problem)
             if problem == "nan" and missing is not None:
-                cure = missing_cure(feature)
+                cure = missing_cure(feature, self.feature_names)
+            named = "" if self.feature_names is None else f" ({self.feature_names[feature]!r})"
             raise ValueError(
-                f"{self.name} holds {problem} at [case, step, feature] = [{self.number(case)}, {step}, {feature}], "
-                f"expected finite numbers: {cure}"
+                f"{self.name} holds {problem} at [case, step, feature] = [{self.number(case)}, {step}, {feature}]"
+                f"{named}, expected finite numbers: {cure}"
             )
 
     def _finite_cure(self, problem: str) -> str:
@@ -527,11 +531,12 @@ def finite(values: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[np.b
     return result
 
 
-def missing_cure(feature: int) -> str:
+def missing_cure(feature: int, names: list[str] | None = None) -> str:
     """Return what to do about a missing value of a feature for which a scaler has no indicator channel."""
+    named = "" if names is None else f" ({names[feature]!r})"
     return (
-        f"feature {feature} had no missing values in the training data, so that no channel tells of them; fill the "
-        "value, or train with missing='mask-all', which gives every feature a channel"
+        f"feature {feature}{named} had no missing values in the training data, so that no channel tells of them; fill "
+        "the value, or train with missing='mask-all', which gives every feature a channel"
     )
 
 

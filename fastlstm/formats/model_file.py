@@ -94,6 +94,7 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
             dtype=config["dtype"],
             seed=count("seed", config["seed"], least=0, bits=MANY),
             classes=config["classes"],
+            feature_names=config.get("feature_names"),
             scaler=scalers.get("scaler"),
             target_scaler=scalers.get("target_scaler"),
         )

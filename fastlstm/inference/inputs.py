@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._checks import short_repr
 from .._typing import Array
 from ..data.batching import sequential_batches
 from ..data.cases import Cases, as_weight
@@ -31,6 +32,12 @@ def checked_inputs(
     if not training:
         model.network.require_built()
     inputs = as_sequences(X, lengths, tokens=model.network.takes_tokens, name=name)
+    names = inputs.feature_names = model.feature_names
+    if training and names is not None and len(names) != inputs.features:
+        raise ValueError(
+            f"{name} has {inputs.features} features, and the model has names of {len(names)}, "
+            f"{short_repr(names)}: the last axis must hold these features, in this order"
+        )
     if training:
         draft_scaler(model, inputs.features)
     added, missing = known_channels(model)

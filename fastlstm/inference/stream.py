@@ -89,6 +89,7 @@ class Stream(_core.Stream):
         if not network.parameters.frozen:  # frozen parameters never change, whatever becomes of the model
             layers = [[_copied(stage) for stage in stages] for stages in layers]
         features = self._features = input_features(model)
+        self._feature_names = model.feature_names
         self._features_masked = model.scaler is not None and model.scaler.missing != "error"
         if model.scaler is not None:
             known_channels(model)  # raises ValueError if they are not those of the network
@@ -122,7 +123,7 @@ class Stream(_core.Stream):
         case, step = divmod(place, steps)
         return (
             f"x holds nan at [series, step, feature] = [{case}, {step}, {feature}], expected finite numbers: "
-            f"{missing_cure(feature)}; the state has not changed"
+            f"{missing_cure(feature, self._feature_names)}; the state has not changed"
         )
 
     def _numeric(self, x: npt.ArrayLike, dtype: str) -> Array:

@@ -250,6 +250,9 @@ class SeriesEstimator(BaseEstimator):
             self._optimizer = recipe.new_optimizer()
         elif recipe.constant and not isinstance(self.optimizer, Optimizer):
             self._optimizer.lr = recipe.learning_rate
+        names = getattr(self, "channel_names_", None)
+        if names is not None:
+            self.model_.feature_names = list(names)
         history, stop = train(self.model_, series, y, recipe, loss, self._optimizer, seed=seed, **options)
         earlier = self.loss_curve_ if history.first_epoch > 1 and hasattr(self, "loss_curve_") else []
         self.history_ = history

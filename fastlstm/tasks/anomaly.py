@@ -4,7 +4,8 @@ The score of a step t is the mean over the channels of the squared error, divide
 
     s[t] = mean over c of (x[t, c] - x'[t, c])^2 / e[c]
 
-so that normal steps have a score of about 1; a channel whose value is missing (NaN) is left out of the mean. x and x' are in units of the scaler; x' is
+so that normal steps have a score of about 1; a channel whose value is missing (NaN) is left out of the mean. x and x'
+are in units of the scaler; x' is
 
 - "forecast": what was expected of step t after the steps before it. Nothing is expected of step 0, and not much of the
   next ones: at step 1 the error on the engine noise of FordA is 550 times that of later steps, at step 8 twice. Errors

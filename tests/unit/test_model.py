@@ -616,3 +616,38 @@ def test_targets_that_overflow_in_the_model_s_type(per_step: bool) -> None:
     fl.Model([fl.LSTM(3, return_sequences=per_step), fl.Dense(1)], input_size=2, dtype="float64").evaluate(
         x, y, loss="mse"
     )
+
+
+def test_names_of_the_features(tmp_path: Path) -> None:
+    X, y = np.random.default_rng(0).standard_normal((10, 5, 2)), np.arange(10) % 2
+    model = fl.Model([fl.LSTM(4), fl.Dense(2)], feature_names=["flow", "heat"], scaler=fl.Standardizer(missing="mask"))
+    with pytest.raises(ValueError, match=r"X has 1 features, and the model has names of 2, \['flow', 'heat'\]"):
+        model.fit(X[..., :1], y, epochs=1, verbose=0)
+    model.fit(X, y, epochs=1, verbose=0)
+    model.save(tmp_path / "model.safetensors")
+    again = fl.load(tmp_path / "model.safetensors")
+    assert again.feature_names == ["flow", "heat"] == copy.copy(model).feature_names
+    assert "2 features: flow, heat" in again._repr_html_()
+    X[3, 4, 1] = np.nan
+    with pytest.raises(ValueError, match=r"\[3, 4, 1\] \('heat'\).*feature 1 \('heat'\) had no missing values"):
+        again.predict(X)
+    with pytest.raises(ValueError, match=r"\[0, 0, 1\].*feature 1 \('heat'\) had no missing values"):
+        again.stream().step(X[3, 4:])
+    with pytest.raises(ValueError, match=r"in the order of the training data, \['flow', 'heat'\]"):
+        again.predict(X[..., :1])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["flow"], "has 1 names, expected 2"),
+        (["flow", "flow"], "must differ from each other"),
+        ("ab", "must be a list of names, got 'ab'"),
+        ([1, 2], "must be strings"),
+    ],
+)
+def test_wrong_names_of_features_are_refused(names: Any, message: str) -> None:
+    model = fl.Model([fl.LSTM(4)], input_size=2)
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.feature_names = names
+    assert model.feature_names is None
