@@ -727,7 +727,7 @@ class Model:
         class_weight : dict or "balanced", optional
             Weight of each class in the training loss, by label; classes that are not named have weight 1. "balanced"
             means ``positions / (classes * positions of the class)``. For labels, and for one column of binary targets.
-        sample_weight : array (n,) or (n, T), optional
+        sample_weight : array (n,) or (n, T), or list of arrays (T_i,), optional
             Weight of each case or step in loss and metric, >= 0. Where it is 0, `y` is not read. For the updates, all
             weights together (those of `class_weight` included) are divided by their mean over the training data, and
             the gradient of a batch is the sum of the weighted gradients divided by the number of its positions (cases
@@ -1014,7 +1014,7 @@ class Model:
             Inputs and targets, or a data set, as in `fit`; masked steps count neither in the loss nor in a metric.
         loss : str or Loss, optional
             The loss, by default that of the training.
-        sample_weight : array (n,) or (n, T), optional
+        sample_weight : array (n,) or (n, T), or list of arrays (T_i,), optional
             Weight of each case or step in the loss and in the loss's own metric.
         metrics : list or dict of callables, optional
             Functions ``metric(y_true, y_pred) -> float`` in addition to the loss's own metric; those of a list are

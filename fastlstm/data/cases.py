@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -155,6 +155,29 @@ def read_inputs(
     return scaler.scaled_batch(x, dtype, lengths, masks), lengths, masks
 
 
+def _of_unequal_series(sample_weight: ArrayLike) -> bool:
+    """Return whether weights are a list of arrays of different lengths, as series and targets may be."""
+    if not isinstance(sample_weight, (list, tuple)) or not all(isinstance(one, np.ndarray) for one in sample_weight):
+        return False
+    return len({np.shape(one) for one in sample_weight}) > 1
+
+
+def _padded(sample_weight: list[ArrayLike], inputs: Sequences) -> Array:
+    """Return weights of the steps of each case as one array (n, T), 0 beyond the case's end."""
+    arrays = [as_numeric(one, False, f"sample_weight[{k}]") for k, one in enumerate(sample_weight)]
+    lengths = np.full(len(inputs), inputs.time) if inputs.lengths is None else inputs.lengths
+    if len(arrays) != len(inputs):
+        raise ValueError(f"sample_weight has weights of {len(arrays)} cases, expected {len(inputs)}")
+    weight = np.zeros((len(inputs), inputs.time))
+    for number, (one, steps) in enumerate(zip(arrays, lengths, strict=True)):
+        if one.shape != (steps,):
+            raise ValueError(
+                f"sample_weight[{number}] has shape {one.shape}, expected ({steps},), a weight for each step"
+            )
+        weight[number, :steps] = one
+    return weight
+
+
 def as_weight(
     sample_weight: ArrayLike | None, inputs: Sequences, per_step: bool, steps: int | None = None
 ) -> Array | None:
@@ -164,6 +187,13 @@ def as_weight(
     """
     if sample_weight is None:
         return None
+    if _of_unequal_series(sample_weight):
+        if not per_step or steps is not None:
+            raise ValueError(
+                f"sample_weight is a list of arrays of different lengths, expected shape ({len(inputs)},): a weight "
+                "for each case, since the model has one answer for a case"
+            )
+        sample_weight = _padded(cast("list[ArrayLike]", sample_weight), inputs)
     weight = as_numeric(sample_weight, False, "sample_weight")
     shapes = [(len(inputs),), (len(inputs), steps or inputs.time)] if per_step else [(len(inputs),)]
     if weight.shape not in shapes:

@@ -71,6 +71,7 @@ class Linear:
         self.classes: list[str] | None = None
         self.loss: Loss | None = None
         self.output_kind: str | None = None
+        self.feature_names: list[str] | None = None
         self.target_shape: tuple[int, ...] | None = None
         self.input_masks = None
         self.batches: list[Array] = []  # the inputs of every training step
@@ -520,6 +521,29 @@ def test_balanced_class_weights_are_those_of_the_formula() -> None:
     plain: Any = Linear(3)
     train(plain, X, y, batch_size=8)
     assert np.abs(plain.flat_parameters - by_name.flat_parameters).max() > 1e-3
+
+
+def test_weights_of_the_steps_of_unequal_series_may_be_a_list() -> None:
+    rng = np.random.default_rng(0)
+    steps = [5, 3, 7]
+    X, y, weights = [rng.standard_normal((k, 2)) for k in steps], [rng.standard_normal(k) for k in steps], []
+    padded = np.zeros((3, 7))
+    for row, k in enumerate(steps):
+        padded[row, :k] = rng.random(k)
+        weights.append(padded[row, :k].copy())
+    found = []
+    for form in (weights, tuple(weights), padded):
+        model = fl.Model([fl.LSTM(3, return_sequences=True), fl.Dense(1)])
+        model.fit(X, y, sample_weight=form, loss="mse", epochs=2, verbose=0)
+        found.append(model.flat_parameters.copy())
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[2])
+    with pytest.raises(ValueError, match="weights of 2 cases, expected 3"):
+        model.fit(X, y, sample_weight=weights[:2], loss="mse", epochs=1)
+    with pytest.raises(ValueError, match=r"sample_weight\[1\] has shape \(7,\), expected \(3,\)"):
+        model.fit(X, y, sample_weight=[weights[0], weights[2], weights[1]], loss="mse", epochs=1)
+    with pytest.raises(ValueError, match=r"a list of arrays of different lengths, expected shape \(3,\)"):
+        fl.Model([fl.LSTM(3), fl.Dense(1)]).fit(X, [1.0, 2.0, 3.0], sample_weight=weights, loss="mse", epochs=1)
 
 
 def test_class_and_sample_weights_multiply_also_per_step_and_for_binary_targets() -> None:
