@@ -220,6 +220,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
             If the data or a parameter do not fit.
         """
         series = listed_cases(self._read(X, lengths, reset=True))
+        self._warn_of_short_rows(X)
         shortest = min(map(len, series))
         if shortest < 2:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -16,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .._checks import short_repr
-from .._foreign import cure, type_name
+from .._foreign import cure, is_frame, type_name
 from .._typing import Array
 from ..data import RobustScaler, Scaler, Standardizer
 from ..data.scaler import Missing
@@ -30,6 +31,9 @@ from ..tasks.training import Recipe, train
 from ..training.history import History
 
 __all__ = ["SeriesEstimator"]
+
+_FEW_STEPS = 10
+_MANY_ROWS = 500
 
 
 class SeriesEstimator(BaseEstimator):
@@ -143,6 +147,7 @@ class SeriesEstimator(BaseEstimator):
             raise TypeError(f"X is a {type_name(X)}, expected an array or a list of series: {cure(X, 'X')}")
         if is_list_of_series(X) or getattr(X, "ndim", 2) == 3:
             return self._read_series(X, lengths, reset)
+        self._refuse_other_forms(X, reset)
         finite: Any = "allow-nan" if self._takes_missing else True
         with self._advice_on_missing("X"):
             if not reset and self.input_ndim_ == 3 and self._channels == 1:
@@ -154,6 +159,40 @@ class SeriesEstimator(BaseEstimator):
         if lengths is not None:
             return read_series(table, lengths)
         return Series(table[:, :, None], None)
+
+    def _refuse_other_forms(self, X: Any, reset: bool) -> None:
+        """Raise ValueError or TypeError if X is one series, or a table that cannot be series of one channel."""
+        if getattr(X, "ndim", 2) == 1 and len(X):
+            array = "X" if isinstance(X, np.ndarray) else "X.to_numpy()"
+            raise ValueError(
+                f"X is a 1D array of shape ({len(X)},), expected (n, time) or (n, time, channels). Reshape your data: "
+                f"{array}[None] is one series of {len(X)} steps"
+            )
+        if not is_frame(X):
+            return
+        if not reset and getattr(self, "channel_names_", None) is not None:
+            raise ValueError(
+                f"X is a table, and {type(self).__name__} was fitted on a list of tables, one for each series: pass "
+                "[X], or divide it by a column: [one for _, one in X.groupby('id')]"
+            )
+        others = [name for name in X.columns if not _is_numeric(X[name])]
+        if others:
+            raise TypeError(
+                f"X has columns that are not numbers, {short_repr(others)}: leave them out, {_without(X, others)}; or "
+                "read a table with a row for each step by fl.data.from_frame"
+            )
+
+    def _warn_of_short_rows(self, X: Any) -> None:
+        """Warn if the rows of a table or array, which are series, may have been meant as the steps of one."""
+        shape = tuple(getattr(X, "shape", ()))
+        if len(shape) == 2 and shape[1] < _FEW_STEPS and shape[0] > _MANY_ROWS:
+            array = "X" if isinstance(X, np.ndarray) else "numpy.asarray(X)"
+            warnings.warn(
+                f"X has shape {shape}, which is {shape[0]} series of {shape[1]} steps. If its rows are the steps of "
+                f"one series and its columns the channels, pass {array}[None]",
+                UserWarning,
+                stacklevel=4,  # fit is wrapped once
+            )
 
     @contextmanager
     def _advice_on_missing(self, name: str) -> Iterator[None]:
@@ -306,3 +345,15 @@ class SeriesEstimator(BaseEstimator):
 
         check_is_fitted(self)
         save(self, path)
+
+
+def _is_numeric(column: Any) -> bool:
+    """Return whether the column of a table can be read as numbers."""
+    if hasattr(column.dtype, "is_numeric"):  # polars
+        return bool(column.dtype.is_numeric()) or str(column.dtype) in ("Boolean", "Null")
+    kind = getattr(column.dtype, "kind", "O")
+    return kind in "biuf" or (kind == "O" and not any(isinstance(one, str) for one in column[:1000]))
+
+
+def _without(table: Any, names: list[Any]) -> str:
+    return f"X.drop({names!r})" if not hasattr(table, "iloc") else f"X.drop(columns={names!r})"

@@ -275,6 +275,9 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
 
     def _codes(self, y: Any, n: int, reset: bool) -> Array:
         """Return labels as numbers of the classes."""
+        shape = tuple(getattr(y, "shape", ()))
+        if len(shape) == 2 and shape[1] > 1 and np.isin(y, (0, 1)).all():
+            raise ValueError(f"y should be a 1d array, got shape {shape}, a column a class: pass y.argmax(axis=1)")
         labels = column_or_1d(y, warn=True)
         missing = [k for k, label in enumerate(labels.tolist()) if is_missing(label)]
         if missing:

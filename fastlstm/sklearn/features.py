@@ -184,6 +184,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
             If the data or a parameter do not fit.
         """
         series = listed_cases(self._read(X, lengths, reset=True))
+        self._warn_of_short_rows(X)
         channels = series[0].shape[1]
         seed, order = self._seeds()
         if not (self.warm_start and hasattr(self, "_forecaster")):

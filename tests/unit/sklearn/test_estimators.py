@@ -525,3 +525,47 @@ def test_files_are_not_trusted(tmp_path: Path) -> None:
             else:
                 assert found.predict(LIST).shape == (N,)
     assert refused > len(places) * len(odd) / 3
+
+
+@pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMRegressor, LSTMAnomalyDetector, LSTMFeatures])
+def test_one_series_needs_an_axis_of_cases(estimator: Any) -> None:
+    with pytest.raises(ValueError, match=r"X is a 1D array of shape \(20,\), expected .*X\[None\] is one series of 20"):
+        estimator().fit(np.arange(20.0), np.arange(20) % 2)
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match=r"X.to_numpy\(\)\[None\] is one series"):
+        estimator().fit(pandas.Series(np.arange(20.0)), np.arange(20) % 2)
+
+
+@pytest.mark.parametrize("estimator", [LSTMAnomalyDetector, LSTMFeatures])
+def test_rows_of_a_few_steps_may_have_been_meant_as_one_series(estimator: Any) -> None:
+    rows = np.random.default_rng(0).standard_normal((600, 2))
+    with pytest.warns(UserWarning, match=r"600 series of 2 steps. If its rows are .* pass X\[None\]"):
+        estimator(epochs=1).fit(rows)
+    pandas = pytest.importorskip("pandas")
+    with pytest.warns(UserWarning, match=r"600 series of 2 steps. If its rows are .* pass numpy.asarray\(X\)\[None\]"):
+        estimator(epochs=1).fit(pandas.DataFrame(rows, columns=["flow", "heat"]))
+
+
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_columns_that_are_not_numbers_are_named(package: str) -> None:
+    frames = pytest.importorskip(package)
+    columns = {"a": np.arange(8.0), "b": np.arange(8), "on": np.arange(8) % 2 == 0}
+    table = frames.DataFrame({**columns, "name": ["x"] * 8, "day": np.arange(8).astype("datetime64[ms]")})
+    drop = "columns=" if package == "pandas" else ""
+    with pytest.raises(TypeError, match=rf"not numbers, \['name', 'day'\]: leave them out, X.drop\({drop}\['name'"):
+        LSTMClassifier(**SMALL).fit(table, np.arange(8) % 2)
+    LSTMClassifier(**SMALL).fit(frames.DataFrame(columns), np.arange(8) % 2)
+
+
+def test_one_table_in_the_place_of_a_list_is_refused() -> None:
+    pandas = pytest.importorskip("pandas")
+    tables = [pandas.DataFrame({"a": one[:, 0], "b": one[:, 1]}) for one in X]
+    classifier = LSTMClassifier(**SMALL).fit(tables, LABELS)
+    assert classifier.model_.feature_names == ["a", "b"]
+    with pytest.raises(ValueError, match=r"was fitted on a list of tables.*pass \[X\]"):
+        classifier.predict(tables[0])
+
+
+def test_a_column_for_each_class_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a column a class: pass y.argmax\(axis=1\)"):
+        LSTMClassifier(**SMALL).fit(X, np.eye(2)[np.arange(N) % 2])
