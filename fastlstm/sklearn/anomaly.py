@@ -12,7 +12,6 @@ from sklearn.base import OutlierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .. import _checks
 from .._typing import Array
 from ..data.scaler import Missing
 from ..inference.stream import Stream
@@ -22,21 +21,22 @@ from ..optimizers import Optimizer
 from ..tasks.anomaly import (
     METHODS,
     Method,
+    calibrated,
+    check_length,
     cut,
     detector_layers,
     detector_scaler,
-    known_mean,
+    plan,
     scaled_targets,
+    series_scores,
     split_in_time,
-    step_errors,
+    step_scores,
     training_pairs,
 )
 from ..tasks.series import Series, listed_cases
 from .base import SeriesEstimator
 
 __all__ = ["AnomalyStream", "LSTMAnomalyDetector"]
-
-_WINDOW = 64
 
 
 class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
@@ -221,18 +221,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         """
         series = listed_cases(self._read(X, lengths, reset=True))
         self._warn_of_short_rows(X)
-        shortest = min(map(len, series))
-        if shortest < 2:
-            raise ValueError(
-                f"a series has {shortest} step (n_features = 1 for an array of two axes), expected at least 2: leave "
-                "such cases out"
-            )
-        window = _window(series) if self.window == "auto" else _checks.count("window", self.window)
-        if self.method == "reconstruction" and window > shortest:
-            raise ValueError(f"window is {window}, and the shortest series has {shortest} steps: give a smaller window")
-        warmup = self._warmup(window)
-        if warmup >= shortest:
-            raise ValueError(f"warmup is {warmup}, and the shortest series has {shortest} steps: give a smaller warmup")
+        window, warmup = plan(series, self.method, self.window, self.warmup)
         least = window if self.method == "reconstruction" else warmup + 1
         train, held = split_in_time(series, self.validation_fraction, gap=window, least=least)
         if held is None:
@@ -268,29 +257,10 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         self._measure(held)
         return self
 
-    def _warmup(self, window: int) -> int:
-        if self.method == "reconstruction":
-            return 0
-        return max(1, window // 8) if self.warmup == "auto" else _checks.count("warmup", self.warmup)
-
     def _measure(self, held: list[Array]) -> None:
         """Set the thresholds from normal data."""
-        every = step_errors(self.model_, self.method, held, self.window_, self._threads)
-        errors = [one[self.warmup_ :] for one in every]
-        normal = known_mean(np.concatenate(errors), axis=0)
-        # A channel that is forecast perfectly must not be divided by. One of which nothing was known has the error of a
-        # forecast by the mean, 1.
-        self.normal_error_ = np.where(np.isnan(normal), 1.0, np.maximum(normal, 1e-12))
-        scores = [self._scores(one) for one in errors]
-        self.threshold_ = float(np.quantile(np.concatenate(scores), self.quantile))
-        if len(scores) > 1:
-            self.offset_ = float(np.quantile([-one.mean() for one in scores], 1 - self.quantile))
-        else:
-            self.offset_ = -self.threshold_
-
-    def _scores(self, errors: Array) -> Array:
-        relative = known_mean(errors / self.normal_error_, axis=1)
-        return np.asarray(np.nan_to_num(relative, nan=0.0, posinf=np.finfo(np.float64).max))
+        found = calibrated(self.model_, self.method, held, self.window_, self.warmup_, self.quantile, self._threads)
+        self.normal_error_, self.threshold_, self.offset_ = found
 
     def score_steps(self, X: Any, *, lengths: ArrayLike | None = None) -> list[Array]:
         """Return the score of each step of each case: about 1 for normal steps, large for anomalies, 0 in the warm-up.
@@ -306,17 +276,10 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         """
         check_is_fitted(self)
         series = listed_cases(self._read(X, lengths, reset=False))
-        shortest = min(map(len, series))
-        if self.method == "reconstruction" and shortest < self.window_:
-            raise ValueError(f"a series has {shortest} steps, expected at least the window of {self.window_}")
-        if shortest <= self.warmup_:
-            raise ValueError(
-                f"a series has {shortest} steps, expected more than the warm-up of {self.warmup_}, which is not "
-                "scored: leave such series out"
-            )
-        errors = step_errors(self.model_, self.method, series, self.window_, self._threads)
-        start = np.zeros(self.warmup_)
-        return [np.concatenate([start, self._scores(one[self.warmup_ :])]) for one in errors]
+        check_length(series, self.method, self.window_, self.warmup_)
+        return series_scores(
+            self.model_, self.method, series, self.window_, self.warmup_, self.normal_error_, self._threads
+        )
 
     def events(
         self,
@@ -432,12 +395,6 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         return AnomalyStream(self, self.model_.stream(batch_size, n_threads=self._threads))
 
 
-def _window(series: list[Array]) -> int:
-    """Return the steps of a window; of a single series they leave enough for both parts and the gap between them."""
-    shortest = min(map(len, series))
-    return min(_WINDOW, shortest if len(series) > 1 else max(2, shortest // 4))
-
-
 class AnomalyStream:
     """Scores of the steps of one or more series as they arrive; `LSTMAnomalyDetector.stream` makes it."""
 
@@ -466,7 +423,7 @@ class AnomalyStream:
         scores = np.zeros(self._stream.batch_size)
         if self._expected is not None and self._seen >= self._detector.warmup_:
             errors = np.square(scaled_targets(scaler, np.ascontiguousarray(step)) - self._expected)
-            scores = self._detector._scores(errors)
+            scores = step_scores(errors, self._detector.normal_error_)
         self._expected = answer
         self._seen += 1
         return scores

@@ -25,6 +25,7 @@ from ..layers import Layer
 from ..losses import Loss
 from ..model import Model
 from ..optimizers import Optimizer
+from ..tasks.described import FITTED, description, save_described
 from ..tasks.network import POOLINGS, Pooling, network_layers
 from ..tasks.series import Series, is_list_of_series, read_series, warn_of_axes
 from ..tasks.training import Recipe, train
@@ -341,10 +342,16 @@ class SeriesEstimator(BaseEstimator):
         OSError
             If the file cannot be written.
         """
-        from .described import save
-
         check_is_fitted(self)
-        save(self, path)
+        described = description(
+            type(self).__name__,
+            self.get_params(deep=False),
+            {name: getattr(self, name) for name in (*FITTED, *self.saved_attributes)},
+            channel_names=getattr(self, "channel_names_", None),
+            feature_names=getattr(self, "feature_names_in_", None),
+            classes=getattr(self, "classes_", None),
+        )
+        save_described(path, self.model_, described)
 
 
 def _is_numeric(column: Any) -> bool:

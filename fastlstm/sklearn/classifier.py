@@ -25,13 +25,11 @@ from ..optimizers import Optimizer
 from ..tasks.network import Pooling
 from ..tasks.preparation import preparing_layers
 from ..tasks.series import Series
+from ..tasks.training import CLASSIFIER_UPDATES
 from ..training.callbacks import Callback
 from .base import SeriesEstimator
 
 __all__ = ["LSTMClassifier"]
-
-UPDATES = 5000
-"""Updates for which ``epochs="auto"`` is enough; docs/estimators.md has scores with fewer."""
 
 
 class LSTMClassifier(ClassifierMixin, SeriesEstimator):
@@ -327,7 +325,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             series,
             codes,
             "cross_entropy",
-            self._recipe(constant=constant, updates=UPDATES, **changes),
+            self._recipe(constant=constant, updates=CLASSIFIER_UPDATES, **changes),
             self.shuffle_seed_,
             sample_weight=weight,
             class_weight=self._class_weights(),

@@ -15,10 +15,10 @@ from ..formats.foreign import with_advice
 from ..formats.model_file import model_from
 from ..layers import Layer, layer_from_config
 from ..model import Model
+from ..tasks.described import KEY, VERSION
 from .anomaly import LSTMAnomalyDetector
 from .base import SeriesEstimator
 from .classifier import LSTMClassifier
-from .described import KEY, VERSION
 from .features import LSTMFeatures
 from .regressor import LSTMRegressor
 

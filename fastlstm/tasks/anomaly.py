@@ -18,10 +18,11 @@ are in units of the scaler; x' is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from .. import _checks
 from .._typing import Array
 from ..data import Scaler, Standardizer
 from ..data.scaler import Missing
@@ -30,20 +31,69 @@ from ..model import Model
 
 __all__ = [
     "METHODS",
+    "Calibration",
     "Method",
+    "calibrated",
+    "check_length",
     "cut",
     "detector_layers",
     "detector_scaler",
     "expected",
     "known_mean",
+    "plan",
     "scaled_targets",
+    "series_scores",
     "split_in_time",
     "step_errors",
+    "step_scores",
     "training_pairs",
 ]
 
 Method = Literal["forecast", "reconstruction"]
 METHODS: tuple[Method, ...] = ("forecast", "reconstruction")
+_WINDOW = 64
+
+
+class Calibration(NamedTuple):
+    """What scores of normal data are like."""
+
+    normal_error: Array
+    """(channels,): mean squared error in units of the scaler."""
+    threshold: float
+    """Quantile of the scores of the steps."""
+    offset: float
+    """Minus the quantile of the mean scores of the cases; minus `threshold` if there is one case."""
+
+
+def plan(
+    series: list[Array], method: Method, window: int | Literal["auto"], warmup: int | Literal["auto"]
+) -> tuple[int, int]:
+    """Return the steps of a window, and those of the warm-up.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shortest series is too short for them.
+    """
+    shortest = min(map(len, series))
+    if shortest < 2:
+        raise ValueError(
+            f"a series has {shortest} step (n_features = 1 for an array of two axes), expected at least 2: leave "
+            "such cases out"
+        )
+    if window == "auto":
+        # Of a single series they leave enough for both parts and the gap between them.
+        steps = min(_WINDOW, shortest if len(series) > 1 else max(2, shortest // 4))
+    else:
+        steps = _checks.count("window", window)
+    if method == "reconstruction" and steps > shortest:
+        raise ValueError(f"window is {steps}, and the shortest series has {shortest} steps: give a smaller window")
+    if method == "reconstruction":
+        return steps, 0
+    first = max(1, steps // 8) if warmup == "auto" else _checks.count("warmup", warmup)
+    if first >= shortest:
+        raise ValueError(f"warmup is {first}, and the shortest series has {shortest} steps: give a smaller warmup")
+    return steps, first
 
 
 def detector_layers(
@@ -150,3 +200,58 @@ def step_errors(
     answers = expected(model, method, series, window, n_threads)
     scaled = (scaled_targets(model.scaler, one) for one in series)
     return [np.square(one - answer) for one, answer in zip(scaled, answers, strict=True)]
+
+
+def check_length(series: list[Array], method: Method, window: int, warmup: int) -> None:
+    """Raise ValueError if a series is too short to be scored."""
+    shortest = min(map(len, series))
+    if method == "reconstruction" and shortest < window:
+        raise ValueError(f"a series has {shortest} steps, expected at least the window of {window}")
+    if shortest <= warmup:
+        raise ValueError(
+            f"a series has {shortest} steps, expected more than the warm-up of {warmup}, which is not scored: leave "
+            "such series out"
+        )
+
+
+def step_scores(errors: Array, normal_error: Array) -> Array:
+    """Return the scores of steps, (T,), of their squared errors (T, channels)."""
+    relative = known_mean(errors / normal_error, axis=1)
+    return np.asarray(np.nan_to_num(relative, nan=0.0, posinf=np.finfo(np.float64).max))
+
+
+def series_scores(
+    model: Model,
+    method: Method,
+    series: list[Array],
+    window: int,
+    warmup: int,
+    normal_error: Array,
+    n_threads: int | None = None,
+) -> list[Array]:
+    """Return the scores of the steps of each series, each (T_i,), 0 in the warm-up."""
+    start = np.zeros(warmup)
+    errors = step_errors(model, method, series, window, n_threads)
+    return [np.concatenate([start, step_scores(one[warmup:], normal_error)]) for one in errors]
+
+
+def calibrated(
+    model: Model,
+    method: Method,
+    held: list[Array],
+    window: int,
+    warmup: int,
+    quantile: float,
+    n_threads: int | None = None,
+) -> Calibration:
+    """Return what the scores of normal data are like that were held out."""
+    errors = [one[warmup:] for one in step_errors(model, method, held, window, n_threads)]
+    mean = known_mean(np.concatenate(errors), axis=0)
+    # A channel that is forecast perfectly must not be divided by. One of which nothing was known has the error of a
+    # forecast by the mean, 1.
+    normal = np.where(np.isnan(mean), 1.0, np.maximum(mean, 1e-12))
+    scores = [step_scores(one, normal) for one in errors]
+    threshold = float(np.quantile(np.concatenate(scores), quantile))
+    if len(scores) == 1:
+        return Calibration(normal, threshold, -threshold)
+    return Calibration(normal, threshold, float(np.quantile([-one.mean() for one in scores], 1 - quantile)))

@@ -21,7 +21,10 @@ from ..training.history import History
 from .holdout import hold_out
 from .series import Series
 
-__all__ = ["Recipe", "train"]
+__all__ = ["CLASSIFIER_UPDATES", "Recipe", "train"]
+
+CLASSIFIER_UPDATES = 5000
+"""Updates of a classifier for which ``epochs="auto"`` is enough; docs/estimators.md has scores with fewer."""
 
 _LEAST_EPOCHS, _MOST_EPOCHS = 30, 500
 _LEAST_PER_EPOCH = 5  # updates, up to which small data are given more epochs
@@ -89,6 +92,7 @@ def train(
     validation: tuple[Any, ...] | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
+    resume: bool = False,
 ) -> tuple[History, EarlyStopping | None]:
     """Train a model; return the record, and the callback that has stopped the training if a part was held out.
 
@@ -110,6 +114,8 @@ def train(
     seed : int
         Of the part that is held out, and of the order of the cases.
     callbacks : sequence of Callback
+    resume : bool
+        As in `Model.fit`.
     """
     given = dict(zip(("series", "y", "weight"), (series, y, sample_weight), strict=True))
     if recipe.early_stopping and validation is None:
@@ -148,5 +154,6 @@ def train(
         verbose=recipe.verbose,
         n_threads=recipe.n_threads,
         seed=seed,
+        resume=resume,
     )
     return history, stop

@@ -1,8 +1,9 @@
-"""Write estimators to files: one safetensors file with the model and, as JSON, everything else."""
+"""What a file of an estimator holds besides its model: one description for the estimators and the command line."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from .._checks import short_repr
 from .._typing import Array
 from ..formats import safetensors
 from ..layers import layer_config
+from ..model import Model
 
-__all__ = ["FITTED", "KEY", "VERSION", "save"]
+__all__ = ["FITTED", "KEY", "VERSION", "description", "save_described"]
 
 KEY = "estimator"
 """Key in the config of the file."""
@@ -23,19 +25,52 @@ VERSION = 1
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def save(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Do the work of `SeriesEstimator.save`."""
-    described = {
-        "type": type(estimator).__name__,
+def description(
+    kind: str,
+    parameters: Mapping[str, Any],
+    fitted: Mapping[str, Any],
+    *,
+    channel_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    classes: Array | None = None,
+) -> dict[str, Any]:
+    """Return what a file says of an estimator, as data for JSON.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the class, such as "LSTMClassifier".
+    parameters : mapping
+        Parameters of its constructor.
+    fitted : mapping
+        Its attributes `FITTED`, and those of its class.
+    channel_names, feature_names : sequence of str, optional
+        Names of the channels, or of the columns of a table with a column for each step.
+    classes : array, optional
+        Labels in the order of the outputs.
+
+    Raises
+    ------
+    ValueError
+        If a parameter or the labels cannot be saved.
+    """
+    return {
+        "type": kind,
         "version": VERSION,
-        "parameters": {name: _described(name, value) for name, value in estimator.get_params(deep=False).items()},
-        "fitted": {name: _plain(getattr(estimator, name)) for name in (*FITTED, *estimator.saved_attributes)},
-        "channel_names_": list(names) if (names := getattr(estimator, "channel_names_", None)) else None,
-        "feature_names_in_": _strings(getattr(estimator, "feature_names_in_", None)),
-        "classes_": None if not hasattr(estimator, "classes_") else _labels(estimator.classes_),
+        "parameters": {name: _described(name, value) for name, value in parameters.items()},
+        "fitted": {name: _plain(value) for name, value in fitted.items()},
+        "channel_names_": list(channel_names) if channel_names else None,
+        "feature_names_in_": None if feature_names is None else [str(name) for name in feature_names],
+        "classes_": None if classes is None else _labels(classes),
     }
-    model = estimator.model_
-    safetensors.save(path, model.saved_tensors(), {**model.get_config(), KEY: described})
+
+
+def save_described(
+    path: str | os.PathLike[str], model: Model, described: Mapping[str, Any], more: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model with the description of its estimator, and with further keys of the file's config."""
+    config = {**model.get_config(), KEY: dict(described), **({} if more is None else more)}
+    safetensors.save(path, model.saved_tensors(), config)
 
 
 def _described(name: str, value: Any) -> Any:
@@ -61,10 +96,6 @@ def _described(name: str, value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return {"array": value.tolist()} if isinstance(value, np.ndarray) else value
-
-
-def _strings(names: Array | None) -> list[str] | None:
-    return None if names is None else [str(name) for name in names]
 
 
 def _labels(classes: Array) -> dict[str, Any]:
