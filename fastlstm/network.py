@@ -373,7 +373,7 @@ class Network:
     def backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
         """Add the gradients of this thread's last training pass; return that of the input if `need_dx`.
 
-        Unless `need_dx`, the layers below the lowest one that is trainable are left out.
+        Unless `need_dx`, the layers below the lowest one with parameters to train are left out.
         """
         ctx = self.context(True)
         gradient: Array | None = d_out

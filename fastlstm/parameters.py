@@ -115,9 +115,7 @@ class Parameters:
 
     @property
     def lowest_trainable(self) -> int:
-        """Index of the lowest layer that needs a backward pass: 0 if all parameters are trainable."""
-        if self.trainable_ranges is None:
-            return 0
+        """Index of the lowest layer that needs a backward pass: the lowest one with parameters that are trained."""
         trained = (k for k, layer in enumerate(self._layers) if layer.trainable and layer.parameters)
         return next(trained, len(self._layers))
 

@@ -259,6 +259,38 @@ def test_no_backward_pass_below_the_lowest_trainable_layer() -> None:
     assert below.passes == [False, True]
 
 
+class Plain(fl.Layer):
+    """Layer without parameters that returns its input, and records for which calls its backward pass runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes: list[bool] = []
+
+    def build(self, signal: Any) -> Any:
+        return signal
+
+    def forward(self, x: Array, ctx: Any, cache: Any) -> Array:
+        return x
+
+    def backward(self, dy: Array, ctx: Any, cache: Any, need_dx: bool) -> Array | None:
+        self.passes.append(need_dx)
+        return dy if need_dx else None
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+def test_no_backward_pass_below_the_lowest_layer_with_parameters() -> None:
+    X, y = data(8)
+    below, above = Plain(), Plain()
+    model = fl.Model([below, fl.LSTM(4), above, fl.Dense(2)], input_size=3)
+    model.fit(X, y, epochs=1, batch_size=8, verbose=0)
+    assert (below.passes, above.passes) == ([], [True])
+    model.forward(X, training=True)
+    assert model.backward(np.ones((8, 2))).shape == X.shape
+    assert below.passes == [True]
+
+
 def test_embeddings_and_graphs() -> None:
     tokens, y = np.random.default_rng(5).integers(0, 7, (12, 5)), np.arange(12) % 2
     model = fl.Model([fl.Embedding(7, 3), fl.LSTM(4), fl.Dense(2)])
