@@ -259,7 +259,7 @@ def test_no_backward_pass_below_the_lowest_trainable_layer() -> None:
     assert below.passes == [False, True]
 
 
-class Plain(fl.Layer):
+class Plain(Layer):
     """Layer without parameters that returns its input, and records for which calls its backward pass runs."""
 
     def __init__(self) -> None:
