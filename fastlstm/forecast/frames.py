@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._checks import short_repr
 from .._typing import Array
 from .axis import TimeAxis
-from .future import next_points, read_future
+from .future import Wanted, next_points, read_future
 from .grid import Grid
 from .grid_files import grid_of_freq
 from .infer import Runs, infer_grid
@@ -23,7 +23,7 @@ from .report_of import fill_report
 from .roles import LISTS, as_columns, check_roles, names_of
 from .sources import Source, as_source, is_wide
 from .static import StaticFeatures
-from .table import Table, read_table
+from .table import Table, check_kind, read_table
 from .time_column import TimeKind
 from .zones import zone_name
 
@@ -190,6 +190,7 @@ class FrameReader:
         source = as_source(df, columns.id_col, columns.time_col, target, wide=self._wide)
         check_roles(source, columns, self._static.all_columns)
         table = self._table(source, columns, self._known_ends(after))
+        check_kind(table, self.axis, self._output.kind, source.code(columns.time_col))
         static = self._static.collect(table.ids, table.rows.codes, source, static_df)
         _, layout = arrange(table.rows, lambda runs: self.axis.grid, self.axis.phase)
         return self._panel(source, table, layout, static)
@@ -206,9 +207,7 @@ class FrameReader:
     def _table(self, source: Source, columns: Columns, after: dict[Any, int] | None) -> Table:
         numbers = (columns.target_col, *columns.hist_exog, *columns.futr_exog)
         names = (columns.id_col, columns.time_col, numbers)
-        zone = self.axis.zone if self.is_fitted and after is not None else self._zone
-        table = read_table(source, names, zone, columns.target_col, after)
-        return table
+        return read_table(source, names, self._zone, columns.target_col, after)
 
     def _panel(
         self, source: Source, table: Table, layout: Layout, static: dict[Any, dict[str, Any]] | None = None
@@ -226,7 +225,7 @@ class FrameReader:
             start, end = layout.starts[number : number + 2]
             stamps, calendar = times.of(number)
             futr = calendar if known is None else np.concatenate([known[start:end], calendar], axis=1)
-            features = self._static.of(one, values[one])
+            features = self._static.of(one, values.get(one, {}))
             series.append(SeriesData(one, stamps, y[start:end], hist[start:end], futr, features))
         names = columns.futr_exog + axis.feature_names
         self.report = fill_report(source, columns, table, axis, layout, [y, *others])
@@ -255,7 +254,10 @@ class FrameReader:
             If a cell is missing; the message names the series, the column and the first time.
         """
         self._require_fitted()
-        return read_future(self.axis, self.columns, self._output.kind, self._wide, future, panel, steps)
+        wanted = Wanted(
+            self.axis, self.columns, self._output.kind, self._zone, panel, next_points(self.axis, panel, steps)
+        )
+        return read_future(wanted, future)
 
     def make_future(self, panel: Panel, steps: int | list[int]) -> Any:
         """Return a frame of the ids and times of the steps after each series, of the user's kind."""

@@ -131,7 +131,7 @@ def _in_ns(column: Any, code: str) -> NDArray[np.int64]:
 
 def _of_datetimes(column: Any, code: str, row: Callable[[int], str]) -> TimeColumn:
     dtype = column.dtype
-    unit = str(getattr(dtype, "unit", "ns") or "ns")
+    unit = np.datetime_data(dtype)[0] if isinstance(dtype, np.dtype) else str(getattr(dtype, "unit", "ns"))
     pyarrow = getattr(dtype, "pyarrow_dtype", None)
     zone = getattr(dtype, "tz", None) if pyarrow is None else pyarrow.tz
     if pyarrow is not None:
