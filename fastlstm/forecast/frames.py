@@ -14,7 +14,7 @@ from .future import Wanted, next_points, read_future
 from .grid import Grid
 from .grid_files import grid_of_freq
 from .infer import Runs, infer_grid
-from .output import OutputKind, as_frame
+from .output import PACKAGES, OutputKind, as_frame
 from .packages import pandas_package
 from .panel import Columns, Panel, SeriesData
 from .repair import Layout, arrange
@@ -158,7 +158,8 @@ class FrameReader:
         axis = TimeAxis.fitted(grid, table.zone, phase, self._calendar, self._holidays, ends)
         static.learn(learnt)
         self._wide, self._static, self.columns, self.axis = wide, static, columns, axis
-        self._output = OutputKind(source.package, columns, table.id_dtype, table.kind, axis.zone)
+        package = source.package if source.package in PACKAGES else "pandas"
+        self._output = OutputKind(package, columns, table.id_dtype, table.kind, axis.zone)
         panel = self._panel(source, table, layout)
         empty = next((one for one in panel.series if np.isnan(one.y).all()), None)
         if empty is not None:
@@ -317,7 +318,7 @@ class FrameReader:
             or not all(type(one) is list for one in lists.values())
         ):
             raise ValueError(f"the lists of columns must be {', '.join(LISTS)}, got {short_repr(lists)}")
-        if type(config["wide"]) is not bool or not isinstance(config["package"], str):
+        if type(config["wide"]) is not bool or config["package"] not in PACKAGES:
             raise ValueError("a reader of tables must say whether they are wide, and of which package")
         dtype = config["id_dtype"]
         if not isinstance(dtype, (str, type(None))) or not isinstance(config["time_zone"], (str, type(None))):
