@@ -119,7 +119,7 @@ class FrameReader:
 
         Parameters
         ----------
-        df : DataFrame of pandas or polars, Series, mapping of columns, or path of a CSV file
+        df : DataFrame of pandas or polars, Series, mapping of columns, CsvTable, or path of a CSV file
             Long: a row for each series and time. Without a column of ids it is one series. A wide frame, each column a
             series, is recognised by the name of its columns, `id_col`, or is asked for by a list `target_col`.
         id_col, time_col : str
@@ -237,7 +237,7 @@ class FrameReader:
 
         Parameters
         ----------
-        future : DataFrame, mapping of columns, path of a CSV file, or None
+        future : DataFrame, mapping of columns, CsvTable, path of a CSV file, or None
             Columns of ids, times and futr_exog, one row for each step; None if there is no futr_exog. Columns of the
             training data that are not known in advance are not read.
         panel : Panel

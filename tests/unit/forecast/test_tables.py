@@ -208,7 +208,7 @@ def test_missing_values_of_any_type() -> None:
             TypeError,
             r"column 'y' holds text such as '1.5', .* df\['y'\] = pandas.to_numeric\(df\['y'\]\)",
         ),
-        (["1", "x"] * 5, TypeError, "column 'y' holds the text 'x' in row 1 among numbers"),
+        (["1", "x"] * 5, TypeError, "column 'y' holds the text 'x' .row 1 of df. among numbers"),
         (["1,5"] * 10, TypeError, "decimal comma"),
         (["on", "off"] * 5, TypeError, "column 'y' holds text such as 'on'"),
         (pd.to_datetime(["2024-01-01"] * 10), TypeError, "column 'y' holds times"),
