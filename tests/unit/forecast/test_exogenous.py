@@ -47,6 +47,11 @@ def test_a_listed_column_that_is_missing() -> None:
         FrameReader(futr_exog=[3])
 
 
+def test_a_column_called_like_the_calendar() -> None:
+    with pytest.raises(ValueError, match="column 'hour_of_day_sin' is called like a feature of the calendar"):
+        FrameReader(futr_exog=["hour_of_day_sin"], calendar=["hour_of_day"]).fit(long(hour_of_day_sin=1.0))
+
+
 def test_exogenous_columns_by_grid_points() -> None:
     df = long(temp=np.arange(10.0) * 2, flow=np.arange(10.0) * 3, on=[True, False] * 5).drop(index=1)
     reader = FrameReader(hist_exog=["flow", "on"], futr_exog="temp", calendar=["hour_of_day"])

@@ -88,6 +88,20 @@ def test_a_frame_that_might_be_wide_is_not_guessed_at() -> None:
         FrameReader().fit(wide)
 
 
+def test_a_wide_frame_with_a_column_like_the_target() -> None:
+    wide = pd.DataFrame({"ds": HOURS, "x": np.arange(5.0) + 5, "y": np.arange(5.0)})
+    reader = FrameReader()
+    for panel in (reader.fit(wide, target_col=["x", "y"]), reader.read(wide)):
+        assert [one.id for one in panel.series] == ["x", "y"]
+        np.testing.assert_array_equal(panel.series[1].y, np.arange(5.0))
+
+
+def test_rows_of_wide_frames_are_named_as_they_are() -> None:
+    wide = pd.DataFrame({"ds": HOURS, "a": np.arange(5.0), "b": [0, 1, 2, np.inf, 4]})
+    with pytest.raises(ValueError, match="row 3 of df has the value inf"):
+        FrameReader().fit(wide, target_col=["a", "b"])
+
+
 def test_wide_frames_keep_missing_values() -> None:
     wide = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [np.nan, 2.0, 3.0]}, index=HOURS[:3])
     panel = FrameReader().fit(wide, target_col=["a", "b"])
