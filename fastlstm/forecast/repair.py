@@ -158,7 +158,7 @@ def _off_grid(rows: Rows, order: _Times | None, times: _Times, off: _Times, grid
     return (
         f"{rows.row(number)}: {rows.who(int(rows.codes[number]))} has the time {rows.when(time)}, which is not on the "
         "grid "
-        f"of {grid.text} (nearest point {rows.when(point)}; {len(bad)} such rows in all): correct or drop such rows, "
+        f"of {grid.text} (nearest point {rows.when(point)}; {len(bad)} in all): correct or drop such rows, "
         "pass "
         f"a finer step, such as {freq}, so that points between are missing, or average the data over the step first"
     )
@@ -189,12 +189,12 @@ def _contradiction(rows: Rows, pair: list[int], count: int, grid: Grid) -> str:
     start = f"{rows.row(pair[0])} and {rows.row(pair[1])}: {rows.who(int(rows.codes[pair[0]]))} has two rows for "
     if one != other:
         return (
-            f"{start}one step of {grid.text}, at {one} and {other}, with different values ({count} such pairs): keep "
+            f"{start}one step of {grid.text}, at {one} and {other}, with different values ({count} in all): keep "
             "one, "
             "average the data over the step first, or pass a shorter step as freq"
         )
     return (
-        f"{start}{one} with different values ({count} such pairs): keep one, df.drop_duplicates({rows.keys}, "
+        f"{start}{one} with different values ({count} in all): keep one, df.drop_duplicates({rows.keys}, "
         f"keep='last'), or their mean, df.groupby({rows.keys}, as_index=False).mean(); if this is the hour that occurs "
         "twice when summer time ends, pass time_zone='Europe/Berlin'"
     )

@@ -232,7 +232,7 @@ def test_missing_values_of_any_type() -> None:
         (
             [1.0, np.inf] * 5,
             ValueError,
-            r"row 1 of df has the value inf in column 'y' \(5 such rows\), expected finite",
+            r"row 1 of df has the value inf in column 'y' \(5 in all\), expected finite",
         ),
         ([[1]] * 10, TypeError, "expected real numbers"),
     ],
@@ -287,7 +287,9 @@ def test_a_series_without_any_value_is_refused() -> None:
 
 def test_contradicting_duplicates_are_refused() -> None:
     df = pd.concat([long(), long().iloc[[3]].assign(y=9.5)], ignore_index=True)
-    words = r"row 3 of df and row 10 of df: series 'a' has two rows for 2024-03-01 03:00 with different values \(1 such"
+    words = (
+        r"row 3 of df and row 10 of df: series 'a' has two rows for 2024-03-01 03:00 with different values \(1 in all"
+    )
     with pytest.raises(ValueError, match=words):
         FrameReader().fit(df)
     with pytest.raises(ValueError, match=r"df.drop_duplicates\(\['unique_id', 'ds'\], keep='last'\)"):
