@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import Array
+from .._typing import Array, State
 from ..layers import LSTM, Dropout, Layer, copied_layer
 from .conformal import Corrections, interval_pairs
 from .layout import Layout
-from .memory import Memory, memory_of, ready_from
+from .memory import Memory, memory_of, naive_error, ready_from
 from .network import ForecastNetwork, Widths
 from .panel import Panel, SeriesData
 from .parts import Parts, split_parts
@@ -157,7 +157,7 @@ class Engine:
         both = [np.union1d(rows, [len(one) - 1]) for rows, one in zip(origins, series, strict=True)]
         passed = run_through(self.network, self.layout, series, both, n_threads=self.settings.n_threads)
         for one, result, rows in zip(series, passed, origins, strict=True):
-            self.memories[one.data.id] = memory_of(one, result.contexts[-1], result.states, self.layout.memory)
+            self.memories[one.data.id] = self._memory(one, result)
             result.contexts = result.contexts[: len(rows)]
         return passed
 
@@ -202,10 +202,11 @@ class Engine:
         series = self.ready(panel)
         ends = [np.array([len(one) - 1]) for one in series]
         passed = run_through(self.network, self.layout, series, ends, n_threads=self.settings.n_threads)
-        return [
-            memory_of(one, result.contexts[-1], result.states, self.layout.memory)
-            for one, result in zip(series, passed, strict=True)
-        ]
+        return [self._memory(one, result) for one, result in zip(series, passed, strict=True)]
+
+    def _memory(self, series: ReadySeries, passed: Passed) -> Memory:
+        error = naive_error(series.data.y, self.settings.season)
+        return memory_of(series, passed.contexts[-1], passed.states, self.layout.memory, error)
 
     def update(self, panel: Panel) -> None:
         """Continue the memories with new rows, which follow those known so far; new series begin at zero."""
@@ -229,8 +230,9 @@ class Engine:
         )
         for one, result, start in zip(series, passed, starts, strict=True):
             old = self.memories.get(one.data.id)
-            new = memory_of(one, result.contexts[-1], result.states, self.layout.memory)
-            new.rows = (old.rows if old else 0) + len(one) - start
+            new = self._memory(one, result)
+            if old is not None:
+                new.rows, new.naive_error = old.rows + len(one) - start, old.naive_error
             self.memories[one.data.id] = new
 
     def partial_fit(self, panel: Panel, epochs: int = 1) -> None:
@@ -271,19 +273,30 @@ class Engine:
 
     def at_origins(self, series: Sequence[ReadySeries], origins: Sequence[Array]) -> list[Array]:
         """Return the quantiles at rows of each series, (n, horizon, quantiles), in one pass over each series."""
-        stops = [int(rows[-1]) + 1 if len(rows) else 0 for rows in origins]
-        passed = run_through(
-            self.network, self.layout, series, origins, stops=stops, n_threads=self.settings.n_threads
-        )
-        results = []
-        for one, rows, result in zip(series, origins, passed, strict=True):
-            found = np.empty((len(rows), self.settings.horizon, len(self.settings.quantiles)))
-            for block, answers in answers_at(
-                self.network, self.layout, one, rows, result.contexts, self.settings.n_threads
-            ):
-                found[block] = self.in_units(answers, one.scale)
-            results.append(found)
+        shape = (self.settings.horizon, len(self.settings.quantiles))
+        results = [np.empty((len(rows), *shape)) for rows in origins]
+        for k, block, answers in self.blocks_at(series, origins):
+            results[k][block] = answers
         return results
+
+    def blocks_at(
+        self,
+        series: Sequence[ReadySeries],
+        origins: Sequence[Array],
+        starts: Sequence[int] | None = None,
+        states: Sequence[list[State] | None] | None = None,
+    ) -> Iterator[tuple[int, slice, Array]]:
+        """Yield what `at_origins` returns in blocks: number of the series, part of its origins, quantiles.
+
+        `starts` and `states` are those of `run_through`.
+        """
+        first = [0] * len(series) if starts is None else list(starts)
+        stops = [int(rows[-1]) + 1 if len(rows) else start for rows, start in zip(origins, first, strict=True)]
+        n_threads = self.settings.n_threads
+        passed = run_through(self.network, self.layout, series, origins, first, stops, states, n_threads)
+        for k, (one, rows, result) in enumerate(zip(series, origins, passed, strict=True)):
+            for block, answers in answers_at(self.network, self.layout, one, rows, result.contexts, n_threads):
+                yield k, block, self.in_units(answers, one.scale)
 
     def in_units(self, answers: Array, scale: Scale) -> Array:
         """Return corrected quantiles in the units of a series, inside the bounds."""

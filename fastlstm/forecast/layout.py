@@ -52,12 +52,17 @@ class Layout:
         return np.asarray(self.season * -(-ahead // self.season))
 
     @property
+    def fallbacks(self) -> tuple[int, ...]:
+        """Numbers of rows before `base_lags` at which a value for the seasonal naive forecast is looked for."""
+        return tuple(self.season * k for k in range(_FALLBACKS))
+
+    @property
     def memory(self) -> int:
         """Number of last rows of a series that a forecast from its end reads directly."""
         ahead = self.gap + 1 + np.arange(self.horizon)
         reach = int((self.lags - ahead[:, None]).max(initial=0))
         if self.residual_of == "seasonal_naive":
-            reach = max(reach, int((self.base_lags - ahead).max()) + (_FALLBACKS - 1) * self.season)
+            reach = max(reach, int((self.base_lags - ahead).max()) + self.fallbacks[-1])
         return reach + 1
 
     @property
@@ -137,10 +142,8 @@ class Layout:
             return last
         steps = origins[:, None] + self.gap + 1 + np.arange(self.horizon)
         base = np.full(steps.shape, np.nan)
-        rows = steps - self.base_lags
-        for _ in range(_FALLBACKS):
-            base = np.where(np.isnan(base), self._values_at(series, rows), base)
-            rows = rows - self.season
+        for back in self.fallbacks:
+            base = np.where(np.isnan(base), self._values_at(series, steps - self.base_lags - back), base)
         return np.where(np.isnan(base), last, base)
 
     def targets(self, series: ReadySeries, origins: Array) -> Array:

@@ -11,7 +11,7 @@ from .._typing import Array, State
 from .panel import SeriesData
 from .series import ReadySeries, Scale, ready
 
-__all__ = ["Memory", "memory_of", "ready_from"]
+__all__ = ["Memory", "memory_of", "naive_error", "ready_from"]
 
 
 @dataclass(eq=False)
@@ -32,6 +32,8 @@ class Memory:
     context: Array
     """(context_size,): input of the head."""
     states: list[State]
+    naive_error: float
+    """Mean absolute error of the seasonal naive forecast one season ahead, the unit of MASE; NaN if it is not known."""
 
     def tail_series(self, future: Array | None = None) -> ReadySeries:
         """Return the last rows as a series, of which only `y` is known."""
@@ -47,7 +49,7 @@ def _no_futr(rows: int, future: Array | None) -> Array:
     return np.full((rows, 0 if future is None else future.shape[1]), np.nan)
 
 
-def memory_of(series: ReadySeries, context: Array, states: list[State], tail: int) -> Memory:
+def memory_of(series: ReadySeries, context: Array, states: list[State], tail: int, naive_error: float) -> Memory:
     """Return what is left of a series after its last row."""
     return Memory(
         series.data.id,
@@ -59,7 +61,15 @@ def memory_of(series: ReadySeries, context: Array, states: list[State], tail: in
         float(series.filled[-1]),
         context.copy(),
         states,
+        naive_error,
     )
+
+
+def naive_error(y: Array, season: int) -> float:
+    """Return the mean absolute difference of values (T,) over a season; NaN if there is none."""
+    differences = np.abs(y[season:] - y[:-season])
+    known = differences[~np.isnan(differences)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def ready_from(memory: Memory, data: SeriesData) -> ReadySeries:
