@@ -13,7 +13,7 @@ from .engine import Engine
 from .panel import Panel, SeriesData
 from .settings import Settings
 
-__all__ = ["Window", "backtest", "cut_panel", "cutoffs_of"]
+__all__ = ["Window", "backtest", "cut_panel", "cutoffs_of", "with_column"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,3 +95,16 @@ def _answered(engine: Engine, panel: Panel, cutoffs: Sequence[Any]) -> list[Wind
         for one, rows, blocks in zip(panel.series, origins, answers, strict=True)
         for row, block in zip(rows, blocks, strict=True)
     ]
+
+
+def with_column(frame: Any, name: str, other: Any, of_other: str) -> Any:
+    """Return a frame with a column of another one of the same kind, after the column `of_other`."""
+    columns = list(frame.columns)
+    place = columns.index(of_other) + 1
+    if hasattr(frame, "iloc"):
+        frame.insert(place, name, other[of_other])
+        return frame
+    import narwhals as nw
+
+    column = nw.from_native(other)[of_other].alias(name)
+    return nw.to_native(nw.from_native(frame).with_columns(column).select(*columns[:place], name, *columns[place:]))

@@ -43,6 +43,10 @@ class Engine:
     corrections : Corrections or None
     memories : dict
         What each series has left behind, from which its forecast starts.
+    trained_until : dict
+        Time of the last row of each series of the training data, those of the validation part among them.
+    coverage : dict
+        Coverage of each interval on the conformal part, before and after the correction.
     trainer : Trainer
         The run that has trained the network; None after `load`.
     """
@@ -55,6 +59,7 @@ class Engine:
         self.corrections: Corrections | None = None
         self.memories: dict[Any, Memory] = {}
         self.trainer: Trainer | None = None
+        self.trained_until: dict[Any, Any] = {}
         self.coverage: dict[str, Any] = {}
 
     # ------------------------------------------------------------------------------------ fit
@@ -74,6 +79,7 @@ class Engine:
         trainer = self.trainer = self._new_trainer(series, parts)
         run(trainer, settings.verbose, checkpoint)
         trainer.restore_best()
+        self.trained_until = {one.id: one.times[-1] for one in panel.series}
         self._finish(series, parts)
 
     def _new_layout(self, panel: Panel, parts: Parts) -> Layout:
@@ -249,6 +255,7 @@ class Engine:
         )  # fmt: skip
         run(trainer, settings.verbose, None)
         self.trainer = trainer
+        self.trained_until = {**self.trained_until, **{one.id: one.times[-1] for one in panel.series}}
         self.memories = {}
         self._pass_to_end(series, [np.arange(0)] * len(series))
 

@@ -15,8 +15,8 @@ from .._checks import count, real, short_repr
 from .._typing import Array
 from ..layers import Layer
 from ..training.history import History
-from .arguments import check_arguments, draw_seed, levels_of, settings_for
-from .backtest import backtest, cutoffs_of
+from .arguments import check_arguments, draw_seed, settings_for
+from .backtest import backtest, cutoffs_of, with_column
 from .engine import Engine
 from .evaluation import Evaluation, Tally, naive_forecasts
 from .frames import FrameReader
@@ -599,8 +599,8 @@ class Forecaster:
             blocks.append(window.answers[:steps])
         columns = columns_of(np.concatenate(blocks), settings.quantiles, level, quantiles)
         target = reader.columns.target_col
-        frame = {"cutoff": reader.times(np.concatenate(cuts)), target: np.concatenate(truth), **columns}
-        return reader.frame(ids, np.concatenate(times), frame)
+        frame = reader.frame(ids, np.concatenate(times), {target: np.concatenate(truth), **columns})
+        return with_column(frame, "cutoff", reader.frame(ids, np.concatenate(cuts), {}), reader.columns.time_col)
 
     def evaluate(self, df: Any, *, step_size: int = 1, in_sample: bool = False, static_df: Any = None) -> Evaluation:
         """Measure the forecasts on rows that the training has not seen, next to the naive and seasonal naive forecast.

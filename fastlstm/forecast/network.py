@@ -70,7 +70,7 @@ class ForecastNetwork:
     """
 
     def __init__(self, layers: Sequence[Layer], widths: Widths, seed: int) -> None:
-        self.widths = widths
+        self.widths: Widths = widths
         encoder = Model(layers, input_size=widths.inputs, seed=seed)
         if not encoder.per_step:
             raise ValueError("the last layer must have an output at each step: give it return_sequences=True")
@@ -85,6 +85,27 @@ class ForecastNetwork:
             seed=seed + 2,
         )
         self.set_parts((encoder, common, local))
+
+    @classmethod
+    def of_parts(cls, parts: tuple[Model, Model, Model], widths: Widths) -> ForecastNetwork:
+        """Return the network of parts that exist; ValueError if they do not have these sizes."""
+        encoder, common, local = parts
+        size = encoder.output_size + widths.inputs
+        expected = (
+            (widths.inputs, encoder.output_size),
+            (size, widths.horizon * widths.per_step + widths.common),
+            (widths.per_step + widths.common + widths.ahead, widths.quantiles),
+        )
+        for name, part, sizes in zip(("encoder", "common", "local"), parts, expected, strict=True):
+            if (part.input_size, part.output_size) != sizes or not part.per_step or part.scaler or part.target_scaler:
+                raise ValueError(
+                    f"the {name} has {part.input_size} inputs and {part.output_size} outputs, expected {sizes[0]} and "
+                    f"{sizes[1]} at each step"
+                )
+        network = cls.__new__(cls)
+        network.widths = widths
+        network.set_parts(parts)
+        return network
 
     def set_parts(self, parts: tuple[Model, Model, Model]) -> None:
         """Replace the three parts by others of the same sizes."""
