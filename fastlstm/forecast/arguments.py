@@ -40,7 +40,7 @@ def check_arguments(given: Forecaster) -> None:
         if getattr(given, name) != "auto":
             _checks.count(name, getattr(given, name))
     if given.residual_of is not None:
-        _checks.one_of("residual_of", given.residual_of, ("naive", "seasonal_naive"))
+        _checks.one_of("residual_of", given.residual_of, ("auto", "naive", "seasonal_naive"))
     if given.scaler is not None:
         _checks.one_of("scaler", given.scaler, ("standard", "robust"))
     _checks.one_of("missing", given.missing, ("mask", "error"))
@@ -107,7 +107,7 @@ def season_of(given: Forecaster, axis: TimeAxis, rows: int) -> tuple[int, tuple[
     if given.season_length != "auto":
         season = int(given.season_length)
         longer = tuple(one for one in usual if one[0] > season)
-        return season, (((season, 2), *longer) if season > 1 else longer)
+        return season, (((season, 3), *longer) if season > 1 else longer)
     if not usual or rows < 2 * usual[0][0]:
         return 1, ()
     return usual[0][0], usual
@@ -120,10 +120,10 @@ def _seasons(axis: TimeAxis) -> tuple[tuple[int, int], ...]:
     step = axis.grid.length
     if step < _DAY:
         day = _DAY // step
-        return () if _DAY % step else ((day, 2), (7 * day, 1))
+        return () if _DAY % step else ((day, 7), (7 * day, 3))
     for length, season in ((_DAY, 7), (7 * _DAY, 52), (31 * _DAY, 12), (92 * _DAY, 4)):
         if step <= length:
-            return ((season, 2),)
+            return ((season, 3),)
     return ()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from .._typing import Array, State
 from ..layers import LSTM, Dropout, Layer, copied_layer
 from .conformal import Corrections, interval_pairs
-from .layout import Layout
+from .layout import Layout, fitted_blend
 from .memory import Memory, memory_of, naive_error, ready_from
 from .network import ForecastNetwork, Widths
 from .panel import Panel, SeriesData
@@ -75,6 +75,9 @@ class Engine:
         }
         self.layout = self._new_layout(panel, parts)
         series = [ready(one, self.scales[one.id]) for one in panel.series]
+        if settings.residual_of == "auto":
+            origins = [(part.start, part.stop) for part in parts.training]
+            self.layout = replace(self.layout, blend=fitted_blend(self.layout, series, origins))
         self.network = self._new_network()
         trainer = self.trainer = self._new_trainer(series, parts)
         run(trainer, settings.verbose, checkpoint)

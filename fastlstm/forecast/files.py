@@ -84,6 +84,8 @@ def _tensors(forecaster: Forecaster, engine: Engine) -> dict[str, Array]:
             for part, name in enumerate("hc"):
                 joined = np.concatenate([one.states[index][part] for one in memories], axis=1)
                 tensors[f"memory.states.{index}.{name}"] = joined
+    if layout.blend is not None:
+        tensors["blend"] = layout.blend
     if engine.corrections is not None:
         tensors["corrections"] = engine.corrections.shifts
         tensors["corrections.counts"] = engine.corrections.counts
@@ -227,6 +229,11 @@ def _layout(engine: Engine, described: Mapping[str, Any], tensors: Mapping[str, 
         raise ValueError(f"hist_flags are {flags}, expected numbers of columns in rising order")
     if config["residual_of"] != settings.residual_of:
         raise ValueError(f"residual_of is {short_repr(config['residual_of'])}, expected {settings.residual_of!r}")
+    blend = None
+    if settings.residual_of == "auto":
+        blend = _tensor("blend", tensors, (settings.horizon, 2))
+        if not np.isfinite(blend).all():
+            raise ValueError("blend must hold finite numbers")
     return Layout(
         settings.horizon,
         settings.gap,
@@ -235,6 +242,7 @@ def _layout(engine: Engine, described: Mapping[str, Any], tensors: Mapping[str, 
         settings.residual_of,
         settings.season,
         ColumnScales(**scales),
+        blend,
     )
 
 

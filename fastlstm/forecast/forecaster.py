@@ -68,8 +68,9 @@ class Forecaster:
     season_length : int or "auto", default "auto"
         Steps of the season of the seasonal naive forecast, and of earlier values that each step of the horizon reads.
         "auto": a day, for daily data a week, for months and quarters a year.
-    residual_of : {"naive", "seasonal_naive"} or None, default "naive"
-        The network forecasts the difference from this forecast.
+    residual_of : {"auto", "naive", "seasonal_naive"} or None, default "auto"
+        The network forecasts the difference from this forecast; "auto" is a blend of both, for each step of the
+        horizon that which fits the training part best.
     quantiles : sequence of float, default (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
         Levels that the network is trained for. Others between them are interpolated.
     conformal : bool, default True
@@ -145,7 +146,7 @@ class Forecaster:
         calendar: Any = "auto",
         holidays: Any = None,
         season_length: int | Literal["auto"] = "auto",
-        residual_of: Literal["naive", "seasonal_naive"] | None = "naive",
+        residual_of: Literal["auto", "naive", "seasonal_naive"] | None = "auto",
         quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
         conformal: bool = True,
         bounds: Sequence[float | None] | None = None,

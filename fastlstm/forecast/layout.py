@@ -15,10 +15,12 @@ import numpy as np
 from .._typing import Array
 from .series import ColumnScales, ReadySeries
 
-__all__ = ["Layout", "ResidualOf"]
+__all__ = ["Layout", "ResidualOf", "fitted_blend"]
 
-ResidualOf = Literal["naive", "seasonal_naive"]
+ResidualOf = Literal["auto", "naive", "seasonal_naive"]
 
+_BLEND_ORIGINS = 20000
+"""Number of origins from which the blend of naive forecasts is determined at most."""
 _FALLBACKS = 3
 """Number of seasons in which a value for the seasonal naive forecast is looked for, before the last value takes its
 place."""
@@ -37,6 +39,8 @@ class Layout:
     residual_of: ResidualOf | None
     season: int
     scales: ColumnScales
+    blend: Array | None = None
+    """(horizon, 2), float64: shares of the naive and of the seasonal naive forecast at each step, for "auto"."""
 
     @cached_property
     def lags(self) -> Array:
@@ -61,7 +65,7 @@ class Layout:
         """Number of last rows of a series that a forecast from its end reads directly."""
         ahead = self.gap + 1 + np.arange(self.horizon)
         reach = int((self.lags - ahead[:, None]).max(initial=0))
-        if self.residual_of == "seasonal_naive":
+        if self.residual_of in ("auto", "seasonal_naive"):
             reach = max(reach, int((self.base_lags - ahead).max()) + self.fallbacks[-1])
         return reach + 1
 
@@ -74,7 +78,7 @@ class Layout:
     @property
     def n_ahead(self) -> int:
         """Number of inputs of each step of the horizon."""
-        return len(self.scales.futr[0]) + 2 * self.lags.shape[1]
+        return len(self.scales.futr[0]) + 1 + 2 * self.lags.shape[1]
 
     # ------------------------------------------------------------------------------------ inputs
 
@@ -104,12 +108,19 @@ class Layout:
         futr = len(self.scales.futr[0])
         if futr:
             out[:, :, :futr] = _in_units(self._known_futr(series, steps, clip), self.scales.futr)
-        lags = self.lags.shape[1]
-        if lags:
-            values = self._values_at(series, steps[:, :, None] - self.lags)
-            known = ~np.isnan(values)
-            out[:, :, futr : futr + lags] = np.where(known, values, 0.0)
-            out[:, :, futr + lags :] = known
+        values = self._values_at(series, steps[:, :, None] - self.lags)
+        self.write_earlier(values, self.last(series, origins), self.base(series, origins), out[:, :, futr:])
+
+    def write_earlier(self, values: Array, last: Array, base: Array, out: Array) -> None:
+        """Write the last value (n, 1), and earlier ones (n, horizon, lags) with their indicators, to `out`.
+
+        They are relative to what the forecast is relative to, `base` (n, horizon) or (n, 1).
+        """
+        lags = values.shape[2]
+        known = ~np.isnan(values)
+        out[:, :, 0] = last - base
+        out[:, :, 1 : 1 + lags] = np.where(known, values - base[:, :, None], 0.0)
+        out[:, :, 1 + lags :] = known
 
     def _known_futr(self, series: ReadySeries, steps: Array, clip: bool) -> Array:
         rows = len(series)
@@ -136,10 +147,26 @@ class Layout:
         """Return in the units of the network what forecasts are relative to, (origins, horizon) or (origins, 1)."""
         if self.residual_of is None:
             return np.zeros((len(origins), 1))
-        last = (series.filled[origins] - series.scale.center) / series.scale.scale
-        last = np.where(np.isnan(last), 0.0, last)[:, None]
+        last = self.last(series, origins)
         if self.residual_of == "naive":
             return last
+        return self.blended(last, self.seasonal(series, origins, last))
+
+    @staticmethod
+    def last(series: ReadySeries, origins: Array) -> Array:
+        """Return the naive forecast in units of the network, (origins, 1)."""
+        last = (series.filled[origins] - series.scale.center) / series.scale.scale
+        return np.where(np.isnan(last), 0.0, last)[:, None]
+
+    def blended(self, last: Array, seasonal: Array) -> Array:
+        """Return what forecasts are relative to, for the naive (n, 1) and seasonal naive (n, horizon) forecasts."""
+        if self.residual_of == "seasonal_naive":
+            return seasonal
+        assert self.blend is not None
+        return self.blend[:, 0] * last + self.blend[:, 1] * seasonal
+
+    def seasonal(self, series: ReadySeries, origins: Array, last: Array) -> Array:
+        """Return the seasonal naive forecast in units of the network, (origins, horizon)."""
         steps = origins[:, None] + self.gap + 1 + np.arange(self.horizon)
         base = np.full(steps.shape, np.nan)
         for back in self.fallbacks:
@@ -158,3 +185,26 @@ def _in_units(values: Array, scales: tuple[Array, Array]) -> Array:
     """Return values (..., n) in units of the network; a missing one becomes the mean."""
     scaled = (values - scales[0]) / scales[1]
     return np.where(np.isnan(scaled), 0.0, scaled)
+
+
+def fitted_blend(layout: Layout, series: list[ReadySeries], parts: list[tuple[int, int]]) -> Array:
+    """Return the shares of the naive and the seasonal naive forecast, (horizon, 2), that fit best in least squares.
+
+    `parts` are first and last row (excluded) of the origins of each series.
+    """
+    total = sum(max(0, stop - start) for start, stop in parts)
+    stride = max(1, total // _BLEND_ORIGINS)
+    products, sums = np.zeros((layout.horizon, 2, 2)), np.zeros((layout.horizon, 2))
+    for one, (start, stop) in zip(series, parts, strict=True):
+        for at in range(start, stop, 1024 * stride):
+            origins = np.arange(at, min(stop, at + 1024 * stride), stride)
+            last = layout.last(one, origins)
+            both = np.stack(np.broadcast_arrays(last, layout.seasonal(one, origins, last)))
+            targets = layout.targets(one, origins)
+            both, targets = np.where(np.isnan(targets), 0.0, both), np.where(np.isnan(targets), 0.0, targets)
+            products += np.einsum("inh,jnh->hij", both, both)
+            sums += np.einsum("inh,nh->hi", both, targets)
+    # The small ridge divides the share equally where both forecasts are the same.
+    ridge = 1e-6 * np.trace(products, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-12 * np.eye(2)
+    solved: Array = np.linalg.solve(products + ridge, sums[:, :, None])[:, :, 0]
+    return solved

@@ -16,11 +16,11 @@ from .training import Plan
 
 __all__ = ["Settings"]
 
-_UPDATES = 1500
+_UPDATES = 2500
 """Number of updates for which ``epochs="auto"`` is enough."""
 _NEAR = 0.75
 """Power of the weights of the horizon's steps: the first steps, which can be forecast best, would else count little."""
-_PER_EPOCH = 32
+_PER_EPOCH = 64
 """Number of updates of an epoch at which ``batch_size="auto"`` aims."""
 
 
@@ -35,7 +35,7 @@ class Settings:
     """Number of steps of the seasonal naive forecast."""
     seasons: tuple[tuple[int, int], ...] = ()
     """Pairs (steps, n): earlier seasons that each step of the horizon reads, if the series are long enough."""
-    residual_of: ResidualOf | None = None
+    residual_of: ResidualOf | None = "auto"
     quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
     conformal: bool = True
     bounds: tuple[float, float] | None = None

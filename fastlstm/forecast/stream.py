@@ -250,10 +250,11 @@ class ForecastStream:
         x[:, :, : width.per_step] = self._contexts[:, :per_step].reshape(batch, width.horizon, width.per_step)
         at = width.per_step + width.common
         x[:, :, width.per_step : at] = self._contexts[:, None, per_step:]
-        self._write_ahead(x[:, :, at:], following)
+        base = self._base()
+        self._write_ahead(x[:, :, at:], following, base)
         self._local.step(x.reshape(-1, x.shape[2]), out=self._answers)
         answers = self._answers.reshape(batch, width.horizon, width.quantiles).astype(np.float64)
-        answers += self._base()[:, :, None]
+        answers += base[:, :, None]
         answers.sort(axis=-1)
         if engine.corrections is not None:
             answers = engine.corrections.apply(answers)
@@ -262,31 +263,32 @@ class ForecastStream:
             np.clip(values, *engine.settings.bounds, out=values)
         return values
 
-    def _write_ahead(self, out: Array, following: Array) -> None:
+    def _write_ahead(self, out: Array, following: Array, base: Array) -> None:
         """Write the inputs of the steps of the horizon."""
         layout = self._layout
-        n_futr, lags = len(layout.scales.futr[0]), layout.lags.shape[1]
+        n_futr = len(layout.scales.futr[0])
         if self._n_user:
             center, scale = (one[: self._n_user] for one in layout.scales.futr)
             out[:, :, : self._n_user] = (following[:, layout.gap :] - center) / scale
         start = self._place + layout.gap
         out[:, :, self._n_user : n_futr] = self._calendar[start : start + layout.horizon]
-        if lags:
-            values = self._tail[:, self._at + self._lag_places]
-            known = ~np.isnan(values)
-            out[:, :, n_futr : n_futr + lags] = np.where(known, values, 0.0)
-            out[:, :, n_futr + lags :] = known
+        values = self._tail[:, self._at + self._lag_places]
+        layout.write_earlier(values, self._last_scaled(), base, out[:, :, n_futr:])
+
+    def _last_scaled(self) -> Array:
+        """Return the naive forecast in units of the network, (series, 1)."""
+        last = (self._last - self._center[:, 0]) / self._scale[:, 0]
+        return np.where(np.isnan(last), 0.0, last)[:, None]
 
     def _base(self) -> Array:
         """Return what the forecasts are relative to, in units of the network."""
         layout = self._layout
         if layout.residual_of is None:
             return np.zeros((len(self.ids), 1))
-        last = (self._last - self._center[:, 0]) / self._scale[:, 0]
-        last = np.where(np.isnan(last), 0.0, last)[:, None]
+        last = self._last_scaled()
         if layout.residual_of == "naive":
             return last
         base = np.full((len(self.ids), layout.horizon), np.nan)
         for back in layout.fallbacks:
             base = np.where(np.isnan(base), self._tail[:, self._at + self._base_places - back], base)
-        return np.where(np.isnan(base), last, base)
+        return layout.blended(last, np.where(np.isnan(base), last, base))

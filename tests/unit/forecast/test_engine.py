@@ -61,6 +61,8 @@ def small_data(rows: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 OPTIONS = [
     {},
     {"gap": 2, "residual_of": "naive"},
+    {"residual_of": None},
+    {"gap": 1, "season": 7},
     {"residual_of": "seasonal_naive", "season": 7, "seasons": ((7, 2), (20, 1)), "bounds": (-50.0, 50.0)},
 ]
 
