@@ -22,6 +22,7 @@ from .frames import FrameReader
 from .layout import Layout
 from .memory import Memory
 from .network import ForecastNetwork, Widths
+from .roles import names_of
 from .series import ColumnScales, Scale
 
 __all__ = ["KEY", "load", "save"]
@@ -119,7 +120,7 @@ def _described(name: str, value: Any) -> Any:
     if isinstance(value, (list, tuple, np.ndarray)):
         plain = [one.item() if isinstance(one, np.generic) else one for one in value]
         if all(isinstance(one, _PLAIN) for one in plain):
-            return {"tuple": plain}
+            return {"tuple": plain} if isinstance(value, tuple) else plain
     elif isinstance(value, _PLAIN):
         return value
     if name in _OF_FIT:
@@ -155,6 +156,9 @@ def _forecaster(path: Any, described: Mapping[str, Any], tensors: Mapping[str, A
     forecaster = Forecaster(**given)
     check_arguments(forecaster)
     reader = FrameReader.from_config(described["reader"])
+    for name in ("hist_exog", "futr_exog", "stat_exog", "cat_exog"):
+        if names_of(name, given[name]) != getattr(reader.columns, name):
+            raise ValueError(f"{name} is {given[name]}, but the network reads {getattr(reader.columns, name)}")
     engine = Engine(_settings(forecaster, reader, described, tensors))
     engine.layout = _layout(engine, described, tensors, reader)
     engine.network = _network(path, engine, described, tensors)
@@ -186,6 +190,8 @@ def _settings(
     seed = count("seed", described["seed"], least=0, bits=MANY)
     settings = settings_for(forecaster, reader.axis, end, 2**40, seed)
     horizon, gap = (count("steps", one, least=0) for one in as_list("steps", described["steps"], "two numbers"))
+    if not 1 <= horizon <= len(tensors["common.0.weight"]) or gap > _MOST_STEPS:
+        raise ValueError(f"horizon and gap have {horizon} and {gap} steps, which do not fit the network")
     for name, steps, known in (("horizon", horizon, settings.horizon), ("gap", gap, settings.gap)):
         # The clocks of a zone may have been changed since, and with them the hours of a day.
         if steps != known and not isinstance(getattr(forecaster, name), str):
@@ -194,7 +200,7 @@ def _settings(
     step, common, local = widths
     return replace(
         settings,
-        horizon=max(horizon, 1),
+        horizon=horizon,
         gap=gap,
         season=_season(described["season"]),
         step_context=step,
@@ -273,6 +279,8 @@ def _network(
     for name, config in zip(_PARTS, configs, strict=True):
         own = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
         parts.append(model_from(path, config, own))
+    if len({part.dtype for part in parts}) > 1:
+        raise ValueError("the parts of the network compute in different types")
     widths = Widths(
         layout.n_inputs,
         layout.horizon,
@@ -281,6 +289,7 @@ def _network(
         settings.step_context,
         settings.common_context,
         settings.local_units,
+        layout.gate,
     )
     return ForecastNetwork.of_parts((parts[0], parts[1], parts[2]), widths)
 

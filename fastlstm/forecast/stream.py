@@ -73,7 +73,7 @@ class ForecastStream:
         self._local_in = np.zeros((batch, width.horizon, network.local.input_size or 0), dtype)
         self._out = np.empty((batch, network.encoder.output_size), dtype)
         self._contexts = np.empty((batch, network.common.output_size), dtype)
-        self._answers = np.empty((batch * width.horizon, width.quantiles), dtype)
+        self._answers = np.empty((batch * width.horizon, network.local.output_size), dtype)
         self._set_static(memories)
         self._set_tail(memories)
         self._time = axis.as_numbers(np.atleast_1d(memories[0].end))[0]
@@ -253,7 +253,8 @@ class ForecastStream:
         base = self._base()
         self._write_ahead(x[:, :, at:], following, base)
         self._local.step(x.reshape(-1, x.shape[2]), out=self._answers)
-        answers = self._answers.reshape(batch, width.horizon, width.quantiles).astype(np.float64)
+        raw = self._answers.reshape(batch, width.horizon, -1)
+        answers = engine.network.gated(raw, x[:, :, at:])[0].astype(np.float64)
         answers += base[:, :, None]
         answers.sort(axis=-1)
         if engine.corrections is not None:

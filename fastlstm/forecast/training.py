@@ -8,14 +8,15 @@ with which it will forecast. Lanes begin at other rows in each epoch, and with a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .._typing import Array, State
 from ..losses import Quantile
-from ..optimizers import AdamW, Optimizer
+from ..optimizers import AdamW
 from ..schedules import CosineLR
 from ..training.loop import TrainingDiverged
 from ..training.history import History
@@ -104,8 +105,8 @@ class Trainer:
     quantiles : tuple of float
     plan : Plan
     n_threads : int, optional
-    optimizer : Optimizer, optional
-        That of an earlier run that goes on, at the plan's constant rate.
+    moments : mapping, optional
+        State of the optimizer of an earlier run that goes on.
 
     Attributes
     ----------
@@ -125,7 +126,7 @@ class Trainer:
         quantiles: tuple[float, ...],
         plan: Plan,
         n_threads: int | None = None,
-        optimizer: Optimizer | None = None,
+        moments: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.layout, self.series, self.parts = network, layout, series, parts
         self.validation, self.plan, self.n_threads = validation, plan, n_threads
@@ -133,12 +134,10 @@ class Trainer:
         self.step_weights = np.arange(1.0, layout.horizon + 1) ** -plan.near
         self.walk = Walk()
         self.history = History(["loss", *(["val_loss"] if validation else []), "lr"])
-        if optimizer is None:
-            rate = CosineLR(plan.learning_rate, plan.learning_rate / 100) if plan.falls else plan.learning_rate
-            optimizer = AdamW(rate, weight_decay=plan.weight_decay, clip_norm=plan.clip_norm)
-        else:
-            optimizer.lr = plan.learning_rate
-        self.optimizer = optimizer
+        rate = CosineLR(plan.learning_rate, plan.learning_rate / 100) if plan.falls else plan.learning_rate
+        self.optimizer = AdamW(rate, weight_decay=plan.weight_decay, clip_norm=plan.clip_norm)
+        if moments is not None:
+            self.optimizer.load_state_dict(moments)
         self.optimizer.bind(max(1, self.updates_per_epoch()), plan.epochs, network)
         self.best_parameters = network.flat_parameters.copy()
 
