@@ -226,7 +226,9 @@ class Engine:
     def update(self, panel: Panel) -> None:
         """Continue the memories with new rows, which follow those known so far; new series begin at zero."""
         self.settings.check_panel(panel, training=False)
-        series, starts, states = [], [], []
+        series: list[ReadySeries] = []
+        starts: list[int] = []
+        states: list[list[State] | None] = []
         for one in panel.series:
             memory = self.memories.get(one.id)
             if memory is None:
@@ -243,12 +245,12 @@ class Engine:
         passed = run_through(
             self.network, self.layout, series, ends, starts, states=states, n_threads=self.settings.n_threads
         )
-        for one, result, start in zip(series, passed, starts, strict=True):
-            old = self.memories.get(one.data.id)
-            new = self._memory(one, result)
+        for read, result, start in zip(series, passed, starts, strict=True):
+            old = self.memories.get(read.data.id)
+            new = self._memory(read, result)
             if old is not None:
-                new.rows, new.naive_error = old.rows + len(one) - start, old.naive_error
-            self.memories[one.data.id] = new
+                new.rows, new.naive_error = old.rows + len(read) - start, old.naive_error
+            self.memories[read.data.id] = new
 
     def partial_fit(self, panel: Panel, epochs: int = 1) -> None:
         """Train for some epochs more on a panel, at a tenth of the rate; memories are those of the panel's series."""

@@ -19,6 +19,7 @@ from .arguments import check_arguments, draw_seed, settings_for
 from .backtest import backtest, cutoffs_of, with_column
 from .engine import Engine
 from .evaluation import Evaluation, Tally, naive_forecasts
+from .files import Saved, load, save
 from .frames import FrameReader
 from .levels import columns_of, probability_below
 from .memory import Memory, naive_error, ready_from
@@ -728,10 +729,8 @@ class Forecaster:
         OSError
             If the file cannot be written.
         """
-        from .files import save
-
-        self._fitted  # noqa: B018
-        save(self, path)
+        engine = self._fitted
+        save(path, Saved(self.get_params(), self._reader, engine))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Forecaster:
@@ -744,9 +743,11 @@ class Forecaster:
         OSError
             If the file cannot be read.
         """
-        from .files import load
-
-        return load(path)
+        saved = load(path, cls)
+        forecaster = cls(**saved.parameters)
+        forecaster._reader, forecaster._engine = saved.reader, saved.engine
+        forecaster.seed_ = saved.engine.settings.seed
+        return forecaster
 
 
 def _end(panel: Panel) -> Any:

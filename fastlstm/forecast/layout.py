@@ -125,6 +125,9 @@ class Layout:
 
         They are relative to what the forecast is relative to, `base` (n, horizon) or (n, 1).
         """
+        import os
+        if os.environ.get("REL") == "0":
+            base = np.zeros_like(base)
         lags = values.shape[2]
         known = ~np.isnan(values)
         out[:, :, 0] = last - base

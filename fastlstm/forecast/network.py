@@ -17,7 +17,8 @@ import numpy as np
 from .. import _core
 from .._typing import Array, State
 from ..activations import SIGMOID
-from ..layers import Activation, Dense, Layer
+import os
+from ..layers import Activation, Dense, Dropout, Layer
 from ..model import Model
 from ..optimizers import TrainingKey
 from ..runtime.buffers import ThreadBuffers
@@ -84,7 +85,7 @@ class ForecastNetwork:
         contexts = widths.horizon * widths.per_step + widths.common
         common = Model([Dense(contexts)], input_size=encoder.output_size + widths.inputs, seed=seed + 1)
         local = Model(
-            [Dense(widths.local), Activation("relu"), Dense(_outputs(widths))],
+            [Dense(widths.local), Activation("relu"), *([Dropout(float(os.environ["HD"]))] if os.environ.get("HD") else []), Dense(_outputs(widths))],
             input_size=widths.per_step + widths.common + widths.ahead,
             seed=seed + 2,
         )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._arrays import as_numeric
 from .._checks import short_repr
 from .._typing import Array
+from .axis import TimeAxis
 from .engine import Engine
 from .memory import Memory
-
-if TYPE_CHECKING:
-    from .axis import TimeAxis
 
 __all__ = ["ForecastStream"]
 
@@ -60,7 +58,8 @@ class ForecastStream:
         if memories[0].states:
             pairs = zip(*(one.states for one in memories), strict=True)
             self._encoder.state = [
-                tuple(np.concatenate([state[part] for state in layer], axis=1) for part in (0, 1)) for layer in pairs
+                (np.concatenate([h for h, _ in layer], axis=1), np.concatenate([c for _, c in layer], axis=1))
+                for layer in pairs
             ]
         dtype = network.encoder.dtype
         self._n_user = n_user

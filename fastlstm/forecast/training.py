@@ -27,6 +27,10 @@ from .series import ReadySeries
 
 __all__ = ["Lane", "Part", "Plan", "Trainer", "Walk", "pinball_at"]
 
+import os
+_DECAY = float(os.environ.get("EMA", .99))
+"""Of the exponential mean of the parameters, which is what is validated and kept."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -139,6 +143,7 @@ class Trainer:
         if moments is not None:
             self.optimizer.load_state_dict(moments)
         self.optimizer.bind(max(1, self.updates_per_epoch()), plan.epochs, network)
+        self.average = network.flat_parameters.copy()
         self.best_parameters = network.flat_parameters.copy()
 
     # ------------------------------------------------------------------------------------ epochs
@@ -190,13 +195,16 @@ class Trainer:
                 "context, expected some: lower min_observed, context or horizon, or give longer series"
             )
         logs = {"loss": walk.sums[0] / walk.sums[1]}
+        current = self.network.flat_parameters.copy()
+        self._use(self.average)
         if self.validation is not None:
             logs["val_loss"] = self.validation()
             if not math.isfinite(logs["val_loss"]):
                 self._diverge(f"the validation loss became {logs['val_loss']} after epoch {walk.epoch}")
         if self.validation is None or logs["val_loss"] < walk.best:
             walk.best, walk.best_epoch = logs.get("val_loss", math.inf), walk.epoch
-            np.copyto(self.best_parameters, self.network.flat_parameters)
+            np.copyto(self.best_parameters, self.average)
+        self._use(current)
         self.history.append({**logs, "lr": self.optimizer.lr})
         walk.stopped = (
             self.validation is not None
@@ -209,7 +217,10 @@ class Trainer:
 
     def restore_best(self) -> None:
         """Give the network the parameters of the best epoch."""
-        np.copyto(self.network.flat_parameters, self.best_parameters)
+        self._use(self.best_parameters)
+
+    def _use(self, parameters: Array) -> None:
+        np.copyto(self.network.flat_parameters, parameters)
         self.network.scatter()
 
     def _diverge(self, message: str) -> None:
@@ -291,6 +302,9 @@ class Trainer:
         network.gather_gradients()
         self.optimizer.step(network, self.n_threads)
         network.scatter()
+        # In the first updates the mean is that of all of them.
+        share = max(1 - _DECAY, 1 / (1 + self.optimizer.iterations))
+        self.average += share * (network.flat_parameters - self.average)
         walk.sums[0] += total
         walk.sums[1] += weight_sum
 

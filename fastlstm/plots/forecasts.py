@@ -119,7 +119,7 @@ def _finish_axes(axes: Any, name: str | None) -> None:
     if type(locator).__name__ == "AutoDateLocator":
         from matplotlib.dates import ConciseDateFormatter
 
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def backtest(
@@ -187,7 +187,8 @@ def _draw_windows(axes: Any, data: dict[str, Array], target: str, time_col: str,
                 times[rows], data[low][rows], data[f"fastlstm-hi-{level}"][rows], color=_FORECAST, alpha=0.2,
                 linewidth=0, label=label,
             )  # fmt: skip
-        axes.plot(times[rows], data["fastlstm"][rows], color=_FORECAST, linewidth=1.2, label="" if number else "forecast")
+        label = None if number else "forecast"
+        axes.plot(times[rows], data["fastlstm"][rows], color=_FORECAST, linewidth=1.2, label=label)
 
 
 def by_horizon(
@@ -229,10 +230,8 @@ def by_horizon(
     grid = figure.subplots(1, panels, squeeze=False)[0]
     for number, (name, values) in enumerate(errors.items()):
         line = as_numeric(values, False, "errors").astype(np.float64)
-        marker = "." if len(line) < 30 else None
-        grid[0].plot(
-            np.arange(1, len(line) + 1), line, color=_COLORS[number % len(_COLORS)], marker=marker, label=shortened(name)
-        )
+        color, marker = _COLORS[number % len(_COLORS)], "." if len(line) < 30 else None
+        grid[0].plot(np.arange(1, len(line) + 1), line, color=color, marker=marker, label=shortened(name))
     grid[0].set_ylabel(unit)
     grid[0].set_ylim(bottom=0)
     grid[0].legend(frameon=False, fontsize=8)
