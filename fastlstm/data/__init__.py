@@ -17,6 +17,7 @@ if _TYPE_CHECKING:
     from .event_segments import segments
     from .numpy3d import from_numpy3d, to_numpy3d
     from .readers.aami import AAMI_CLASSES, MITBIH_DS1, MITBIH_DS2, MITBIH_PACED, aami_class
+    from .readers.csv.table import CsvTable, read_csv
     from .readers.series_file import LabelledSeries, SeriesMeta
     from .readers.ts import read_ts
     from .readers.ucr_tsv import read_ucr_tsv
@@ -31,6 +32,7 @@ __all__ = [
     "MITBIH_DS2",
     "MITBIH_PACED",
     "SCALERS",
+    "CsvTable",
     "FrameSeries",
     "GroupWindows",
     "LabelledSeries",
@@ -49,6 +51,7 @@ __all__ = [
     "encode_labels",
     "from_frame",
     "from_numpy3d",
+    "read_csv",
     "read_ts",
     "read_ucr_tsv",
     "read_wfdb",
@@ -65,6 +68,7 @@ __all__ = [
 # Imported at first use, because a program that trains on arrays needs none of them.
 _LAZY_NAMES = {  # the module of each name
     "AAMI_CLASSES": "readers.aami",
+    "CsvTable": "readers.csv.table",
     "FrameSeries": "tables.frames",
     "GroupWindows": "tables.group_windows",
     "LabelledSeries": "readers.series_file",
@@ -76,6 +80,7 @@ _LAZY_NAMES = {  # the module of each name
     "aami_class": "readers.aami",
     "from_frame": "tables.frames",
     "from_numpy3d": "numpy3d",
+    "read_csv": "readers.csv.table",
     "read_ts": "readers.ts",
     "read_ucr_tsv": "readers.ucr_tsv",
     "read_wfdb": "readers.wfdb",

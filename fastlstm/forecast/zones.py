@@ -6,6 +6,7 @@ jumps: in spring an hour of the local clock does not exist, in autumn one occurs
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from .._arguments import closest
 from .._checks import short_repr
 from .._foreign import type_name
 from .packages import pandas_package
+from .runs_of_times import BLOCK
 
 __all__ = ["DAY", "HOUR", "NAT", "Localised", "clock_changes", "localise", "to_local", "to_utc", "zone_name"]
 
@@ -25,6 +27,7 @@ DAY = 24 * HOUR
 NAT = np.iinfo(np.int64).min
 """What NumPy stores for a time that is missing."""
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+:-]*(/[A-Za-z0-9_+-]+)*")
 _Times = NDArray[np.int64]
 
 
@@ -36,9 +39,9 @@ def zone_name(value: Any, name: str = "time_zone") -> str | None:
         value if isinstance(value, str) else str(getattr(value, "key", None) or getattr(value, "zone", None) or value)
     )
     try:
-        pandas_package().Timestamp(0, tz=text)
-        if not text:
+        if not _NAME.fullmatch(text) or text.startswith("dateutil"):  # pandas would look for a file
             raise ValueError
+        pandas_package().Timestamp(0, tz=text)
     except ImportError:
         raise
     except Exception:  # pandas raises errors of several types
@@ -132,11 +135,15 @@ def localise(
     ValueError
         If the two occurrences of an hour cannot be told apart.
     """
-    first, last = _both(local, zone, "NaT")
-    twice = np.flatnonzero(first != last)
+    times = np.empty(len(local), np.int64)
+    found = []
+    for row in range(0, len(local), BLOCK):  # or the temporary arrays would take more memory than the table
+        first, last = _both(local[row : row + BLOCK], zone, "NaT")
+        times[row : row + BLOCK] = first
+        found.append(row + np.flatnonzero(first != last))
+    twice = np.concatenate([np.zeros(0, np.int64), *found])
     if not len(twice):
-        return Localised(first, 0, 0)
-    times = first.copy()
+        return Localised(times, 0, 0)
     told = alone = 0
     order = twice[np.lexsort((twice, local[twice] // DAY, codes[twice]))]
     keys = np.stack([codes[order], local[order] // DAY])
@@ -154,9 +161,9 @@ def localise(
             told += len(rows)
         else:
             alone += len(rows)
-            if after is not None and after[code] >= first[rows].min():
+            if after is not None and after[code] >= times[rows].min():
                 second[:] = True
-        times[rows[second]] = last[rows[second]]
+        times[rows[second]] = _both(local[rows[second]], zone, "NaT")[1]
     return Localised(times, told, alone)
 
 

@@ -1,0 +1,1 @@
+"""Tables in CSV files, with NumPy alone: read right, or refused with the line number."""
