@@ -56,12 +56,12 @@ class Layout:
         ahead = self.gap + 1 + np.arange(self.horizon)
         return np.asarray(self.season * -(-ahead // self.season))
 
-    @property
+    @cached_property
     def fallbacks(self) -> tuple[int, ...]:
         """Numbers of rows before `base_lags` at which a value for the seasonal naive forecast is looked for."""
         return tuple(self.season * k for k in range(_FALLBACKS))
 
-    @property
+    @cached_property
     def memory(self) -> int:
         """Number of last rows of a series that a forecast from its end reads directly."""
         ahead = self.gap + 1 + np.arange(self.horizon)
