@@ -24,7 +24,7 @@ from .frames import FrameReader
 from .levels import columns_of, probability_below
 from .memory import Memory, ends_panel, naive_error, padded, ready_from
 from .panel import Panel, SeriesData
-from .runs import Checkpoint, fingerprint
+from .runs import Checkpoint, fingerprint, saved_seed
 from .series import ReadySeries
 from .stream import ForecastStream
 
@@ -274,7 +274,10 @@ class Forecaster:
         check_arguments(self)
         reader = self._new_reader()
         panel = reader.fit(df, id_col, time_col, target_col, static_df)
-        seed = draw_seed(self.random_state)
+        drawn = None
+        if checkpoint is not None and resume and self.random_state is None:
+            drawn = saved_seed(checkpoint)
+        seed = draw_seed(self.random_state if drawn is None else drawn)
         engine = Engine(settings_for(self, reader.axis, _end(panel), max(map(len, panel.series)), seed))
         saved = None
         if checkpoint is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import as_bool, count
+from .._checks import MANY, as_bool, count
 from .._typing import Array
 from ..formats import atomic, safetensors
 from ..training.callbacks import Callback
@@ -22,7 +23,7 @@ from ..training.run_state import environment
 from .panel import Panel
 from .training import Trainer, Walk
 
-__all__ = ["Checkpoint", "fingerprint", "run"]
+__all__ = ["Checkpoint", "fingerprint", "run", "saved_seed"]
 
 _KEY = "forecaster_run"
 
@@ -65,6 +66,15 @@ class Checkpoint:
             _continue_from(trainer, tensors, described)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path}: the run cannot be continued: {error}") from error
+
+
+def saved_seed(path: str | os.PathLike[str]) -> int | None:
+    """Return the seed of the run in a file; None if there is no such file."""
+    if not Path(path).exists():
+        return None
+    described = safetensors.load(path)[1].get(_KEY)
+    arguments = described.get("run") if isinstance(described, dict) else None
+    return count("seed", arguments.get("seed"), least=0, bits=MANY) if isinstance(arguments, dict) else None
 
 
 def run(trainer: Trainer, verbose: int, checkpoint: Checkpoint | None) -> None:

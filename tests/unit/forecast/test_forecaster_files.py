@@ -199,6 +199,10 @@ def test_another_run_is_not_continued(tmp_path: Path) -> None:
         make().fit(table(401), checkpoint=path, resume=True)
     with pytest.raises(ValueError, match="the run was started with another seed"):
         make(random_state=5).fit(table(), checkpoint=path, resume=True)
+    drawn = make(random_state=None)
+    assert interrupted(drawn, path, 2, False)
+    make(random_state=None).fit(table(), checkpoint=path, resume=True)  # takes the seed of the file
+    assert interrupted(make(), path, 2, False)
     make().fit(table(), checkpoint=path)
     assert not path.exists()
     fl.Model([fl.LSTM(2)], input_size=1).save(path)
