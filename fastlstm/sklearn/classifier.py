@@ -82,7 +82,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     batch_size : int or "auto", default "auto"
         Cases of an update; "auto": a tenth of the cases, from 4 to 32.
     epochs : int or "auto", default "auto"
-        Passes over the data; "auto": enough for 2000 updates, from 30 to 500.
+        Passes over the data; "auto": enough for 1500 updates, from 30 to 500.
     early_stopping : bool, default False
         Whether to hold out a part of the data, to stop when its loss no longer improves, and to keep the best weights.
     validation_fraction : float, default 0.1

@@ -23,7 +23,7 @@ from .series import Series
 
 __all__ = ["CLASSIFIER_UPDATES", "Recipe", "train"]
 
-CLASSIFIER_UPDATES = 2000
+CLASSIFIER_UPDATES = 1500
 """Updates of a classifier for which ``epochs="auto"`` is enough; docs/estimators.md has scores."""
 
 _LEAST_EPOCHS, _MOST_EPOCHS = 30, 500
