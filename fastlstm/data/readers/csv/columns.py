@@ -41,6 +41,8 @@ class CsvColumn:
     """Whether times are given with an offset from UTC, so that the values are UTC."""
     note: str = ""
     """What a reader should know."""
+    decimal: str = "."
+    """The decimal mark of its numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,10 @@ def _marked(
         values = values.astype(np.int64)
     note = "groups of thousands" if ("." if decimal == "," else ",") in joined else ""
     missing = len(cells) - len(found)
-    return CsvColumn(name, "integer" if whole else "number", _spread(values, present), None, missing, note=note)
+    mark = "," if decimal == "," and "," in joined else "."
+    return CsvColumn(
+        name, "integer" if whole else "number", _spread(values, present), None, missing, note=note, decimal=mark
+    )
 
 
 def _numeric(name: str, cells: list[str], present: list[bool], found: list[str], numbers: Array) -> CsvColumn:
