@@ -58,6 +58,7 @@ if _TYPE_CHECKING:
     from . import reference as reference
     from . import sklearn as sklearn
     from .data import from_numpy3d, to_numpy3d
+    from .forecast.forecaster import Forecaster as Forecaster
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
@@ -142,7 +143,8 @@ __all__ = [
     "windows",
 ]
 
-# The estimators are not in __all__, since `from fastlstm import *` must not need scikit-learn.
+# The estimators and the forecaster are not in __all__, since `from fastlstm import *` must not need scikit-learn and
+# pandas.
 # Imported at first use, since a process that only predicts needs none of them.
 _LAZY_MODULES = {
     "callbacks": "callbacks",
@@ -168,6 +170,7 @@ _LAZY_NAMES = {  # the module of each name
     "from_numpy3d": "data.numpy3d",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",
+    "Forecaster": "forecast.forecaster",
     "LSTMAnomalyDetector": "sklearn",
     "LSTMClassifier": "sklearn",
     "LSTMFeatures": "sklearn",

@@ -1,0 +1,195 @@
+"""From rows at any times to series on regular grids: sorted, without duplicates, gaps filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .grid import Grid
+from .infer import Runs, phases
+
+__all__ = ["Layout", "Rows", "arrange"]
+
+_Times = NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class Rows:
+    """Rows of a table, in its order."""
+
+    codes: _Times
+    """(n,): number of the series."""
+    times: _Times
+    """(n,): in UTC, or whole numbers."""
+    series: int
+    values: list[NDArray[np.float64]]
+    """Columns of numbers, each (n,)."""
+    row: Callable[[int], str]
+    """The words that name a row."""
+    who: Callable[[int], str]
+    """The words that name a series, by its number."""
+    when: Callable[[int], str]
+    """A time in words."""
+    keys: list[str]
+    """Names of the columns of ids and times."""
+
+
+@dataclass(eq=False)
+class Layout:
+    """Where rows go: series follow each other, each with a place for every point of its grid."""
+
+    phases: _Times
+    """(series,)"""
+    first: _Times
+    """(series,): the index of the first point."""
+    starts: _Times
+    """(series + 1,): the place of the first point of each series, and the number of all points."""
+    rows: _Times | None
+    """The rows that are kept, sorted; None for all in their order."""
+    places: _Times | None
+    """The place of each of them; None if they fill all places."""
+    unsorted: bool
+    duplicates: int
+    snapped: int
+    largest_shift: int
+
+    @property
+    def points(self) -> int:
+        """Number of all points."""
+        return int(self.starts[-1])
+
+    def spread(self, column: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a column by places; NaN where there is no row."""
+        kept = column if self.rows is None else column[self.rows]
+        if self.places is None:
+            return kept
+        full = np.full(self.points, np.nan)
+        full[self.places] = kept
+        return full
+
+
+def arrange(rows: Rows, find_grid: Callable[[Runs], Grid], usual: int | None) -> tuple[Grid, Layout]:
+    """Place rows on the grid that `find_grid` gives for their times.
+
+    Parameters
+    ----------
+    rows : Rows
+    find_grid : callable
+    usual : int, optional
+        The phase of data seen before.
+
+    Raises
+    ------
+    ValueError
+        If a time lies off the grid, rows contradict each other, or the gaps exceed the rows by far.
+    """
+    order, unsorted = _order(rows)
+    codes = rows.codes if order is None else rows.codes[order]
+    times = rows.times if order is None else rows.times[order]
+    counts = np.bincount(codes, minlength=rows.series)
+    runs = Runs(times, np.concatenate([[0], np.cumsum(counts)]))
+    grid = find_grid(runs)
+    phase = phases(grid, runs, usual)
+    index, off = grid.nearest(times, int(phase[0]) if (phase == phase[0]).all() else runs.spread(phase))
+    shifts = np.abs(off)
+    largest = int(shifts.max(initial=0))
+    if largest > grid.tolerance:
+        raise ValueError(_off_grid(rows, order, times, off, grid))
+    order, codes, index = _without_duplicates(rows, order, codes, index)
+    counts = np.bincount(codes, minlength=rows.series)
+    ends = np.cumsum(counts)
+    first, last = index[ends - counts], index[ends - 1]
+    lengths = last - first + 1
+    _check_gaps(rows, order, index, lengths, ends)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    places = None
+    if starts[-1] != len(index):
+        places = index - np.repeat(first - starts[:-1], counts)
+    layout = Layout(
+        phase, first, starts, order, places, unsorted, len(rows.codes) - len(index), int((shifts > 0).sum()), largest
+    )
+    return grid, layout
+
+
+def _order(rows: Rows) -> tuple[_Times | None, bool]:
+    """Return the order of the rows by series and time, None if they have it; and whether times were out of order."""
+    codes, times = rows.codes, rows.times
+    if (codes[1:] < codes[:-1]).any():
+        order = np.argsort(codes, kind="stable")
+        codes, times = codes[order], times[order]
+    else:
+        order = None
+    back = (times[1:] < times[:-1]) & (codes[1:] == codes[:-1])
+    if not back.any():
+        return order, False
+    return np.lexsort((rows.times, rows.codes)), True
+
+
+def _off_grid(rows: Rows, order: _Times | None, times: _Times, off: _Times, grid: Grid) -> str:
+    bad = np.flatnonzero(np.abs(off) > grid.tolerance)
+    places = bad if order is None else order[bad]
+    number = int(places.min())
+    sorted_place = int(bad[places.argmin()])
+    time, point = int(times[sorted_place]), int(times[sorted_place] - off[sorted_place])
+    return (
+        f"{rows.row(number)}: {rows.who(int(rows.codes[number]))} has the time {rows.when(time)}, which is not on the "
+        "grid of "
+        f"{grid.text} (nearest point {rows.when(point)}; {len(bad)} such rows in all): correct or drop such rows, "
+        "pass the "
+        "finer step, such as freq='5min', so that points between are missing, or average the data over the step first"
+    )
+
+
+def _without_duplicates(
+    rows: Rows, order: _Times | None, codes: _Times, index: _Times
+) -> tuple[_Times | None, _Times, _Times]:
+    """Drop rows that equal the one before; raise ValueError if two rows of one point differ."""
+    same = (index[1:] == index[:-1]) & (codes[1:] == codes[:-1])
+    if not same.any():
+        return order, codes, index
+    again = np.flatnonzero(same) + 1
+    one, other = (again - 1, again) if order is None else (order[again - 1], order[again])
+    for column in rows.values:
+        a, b = column[one], column[other]
+        differ = np.flatnonzero(~((a == b) | (np.isnan(a) & np.isnan(b))))
+        if len(differ):
+            pair = sorted((int(one[differ[0]]), int(other[differ[0]])))
+            raise ValueError(_contradiction(rows, pair, len(differ)))
+    kept = np.concatenate([[True], ~same])
+    chosen = np.flatnonzero(kept) if order is None else order[kept]
+    return chosen, codes[kept], index[kept]
+
+
+def _contradiction(rows: Rows, pair: list[int], count: int) -> str:
+    times = [rows.when(int(rows.times[number])) for number in pair]
+    at = times[0] if times[0] == times[1] else " and ".join(times)
+    return (
+        f"{rows.row(pair[0])} and {rows.row(pair[1])}: {rows.who(int(rows.codes[pair[0]]))} has two rows for {at} with "
+        f"different values ({count} such pairs): keep one, df.drop_duplicates({rows.keys}, keep='last'), or their "
+        "mean, "
+        f"df.groupby({rows.keys}, as_index=False).mean(); if this is the hour that occurs twice when summer time "
+        "ends, pass "
+        "time_zone='Europe/Berlin'"
+    )
+
+
+def _check_gaps(rows: Rows, order: _Times | None, index: _Times, lengths: _Times, ends: Any) -> None:
+    total = int(np.minimum(lengths, 2**40).sum())
+    if total <= 50 * len(index) + 100_000:
+        return
+    worst = int(lengths.argmax())
+    begin = int(ends[worst - 1]) if worst else 0
+    gap = begin + int(np.diff(index[begin : ends[worst]]).argmax())
+    pair = [gap, gap + 1] if order is None else [int(order[gap]), int(order[gap + 1])]
+    times = [rows.when(int(rows.times[number])) for number in pair]
+    raise ValueError(
+        f"{rows.who(worst)} would have {int(lengths[worst]):,} points for {int(ends[worst]) - begin:,} rows, most of "
+        "them in the "
+        f"gap from {times[0]} ({rows.row(pair[0])}) to {times[1]} ({rows.row(pair[1])}): correct a wrong time, split "
+        "the "
+        "series at the gap by giving its parts different ids, or pass a longer step, such as freq='h'"
+    )
