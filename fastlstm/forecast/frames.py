@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from .._checks import short_repr
 from .._typing import Array
 from .axis import TimeAxis
-from .future import next_points, read_future
+from .future import Wanted, next_points, read_future
 from .grid import Grid
 from .grid_files import grid_of_freq
 from .infer import Runs, infer_grid
-from .output import OutputKind, as_frame
+from .output import PACKAGES, OutputKind, as_frame
 from .packages import pandas_package
 from .panel import Columns, Panel, SeriesData
 from .repair import Layout, arrange
@@ -23,7 +23,7 @@ from .report_of import fill_report
 from .roles import LISTS, as_columns, check_roles, names_of
 from .sources import Source, as_source, is_wide
 from .static import StaticFeatures
-from .table import Table, read_table
+from .table import Table, check_kind, read_table
 from .time_column import TimeKind
 from .zones import zone_name
 
@@ -119,7 +119,7 @@ class FrameReader:
 
         Parameters
         ----------
-        df : DataFrame of pandas or polars, Series, mapping of columns, or path of a CSV file
+        df : DataFrame of pandas or polars, Series, mapping of columns, CsvTable, or path of a CSV file
             Long: a row for each series and time. Without a column of ids it is one series. A wide frame, each column a
             series, is recognised by the name of its columns, `id_col`, or is asked for by a list `target_col`.
         id_col, time_col : str
@@ -158,7 +158,8 @@ class FrameReader:
         axis = TimeAxis.fitted(grid, table.zone, phase, self._calendar, self._holidays, ends)
         static.learn(learnt)
         self._wide, self._static, self.columns, self.axis = wide, static, columns, axis
-        self._output = OutputKind(source.package, columns, table.id_dtype, table.kind, axis.zone)
+        package = source.package if source.package in PACKAGES else "pandas"
+        self._output = OutputKind(package, columns, table.id_dtype, table.kind, axis.zone)
         panel = self._panel(source, table, layout)
         empty = next((one for one in panel.series if np.isnan(one.y).all()), None)
         if empty is not None:
@@ -190,6 +191,7 @@ class FrameReader:
         source = as_source(df, columns.id_col, columns.time_col, target, wide=self._wide)
         check_roles(source, columns, self._static.all_columns)
         table = self._table(source, columns, self._known_ends(after))
+        check_kind(table, self.axis, self._output.kind, source.code(columns.time_col))
         static = self._static.collect(table.ids, table.rows.codes, source, static_df)
         _, layout = arrange(table.rows, lambda runs: self.axis.grid, self.axis.phase)
         return self._panel(source, table, layout, static)
@@ -206,9 +208,7 @@ class FrameReader:
     def _table(self, source: Source, columns: Columns, after: dict[Any, int] | None) -> Table:
         numbers = (columns.target_col, *columns.hist_exog, *columns.futr_exog)
         names = (columns.id_col, columns.time_col, numbers)
-        zone = self.axis.zone if self.is_fitted and after is not None else self._zone
-        table = read_table(source, names, zone, columns.target_col, after)
-        return table
+        return read_table(source, names, self._zone, columns.target_col, after)
 
     def _panel(
         self, source: Source, table: Table, layout: Layout, static: dict[Any, dict[str, Any]] | None = None
@@ -226,7 +226,7 @@ class FrameReader:
             start, end = layout.starts[number : number + 2]
             stamps, calendar = times.of(number)
             futr = calendar if known is None else np.concatenate([known[start:end], calendar], axis=1)
-            features = self._static.of(one, values[one])
+            features = self._static.of(one, values.get(one, {}))
             series.append(SeriesData(one, stamps, y[start:end], hist[start:end], futr, features))
         names = columns.futr_exog + axis.feature_names
         self.report = fill_report(source, columns, table, axis, layout, [y, *others])
@@ -237,7 +237,7 @@ class FrameReader:
 
         Parameters
         ----------
-        future : DataFrame, mapping of columns, path of a CSV file, or None
+        future : DataFrame, mapping of columns, CsvTable, path of a CSV file, or None
             Columns of ids, times and futr_exog, one row for each step; None if there is no futr_exog. Columns of the
             training data that are not known in advance are not read.
         panel : Panel
@@ -255,7 +255,10 @@ class FrameReader:
             If a cell is missing; the message names the series, the column and the first time.
         """
         self._require_fitted()
-        return read_future(self.axis, self.columns, self._output.kind, self._wide, future, panel, steps)
+        wanted = Wanted(
+            self.axis, self.columns, self._output.kind, self._zone, panel, next_points(self.axis, panel, steps)
+        )
+        return read_future(wanted, future)
 
     def make_future(self, panel: Panel, steps: int | list[int]) -> Any:
         """Return a frame of the ids and times of the steps after each series, of the user's kind."""
@@ -315,7 +318,7 @@ class FrameReader:
             or not all(type(one) is list for one in lists.values())
         ):
             raise ValueError(f"the lists of columns must be {', '.join(LISTS)}, got {short_repr(lists)}")
-        if type(config["wide"]) is not bool or not isinstance(config["package"], str):
+        if type(config["wide"]) is not bool or config["package"] not in PACKAGES:
             raise ValueError("a reader of tables must say whether they are wide, and of which package")
         dtype = config["id_dtype"]
         if not isinstance(dtype, (str, type(None))) or not isinstance(config["time_zone"], (str, type(None))):

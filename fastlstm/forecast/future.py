@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,26 +15,25 @@ from .ids import who
 from .panel import Columns, Panel
 from .roles import LISTS
 from .sources import Source, as_source, no_column
-from .table import Table, read_table, time_text
+from .table import Table, check_kind, read_table, time_text
 from .time_column import TimeKind
 
-__all__ = ["next_points", "read_future"]
+__all__ = ["Wanted", "next_points", "read_future"]
 
-
-def _steps_of(steps: int | list[int], panel: Panel) -> list[int]:
-    if isinstance(steps, (int, np.integer)):
-        return [count("steps", steps)] * len(panel.series)
-    each = [count("steps", one) for one in as_list("steps", steps, "whole numbers")]
-    if len(each) != len(panel.series):
-        raise ValueError(f"steps holds {len(each)} numbers, expected one for each of the {len(panel.series)} series")
-    return each
+_Times = NDArray[np.int64]
 
 
 def next_points(axis: TimeAxis, panel: Panel, steps: int | list[int]) -> list[Array]:
-    """Return the times of the steps after each series."""
+    """Return the times of the steps after each series; series that end together share an array."""
+    if isinstance(steps, (int, np.integer)):
+        each = [count("steps", steps)] * len(panel.series)
+    else:
+        each = [count("steps", one) for one in as_list("steps", steps, "whole numbers")]
+    if len(each) != len(panel.series):
+        raise ValueError(f"steps holds {len(each)} numbers, expected one for each of the {len(panel.series)} series")
     points: dict[tuple[int, int], Array] = {}
     found = []
-    for one, number in zip(panel.series, _steps_of(steps, panel), strict=True):
+    for one, number in zip(panel.series, each, strict=True):
         key = int(axis.as_numbers(one.times[-1:])[0]), number
         if key not in points:
             points[key] = axis.steps(one.times[-1], number)
@@ -41,25 +41,52 @@ def next_points(axis: TimeAxis, panel: Panel, steps: int | list[int]) -> list[Ar
     return found
 
 
-def read_future(
-    axis: TimeAxis, columns: Columns, kind: TimeKind, wide: bool, future: Any, panel: Panel, steps: int | list[int]
-) -> list[Array]:
+@dataclass(eq=False)
+class Wanted:
+    """The steps of which futr_exog must be known."""
+
+    axis: TimeAxis
+    columns: Columns
+    kind: TimeKind
+    zone: str | None
+    """The zone that the user gave."""
+    panel: Panel
+    points: list[Array]
+    """The times after each series."""
+
+    def text(self, time: Any) -> str:
+        """Return a time as the user would write it."""
+        return time_text(int(self.axis.as_numbers(np.atleast_1d(time))[0]), self.kind, self.axis.zone)
+
+    def span(self, number: int) -> str:
+        """Return the first and last step of a series in words."""
+        points = self.points[number]
+        first = self.text(points[0])
+        return first if len(points) == 1 else f"{len(points)} from {first} to {self.text(points[-1])}"
+
+
+def read_future(wanted: Wanted, future: Any) -> list[Array]:
     """Return futr_exog and the calendar of the steps after each series, see `FrameReader.read_future`."""
-    points = next_points(axis, panel, steps)
+    cache: dict[int, Array] = {}
+    calendar = [cache.setdefault(id(times), wanted.axis.features(times)) for times in wanted.points]
+    columns = wanted.columns
     if not columns.futr_exog:
-        cache: dict[int, Array] = {}
-        return [cache.setdefault(id(times), axis.features(times)) for times in points]
+        if future is not None:
+            raise ValueError(
+                "future was given, but futr_exog names no column: name those of future in it, and fit again"
+            )
+        return calendar
     if future is None:
         raise ValueError(
-            f"futr_exog={list(columns.futr_exog)} must be known for the {len(points[0])} steps of the forecast: pass "
-            "future=, a frame with these columns, made by make_future() for example"
+            f"futr_exog={list(columns.futr_exog)} must be known for the steps of the forecast, {wanted.span(0)}: pass "
+            "future=, a frame with these columns; make_future() makes its ids and times"
         )
-    source = _source(columns, wide, future, len(panel.series))
-    known = _values(axis, columns, kind, source, panel, points)
-    return [np.concatenate([one, axis.features(times)], axis=1) for one, times in zip(known, points, strict=True)]
+    source = _source(columns, future, len(wanted.points))
+    known = _values(wanted, source)
+    return [np.concatenate([one, more], axis=1) for one, more in zip(known, calendar, strict=True)]
 
 
-def _source(columns: Columns, wide: bool, future: Any, series: int) -> Source:
+def _source(columns: Columns, future: Any, series: int) -> Source:
     source = as_source(future, columns.id_col, columns.time_col, columns.futr_exog[0], name="future")
     there = list(source.frame.columns)
     for name in columns.futr_exog:
@@ -71,24 +98,20 @@ def _source(columns: Columns, wide: bool, future: Any, series: int) -> Source:
     left = [column for column in there if column not in known]
     if left:
         raise ValueError(
-            f"future has the column {left[0]!r}, which the training data have not, expected "
-            f"{list(columns.futr_exog)}: drop "
-            f"it with future.drop(columns={left!r})"
+            f"future has the column {left[0]!r}, which the training data have not, expected {list(columns.futr_exog)}: "
+            f"drop it with future.drop(columns={left!r})"
         )
     return source
 
 
-def _values(
-    axis: TimeAxis, columns: Columns, kind: TimeKind, source: Source, panel: Panel, points: list[Array]
-) -> list[NDArray[np.float64]]:
+def _values(wanted: Wanted, source: Source) -> list[NDArray[np.float64]]:
     """Return futr_exog at the points of each series."""
-    after = {one.id: int(axis.as_numbers(one.times[-1:])[0]) for one in panel.series}
-    single = panel.series[0].id
-    zone = axis.zone if not axis.counted else None
+    axis, columns, series = wanted.axis, wanted.columns, wanted.panel.series
+    after = {one.id: int(axis.as_numbers(one.times[-1:])[0]) for one in series}
     names = (columns.id_col, columns.time_col, columns.futr_exog)
-    table = read_table(source, names, zone, single, after, required=False)
-    _check_kind(table, axis, source)
-    known = {one: number for number, one in enumerate(table.ids)}
+    table = read_table(source, names, wanted.zone, series[0].id, after)
+    check_kind(table, axis, wanted.kind, source.code(columns.time_col))
+    numbers = {one: number for number, one in enumerate(table.ids)}
     strange = next((one for one in table.ids if one not in after), None)
     if strange is not None:
         raise ValueError(
@@ -98,108 +121,77 @@ def _values(
     order = np.lexsort((rows.times, rows.codes))
     starts = np.searchsorted(rows.codes[order], np.arange(rows.series + 1))
     found = []
-    for one, times in zip(panel.series, points, strict=True):
-        if one.id not in known:
-            raise ValueError(
-                f"future has no rows of {who(one.id)}, expected {len(times)} from {_text(axis, kind, times[0])}"
-            )
-        number = known[one.id]
-        mine = order[starts[number] : starts[number + 1]]
-        found.append(_of_series(axis, columns, kind, table, mine, one.id, after[one.id], times))
+    for place, one in enumerate(series):
+        if one.id not in numbers:
+            raise ValueError(f"future has no rows of {who(one.id)}, expected {wanted.span(place)}")
+        number = numbers[one.id]
+        found.append(_of_series(wanted, table, order[starts[number] : starts[number + 1]], place))
     return found
 
 
-def _check_kind(table: Table, axis: TimeAxis, source: Source) -> None:
-    if (table.kind.form == "integer") != axis.counted:
-        here, there = ("whole numbers", "times") if axis.counted else ("times", "whole numbers")
-        raise ValueError(f"the column of times of {source.name} holds {there}, expected {here} as in the training data")
-    if not axis.counted and axis.zone is None and table.kind.form == "aware":
-        raise ValueError(
-            f"{source.name} has times in {table.kind.zone}, the training data have times without a zone: give both a "
-            "zone or none"
-        )
-
-
-def _text(axis: TimeAxis, kind: TimeKind, time: Any) -> str:
-    return time_text(int(axis.as_numbers(np.atleast_1d(time))[0]), kind, axis.zone)
-
-
-def _of_series(
-    axis: TimeAxis,
-    columns: Columns,
-    kind: TimeKind,
-    table: Table,
-    mine: NDArray[np.int64],
-    one: Any,
-    last: int,
-    points: Array,
-) -> NDArray[np.float64]:
-    """Return futr_exog of a series, (steps, m)."""
-    rows = table.rows
-    wanted = axis.as_numbers(points)
-    first_text, last_text = (_text(axis, kind, points[place]) for place in (0, -1))
-    times = rows.times[mine]
-    early = mine[times <= last]
-    if len(early):
-        raise ValueError(
-            f"{rows.row(int(early.min()))}: future has {len(early)} rows of {who(one)} up to its last reading at "
-            f"{_text(axis, kind, np.int64(last) if axis.counted else np.int64(last).view('M8[ns]'))}, expected "
-            f"{len(wanted)} from "
-            f"{first_text} to {last_text}: drop them"
-        )
-    phase = axis.phase_at(np.array([last]))
-    index, off = axis.grid.nearest(times, phase)
-    wrong = np.flatnonzero(np.abs(off) > axis.grid.tolerance)
-    if len(wrong):
-        raise ValueError(
-            f"{rows.row(int(mine[wrong[0]]))}: future has the time {rows.when(int(times[wrong[0]]))} for {who(one)}, "
-            "which is "
-            f"between two steps of {axis.grid.text}, expected {first_text} to {last_text}"
-        )
-    start = int(axis.grid.nearest(wanted[:1], phase).points[0])
-    inside = (index - start >= 0) & (index - start < len(wanted))
-    places, chosen = (index - start)[inside], mine[inside]
-    values = np.full((len(wanted), len(columns.futr_exog)), np.nan)
-    twice = np.flatnonzero(np.diff(places) == 0)
-    for column, numbers in enumerate(rows.values):
-        here = numbers[chosen]
-        values[places, column] = here
-        a, b = here[twice], here[twice + 1]
+def _of_series(wanted: Wanted, table: Table, mine: _Times, number: int) -> NDArray[np.float64]:
+    """Return futr_exog of a series, (steps, m), from its rows in the order of time."""
+    one, points = wanted.panel.series[number], wanted.points[number]
+    places = _places(wanted, table, mine, number)
+    inside = (places >= 0) & (places < len(points))
+    places, chosen = places[inside], mine[inside]
+    values = np.full((len(points), len(wanted.columns.futr_exog)), np.nan)
+    for place, column in enumerate(table.rows.values):
+        values[places, place] = column[chosen]
+    again = np.flatnonzero(np.diff(places) == 0)
+    for place, column in enumerate(table.rows.values):
+        a, b = column[chosen[again]], column[chosen[again + 1]]
         differ = np.flatnonzero(~((a == b) | (np.isnan(a) & np.isnan(b))))
         if len(differ):
-            pair = sorted(chosen[twice[differ[0]] : twice[differ[0]] + 2].tolist())
+            pair = sorted(chosen[again[differ[0]] : again[differ[0]] + 2].tolist())
             raise ValueError(
-                f"{rows.row(pair[0])} and {rows.row(pair[1])}: future has two rows of {who(one)} for "
-                f"{rows.when(int(rows.times[pair[0]]))} with different values of {columns.futr_exog[column]!r}: keep "
-                "one"
+                f"{table.rows.row(pair[0])} and {table.rows.row(pair[1])}: future has two rows of {who(one.id)} for "
+                f"{table.rows.when(int(table.rows.times[pair[0]]))} with different values of "
+                f"{wanted.columns.futr_exog[place]!r}: keep one"
             )
-    _check_filled(axis, columns, kind, one, values, np.isin(np.arange(len(wanted)), places), points)
+    present = np.zeros(len(points), bool)
+    present[places] = True
+    _check_filled(wanted, number, values, present)
     return values
 
 
-def _check_filled(
-    axis: TimeAxis,
-    columns: Columns,
-    kind: TimeKind,
-    one: Any,
-    values: NDArray[np.float64],
-    present: NDArray[np.bool_],
-    points: Array,
-) -> None:
-    """Raise ValueError if a cell is missing."""
+def _places(wanted: Wanted, table: Table, mine: _Times, number: int) -> _Times:
+    """Return the steps after the series of rows, from 0; rows after the last wanted step have higher numbers."""
+    axis, rows, one = wanted.axis, table.rows, wanted.panel.series[number]
+    end = axis.as_numbers(one.times[-1:])
+    times = rows.times[mine]
+    phase = axis.phase_at(end)
+    points, off = axis.grid.nearest(times, phase)
+    wrong = np.flatnonzero(np.abs(off) > axis.grid.tolerance)
+    if len(wrong):
+        raise ValueError(
+            f"{rows.row(int(mine[wrong[0]]))}: future has the time {rows.when(int(times[wrong[0]]))} for "
+            f"{who(one.id)}, "
+            f"which is between two steps of {axis.grid.text}, expected {wanted.span(number)}"
+        )
+    places: _Times = points - axis.grid.nearest(end, phase).points - 1
+    early = mine[places < 0]
+    if len(early):
+        raise ValueError(
+            f"{rows.row(int(early.min()))}: future has {len(early)} rows of {who(one.id)} up to its last reading at "
+            f"{wanted.text(one.times[-1])}, expected {wanted.span(number)}: drop them"
+        )
+    return places
+
+
+def _check_filled(wanted: Wanted, number: int, values: NDArray[np.float64], present: NDArray[np.bool_]) -> None:
+    """Raise ValueError if a row or a cell is missing."""
+    one, points = wanted.panel.series[number], wanted.points[number]
     absent = np.flatnonzero(~present)
     if len(absent):
         raise ValueError(
-            f"future has no row of {who(one)} for {_text(axis, kind, points[absent[0]])} ({len(absent)} of "
-            f"{len(points)} rows are "
-            f"missing), expected one for each step from {_text(axis, kind, points[0])} to "
-            f"{_text(axis, kind, points[-1])}; "
-            "make_future() makes a frame of them"
+            f"future has no row of {who(one.id)} for {wanted.text(points[absent[0]])} ({len(absent)} of {len(points)} "
+            f"are missing), expected {wanted.span(number)}; make_future() makes their ids and times"
         )
-    for place, name in enumerate(columns.futr_exog):
+    for place, name in enumerate(wanted.columns.futr_exog):
         missing = np.flatnonzero(np.isnan(values[:, place]))
         if len(missing):
             raise ValueError(
-                f"future has no value of {name!r} for {who(one)} at {_text(axis, kind, points[missing[0]])} "
+                f"future has no value of {name!r} for {who(one.id)} at {wanted.text(points[missing[0]])} "
                 f"({len(missing)} of {len(points)} are missing): fill them, or name {name!r} in hist_exog and fit again"
             )

@@ -65,7 +65,8 @@ def horizon_steps(grid: Grid, zone: str | None, horizon: Any, end: int, phase: i
         return 0
     if unit == "B" or unit in _MONTHS:
         return _of_calendar(grid, number, unit, horizon, name)
-    return _of_duration(grid, zone, number * _UNITS[unit], horizon, (end, phase), name)
+    days = unit.lower() in ("d", "w")
+    return _of_duration(grid, zone if days else None, number * _UNITS[unit], horizon, (end, phase), name)
 
 
 def _of_calendar(grid: Grid, number: int, unit: str, horizon: str, name: str) -> int:
@@ -89,7 +90,7 @@ def _of_duration(grid: Grid, zone: str | None, duration: int, horizon: str, at: 
     start, phase = np.array([at[0]]), at[1]
     if duration > 200 * 366 * DAY:
         raise ValueError(f"{name} is too long: {horizon!r}")
-    target = to_utc(to_local(start, zone) + duration, zone) if duration % DAY == 0 else start + duration
+    target = to_utc(to_local(start, zone) + duration, zone)
     first = grid.nearest(start, phase).points
     index, off = grid.nearest(target, phase)
     if not off[0] and index[0] > first[0]:
@@ -116,7 +117,7 @@ def horizon_bounds(
         return steps, steps
     number, unit = _parts(horizon, name)
     duration = number * _UNITS[unit]
-    if duration % DAY:
+    if unit.lower() not in ("d", "w"):
         return steps, steps
     jumps = clock_changes(end - 366 * DAY, end + 366 * DAY, zone)
     usual = duration // grid.step

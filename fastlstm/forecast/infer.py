@@ -143,31 +143,17 @@ def _misfit(grid: Grid, runs: Runs) -> int:
     return int(np.abs(grid.nearest(runs.times, index_phase).off).max(initial=0))
 
 
-def phases(grid: Grid, runs: Runs, usual: int | None = None) -> _Times:
+def phases(grid: Grid, runs: Runs) -> _Times:
     """Return the phase of each series: the one most of its times agree on.
 
     Where clocks jitter and no phase has the majority, it is the roundest time within the jitter, such as the full
     minute.
-
-    Parameters
-    ----------
-    grid : Grid
-    runs : Runs
-    usual : int, optional
-        The phase of other data, which is kept by each series whose times lie within the tolerance.
     """
     found = grid.phase_of(runs.times)
     begins = runs.starts[:-1]
-    chosen = found[begins] if usual is None else np.full(len(begins), usual, np.int64)
-    if usual is not None:
-        off = np.abs(grid.nearest(runs.times, usual).off)
-        worst = np.maximum.reduceat(off, begins)
-        odd = np.flatnonzero(worst > grid.tolerance)
-        chosen[odd] = found[begins[odd]]
-    else:
-        differs = np.logical_or.reduceat(found != runs.spread(chosen), begins)
-        odd = np.flatnonzero(differs)
-    for number in odd.tolist():
+    chosen = found[begins]
+    differs = np.logical_or.reduceat(found != runs.spread(chosen), begins)
+    for number in np.flatnonzero(differs).tolist():
         chosen[number] = _phase(found[runs.starts[number] : runs.starts[number + 1]], grid.period)
     return chosen
 

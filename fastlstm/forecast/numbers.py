@@ -38,7 +38,7 @@ def read_numbers(column: Any, name: Any, code: str, row: Callable[[int], str]) -
     elif types.is_object_dtype(dtype) and not _text(column):
         values = np.asarray(as_numeric(column.to_numpy(), False, code), np.float64)
     else:
-        raise TypeError(_not_numbers(column, name, code))
+        raise TypeError(_not_numbers(column, name, code, row))
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
@@ -55,7 +55,7 @@ def _text(column: Any) -> bool:
     return bool(len(present)) and isinstance(present.iloc[0], str)
 
 
-def _not_numbers(column: Any, name: Any, code: str) -> str:
+def _not_numbers(column: Any, name: Any, code: str, row: Callable[[int], str]) -> str:
     pd = pandas_package()
     types, dtype = pd.api.types, column.dtype
     start = f"column {name!r} holds "
@@ -73,15 +73,14 @@ def _not_numbers(column: Any, name: Any, code: str) -> str:
         )
     if not (types.is_object_dtype(dtype) or types.is_string_dtype(dtype)):
         return f"{start}values of type {dtype}, expected numbers"
-    present = column.dropna().astype(str)
+    present = column.reset_index(drop=True).dropna().astype(str)
     numbers = pd.to_numeric(present, errors="coerce")
     odd = present[numbers.isna()]
     if not len(odd):
         return (
             f"{start}text such as {short_repr(present.iloc[0])}, expected numbers: {code} = pandas.to_numeric({code})"
         )
-    place = int(column.index.get_indexer([odd.index[0]])[0]) if column.index.is_unique else -1
-    where = f" in row {place}" if place >= 0 else ""
+    where = f" ({row(int(odd.index[0]))})"
     if len(odd) < len(present):
         return (
             f"{start}the text {short_repr(odd.iloc[0])}{where} among numbers, expected numbers alone: correct it, or "

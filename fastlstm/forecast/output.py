@@ -13,7 +13,10 @@ from .packages import narwhals_package, pandas_package
 from .panel import Columns
 from .time_column import TimeKind, write_times
 
-__all__ = ["OutputKind", "as_frame"]
+__all__ = ["PACKAGES", "OutputKind", "as_frame"]
+
+PACKAGES = ("pandas", "polars", "pyarrow")
+"""Packages of which frames are made; a file names one, so it must be one of these before it is imported."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class OutputKind:
     """What the user's frames are like."""
 
     package: str
-    """"pandas", "polars", ..."""
+    """One of `PACKAGES`; frames of others become pandas."""
     columns: Columns
     id_dtype: str | None
     """None if there is no column of ids."""
@@ -41,7 +44,7 @@ def as_frame(output: OutputKind, ids: Any, times: NDArray[np.int64], columns: di
         if name in columns:
             raise ValueError(f"a column of results is called {name!r} like one of the table: rename that of the table")
     frame = pd.DataFrame({**data, **columns})
-    return frame if output.package == "pandas" else _of_package(frame, output)
+    return frame if output.package == "pandas" or output.package not in PACKAGES else _of_package(frame, output)
 
 
 def _ids(ids: Any, dtype: str) -> Any:

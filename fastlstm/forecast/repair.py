@@ -93,7 +93,7 @@ def arrange(rows: Rows, find_grid: Callable[[Runs], Grid], usual: int | None) ->
     counts = np.bincount(codes, minlength=rows.series)
     runs = Runs(times, np.concatenate([[0], np.cumsum(counts)]))
     grid = find_grid(runs)
-    phase = phases(grid, runs, usual)
+    phase = phases(grid, runs) if usual is None else np.full(rows.series, usual, np.int64)
     index, off = grid.nearest(times, int(phase[0]) if (phase == phase[0]).all() else runs.spread(phase))
     shifts = np.abs(off)
     largest = int(shifts.max(initial=0))
@@ -118,15 +118,22 @@ def arrange(rows: Rows, find_grid: Callable[[Runs], Grid], usual: int | None) ->
 def _order(rows: Rows) -> tuple[_Times | None, bool]:
     """Return the order of the rows by series and time, None if they have it; and whether times were out of order."""
     codes, times = rows.codes, rows.times
-    if (codes[1:] < codes[:-1]).any():
-        order = np.argsort(codes, kind="stable")
-        codes, times = codes[order], times[order]
+    if _is_sorted(codes, times):
+        return None, False
+    low = int(times.min())
+    width = int(times.max()) - low + 1
+    if width * rows.series < 2**63:  # one number for both: sorted three times as fast
+        order = np.argsort(codes * width + (times - low))
     else:
-        order = None
-    back = (times[1:] < times[:-1]) & (codes[1:] == codes[:-1])
-    if not back.any():
-        return order, False
-    return np.lexsort((rows.times, rows.codes)), True
+        order = np.lexsort((times, codes))
+    codes, times = codes[order], times[order]
+    back = (order[1:] < order[:-1]) & (codes[1:] == codes[:-1]) & (times[1:] != times[:-1])
+    return order, bool(back.any())
+
+
+def _is_sorted(codes: _Times, times: _Times) -> bool:
+    step = codes[1:] - codes[:-1]
+    return bool((step >= 0).all() and ((times[1:] >= times[:-1]) | (step > 0)).all())
 
 
 def _off_grid(rows: Rows, order: _Times | None, times: _Times, off: _Times, grid: Grid) -> str:

@@ -36,7 +36,6 @@ def fill_report(
     rows = table.rows
     points = layout.points
     lengths = np.diff(layout.starts)
-    filled = np.bincount(rows.codes, minlength=rows.series)
     report = GridReport(
         form=source.form,
         columns=_roles(source, columns),
@@ -62,8 +61,7 @@ def fill_report(
     names = (columns.target_col, *columns.hist_exog, *columns.futr_exog)
     report.missing = {name: int(np.isnan(column).sum()) for name, column in zip(names, values, strict=True)}
     if layout.places is not None:
-        missing = np.diff(layout.places) - 1
-        missing[np.cumsum(filled)[:-1] - 1] = 0 if not layout.duplicates else missing[np.cumsum(filled)[:-1] - 1]
+        missing = np.diff(layout.places) - 1  # series begin and end with a row
         report.gaps = points - len(layout.places)
         report.longest_gap = int(missing.max(initial=0))
         present = np.bincount(np.searchsorted(layout.starts, layout.places, "right") - 1, minlength=rows.series)

@@ -10,7 +10,8 @@ from typing import Any
 from .._arguments import closest
 from .._checks import short_repr
 from .._foreign import is_frame, type_name
-from .csv_source import read_csv
+from ..data import CsvTable, read_csv
+from .csv_source import csv_frame
 from .packages import narwhals_package, pandas_package
 
 __all__ = ["Source", "as_source", "is_wide", "no_column", "plain_frame"]
@@ -30,13 +31,13 @@ class Source:
     """The package of the user's frame: "pandas", "polars", ..."""
     name: str = "df"
     """Name of the argument, for messages."""
-    first_line: int | None = None
-    """The line of a file that holds the first row; None if the table is no file."""
+    file: CsvTable | None = None
+    """The file of which this is the table."""
 
     def row(self, number: int) -> str:
         """Return the words that name a row."""
-        if self.first_line is not None:
-            return f"line {self.first_line + number}"
+        if self.file is not None and self.form != "wide":
+            return self.file.place(number)
         if self.form == "wide":
             # The rows of the wide frame were repeated for each of its series.
             number %= max(1, self.frame.attrs.get("rows", 1))
@@ -76,7 +77,7 @@ def as_source(df: Any, id_col: str, time_col: str, target_col: Any, *, wide: boo
 
     Parameters
     ----------
-    df : DataFrame, Series, mapping of columns, or path of a CSV file
+    df : DataFrame, Series, mapping of columns, CsvTable, or path of a CSV file
     id_col, time_col : str
     target_col : str, or list of str for a wide frame
     wide : bool
@@ -92,9 +93,10 @@ def as_source(df: Any, id_col: str, time_col: str, target_col: Any, *, wide: boo
         If it is empty, or has no times.
     """
     if isinstance(df, (str, os.PathLike)):
-        frame, line = read_csv(df)
-        source = as_source(frame, id_col, time_col, target_col, wide=wide, name=name)
-        return replace(source, first_line=line)
+        df = read_csv(df)
+    if isinstance(df, CsvTable):
+        frame = csv_frame(df, id_col, time_col)
+        return replace(as_source(frame, id_col, time_col, target_col, wide=wide, name=name), file=df)
     frame, package = plain_frame(df, name, time_col, target_col)
     series = package == "series"
     if series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ class StaticFeatures:
 
     def learn(self, table: dict[Any, dict[str, Any]]) -> None:
         """Take note of series, and of their categories."""
-        self.known.update(table)
+        if self.all_columns:
+            self.known.update(table)
         for name in self.columns.cat_exog:
             values = {values[name] for values in table.values()}
             self.categories[name] = sorted(values, key=lambda value: (type(value).__name__, value))
@@ -194,7 +196,7 @@ class StaticFeatures:
             if set(values) != set(features.all_columns):
                 raise ValueError(f"static values of {short_repr(one)} must be those of {features.all_columns}")
             for name in columns.stat_exog:
-                if type(values[name]) not in (int, float):
+                if type(values[name]) not in (int, float) or not math.isfinite(values[name]):
                     raise ValueError(f"the static {name!r} of {short_repr(one)} must be a number")
             for name in columns.cat_exog:
                 if not isinstance(values[name], (str, int, float)):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .axis import TimeAxis
 from .ids import read_ids, who
 from .numbers import read_numbers
 from .repair import Rows
@@ -15,7 +16,7 @@ from .sources import Source
 from .time_column import TimeKind, read_times
 from .zones import NAT, localise, to_local
 
-__all__ = ["Table", "read_table", "time_text"]
+__all__ = ["Table", "check_kind", "read_table", "time_text"]
 
 
 @dataclass(eq=False)
@@ -62,7 +63,6 @@ def read_table(
     zone: str | None,
     single: Any,
     after: dict[Any, int] | None = None,
-    required: bool = True,
 ) -> Table:
     """Read a source.
 
@@ -70,16 +70,13 @@ def read_table(
     ----------
     source : Source
     names : tuple
-        The columns of ids and of times, and those of numbers; numbers that a frame of the future has not are left out
-        by the caller.
+        The columns of ids and of times, and those of numbers.
     zone : str or None
         The zone of the user.
     single : object
         The id of the series of a table without ids.
     after : dict of id: int, optional
         The last known time of each series, which tells the hours that occur twice apart.
-    required : bool
-        Whether rows at times that do not exist are refused if they hold values; else they are dropped.
     """
     id_col, time_col, numbers = names
     frame = source.frame
@@ -106,13 +103,32 @@ def read_table(
     table = Table(rows, ids, dtype, kind, clock, found.what, list(found.notes))
     if kind.form not in ("aware", "integer") and zone is not None:
         table.what = f"{table.what} of the clock of {zone}"
-        _localise(table, zone, None if after is None else [after.get(one, NAT) for one in ids], required)
+        _localise(table, zone, None if after is None else [after.get(one, NAT) for one in ids])
     elif kind.form not in ("aware", "integer"):
         table.what = f"{table.what} without a time zone, taken as they are: no summer time"
     return table
 
 
-def _localise(table: Table, zone: str, after: list[int] | None, required: bool) -> None:
+def check_kind(table: Table, axis: TimeAxis, fitted: TimeKind, code: str) -> None:
+    """Raise ValueError if times are of another kind than those that were fitted."""
+    kind = table.kind
+    if (kind.form == "integer") != axis.counted:
+        here, there = ("whole numbers", "times") if axis.counted else ("times", "whole numbers")
+        raise ValueError(f"{code} holds {there}, expected {here} as in the training data")
+    if axis.counted or axis.zone == table.zone or (kind.form == "aware" and axis.zone is not None):
+        return
+    if kind.form == "aware":
+        raise ValueError(
+            f"{code} holds times in {kind.zone}, the training data have times without a zone: pass "
+            f"{code}.dt.tz_localize(None), or give time_zone=... and fit again"
+        )
+    raise ValueError(
+        f"{code} holds times without a zone, the training data have times in {fitted.zone}: pass "
+        f"{code}.dt.tz_localize({fitted.zone!r})"
+    )
+
+
+def _localise(table: Table, zone: str, after: list[int] | None) -> None:
     """Turn the times of a table from the local clock into UTC."""
     rows = table.rows
     known = None if after is None else np.array(after, np.int64)
@@ -120,16 +136,16 @@ def _localise(table: Table, zone: str, after: list[int] | None, required: bool) 
     table.told_by_order, table.taken_as_first = found.told_by_order, found.taken_as_first
     skipped = found.times == NAT
     if skipped.any():
-        _drop_skipped(table, zone, skipped, required)
+        _drop_skipped(table, zone, skipped)
         found = found._replace(times=found.times[~skipped])
     rows.times = found.times
 
 
-def _drop_skipped(table: Table, zone: str, skipped: NDArray[np.bool_], required: bool) -> None:
+def _drop_skipped(table: Table, zone: str, skipped: NDArray[np.bool_]) -> None:
     """Drop rows at times that do not exist; raise ValueError if one holds a value."""
     rows = table.rows
     held = skipped & np.logical_or.reduce([~np.isnan(column) for column in rows.values] or [skipped])
-    if held.any() and required:
+    if held.any():
         number = int(np.flatnonzero(held)[0])
         stamp = str(np.int64(rows.times[number]).view("M8[ns]").astype("M8[s]")).replace("T", " ")
         raise ValueError(

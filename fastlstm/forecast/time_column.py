@@ -101,7 +101,7 @@ def read_times(column: Any, code: str, row: Callable[[int], str], has_zone: bool
         return read_times(column.astype(dtype.categories.dtype), code, row, has_zone)
     if isinstance(dtype, pd.PeriodDtype):
         starts = column.dt.to_timestamp().to_numpy().astype("M8[ns]")
-        kind = TimeKind("period", unit="ns", period=str(dtype.freq.freqstr))
+        kind = TimeKind("period", unit="ns", period=str(dtype)[len("period[") : -1])
         return TimeColumn(starts.view(np.int64), kind, f"periods ({kind.period})", [])
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return _of_datetimes(column, code, row)
@@ -131,7 +131,7 @@ def _in_ns(column: Any, code: str) -> NDArray[np.int64]:
 
 def _of_datetimes(column: Any, code: str, row: Callable[[int], str]) -> TimeColumn:
     dtype = column.dtype
-    unit = str(getattr(dtype, "unit", "ns") or "ns")
+    unit = np.datetime_data(dtype)[0] if isinstance(dtype, np.dtype) else str(getattr(dtype, "unit", "ns"))
     pyarrow = getattr(dtype, "pyarrow_dtype", None)
     zone = getattr(dtype, "tz", None) if pyarrow is None else pyarrow.tz
     if pyarrow is not None:
@@ -149,9 +149,8 @@ def _of_numbers(column: Any, code: str, row: Callable[[int], str]) -> TimeColumn
     odd = np.flatnonzero((values != np.floor(values)) | (np.abs(values) > 2**53))
     if len(odd) and str(column.dtype).lower().startswith("float"):
         raise ValueError(
-            f"{row(int(odd[0]))} has the time {values[odd[0]]!r}, expected a whole number or a date: convert seconds "
-            "since "
-            f"1970 with pandas.to_datetime({code}, unit='s')"
+            f"{row(int(odd[0]))} has the time {float(values[odd[0]])!r}, expected a whole number or a date: convert "
+            f"seconds since 1970 with pandas.to_datetime({code}, unit='s')"
         )
     whole = column.to_numpy(dtype=np.int64)
     if len(whole) and np.abs(whole).max() > 2**62:

@@ -6,6 +6,7 @@ jumps: in spring an hour of the local clock does not exist, in autumn one occurs
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ DAY = 24 * HOUR
 NAT = np.iinfo(np.int64).min
 """What NumPy stores for a time that is missing."""
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+:-]*(/[A-Za-z0-9_+-]+)*")
 _Times = NDArray[np.int64]
 
 
@@ -36,9 +38,9 @@ def zone_name(value: Any, name: str = "time_zone") -> str | None:
         value if isinstance(value, str) else str(getattr(value, "key", None) or getattr(value, "zone", None) or value)
     )
     try:
-        pandas_package().Timestamp(0, tz=text)
-        if not text:
+        if not _NAME.fullmatch(text) or text.startswith("dateutil"):  # pandas would look for a file
             raise ValueError
+        pandas_package().Timestamp(0, tz=text)
     except ImportError:
         raise
     except Exception:  # pandas raises errors of several types
