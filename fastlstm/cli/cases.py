@@ -57,10 +57,10 @@ class Cases:
     def places(self, number: int) -> list[Any]:
         """Return what the output says of where the steps of a case are: their times, else the numbers of their rows."""
         if self.times is None:
-            return (self.rows[number] + 1).tolist()
+            return list((self.rows[number] + 1).tolist())
         times = self.times[number]
         if times.dtype.kind != "M":
-            return times.tolist()
+            return list(times.tolist())
         return [time_text(one) + ("Z" if self.utc else "") for one in times]
 
     @property

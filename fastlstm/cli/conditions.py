@@ -17,7 +17,7 @@ _COMPARISONS = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
 _CONDITION = re.compile(rf"\s*({_NAME})\s*(>=|<=|>|<)\s*(?:({_NUMBER})\s*(?:\*\s*({_NAME}))?|({_NAME}))\s*")
 

@@ -46,8 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .answers import scores_of
     from .cases import read_cases
     from .errors import UsageError
-    from .forecasting import is_forecaster
-    from .model_file import load_model
+    from .model_file import is_forecaster, load_model
     from .output import check_output, json_text, row_text, write_text
     from .tables import csv_options, read_table
 

@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from .conditions import check_conditions, parse_condition
-    from .forecasting import is_forecaster
+    from .model_file import is_forecaster
     from .output import check_output, json_text
 
     for condition in arguments.fail_if:
@@ -55,9 +55,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         check_output(arguments.plot, "--plot")
     if is_forecaster(arguments.model):
-        from . import forecasting
+        from . import forecasts
 
-        measures = forecasting.evaluate(arguments)
+        measures = forecasts.evaluate(arguments)
     else:
         if arguments.windows:
             raise UsageError("--windows is for forecasts")

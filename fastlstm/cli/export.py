@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import Any
 
+from .errors import CommandError
+
 __all__ = ["add"]
 
 _EPILOG = """examples:
@@ -31,16 +33,16 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .forecasting import is_forecaster
+    from .model_file import is_forecaster
     from .output import check_output
 
     check_output(arguments.output)
     if is_forecaster(arguments.model):
-        from . import forecasting
-
-        forecasting.export(arguments)
-    else:
-        _export(arguments)
+        raise CommandError(
+            f"{arguments.model} is a forecaster, whose calendar and scales no ONNX file can hold: run it with fastlstm "
+            "predict, or fl.load in Python"
+        )
+    _export(arguments)
     if not arguments.quiet:
         print(f"the network is in {arguments.output}", file=sys.stderr)
     return 0
@@ -48,7 +50,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> None:
     from ..formats.model_file import model_from
-    from .errors import CommandError
     from .model_file import read_config
 
     tensors, config = read_config(arguments.model)

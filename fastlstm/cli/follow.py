@@ -31,9 +31,9 @@ Responder = Callable[[dict[str, str], str], list[Any]]
 def follow(arguments: argparse.Namespace, forecaster: bool) -> int:
     """Answer the lines of stdin until it ends; return the exit status."""
     if forecaster:
-        from . import forecasting
+        from . import forecasts
 
-        columns, reader, respond = forecasting.responder(arguments)
+        columns, reader, respond = forecasts.responder(arguments)
     else:
         saved = load_model(arguments.model)
         layout = saved.layout

@@ -30,12 +30,12 @@ def _run(arguments: argparse.Namespace) -> int:
             raise UsageError("--json needs a MODEL: fastlstm info MODEL --json")
         show_config()
         return 0
-    from .forecasting import is_forecaster
+    from .model_file import is_forecaster
 
     if is_forecaster(arguments.model):
-        from . import forecasting
+        from . import forecasts
 
-        return forecasting.info(arguments)
+        return forecasts.info(arguments)
     return _show(arguments)
 
 

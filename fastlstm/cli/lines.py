@@ -78,14 +78,18 @@ class LineReader:
 
     def time(self, values: dict[str, str], name: str, where: str) -> Any:
         """Return a value as datetime64[ns], an integer as it is."""
+        return self.moment(values, name, where)[0]
+
+    def moment(self, values: dict[str, str], name: str, where: str) -> tuple[Any, bool]:
+        """Return a value as datetime64[ns], an integer as it is; and whether it is UTC."""
         cell = values[name]
         if cell.isascii() and cell.lstrip("-").isdigit():
-            return int(cell)
+            return int(cell), False
         if looks_like_time(cell):
             # A single date with points or slashes cannot decide its order: the training data did.
             times = parse_times([cell], self._layout.day_first)
             if times.values is not None:
-                return times.values[0]
+                return times.values[0], times.utc
             raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, {times.problem}")
         raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, expected a time")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from .errors import CommandError
 from .fitting import KINDS, Fitted
 from .layout import Layout, layout_from
 
-__all__ = ["TABLE", "SavedModel", "load_model", "read_config", "save_model"]
+__all__ = ["TABLE", "SavedModel", "is_forecaster", "load_model", "read_config", "save_model"]
 
 TABLE = "table"
 """Key in the config of the file: what the command line knows of the model."""
@@ -102,6 +103,25 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and value != value else value
+
+
+def is_forecaster(path: str) -> bool:
+    """Return whether a file holds a forecaster, after a look at its header only.
+
+    Raises
+    ------
+    CommandError
+        If the file holds no model.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        with with_advice(path, "load"), safetensors.opened(path, "a fastlstm model") as reader:
+            text = reader.metadata.get("config", "{}") if reader.is_model else "{}"
+        config = json.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    return isinstance(config, dict) and "forecaster" in config
 
 
 def read_config(path: str) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .forecasting import is_forecaster
+    from .model_file import is_forecaster
     from .output import check_output
 
     if arguments.output != "-":
@@ -58,9 +58,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return follow(arguments, forecaster)
     if forecaster:
-        from . import forecasting
+        from . import forecasts
 
-        return forecasting.predict(arguments)
+        return forecasts.predict(arguments)
     if arguments.future or arguments.horizon:
         raise UsageError("--future and --horizon are for forecasts")
     if arguments.data is None:

@@ -206,9 +206,6 @@ def test_mixed_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", ["1_000", "inf", "0x10", "\u0663", "1e", "--1", "1 234", "5 %", "1e999", "1.2.3"])
 def test_no_numbers(tmp_path: Path, cell: str) -> None:
     table = read(tmp_path, f"a;b\n1;x\n2;y\n{cell};z\n".encode())
-    if cell == "1e999":  # a number, but not one that a float can hold
-        assert table["a"][-1] == np.inf
-        return
     assert "line 4, column 'a': got" in message_of(lambda: table.numbers("a"))
 
 
