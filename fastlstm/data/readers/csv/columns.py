@@ -138,8 +138,8 @@ def _decide(column: Undecided, comma: bool, point: bool) -> CsvColumn:
         row = _conflict(column, found)
         return _problem(column.name, column.cells, column.present, row, "decimal comma or point, unlike other values")
     if not (own.comma or own.point):
-        if comma == point:
-            return _ambiguous(column.name, column.cells, column.present, ",")
+        if comma == point and (own.commas or own.dots):
+            return _ambiguous(column.name, column.cells, column.present, "," if own.commas else ".")
         decimal = "," if comma else "."
     else:
         decimal = "," if own.comma else "."
