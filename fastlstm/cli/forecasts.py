@@ -179,8 +179,9 @@ def responder(arguments: argparse.Namespace) -> tuple[list[str], LineReader, Any
         if name not in streams:
             streams[name] = forecaster.stream([ids[name]])
         numbers = [reader.number(values, one, where) for one in (target, *hist)]
+        moment = _moment(reader, values, time_col, where)
         try:
-            answers = streams[name].step(_moment(reader, values, time_col, where), numbers[0], hist=numbers[1:] or None)
+            answers = streams[name].step(moment, numbers[0], hist=numbers[1:] or None)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{where}: {error}") from error
         return [*([name] if first else []), values[time_col], *answers.ravel().tolist()]

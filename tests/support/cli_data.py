@@ -10,9 +10,26 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COMMAND", "run", "write_beats", "write_pump", "write_runs"]
+__all__ = ["COMMAND", "INTERRUPTED", "run", "write_beats", "write_pump", "write_runs"]
 
 COMMAND = [sys.executable, "-m", "fastlstm"]
+
+
+# Starts the command with Python's own handler of Ctrl-C, and sends it the signal at the tenth update.
+INTERRUPTED = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fastlstm.training.callbacks.progress import ProgressBar
+updates = 0
+def count(self, batch, logs):
+    global updates
+    updates += 1
+    if updates == 10:
+        os.kill(os.getpid(), signal.SIGINT)
+ProgressBar.on_batch_end = count
+from fastlstm.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def run(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:

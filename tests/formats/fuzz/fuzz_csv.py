@@ -149,6 +149,8 @@ def readings(cell: str) -> set[float]:
     for text in (cell, cell.replace(",", "."), cell.replace(".", "").replace(",", "."), cell.replace(",", "")):
         if re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
             found.add(float(text))
+    if re.fullmatch(r"[+-]?\d{1,20}", cell, re.ASCII):
+        found.add(int(cell))  # exact beyond 2**53
     return found
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_data import COMMAND, run, write_beats, write_pump, write_runs
+from cli_data import COMMAND, INTERRUPTED, run, write_beats, write_pump, write_runs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -19,21 +19,6 @@ TASKS = {
     "regress": ["runs.csv", "--target", "wear", "--group", "run", "--time", "t"],
     "anomaly": ["normal.csv", "--time", "time"],
 }
-# Starts the command with Python's own handler of Ctrl-C, and sends it the signal at the tenth update.
-INTERRUPTED = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from fastlstm.training.callbacks.progress import ProgressBar
-updates = 0
-def count(self, batch, logs):
-    global updates
-    updates += 1
-    if updates == 10:
-        os.kill(os.getpid(), signal.SIGINT)
-ProgressBar.on_batch_end = count
-from fastlstm.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 def write_all(folder: Path) -> None:
