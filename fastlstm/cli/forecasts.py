@@ -13,6 +13,7 @@ from ..data import CsvTable
 from ..forecast.files import KEY
 from ..forecast.forecaster import Forecaster
 from ..plots.canvas import finish, new_figure
+from ..runtime.config import set_num_threads
 from .errors import CommandError, DataRefused, UsageError, refusing
 from .forecasting import NO_ID
 from .layout import Layout, layout_from
@@ -31,7 +32,9 @@ _METHODS = {"seasonal naive": "seasonal_naive", "naive": "naive"}
 class _Saved:
     """A forecaster, and what the command line knows of it if it has trained it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, threads: int | None = None) -> None:
+        if threads is not None:
+            set_num_threads(threads)
         try:
             self.forecaster = Forecaster.load(path)
             table = read_config(path)[1].get(TABLE)
@@ -60,7 +63,7 @@ class _Saved:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Write forecasts: ids, times, the median, the quantiles; return the exit status."""
-    saved = _Saved(arguments.model)
+    saved = _Saved(arguments.model, arguments.threads)
     forecaster = saved.forecaster
     data = None if arguments.data is None else saved.read(arguments.data, arguments)
     future = None if arguments.future is None else saved.read(arguments.future, arguments, future=True)
@@ -89,7 +92,7 @@ def _plain_column(column: Any) -> list[Any]:
 
 def evaluate(arguments: argparse.Namespace) -> Measures:
     """Return the errors on rows after the training data, beside those of naive forecasts."""
-    saved = _Saved(arguments.model)
+    saved = _Saved(arguments.model, arguments.threads)
     if arguments.target is not None:
         raise UsageError("--target is not for forecasts, whose target is that of the training")
     table = saved.read(arguments.data, arguments)
@@ -153,7 +156,7 @@ def info(arguments: argparse.Namespace) -> int:
 
 def responder(arguments: argparse.Namespace) -> tuple[list[str], LineReader, Any]:
     """Return the output's columns, the reader of lines, and the function that answers a line with all quantiles."""
-    saved = _Saved(arguments.model)
+    saved = _Saved(arguments.model, arguments.threads)
     forecaster, layout = saved.forecaster, saved.layout
     if layout is None:
         raise CommandError(f"{arguments.model} was not written by fastlstm train: --follow needs its columns")

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import as_list, count, real
+from .._checks import as_list, count, one_of, real
 from .._typing import Array
 from .._version import __version__
 from ..formats import safetensors
 from ..formats.foreign import with_advice
 from ..formats.model_file import model_from
+from ..losses import Quantile
 from ..model import Model
+from ..tasks.anomaly import METHODS
 from ..tasks.described import KEY, save_described
 from .config import Configuration
 from .errors import CommandError
@@ -162,8 +164,36 @@ def load_model(path: str) -> SavedModel:
         if layout.task == "classify" and (labels is None or len(labels) != model.output_size):
             raise ValueError("the number of classes is not that of the outputs")
         saved = SavedModel(path, model, layout, described["parameters"], described["fitted"], labels, table)
-        if layout.task == "anomaly" and (saved.threshold, saved.window, len(saved.normal_error)) is None:
-            raise ValueError("the thresholds are missing")
+        _check(saved)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise CommandError(f"{path}: the file is damaged, or of another version of fastlstm: {error}") from error
     return saved
+
+
+def _check(saved: SavedModel) -> None:
+    """Raise an error if something is missing that commands read later."""
+    if saved.task == "anomaly":
+        one_of("method", saved.parameters["method"], METHODS)
+        real("quantile", saved.parameters["quantile"])
+        if saved.normal_error.shape != (saved.layout.channels,) or saved.model.scaler is None:
+            raise ValueError("the scale or the error on normal data is not that of the channels")
+        if min(saved.threshold, *saved.window) < 0:
+            raise ValueError("the threshold is negative")
+        return
+    baseline = saved.table["baseline"]
+    if saved.task == "classify":
+        counts = [count("counts", one, least=0) for one in as_list("counts", baseline["counts"], "numbers")]
+        if len(counts) != len(saved.classes or ()) or not any(counts):
+            raise ValueError("the frequencies of the classes are missing")
+        return
+    real("mean", baseline["mean"])
+    if len([real("quantiles", one) for one in as_list("quantiles", baseline["quantiles"], "numbers")]) != 101:
+        raise ValueError("the quantiles of the target are missing")
+    levels = saved.quantiles
+    trained = saved.model.loss
+    if (levels is None) != (not isinstance(trained, Quantile)) or (
+        isinstance(trained, Quantile) and levels != sorted(trained.quantiles)
+    ):
+        raise ValueError("the quantiles are not those of the network")
+    if saved.model.output_size != len(levels or [0.5]):
+        raise ValueError("the number of outputs is not that of the quantiles")

@@ -101,6 +101,7 @@ def _fit(arguments: argparse.Namespace, configured: Any, prepared: Any, told: An
     from ..training.loop import TrainingDiverged
     from .checkpoints import InterruptCheckpoint, checkpoint_path, resume_command
     from .fitting import Run, fit
+    from .output import say
 
     output: str = configured.output
     checkpoint = InterruptCheckpoint(checkpoint_path(output))
@@ -113,7 +114,7 @@ def _fit(arguments: argparse.Namespace, configured: Any, prepared: Any, told: An
     try:
         fitted = fit(prepared.layout, prepared.cases, prepared.held, prepared.settings, run)
     except KeyboardInterrupt:
-        checkpoint.leave(resume_command(arguments.given), told)
+        checkpoint.leave(resume_command(arguments.given), say)
         raise
     except TrainingDiverged as error:
         raise CommandError(f"{error}: try --set learning_rate={prepared.settings['learning_rate'] / 10:g}") from error
