@@ -208,32 +208,12 @@ def _regress(layout: Layout, cases: Cases, held: Cases | None, settings: dict[st
 
 def _detect(layout: Layout, cases: Cases, held: Cases | None, settings: dict[str, Any], run: Run) -> Fitted:
     method = settings["method"]
-    series = cases.series
-    window, warmup = anomaly.plan(series, method, settings["window"], settings["warmup"])
-    least = window if method == "reconstruction" else warmup + 1
-    normal: list[Array] | None
-    if held is None:
-        trained, normal = anomaly.split_in_time(series, settings["validation_fraction"], gap=window, least=least)
-        if normal is None:
-            raise ValueError(
-                f"the series has {len(series[0])} steps, too few to hold out a part after a gap of the window of "
-                f"{window}, on which the threshold is chosen: give a longer one, --validation FILE with other normal "
-                "data, or --set window=N"
-            )
-    else:
-        trained, normal = series, held.series
-        anomaly.check_length(normal, method, window, warmup)
+    window, warmup = anomaly.plan(cases.series, method, settings["window"], settings["warmup"])
+    trained, normal = _normal_parts(cases, held, settings, window, warmup)
     seed, order = run.seeds()
-    scaler = Standardizer().fit(trained)
-    layers = anomaly.detector_layers(
-        method,
-        series[0].shape[1],
-        window,
-        settings["hidden_size"],
-        settings["num_layers"],
-        settings["dropout"],
-    )
-    model = Model(layers, seed=seed, scaler=scaler)
+    sizes = settings["hidden_size"], settings["num_layers"], settings["dropout"]
+    layers = anomaly.detector_layers(method, layout.channels, window, *sizes)
+    model = Model(layers, seed=seed, scaler=Standardizer().fit(trained))
     assert model.scaler is not None
     hop = max(1, window // 2 if method == "forecast" else window // 8)
     pairs = [anomaly.training_pairs(method, anomaly.cut(part, window, hop), model.scaler) for part in (trained, normal)]
@@ -251,20 +231,34 @@ def _detect(layout: Layout, cases: Cases, held: Cases | None, settings: dict[str
         resume=run.resume,
     )
     found = anomaly.calibrated(model, method, normal, window, warmup, settings["quantile"], run.n_threads)
-    described = _described(
-        layout,
-        cases,
-        settings,
-        run,
-        history,
-        None if stop is None else stop.best_epoch,
-        threshold_=found.threshold,
-        offset_=found.offset,
-        window_=window,
-        warmup_=warmup,
-        normal_error_=found.normal_error,
-    )
-    return Fitted(model, described, history)
+    fitted: dict[str, Any] = {
+        "threshold_": found.threshold,
+        "offset_": found.offset,
+        "window_": window,
+        "warmup_": warmup,
+        "normal_error_": found.normal_error,
+    }
+    best = None if stop is None else stop.best_epoch
+    return Fitted(model, _described(layout, cases, settings, run, history, best, **fitted), history)
+
+
+def _normal_parts(
+    cases: Cases, held: Cases | None, settings: dict[str, Any], window: int, warmup: int
+) -> tuple[list[Array], list[Array]]:
+    """Return the series to train on, and those on which the threshold is chosen."""
+    method = settings["method"]
+    if held is not None:
+        anomaly.check_length(held.series, method, window, warmup)
+        return cases.series, held.series
+    least = window if method == "reconstruction" else warmup + 1
+    trained, normal = anomaly.split_in_time(cases.series, settings["validation_fraction"], gap=window, least=least)
+    if normal is None:
+        raise ValueError(
+            f"the series has {len(cases.series[0])} steps, too few to hold out a part after a gap of the window of "
+            f"{window}, on which the threshold is chosen: give a longer one, --validation FILE with other normal data, "
+            "or --set window=N"
+        )
+    return trained, normal
 
 
 def _layers(settings: dict[str, Any], outputs: int) -> list[Any]:

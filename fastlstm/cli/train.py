@@ -133,29 +133,13 @@ def _finish(
     told: Any,
 ) -> int:
     """Measure the test part, write the file, say what it is."""
-    from .measures import baseline_of, measure
-    from .model_file import SavedModel, save_model
+    from .measures import baseline_of
+    from .model_file import save_model
     from .output import json_text
 
     described = fitted.described
     baseline = baseline_of(prepared.layout, prepared.cases)
-    figures: dict[str, Any] = {}
-    if prepared.test is not None:
-        classes = None if described["classes_"] is None else described["classes_"]["values"]
-        ready = SavedModel(
-            configured.output,
-            fitted.model,
-            prepared.layout,
-            described["parameters"],
-            described["fitted"],
-            classes,
-            {"baseline": baseline},
-        )
-        measures = measure(ready, prepared.test, arguments.threads)
-        figures = measures.values
-        told(f"on {len(prepared.test)} cases that were kept out:")
-        for line in measures.lines():
-            told(f"  {line}")
+    figures = {} if prepared.test is None else _test_figures(arguments, configured, prepared, fitted, baseline, told)
     save_model(
         configured.output,
         fitted,
@@ -173,3 +157,28 @@ def _finish(
     if arguments.json:
         print(json_text({"model": configured.output, "epochs": epochs, "seconds": seconds, "test": figures}))
     return 0
+
+
+def _test_figures(
+    arguments: argparse.Namespace, configured: Any, prepared: Any, fitted: Any, baseline: dict[str, Any], told: Any
+) -> dict[str, float]:
+    """Measure the cases that were kept out, and say how good the model is."""
+    from .measures import measure
+    from .model_file import SavedModel
+
+    described = fitted.described
+    classes = None if described["classes_"] is None else described["classes_"]["values"]
+    ready = SavedModel(
+        configured.output,
+        fitted.model,
+        prepared.layout,
+        described["parameters"],
+        described["fitted"],
+        classes,
+        {"baseline": baseline},
+    )
+    measures = measure(ready, prepared.test, arguments.threads)
+    told(f"on {len(prepared.test)} cases that were kept out:")
+    for line in measures.lines():
+        told(f"  {line}")
+    return dict(measures.values)
