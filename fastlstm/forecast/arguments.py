@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,11 +11,8 @@ from .. import _checks
 from .._checks import MANY, as_list, short_repr
 from ..layers import Layer
 from ..runtime.config import resolve_threads
+from .axis import TimeAxis
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from .axis import TimeAxis
-    from .forecaster import Forecaster
 
 __all__ = ["Steps", "check_arguments", "draw_seed", "settings_for"]
 
@@ -30,8 +27,9 @@ class Steps(NamedTuple):
     gap: int
 
 
-def check_arguments(given: Forecaster) -> None:
-    """Raise TypeError or ValueError if an argument that needs no data is wrong."""
+def check_arguments(given: Any) -> None:
+    """Raise TypeError or ValueError if an argument that needs no data is wrong; `given` has the arguments as attributes.
+    """
     if not isinstance(given.horizon, str):
         _checks.count("horizon", given.horizon)
     if not isinstance(given.gap, str):
@@ -87,7 +85,7 @@ def draw_seed(random_state: Any) -> int:
     return _checks.count("random_state", random_state, least=0, bits=MANY)
 
 
-def steps_of(given: Forecaster, axis: TimeAxis, end: Any) -> Steps:
+def steps_of(given: Any, axis: TimeAxis, end: Any) -> Steps:
     """Return horizon and gap in steps of the axis."""
     least, most = axis.horizon_bounds(given.gap, end, "gap")
     if least != most:
@@ -101,7 +99,7 @@ def steps_of(given: Forecaster, axis: TimeAxis, end: Any) -> Steps:
     return Steps(horizon, least)
 
 
-def season_of(given: Forecaster, axis: TimeAxis, rows: int) -> tuple[int, tuple[tuple[int, int], ...]]:
+def season_of(given: Any, axis: TimeAxis, rows: int) -> tuple[int, tuple[tuple[int, int], ...]]:
     """Return the season in steps, and the earlier seasons that the network reads, for series of this many rows."""
     usual = _seasons(axis)
     if given.season_length != "auto":
@@ -127,7 +125,7 @@ def _seasons(axis: TimeAxis) -> tuple[tuple[int, int], ...]:
     return ()
 
 
-def settings_for(given: Forecaster, axis: TimeAxis, end: Any, rows: int, seed: int) -> Settings:
+def settings_for(given: Any, axis: TimeAxis, end: Any, rows: int, seed: int) -> Settings:
     """Return the settings for data on an axis that end at a time; the longest series has this many rows."""
     steps = steps_of(given, axis, end)
     season, seasons = season_of(given, axis, rows)

@@ -105,6 +105,13 @@ class TimeAxis:
         index = self.grid.nearest(last, phase).points
         return self.as_times(self.grid.times(index + np.arange(1, count("n", n, least=0) + 1), phase))
 
+    def steps_before(self, end: Any, n: int) -> Array:
+        """Return the n grid points up to a time of the grid, (n,), the time itself the last one."""
+        last = np.atleast_1d(self.as_numbers(end))
+        phase = self.phase_at(last)
+        index = self.grid.nearest(last, phase).points
+        return self.as_times(self.grid.times(index + np.arange(1 - count("n", n), 1), phase))
+
     def phase_at(self, point: Any) -> Any:
         """Return the phase of the grid through a point, (1,).
 

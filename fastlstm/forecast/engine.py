@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, State
+from ..training.history import History
 from ..layers import LSTM, Dropout, Layer, copied_layer
 from .conformal import Corrections, interval_pairs
 from .layout import Layout, fitted_blend
@@ -47,8 +48,10 @@ class Engine:
         Time of the last row of each series of the training data, those of the validation part among them.
     coverage : dict
         Coverage of each interval on the conformal part, before and after the correction.
-    trainer : Trainer
-        The run that has trained the network; None after `load`.
+    history : History or None
+        Losses of the last run; None after `load`.
+    moments : dict or None
+        State of the optimizer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,7 +61,8 @@ class Engine:
         self.scales: dict[Any, Scale] = {}
         self.corrections: Corrections | None = None
         self.memories: dict[Any, Memory] = {}
-        self.trainer: Trainer | None = None
+        self.history: History | None = None
+        self.moments: dict[str, Any] | None = None
         self.trained_until: dict[Any, Any] = {}
         self.coverage: dict[str, Any] = {}
 
@@ -79,9 +83,10 @@ class Engine:
             origins = [(part.start, part.stop) for part in parts.training]
             self.layout = replace(self.layout, blend=fitted_blend(self.layout, series, origins))
         self.network = self._new_network()
-        trainer = self.trainer = self._new_trainer(series, parts)
+        trainer = self._new_trainer(series, parts)
         run(trainer, settings.verbose, checkpoint)
         trainer.restore_best()
+        self.history, self.moments = trainer.history, trainer.optimizer.state_dict()
         self.trained_until = {one.id: one.times[-1] for one in panel.series}
         self._finish(series, parts)
 
@@ -123,6 +128,7 @@ class Engine:
             settings.step_context,
             settings.common_context,
             settings.local_units,
+            layout.gate,
         )
         return ForecastNetwork(layers, widths, settings.seed)
 
@@ -220,7 +226,9 @@ class Engine:
     def update(self, panel: Panel) -> None:
         """Continue the memories with new rows, which follow those known so far; new series begin at zero."""
         self.settings.check_panel(panel, training=False)
-        series, starts, states = [], [], []
+        series: list[ReadySeries] = []
+        starts: list[int] = []
+        states: list[list[State] | None] = []
         for one in panel.series:
             memory = self.memories.get(one.id)
             if memory is None:
@@ -237,12 +245,12 @@ class Engine:
         passed = run_through(
             self.network, self.layout, series, ends, starts, states=states, n_threads=self.settings.n_threads
         )
-        for one, result, start in zip(series, passed, starts, strict=True):
-            old = self.memories.get(one.data.id)
-            new = self._memory(one, result)
+        for read, result, start in zip(series, passed, starts, strict=True):
+            old = self.memories.get(read.data.id)
+            new = self._memory(read, result)
             if old is not None:
-                new.rows, new.naive_error = old.rows + len(one) - start, old.naive_error
-            self.memories[one.data.id] = new
+                new.rows, new.naive_error = old.rows + len(read) - start, old.naive_error
+            self.memories[read.data.id] = new
 
     def partial_fit(self, panel: Panel, epochs: int = 1) -> None:
         """Train for some epochs more on a panel, at a tenth of the rate; memories are those of the panel's series."""
@@ -254,10 +262,10 @@ class Engine:
         plan = replace(self._plan(parts), epochs=epochs, learning_rate=settings.learning_rate / 10, falls=False)
         trainer = Trainer(
             self.network, self.layout, series, parts.training, None, settings.quantiles, plan, settings.n_threads,
-            optimizer=None if self.trainer is None else self.trainer.optimizer,
+            self.moments,
         )  # fmt: skip
         run(trainer, settings.verbose, None)
-        self.trainer = trainer
+        self.history, self.moments = trainer.history, trainer.optimizer.state_dict()
         self.trained_until = {**self.trained_until, **{one.id: one.times[-1] for one in panel.series}}
         self.memories = {}
         self._pass_to_end(series, [np.arange(0)] * len(series))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from .conformal import interval_pairs
 from .layout import Layout
 from .levels import NAME, at_levels
 from .series import ReadySeries
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["METHODS", "Evaluation", "Tally", "naive_forecasts"]
 
@@ -112,6 +116,16 @@ class Evaluation:
             cells = [f"{int(one)}" if name == "n" else f"{one:.4g}" for name, one in zip(columns, values, strict=True)]
             rows.append([method, *("" if cell == "nan" else cell for cell in cells)])
         return "\n".join(aligned(rows))
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Figure:
+        """Draw the errors of all methods and the coverage over the steps of the horizon; needs matplotlib."""
+        from ..plots import by_horizon
+
+        frame = self.by_horizon
+        own = frame[frame["method"] == NAME]
+        errors = {one: frame[frame["method"] == one]["mae"].to_numpy() for one in METHODS}
+        coverage = None if self.level is None else own["coverage"].to_numpy()
+        return by_horizon(errors, coverage=coverage, level=self.level, path=path, title=title)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all as data for JSON, with None for what is not known."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,14 +18,15 @@ from ..layers import layer_config, layer_from_config
 from .arguments import check_arguments, settings_for
 from .conformal import Corrections
 from .engine import Engine
-from .forecaster import Forecaster
 from .frames import FrameReader
 from .layout import Layout
 from .memory import Memory
 from .network import ForecastNetwork, Widths
+from .roles import names_of
 from .series import ColumnScales, Scale
+from .settings import Settings
 
-__all__ = ["KEY", "load", "save"]
+__all__ = ["KEY", "Saved", "load", "save"]
 
 KEY = "forecaster"
 """Key in the config of the file."""
@@ -37,13 +39,22 @@ _MOST_STEPS = 10_000_000
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
+class Saved(NamedTuple):
+    """What a file holds."""
+
+    parameters: dict[str, Any]
+    """Arguments of `Forecaster`."""
+    reader: FrameReader
+    engine: Engine
+
+
+def save(path: str | os.PathLike[str], saved: Saved) -> None:
     """Do the work of `Forecaster.save`."""
-    engine, reader = forecaster._engine, forecaster._reader
+    parameters, reader, engine = saved
     memories = list(engine.memories.values())
     described = {
         "version": _VERSION,
-        "parameters": {name: _described(name, value) for name, value in forecaster.get_params().items()},
+        "parameters": {name: _described(name, value) for name, value in parameters.items()},
         "seed": engine.settings.seed,
         "steps": [engine.settings.horizon, engine.settings.gap],
         "season": engine.settings.season,
@@ -60,11 +71,11 @@ def save(forecaster: Forecaster, path: str | os.PathLike[str]) -> None:
         "scales": [_id(one) for one in engine.scales],
         "trained_until": [_id(one) for one in engine.trained_until],
     }
-    safetensors.save(path, {**engine.network.tensors(), **_tensors(forecaster, engine)}, {KEY: described})
+    safetensors.save(path, {**engine.network.tensors(), **_tensors(reader, engine)}, {KEY: described})
 
 
-def _tensors(forecaster: Forecaster, engine: Engine) -> dict[str, Array]:
-    axis, layout, memories = forecaster._reader.axis, engine.layout, list(engine.memories.values())
+def _tensors(reader: FrameReader, engine: Engine) -> dict[str, Array]:
+    axis, layout, memories = reader.axis, engine.layout, list(engine.memories.values())
     tensors = {
         "scales": np.array([[one.center, one.scale] for one in engine.scales.values()]).reshape(-1, 2),
         "trained_until": np.array([int(axis.as_numbers(one)) for one in engine.trained_until.values()], np.int64),
@@ -119,7 +130,7 @@ def _described(name: str, value: Any) -> Any:
     if isinstance(value, (list, tuple, np.ndarray)):
         plain = [one.item() if isinstance(one, np.generic) else one for one in value]
         if all(isinstance(one, _PLAIN) for one in plain):
-            return {"tuple": plain}
+            return {"tuple": plain} if isinstance(value, tuple) else plain
     elif isinstance(value, _PLAIN):
         return value
     if name in _OF_FIT:
@@ -130,8 +141,8 @@ def _described(name: str, value: Any) -> Any:
 # ------------------------------------------------------------------------------------ reading
 
 
-def load(path: str | os.PathLike[str]) -> Forecaster:
-    """Do the work of `Forecaster.load`."""
+def load(path: str | os.PathLike[str], make: Callable[..., Any]) -> Saved:
+    """Return what a file holds; `make` is the class `Forecaster`, which checks its arguments."""
     with with_advice(path, "load"):
         tensors, config = safetensors.load(path)
     described = config.get(KEY)
@@ -144,17 +155,22 @@ def load(path: str | os.PathLike[str]) -> Forecaster:
             f"{_VERSION}: a newer one has written it; update with: pip install -U fastlstm"
         )
     try:
-        return _forecaster(path, described, tensors)
+        return _saved(path, make, described, tensors)
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: the file does not describe a forecaster: {error}") from error
 
 
-def _forecaster(path: Any, described: Mapping[str, Any], tensors: Mapping[str, Array]) -> Forecaster:
-    """Return the forecaster that a file describes; the checks are those of data that are not trusted."""
+def _saved(
+    path: Any, make: Callable[..., Any], described: Mapping[str, Any], tensors: Mapping[str, Array]
+) -> Saved:
+    """Return what a file describes; the checks are those of data that are not trusted."""
     given = {name: _restored(name, value) for name, value in described["parameters"].items()}
-    forecaster = Forecaster(**given)
+    forecaster = make(**given)
     check_arguments(forecaster)
     reader = FrameReader.from_config(described["reader"])
+    for name in ("hist_exog", "futr_exog", "stat_exog", "cat_exog"):
+        if names_of(name, given[name]) != getattr(reader.columns, name):
+            raise ValueError(f"{name} is {given[name]}, but the network reads {getattr(reader.columns, name)}")
     engine = Engine(_settings(forecaster, reader, described, tensors))
     engine.layout = _layout(engine, described, tensors, reader)
     engine.network = _network(path, engine, described, tensors)
@@ -163,8 +179,7 @@ def _forecaster(path: Any, described: Mapping[str, Any], tensors: Mapping[str, A
     engine.corrections = _corrections(engine, tensors)
     engine.memories = _memories(engine, reader, described["memories"], tensors)
     engine.coverage = _coverage(described["coverage"])
-    forecaster._reader, forecaster._engine, forecaster.seed_ = reader, engine, engine.settings.seed
-    return forecaster
+    return Saved(given, reader, engine)
 
 
 def _restored(name: str, value: Any) -> Any:
@@ -174,11 +189,9 @@ def _restored(name: str, value: Any) -> Any:
 
 
 def _settings(
-    forecaster: Forecaster, reader: FrameReader, described: Mapping[str, Any], tensors: Mapping[str, Array]
-) -> Any:
+    forecaster: Any, reader: FrameReader, described: Mapping[str, Any], tensors: Mapping[str, Array]
+) -> Settings:
     """Return the settings; those that follow from the data are compared with the file."""
-    from dataclasses import replace
-
     ends = tensors["trained_until"]
     if ends.ndim != 1 or ends.dtype != np.int64 or not len(ends):
         raise ValueError("there must be one end for each series of the training data")
@@ -186,6 +199,8 @@ def _settings(
     seed = count("seed", described["seed"], least=0, bits=MANY)
     settings = settings_for(forecaster, reader.axis, end, 2**40, seed)
     horizon, gap = (count("steps", one, least=0) for one in as_list("steps", described["steps"], "two numbers"))
+    if not 1 <= horizon <= len(tensors["common.0.weight"]) or gap > _MOST_STEPS:
+        raise ValueError(f"horizon and gap have {horizon} and {gap} steps, which do not fit the network")
     for name, steps, known in (("horizon", horizon, settings.horizon), ("gap", gap, settings.gap)):
         # The clocks of a zone may have been changed since, and with them the hours of a day.
         if steps != known and not isinstance(getattr(forecaster, name), str):
@@ -194,7 +209,7 @@ def _settings(
     step, common, local = widths
     return replace(
         settings,
-        horizon=max(horizon, 1),
+        horizon=horizon,
         gap=gap,
         season=_season(described["season"]),
         step_context=step,
@@ -273,6 +288,8 @@ def _network(
     for name, config in zip(_PARTS, configs, strict=True):
         own = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
         parts.append(model_from(path, config, own))
+    if len({part.dtype for part in parts}) > 1:
+        raise ValueError("the parts of the network compute in different types")
     widths = Widths(
         layout.n_inputs,
         layout.horizon,
@@ -281,6 +298,7 @@ def _network(
         settings.step_context,
         settings.common_context,
         settings.local_units,
+        layout.gate,
     )
     return ForecastNetwork.of_parts((parts[0], parts[1], parts[2]), widths)
 
@@ -338,12 +356,10 @@ def _memories(
     contexts = _tensor("memory.contexts", tensors, (n, network.context_size), network.encoder.dtype)
     ends = reader.axis.as_times(_tensor("memory.ends", tensors, (n,), np.int64))
     shapes = [shape for layer in network.encoder.layers if (shape := layer.state_shapes(n)) is not None]
+    dtype = network.encoder.dtype
     states = [
-        tuple(
-            _tensor(f"memory.states.{index}.{name}", tensors, shape, network.encoder.dtype)
-            for name, shape in zip("hc", pair, strict=True)
-        )
-        for index, pair in enumerate(shapes)
+        (_tensor(f"memory.states.{k}.h", tensors, of_h, dtype), _tensor(f"memory.states.{k}.c", tensors, of_c, dtype))
+        for k, (of_h, of_c) in enumerate(shapes)
     ]
     if any(np.isinf(one).any() for one in (values, numbers, static)) or not np.isfinite(contexts).all():
         raise ValueError("the ends of series must hold finite numbers")

@@ -19,6 +19,7 @@ from .arguments import check_arguments, draw_seed, settings_for
 from .backtest import backtest, cutoffs_of, with_column
 from .engine import Engine
 from .evaluation import Evaluation, Tally, naive_forecasts
+from .files import Saved, load, save
 from .frames import FrameReader
 from .levels import columns_of, probability_below
 from .memory import Memory, naive_error, ready_from
@@ -69,8 +70,8 @@ class Forecaster:
         Steps of the season of the seasonal naive forecast, and of earlier values that each step of the horizon reads.
         "auto": a day, for daily data a week, for months and quarters a year.
     residual_of : {"auto", "naive", "seasonal_naive"} or None, default "auto"
-        The network forecasts the difference from this forecast; "auto" is a blend of both, for each step of the
-        horizon that which fits the training part best.
+        The network forecasts the difference from this forecast; with "auto" from a mixture of both, whose share it
+        chooses for each step.
     quantiles : sequence of float, default (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
         Levels that the network is trained for. Others between them are interpolated.
     conformal : bool, default True
@@ -277,7 +278,7 @@ class Forecaster:
         engine = Engine(settings_for(self, reader.axis, _end(panel), max(map(len, panel.series)), seed))
         saved = None
         if checkpoint is not None:
-            arguments = {"parameters": _comparable(self.get_params()), "data": fingerprint(panel)}
+            arguments = {"parameters": _comparable(self.get_params()), "data": fingerprint(panel), "seed": seed}
             saved = Checkpoint(os.fspath(checkpoint), resume, arguments)
         engine.fit(panel, saved)
         self._reader, self._engine, self.seed_ = reader, engine, engine.settings.seed
@@ -387,10 +388,10 @@ class Forecaster:
     @property
     def history_(self) -> History:
         """Losses of the epochs."""
-        trainer = self._fitted.trainer
-        if trainer is None:
+        history = self._fitted.history
+        if history is None:
             raise ValueError("a forecaster from a file has no history_")
-        return trainer.history
+        return history
 
     # ------------------------------------------------------------------------------------ forecasts
 
@@ -672,6 +673,52 @@ class Forecaster:
 
     # ------------------------------------------------------------------------------------ files and pictures
 
+    def plot(
+        self,
+        df: Any = None,
+        *,
+        future: Any = None,
+        id: Any = None,
+        last: int | None = None,
+        path: str | os.PathLike[str] | None = None,
+        title: str | None = None,
+    ) -> Figure:
+        """Draw the forecast of one series with its intervals, after the values before it; needs matplotlib.
+
+        Parameters
+        ----------
+        df, future
+            As in `predict`.
+        id : optional
+            The series, by default the first one.
+        last : int, optional
+            Number of values before the forecast that are shown, by default two horizons.
+        path : path, optional
+            File to save the picture to.
+        title : str, optional
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A line for the median, bands for the intervals; `fl.plots.fan` draws your own arrays.
+        """
+        from ..plots import fan
+
+        memories, times, answers = self._answers(df, future, None, None)
+        ids = [one.id for one in memories]
+        if id is not None and id not in ids:
+            raise ValueError(f"there is no series {id!r}, expected one of {short_repr(ids)}")
+        number = 0 if id is None else ids.index(id)
+        memory, steps = memories[number], times[number]
+        past = memory.tail[-(2 * self.horizon_steps_ if last is None else count("last", last)) :]
+        settings, axis = self._fitted.settings, self._reader.axis
+        before = axis.local(axis.steps_before(memory.end, len(past)))
+        name = self._reader.columns.target_col if len(ids) == 1 else f"{self._reader.columns.target_col}, {memory.id}"
+        return fan(
+            axis.local(steps), answers[number, : len(steps)], settings.quantiles, past_times=before, past=past,
+            name=name, path=path, title=title,
+        )  # fmt: skip
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the fitted forecaster, with the known ends of its series, to one ``.safetensors`` file without pickle.
 
@@ -682,10 +729,8 @@ class Forecaster:
         OSError
             If the file cannot be written.
         """
-        from .files import save
-
-        self._fitted  # noqa: B018
-        save(self, path)
+        engine = self._fitted
+        save(path, Saved(self.get_params(), self._reader, engine))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Forecaster:
@@ -698,9 +743,11 @@ class Forecaster:
         OSError
             If the file cannot be read.
         """
-        from .files import load
-
-        return load(path)
+        saved = load(path, cls)
+        forecaster = cls(**saved.parameters)
+        forecaster._reader, forecaster._engine = saved.reader, saved.engine
+        forecaster.seed_ = saved.engine.settings.seed
+        return forecaster
 
 
 def _end(panel: Panel) -> Any:

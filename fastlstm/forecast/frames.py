@@ -13,7 +13,7 @@ from .axis import TimeAxis
 from .future import Wanted, next_points, read_future
 from .grid import Grid
 from .grid_files import grid_of_freq
-from .infer import Runs, infer_grid
+from .infer import infer_grid
 from .output import PACKAGES, OutputKind, as_frame
 from .packages import pandas_package
 from .panel import Columns, Panel, SeriesData
@@ -21,6 +21,7 @@ from .repair import Layout, arrange
 from .report import GridReport
 from .report_of import fill_report
 from .roles import LISTS, as_columns, check_roles, names_of
+from .runs_of_times import Runs
 from .sources import Source, as_source, is_wide
 from .static import StaticFeatures
 from .table import Table, check_kind, read_table
@@ -157,17 +158,11 @@ class FrameReader:
         ends = int(table.rows.times.min()), int(table.rows.times.max())
         axis = TimeAxis.fitted(grid, table.zone, phase, self._calendar, self._holidays, ends)
         static.learn(learnt)
+        _check_observed(table, target)
         self._wide, self._static, self.columns, self.axis = wide, static, columns, axis
         package = source.package if source.package in PACKAGES else "pandas"
         self._output = OutputKind(package, columns, table.id_dtype, table.kind, axis.zone)
-        panel = self._panel(source, table, layout)
-        empty = next((one for one in panel.series if np.isnan(one.y).all()), None)
-        if empty is not None:
-            raise ValueError(
-                f"series {short_repr(empty.id)} has no value in column {target!r}, expected at least one: drop the "
-                "series"
-            )
-        return panel
+        return self._panel(source, table, layout)
 
     def read(self, df: Any, static_df: Any = None, *, after: dict[Any, Any] | None = None) -> Panel:
         """Read later data, or other series, of the form that was fitted.
@@ -334,6 +329,17 @@ class FrameReader:
         reader._output = OutputKind(config["package"], reader.columns, dtype, kind, reader.axis.zone)
         reader.report = GridReport()
         return reader
+
+
+def _check_observed(table: Table, target: str) -> None:
+    """Raise ValueError if a series has no value of the target at all."""
+    rows = table.rows
+    observed = np.bincount(rows.codes[~np.isnan(rows.values[0])], minlength=rows.series)
+    if not observed.all():
+        raise ValueError(
+            f"{rows.who(int(observed.argmin()))} has no value in column {target!r}, expected at least one: drop the "
+            "series"
+        )
 
 
 class _GridTimes:

@@ -8,8 +8,9 @@ import numpy as np
 
 from .._checks import short_repr
 from .grid import BusinessDays, Fixed, Grid, Months, Steps, Wall
-from .infer import Runs, fixed_or_wall
+from .infer import fixed_or_wall
 from .packages import pandas_package
+from .runs_of_times import Runs
 from .zones import DAY
 
 __all__ = ["grid_from_config", "grid_of_freq"]

@@ -98,7 +98,7 @@ class Holidays:
     def from_config(cls, config: Any) -> Holidays:
         """Return what `to_config` described; raise ValueError if that is damaged."""
         if isinstance(config, dict) and set(config) == {"country"} and isinstance(config["country"], str):
-            return as_holidays(config["country"]) or cls()
+            return cls(country=config["country"])  # the package is needed, and the code checked, at the first use
         if not isinstance(config, dict) or set(config) != {"dates", "until"} or not isinstance(config["dates"], list):
             raise ValueError(f"holidays must be a country or dates, got {short_repr(config)}")
         until = None if config["until"] is None else int(_days([config["until"]])[0])

@@ -65,8 +65,9 @@ def horizon_steps(grid: Grid, zone: str | None, horizon: Any, end: int, phase: i
         return 0
     if unit == "B" or unit in _MONTHS:
         return _of_calendar(grid, number, unit, horizon, name)
-    days = unit.lower() in ("d", "w")
-    return _of_duration(grid, zone if days else None, number * _UNITS[unit], horizon, (end, phase), name)
+    # On a grid that is regular on the local clock, such as days, hours are those of the clock too.
+    clock = zone if unit.lower() in ("d", "w") or type(grid) is not Fixed else None
+    return _of_duration(grid, clock, number * _UNITS[unit], horizon, (end, phase), name)
 
 
 def _of_calendar(grid: Grid, number: int, unit: str, horizon: str, name: str) -> int:

@@ -63,10 +63,12 @@ def read_ids(column: Any, code: str, row: Callable[[int], str]) -> Ids:
         )
     name = id_dtype(column.dtype)
     if isinstance(column.dtype, pd.CategoricalDtype):
-        used, codes = np.unique(column.cat.codes.to_numpy(), return_inverse=True)
-        plain = pd.Series(column.cat.categories.take(used))
-        inner = read_ids(plain, code, row)
-        return Ids(inner.codes[codes], inner.ids, name)
+        codes = column.cat.codes.to_numpy()
+        used = np.flatnonzero(np.bincount(codes, minlength=len(column.cat.categories)))
+        inner = read_ids(pd.Series(column.cat.categories.take(used)), code, row)
+        numbers = np.zeros(len(column.cat.categories), np.int64)
+        numbers[used] = inner.codes
+        return Ids(numbers[codes], inner.ids, name)
     try:
         codes, unique = pd.factorize(column, sort=True)
     except TypeError:

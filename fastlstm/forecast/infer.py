@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .grid import BusinessDays, Fixed, Grid, Months, Steps, Wall, month_point
+from .runs_of_times import Runs, Tally
 from .zones import DAY, HOUR, clock_changes, to_local
 
-__all__ = ["Runs", "fixed_or_wall", "infer_grid", "phases"]
+__all__ = ["fixed_or_wall", "infer_grid", "phases"]
 
 _Times = NDArray[np.int64]
 _SECOND = 10**9
@@ -21,26 +22,6 @@ _UNITS = [
     *(k * DAY for k in (1, 2, 7, 14)),
 ]
 """Durations that clocks are set to, in ns."""
-
-
-class Runs(NamedTuple):
-    """The times of several series, one after another."""
-
-    times: _Times
-    """(n,), ascending within each series, in UTC."""
-    starts: _Times
-    """(series + 1,): where each series begins, and n."""
-
-    def steps(self, times: _Times) -> _Times:
-        """Return the positive differences between neighbours of the same series, of times in the same order."""
-        steps = np.diff(times)
-        inside = np.ones(len(steps), bool)
-        inside[self.starts[1:-1] - 1] = False
-        return steps[inside & (steps > 0)]
-
-    def spread(self, values: _Times) -> _Times:
-        """Repeat a value per series for each of its rows."""
-        return np.repeat(values, np.diff(self.starts))
 
 
 def infer_grid(runs: Runs, zone: str | None, counted: bool, local_first: bool) -> Grid:
@@ -61,43 +42,45 @@ def infer_grid(runs: Runs, zone: str | None, counted: bool, local_first: bool) -
         If no series has two different times.
     """
     if counted:
-        steps = runs.steps(runs.times)
-        return Steps(_most_common(_some(steps)))
-    local = to_local(runs.times, zone)
-    steps = _some(runs.steps(local))
-    if steps.min() >= 28 * DAY:
-        months = _months(runs, local, zone)
+        return Steps(_tally(runs, lambda times: times).most_common)
+    steps = _tally(runs, lambda times: to_local(times, zone))
+    if steps.values[0] >= 28 * DAY:
+        months = _months(runs, zone)
         if months is not None:
             return months
-    common = _most_common(steps)
-    if common == DAY and _leaves_out_weekends(local, steps):
+    common = steps.most_common
+    if common == DAY and (steps.values == 3 * DAY).any() and _leaves_out_weekends(runs, zone):
         return BusinessDays(zone)
-    return _of_duration(runs, common, int(np.median(steps)), zone, local_first)
+    return _of_duration(runs, steps, zone, local_first)
 
 
-def _some(steps: _Times) -> _Times:
-    if not len(steps):
+def _tally(runs: Runs, clock: Callable[[_Times], _Times]) -> Tally:
+    """Count the steps from time to time, as a clock shows them; raise ValueError if there are none."""
+    found = [np.unique(block.steps(clock(block.times)), return_counts=True) for block in runs.blocks()]
+    values, where = np.unique(np.concatenate([values for values, _ in found]), return_inverse=True)
+    if not len(values):
         raise ValueError(
             "the step of the time grid cannot be inferred, because no series has two different times: pass freq, such "
             "as "
             "freq='15min', freq='D' or freq='MS'"
         )
-    return steps
+    counts = np.bincount(where, weights=np.concatenate([counts for _, counts in found]))
+    return Tally(values, counts.astype(np.int64))
 
 
-def _most_common(steps: _Times) -> int:
-    values, counts = np.unique(steps, return_counts=True)
-    return int(values[counts.argmax()])  # the smallest of those that occur equally often
+def _leaves_out_weekends(runs: Runs, zone: str | None) -> bool:
+    """Return whether all times are at the same time of day from Monday to Friday."""
+    at = to_local(runs.times[:1], zone) % DAY
+    for block in runs.blocks():
+        local = to_local(block.times, zone)
+        if ((local // DAY + 3) % 7 > 4).any() or (local % DAY != at).any():  # 1970-01-01 was a Thursday
+            return False
+    return True
 
 
-def _leaves_out_weekends(local: _Times, steps: _Times) -> bool:
-    weekdays = (local // DAY + 3) % 7  # 1970-01-01 was a Thursday
-    return bool((weekdays < 5).all() and (steps == 3 * DAY).any() and not (local % DAY != local[0] % DAY).any())
-
-
-def _months(runs: Runs, local: _Times, zone: str | None) -> Months | None:
+def _months(runs: Runs, zone: str | None) -> Months | None:
     """Return the grid of months on which all times lie; None if there is none."""
-    dates = local // DAY
+    dates = to_local(runs.times, zone) // DAY
     month = dates.astype("M8[D]").astype("M8[M]").astype(np.int64)
     first = month_point(month, "start")
     days: list[str | int] = ["start", "end", "business start", "business end"]
@@ -105,16 +88,18 @@ def _months(runs: Runs, local: _Times, zone: str | None) -> Months | None:
     days += [int(same)] if same <= 28 else []
     for day in days:
         if (dates == month_point(month, day)).all():
-            return Months(_most_common(runs.steps(month)), day, zone)
+            values, counts = np.unique(runs.steps(month), return_counts=True)
+            return Months(Tally(values, counts).most_common, day, zone)
     return None
 
 
-def _of_duration(runs: Runs, common: int, median: int, zone: str | None, local_first: bool) -> Grid:
+def _of_duration(runs: Runs, steps: Tally, zone: str | None, local_first: bool) -> Grid:
     """Return the grid with the most common step, or the duration of a clock nearest to the median step."""
-    exact = fixed_or_wall(common, runs, zone, local_first)
-    off = _misfit(exact, runs)
-    if off == 0:
+    exact = fixed_or_wall(steps.most_common, runs, zone, local_first)
+    if _misfit(exact, runs) == 0:
         return exact
+    _check_summer_time(exact, runs)
+    median = steps.median
     near = min(_UNITS, key=lambda unit: abs(unit - median))
     if abs(near - median) <= 0.1 * near:
         nice = fixed_or_wall(near, runs, zone, local_first)
@@ -137,10 +122,31 @@ def fixed_or_wall(step: int, runs: Runs, zone: str | None, local_first: bool) ->
     return wall if of_wall < of_fixed or (of_wall == of_fixed and local_first) else fixed
 
 
+def _check_summer_time(grid: Grid, runs: Runs) -> None:
+    """Raise ValueError if times lie off the grid by the hour of a clock with summer time, which is no jitter."""
+    if grid.zone not in (None, "UTC") or grid.tolerance < HOUR:
+        return
+    shifted = 0
+    for block in runs.blocks():
+        off = np.abs(grid.nearest(block.times, block.spread(phases(grid, block))).off)
+        if ((off != 0) & (off != HOUR)).any():
+            return
+        shifted += int((off == HOUR).sum())
+    if shifted > 1:
+        raise ValueError(
+            f"{shifted} of {len(runs.times)} times lie exactly 1 h off the grid of {grid.text}, as those of a clock "
+            "with "
+            "summer time do: pass its zone, such as time_zone='Europe/Berlin'; if they are late by chance, pass freq, "
+            "such as freq='D'"
+        )
+
+
 def _misfit(grid: Grid, runs: Runs) -> int:
     """Return the largest distance of a time from the grid."""
-    index_phase = runs.spread(phases(grid, runs))
-    return int(np.abs(grid.nearest(runs.times, index_phase).off).max(initial=0))
+    return max(
+        int(np.abs(grid.nearest(block.times, block.spread(phases(grid, block))).off).max(initial=0))
+        for block in runs.blocks()
+    )
 
 
 def phases(grid: Grid, runs: Runs) -> _Times:
@@ -149,6 +155,10 @@ def phases(grid: Grid, runs: Runs) -> _Times:
     Where clocks jitter and no phase has the majority, it is the roundest time within the jitter, such as the full
     minute.
     """
+    return np.concatenate([_phases_of_block(grid, block) for block in runs.blocks()])
+
+
+def _phases_of_block(grid: Grid, runs: Runs) -> _Times:
     found = grid.phase_of(runs.times)
     begins = runs.starts[:-1]
     chosen = found[begins]

@@ -19,8 +19,9 @@ __all__ = ["Layout", "ResidualOf", "fitted_blend"]
 
 ResidualOf = Literal["auto", "naive", "seasonal_naive"]
 
-_BLEND_ORIGINS = 20000
+_BLEND_ORIGINS = 3000
 """Number of origins from which the blend of naive forecasts is determined at most."""
+_BLEND_ITERATIONS = 30
 _FALLBACKS = 3
 """Number of seasons in which a value for the seasonal naive forecast is looked for, before the last value takes its
 place."""
@@ -55,12 +56,12 @@ class Layout:
         ahead = self.gap + 1 + np.arange(self.horizon)
         return np.asarray(self.season * -(-ahead // self.season))
 
-    @property
+    @cached_property
     def fallbacks(self) -> tuple[int, ...]:
         """Numbers of rows before `base_lags` at which a value for the seasonal naive forecast is looked for."""
         return tuple(self.season * k for k in range(_FALLBACKS))
 
-    @property
+    @cached_property
     def memory(self) -> int:
         """Number of last rows of a series that a forecast from its end reads directly."""
         ahead = self.gap + 1 + np.arange(self.horizon)
@@ -74,6 +75,14 @@ class Layout:
         """Number of inputs of each step."""
         scales = self.scales
         return 2 + sum(len(one[0]) for one in (scales.hist, scales.futr, scales.static)) + len(self.hist_flags)
+
+    @property
+    def gate(self) -> int | None:
+        """Number of the input of each step of the horizon that holds the last value relative to the base, of which the
+        network adds a share that it chooses; None if it adds none.
+        """
+        import os
+        return len(self.scales.futr[0]) if self.residual_of == "auto" and os.environ.get("GATE") else None
 
     @property
     def n_ahead(self) -> int:
@@ -116,6 +125,9 @@ class Layout:
 
         They are relative to what the forecast is relative to, `base` (n, horizon) or (n, 1).
         """
+        import os
+        if os.environ.get("REL") == "0":
+            base = np.zeros_like(base)
         lags = values.shape[2]
         known = ~np.isnan(values)
         out[:, :, 0] = last - base
@@ -160,9 +172,8 @@ class Layout:
 
     def blended(self, last: Array, seasonal: Array) -> Array:
         """Return what forecasts are relative to, for the naive (n, 1) and seasonal naive (n, horizon) forecasts."""
-        if self.residual_of == "seasonal_naive":
+        if self.blend is None:
             return seasonal
-        assert self.blend is not None
         return self.blend[:, 0] * last + self.blend[:, 1] * seasonal
 
     def seasonal(self, series: ReadySeries, origins: Array, last: Array) -> Array:
@@ -187,24 +198,31 @@ def _in_units(values: Array, scales: tuple[Array, Array]) -> Array:
     return np.where(np.isnan(scaled), 0.0, scaled)
 
 
-def fitted_blend(layout: Layout, series: list[ReadySeries], parts: list[tuple[int, int]]) -> Array:
-    """Return the shares of the naive and the seasonal naive forecast, (horizon, 2), that fit best in least squares.
 
-    `parts` are first and last row (excluded) of the origins of each series.
+def fitted_blend(layout: Layout, series: list[ReadySeries], parts: list[tuple[int, int]]) -> Array:
+    """Return the shares of the naive and the seasonal naive forecast, (horizon, 2), with the least absolute error.
+
+    `parts` are first and last row (excluded) of the origins of each series. The fit is by iteratively reweighted least
+    squares, so that a series which often keeps its value, or repeats itself, gets shares of 1 and 0.
     """
     total = sum(max(0, stop - start) for start, stop in parts)
     stride = max(1, total // _BLEND_ORIGINS)
-    products, sums = np.zeros((layout.horizon, 2, 2)), np.zeros((layout.horizon, 2))
+    pairs, targets = [], []
     for one, (start, stop) in zip(series, parts, strict=True):
-        for at in range(start, stop, 1024 * stride):
-            origins = np.arange(at, min(stop, at + 1024 * stride), stride)
-            last = layout.last(one, origins)
-            both = np.stack(np.broadcast_arrays(last, layout.seasonal(one, origins, last)))
-            targets = layout.targets(one, origins)
-            both, targets = np.where(np.isnan(targets), 0.0, both), np.where(np.isnan(targets), 0.0, targets)
-            products += np.einsum("inh,jnh->hij", both, both)
-            sums += np.einsum("inh,nh->hi", both, targets)
-    # The small ridge divides the share equally where both forecasts are the same.
-    ridge = 1e-6 * np.trace(products, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-12 * np.eye(2)
-    solved: Array = np.linalg.solve(products + ridge, sums[:, :, None])[:, :, 0]
-    return solved
+        origins = np.arange(start, max(start, stop), stride)
+        last = layout.last(one, origins)
+        pairs.append(np.stack(np.broadcast_arrays(last, layout.seasonal(one, origins, last))))
+        targets.append(layout.targets(one, origins))
+    pair, target = np.concatenate(pairs, axis=1), np.concatenate(targets)
+    missing = np.isnan(target)
+    pair[:, missing], target[missing] = 0.0, 0.0
+    weight = np.ones(target.shape)
+    for _ in range(_BLEND_ITERATIONS):
+        products = np.einsum("inh,jnh,nh->hij", pair, pair, weight)
+        sums = np.einsum("inh,nh,nh->hi", pair, target, weight)
+        # The small ridge divides the shares equally where both forecasts are the same.
+        ridge = 1e-6 * np.trace(products, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-12 * np.eye(2)
+        shares = np.linalg.solve(products + ridge, sums[:, :, None])[:, :, 0]
+        error = np.abs(target - np.einsum("hi,inh->nh", shares, pair))
+        weight = 1 / np.maximum(error, 1e-3)
+    return np.asarray(shares)

@@ -10,7 +10,7 @@ import numpy as np
 from .._checks import as_list, inside_unit, real, short_repr
 from .._typing import Array
 
-__all__ = ["at_levels", "columns_of", "probability_below"]
+__all__ = ["NAME", "at_levels", "columns_of", "probability_below"]
 
 NAME = "fastlstm"
 """Name of the column with the forecasts, as Nixtla's packages name theirs after the model."""

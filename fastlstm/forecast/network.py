@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _core
 from .._typing import Array, State
-from ..layers import Activation, Dense, Layer
+from ..activations import SIGMOID
+import os
+from ..layers import Activation, Dense, Dropout, Layer
 from ..model import Model
 from ..optimizers import TrainingKey
 from ..runtime.buffers import ThreadBuffers
@@ -41,6 +44,8 @@ class Widths(NamedTuple):
     """Numbers of the context of all steps."""
     local: int
     """Units of the local part."""
+    gate: int | None = None
+    """Number of the input of each step of the horizon of which a share is added, see `ForecastNetwork.gated`."""
 
 
 class Encoded(NamedTuple):
@@ -80,7 +85,7 @@ class ForecastNetwork:
         contexts = widths.horizon * widths.per_step + widths.common
         common = Model([Dense(contexts)], input_size=encoder.output_size + widths.inputs, seed=seed + 1)
         local = Model(
-            [Dense(widths.local), Activation("relu"), Dense(widths.quantiles)],
+            [Dense(widths.local), Activation("relu"), *([Dropout(float(os.environ["HD"]))] if os.environ.get("HD") else []), Dense(_outputs(widths))],
             input_size=widths.per_step + widths.common + widths.ahead,
             seed=seed + 2,
         )
@@ -94,7 +99,7 @@ class ForecastNetwork:
         expected = (
             (widths.inputs, encoder.output_size),
             (size, widths.horizon * widths.per_step + widths.common),
-            (widths.per_step + widths.common + widths.ahead, widths.quantiles),
+            (widths.per_step + widths.common + widths.ahead, _outputs(widths)),
         )
         for name, part, sizes in zip(("encoder", "common", "local"), parts, expected, strict=True):
             if (part.input_size, part.output_size) != sizes or not part.per_step or part.scaler or part.target_scaler:
@@ -114,6 +119,7 @@ class ForecastNetwork:
         self.flat_parameters = np.concatenate([part.flat_parameters for part in parts])
         self.flat_gradients = np.zeros_like(self.flat_parameters)
         self._buffers = ThreadBuffers()
+        self._gate: Array | None = None
 
     @property
     def parts(self) -> tuple[Model, Model, Model]:
@@ -197,11 +203,29 @@ class ForecastNetwork:
         x[:, :, : width.per_step] = contexts[:, :per_step].reshape(n, width.horizon, width.per_step)
         x[:, :, width.per_step : width.per_step + width.common] = contexts[:, None, per_step:]
         x[:, :, width.per_step + width.common :] = ahead
-        return self.local.network.forward(x, None, training, n_threads)
+        answers, self._gate = self.gated(self.local.network.forward(x, None, training, n_threads), ahead)
+        return answers
+
+    def gated(self, raw: Array, ahead: Array) -> tuple[Array, Array | None]:
+        """Return quantiles for the outputs of the local part, and what its backward pass needs.
+
+        The last output is the gate: ``sigmoid(gate)`` of the last value, relative to the seasonal naive forecast, is
+        added to all quantiles. So the network says for each step what it is, more like the last value or more like that
+        of a season ago, and both are reached exactly.
+        """
+        place = self.widths.gate
+        if place is None:
+            return raw, None
+        share = np.ascontiguousarray(raw[:, :, -1])
+        _core.activation(SIGMOID.number, 0.0, 0.0, share, share)
+        difference = ahead[:, :, place]
+        return raw[:, :, :-1] + (share * difference)[:, :, None], share * (1 - share) * difference
 
     def head_backward(self, gradient: Array) -> Array:
         """Add the gradients of the head's last training pass; return that of the encoder's outputs."""
         n, width = len(gradient), self.widths
+        if self._gate is not None:
+            gradient = np.concatenate([gradient, (gradient.sum(axis=2) * self._gate)[:, :, None]], axis=2)
         dx = self.local.network.backward(gradient, need_dx=True)
         assert dx is not None
         d_contexts = self._buffers.get("d_contexts", (n, 1, self.common.output_size), gradient.dtype)
@@ -226,3 +250,8 @@ class ForecastNetwork:
             for name, part in zip(names, self.parts, strict=True)
             for key, value in part.saved_tensors().items()
         }
+
+
+def _outputs(widths: Widths) -> int:
+    """Return the number of outputs of the local part."""
+    return widths.quantiles + (widths.gate is not None)

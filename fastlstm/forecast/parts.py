@@ -39,8 +39,8 @@ def split_parts(panel: Panel, settings: Settings, validation: float | None = Non
     context = settings.context_for(stops)
     training = []
     for stop in stops:
-        last = stop - reach  # exclusive: the targets of the origin before it end with the part
-        training.append(Part(min(context, max(0, last // 2)), max(0, last)))
+        end = stop - reach  # exclusive: the targets of the origin before it end with the part
+        training.append(Part(min(context, max(0, end // 2)), max(0, end)))
     if not any(part.stop > part.start for part in training):
         raise ValueError(
             f"the longest series has {max(map(len, panel.series))} rows, of which {max(stops)} are for training, "

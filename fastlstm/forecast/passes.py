@@ -49,7 +49,7 @@ def run_through(
     steps = [len(one) - a for one, a in zip(series, first, strict=True)]
     if stops is not None:
         steps = [b - a for a, b in zip(first, stops, strict=True)]
-    before = [None] * len(series) if states is None else list(states)
+    before: list[list[State] | None] = [None] * len(series) if states is None else list(states)
     results = [
         Passed(np.empty((len(rows), network.context_size), network.encoder.dtype), []) for rows in origins
     ]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grid import Grid
-from .infer import Runs, phases
+from .infer import phases
+from .runs_of_times import Runs
 
 __all__ = ["Layout", "Rows", "arrange"]
 
@@ -94,11 +95,9 @@ def arrange(rows: Rows, find_grid: Callable[[Runs], Grid], usual: int | None) ->
     runs = Runs(times, np.concatenate([[0], np.cumsum(counts)]))
     grid = find_grid(runs)
     phase = phases(grid, runs) if usual is None else np.full(rows.series, usual, np.int64)
-    index, off = grid.nearest(times, int(phase[0]) if (phase == phase[0]).all() else runs.spread(phase))
-    shifts = np.abs(off)
-    largest = int(shifts.max(initial=0))
+    index, snapped, largest = _points(grid, runs, phase)
     if largest > grid.tolerance:
-        raise ValueError(_off_grid(rows, order, times, off, grid))
+        raise ValueError(_off_grid(rows, order, times, grid.nearest(times, runs.spread(phase)).off, grid))
     order, codes, index = _without_duplicates(rows, order, codes, index)
     counts = np.bincount(codes, minlength=rows.series)
     ends = np.cumsum(counts)
@@ -109,10 +108,22 @@ def arrange(rows: Rows, find_grid: Callable[[Runs], Grid], usual: int | None) ->
     places = None
     if starts[-1] != len(index):
         places = index - np.repeat(first - starts[:-1], counts)
-    layout = Layout(
-        phase, first, starts, order, places, unsorted, len(rows.codes) - len(index), int((shifts > 0).sum()), largest
-    )
+    layout = Layout(phase, first, starts, order, places, unsorted, len(rows.codes) - len(index), snapped, largest)
     return grid, layout
+
+
+def _points(grid: Grid, runs: Runs, phase: _Times) -> tuple[_Times, int, int]:
+    """Return the nearest point of each time, how many times are not on theirs, and the largest distance."""
+    index = np.empty(len(runs.times), np.int64)
+    snapped = largest = row = series = 0
+    for block in runs.blocks():
+        last = series + len(block.starts) - 1
+        points, off = grid.nearest(block.times, block.spread(phase[series:last]))
+        index[row : row + len(points)] = points
+        snapped += int(np.count_nonzero(off))
+        largest = max(largest, int(off.max(initial=0)), -int(off.min(initial=0)))
+        row, series = row + len(points), last
+    return index, snapped, largest
 
 
 def _order(rows: Rows) -> tuple[_Times | None, bool]:

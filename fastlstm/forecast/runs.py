@@ -131,7 +131,7 @@ def fingerprint(panel: Panel) -> str:
     for one in panel.series:
         digest.update(repr((one.id, len(one))).encode())
         for array in (one.times, one.y, one.hist, one.futr, one.static):
-            digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
     return digest.hexdigest()
 
 

@@ -61,9 +61,8 @@ class ReadySeries:
     def observed_share(self, start: Array, stop: Array) -> Array:
         """Return the share of rows with a value from each `start` to each `stop`, both clipped to the series."""
         first, last = (np.clip(one, 0, len(self)) for one in (start, stop))
-        if self.observed is None:
-            return (last - first) / np.maximum(stop - np.maximum(start, 0), 1)
-        return (self.observed[last] - self.observed[first]) / np.maximum(stop - np.maximum(start, 0), 1)
+        known = last - first if self.observed is None else self.observed[last] - self.observed[first]
+        return np.asarray(known / np.maximum(stop - np.maximum(start, 0), 1))
 
 
 def ready(data: SeriesData, scale: Scale, future: Array | None = None) -> ReadySeries:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._arrays import as_numeric
 from .._checks import short_repr
 from .._typing import Array
+from .axis import TimeAxis
 from .engine import Engine
 from .memory import Memory
-
-if TYPE_CHECKING:
-    from .axis import TimeAxis
 
 __all__ = ["ForecastStream"]
 
@@ -60,7 +58,8 @@ class ForecastStream:
         if memories[0].states:
             pairs = zip(*(one.states for one in memories), strict=True)
             self._encoder.state = [
-                tuple(np.concatenate([state[part] for state in layer], axis=1) for part in (0, 1)) for layer in pairs
+                (np.concatenate([h for h, _ in layer], axis=1), np.concatenate([c for _, c in layer], axis=1))
+                for layer in pairs
             ]
         dtype = network.encoder.dtype
         self._n_user = n_user
@@ -73,7 +72,7 @@ class ForecastStream:
         self._local_in = np.zeros((batch, width.horizon, network.local.input_size or 0), dtype)
         self._out = np.empty((batch, network.encoder.output_size), dtype)
         self._contexts = np.empty((batch, network.common.output_size), dtype)
-        self._answers = np.empty((batch * width.horizon, width.quantiles), dtype)
+        self._answers = np.empty((batch * width.horizon, network.local.output_size), dtype)
         self._set_static(memories)
         self._set_tail(memories)
         self._time = axis.as_numbers(np.atleast_1d(memories[0].end))[0]
@@ -253,7 +252,8 @@ class ForecastStream:
         base = self._base()
         self._write_ahead(x[:, :, at:], following, base)
         self._local.step(x.reshape(-1, x.shape[2]), out=self._answers)
-        answers = self._answers.reshape(batch, width.horizon, width.quantiles).astype(np.float64)
+        raw = self._answers.reshape(batch, width.horizon, -1)
+        answers = engine.network.gated(raw, x[:, :, at:])[0].astype(np.float64)
         answers += base[:, :, None]
         answers.sort(axis=-1)
         if engine.corrections is not None:

@@ -120,7 +120,7 @@ def _drop(code: str) -> str:
 
 
 def _in_ns(column: Any, code: str) -> NDArray[np.int64]:
-    """Return datetimes without a zone in ns."""
+    """Return datetimes in ns, in UTC if they have a zone."""
     try:
         stamps = pandas_package().DatetimeIndex(column).as_unit("ns")
     except ValueError as error:
@@ -140,8 +140,7 @@ def _of_datetimes(column: Any, code: str, row: Callable[[int], str]) -> TimeColu
     if zone is None:
         return TimeColumn(_in_ns(column, code), TimeKind("naive", unit=unit), "naive times", [])
     name = zone_name(zone, f"the time zone of {code}")
-    utc = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    return TimeColumn(_in_ns(utc, code), TimeKind("aware", name, unit), f"times in {name}", [])
+    return TimeColumn(_in_ns(column, code), TimeKind("aware", name, unit), f"times in {name}", [])
 
 
 def _of_numbers(column: Any, code: str, row: Callable[[int], str]) -> TimeColumn:
@@ -214,7 +213,7 @@ def _of_datetime_objects(values: NDArray[Any], code: str, row: Callable[[int], s
     if len(names) > 1 and not has_zone:
         raise ValueError(_several(names, code))
     name = names[0] if len(names) == 1 else "UTC"
-    return TimeColumn(_in_ns(stamps.dt.tz_localize(None), code), TimeKind("aware", name), f"times in {name}", [])
+    return TimeColumn(_in_ns(stamps, code), TimeKind("aware", name), f"times in {name}", [])
 
 
 def _several(zones: list[str], code: str) -> str:

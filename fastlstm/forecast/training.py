@@ -8,14 +8,15 @@ with which it will forecast. Lanes begin at other rows in each epoch, and with a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .._typing import Array, State
 from ..losses import Quantile
-from ..optimizers import AdamW, Optimizer
+from ..optimizers import AdamW
 from ..schedules import CosineLR
 from ..training.loop import TrainingDiverged
 from ..training.history import History
@@ -25,6 +26,10 @@ from .passes import answers_at, run_through
 from .series import ReadySeries
 
 __all__ = ["Lane", "Part", "Plan", "Trainer", "Walk", "pinball_at"]
+
+import os
+_DECAY = float(os.environ.get("EMA", .99))
+"""Of the exponential mean of the parameters, which is what is validated and kept."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,8 @@ class Trainer:
     quantiles : tuple of float
     plan : Plan
     n_threads : int, optional
-    optimizer : Optimizer, optional
-        That of an earlier run that goes on, at the plan's constant rate.
+    moments : mapping, optional
+        State of the optimizer of an earlier run that goes on.
 
     Attributes
     ----------
@@ -125,7 +130,7 @@ class Trainer:
         quantiles: tuple[float, ...],
         plan: Plan,
         n_threads: int | None = None,
-        optimizer: Optimizer | None = None,
+        moments: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.layout, self.series, self.parts = network, layout, series, parts
         self.validation, self.plan, self.n_threads = validation, plan, n_threads
@@ -133,13 +138,12 @@ class Trainer:
         self.step_weights = np.arange(1.0, layout.horizon + 1) ** -plan.near
         self.walk = Walk()
         self.history = History(["loss", *(["val_loss"] if validation else []), "lr"])
-        if optimizer is None:
-            rate = CosineLR(plan.learning_rate, plan.learning_rate / 100) if plan.falls else plan.learning_rate
-            optimizer = AdamW(rate, weight_decay=plan.weight_decay, clip_norm=plan.clip_norm)
-        else:
-            optimizer.lr = plan.learning_rate
-        self.optimizer = optimizer
+        rate = CosineLR(plan.learning_rate, plan.learning_rate / 100) if plan.falls else plan.learning_rate
+        self.optimizer = AdamW(rate, weight_decay=plan.weight_decay, clip_norm=plan.clip_norm)
+        if moments is not None:
+            self.optimizer.load_state_dict(moments)
         self.optimizer.bind(max(1, self.updates_per_epoch()), plan.epochs, network)
+        self.average = network.flat_parameters.copy()
         self.best_parameters = network.flat_parameters.copy()
 
     # ------------------------------------------------------------------------------------ epochs
@@ -191,13 +195,16 @@ class Trainer:
                 "context, expected some: lower min_observed, context or horizon, or give longer series"
             )
         logs = {"loss": walk.sums[0] / walk.sums[1]}
+        current = self.network.flat_parameters.copy()
+        self._use(self.average)
         if self.validation is not None:
             logs["val_loss"] = self.validation()
             if not math.isfinite(logs["val_loss"]):
                 self._diverge(f"the validation loss became {logs['val_loss']} after epoch {walk.epoch}")
         if self.validation is None or logs["val_loss"] < walk.best:
             walk.best, walk.best_epoch = logs.get("val_loss", math.inf), walk.epoch
-            np.copyto(self.best_parameters, self.network.flat_parameters)
+            np.copyto(self.best_parameters, self.average)
+        self._use(current)
         self.history.append({**logs, "lr": self.optimizer.lr})
         walk.stopped = (
             self.validation is not None
@@ -210,7 +217,10 @@ class Trainer:
 
     def restore_best(self) -> None:
         """Give the network the parameters of the best epoch."""
-        np.copyto(self.network.flat_parameters, self.best_parameters)
+        self._use(self.best_parameters)
+
+    def _use(self, parameters: Array) -> None:
+        np.copyto(self.network.flat_parameters, parameters)
         self.network.scatter()
 
     def _diverge(self, message: str) -> None:
@@ -292,6 +302,9 @@ class Trainer:
         network.gather_gradients()
         self.optimizer.step(network, self.n_threads)
         network.scatter()
+        # In the first updates the mean is that of all of them.
+        share = max(1 - _DECAY, 1 / (1 + self.optimizer.iterations))
+        self.average += share * (network.flat_parameters - self.average)
         walk.sums[0] += total
         walk.sums[1] += weight_sum
 

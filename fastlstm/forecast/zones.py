@@ -18,6 +18,7 @@ from .._arguments import closest
 from .._checks import short_repr
 from .._foreign import type_name
 from .packages import pandas_package
+from .runs_of_times import BLOCK
 
 __all__ = ["DAY", "HOUR", "NAT", "Localised", "clock_changes", "localise", "to_local", "to_utc", "zone_name"]
 
@@ -134,11 +135,15 @@ def localise(
     ValueError
         If the two occurrences of an hour cannot be told apart.
     """
-    first, last = _both(local, zone, "NaT")
-    twice = np.flatnonzero(first != last)
+    times = np.empty(len(local), np.int64)
+    found = []
+    for row in range(0, len(local), BLOCK):  # or the temporary arrays would take more memory than the table
+        first, last = _both(local[row : row + BLOCK], zone, "NaT")
+        times[row : row + BLOCK] = first
+        found.append(row + np.flatnonzero(first != last))
+    twice = np.concatenate([np.zeros(0, np.int64), *found])
     if not len(twice):
-        return Localised(first, 0, 0)
-    times = first.copy()
+        return Localised(times, 0, 0)
     told = alone = 0
     order = twice[np.lexsort((twice, local[twice] // DAY, codes[twice]))]
     keys = np.stack([codes[order], local[order] // DAY])
@@ -156,9 +161,9 @@ def localise(
             told += len(rows)
         else:
             alone += len(rows)
-            if after is not None and after[code] >= first[rows].min():
+            if after is not None and after[code] >= times[rows].min():
                 second[:] = True
-        times[rows[second]] = last[rows[second]]
+        times[rows[second]] = _both(local[rows[second]], zone, "NaT")[1]
     return Localised(times, told, alone)
 
 

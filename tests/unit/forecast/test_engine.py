@@ -125,8 +125,8 @@ def test_scales_weights_and_corrections_know_nothing_of_later_parts() -> None:
         fitted.append(one)
     a, b = fitted
     assert a.scales == b.scales
-    assert a.trainer.history.history["loss"] == b.trainer.history.history["loss"]
-    assert a.trainer.history.history["val_loss"] != b.trainer.history.history["val_loss"]
+    assert a.history.history["loss"] == b.history.history["loss"]
+    assert a.history.history["val_loss"] != b.history.history["val_loss"]
 
 
 def test_intervals_are_corrected_to_their_level() -> None:

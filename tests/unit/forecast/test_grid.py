@@ -10,7 +10,8 @@ import pytest
 pd = pytest.importorskip("pandas")
 
 from fastlstm.forecast.frames import FrameReader  # noqa: E402
-from fastlstm.forecast.infer import Runs, phases  # noqa: E402
+from fastlstm.forecast.infer import phases  # noqa: E402
+from fastlstm.forecast.runs_of_times import Runs  # noqa: E402
 
 ME, QE, YE = (pd.offsets.MonthEnd(), pd.offsets.QuarterEnd(startingMonth=3), pd.offsets.YearEnd())
 FREQS: list[tuple[Any, str]] = [

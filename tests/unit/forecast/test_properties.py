@@ -12,6 +12,7 @@ pd = pytest.importorskip("pandas")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from fastlstm.forecast import runs_of_times, zones  # noqa: E402
 from fastlstm.forecast.frames import FrameReader  # noqa: E402
 from fastlstm.forecast.zones import localise, to_local, to_utc  # noqa: E402
 
@@ -118,3 +119,27 @@ def test_local_clocks_are_inverted(zone: str, values: list[int]) -> None:
     assert (times - back >= 0).all() and (times - back <= 3_600_000_000_000).all()
     np.testing.assert_array_equal(to_local(back, zone), local)
     np.testing.assert_array_equal(localise(local[:1], np.zeros(1, np.int64), zone, None, str).times, back[:1])
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+@pytest.mark.parametrize("local", [False, True])
+def test_blocks_do_not_change_the_panel(block: int, local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = pd.date_range("2024-10-26 12:00", periods=80, freq="h", tz="Europe/Berlin")
+    times = times.tz_localize(None) if local else times
+    rng = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame({"unique_id": one, "ds": times[n : 80 - n], "y": rng.random(80 - 2 * n), "x": 1.0})
+        for n, one in enumerate("abcd")
+    ]
+    df = pd.concat(parts, ignore_index=True).drop(index=[5, 90])
+    arguments: dict[str, Any] = {"hist_exog": ["x"], "time_zone": "Europe/Berlin"}
+    reader = FrameReader(**arguments)
+    expected = reader.fit(df)
+    monkeypatch.setattr(runs_of_times, "BLOCK", block)
+    monkeypatch.setattr(zones, "BLOCK", block)
+    again = FrameReader(**arguments)
+    assert_equal(again.fit(df), expected)
+    assert again.report.to_dict() == reader.report.to_dict()
+    jittered = df.assign(ds=df["ds"] + pd.to_timedelta(rng.integers(-5, 6, len(df)), unit="s"))
+    if not local:
+        assert_equal(again.fit(jittered), expected)

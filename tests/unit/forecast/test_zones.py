@@ -185,6 +185,30 @@ def test_six_hours_on_the_local_clock() -> None:
     assert reader.axis.horizon_steps("1D", panel.series[0].times[-1]) == 4
 
 
+def test_local_days_in_utc_need_a_zone() -> None:
+    """Midnights of Berlin in UTC are 23:00 in winter and 22:00 in summer."""
+    times = pd.date_range("2024-03-01", "2024-05-01", freq="D", tz=BERLIN)
+    df = pd.DataFrame({"ds": times.tz_convert("UTC"), "y": np.arange(float(len(times)))})
+    reader = FrameReader(time_zone=BERLIN)
+    np.testing.assert_array_equal(reader.fit(df).series[0].times, utc(times))
+    assert reader.make_future(reader.fit(df), 1)["ds"].iloc[0] == pd.Timestamp("2024-05-02", tz=BERLIN)
+    with pytest.raises(
+        ValueError, match="31 of 62 times lie exactly 1 h off the grid of 1 d, .* time_zone='Europe/Ber"
+    ):
+        FrameReader().fit(df)
+    given = FrameReader(freq="D")
+    given.fit(df)
+    assert given.report.snapped == 31 or given.report.snapped == 30  # of the phases, that of the majority
+
+
+def test_hours_on_a_grid_of_local_days() -> None:
+    times = pd.date_range("2024-03-01", "2024-03-30", freq="D", tz=BERLIN)
+    reader = FrameReader()
+    end = reader.fit(pd.DataFrame({"ds": times, "y": 1.0})).series[0].times[-1]
+    assert reader.axis.horizon_steps("24h", end) == 1 and reader.axis.horizon_steps("48h", end) == 2
+    assert reader.axis.horizon_bounds("3D", end) == (3, 3)
+
+
 def test_six_hours_in_utc() -> None:
     times = pd.date_range("2024-03-20", "2024-04-10", freq="6h", tz="UTC")
     reader = FrameReader(time_zone=BERLIN)
