@@ -157,6 +157,9 @@ class FrameReader:
         phase = int(phases[0]) if len(phases) == 1 else None
         ends = int(table.rows.times.min()), int(table.rows.times.max())
         axis = TimeAxis.fitted(grid, table.zone, phase, self._calendar, self._holidays, ends)
+        double = set(columns.futr_exog) & set(axis.feature_names)
+        if double:
+            raise ValueError(f"column {min(double)!r} is called like a feature of the calendar: rename it")
         static.learn(learnt)
         _check_observed(table, target)
         self._wide, self._static, self.columns, self.axis = wide, static, columns, axis

@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 from .zones import DAY, to_local, to_utc
 
-__all__ = ["BusinessDays", "Fixed", "Grid", "Months", "Nearest", "Steps", "Wall", "duration_text", "month_point"]
+__all__ = [
+    "BusinessDays",
+    "Fixed",
+    "Grid",
+    "Months",
+    "Nearest",
+    "Steps",
+    "Wall",
+    "alias",
+    "duration_text",
+    "month_point",
+]
 
 _Times = NDArray[np.int64]
 
@@ -122,7 +133,7 @@ class Fixed(Steps):
 
     @property
     def tolerance(self) -> int:
-        return self.step // 4
+        return min(self.step, DAY) // 4
 
     @property
     def text(self) -> str:
@@ -278,6 +289,13 @@ def month_point(months: _Times, day: str | int) -> _Times:
         dates = first + (int(day) - 1)
     days: _Times = dates.astype(np.int64)
     return days
+
+
+def alias(step: int) -> str:
+    """Return a duration in ns as an argument `freq`."""
+    units = (("D", DAY), ("h", DAY // 24), ("min", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 1000), ("ns", 1))
+    unit, size = next((unit, size) for unit, size in units if step % size == 0)
+    return f"{step // size}{unit}"
 
 
 def duration_text(step: int) -> str:

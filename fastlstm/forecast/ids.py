@@ -58,7 +58,7 @@ def read_ids(column: Any, code: str, row: Callable[[int], str]) -> Ids:
     missing = np.flatnonzero(column.isna().to_numpy())
     if len(missing):
         raise ValueError(
-            f"{row(int(missing[0]))} has no id ({len(missing)} such rows): fill it, or drop them with "
+            f"{row(int(missing[0]))} has no id ({len(missing)} in all): fill it, or drop them with "
             f"{code.partition('[')[0]}[{code}.notna()]"
         )
     name = id_dtype(column.dtype)
@@ -71,7 +71,7 @@ def read_ids(column: Any, code: str, row: Callable[[int], str]) -> Ids:
         return Ids(numbers[codes], inner.ids, name)
     try:
         codes, unique = pd.factorize(column, sort=True)
-    except TypeError:
+    except (TypeError, ValueError):  # of comparisons: the second of a Timestamp with a tuple, for example
         kinds = sorted({type_name(value) for value in column.tolist()})
         raise TypeError(
             f"{code} holds ids of several types ({', '.join(kinds)}), expected one: {code} = {code}.astype(str)"

@@ -42,9 +42,9 @@ def read_numbers(column: Any, name: Any, code: str, row: Callable[[int], str]) -
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
-            f"{row(int(infinite[0]))} has the value {values[infinite[0]]} in column {name!r} ({len(infinite)} such "
-            "rows), "
-            f"expected finite numbers: {code} = {code}.replace([numpy.inf, -numpy.inf], numpy.nan) if they are missing"
+            f"{row(int(infinite[0]))} has the value {values[infinite[0]]} in column {name!r} ({len(infinite)} in "
+            f"all), expected finite numbers: {code} = {code}.replace([numpy.inf, -numpy.inf], numpy.nan) if they are "
+            "missing"
         )
     found: NDArray[np.float64] = values
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .grid import Grid
+from .grid import Fixed, Grid, Steps, alias
 from .infer import phases
 from .runs_of_times import Runs
 
@@ -98,7 +99,7 @@ def arrange(rows: Rows, find_grid: Callable[[Runs], Grid], usual: int | None) ->
     index, snapped, largest = _points(grid, runs, phase)
     if largest > grid.tolerance:
         raise ValueError(_off_grid(rows, order, times, grid.nearest(times, runs.spread(phase)).off, grid))
-    order, codes, index = _without_duplicates(rows, order, codes, index)
+    order, codes, index = _without_duplicates(rows, order, codes, index, grid)
     counts = np.bincount(codes, minlength=rows.series)
     ends = np.cumsum(counts)
     first, last = index[ends - counts], index[ends - 1]
@@ -150,20 +151,21 @@ def _is_sorted(codes: _Times, times: _Times) -> bool:
 def _off_grid(rows: Rows, order: _Times | None, times: _Times, off: _Times, grid: Grid) -> str:
     bad = np.flatnonzero(np.abs(off) > grid.tolerance)
     places = bad if order is None else order[bad]
-    number = int(places.min())
-    sorted_place = int(bad[places.argmin()])
-    time, point = int(times[sorted_place]), int(times[sorted_place] - off[sorted_place])
+    number, place = int(places.min()), int(bad[places.argmin()])
+    time, point = int(times[place]), int(times[place] - off[place])
+    finer = math.gcd(grid.length, time - point)
+    freq = f"freq={finer}" if type(grid) is Steps else f"freq={(alias(finer) if isinstance(grid, Fixed) else 'D')!r}"
     return (
         f"{rows.row(number)}: {rows.who(int(rows.codes[number]))} has the time {rows.when(time)}, which is not on the "
-        "grid of "
-        f"{grid.text} (nearest point {rows.when(point)}; {len(bad)} such rows in all): correct or drop such rows, "
-        "pass the "
-        "finer step, such as freq='5min', so that points between are missing, or average the data over the step first"
+        "grid "
+        f"of {grid.text} (nearest point {rows.when(point)}; {len(bad)} in all): correct or drop such rows, "
+        "pass "
+        f"a finer step, such as {freq}, so that points between are missing, or average the data over the step first"
     )
 
 
 def _without_duplicates(
-    rows: Rows, order: _Times | None, codes: _Times, index: _Times
+    rows: Rows, order: _Times | None, codes: _Times, index: _Times, grid: Grid
 ) -> tuple[_Times | None, _Times, _Times]:
     """Drop rows that equal the one before; raise ValueError if two rows of one point differ."""
     same = (index[1:] == index[:-1]) & (codes[1:] == codes[:-1])
@@ -176,22 +178,25 @@ def _without_duplicates(
         differ = np.flatnonzero(~((a == b) | (np.isnan(a) & np.isnan(b))))
         if len(differ):
             pair = sorted((int(one[differ[0]]), int(other[differ[0]])))
-            raise ValueError(_contradiction(rows, pair, len(differ)))
+            raise ValueError(_contradiction(rows, pair, len(differ), grid))
     kept = np.concatenate([[True], ~same])
     chosen = np.flatnonzero(kept) if order is None else order[kept]
     return chosen, codes[kept], index[kept]
 
 
-def _contradiction(rows: Rows, pair: list[int], count: int) -> str:
-    times = [rows.when(int(rows.times[number])) for number in pair]
-    at = times[0] if times[0] == times[1] else " and ".join(times)
+def _contradiction(rows: Rows, pair: list[int], count: int, grid: Grid) -> str:
+    one, other = (rows.when(int(rows.times[number])) for number in pair)
+    start = f"{rows.row(pair[0])} and {rows.row(pair[1])}: {rows.who(int(rows.codes[pair[0]]))} has two rows for "
+    if one != other:
+        return (
+            f"{start}one step of {grid.text}, at {one} and {other}, with different values ({count} in all): keep "
+            "one, "
+            "average the data over the step first, or pass a shorter step as freq"
+        )
     return (
-        f"{rows.row(pair[0])} and {rows.row(pair[1])}: {rows.who(int(rows.codes[pair[0]]))} has two rows for {at} with "
-        f"different values ({count} such pairs): keep one, df.drop_duplicates({rows.keys}, keep='last'), or their "
-        "mean, "
-        f"df.groupby({rows.keys}, as_index=False).mean(); if this is the hour that occurs twice when summer time "
-        "ends, pass "
-        "time_zone='Europe/Berlin'"
+        f"{start}{one} with different values ({count} in all): keep one, df.drop_duplicates({rows.keys}, "
+        f"keep='last'), or their mean, df.groupby({rows.keys}, as_index=False).mean(); if this is the hour that occurs "
+        "twice when summer time ends, pass time_zone='Europe/Berlin'"
     )
 
 

@@ -70,7 +70,7 @@ def fill_report(
         if present[worst] < 0.5 * lengths[worst]:
             report.notes.append(
                 f"{rows.who(worst)} has rows at {present[worst]:,} of {lengths[worst]:,} points: its own step may be "
-                "longer"
+                "longer, or it has none at night or on weekends"
             )
     return report
 

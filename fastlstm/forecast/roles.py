@@ -78,8 +78,10 @@ def _no_target(source: Source, columns: Columns) -> str:
     if source.form != "single series":
         return text
     others = [column for column in source.frame.columns if column != columns.time_col]
+    if not others:
+        return text
     return (
-        f"{text}; name it, as in target_col={others[0] if others else 'y'!r}, or pass target_col={short_repr(others)} "
+        f"{text}; name it, as in target_col={others[0]!r}, or pass target_col={short_repr(others)} "
         "if each "
         "column is a series"
     )

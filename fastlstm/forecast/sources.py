@@ -219,7 +219,8 @@ def _melted(frame: Any, id_col: str, time_col: str, target_col: Any, name: str) 
         )
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"got target_col = {short_repr(target_col)}, expected at least one column, and each once")
-    value = target_col if isinstance(target_col, str) else "y"
-    long = frame.melt(id_vars=[time_col], value_vars=chosen, var_name=id_col, value_name=value, ignore_index=True)
+    # melt refuses the name of a column as that of the values, although that column goes.
+    long = frame.melt(id_vars=[time_col], value_vars=chosen, var_name=id_col, value_name="\0value")
+    long = long.rename(columns={"\0value": target_col if isinstance(target_col, str) else "y"})
     long.attrs = {"rows": len(frame)}
     return long

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import short_repr
+from .._foreign import is_missing, type_name
 from .ids import check_id, plain_value, who
 from .numbers import read_numbers
 from .packages import pandas_package
@@ -16,6 +17,8 @@ from .panel import Columns
 from .sources import Source, no_column, plain_frame
 
 __all__ = ["StaticFeatures"]
+
+_CATEGORIES = (str, int, float, bool)
 
 
 class StaticFeatures:
@@ -61,7 +64,8 @@ class StaticFeatures:
             known = self.categories[name]
             if values[name] not in known:
                 raise ValueError(
-                    f"{who(one)} has the {name} {values[name]!r}, which did not occur in training, expected one of "
+                    f"{who(one)} has the {name} {values[name]!r}, a category that did not occur in training, expected "
+                    "one of "
                     f"{', '.join(map(repr, known[:20]))}{', ...' if len(known) > 20 else ''}"
                 )
             features += [float(value == values[name]) for value in known]
@@ -103,16 +107,22 @@ class StaticFeatures:
         if name in self.columns.stat_exog:
             values: list[Any] = read_numbers(column, name, code, row).tolist()
             return values
+        _category_codes(column, name, code, row)
         return [None if missing else plain_value(value) for value, missing in zip(column, column.isna(), strict=True)]
 
     def _constant(self, name: str, ids: list[Any], codes: NDArray[np.int64], source: Source) -> list[Any]:
         """Return the value of each series in a column that must not change."""
-        pd = pandas_package()
         column = source.frame[name]
-        kinds, _ = pd.factorize(column, use_na_sentinel=False)
+        code = source.code(name)
         firsts = np.zeros(len(ids), np.int64)
         firsts[codes[::-1]] = np.arange(len(codes))[::-1]
-        differ = np.flatnonzero(kinds != kinds[firsts][codes])
+        if name in self.columns.stat_exog:
+            kinds = read_numbers(column, name, code, source.row)
+            same = kinds[firsts][codes]
+            differ = np.flatnonzero((kinds != same) & ~(np.isnan(kinds) & np.isnan(same)))
+        else:
+            kinds = _category_codes(column, name, code, source.row)
+            differ = np.flatnonzero(kinds != kinds[firsts][codes])
         if len(differ):
             row = int(differ[0])
             first = int(firsts[codes[row]])
@@ -125,7 +135,7 @@ class StaticFeatures:
                 f"{short_repr(plain_value(column.iloc[first]))} ({source.row(first)}) to "
                 f"{short_repr(plain_value(column.iloc[row]))} ({source.row(row)}): {other}"
             )
-        values = self._values(name, column.iloc[firsts], source.code(name), lambda n: source.row(int(firsts[n])))
+        values = self._values(name, column.iloc[firsts], code, lambda n: source.row(int(firsts[n])))
         for one, value in zip(ids, values, strict=True):
             _check_present(one, name, value)
         return values
@@ -203,6 +213,24 @@ class StaticFeatures:
                     raise ValueError(f"the static {name!r} of {short_repr(one)} must be a category")
             features.known[one] = dict(values)
         return features
+
+
+def _category_codes(column: Any, name: str, code: str, row: Any) -> NDArray[Any]:
+    """Return a number for each category of a column; raise TypeError if a category is no text, number or bool."""
+    pd = pandas_package()
+    try:
+        codes, unique = pd.factorize(column, use_na_sentinel=False)
+        odd = next((one for one in unique if not (is_missing(one) or isinstance(plain_value(one), _CATEGORIES))), None)
+    except TypeError:  # values that cannot be compared
+        codes, odd = None, next(one for one in column if not isinstance(plain_value(one), _CATEGORIES))
+    if odd is not None:
+        number = next(number for number, one in enumerate(column) if one is odd or one == odd)
+        raise TypeError(
+            f"{row(number)} has the category {short_repr(odd)} in column {name!r}, a {type_name(odd)}, expected a "
+            "text, a "
+            f"number or a bool: {code} = {code}.astype(str)"
+        )
+    return np.asarray(codes)
 
 
 def _check_present(one: Any, name: str, value: Any) -> None:

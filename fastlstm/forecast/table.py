@@ -151,7 +151,7 @@ def _drop_skipped(table: Table, zone: str, skipped: NDArray[np.bool_]) -> None:
         raise ValueError(
             f"{rows.row(number)}: {rows.who(int(rows.codes[number]))} has a value for {stamp}, a time that the clock "
             f"of {zone} "
-            f"skips ({int(held.sum())} such rows): correct the time; if the clock that wrote it has no summer time, "
+            f"skips ({int(held.sum())} in all): correct the time; if the clock that wrote it has no summer time, "
             "pass "
             "time_zone=None or a zone without it, such as time_zone='Etc/GMT-1' for UTC+1"
         )

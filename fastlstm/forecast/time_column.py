@@ -170,6 +170,10 @@ def _of_numbers(column: Any, code: str, row: Callable[[int], str]) -> TimeColumn
     return TimeColumn(whole, TimeKind("integer"), "whole numbers, counted as steps", notes)
 
 
+def _beyond(code: str) -> str:
+    return f"{code} has whole numbers beyond 2**62, expected times: pandas.to_datetime({code}, unit='ns')"
+
+
 def _of_objects(column: Any, code: str, row: Callable[[int], str], has_zone: bool) -> TimeColumn:
     values = column.to_numpy(dtype=object)
     kinds = {type(value) for value in values.tolist()}
@@ -188,7 +192,10 @@ def _of_objects(column: Any, code: str, row: Callable[[int], str], has_zone: boo
     if all(issubclass(kind, (datetime.datetime, np.datetime64)) for kind in kinds):
         return _of_datetime_objects(values, code, row, has_zone)
     if all(issubclass(kind, (int, np.integer)) and not issubclass(kind, bool) for kind in kinds):
-        return _of_numbers(column.astype(np.int64), code, row)
+        try:
+            return _of_numbers(column.astype(np.int64), code, row)
+        except OverflowError:
+            raise ValueError(_beyond(code)) from None
     odd = next(n for n, value in enumerate(values) if type(value) is not type(values[0])) if len(kinds) > 1 else 0
     raise TypeError(
         f"{row(odd)} has the time {short_repr(values[odd])}, a {type_name(values[odd])}"

@@ -47,6 +47,11 @@ def test_a_listed_column_that_is_missing() -> None:
         FrameReader(futr_exog=[3])
 
 
+def test_a_column_called_like_the_calendar() -> None:
+    with pytest.raises(ValueError, match="column 'hour_of_day_sin' is called like a feature of the calendar"):
+        FrameReader(futr_exog=["hour_of_day_sin"], calendar=["hour_of_day"]).fit(long(hour_of_day_sin=1.0))
+
+
 def test_exogenous_columns_by_grid_points() -> None:
     df = long(temp=np.arange(10.0) * 2, flow=np.arange(10.0) * 3, on=[True, False] * 5).drop(index=1)
     reader = FrameReader(hist_exog=["flow", "on"], futr_exog="temp", calendar=["hour_of_day"])
@@ -103,7 +108,7 @@ def test_static_frame(kinds: Any) -> None:
     again = reader.read(more, static_df=pd.DataFrame({"unique_id": ["c"], "kind": [kinds[1]], "size": [3]}))
     assert again.series[2].static.tolist() == [3.0, *expected[1][1:]]
     with pytest.raises(
-        ValueError, match="series 'c' has the kind 'new', which did not occur in training, expected one of"
+        ValueError, match="series 'c' has the kind 'new', a category that did not occur in training, expected one of"
     ):
         reader.read(more, static_df=pd.DataFrame({"unique_id": ["c"], "kind": ["new"], "size": [3]}))
 
@@ -126,6 +131,17 @@ def test_static_frame(kinds: Any) -> None:
 def test_static_frames_that_are_refused(static: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         FrameReader(stat_exog=["size"]).fit(long(), static_df=pd.DataFrame(static))
+
+
+@pytest.mark.parametrize("value, kind", [({}, "dict"), ([1], "list"), (pd.Timestamp("2024"), "pandas.Timestamp")])
+def test_categories_that_are_none(value: Any, kind: str) -> None:
+    df = long()
+    df["kind"] = pd.Series([value] * 10, dtype=object)
+    with pytest.raises(TypeError, match=f"row 0 of df has the category .* in column 'kind', a {kind}, expected a text"):
+        FrameReader(cat_exog=["kind"]).fit(df)
+    static = pd.DataFrame({"unique_id": ["a", "b"], "kind": pd.Series(["x", value], dtype=object)})
+    with pytest.raises(TypeError, match=f"row 1 of static_df has the category .* a {kind}"):
+        FrameReader(cat_exog=["kind"]).fit(long(), static_df=static)
 
 
 def test_static_values_that_change_are_refused() -> None:

@@ -73,6 +73,21 @@ def test_a_phase_of_its_own_for_each_series() -> None:
     np.testing.assert_array_equal(reader.read(df).series[1].times, panel.series[1].times)
 
 
+@pytest.mark.parametrize("later", ["3h", "9000h"])
+def test_series_that_begin_and_end_at_different_times(later: str) -> None:
+    """Those near each other share arrays of times and calendar, the others do not."""
+    base = pd.date_range("2024-01-01", periods=50, freq="15min")
+    shifted = base[:20] + pd.Timedelta(later)
+    df = pd.concat([frame(base).assign(unique_id="a"), frame(shifted).assign(unique_id="b")])
+    reader = FrameReader(calendar=["hour_of_day"])
+    for one, times in zip(reader.fit(df).series, (base, shifted), strict=True):
+        np.testing.assert_array_equal(one.times, times.to_numpy())
+        np.testing.assert_array_equal(one.y, np.arange(len(times)))
+        parts = 2 * np.pi * (times.hour + times.minute / 60).to_numpy() / 24
+        np.testing.assert_allclose(one.futr[:, 0], np.sin(parts), atol=1e-12)  # rounding of the angle
+    assert len(reader.axis.features(base)) == 50
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_jitter_is_snapped_and_reported(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -145,6 +160,34 @@ def test_old_names_of_frequencies(old: str, new: str) -> None:
     reader = FrameReader(freq=old)
     reader.fit(frame(times))
     assert reader.report.frequency == new
+
+
+@pytest.mark.parametrize("freq, finer", [("h", "30min"), ("D", "12h"), ("MS", "D")])
+def test_the_step_to_type_is_named(freq: str, finer: str) -> None:
+    times = pd.date_range("2024-01-01", periods=20, freq=freq).to_series().reset_index(drop=True)
+    times[10] += pd.Timedelta({"h": "30min", "D": "12h", "MS": "9D"}[freq])
+    with pytest.raises(ValueError, match=f"pass a finer step, such as freq='{finer}'"):
+        FrameReader(freq=freq).fit(frame(times))
+
+
+def test_two_rows_of_one_step() -> None:
+    df = frame(pd.date_range("2024-01-01", periods=50, freq="h"))
+    df.loc[50] = [pd.Timestamp("2024-01-01 03:01"), 7.0]
+    with pytest.raises(
+        ValueError, match="row 3 of df and row 50 of df: .* for one step of 1 h, at 2024-01-01 03:00 and 20"
+    ):
+        FrameReader().fit(df)
+
+
+def test_a_step_longer_than_that_of_the_data() -> None:
+    with pytest.raises(ValueError, match="not on the grid of 1 d"):
+        FrameReader(freq="D").fit(frame(pd.date_range("2024-01-01", periods=50, freq="h")))
+
+
+def test_long_steps_are_not_moved_by_days() -> None:
+    days = pd.to_datetime(["2024-01-30", "2024-02-29", "2024-03-30", "2024-04-30", "2024-05-30"])
+    with pytest.raises(ValueError, match="not on the grid of 30 d"):
+        FrameReader().fit(frame(days))
 
 
 def test_whole_numbers_count_steps() -> None:

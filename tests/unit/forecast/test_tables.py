@@ -88,6 +88,20 @@ def test_a_frame_that_might_be_wide_is_not_guessed_at() -> None:
         FrameReader().fit(wide)
 
 
+def test_a_wide_frame_with_a_column_like_the_target() -> None:
+    wide = pd.DataFrame({"ds": HOURS, "x": np.arange(5.0) + 5, "y": np.arange(5.0)})
+    reader = FrameReader()
+    for panel in (reader.fit(wide, target_col=["x", "y"]), reader.read(wide)):
+        assert [one.id for one in panel.series] == ["x", "y"]
+        np.testing.assert_array_equal(panel.series[1].y, np.arange(5.0))
+
+
+def test_rows_of_wide_frames_are_named_as_they_are() -> None:
+    wide = pd.DataFrame({"ds": HOURS, "a": np.arange(5.0), "b": [0, 1, 2, np.inf, 4]})
+    with pytest.raises(ValueError, match="row 3 of df has the value inf"):
+        FrameReader().fit(wide, target_col=["a", "b"])
+
+
 def test_wide_frames_keep_missing_values() -> None:
     wide = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [np.nan, 2.0, 3.0]}, index=HOURS[:3])
     panel = FrameReader().fit(wide, target_col=["a", "b"])
@@ -218,7 +232,7 @@ def test_missing_values_of_any_type() -> None:
         (
             [1.0, np.inf] * 5,
             ValueError,
-            r"row 1 of df has the value inf in column 'y' \(5 such rows\), expected finite",
+            r"row 1 of df has the value inf in column 'y' \(5 in all\), expected finite",
         ),
         ([[1]] * 10, TypeError, "expected real numbers"),
     ],
@@ -273,7 +287,9 @@ def test_a_series_without_any_value_is_refused() -> None:
 
 def test_contradicting_duplicates_are_refused() -> None:
     df = pd.concat([long(), long().iloc[[3]].assign(y=9.5)], ignore_index=True)
-    words = r"row 3 of df and row 10 of df: series 'a' has two rows for 2024-03-01 03:00 with different values \(1 such"
+    words = (
+        r"row 3 of df and row 10 of df: series 'a' has two rows for 2024-03-01 03:00 with different values \(1 in all"
+    )
     with pytest.raises(ValueError, match=words):
         FrameReader().fit(df)
     with pytest.raises(ValueError, match=r"df.drop_duplicates\(\['unique_id', 'ds'\], keep='last'\)"):

@@ -164,6 +164,7 @@ def test_a_weekly_period() -> None:
         ([HOURS[0], "2024-03-02"], TypeError, "row 1 of df has the time '2024-03-02', a str among values of type"),
         ([HOURS[0], None], ValueError, "row 1 of df has no time"),
         ([HOURS[0], pd.NaT], ValueError, "row 1 of df has no time"),
+        ([2**63, 1], ValueError, "whole numbers beyond"),
         ([[1], [2]], TypeError, r"row 0 of df has the time \[1\], a list, expected times of one kind"),
         ([HOURS[0], HOURS[1].tz_localize("UTC")], ValueError, "one without: give all of them or none a zone"),
         ([HOURS[0].tz_localize("Asia/Tokyo"), HOURS[1].tz_localize("UTC")], ValueError, r"\(Asia/Tokyo, UTC\)"),
