@@ -28,8 +28,7 @@ class Steps(NamedTuple):
 
 
 def check_arguments(given: Any) -> None:
-    """Raise TypeError or ValueError if an argument that needs no data is wrong; `given` has the arguments as attributes.
-    """
+    """Raise TypeError or ValueError if an argument that needs no data is wrong; `given` is a `Forecaster`."""
     if not isinstance(given.horizon, str):
         _checks.count("horizon", given.horizon)
     if not isinstance(given.gap, str):
@@ -180,8 +179,7 @@ def _layers(given: Any) -> tuple[Layer, ...] | None:
     for layer in layers:
         if not isinstance(layer, Layer):
             raise TypeError(
-                "layers must be a list of layers such as [fl.LSTM(64, return_sequences=True)], got "
-                f"{short_repr(layer)}"
+                f"layers must be a list of layers such as [fl.LSTM(64, return_sequences=True)], got {short_repr(layer)}"
             )
     if not layers:
         raise ValueError("layers must hold at least one layer, got none")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, State
-from ..training.history import History
 from ..layers import LSTM, Dropout, Layer, copied_layer
+from ..training.history import History
 from .conformal import Corrections, interval_pairs
-from .layout import Layout, fitted_blend
+from .layout import Layout
 from .memory import Memory, memory_of, naive_error, ready_from
 from .network import ForecastNetwork, Widths
 from .panel import Panel, SeriesData
@@ -28,7 +28,7 @@ __all__ = ["Engine"]
 
 _VALIDATION_ORIGINS = 1000
 """Number of origins at which the loss of an epoch is measured at most."""
-_CONFORMAL_ORIGINS = 20000
+_CONFORMAL_ORIGINS = 8000
 
 
 class Engine:
@@ -79,9 +79,6 @@ class Engine:
         }
         self.layout = self._new_layout(panel, parts)
         series = [ready(one, self.scales[one.id]) for one in panel.series]
-        if settings.residual_of == "auto":
-            origins = [(part.start, part.stop) for part in parts.training]
-            self.layout = replace(self.layout, blend=fitted_blend(self.layout, series, origins))
         self.network = self._new_network()
         trainer = self._new_trainer(series, parts)
         run(trainer, settings.verbose, checkpoint)
@@ -343,4 +340,3 @@ def _coverage(
                 inside[name][1] += int(known.sum())
         result[f"{level:g}"] = {name: hits / count if count else np.nan for name, (hits, count) in inside.items()}
     return result
-

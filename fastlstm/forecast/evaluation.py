@@ -25,8 +25,9 @@ _HOURS = 24
 
 
 def naive_forecasts(layout: Layout, series: ReadySeries, origins: Array) -> tuple[Array, Array]:
-    """Return the seasonal naive and the naive forecast in the units of the series, (origins, horizon) each; NaN if
-    there is no value yet.
+    """Return the seasonal naive and the naive forecast, (origins, horizon) each, in the units of the series.
+
+    NaN where there is no value yet.
     """
     steps = layout.gap + 1 + np.arange(layout.horizon)
     rows = origins[:, None] + steps - layout.base_lags
@@ -102,7 +103,9 @@ class Evaluation:
         import pandas as pd
 
         levels = tally.quantiles
-        self.level = None if tally.pair is None else round(100 * float(levels[tally.pair[1]] - levels[tally.pair[0]]), 6)
+        self.level = (
+            None if tally.pair is None else round(100 * float(levels[tally.pair[1]] - levels[tally.pair[0]]), 6)
+        )
         self.scores = pd.DataFrame(_table(tally, ()), index=pd.Index(METHODS, name="method"))
         self.scores.insert(1, "mase", _mase(tally, naive_errors))
         self.by_horizon = _long(tally, (2,), "step", range(1, tally.count.shape[1] + 1))
@@ -178,5 +181,3 @@ def _mase(tally: Tally, naive_errors: Sequence[float]) -> Array:
     errors = tally.of_series[seen]
     ratios: Array = (errors[:, :, 0] / errors[:, :, 1] / units[seen][:, None]).mean(axis=0)
     return ratios
-
-

@@ -95,8 +95,6 @@ def _tensors(reader: FrameReader, engine: Engine) -> dict[str, Array]:
             for part, name in enumerate("hc"):
                 joined = np.concatenate([one.states[index][part] for one in memories], axis=1)
                 tensors[f"memory.states.{index}.{name}"] = joined
-    if layout.blend is not None:
-        tensors["blend"] = layout.blend
     if engine.corrections is not None:
         tensors["corrections"] = engine.corrections.shifts
         tensors["corrections.counts"] = engine.corrections.counts
@@ -151,18 +149,17 @@ def load(path: str | os.PathLike[str], make: Callable[..., Any]) -> Saved:
     version = described.get("version")
     if version != _VERSION:
         raise ValueError(
-            f"{os.fspath(path)}: the description of a forecaster has version {short_repr(version)}, this fastlstm reads "
-            f"{_VERSION}: a newer one has written it; update with: pip install -U fastlstm"
+            f"{os.fspath(path)}: the description of a forecaster has version {short_repr(version)}, this fastlstm "
+            f"reads {_VERSION}: a newer one has written it; update with: pip install -U fastlstm"
         )
     try:
-        return _saved(path, make, described, tensors)
+        with np.errstate(over="ignore"):  # initial weights of a scale that a type does not have; they are replaced
+            return _saved(path, make, described, tensors)
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: the file does not describe a forecaster: {error}") from error
 
 
-def _saved(
-    path: Any, make: Callable[..., Any], described: Mapping[str, Any], tensors: Mapping[str, Array]
-) -> Saved:
+def _saved(path: Any, make: Callable[..., Any], described: Mapping[str, Any], tensors: Mapping[str, Array]) -> Saved:
     """Return what a file describes; the checks are those of data that are not trusted."""
     given = {name: _restored(name, value) for name, value in described["parameters"].items()}
     forecaster = make(**given)
@@ -234,9 +231,7 @@ def _layout(engine: Engine, described: Mapping[str, Any], tensors: Mapping[str, 
         ("static", static),
     )
     scales = {name: _pair(f"{name}_scales", tensors, size) for name, size in columns}
-    seasons = [
-        (_season(one), count("seasons", times)) for one, times in as_list("seasons", config["seasons"], "pairs")
-    ]
+    seasons = [(_season(one), count("seasons", times)) for one, times in as_list("seasons", config["seasons"], "pairs")]
     if sum(season * times for season, times in seasons) > _MOST_STEPS:
         raise ValueError(f"the network reads the seasons {seasons}, expected at most {_MOST_STEPS} steps")
     flags = [count("hist_flags", one, least=0) for one in as_list("hist_flags", config["hist_flags"], "numbers")]
@@ -244,11 +239,6 @@ def _layout(engine: Engine, described: Mapping[str, Any], tensors: Mapping[str, 
         raise ValueError(f"hist_flags are {flags}, expected numbers of columns in rising order")
     if config["residual_of"] != settings.residual_of:
         raise ValueError(f"residual_of is {short_repr(config['residual_of'])}, expected {settings.residual_of!r}")
-    blend = None
-    if settings.residual_of == "auto":
-        blend = _tensor("blend", tensors, (settings.horizon, 2))
-        if not np.isfinite(blend).all():
-            raise ValueError("blend must hold finite numbers")
     return Layout(
         settings.horizon,
         settings.gap,
@@ -257,7 +247,6 @@ def _layout(engine: Engine, described: Mapping[str, Any], tensors: Mapping[str, 
         settings.residual_of,
         settings.season,
         ColumnScales(**scales),
-        blend,
     )
 
 
@@ -276,9 +265,7 @@ def _tensor(name: str, tensors: Mapping[str, Array], shape: tuple[int, ...], dty
     return tensor
 
 
-def _network(
-    path: Any, engine: Engine, described: Mapping[str, Any], tensors: Mapping[str, Array]
-) -> ForecastNetwork:
+def _network(path: Any, engine: Engine, described: Mapping[str, Any], tensors: Mapping[str, Array]) -> ForecastNetwork:
     """Return the network, whose parts have the sizes that the layout gives them."""
     configs = as_list("parts", described["parts"], "models")
     if len(configs) != len(_PARTS):

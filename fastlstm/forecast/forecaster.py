@@ -655,9 +655,7 @@ class Forecaster:
             tally.add(k, answers, naive_forecasts(engine.layout, series[k], rows), data.y[steps], hours)
         return Evaluation(tally, units, not axis.counted)
 
-    def _evaluated(
-        self, engine: Engine, one: SeriesData, in_sample: bool
-    ) -> tuple[ReadySeries, int, Any, int]:
+    def _evaluated(self, engine: Engine, one: SeriesData, in_sample: bool) -> tuple[ReadySeries, int, Any, int]:
         """Return a series, the row and the state that it is read from, and its first origin."""
         memory = engine.memories.get(one.id)
         trained = engine.trained_until.get(one.id)

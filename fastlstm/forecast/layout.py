@@ -15,13 +15,10 @@ import numpy as np
 from .._typing import Array
 from .series import ColumnScales, ReadySeries
 
-__all__ = ["Layout", "ResidualOf", "fitted_blend"]
+__all__ = ["Layout", "ResidualOf"]
 
 ResidualOf = Literal["auto", "naive", "seasonal_naive"]
 
-_BLEND_ORIGINS = 3000
-"""Number of origins from which the blend of naive forecasts is determined at most."""
-_BLEND_ITERATIONS = 30
 _FALLBACKS = 3
 """Number of seasons in which a value for the seasonal naive forecast is looked for, before the last value takes its
 place."""
@@ -40,8 +37,6 @@ class Layout:
     residual_of: ResidualOf | None
     season: int
     scales: ColumnScales
-    blend: Array | None = None
-    """(horizon, 2), float64: shares of the naive and of the seasonal naive forecast at each step, for "auto"."""
 
     @cached_property
     def lags(self) -> Array:
@@ -65,7 +60,7 @@ class Layout:
     def memory(self) -> int:
         """Number of last rows of a series that a forecast from its end reads directly."""
         ahead = self.gap + 1 + np.arange(self.horizon)
-        reach = int((self.lags - ahead[:, None]).max(initial=0))
+        reach: int = np.max(self.lags - ahead[:, None], initial=0).item()
         if self.residual_of in ("auto", "seasonal_naive"):
             reach = max(reach, int((self.base_lags - ahead).max()) + self.fallbacks[-1])
         return reach + 1
@@ -78,16 +73,13 @@ class Layout:
 
     @property
     def gate(self) -> int | None:
-        """Number of the input of each step of the horizon that holds the last value relative to the base, of which the
-        network adds a share that it chooses; None if it adds none.
-        """
-        import os
-        return len(self.scales.futr[0]) if self.residual_of == "auto" and os.environ.get("GATE") else None
+        """Number of the last value among the inputs of a step of the horizon, if the network adds a share of it."""
+        return len(self.scales.futr[0]) if self.residual_of == "auto" else None
 
     @property
     def n_ahead(self) -> int:
         """Number of inputs of each step of the horizon."""
-        return len(self.scales.futr[0]) + 1 + 2 * self.lags.shape[1]
+        return len(self.scales.futr[0]) + 1 + 2 * int(self.lags.shape[1])
 
     # ------------------------------------------------------------------------------------ inputs
 
@@ -125,9 +117,6 @@ class Layout:
 
         They are relative to what the forecast is relative to, `base` (n, horizon) or (n, 1).
         """
-        import os
-        if os.environ.get("REL") == "0":
-            base = np.zeros_like(base)
         lags = values.shape[2]
         known = ~np.isnan(values)
         out[:, :, 0] = last - base
@@ -162,19 +151,13 @@ class Layout:
         last = self.last(series, origins)
         if self.residual_of == "naive":
             return last
-        return self.blended(last, self.seasonal(series, origins, last))
+        return self.seasonal(series, origins, last)
 
     @staticmethod
     def last(series: ReadySeries, origins: Array) -> Array:
         """Return the naive forecast in units of the network, (origins, 1)."""
         last = (series.filled[origins] - series.scale.center) / series.scale.scale
         return np.where(np.isnan(last), 0.0, last)[:, None]
-
-    def blended(self, last: Array, seasonal: Array) -> Array:
-        """Return what forecasts are relative to, for the naive (n, 1) and seasonal naive (n, horizon) forecasts."""
-        if self.blend is None:
-            return seasonal
-        return self.blend[:, 0] * last + self.blend[:, 1] * seasonal
 
     def seasonal(self, series: ReadySeries, origins: Array, last: Array) -> Array:
         """Return the seasonal naive forecast in units of the network, (origins, horizon)."""
@@ -196,33 +179,3 @@ def _in_units(values: Array, scales: tuple[Array, Array]) -> Array:
     """Return values (..., n) in units of the network; a missing one becomes the mean."""
     scaled = (values - scales[0]) / scales[1]
     return np.where(np.isnan(scaled), 0.0, scaled)
-
-
-
-def fitted_blend(layout: Layout, series: list[ReadySeries], parts: list[tuple[int, int]]) -> Array:
-    """Return the shares of the naive and the seasonal naive forecast, (horizon, 2), with the least absolute error.
-
-    `parts` are first and last row (excluded) of the origins of each series. The fit is by iteratively reweighted least
-    squares, so that a series which often keeps its value, or repeats itself, gets shares of 1 and 0.
-    """
-    total = sum(max(0, stop - start) for start, stop in parts)
-    stride = max(1, total // _BLEND_ORIGINS)
-    pairs, targets = [], []
-    for one, (start, stop) in zip(series, parts, strict=True):
-        origins = np.arange(start, max(start, stop), stride)
-        last = layout.last(one, origins)
-        pairs.append(np.stack(np.broadcast_arrays(last, layout.seasonal(one, origins, last))))
-        targets.append(layout.targets(one, origins))
-    pair, target = np.concatenate(pairs, axis=1), np.concatenate(targets)
-    missing = np.isnan(target)
-    pair[:, missing], target[missing] = 0.0, 0.0
-    weight = np.ones(target.shape)
-    for _ in range(_BLEND_ITERATIONS):
-        products = np.einsum("inh,jnh,nh->hij", pair, pair, weight)
-        sums = np.einsum("inh,nh,nh->hi", pair, target, weight)
-        # The small ridge divides the shares equally where both forecasts are the same.
-        ridge = 1e-6 * np.trace(products, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-12 * np.eye(2)
-        shares = np.linalg.solve(products + ridge, sums[:, :, None])[:, :, 0]
-        error = np.abs(target - np.einsum("hi,inh->nh", shares, pair))
-        weight = 1 / np.maximum(error, 1e-3)
-    return np.asarray(shares)

@@ -14,11 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _core
 from .._typing import Array, State
-from ..activations import SIGMOID
-import os
-from ..layers import Activation, Dense, Dropout, Layer
+from ..layers import Activation, Dense, Layer
 from ..model import Model
 from ..optimizers import TrainingKey
 from ..runtime.buffers import ThreadBuffers
@@ -45,7 +42,7 @@ class Widths(NamedTuple):
     local: int
     """Units of the local part."""
     gate: int | None = None
-    """Number of the input of each step of the horizon of which a share is added, see `ForecastNetwork.gated`."""
+    """Number of that input of a step of the horizon of which a share is added, see `ForecastNetwork.gated`."""
 
 
 class Encoded(NamedTuple):
@@ -85,7 +82,11 @@ class ForecastNetwork:
         contexts = widths.horizon * widths.per_step + widths.common
         common = Model([Dense(contexts)], input_size=encoder.output_size + widths.inputs, seed=seed + 1)
         local = Model(
-            [Dense(widths.local), Activation("relu"), *([Dropout(float(os.environ["HD"]))] if os.environ.get("HD") else []), Dense(_outputs(widths))],
+            [
+                Dense(widths.local),
+                Activation("relu"),
+                Dense(_outputs(widths)),
+            ],
             input_size=widths.per_step + widths.common + widths.ahead,
             seed=seed + 2,
         )
@@ -94,10 +95,10 @@ class ForecastNetwork:
     @classmethod
     def of_parts(cls, parts: tuple[Model, Model, Model], widths: Widths) -> ForecastNetwork:
         """Return the network of parts that exist; ValueError if they do not have these sizes."""
-        encoder, common, local = parts
-        size = encoder.output_size + widths.inputs
+        outputs = parts[0].output_size
+        size = outputs + widths.inputs
         expected = (
-            (widths.inputs, encoder.output_size),
+            (widths.inputs, outputs),
             (size, widths.horizon * widths.per_step + widths.common),
             (widths.per_step + widths.common + widths.ahead, _outputs(widths)),
         )
@@ -119,7 +120,7 @@ class ForecastNetwork:
         self.flat_parameters = np.concatenate([part.flat_parameters for part in parts])
         self.flat_gradients = np.zeros_like(self.flat_parameters)
         self._buffers = ThreadBuffers()
-        self._gate: Array | None = None
+        self._share_slope: Array | None = None
 
     @property
     def parts(self) -> tuple[Model, Model, Model]:
@@ -203,29 +204,30 @@ class ForecastNetwork:
         x[:, :, : width.per_step] = contexts[:, :per_step].reshape(n, width.horizon, width.per_step)
         x[:, :, width.per_step : width.per_step + width.common] = contexts[:, None, per_step:]
         x[:, :, width.per_step + width.common :] = ahead
-        answers, self._gate = self.gated(self.local.network.forward(x, None, training, n_threads), ahead)
+        answers, self._share_slope = self.gated(self.local.network.forward(x, None, training, n_threads), ahead)
         return answers
 
     def gated(self, raw: Array, ahead: Array) -> tuple[Array, Array | None]:
         """Return quantiles for the outputs of the local part, and what its backward pass needs.
 
-        The last output is the gate: ``sigmoid(gate)`` of the last value, relative to the seasonal naive forecast, is
-        added to all quantiles. So the network says for each step what it is, more like the last value or more like that
-        of a season ago, and both are reached exactly.
+        The last output z says which share ``min(max(0.5 + z / 4, 0), 1)`` of the last value, relative to the seasonal
+        naive forecast, is added to all quantiles: for each step the network chooses between what is now and what was a
+        season ago, and reaches both exactly.
         """
         place = self.widths.gate
         if place is None:
             return raw, None
-        share = np.ascontiguousarray(raw[:, :, -1])
-        _core.activation(SIGMOID.number, 0.0, 0.0, share, share)
         difference = ahead[:, :, place]
-        return raw[:, :, :-1] + (share * difference)[:, :, None], share * (1 - share) * difference
+        share = raw[:, :, -1] * 0.25 + 0.5
+        inside = (share > 0) & (share < 1)
+        added = np.clip(share, 0, 1) * difference
+        return raw[:, :, :-1] + added[:, :, None], np.where(inside, 0.25 * difference, 0).astype(raw.dtype)
 
     def head_backward(self, gradient: Array) -> Array:
         """Add the gradients of the head's last training pass; return that of the encoder's outputs."""
         n, width = len(gradient), self.widths
-        if self._gate is not None:
-            gradient = np.concatenate([gradient, (gradient.sum(axis=2) * self._gate)[:, :, None]], axis=2)
+        if self._share_slope is not None:
+            gradient = np.concatenate([gradient, (gradient.sum(axis=2) * self._share_slope)[:, :, None]], axis=2)
         dx = self.local.network.backward(gradient, need_dx=True)
         assert dx is not None
         d_contexts = self._buffers.get("d_contexts", (n, 1, self.common.output_size), gradient.dtype)

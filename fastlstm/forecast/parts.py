@@ -25,8 +25,9 @@ class Parts:
 
 
 def split_parts(panel: Panel, settings: Settings, validation: float | None = None) -> Parts:
-    """Divide a panel at two times that all series share: the last rows are for validation, the last half of them for
-    the conformal correction.
+    """Divide a panel at two times that all series share.
+
+    The last rows are for validation, the last half of them for the conformal correction.
 
     Raises
     ------
@@ -50,8 +51,7 @@ def split_parts(panel: Panel, settings: Settings, validation: float | None = Non
     if not any(part.stop > part.start for part in held):  # windows that end beyond the part count in part
         held = [Part(max(stop - 1, 0), middle - settings.gap - 1) for stop, middle in zip(stops, middles, strict=True)]
     last = [
-        Part(max(middle - 1, 0), len(one) - settings.gap - 1)
-        for middle, one in zip(middles, panel.series, strict=True)
+        Part(max(middle - 1, 0), len(one) - settings.gap - 1) for middle, one in zip(middles, panel.series, strict=True)
     ]
     if not share:
         held = last = [Part(0, 0)] * len(panel)

@@ -50,9 +50,7 @@ def run_through(
     if stops is not None:
         steps = [b - a for a, b in zip(first, stops, strict=True)]
     before: list[list[State] | None] = [None] * len(series) if states is None else list(states)
-    results = [
-        Passed(np.empty((len(rows), network.context_size), network.encoder.dtype), []) for rows in origins
-    ]
+    results = [Passed(np.empty((len(rows), network.context_size), network.encoder.dtype), []) for rows in origins]
     order = sorted(range(len(series)), key=lambda k: -steps[k])
     for start in range(0, len(order), _BATCH):
         group = order[start : start + _BATCH]
@@ -105,9 +103,7 @@ def states_of(states: list[State], row: int) -> list[State]:
 
 def _joined(network: ForecastNetwork, states: list[list[State] | None]) -> list[State]:
     """Return states of series as those of a batch; None is zero."""
-    shapes = [
-        shape for layer in network.encoder.layers if (shape := layer.state_shapes(len(states))) is not None
-    ]
+    shapes = [shape for layer in network.encoder.layers if (shape := layer.state_shapes(len(states))) is not None]
     dtype = network.encoder.dtype
     joined = [(np.zeros(h, dtype), np.zeros(c, dtype)) for h, c in shapes]
     for row, given in enumerate(states):

@@ -140,7 +140,7 @@ def _state_of(trainer: Trainer) -> tuple[dict[str, Array], dict[str, Any]]:
     walk, network = trainer.walk, trainer.network
     optimizer = trainer.optimizer.state_dict()
     moments = {name: value for name, value in optimizer.items() if isinstance(value, np.ndarray)}
-    tensors = {"parameters": network.flat_parameters, "best": trainer.best_parameters}
+    tensors = {"parameters": network.flat_parameters, "average": trainer.average, "best": trainer.best_parameters}
     tensors.update({f"optimizer.{name}": value for name, value in moments.items()})
     for index, (h, c) in enumerate(walk.states):
         tensors.update({f"state.{index}.h": h, f"state.{index}.c": c})
@@ -159,7 +159,7 @@ def _state_of(trainer: Trainer) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def _continue_from(trainer: Trainer, tensors: Mapping[str, Array], described: Mapping[str, Any]) -> None:
     network = trainer.network
-    for name in ("parameters", "best"):
+    for name in ("parameters", "average", "best"):
         if tensors[name].shape != network.flat_parameters.shape:
             raise ValueError(f"the tensor {name} has shape {tensors[name].shape}")
     walk = Walk(
@@ -180,9 +180,9 @@ def _continue_from(trainer: Trainer, tensors: Mapping[str, Array], described: Ma
     trainer.optimizer.select(network)
     np.copyto(network.flat_parameters, tensors["parameters"])
     network.scatter()
+    np.copyto(trainer.average, tensors["average"])
     np.copyto(trainer.best_parameters, tensors["best"])
     network.passes = [count("passes", one, least=0) for one in described["passes"]]
     for name in trainer.history.history:
         trainer.history.history[name] = tensors[f"history.{name}"].tolist()
     trainer.walk = walk
-

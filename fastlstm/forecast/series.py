@@ -1,4 +1,4 @@
-"""A series as the network's numbers are computed from it: its scale, gaps filled, and columns in units of the network."""
+"""A series from which the network's numbers are computed: its scale, filled gaps, units of the other columns."""
 
 from __future__ import annotations
 

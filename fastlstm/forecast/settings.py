@@ -81,8 +81,9 @@ class Settings:
         return 2048
 
     def plan(self, origins: int, context: int, cost: float) -> Plan:
-        """Return how to train on this many origins; `cost` is that of the head, for one origin, in steps of the
-        encoder.
+        """Return how to train on this many origins.
+
+        `cost` is that of the head for one origin, in units of that of a step of the encoder.
         """
         chunk = int(np.clip(context, 32, 96))
         batch = self.batch_size

@@ -193,7 +193,7 @@ class ForecastStream:
             return 0
         later = np.flatnonzero(times[self._place : _AHEAD] == number)
         if not len(later):
-            expected = self._axis.as_times((self._local_times if times is not self._times else times))[self._place]
+            expected = self._axis.as_times(self._local_times if times is not self._times else times)[self._place]
             raise ValueError(
                 f"time is {time}, expected the next one, {expected}, or one of the {_AHEAD - self._place} steps after "
                 "it: a time can be read once, in order, and must lie on the grid"
@@ -239,7 +239,7 @@ class ForecastStream:
 
     def _answer(self, following: Array) -> Array:
         """Return the quantiles after the last time that was read."""
-        layout, width, engine = self._layout, self._engine.network.widths, self._engine
+        width, engine = self._engine.network.widths, self._engine
         batch, hidden = len(self.ids), self._out.shape[1]
         self._context[:, :hidden] = self._out
         self._context[:, hidden:] = self._x
@@ -291,4 +291,4 @@ class ForecastStream:
         base = np.full((len(self.ids), layout.horizon), np.nan)
         for back in layout.fallbacks:
             base = np.where(np.isnan(base), self._tail[:, self._at + self._base_places - back], base)
-        return layout.blended(last, np.where(np.isnan(base), last, base))
+        return np.where(np.isnan(base), last, base)

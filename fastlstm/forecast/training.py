@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from .._typing import Array, State
 from ..losses import Quantile
 from ..optimizers import AdamW
 from ..schedules import CosineLR
-from ..training.loop import TrainingDiverged
 from ..training.history import History
+from ..training.loop import TrainingDiverged
 from .layout import Layout
 from .network import ForecastNetwork
 from .passes import answers_at, run_through
@@ -27,8 +28,8 @@ from .series import ReadySeries
 
 __all__ = ["Lane", "Part", "Plan", "Trainer", "Walk", "pinball_at"]
 
-import os
-_DECAY = float(os.environ.get("EMA", .99))
+
+_DECAY = 0.99
 """Of the exponential mean of the parameters, which is what is validated and kept."""
 
 
@@ -162,7 +163,7 @@ class Trainer:
                 continue
             offset = int(rng.integers(plan.lane)) if part.stop - part.start > plan.lane else 0
             edges = [part.start, *range(part.start + (offset or plan.lane), part.stop, plan.lane), part.stop]
-            lanes += [Lane(k, max(0, a - plan.context), a, b) for a, b in zip(edges, edges[1:], strict=False)]
+            lanes += [Lane(k, max(0, a - plan.context), a, b) for a, b in pairwise(edges)]
         order = rng.permutation(len(lanes))
         mixed = [lanes[k] for k in order]
         # The pieces that an offset leaves at both ends of a series get no batch of their own.
@@ -207,9 +208,7 @@ class Trainer:
         self._use(current)
         self.history.append({**logs, "lr": self.optimizer.lr})
         walk.stopped = (
-            self.validation is not None
-            and plan.patience is not None
-            and walk.epoch - walk.best_epoch >= plan.patience
+            self.validation is not None and plan.patience is not None and walk.epoch - walk.best_epoch >= plan.patience
         )
         walk.epoch += 1
         walk.update, walk.states, walk.sums = 0, [], [0.0, 0.0]
@@ -288,9 +287,8 @@ class Trainer:
             target[where] = layout.targets(series, origins) - layout.base(series, origins)
         known = ~np.isnan(target)
         answers = network.head(context, ahead, True, self.n_threads)
-        total, weight_sum, slope = self.loss(
-            answers, np.where(known, target, 0.0).astype(answers.dtype)[:, :, None], weight=weights[:, None] * known * self.step_weights
-        )
+        values = np.where(known, target, 0.0).astype(answers.dtype)[:, :, None]
+        total, weight_sum, slope = self.loss(answers, values, weight=weights[:, None] * known * self.step_weights)
         if not math.isfinite(total):
             self._diverge(f"the loss became {total / weight_sum} in epoch {walk.epoch}")
         if weight_sum == 0:
@@ -337,4 +335,3 @@ def pinball_at(
             a, b = loss.value(answers, np.where(np.isnan(target), 0.0, target), weight=known.astype(np.float64))
             total, weight = total + a, weight + b
     return total / weight if weight else math.nan
-

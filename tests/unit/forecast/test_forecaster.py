@@ -116,7 +116,9 @@ def test_polars_series_wide_frames_and_mappings_give_the_same_numbers() -> None:
     of_polars = fl.Forecaster(4, **SMALL).fit(pl.DataFrame({name: df[name].to_list() for name in df})).predict()
     assert isinstance(of_polars, pl.DataFrame)
     assert np.array_equal(of_polars["fastlstm"].to_numpy(), long["fastlstm"])
-    backtest = fl.Forecaster(4, **SMALL).cross_validation(pl.DataFrame({name: df[name].to_list() for name in df}), n_windows=2)
+    backtest = fl.Forecaster(4, **SMALL).cross_validation(
+        pl.DataFrame({name: df[name].to_list() for name in df}), n_windows=2
+    )
     assert backtest.columns == ["unique_id", "ds", "cutoff", "y", "fastlstm"]
     assert backtest["cutoff"].dtype == backtest["ds"].dtype
 
