@@ -12,7 +12,6 @@ from .._checks import real
 from ..data import CsvTable
 from ..forecast.files import KEY
 from ..forecast.forecaster import Forecaster
-from ..plots.canvas import finish, new_figure
 from ..runtime.config import set_num_threads
 from .errors import CommandError, DataRefused, UsageError, refusing
 from .forecasting import NO_ID
@@ -113,21 +112,8 @@ def evaluate(arguments: argparse.Namespace) -> Measures:
     if found.level is not None:
         measures.notes.append(f"coverage, width: of the interval of {found.level:g} %")
     if arguments.plot:
-        _plot(found, model, arguments.plot)
+        found.plot(arguments.plot)
     return measures
-
-
-def _plot(found: Any, model: str, path: str) -> None:
-    """Draw the error by horizon."""
-    figure = new_figure("fastlstm evaluate --plot", 7.0, 4.0)
-    axes = figure.subplots()
-    for method, rows in found.by_horizon.groupby("method", sort=False):
-        axes.plot(rows["step"].to_numpy(), rows["mae"].to_numpy(), label="LSTM" if method == model else method)
-    axes.set_xlabel("step of the horizon")
-    axes.set_ylabel("mean absolute error")
-    axes.set_ylim(bottom=0)
-    axes.legend()
-    finish(figure, path, None)
 
 
 def info(arguments: argparse.Namespace) -> int:

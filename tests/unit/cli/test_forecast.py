@@ -36,7 +36,7 @@ def write_meter(folder: Path, name: str, hours: int, *, site: bool = False) -> P
     """Write hourly readings with a day, as a German program does; two sites on request, the second half as large."""
     rng = np.random.default_rng(3)
     start, hour = np.datetime64("2026-01-01T00:00"), np.timedelta64(1, "h")
-    lines = [("Ort;" if site else "") + "Zeit;Last;Temperatur"]
+    lines = [("Ort;" if site else "") + "Zeit;Last;Temp"]
     for step in range(hours):
         when = str(start + step * hour)
         text = f"{when[8:10]}.{when[5:7]}.{when[:4]} {when[11:]}"
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("forecast")
     write_meter(path, "meter.csv", 24 * 40)
     write_meter(path, "later.csv", 24 * 50)
-    options = [*OPTIONS, "--horizon", "1D", "--hist-exog", "Temperatur", "--quiet"]
+    options = [*OPTIONS, "--horizon", "1D", "--hist-exog", "Temp", "--quiet"]
     assert command("train", path / "meter.csv", *options, "-o", path / "m.safetensors") == 0
     return path
 
@@ -81,7 +81,7 @@ def test_what_was_understood(folder: Path, capsys: pytest.CaptureFixture[str]) -
     text = (folder / "meter.csv").read_bytes().decode("latin-1").splitlines(keepends=True)
     damaged = [*text[:100], *text[103:200], text[199], *text[200:]]  # a gap of three hours, a row twice
     (folder / "damaged.csv").write_bytes("".join(damaged).encode("latin-1"))
-    options = [*OPTIONS, "--horizon", "24", "--ignore", "Temperatur", "--dry-run"]
+    options = [*OPTIONS, "--horizon", "24", "--ignore", "Temp", "--dry-run"]
     assert command("train", folder / "damaged.csv", *options) == 0
     said = capsys.readouterr().out
     assert "Zeit" in said and "time (day first)" in said and "separator: semicolon" in said
@@ -90,7 +90,7 @@ def test_what_was_understood(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert command("train", folder / "damaged.csv", *options, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["grid"]["gaps"] == 3 and found["grid"]["duplicates"] == 1
-    assert found["configuration"]["ignore"] == ["Temperatur"]
+    assert found["configuration"]["ignore"] == ["Temp"]
     assert [column["name"] for column in found["table"]["columns"]] == ["Zeit", "Last"]
 
 
@@ -117,7 +117,7 @@ def test_a_plot(folder: Path, tmp_path: Path) -> None:
 def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("info", folder / "m.safetensors") == 0
     said = capsys.readouterr().out
-    assert "task: forecast" in said and "columns: Zeit, Last, Temperatur; target 'Last'" in said
+    assert "task: forecast" in said and "columns: Zeit, Last, Temp; target 'Last'" in said
     assert "960 rows, 1 series" in said and "a step is 1 h" in said and "90 % interval" in said
     assert command("info", folder / "m.safetensors", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -149,7 +149,7 @@ def test_follow(folder: Path) -> None:
 def test_several_series_and_resume(tmp_path: Path) -> None:
     write_meter(tmp_path, "sites.csv", 24 * 20, site=True)
     write_meter(tmp_path, "later.csv", 24 * 21, site=True)
-    arguments = ["train", "sites.csv", *OPTIONS, "--id", "Ort", "--horizon", "6", "--hist-exog", "Temperatur"]
+    arguments = ["train", "sites.csv", *OPTIONS, "--id", "Ort", "--horizon", "6", "--hist-exog", "Temp"]
     arguments += ["--epochs", "6", "-o", "m.safetensors"]
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -179,33 +179,33 @@ def test_several_series_and_resume(tmp_path: Path) -> None:
 
 def test_known_future_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_meter(tmp_path, "meter.csv", 24 * 20)
-    options = [*OPTIONS, "--horizon", "3", "--futr-exog", "Temperatur", "--quiet"]
+    options = [*OPTIONS, "--horizon", "3", "--futr-exog", "Temp", "--quiet"]
     assert command("train", tmp_path / "meter.csv", *options, "-o", tmp_path / "m") == 0
     assert command("predict", tmp_path / "m") == 3
-    assert "Temperatur" in capsys.readouterr().err
+    assert "Temp" in capsys.readouterr().err
     (tmp_path / "weather.csv").write_text(
-        "Zeit;Temperatur;Wind\n21.01.2026 00:00;0,5;3\n21.01.2026 01:00;0,5;3\n21.01.2026 02:00;0,25;3\n"
+        "Zeit;Temp;Wind\n21.01.2026 00:00;0,5;3\n21.01.2026 01:00;0,5;3\n21.01.2026 02:00;0,25;3\n"
     )
     assert command("predict", tmp_path / "m", "--future", tmp_path / "weather.csv") == 0
     rows = rows_of(capsys.readouterr().out)
     assert [row["Zeit"] for row in rows] == [f"2026-01-21 0{hour}:00:00" for hour in range(3)]
     assert command("predict", tmp_path / "m", "-", "--follow") == 2
-    assert "--follow cannot know Temperatur in advance" in capsys.readouterr().err
+    assert "--follow cannot know Temp in advance" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
         ([], 2, "--horizon is missing"),
-        (["--horizon", "24"], 3, "columns that are in no list: Temperatur. Name each in one (--hist-exog"),
-        (["--horizon", "24", "--hist-exog", "Temp"], 3, "did you mean 'Temperatur'?"),
-        (["--horizon", "24", "--ignore", "Temperatur", "--set", "hiden_size=3"], 2, "did you mean hidden_size?"),
-        (["--horizon", "24", "--ignore", "Temperatur", "--set", "scaler=minmax"], 2, "scaler must be"),
-        (["--horizon", "0", "--ignore", "Temperatur"], 2, "horizon must be at least 1"),
-        (["--horizon", "5000", "--ignore", "Temperatur"], 3, "error"),
-        (["--horizon", "24", "--ignore", "Temperatur", "--validation", "x.csv"], 2, "share of the rows for a forecast"),
-        (["--horizon", "24", "--ignore", "Temperatur", "--test", ".2"], 2, "--test is for classify"),
-        (["--horizon", "24", "--ignore", "Temperatur", "--freq", "7min"], 3, "error"),
+        (["--horizon", "24"], 3, "columns that are in no list: Temp. Name each in one (--hist-exog"),
+        (["--horizon", "24", "--hist-exog", "Tmp"], 3, "did you mean 'Temp'?"),
+        (["--horizon", "24", "--ignore", "Temp", "--set", "hiden_size=3"], 2, "did you mean hidden_size?"),
+        (["--horizon", "24", "--ignore", "Temp", "--set", "scaler=minmax"], 2, "scaler must be"),
+        (["--horizon", "0", "--ignore", "Temp"], 2, "horizon must be at least 1"),
+        (["--horizon", "5000", "--ignore", "Temp"], 3, "error"),
+        (["--horizon", "24", "--ignore", "Temp", "--validation", "x.csv"], 2, "share of the rows for a forecast"),
+        (["--horizon", "24", "--ignore", "Temp", "--test", ".2"], 2, "--test is for classify"),
+        (["--horizon", "24", "--ignore", "Temp", "--freq", "7min"], 3, "error"),
     ],
 )
 def test_refusals(
@@ -224,14 +224,14 @@ def test_init_and_configuration(folder: Path, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
     assert command("init", folder / "meter.csv", "--target", "Last", "-o", "c.toml") == 0
     text = Path("c.toml").read_text()
-    assert 'horizon = "1D"' in text and 'hist_exog = ["Temperatur"]' in text and 'time = "Zeit"' in text
+    assert 'horizon = "1D"' in text and 'hist_exog = ["Temp"]' in text and 'time = "Zeit"' in text
     assert command("train", "--config", "c.toml", "--epochs", "1", "--set", "hidden_size=4", "--quiet", "-o", "m") == 0
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["c.toml", "m"]
 
 
 def test_a_forecaster_that_python_has_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_meter(tmp_path, "meter.csv", 24 * 40)
-    forecaster = fl.Forecaster(4, hidden_size=4, epochs=1, random_state=0, verbose=0, hist_exog=["Temperatur"])
+    forecaster = fl.Forecaster(4, hidden_size=4, epochs=1, random_state=0, verbose=0, hist_exog=["Temp"])
     forecaster.fit(tmp_path / "meter.csv", time_col="Zeit", target_col="Last").save(tmp_path / "m")
     assert command("predict", tmp_path / "m") == 0
     assert len(rows_of(capsys.readouterr().out)) == 4

@@ -165,8 +165,8 @@ def test_conditions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("evaluate", "b", "beats.csv", "--fail-if", "accuracy<9*accuracy_most_frequent") == 4
     assert command("evaluate", "b", "beats.csv", "--fail-if", "cases<cases") == 0
     capsys.readouterr()
-    assert command("evaluate", "b", "beats.csv", "--fail-if", "acuracy<1") == 2
-    assert "there is no number 'acuracy', expected one of accuracy, " in (said := capsys.readouterr().err)
+    assert command("evaluate", "b", "beats.csv", "--fail-if", "accuracy_x<1") == 2
+    assert "there is no number 'accuracy_x', expected one of accuracy, " in (said := capsys.readouterr().err)
     assert "did you mean accuracy?" in said
 
 
@@ -215,7 +215,7 @@ def test_configuration(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("taget = 'x'", "c.toml: unknown key 'taget': did you mean target?"),
+        ("targett = 'x'", "c.toml: unknown key 'targett': did you mean target?"),
         ("zzzzzz = 1", "unknown key 'zzzzzz': expected one of task, data"),
         ("[csv]\nseperator = ';'", "c.toml, [csv]: unknown key 'seperator': did you mean separator?"),
         ("[csv]\nheader = 'yes'", "header is 'yes', expected true or false"),

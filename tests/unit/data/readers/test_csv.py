@@ -178,8 +178,8 @@ def test_names(tmp_path: Path) -> None:
     assert "got the name 'a' twice" in message_of(lambda: read(tmp_path, "a,b,a\n1,2,3\n"))
     table = read(tmp_path, "load, temp \n1,2\n")
     assert list(table) == ["load", "temp"]
-    message = message_of(lambda: table["Lod"])
-    assert "has no column 'Lod', expected one of ['load', 'temp']: did you mean 'load'?" in message
+    message = message_of(lambda: table["Loadd"])
+    assert "has no column 'Loadd', expected one of ['load', 'temp']: did you mean 'load'?" in message
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", ",,\n,,\n"])
