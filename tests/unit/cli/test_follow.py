@@ -28,6 +28,7 @@ class Followed:
         self.process = subprocess.Popen(
             [*COMMAND, "predict", model, "-", "--follow", *options],
             cwd=folder,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
