@@ -14,11 +14,13 @@ from .._typing import Array
 from ..inference.stream import Stream
 from ..tasks.anomaly import step_scores
 from .answers import answer_series, case_columns
+from .cases import read_cases
 from .errors import UsageError
 from .layout import Layout
 from .lines import LineReader, finite, lines_of
 from .model_file import SavedModel, load_model
 from .output import json_text, row_text, say
+from .tables import csv_options, read_table
 
 __all__ = ["follow", "follow_lines"]
 
@@ -40,8 +42,10 @@ def follow(arguments: argparse.Namespace, forecaster: bool) -> int:
         roles = [layout.time, layout.group]
         reader = LineReader(layout, [*(name for name in roles if name is not None), *layout.features])
         if saved.task == "anomaly":
-            columns, respond = _detector(saved, reader, arguments.threads)
+            columns, respond = _detector(saved, reader, arguments)
         else:
+            if arguments.history is not None:
+                raise UsageError("--history is for forecasts and detectors, whose state goes on from line to line")
             columns, respond = _cases(saved, reader, arguments.threads)
     return follow_lines(reader, columns, respond, as_json=arguments.json)
 
@@ -99,6 +103,10 @@ class _Clock:
             raise ValueError(
                 f"{where}, column {name!r}: got {values[name]!r}, expected a time after that of the line before"
             )
+        self.set(group, time)
+
+    def set(self, group: str, time: Any) -> None:
+        """Set the last time of a group."""
         self._last[group] = time
         if len(self._last) > _MOST_CASES:
             del self._last[next(iter(self._last))]
@@ -125,35 +133,64 @@ class _Latest:
         return self._kept[group]
 
 
-def _detector(saved: SavedModel, reader: LineReader, threads: int | None) -> tuple[list[str], Responder]:
-    """Answer each reading with its score, those of `detect` to the bit."""
+class _Scorer:
+    """Scores of readings as they arrive, those of `detect` to the bit."""
+
+    def __init__(self, saved: SavedModel, threads: int | None) -> None:
+        assert saved.model.scaler is not None
+        self._scaler = saved.model.scaler
+        self._warmup, self._normal = saved.window[1], saved.normal_error
+        self._kept = _Latest(lambda: [saved.model.stream(n_threads=threads), None, 0])
+
+    def score(self, step: Array, group: str) -> float:
+        """Return the score of the next step (1, channels) of a group."""
+        state = self._kept.of(group)
+        stream: Stream = state[0]
+        expected: Array | None = state[1]
+        score = 0.0
+        if expected is not None and state[2] >= self._warmup:
+            errors = np.square(self._scaler.scaled(step, "float64") - expected)
+            score = float(step_scores(errors, self._normal)[0])
+        state[1] = stream.step(step)
+        state[2] += 1
+        return score
+
+
+def _detector(saved: SavedModel, reader: LineReader, arguments: argparse.Namespace) -> tuple[list[str], Responder]:
+    """Answer each reading with its score."""
     layout = saved.layout
     if saved.parameters["method"] != "forecast":
         raise UsageError("--follow needs a detector that forecasts: train it with --set method=forecast")
-    warmup, normal, limit = saved.window[1], saved.normal_error, saved.threshold
-    scaler = saved.model.scaler
-    assert scaler is not None
-    kept = _Latest(lambda: [saved.model.stream(n_threads=threads), None, 0])
-    clock = _Clock(reader, layout)
+    scorer, clock = _Scorer(saved, arguments.threads), _Clock(reader, layout)
+    limit = saved.threshold
     seen = [0]
+    if arguments.history is not None:
+        _read_history(saved, arguments, scorer, clock)
 
     def respond(values: dict[str, str], where: str) -> list[Any]:
         step = finite([reader.number(values, name, where) for name in layout.features], layout.features, where)[None]
         clock.check(values, where)
-        state = kept.of(values[layout.group] if layout.group else "")
-        stream: Stream = state[0]
-        expected: Array | None = state[1]
-        score = 0.0
-        if expected is not None and state[2] >= warmup:
-            score = float(step_scores(np.square(scaler.scaled(step, "float64") - expected), normal)[0])
-        state[1] = stream.step(step)
-        state[2] += 1
+        score = scorer.score(step, values[layout.group] if layout.group else "")
         seen[0] += 1
         place = values[layout.time] if layout.time else seen[0]
         return [*([values[layout.group]] if layout.group else []), place, score, int(score > limit)]
 
     place = layout.time or "row"
     return [*([layout.group] if layout.group else []), place, "score", "anomaly"], respond
+
+
+def _read_history(saved: SavedModel, arguments: argparse.Namespace, scorer: _Scorer, clock: _Clock) -> None:
+    """Let a detector read what came before the first line."""
+    layout = saved.layout
+    learnt = {} if layout.day_first is None else {"day_first": layout.day_first}
+    cases = read_cases(read_table(arguments.history, csv_options(arguments, learnt)), layout, target=False)
+    for number, series in enumerate(cases.series):
+        group = "" if layout.group is None else str(cases.names[number])
+        for step in series:
+            scorer.score(step[None], group)
+        if cases.times is not None:
+            last = cases.times[number][-1]
+            clock.set(group, last if last.dtype.kind == "M" else int(last))
 
 
 def _cases(saved: SavedModel, reader: LineReader, threads: int | None) -> tuple[list[str], Responder]:
@@ -173,13 +210,13 @@ def _cases(saved: SavedModel, reader: LineReader, threads: int | None) -> tuple[
             rows = kept.of(values[layout.group])
             rows.append(row)
             return values[layout.group], np.stack(rows)
-        seen[0] += 1
         while numbers and numbers[-1] != numbers[-1]:
             numbers.pop()
         if not numbers:
             raise ValueError(f"{where}: the line has no values, expected at least one")
-        name = values[layout.id] if layout.id in values else seen[0]
-        return name, finite(numbers, layout.features[: len(numbers)], where)[:, None]
+        series = finite(numbers, layout.features[: len(numbers)], where)[:, None]
+        seen[0] += 1
+        return (values[layout.id] if layout.id in values else seen[0]), series
 
     def respond(values: dict[str, str], where: str) -> list[Any]:
         name, series = series_of(values, where)

@@ -151,6 +151,9 @@ def responder(arguments: argparse.Namespace) -> tuple[list[str], LineReader, Any
             f"--follow cannot know {', '.join(forecaster.futr_exog)} in advance: use predict with --future, or train "
             "without --futr-exog"
         )
+    if arguments.history is not None:
+        with refusing():
+            forecaster.update(saved.read(arguments.history, arguments))
     assert layout.time is not None and layout.target is not None
     time_col, target, hist = layout.time, layout.target, layout.features[1:]
     ids: Mapping[str, Any] = {str(one): one for one in forecaster.ids_}

@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--future", metavar="FILE", help="known future inputs of a forecast, as CSV")
     parser.add_argument("--horizon", metavar="96|1D", help="how far to forecast, at most as far as in the training")
     parser.add_argument("--follow", action="store_true", help="answer each line of stdin at once")
+    parser.add_argument("--history", metavar="FILE", help="with --follow: readings before the first line, as CSV")
     parser.add_argument("--json", action="store_true", help="print JSON, an object in each line, in place of CSV")
     parser.add_argument("--quiet", action="store_true", help="print nothing but answers and errors")
     add_threads(parser)
@@ -54,9 +55,13 @@ def _run(arguments: argparse.Namespace) -> int:
             raise UsageError("--follow reads stdin: fastlstm predict MODEL - --follow")
         if arguments.output != "-":
             raise UsageError("--follow answers on stdout: leave out -o, and redirect the output")
+        if arguments.future or arguments.horizon:
+            raise UsageError("--future and --horizon are not for --follow, which answers with the whole horizon")
         from .follow import follow
 
         return follow(arguments, forecaster)
+    if arguments.history is not None:
+        raise UsageError("--history is for --follow: put all readings into one file and predict from it")
     if forecaster:
         from . import forecasts
 

@@ -202,6 +202,19 @@ def test_a_reader_that_goes_away(folder: Path) -> None:
     followed.process.stderr.close()
 
 
+def test_a_detector_with_a_history(folder: Path) -> None:
+    lines = (folder / "today.csv").read_text().splitlines(keepends=True)
+    expected = run("predict", "pump", "today.csv", cwd=folder).stdout.splitlines()
+    (folder / "history.csv").write_text("".join(lines[:101]))
+    arguments = ["predict", "pump", "-", "--follow", "--history", "history.csv"]
+    done = run(*arguments, cwd=folder, input="".join([lines[0], lines[100], *lines[101:140]]))
+    assert done.returncode == 3 and "line 2, column 'time'" in done.stderr  # it is in the history
+    found = [line.split(",")[1:] for line in done.stdout.splitlines()[1:]]
+    assert found == [line.split(",")[1:] for line in expected[101:140]]
+    assert run("predict", "pump", "today.csv", "--history", "history.csv", cwd=folder).returncode == 2
+    assert run("predict", "beats", "-", "--follow", "--history", "history.csv", cwd=folder, input="").returncode == 2
+
+
 def test_no_input(folder: Path) -> None:
     done = run("predict", "pump", "-", "--follow", cwd=folder, input="")
     assert (done.returncode, done.stdout, done.stderr) == (0, "time,score,anomaly\n", "")

@@ -146,6 +146,19 @@ def test_follow(folder: Path) -> None:
     assert rows[-1][1:] == expected  # the bits of predict
 
 
+def test_follow_with_a_history(folder: Path) -> None:
+    lines = (folder / "later.csv").read_bytes().splitlines(keepends=True)
+    (folder / "history.csv").write_bytes(b"".join(lines[: 1 + 24 * 45]))
+    text = b"".join(lines[1 + 24 * 45 :][:3]).decode("latin-1")
+    done = run("predict", "m.safetensors", "-", "--follow", "--history", "history.csv", cwd=folder, input=text)
+    assert done.returncode == 0, done.stderr
+    (folder / "part.csv").write_bytes(b"".join(lines[: 1 + 24 * 45 + 3]))
+    whole = rows_of(run("predict", "m.safetensors", "part.csv", cwd=folder).stdout)
+    expected = [value for row in whole for name, value in row.items() if "-q-" in name]
+    assert list(csv.reader(io.StringIO(done.stdout)))[-1][1:] == expected
+    assert run("predict", "m.safetensors", "-", "--follow", "--horizon", "3", cwd=folder, input="").returncode == 2
+
+
 def test_several_series_and_resume(tmp_path: Path) -> None:
     write_meter(tmp_path, "sites.csv", 24 * 20, site=True)
     write_meter(tmp_path, "later.csv", 24 * 21, site=True)
