@@ -22,7 +22,7 @@ from .evaluation import Evaluation, Tally, naive_forecasts
 from .files import Saved, load, save
 from .frames import FrameReader
 from .levels import columns_of, probability_below
-from .memory import Memory, naive_error, ready_from
+from .memory import Memory, ends_panel, naive_error, padded, ready_from
 from .panel import Panel, SeriesData
 from .runs import Checkpoint, fingerprint
 from .series import ReadySeries
@@ -401,7 +401,7 @@ class Forecaster:
         Add the columns of `futr_exog` and pass it to ``predict(future=...)``.
         """
         memories = self._memories(df, static_df)
-        return self._reader.make_future(_stub(memories), self._reach(memories))
+        return self._reader.make_future(ends_panel(memories), self._reach(memories))
 
     def predict(
         self,
@@ -504,10 +504,9 @@ class Forecaster:
         memories = self._memories(df, static_df)
         settings, axis = engine.settings, self._reader.axis
         reach = self._reach(memories, horizon)
-        futures = self._reader.read_future(future, _stub(memories), reach)
+        futures = self._reader.read_future(future, ends_panel(memories), reach)
         whole = settings.gap + settings.horizon
-        padded = [_padded(one, whole) for one in futures]
-        answers = engine.forecast(memories, padded)
+        answers = engine.forecast(memories, [padded(one, whole) for one in futures])
         times = [axis.steps(one.end, steps)[settings.gap :] for one, steps in zip(memories, reach, strict=True)]
         return memories, times, answers
 
@@ -750,19 +749,6 @@ class Forecaster:
 
 def _end(panel: Panel) -> Any:
     return max(one.times[-1] for one in panel.series)
-
-
-def _stub(memories: Sequence[Memory]) -> Panel:
-    """Return a panel of the last times alone, for functions that ask for no more."""
-    none = np.zeros((1, 0))
-    return Panel([SeriesData(one.id, np.array([one.end]), one.tail[-1:], none, none, one.static) for one in memories])
-
-
-def _padded(future: Array, steps: int) -> Array:
-    """Return rows (steps, m): the last one is repeated for steps of a horizon that are not asked for."""
-    if len(future) == steps:
-        return future
-    return np.concatenate([future, np.repeat(future[-1:], steps - len(future), axis=0)])
 
 
 def _hours(local: Array) -> Array:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array, State
-from .panel import SeriesData
+from .panel import Panel, SeriesData
 from .series import ReadySeries, Scale, ready
 
-__all__ = ["Memory", "memory_of", "naive_error", "ready_from"]
+__all__ = ["Memory", "ends_panel", "memory_of", "naive_error", "padded", "ready_from"]
 
 
 @dataclass(eq=False)
@@ -91,3 +92,16 @@ def ready_from(memory: Memory, data: SeriesData) -> ReadySeries:
     if series.observed is not None and not np.isnan(memory.last):
         series.filled = np.where(np.isnan(series.filled), memory.last, series.filled)  # observed before the tail
     return series
+
+
+def ends_panel(memories: Sequence[Memory]) -> Panel:
+    """Return a panel of the last rows alone, for functions that ask for ids and times."""
+    none = np.zeros((1, 0))
+    return Panel([SeriesData(one.id, np.array([one.end]), one.tail[-1:], none, none, one.static) for one in memories])
+
+
+def padded(future: Array, steps: int) -> Array:
+    """Return rows (steps, m): the last one is repeated for steps of a horizon that are not asked for."""
+    if len(future) == steps:
+        return future
+    return np.concatenate([future, np.repeat(future[-1:], steps - len(future), axis=0)])

@@ -18,7 +18,7 @@ __all__ = ["Settings"]
 
 _UPDATES = 2500
 """Number of updates for which ``epochs="auto"`` is enough."""
-_NEAR = 0.75
+_NEAR = 1.0
 """Power of the weights of the horizon's steps: the first steps, which can be forecast best, would else count little."""
 _PER_EPOCH = 64
 """Number of updates of an epoch at which ``batch_size="auto"`` aims."""
