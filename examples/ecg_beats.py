@@ -5,8 +5,8 @@
 
 --data is the folder with ECG5000_TRAIN.tsv and ECG5000_TEST.tsv, of the UCR archive,
 https://www.cs.ucr.edu/~eamonn/time_series_data_2018, which the two packages named above hold too; or an .npz file with
-the same numbers as arrays X_train, y_train, X_test and y_test. The recipe was chosen by cross-validation on the training
-part. pip install 'fastlstm[sklearn]'
+the same numbers as arrays X_train, y_train, X_test and y_test. The recipe was chosen by cross-validation on the
+training part. pip install 'fastlstm[sklearn]'
 """
 
 from __future__ import annotations
