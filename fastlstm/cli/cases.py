@@ -69,7 +69,7 @@ class Cases:
         return len({len(one) for one in self.series}) == 1
 
 
-def read_cases(table: CsvTable, layout: Layout, *, target: bool) -> Cases:
+def read_cases(table: CsvTable, layout: Layout, *, target: bool, missing: bool = False) -> Cases:
     """Return the cases of a table.
 
     Parameters
@@ -78,6 +78,8 @@ def read_cases(table: CsvTable, layout: Layout, *, target: bool) -> Cases:
     layout : Layout
     target : bool
         Whether what is to be predicted is needed; else it is read if the table has it and it is known everywhere.
+    missing : bool, default False
+        Whether values may be missing (NaN), which the model then reads.
 
     Raises
     ------
@@ -89,10 +91,14 @@ def read_cases(table: CsvTable, layout: Layout, *, target: bool) -> Cases:
         raise DataRefused(f"{table.name} has names of columns, but no rows")
     with refusing():
         values = np.column_stack([table.numbers(name) for name in layout.features])
-        return _wide(table, layout, values, target) if layout.wide else _long(table, layout, values, target)
+        if not (layout.wide or missing):
+            _refuse_missing(table, layout, values)
+        if layout.wide:
+            return _wide(table, layout, values, target, missing)
+        return _long(table, layout, values, target)
 
 
-def _wide(table: CsvTable, layout: Layout, values: Array, target: bool) -> Cases:
+def _wide(table: CsvTable, layout: Layout, values: Array, target: bool, missing: bool) -> Cases:
     """Return a case for each row; missing values at its end are steps that it does not have."""
     known = ~np.isnan(values)
     lengths = values.shape[1] - known[:, ::-1].argmax(axis=1)
@@ -100,11 +106,12 @@ def _wide(table: CsvTable, layout: Layout, values: Array, target: bool) -> Cases
     for row, (one, steps) in enumerate(zip(values, lengths.tolist(), strict=True)):
         if not known[row].any():
             raise ValueError(f"{table.place(row)}: the row has no values, expected at least one: leave it out")
-        if not known[row, :steps].all():
+        if not (missing or known[row, :steps].all()):
             step = int(known[row, :steps].argmin())
             raise ValueError(
                 f"{table.place(row)}, column {layout.features[step]!r}: the value is missing, expected a number: fill "
-                "it in, or leave the row out; only at the end of a row may values be missing"
+                "it in, leave the row out, or train with --set missing=mask; without it only the last values of a row "
+                "may be missing"
             )
         series.append(np.ascontiguousarray(one[:steps, None]))
     rows = [np.array([row]) for row in range(len(table))]
@@ -115,7 +122,6 @@ def _wide(table: CsvTable, layout: Layout, values: Array, target: bool) -> Cases
 
 def _long(table: CsvTable, layout: Layout, values: Array, target: bool) -> Cases:
     """Return a case for each group, or one for the whole table; its rows in the order of time."""
-    _refuse_missing(table, layout, values)
     groups = _groups(table, layout)
     read = None if layout.time is None else table.times(layout.time)
     times = None if read is None else read.values
@@ -154,8 +160,8 @@ def _refuse_missing(table: CsvTable, layout: Layout, values: Array) -> None:
         row, column = np.unravel_index(int(missing.argmax()), missing.shape)
         raise ValueError(
             f"{table.place(int(row))}, column {layout.features[column]!r}: the value is missing, expected a number "
-            f"({int(missing.any(axis=1).sum())} of {len(values)} rows have a missing value): fill them in, or leave "
-            "the rows out"
+            f"({int(missing.any(axis=1).sum())} of {len(values)} rows have a missing value): fill them in, leave "
+            "the rows out, or train with --set missing=mask, which reads them"
         )
 
 

@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
     layout = saved.layout
     learnt = {} if layout.day_first is None else {"day_first": layout.day_first}
     table = read_table(arguments.data, csv_options(arguments, learnt))
-    cases = read_cases(table, layout, target=False)
+    cases = read_cases(table, layout, target=False, missing=saved.takes_missing)
     limit = saved.threshold if arguments.threshold is None else arguments.threshold
     columns = [*([layout.group] if layout.group else []), "start", "end", "peak", "score", "steps"]
     rows: list[list[Any]] = []

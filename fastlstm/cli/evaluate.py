@@ -78,7 +78,9 @@ def _measures(arguments: argparse.Namespace) -> Any:
         saved = replace(saved, layout=replace(saved.layout, target=arguments.target))
     learnt = {} if saved.layout.day_first is None else {"day_first": saved.layout.day_first}
     table = read_table(arguments.data, csv_options(arguments, learnt))
-    cases = read_cases(table, saved.layout, target=saved.task != "anomaly" or arguments.target is not None)
+    cases = read_cases(
+        table, saved.layout, target=saved.task != "anomaly" or arguments.target is not None, missing=saved.takes_missing
+    )
     measures = measure(saved, cases, arguments.threads)
     if arguments.plot:
         _plot(saved, cases, arguments)

@@ -14,8 +14,9 @@ from ..losses import Loss, Quantile
 from ..model import Model
 from ..tasks import anomaly
 from ..tasks.described import FITTED, description
-from ..tasks.network import network_layers
+from ..tasks.network import directed_pooling, network_layers
 from ..tasks.preparation import preparing_layers
+from ..tasks.scaling import input_scaler
 from ..tasks.series import Series
 from ..tasks.training import CLASSIFIER_UPDATES, Recipe, train
 from ..training.callbacks import Callback
@@ -140,9 +141,12 @@ def _classify(layout: Layout, cases: Cases, held: Cases | None, settings: dict[s
             "another class"
         )
     codes = _codes(cases, classes, layout)
+    scaler = input_scaler(settings["scaler"], settings["missing"], series)
     layers = [
         *preparing_layers(
             series,
+            scaler,
+            deviations=settings["deviations"],
             differences=settings["differences"],
             stride=settings["stride"],
             whole=bool(settings["bidirectional"]),
@@ -150,7 +154,7 @@ def _classify(layout: Layout, cases: Cases, held: Cases | None, settings: dict[s
         *_layers(settings, len(classes)),
     ]
     seed, order = run.seeds()
-    model = Model(layers, seed=seed, scaler=None if settings["scaler"] is None else Standardizer())
+    model = Model(layers, seed=seed, scaler=scaler, feature_names=_names(layout))
     recipe = _recipe(settings, run, updates=CLASSIFIER_UPDATES)
     validation = None
     if held is not None:
@@ -182,8 +186,9 @@ def _regress(layout: Layout, cases: Cases, held: Cases | None, settings: dict[st
     model = Model(
         _layers(settings, 1 if levels is None else len(levels)),
         seed=seed,
-        scaler=None if settings["scaler"] is None else Standardizer(),
+        scaler=input_scaler(settings["scaler"], settings["missing"], series_of(cases, layout)),
         target_scaler=Standardizer(),
+        feature_names=_names(layout),
     )
     recipe = _recipe(settings, run)
     validation = None
@@ -213,7 +218,13 @@ def _detect(layout: Layout, cases: Cases, held: Cases | None, settings: dict[str
     seed, order = run.seeds()
     sizes = settings["hidden_size"], settings["num_layers"], settings["dropout"]
     layers = anomaly.detector_layers(method, layout.channels, window, *sizes)
-    model = Model(layers, seed=seed, scaler=Standardizer().fit(trained))
+    everything = [*trained, *normal]
+    model = Model(
+        layers,
+        seed=seed,
+        scaler=anomaly.detector_scaler(trained, everything, settings["missing"]),
+        feature_names=_names(layout),
+    )
     assert model.scaler is not None
     hop = max(1, window // 2 if method == "forecast" else window // 8)
     pairs = [anomaly.training_pairs(method, anomaly.cut(part, window, hop), model.scaler) for part in (trained, normal)]
@@ -268,8 +279,12 @@ def _layers(settings: dict[str, Any], outputs: int) -> list[Any]:
         num_layers=settings["num_layers"],
         bidirectional=settings["bidirectional"],
         dropout=settings["dropout"],
-        pooling=settings["pooling"],
+        pooling=directed_pooling(settings["pooling"], settings["bidirectional"]),
     )
+
+
+def _names(layout: Layout) -> tuple[str, ...] | None:
+    return None if layout.wide else layout.features
 
 
 def _labels(cases: Cases) -> list[Any]:

@@ -12,12 +12,12 @@ import numpy as np
 
 from .._typing import Array
 from ..inference.stream import Stream
-from ..tasks.anomaly import step_scores
+from ..tasks.anomaly import scaled_targets, step_scores
 from .answers import answer_series, case_columns
 from .cases import read_cases
 from .errors import UsageError
 from .layout import Layout
-from .lines import LineReader, finite, lines_of
+from .lines import LineReader, known, lines_of
 from .model_file import SavedModel, load_model
 from .output import json_text, row_text, say
 from .tables import csv_options, read_table
@@ -149,7 +149,7 @@ class _Scorer:
         expected: Array | None = state[1]
         score = 0.0
         if expected is not None and state[2] >= self._warmup:
-            errors = np.square(self._scaler.scaled(step, "float64") - expected)
+            errors = np.square(scaled_targets(self._scaler, step) - expected)
             score = float(step_scores(errors, self._normal)[0])
         state[1] = stream.step(step)
         state[2] += 1
@@ -168,7 +168,8 @@ def _detector(saved: SavedModel, reader: LineReader, arguments: argparse.Namespa
         _read_history(saved, arguments, scorer, clock)
 
     def respond(values: dict[str, str], where: str) -> list[Any]:
-        step = finite([reader.number(values, name, where) for name in layout.features], layout.features, where)[None]
+        numbers = [reader.number(values, name, where) for name in layout.features]
+        step = known(numbers, layout.features, where, saved.takes_missing)[None]
         clock.check(values, where)
         score = scorer.score(step, values[layout.group] if layout.group else "")
         seen[0] += 1
@@ -183,7 +184,9 @@ def _read_history(saved: SavedModel, arguments: argparse.Namespace, scorer: _Sco
     """Let a detector read what came before the first line."""
     layout = saved.layout
     learnt = {} if layout.day_first is None else {"day_first": layout.day_first}
-    cases = read_cases(read_table(arguments.history, csv_options(arguments, learnt)), layout, target=False)
+    cases = read_cases(
+        read_table(arguments.history, csv_options(arguments, learnt)), layout, target=False, missing=saved.takes_missing
+    )
     for number, series in enumerate(cases.series):
         group = "" if layout.group is None else str(cases.names[number])
         for step in series:
@@ -205,7 +208,7 @@ def _cases(saved: SavedModel, reader: LineReader, threads: int | None) -> tuple[
     def series_of(values: dict[str, str], where: str) -> tuple[Any, Array]:
         numbers = [reader.number(values, name, where) for name in layout.features]
         if layout.group is not None:
-            row = finite(numbers, layout.features, where)
+            row = known(numbers, layout.features, where, saved.takes_missing)
             clock.check(values, where)
             rows = kept.of(values[layout.group])
             rows.append(row)
@@ -214,7 +217,7 @@ def _cases(saved: SavedModel, reader: LineReader, threads: int | None) -> tuple[
             numbers.pop()
         if not numbers:
             raise ValueError(f"{where}: the line has no values, expected at least one")
-        series = finite(numbers, layout.features[: len(numbers)], where)[:, None]
+        series = known(numbers, layout.features[: len(numbers)], where, saved.takes_missing)[:, None]
         seen[0] += 1
         return (values[layout.id] if layout.id in values else seen[0]), series
 

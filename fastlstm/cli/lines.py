@@ -13,7 +13,7 @@ from ..data.readers.csv.text import find_separator, split_line
 from ..data.readers.csv.times import looks_like_time, parse_times
 from .layout import Layout
 
-__all__ = ["LineReader", "finite", "lines_of"]
+__all__ = ["LineReader", "known", "lines_of"]
 
 
 def lines_of(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -122,8 +122,10 @@ class LineReader:
         )
 
 
-def finite(values: list[float], names: tuple[str, ...], where: str) -> np.ndarray[Any, Any]:
-    """Return values as an array; raise ValueError at one that is missing."""
+def known(values: list[float], names: tuple[str, ...], where: str, missing: bool) -> np.ndarray[Any, Any]:
+    """Return values as an array; raise ValueError at one that is missing, unless the model reads such values."""
+    if missing:
+        return np.array(values)
     for name, value in zip(names, values, strict=True):
         if value != value:
             raise ValueError(f"{where}, column {name!r}: the value is missing, expected a number")

@@ -57,6 +57,11 @@ class SavedModel:
         return None if levels is None else sorted(levels["tuple"] if isinstance(levels, dict) else levels)
 
     @property
+    def takes_missing(self) -> bool:
+        """Whether values may be missing."""
+        return self.model.scaler is not None and self.model.scaler.missing != "error"
+
+    @property
     def threshold(self) -> float:
         """Score above which a step is an anomaly."""
         return real("threshold_", self.fitted["threshold_"])

@@ -82,7 +82,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     saved = load_model(arguments.model)
     table = read_table(arguments.data, csv_options(arguments, _learnt(saved.layout)))
-    cases = read_cases(table, saved.layout, target=False)
+    cases = read_cases(table, saved.layout, target=False, missing=saved.takes_missing)
     if saved.task == "anomaly":
         columns, rows = _score_rows(saved, cases, arguments.threads)
     else:

@@ -135,12 +135,13 @@ def prepare(table: CsvTable, configured: Configuration) -> Prepared:
         given["validation_fraction"] = validation
     settings = checked_settings(layout.task, given)
     needs_target = layout.target is not None
-    cases = read_cases(table, layout, target=needs_target)
+    missing = settings["missing"] != "error"
+    cases = read_cases(table, layout, target=needs_target, missing=missing)
     if isinstance(validation, str):
-        held = read_cases(read_table(validation, configured.csv), layout, target=needs_target)
+        held = read_cases(read_table(validation, configured.csv), layout, target=needs_target, missing=missing)
     if layout.task == "anomaly":
         _check_normal(layout, cases)
-    cases, test = _test_part(layout, cases, configured)
+    cases, test = _test_part(layout, cases, configured, missing)
     return Prepared(table, layout, cases, held, test, settings, configured)
 
 
@@ -153,12 +154,12 @@ def _check_normal(layout: Layout, cases: Cases) -> None:
         )
 
 
-def _test_part(layout: Layout, cases: Cases, configured: Configuration) -> tuple[Cases, Cases | None]:
+def _test_part(layout: Layout, cases: Cases, configured: Configuration, missing: bool) -> tuple[Cases, Cases | None]:
     given = configured.get("test")
     if given is None:
         return cases, None
     if isinstance(given, str):
-        return cases, read_cases(read_table(given, configured.csv), layout, target=True)
+        return cases, read_cases(read_table(given, configured.csv), layout, target=True, missing=missing)
     strata = None
     if layout.task == "classify" and cases.labels is not None:
         strata = np.unique([str(label) for label in cases.labels], return_inverse=True)[1]

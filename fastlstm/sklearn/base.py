@@ -19,14 +19,15 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from .._checks import short_repr
 from .._foreign import cure, is_frame, type_name
 from .._typing import Array
-from ..data import RobustScaler, Scaler, Standardizer
+from ..data import Scaler
 from ..data.scaler import Missing
 from ..layers import Layer
 from ..losses import Loss
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.described import FITTED, description, save_described
-from ..tasks.network import POOLINGS, Pooling, network_layers
+from ..tasks.network import POOLINGS, Pooling, directed_pooling, network_layers
+from ..tasks.scaling import Scaling, input_scaler
 from ..tasks.series import Series, is_list_of_series, read_series, warn_of_axes
 from ..tasks.training import Recipe, train
 from ..training.history import History
@@ -91,7 +92,7 @@ class SeriesEstimator(BaseEstimator):
         dropout: float,
         pooling: Pooling | Literal["auto"],
         layers: Sequence[Layer] | None,
-        scaler: Literal["standard", "robust"] | None,
+        scaler: Scaling | None,
         missing: Missing,
         optimizer: str | Optimizer,
         learning_rate: float,
@@ -243,12 +244,6 @@ class SeriesEstimator(BaseEstimator):
         draws = check_random_state(self.random_state).randint(2**31 - 1, size=2)
         return int(draws[0]), int(draws[1])
 
-    @property
-    def _pooling(self) -> Pooling:
-        if self.pooling == "auto":
-            return "concat" if self.bidirectional else "max"
-        return self.pooling
-
     def _new_layers(self, outputs: int | None) -> list[Layer]:
         return network_layers(
             outputs,
@@ -256,22 +251,13 @@ class SeriesEstimator(BaseEstimator):
             num_layers=self.num_layers,
             bidirectional=bool(self.bidirectional),
             dropout=self.dropout,
-            pooling=self._pooling,
+            pooling=directed_pooling(self.pooling, bool(self.bidirectional)),
             layers=self.layers,
         )
 
     def _new_scaler(self, series: Series) -> Scaler | None:
         """Return the scaler of a new model; with ``missing="mask"`` it is fitted, as its channels must be known."""
-        if self.scaler is None:
-            if self._takes_missing:
-                raise ValueError(
-                    f"missing={self.missing!r} puts the center of a scaler in the place of missing values, and scaler "
-                    "is None: set scaler='standard' or 'robust'"
-                )
-            return None
-        kind = RobustScaler if self.scaler == "robust" else Standardizer
-        scaler = kind(missing=self.missing)
-        return scaler.fit(series.data, series.lengths) if self._takes_missing else scaler
+        return input_scaler(self.scaler, self.missing, series)
 
     @staticmethod
     def _validation_members(given: Any) -> tuple[Any, Any, Any]:

@@ -24,6 +24,7 @@ from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.network import POOLINGS, Pooling
 from ..tasks.preparation import preparing_layers
+from ..tasks.scaling import Scaling
 from ..tasks.series import Series
 from ..tasks.training import CLASSIFIER_UPDATES
 from ..training.callbacks import Callback
@@ -154,7 +155,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         differences: bool | Literal["auto"] = "auto",
         stride: int | Literal["auto"] = "auto",
         layers: Sequence[Layer] | None = None,
-        scaler: Literal["standard", "robust"] | None = "standard",
+        scaler: Scaling | None = "standard",
         missing: Missing = "error",
         optimizer: str | Optimizer = "adam",
         learning_rate: float = 3e-3,

@@ -21,6 +21,7 @@ from ..losses import Loss, Quantile
 from ..model import Model
 from ..optimizers import Optimizer
 from ..tasks.network import Pooling
+from ..tasks.scaling import Scaling
 from ..training.callbacks import Callback
 from .base import SeriesEstimator
 
@@ -133,7 +134,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         dropout: float = 0.0,
         pooling: Pooling = "last",
         layers: Sequence[Layer] | None = None,
-        scaler: Literal["standard", "robust"] | None = "standard",
+        scaler: Scaling | None = "standard",
         missing: Missing = "error",
         loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error",
         quantiles: Sequence[float] | None = None,

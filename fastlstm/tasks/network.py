@@ -8,10 +8,17 @@ from typing import Literal
 from .. import _checks
 from ..layers import LSTM, AttentionPool, ConcatPool, Dense, Dropout, Layer, MaxPool, MeanPool, copied_layer
 
-__all__ = ["POOLINGS", "Pooling", "network_layers"]
+__all__ = ["POOLINGS", "Pooling", "directed_pooling", "network_layers"]
 
 Pooling = Literal["last", "mean", "max", "attention", "concat"]
 POOLINGS: tuple[Pooling, ...] = ("last", "mean", "max", "attention", "concat")
+
+
+def directed_pooling(pooling: Pooling | Literal["auto"], bidirectional: bool) -> Pooling:
+    """Return the pooling of a classifier: "auto" is "concat" in both directions, else "max", which can be streamed."""
+    if pooling == "auto":
+        return "concat" if bidirectional else "max"
+    return pooling
 
 
 def network_layers(

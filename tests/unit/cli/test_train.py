@@ -345,3 +345,26 @@ def test_without_pandas_and_scikit_learn(tmp_path: Path) -> None:
 
     done = subprocess.run([sys.executable, "go.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_values_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["unit,flow,heat,state"]
+    for unit in range(20):
+        for _ in range(12):
+            heat = "" if rng.random() < 0.2 else f"{rng.normal() + (unit % 2):.3f}"
+            lines.append(f"{unit},{rng.normal():.3f},{heat},{'bad' if unit % 2 else 'ok'}")
+    (tmp_path / "units.csv").write_text("\n".join(lines) + "\n")
+    model = tmp_path / "units.safetensors"
+    options = ["--task", "classify", "--target", "state", "--group", "unit", "--epochs", "60", "--seed", "0", "--quiet"]
+    assert command("train", tmp_path / "units.csv", *options, "-o", model) == 3
+    assert "the value is missing" in (said := capsys.readouterr().err) and "--set missing=mask" in said
+    assert command("train", tmp_path / "units.csv", *options, "--set", "missing=mask", "-o", model) == 0
+    assert fl.load(model).scaler.indicator_.tolist() == [False, True]
+    capsys.readouterr()
+    assert command("evaluate", model, tmp_path / "units.csv", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] > 0.9
+    lines[5] = lines[5].replace(lines[5].split(",")[1], "", 1)  # a hole in the other column
+    (tmp_path / "other.csv").write_text("\n".join(lines) + "\n")
+    assert command("predict", model, tmp_path / "other.csv") != 0
+    assert "'flow'" in (said := capsys.readouterr().err) and "mask-all" in said

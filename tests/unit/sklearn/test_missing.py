@@ -25,7 +25,7 @@ def series_with_holes(seed: int = 0) -> tuple[Any, Any]:
 
 def test_holes_become_the_mean_and_a_channel() -> None:
     X, y = series_with_holes()
-    classifier = LSTMClassifier(8, epochs=5, missing="mask", differences=False, random_state=0).fit(X, y)
+    classifier = LSTMClassifier(8, epochs=5, missing="mask", differences=False, pooling="max", random_state=0).fit(X, y)
     scaler = classifier.model_.scaler
     assert scaler is not None and scaler.indicator_.tolist() == [True, True, False]
     # The same by hand: a model without scaler that reads the scaled values, 0 where they are missing, and the channels.
