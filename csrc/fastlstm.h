@@ -330,7 +330,7 @@ typedef struct {
     const void *packed;
     int last; /* of an LSTM or a pool, 1: the value is the result of the last step alone, (batch, 1, features), and so
                  are all values that are computed from it, which may go through neither an LSTM nor a pool */
-    union { /* the one of the stage's kind; the network sets the other fields of a pass */
+    union {   /* the one of the stage's kind; the network sets the other fields of a pass */
         fl_scaling scaling;
         fl_embedding embedding;
         fl_lstm_pass lstm;
@@ -358,8 +358,8 @@ typedef struct {
     int n_threads;
     const int64_t *lengths; /* (batch), each in [0, steps], of whole series; NULL: all steps. No stage may give a result
                                for each step so far: a pool needs `last` */
-    int x_double;    /* 1: x holds double whatever `dtype` is; only stages FL_STAGE_STANDARDIZE may read it */
-    int y_double;    /* 1: y holds double whatever `dtype` is; the last stage is FL_STAGE_UNSTANDARDIZE */
+    int x_double;           /* 1: x holds double whatever `dtype` is; only stages FL_STAGE_STANDARDIZE may read it */
+    int y_double;           /* 1: y holds double whatever `dtype` is; the last stage is FL_STAGE_UNSTANDARDIZE */
     /* The network sets the rest. */
     ptrdiff_t steps; /* of the longest block that fits the workspace */
     const char *isa; /* the instruction set that the workspace is for */

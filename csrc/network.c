@@ -264,7 +264,6 @@ static size_t state_pool(const fl_network *network, const fl_stage *stage, int w
     return (size_t)(which == 0 ? stage->input : FL_POOL_COUNTS) * sizeof(double);
 }
 
-
 static void run_pool(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
                      const void *const *side, void *y)
 {
@@ -286,9 +285,13 @@ static const stage_functions kinds[FL_STAGE_KINDS] = {
     [FL_STAGE_STANDARDIZE] = {.prepare = prepare_standardize, .run = run_standardize},
     [FL_STAGE_UNSTANDARDIZE] = {.prepare = prepare_same, .run = run_unstandardize},
     [FL_STAGE_EMBEDDING] = {.prepare = prepare_embedding, .run = run_embedding},
-    [FL_STAGE_LSTM] =
-        {.prepare = prepare_lstm, .state = state_lstm, .packed = packed_lstm, .pack = pack_lstm,
-         .workspace = workspace_lstm, .bind = bind_lstm, .run = run_lstm},
+    [FL_STAGE_LSTM] = {.prepare = prepare_lstm,
+                       .state = state_lstm,
+                       .packed = packed_lstm,
+                       .pack = pack_lstm,
+                       .workspace = workspace_lstm,
+                       .bind = bind_lstm,
+                       .run = run_lstm},
     [FL_STAGE_DENSE] = {.prepare = prepare_dense, .packed = packed_dense, .pack = pack_dense, .run = run_dense},
     [FL_STAGE_ACTIVATION] = {.prepare = prepare_same, .run = run_activation},
     [FL_STAGE_SOFTMAX] = {.prepare = prepare_same, .run = run_softmax},

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arguments import explain_arguments
-from ._checks import MANY, as_list, count, float_type, short_repr
+from ._checks import MANY, as_bool, as_list, count, float_type, short_repr
 from ._typing import Array, Dataset, State
 from .data import SCALERS, Scaler
 from .data.sequences import Sequences
@@ -508,7 +508,12 @@ class Model:
         return to_torch_state_dict(self.network, prefixes)
 
     def to_onnx(
-        self, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
+        self,
+        path: str | os.PathLike[str],
+        *,
+        with_lengths: bool = False,
+        with_state: bool = False,
+        dtype: npt.DTypeLike = "float32",
     ) -> None:
         """Write the model to an ONNX file (opset 17) for other runtimes; needs ``pip install 'fastlstm[onnx]'``.
 
@@ -522,6 +527,11 @@ class Model:
         with_lengths : bool, default False
             Whether the file has a second input ``lengths``, int32 (batch,): the valid steps of each case, as in
             `predict`.
+        with_state : bool, default False
+            Whether the file has the states of the LSTM layers as inputs and outputs, so that series continue from call
+            to call: for layer number i the inputs ``state_i_h`` (num_layers, batch, hidden_size or proj_size) and
+            ``state_i_c`` (num_layers, batch, hidden_size), zeros for new series, and the outputs ``final_i_h`` and
+            ``final_i_c``. `from_onnx` does not read such files.
         dtype : {"float32", "float64"}, default "float32"
             Type of the file's numbers. ONNX Runtime has no LSTM in float64. If a mean of the model's scaler exceeds
             1024 times its scale, such as that of a time in seconds, ``x`` is float64 in any case, and scaled before it
@@ -532,7 +542,8 @@ class Model:
         ImportError
             If the package onnx is not installed.
         ValueError
-            If ONNX's operators cannot compute a layer; the message names the layer and the option.
+            If ONNX's operators cannot compute a layer; the message names the layer and the option. With `with_state`
+            also if the model remembers more of a series than the states of its LSTM layers, or it has none.
         RuntimeError
             If the model is not built yet.
         OSError
@@ -540,7 +551,7 @@ class Model:
         """
         from .formats.onnx.write import save_onnx  # few programs need it
 
-        save_onnx(self, path, with_lengths=with_lengths, dtype=dtype)
+        save_onnx(self, path, with_lengths=with_lengths, with_state=with_state, dtype=dtype)
 
     # ------------------------------------------------------------------------------------------ passes
 
@@ -863,6 +874,8 @@ class Model:
         *,
         batch_size: int = 256,
         n_threads: int | None = None,
+        state: State | Sequence[State] | None = None,
+        return_state: bool = False,
     ) -> Any:
         """Return the outputs for any number of cases, computed batch by batch.
 
@@ -878,10 +891,16 @@ class Model:
             differ much, fewer cases are computed at a time, so that padding takes no more memory than the series.
         n_threads : int, optional
             Threads to use; by default as configured.
+        state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
+            States from which the series continue, each (num_layers, n, hidden_size or proj_size): what an earlier call
+            returned. By default the series begin.
+        return_state : bool, default False
+            Whether to return the states after the last valid step of each case, too. Calls for consecutive steps, each
+            with the state of the one before, give the bits of one call for all steps.
 
         Returns
         -------
-        ndarray or list of ndarray
+        ndarray or list of ndarray, or (these, list of (h, c))
             (n, outputs); with one output per step (n, T, outputs), where padding is zero, or for a list of series or a
             data set a list of (T_i, outputs) arrays; after ``RepeatVector(T)`` always (n, T, outputs). In place of the
             axis of the outputs are the axes that the targets of `fit` had, if these were values: (n,) for y (n,), and
@@ -893,7 +912,8 @@ class Model:
         ------
         TypeError, ValueError
             If the input does not fit or holds infinity, or NaN in a feature for which the scaler has no indicator
-            channel.
+            channel. If states do not fit, or the model remembers more of a series than the states of its LSTM layers,
+            as pooling does: then use `stream`.
         RuntimeError
             If the model has no weights: it was never fitted, loaded or built.
 
@@ -905,9 +925,14 @@ class Model:
         (5, 2)
         >>> model.predict([np.zeros((10, 3)), np.zeros((7, 3))]).shape  # series of different lengths
         (2, 2)
+        >>> out, state = model.predict(np.zeros((5, 10, 3)), return_state=True)
+        >>> model.predict(np.zeros((5, 1, 3)), state=state).shape  # the eleventh step
+        (5, 2)
         """
-        out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
-        return in_shape(out, self.target_shape)
+        states: list[State] | None = [] if as_bool("return_state", return_state) else None
+        out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads, state=state, states=states)
+        shaped = in_shape(out, self.target_shape)
+        return shaped if states is None else (shaped, states)
 
     @explain_arguments
     def predict_proba(

@@ -550,7 +550,8 @@ static void test_rows(problem *p, const void *x, const void *expected, ptrdiff_t
         ptrdiff_t count = 0;
         for (ptrdiff_t k = 0, b = below((int)batch); k < batch; ++k, b = (b + 1) % batch)
             if (done[b] < time && below(2)) {
-                memcpy(part_x + (size_t)count * x_bytes, (const char *)x + (size_t)(b * time + done[b]) * x_bytes, x_bytes);
+                memcpy(part_x + (size_t)count * x_bytes, (const char *)x + (size_t)(b * time + done[b]) * x_bytes,
+                       x_bytes);
                 rows[count++] = b;
             }
         if (count == 0)
@@ -722,7 +723,8 @@ static void test_whole(fl_dtype dtype)
         p->state = NULL;
         begin(p, STEPS);
         expect(fl_network_run(&p->network, x, STEPS, y) == 0 &&
-                   !memcmp(y, count == 3 ? sequence : largest, (size_t)(BATCH * BOTH * (count == 3 ? STEPS : 1)) * size_of(dtype)),
+                   !memcmp(y, count == 3 ? sequence : largest,
+                           (size_t)(BATCH * BOTH * (count == 3 ? STEPS : 1)) * size_of(dtype)),
                count == 3 ? "both directions" : "a pool of both directions");
         expect(p->stages[count - 1].one_step == (count == 4), "the steps of the last value");
     }
