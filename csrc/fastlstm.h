@@ -22,6 +22,7 @@
  *              when teams worked, and may sleep threads/wake.c: always_wake, team_finished, single_end, single_work
  *              how other programs delay teams   threads/contention.c: single_thread_until, next_sample, last_pause,
  *                                               wall_time, processor_time
+ *              calls at the same time           threads/calls.c: in_flight, seen, seen_until
  *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool, which a
  *                                               handler of pthread_atfork() sets
  *              cache size, processor count      machine.c: known, known
@@ -57,6 +58,10 @@ int fl_has_openmp(void);
 /* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c).
  * For tests, and for runtimes whose threads never sleep. */
 void fl_always_wake(int always);
+/* Number of calls of fl_lstm_forward() and fl_lstm_backward() that compute at the same time, if one more begins now: those
+ * of this moment or, if they were more, of the last hundredth of a second. The threads of a program that calls from
+ * several threads are best divided by it. */
+int fl_calls_at_once(void);
 /* Processors of the process if OpenMP is told to bind threads to them (the main thread then has only one), else 0. */
 int fl_openmp_bound_processors(void);
 /* omp_get_max_threads(), which OMP_NUM_THREADS and threadpoolctl set; 1 without OpenMP. */

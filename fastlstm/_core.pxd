@@ -17,6 +17,7 @@ cdef extern from "fastlstm.h" nogil:
     int fl_openmp_max_threads()
     void fl_openmp_set_max_threads(int n)
     int fl_openmp_bound_processors()
+    int fl_calls_at_once()
     void fl_always_wake(int always)
 
     enum:
@@ -344,6 +345,8 @@ cdef class Chain:
     cdef bint scales, whole
     cdef readonly bint one_step
     cdef bytes may_be_missing
+    cdef const char *missing
+    cdef _Engine spare
     cdef readonly object description
     cdef list held, free, states
     cdef size_t idle
@@ -357,7 +360,6 @@ cdef class Chain:
     cdef _Engine take(self, ptrdiff_t batch, ptrdiff_t steps)
     cdef int give(self, _Engine engine) except -1
     cdef ptrdiff_t first_refused(self, int dtype, ptrdiff_t n, const void *x, const char *missing) noexcept nogil
-    cdef const char *missing_flags(self)
     cdef bint tokens_fit(self, const int64_t *x, ptrdiff_t n) noexcept nogil
     cdef ptrdiff_t widest(self) noexcept
 

@@ -67,6 +67,11 @@ def openmp_bound_processors():
     return fl_openmp_bound_processors()
 
 
+def calls_at_once():
+    """Return how many calls compute at the same time if one more begins now; see ``fl_calls_at_once``."""
+    return fl_calls_at_once()
+
+
 def always_wake(bint always):
     """Set whether small work goes to several threads even if they sleep; see ``fl_always_wake``."""
     fl_always_wake(always)

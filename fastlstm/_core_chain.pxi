@@ -7,9 +7,9 @@ STAGE_KINDS = {
     "pool": FL_STAGE_POOL, "add": FL_STAGE_ADD, "concat": FL_STAGE_CONCAT,
 }
 
-# A chain keeps this many idle engines, whatever their size, and more of them up to this many bytes in total.
+# A chain keeps this many idle engines and one more, whatever their size, and others up to this many bytes in total.
 cdef enum:
-    IDLE_ENGINES = 2
+    IDLE_ENGINES = 1
     IDLE_BYTES = 131072
 
 
@@ -66,8 +66,6 @@ cdef class _Engine:
     cdef int fit(self, Chain chain, ptrdiff_t batch, ptrdiff_t steps) except -1:
         """Make room for blocks of so many series and steps, on the active instruction set."""
         cdef size_t size
-        if self.network.batch == batch and fl_network_fits(&self.network, steps):
-            return 0
         self.network.steps = 0
         self.attached = NULL
         self.network.batch = batch
@@ -153,6 +151,7 @@ cdef class Chain:
         self.reads = self.dtype if input_size else INT64
         self.writes = FL_F64 if stage.kind == FL_STAGE_UNSTANDARDIZE else self.dtype
         self.may_be_missing = _may_be_missing(stages, input_size)
+        self.missing = <const char *>self.may_be_missing if len(self.may_be_missing) else NULL
         self.count = count
         self.scales = input_size > 0 and self.dtype == FL_F32 and self._scaler_alone_reads_x()
         try:
@@ -290,18 +289,26 @@ cdef class Chain:
         cdef _Engine engine
         if self.count == 0:
             raise RuntimeError("this stream has no stages: it was not initialised")
-        if len(self.free) > 0:
+        if self.spare is not None:
+            engine = self.spare
+            self.spare = None
+        elif len(self.free) > 0:
             engine = <_Engine>self.free.pop()
             self.idle -= engine.bytes()
         else:
             engine = _Engine.__new__(_Engine)
             engine.begin(self)
-        engine.fit(self, batch, steps)
+        if engine.network.batch != batch or not fl_network_fits(&engine.network, steps):
+            engine.fit(self, batch, steps)
         return engine
 
     cdef int give(self, _Engine engine) except -1:
         """Take an engine back."""
-        cdef size_t size = engine.bytes()
+        cdef size_t size
+        if self.spare is None:
+            self.spare = engine
+            return 0
+        size = engine.bytes()
         if len(self.free) < IDLE_ENGINES or self.idle + size <= IDLE_BYTES:
             self.idle += size
             self.free.append(engine)
@@ -315,7 +322,8 @@ cdef class Chain:
     @property
     def nbytes(self):
         """Bytes of packed weights and idle workspaces."""
-        return self.packed.nbytes + self.idle
+        cdef _Engine spare = self.spare
+        return self.packed.nbytes + self.idle + (0 if spare is None else spare.bytes())
 
     cdef ptrdiff_t first_refused(self, int dtype, ptrdiff_t n, const void *x, const char *missing) noexcept nogil:
         """Return the position of the first number that is not finite, or that the dtype cannot hold; -1: none.
@@ -339,9 +347,6 @@ cdef class Chain:
             start = bad + 1
         return -1 if dtype == <int>self.dtype or dtype == INT64 else _first_beyond_float(<const double *>x, n)
 
-    cdef const char *missing_flags(self):
-        return <const char *>self.may_be_missing if len(self.may_be_missing) else NULL
-
     def predict(self, x, n_threads=1, ptrdiff_t most=1048576):
         """Return the output for whole series in one call of C: (batch, steps, output) or (batch, output).
 
@@ -353,7 +358,6 @@ cdef class Chain:
         cdef int refused = 0, kind
         cdef Shape of_y
         cdef _Engine engine
-        cdef const char *missing = self.missing_flags()
         if not cnp.PyArray_CheckExact(x):
             return None
         a = <cnp.ndarray>x
@@ -386,7 +390,7 @@ cdef class Chain:
         bad = -1
         with nogil:
             if self.input:
-                bad = self.first_refused(kind, batch * steps * self.input, cnp.PyArray_DATA(a), missing)
+                bad = self.first_refused(kind, batch * steps * self.input, cnp.PyArray_DATA(a), self.missing)
             if bad < 0:
                 fl_network_reset(&engine.network, NULL, 0)
                 refused = fl_network_run(&engine.network, cnp.PyArray_DATA(a), steps, cnp.PyArray_DATA(y))

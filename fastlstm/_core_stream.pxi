@@ -157,7 +157,6 @@ cdef class Stream:
         cdef ptrdiff_t bad, n = 0
         cdef int refused = 0, read_as = chain.reads
         cdef const int64_t *numbers = NULL
-        cdef const char *missing = chain.missing_flags()
         cdef _Engine engine
         # An axis of length 1, of a single series or feature, may be left out.
         if not has_shape(x, of_x) and [n for n in array_shape(x) if n != 1] != [n for n in sizes(of_x) if n != 1]:
@@ -189,16 +188,19 @@ cdef class Stream:
         self.busy = True
         try:
             if rows is None:
-                engine = self._engine(steps)
+                engine = chain.take(self.batch, steps)
+                if engine.attached != self.memory.data or engine.capacity != self.capacity:
+                    engine.attach(self.memory.data, self.capacity)
             else:
                 engine = chain.take(n, steps)
                 engine.attach_own()
-                engine.network.n_threads = self.n_threads
+            engine.network.n_threads = self.n_threads
             engine.network.x_double = read_as == FL_F64
             bad = -1
             with nogil:
                 if chain.reads != INT64:
-                    bad = chain.first_refused(read_as, of_x.size[0] * steps * chain.input, cnp.PyArray_DATA(x), missing)
+                    bad = chain.first_refused(read_as, of_x.size[0] * steps * chain.input, cnp.PyArray_DATA(x),
+                                              chain.missing)
                 if bad < 0 and numbers == NULL:
                     refused = fl_network_run(&engine.network, cnp.PyArray_DATA(x), steps, cnp.PyArray_DATA(y))
                 elif bad < 0:

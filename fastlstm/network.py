@@ -33,7 +33,7 @@ from .layers import (
     takes_tokens,
 )
 from .parameters import Parameters
-from .runtime.config import resolve_threads
+from .runtime.config import call_threads
 
 __all__ = ["FinalActivation", "Network"]
 
@@ -319,7 +319,7 @@ class Network:
         if self.input_masks is not None:
             self.input_masks.give(ctx, masks)
         ctx.packed = self.parameters.packed
-        ctx.n_threads = resolve_threads(n_threads)
+        ctx.n_threads = call_threads(n_threads)
         ctx.recompute_every = recompute_every
         ctx.pending = False
         if lengths is not None and self.layers[0].touches_padding:

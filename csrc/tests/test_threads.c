@@ -7,6 +7,7 @@
 #define _GNU_SOURCE /* fork, alarm */
 #endif
 #include "../fastlstm.h"
+#include "../threads/calls.h"
 #include "../threads/clock.h"
 #include "../threads/contention.h"
 
@@ -244,7 +245,7 @@ static int64_t sample(int64_t now, double ms, double used)
 static int expect(int condition, const char *text)
 {
     if (!condition)
-        printf("contention: not so: %s\n", text);
+        printf("not so: %s\n", text);
     return !condition;
 }
 
@@ -283,6 +284,30 @@ static int contention(void)
     return wrong;
 }
 
+/* The number of calls at the same time, which is remembered for a hundredth of a second. */
+static int calls(void)
+{
+    int wrong = 0;
+    wrong += expect(fl_calls_at_once() == 1, "a call alone");
+    const int first = fl_call_begins(1e6), small = fl_call_begins(1e3);
+    wrong += expect(fl_calls_at_once() == 2, "little work does not count");
+    const int64_t before = fl_now();
+    const int second = fl_call_begins(1e6);
+    wrong += expect(fl_calls_at_once() == 3, "two calls and one more");
+    fl_call_ends(second);
+    fl_call_ends(small);
+    fl_call_ends(first);
+    const int remembered = fl_calls_at_once();
+    wrong += expect(remembered == 2 || fl_now() - before > 9000000, "the calls of a moment ago");
+    while (fl_now() - before < 11000000) {
+    }
+    wrong += expect(fl_calls_at_once() == 1, "they are forgotten");
+    fl_call_begins(1e6);
+    fl_calls_forget();
+    wrong += expect(fl_calls_at_once() == 1, "a child forgets");
+    return wrong;
+}
+
 int main(void)
 {
     alarm(SECONDS);
@@ -297,9 +322,9 @@ int main(void)
         forked = forks();
         printf("%d forks: %d wrong\n", FORKS, forked);
     }
-    const int judged = contention();
-    printf("verdicts on contention: %d wrong\n", judged);
+    const int judged = contention(), counted = calls();
+    printf("verdicts on contention: %d wrong; calls at the same time: %d wrong\n", judged, counted);
     for (int k = 0; k < PROBLEMS; ++k)
         release(problems[k]);
-    return at_once || forked || judged;
+    return at_once || forked || judged || counted;
 }

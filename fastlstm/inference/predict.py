@@ -18,7 +18,7 @@ from ..data.cases import read_inputs
 from ..data.scaler import Scaler
 from ..data.sequences import Sequences
 from ..protocols import InferenceModel
-from ..runtime.config import resolve_threads
+from ..runtime.config import call_threads
 from .carried import Carried
 from .chains import predict_chain
 from .inputs import checked_inputs, input_features
@@ -121,7 +121,7 @@ def _predict_small(model: InferenceModel, X: Any, n_threads: int | None) -> Arra
     Returns None where that is not possible, which is also what happens to input that is refused.
     """
     chain = predict_chain(model)
-    return None if chain is None else chain.predict(X, resolve_threads(n_threads))
+    return None if chain is None else chain.predict(X, call_threads(n_threads))
 
 
 def _outputs(

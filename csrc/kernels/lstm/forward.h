@@ -327,7 +327,9 @@ static void lstm_forward(const fl_lstm_pass *pass)
         .end = work.time,
         .keep = (work.segments - 1) * work.segment,
     };
+    const int counted = fl_call_begins(lstm_multiplications(&work));
     if (!pass->packed)
         forward_pack_all(&context);
     lstm_run(&context.plan, forward_walk, &context);
+    fl_call_ends(counted);
 }
