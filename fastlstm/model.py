@@ -78,6 +78,9 @@ class Model:
         Axes of the values that `fit` was given as targets, after those of cases and steps; None for labels.
     own_optimizer : Optimizer or None
         Optimizer of the calls of `fit` that were not given one; None before the first of them.
+    metadata : dict
+        What you want to remember of the model, such as its name, version and date: data for JSON, saved with the model.
+        ``fastlstm info`` shows it.
     flat_parameters, flat_gradients : ndarray, shape (n_parameters,)
         All parameters in one vector, and their gradients in another. A frozen model has no gradients.
     output_size : int
@@ -131,6 +134,7 @@ class Model:
         self.target_scaler = target_scaler
         self.classes = None if classes is None else [str(name) for name in as_list("classes", classes, "names")]
         self._feature_names: list[str] | None = None
+        self.metadata = None
         self._loss: Loss | None = None
         self._stored_kind: OutputKind | None = None
         self.target_shape: tuple[int, ...] | None = None
@@ -226,6 +230,17 @@ class Model:
             self._check_feature_names(names)
         self._feature_names = names
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Notes of the user, which are saved with the model; it can be changed, and set to another mapping."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: Mapping[str, Any] | None) -> None:
+        if value is not None and (not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value)):
+            raise TypeError(f"metadata must map strings to data for JSON, got {short_repr(value)}")
+        self._metadata = {} if value is None else dict(value)
+
     def _check_feature_names(self, names: list[Any]) -> None:
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"feature_names must be strings, got {short_repr(names)}")
@@ -303,10 +318,12 @@ class Model:
         return self.network.parameters.frozen
 
     def freeze(self) -> Model:
-        """Make the parameters read-only, for serving, so that each thread packs the weights for the kernels only once.
+        """Make the parameters read-only, for serving, so that the weights are packed for the kernels only once.
 
         A model that is not frozen packs them in every call of `predict`, because they might have been written to. This
-        takes most of the time of a call with few series and steps. The results have the same bits.
+        takes most of the time of a call with few series and steps. A frozen model has one packed copy, which all
+        threads and streams use; and `predict` computes plain arrays in one call of C, so that many threads do not wait
+        for each other. The results have the same bits.
 
         The parameters move to new memory, so that earlier views no longer refer to them; the gradients and all memory
         of training are freed. `fit`, ``forward(training=True)``, `backward`, `zero_grad`, `gradients`,
@@ -334,6 +351,45 @@ class Model:
         """
         self.network.freeze()
         self.own_optimizer = None
+        return self
+
+    def warm_up(self, steps: int = 1, batch_size: int = 1, n_threads: int | None = None) -> Model:
+        """Compute a prediction for zeros, so that the first real one finds everything prepared.
+
+        A service calls it when it starts: a frozen model packs its weights then, and memory and threads are ready.
+
+        Parameters
+        ----------
+        steps : int, default 1
+            Steps of the series; with as many as the service will get, its memory is reserved, too.
+        batch_size : int, default 1
+            Number of series.
+        n_threads : int, optional
+            As in `predict`.
+
+        Returns
+        -------
+        Model
+            This model, so that ``model = fl.load(path).freeze().warm_up()`` works.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not an integer of at least 1.
+        RuntimeError
+            If the model is not built yet.
+
+        Examples
+        --------
+        >>> import fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3).freeze().warm_up(steps=100)
+        """
+        self.network.require_built()
+        shape = count("batch_size", batch_size), count("steps", steps)
+        if self.takes_tokens:
+            self.predict(np.zeros(shape, np.int64), n_threads=n_threads)
+        else:
+            self.predict(np.zeros((*shape, input_features(self)), self.dtype), n_threads=n_threads)
         return self
 
     def unfreeze(self) -> Model:
@@ -1181,10 +1237,11 @@ class Model:
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
             "output_kind": self.output_kind,
             "target_shape": None if self.target_shape is None else list(self.target_shape),
+            **({"metadata": self.metadata} if self.metadata else {}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the model to one ``.safetensors`` file: architecture, parameters, scalers, class names.
+        """Save the model to one ``.safetensors`` file: architecture, parameters, scalers, class names, metadata.
 
         The file is written atomically: after a crash or a kill, an older file is unchanged. Other tools can read the
         tensors, which are named as in `parameters`. `load` restores the model.
@@ -1267,6 +1324,7 @@ class Model:
         model = Model.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
         model.scaler, model.target_scaler = self.scaler, self.target_scaler
+        model.metadata = self.metadata
         return model
 
 
