@@ -264,6 +264,16 @@ cdef extern from *:
     """
     const char *FASTLSTM_COMPILER
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FASTLSTM_PREFETCH(address) __builtin_prefetch(address)
+    #else
+    #define FASTLSTM_PREFETCH(address) (void)(address)
+    #endif
+    """
+    void FASTLSTM_PREFETCH(const void *address) noexcept nogil
+
 
 # A shape without Python objects: a small pass checks some twenty arrays.
 cdef struct Shape:
@@ -327,7 +337,7 @@ cdef class _Engine:
     cdef fl_network network
     cdef Workspace workspace, own_states
     cdef void *attached
-    cdef ptrdiff_t capacity
+    cdef ptrdiff_t capacity, own_batch
     cdef list packed
     cdef int begin(self, Chain chain) except -1
     cdef int fit(self, Chain chain, ptrdiff_t batch, ptrdiff_t steps) except -1
@@ -367,6 +377,7 @@ cdef class Chain:
 cdef class Stream:
     cdef readonly Chain chain
     cdef Workspace memory
+    cdef char *states
     cdef ptrdiff_t batch, capacity
     cdef int n_threads
     cdef bint busy
@@ -375,4 +386,5 @@ cdef class Stream:
     cdef int _require_idle(self) except -1
     cdef const int64_t *_rows(self, rows, ptrdiff_t *n, bint distinct) except? NULL
     cdef cnp.ndarray _as_array(self, x)
+    cdef cnp.ndarray _few(self, rows)
     cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out, rows)

@@ -60,6 +60,7 @@ cdef class _Engine:
         self.network.dtype, self.network.input, self.network.count = chain.dtype, chain.input, chain.count
         self.network.y_double = chain.writes != <int>chain.dtype
         self.network.isa = NULL
+        self.own_batch = -1
         self.workspace, self.own_states, self.packed = Workspace(), Workspace(), []
         return 0
 
@@ -84,8 +85,10 @@ cdef class _Engine:
 
     cdef int attach_own(self) except -1:
         """Use states of the engine itself, with undefined contents."""
-        cdef size_t size = fl_network_state(&self.network)
-        return self.attach(self.own_states.reserve(size), self.network.batch)
+        if self.own_batch != self.network.batch:
+            self.own_states.reserve(fl_network_state(&self.network))
+            self.own_batch = self.network.batch
+        return self.attach(self.own_states.data, self.network.batch)
 
     cdef size_t bytes(self):
         return self.workspace.size + self.own_states.size

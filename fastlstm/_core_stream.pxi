@@ -1,5 +1,9 @@
 # Included by _core.pyx: streams, which run chains of stages and keep their states.
 
+cdef enum:
+    PREFETCHED = 1024  # bytes of the states
+
+
 cdef class Stream:
     """A chain that is fed one step, or a block of steps, at a time.
 
@@ -36,12 +40,13 @@ cdef class Stream:
         memory.reserve(fl_network_state(&engine.network))
         self.chain.give(engine)
         self.memory, self.batch, self.capacity = memory, batch, max(capacity, 1)
+        self.states = <char *>memory.data
         return 0
 
     cdef _Engine _engine(self, ptrdiff_t steps):
         """Return an engine that continues from the states of this stream."""
         cdef _Engine engine = self.chain.take(self.batch, steps)
-        engine.attach(self.memory.data, self.capacity)
+        engine.attach(self.states, self.capacity)
         engine.network.n_threads = self.n_threads
         return engine
 
@@ -52,7 +57,7 @@ cdef class Stream:
         cdef list result = []
         cdef ptrdiff_t k
         cdef int which
-        engine.attach(self.memory.data, self.capacity)
+        engine.attach(self.states, self.capacity)
         for k, which, size, dtype, place in self.chain.states:
             view = np.ndarray((self.batch, size), dtype, self.memory.memory,
                               <char *>engine.network.stages[k].state[which]
@@ -158,6 +163,10 @@ cdef class Stream:
         cdef int refused = 0, read_as = chain.reads
         cdef const int64_t *numbers = NULL
         cdef _Engine engine
+        if chain.spare is not None and chain.spare.attached != <void *>self.states:
+            # The states of one of many streams may come from memory: meanwhile the arguments are checked.
+            for bad in range(0, <ptrdiff_t>min(self.memory.size, <size_t>PREFETCHED), 64):
+                FASTLSTM_PREFETCH(self.states + bad)
         # An axis of length 1, of a single series or feature, may be left out.
         if not has_shape(x, of_x) and [n for n in array_shape(x) if n != 1] != [n for n in sizes(of_x) if n != 1]:
             raise ValueError(f"x has shape {array_shape(x)}, expected {sizes(of_x)}")
@@ -189,8 +198,8 @@ cdef class Stream:
         try:
             if rows is None:
                 engine = chain.take(self.batch, steps)
-                if engine.attached != self.memory.data or engine.capacity != self.capacity:
-                    engine.attach(self.memory.data, self.capacity)
+                if engine.attached != <void *>self.states or engine.capacity != self.capacity:
+                    engine.attach(self.states, self.capacity)
             else:
                 engine = chain.take(n, steps)
                 engine.attach_own()
@@ -204,10 +213,10 @@ cdef class Stream:
                 if bad < 0 and numbers == NULL:
                     refused = fl_network_run(&engine.network, cnp.PyArray_DATA(x), steps, cnp.PyArray_DATA(y))
                 elif bad < 0:
-                    fl_network_load_rows(&engine.network, self.memory.data, self.capacity, numbers)
+                    fl_network_load_rows(&engine.network, self.states, self.capacity, numbers)
                     refused = fl_network_run(&engine.network, cnp.PyArray_DATA(x), steps, cnp.PyArray_DATA(y))
                     if not refused:
-                        fl_network_store_rows(&engine.network, self.memory.data, self.capacity, numbers)
+                        fl_network_store_rows(&engine.network, self.states, self.capacity, numbers)
             chain.give(engine)
             if bad >= 0:
                 raise ValueError(self._refusal(x, bad))
@@ -221,10 +230,38 @@ cdef class Stream:
         """Feed one step to every series, or to those with the numbers `rows`; see `fastlstm.Stream`."""
         cdef ptrdiff_t batch = self.batch
         if rows is not None:
-            rows = self._numbers(rows)
+            rows = self._few(rows)
             batch = len(rows)
         return self._fed(self._as_array(x), shape2(batch, self.chain.input) if self.chain.input else shape1(batch), 1,
                          shape2(batch, self.chain.output), out, rows)
+
+    cdef cnp.ndarray _few(self, rows):
+        """Return numbers of series as an array of int64, without much ado for arrays of int64 and lists of int."""
+        cdef cnp.ndarray numbers
+        cdef int64_t *data
+        cdef ptrdiff_t k, n
+        if cnp.PyArray_CheckExact(rows):
+            numbers = <cnp.ndarray>rows
+            if (cnp.PyArray_TYPE(numbers) != cnp.NPY_INT64 or cnp.PyArray_NDIM(numbers) != 1
+                    or not cnp.PyArray_ISCARRAY_RO(numbers)):
+                return self._numbers(rows)
+            data = <int64_t *>cnp.PyArray_DATA(numbers)
+            for k in range(cnp.PyArray_DIM(numbers, 0)):
+                if data[k] < 0:  # counted from the end
+                    return self._numbers(rows)
+            return numbers
+        if type(rows) is not list and type(rows) is not tuple and type(rows) is not range:
+            return self._numbers(rows)
+        n = len(rows)
+        numbers = cnp.PyArray_EMPTY(1, <cnp.npy_intp *>&n, cnp.NPY_INT64, 0)
+        data = <int64_t *>cnp.PyArray_DATA(numbers)
+        k = 0
+        for row in rows:
+            if type(row) is not int or not 0 <= row < self.batch:
+                return self._numbers(rows)
+            data[k] = row
+            k += 1
+        return numbers
 
     def _numbers(self, rows):
         """Return numbers of series, without repeats, as int64; subclasses may accept other objects."""

@@ -298,17 +298,24 @@ class Model:
         With a scaler of ``missing="mask"`` that is not fitted the number of channels is not known yet: `fit` then
         creates the parameters.
         """
+        self._build(input_size, None)
+
+    def build_to_load(self, input_size: int) -> None:
+        """Do `build` for weights that are loaded next, without drawing others: `numpy.random` takes 10 ms to import."""
+        self._build(input_size, np.zeros(1))
+
+    def _build(self, input_size: int, values: Array | None) -> None:
         size = count("input_size", input_size, least=0 if self.takes_tokens else 1)
         scaler, known = self.scaler, self.input_size
         if scaler is None or scaler.missing == "error" or self.takes_tokens:
-            self.network.build(size)
+            self.network.build(size, values)
             return
         for expected, what in ((known, "of the model"), (scaler.features, "on which the scaler was fitted")):
             if expected is not None and size != expected:
                 raise ValueError(f"input_size is {size}, expected {expected}, the number of features {what}")
         self._features = size
         if scaler.fitted or scaler.missing == "mask-all":
-            self.network.build(size + (scaler.added_channels if scaler.fitted else size))
+            self.network.build(size + (scaler.added_channels if scaler.fitted else size), values)
 
     # ------------------------------------------------------------------------------------------ freezing
 

@@ -122,9 +122,8 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
             scaler=scalers.get("scaler"),
             target_scaler=scalers.get("target_scaler"),
         )
-        if not tokens:  # without drawing weights: they are overwritten, and numpy.random takes 10 ms to import
-            model.network.build(input_size + _channels(of_inputs, input_size), np.zeros(1))
-            model.build(input_size)
+        if not tokens:
+            model.build_to_load(input_size)
         model.feature_names = config.get("feature_names")
         model.metadata = config.get("metadata")
         model.network.passes = count("steps", config["steps"], least=0)

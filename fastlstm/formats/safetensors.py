@@ -194,7 +194,8 @@ def opened(path: Source, kind: str) -> Iterator[Reader]:
         try:
             yield Reader(content, kind, content.getbuffer().nbytes)
         except ValueError as error:
-            raise ValueError(f"{name_of(path)}: {error}") from error
+            what = "expected the content of a file that Model.save has written"
+            raise ValueError(f"{name_of(path)}: {error}; {what}") from error
         return
     info = os.stat(checked_path(path))
     assert isinstance(path, (str, os.PathLike))

@@ -134,9 +134,10 @@ def _outputs(
             for chosen in bounded_batches(part, batch_size):
                 x, ends, masks = read_inputs(part, chosen, network.dtype, model.scaler)
                 numbers = case_numbers(chosen, first)
-                before = None if carried is None else carried.before(numbers)
-                out = network.forward_from(before, x, ends, False, n_threads, masks=masks)
-                if carried is not None:
+                if carried is None:
+                    out = network.forward(x, ends, False, n_threads, masks=masks)
+                else:
+                    out = network.forward_from(carried.before(numbers), x, ends, False, n_threads, masks=masks)
                     carried.finish(numbers)
                 yield (
                     numbers,
