@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .peers import OWN
+from .serving.models import NAMES as SERVING_NAMES
 
 __all__ = ["markdown", "number", "peer_names", "table", "write"]
 
@@ -138,6 +139,33 @@ def _oversubscription_table(records: Sequence[Record]) -> str:
     return table(["", "batch, time, input, hidden", "all threads", "1 thread", "better / all threads"], rows)
 
 
+def _serving_section(one: Record) -> str:
+    """Return the tables of the group `serving`."""
+    peers = list(one["model_kb"])
+    names = [SERVING_NAMES[peer] for peer in peers]
+
+    def cells(figures: Mapping[str, float]) -> list[str]:
+        return [number(figures[peer]) for peer in peers]
+
+    scalers = {"scaled": "with scaler", "plain": "without"}
+    rates = [
+        [f"answers/s, {threads} threads, {scalers[stem]}", *cells(figures)]
+        for stem, by_threads in one["calls"].items()
+        for threads, figures in by_threads.items()
+    ]
+    others = [
+        ["import, load, first answer, ms", *cells(one["cold_ms"])],
+        [f"memory for each of {one['models']} models used by {one['threads']} threads, kB", *cells(one["model_kb"])],
+        ["largest pause of an event loop with 32 tasks, ms", *cells(one["heartbeat_ms"])],
+    ]
+    own = (
+        f"{one['streams']} streams of fastlstm take {number(one['stream_kb'])} kB each, a step round robin "
+        f"{number(one['stream_us'])} us; a reading of 37 of {one['streams'] // 10} series of a stream "
+        f"{number(one['reading_us'])} us.\n"
+    )
+    return f"{table(['', *names], [*rates, *others])}\n{own}"
+
+
 def _cells_table(records: Sequence[Record]) -> str:
     rows = [
         [r["cell"], *(f"{number(r[f'{kind}_ms'])} ({r[f'{kind}_ratio']:.2f})" for kind in ("train", "infer"))]
@@ -217,6 +245,12 @@ def markdown(results: Record) -> str:
             "## Import\n",
             f"`import fastlstm` takes {number(one['beyond_numpy_ms'])} ms beyond `import numpy`, which takes "
             f"{number(one['numpy_ms'])} ms: medians of {one['runs']} fresh processes each.\n",
+        ]
+    if results.get("serving"):
+        parts += [
+            "## Serving\n",
+            "LSTM(64), Dense(9), one series of 100 steps of 12 features; one thread in the kernels of each library.\n",
+            _serving_section(results["serving"]),
         ]
     if cases:
         parts += ["## All figures\n", _all_figures(cases)]

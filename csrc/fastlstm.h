@@ -22,6 +22,7 @@
  *              when teams worked, and may sleep threads/wake.c: always_wake, team_finished, single_end, single_work
  *              how other programs delay teams   threads/contention.c: single_thread_until, next_sample, last_pause,
  *                                               wall_time, processor_time
+ *              calls at the same time           threads/calls.c: in_flight, seen, seen_until
  *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool, which a
  *                                               handler of pthread_atfork() sets
  *              cache size, processor count      machine.c: known, known
@@ -57,6 +58,10 @@ int fl_has_openmp(void);
 /* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c).
  * For tests, and for runtimes whose threads never sleep. */
 void fl_always_wake(int always);
+/* Number of calls of fl_lstm_forward() and fl_lstm_backward() that compute at the same time, if one more begins now: those
+ * of this moment or, if they were more, of the last hundredth of a second. The threads of a program that calls from
+ * several threads are best divided by it. */
+int fl_calls_at_once(void);
 /* Processors of the process if OpenMP is told to bind threads to them (the main thread then has only one), else 0. */
 int fl_openmp_bound_processors(void);
 /* omp_get_max_threads(), which OMP_NUM_THREADS and threadpoolctl set; 1 without OpenMP. */
@@ -117,10 +122,9 @@ typedef struct {
     ptrdiff_t y_batch, y_time;
     void *hn, *cn; /* (batch, hidden): the state after each row's last step; NULL: not wanted */
 
-    void *workspace; /* fl_lstm_workspace() bytes, aligned to 64 */
-    int packed;      /* 1: an inference pass has left these weights packed in this workspace, with the same input,
-                        hidden and cell, and nothing else has written to it since; the batch and time of that pass may
-                        have differed. Not with training. */
+    void *workspace;    /* fl_lstm_workspace() bytes, aligned to 64 */
+    const void *packed; /* the weights as fl_lstm_pack() has packed them, which any number of passes may read at the
+                           same time. NULL: this pass packs them in its workspace. Not with training. */
     int n_threads;
 } fl_lstm_pass;
 
@@ -142,8 +146,13 @@ typedef struct {
 } fl_lstm_gradients;
 
 /* Bytes of workspace that the pass needs; SIZE_MAX when they cannot fit in memory. Reads no pointers of the pass except
- * lengths, and the options of `cell`. */
+ * lengths, and the options of `cell`; `packed` only counts as given or not. */
 size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *pass);
+/* Pack the weights of a pass for inference, once for many passes with the same input, hidden and cell, of any batch and
+ * time. `packed` is memory of fl_lstm_packed_size() bytes, aligned to 64, for the instruction set that is active. It
+ * depends on input, hidden, the weights and biases, and `cell` alone; the weights themselves are not read again. */
+size_t fl_lstm_packed_size(fl_dtype dtype, const fl_lstm_pass *pass);
+void fl_lstm_pack(fl_dtype dtype, const fl_lstm_pass *pass, void *packed);
 void fl_lstm_forward(fl_dtype dtype, const fl_lstm_pass *pass);
 void fl_lstm_backward(fl_dtype dtype, const fl_lstm_pass *pass, const fl_lstm_gradients *gradients);
 
@@ -155,12 +164,17 @@ typedef struct {
     const void *x;             /* (rows, input) */
     void *y;                   /* (rows, output) */
     void *workspace;           /* fl_dense_workspace() bytes, aligned to 64 */
-    int packed;                /* 1: a forward pass has left this weight and bias packed in this workspace, and
-                                  nothing else, such as a backward pass, has written to it since */
+    int backward;              /* 1: the workspace is for fl_dense_backward(), or for both functions */
+    const void *packed;        /* for the forward pass: weight and bias as fl_dense_pack() has packed them; NULL: it
+                                  packs them in its workspace */
     int n_threads;
 } fl_dense_pass;
 
+/* 0 with `packed` and without `backward`. */
 size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *pass);
+/* As fl_lstm_packed_size() and fl_lstm_pack(): `input`, `output`, `weight` and `bias` matter, `rows` does not. */
+size_t fl_dense_packed_size(fl_dtype dtype, const fl_dense_pass *pass);
+void fl_dense_pack(fl_dtype dtype, const fl_dense_pass *pass, void *packed);
 void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *pass);
 /* dweight and dbias are added to; dx (may be NULL) is overwritten. pass->y is not used. */
 void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias);
@@ -272,19 +286,27 @@ void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, 
  *
  * The caller owns the memory. Fill in the stages and the network, with zeros in all other fields; allocate
  * fl_network_state() and fl_network_workspace() bytes, each aligned to 64; call fl_network_bind() and
- * fl_network_reset(); then call fl_network_run() for each block of steps. examples/embed.c does all that. A network
- * serves one thread at a time; several networks may share weights. */
+ * fl_network_reset(); then call fl_network_run() for each block of steps. examples/embed.c does all that.
+ *
+ * A network serves one thread at a time. Several networks may share weights, and also their packed form (`packed` of a
+ * stage): then each needs little more than its states. The states may change between two runs: one network, with its
+ * workspace, can serve any number of series in turn (fl_network_attach()), or any of many series together
+ * (fl_network_load_rows()).
+ *
+ * A network may also compute whole series, with a reset before each run: then an LSTM may be reversed, `lengths` may say
+ * how long each series is, and `last` asks for one result of a series instead of one for each step. */
 typedef enum {
     FL_STAGE_STANDARDIZE,   /* `scaling` */
     FL_STAGE_UNSTANDARDIZE, /* `scaling` */
     FL_STAGE_EMBEDDING,     /* `embedding`; reads int64 tokens (batch, steps), which only the first stage can */
-    FL_STAGE_LSTM,          /* `lstm`: hidden, the weights and biases, cell. States: h, c */
+    FL_STAGE_LSTM,          /* `lstm`: hidden, the weights and biases, cell, reverse. States: h, c */
     FL_STAGE_DENSE,         /* `dense`: output, weight, bias */
     FL_STAGE_ACTIVATION,    /* `activation` */
     FL_STAGE_SOFTMAX,       /* over the features */
     FL_STAGE_POOL,          /* `pool`: kind; each step gives the result so far. Side input of FL_POOL_ATTENTION:
                                the scores (batch, steps, 1). States: sums, counts, of double */
     FL_STAGE_ADD,           /* the main input plus the side input */
+    FL_STAGE_CONCAT,        /* the features of the main input, then those of the side input */
     FL_STAGE_KINDS
 } fl_stage_kind;
 
@@ -308,7 +330,12 @@ typedef struct {
     ptrdiff_t main, side[FL_STAGE_SIDES];
     /* The states at the beginning of a series, one row for each state; NULL: zeros. */
     const void *initial[FL_STAGE_STATES];
-    union { /* the one of the stage's kind; the network sets the other fields of a pass */
+    /* Of an LSTM or a dense stage: its weights as fl_lstm_pack() or fl_dense_pack() has packed them for the active
+     * instruction set; NULL: the network packs them in its workspace. */
+    const void *packed;
+    int last; /* of an LSTM or a pool, 1: the value is the result of the last step alone, (batch, 1, features), and so
+                 are all values that are computed from it, which may go through neither an LSTM nor a pool */
+    union {   /* the one of the stage's kind; the network sets the other fields of a pass */
         fl_scaling scaling;
         fl_embedding embedding;
         fl_lstm_pass lstm;
@@ -320,6 +347,9 @@ typedef struct {
     ptrdiff_t input, output;      /* features of the value read, and of the value computed */
     void *state[FL_STAGE_STATES]; /* each with `batch` rows; may be read and written between two runs */
     void *out;                    /* (batch, steps, output); NULL in the last stage, which writes to the caller's y */
+    int one_step;                 /* 1: the value has one step */
+    void *own_packed;             /* the packed weights in the workspace, if there are no others */
+    int is_packed;                /* 1: they are packed */
     ptrdiff_t last_use, buffer, width, next_unused; /* the memory of `out`: network.c */
 } fl_stage;
 
@@ -328,24 +358,34 @@ typedef struct {
     ptrdiff_t batch; /* number of series */
     ptrdiff_t input; /* features of x; 0 for tokens */
     fl_stage *stages;
-    ptrdiff_t count; /* of stages, 1 or more; the last one computes y */
-    int n_threads;   /* after a change of this field or of one above, bind again */
-    int x_double;    /* 1: x holds double whatever `dtype` is; only stages FL_STAGE_STANDARDIZE may read it */
-    int y_double;    /* 1: y holds double whatever `dtype` is; the last stage is FL_STAGE_UNSTANDARDIZE */
+    ptrdiff_t count; /* of stages, 1 or more; the last one computes y. After a change of this field, of one above or
+                        of a stage, bind again */
+    int n_threads;
+    const int64_t *lengths; /* (batch), each in [0, steps], of whole series; NULL: all steps. No stage may give a result
+                               for each step so far: a pool needs `last` */
+    int x_double;           /* 1: x holds double whatever `dtype` is; only stages FL_STAGE_STANDARDIZE may read it */
+    int y_double;           /* 1: y holds double whatever `dtype` is; the last stage is FL_STAGE_UNSTANDARDIZE */
     /* The network sets the rest. */
     ptrdiff_t steps; /* of the longest block that fits the workspace */
     const char *isa; /* the instruction set that the workspace is for */
 } fl_network;
 
-/* Bytes of the states, and of the workspace for blocks of up to `steps` steps: packed weights, values between stages,
- * and what the kernels need. SIZE_MAX when they cannot fit in memory. A network that is bound remains so, provided that
- * no field of it has been changed. */
+/* Bytes of the states, and of the workspace for blocks of up to `steps` steps: packed weights that no stage has been
+ * given, values between stages, and what the kernels need. SIZE_MAX when they cannot fit in memory. A network that is
+ * bound remains so, provided that no field of it has been changed. */
 size_t fl_network_state(fl_network *network);
 size_t fl_network_workspace(fl_network *network, ptrdiff_t steps);
 /* Assign memory of these sizes to the network. The content of `state` stays, so that a network may be bound again: to a
  * larger workspace, or after the instruction set has changed. The next run packs the weights, once for all runs that
- * follow. */
+ * follow, unless they are given. */
 void fl_network_bind(fl_network *network, void *state, void *workspace, ptrdiff_t steps);
+/* Let a bound network continue from other states. The memory has room for `capacity` series, `batch` or more: it has
+ * fl_network_state() bytes of a network of that batch. The network runs the first `batch` of them. */
+void fl_network_attach(fl_network *network, void *state, ptrdiff_t capacity);
+/* Copy the states of the series `rows` (batch), numbers below `capacity` without repeats, from memory with room for
+ * `capacity` series to the network's own; and back to it after a run. */
+void fl_network_load_rows(fl_network *network, const void *from, ptrdiff_t capacity, const int64_t *rows);
+void fl_network_store_rows(const fl_network *network, void *to, ptrdiff_t capacity, const int64_t *rows);
 /* Bytes of a state of one series, in a network that is bound; 0: the stage has no such state. */
 size_t fl_stage_state(const fl_network *network, ptrdiff_t stage, int which);
 /* Begin new series: those with these numbers, or all if `rows` is NULL. */
@@ -353,8 +393,8 @@ void fl_network_reset(fl_network *network, const int64_t *rows, ptrdiff_t count)
 /* Whether a block of `steps` steps can be run: it fits the workspace, and the instruction set is still the same. */
 int fl_network_fits(const fl_network *network, ptrdiff_t steps);
 /* Run the next `steps` (1 or more) steps x (batch, steps, input), or tokens (batch, steps), and write y (batch, steps,
- * output of the last stage), which must not overlap x. Returns 0, or -1, having done nothing, where fl_network_fits()
- * gives 0. */
+ * output of the last stage), or (batch, output) if that has one step, which must not overlap x. Returns 0, or -1, having
+ * done nothing, where fl_network_fits() gives 0. */
 int fl_network_run(fl_network *network, const void *x, ptrdiff_t steps, void *y);
 
 /* ---------------------------------------------------------- Optimizers over one flat vector (kernels/optimizers.h) */

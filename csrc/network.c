@@ -22,6 +22,9 @@ typedef struct {
     ptrdiff_t (*prepare)(const fl_network *network, fl_stage *stage);
     /* Bytes of a state of one series; 0: there is no such state. */
     size_t (*state)(const fl_network *network, const fl_stage *stage, int which);
+    /* Bytes of the packed weights, and how to pack them into stage->own_packed. */
+    size_t (*packed)(const fl_network *network, const fl_stage *stage);
+    void (*pack)(const fl_network *network, fl_stage *stage);
     size_t (*workspace)(const fl_network *network, fl_stage *stage, ptrdiff_t steps);
     void (*bind)(fl_stage *stage, void *workspace);
     void (*run)(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
@@ -31,6 +34,16 @@ typedef struct {
 static size_t size_of(fl_dtype dtype)
 {
     return dtype == FL_F32 ? sizeof(float) : sizeof(double);
+}
+
+static ptrdiff_t features(const fl_network *network, ptrdiff_t value)
+{
+    return value == 0 ? network->input : network->stages[value - 1].output;
+}
+
+static const void *packed_weights(const fl_stage *stage)
+{
+    return stage->packed ? stage->packed : stage->own_packed;
 }
 
 /* ---------------------------------------------------------------- scaling, embedding, functions of the features */
@@ -101,6 +114,24 @@ static void run_softmax(const fl_network *network, fl_stage *stage, ptrdiff_t st
     fl_softmax(network->dtype, network->batch * steps, stage->output, x, y, network->n_threads);
 }
 
+static ptrdiff_t prepare_concat(const fl_network *network, fl_stage *stage)
+{
+    return stage->input + features(network, stage - network->stages - stage->side[0]);
+}
+
+static void run_concat(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                       const void *const *side, void *y)
+{
+    const size_t first = (size_t)stage->input * size_of(network->dtype);
+    const size_t second = (size_t)(stage->output - stage->input) * size_of(network->dtype);
+    const char *from = x, *next = side[0];
+    char *to = y;
+    for (ptrdiff_t n = 0; n < network->batch * steps; ++n, from += first, next += second, to += first + second) {
+        memcpy(to, from, first);
+        memcpy(to + first, next, second);
+    }
+}
+
 static void run_add(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x, const void *const *side,
                     void *y)
 {
@@ -121,8 +152,8 @@ static ptrdiff_t prepare_lstm(const fl_network *network, fl_stage *stage)
     pass->batch = network->batch;
     pass->input = stage->input;
     pass->lengths = NULL;
-    pass->reverse = pass->training = 0;
-    pass->n_threads = network->n_threads;
+    pass->training = 0;
+    pass->packed = stage->packed;
     return pass->cell && pass->cell->projection ? pass->cell->projection : pass->hidden;
 }
 
@@ -131,20 +162,31 @@ static size_t state_lstm(const fl_network *network, const fl_stage *stage, int w
     return (size_t)(which == 0 ? stage->output : stage->lstm.hidden) * size_of(network->dtype);
 }
 
+static size_t packed_lstm(const fl_network *network, const fl_stage *stage)
+{
+    return fl_lstm_packed_size(network->dtype, &stage->lstm);
+}
+
+static void pack_lstm(const fl_network *network, fl_stage *stage)
+{
+    stage->lstm.n_threads = network->n_threads;
+    fl_lstm_pack(network->dtype, &stage->lstm, stage->own_packed);
+}
+
+/* A pass without packed weights of its own in the workspace. */
 static size_t workspace_lstm(const fl_network *network, fl_stage *stage, ptrdiff_t steps)
 {
-    stage->lstm.time = steps;
-    return fl_lstm_workspace(network->dtype, &stage->lstm);
+    fl_lstm_pass *pass = &stage->lstm;
+    pass->time = steps;
+    pass->packed = pass; /* given: the address does not matter */
+    const size_t bytes = fl_lstm_workspace(network->dtype, pass);
+    pass->packed = stage->packed;
+    return bytes;
 }
 
 static void bind_lstm(fl_stage *stage, void *workspace)
 {
-    fl_lstm_pass *pass = &stage->lstm;
-    /* The kernel reads the initial state before it writes the final one. */
-    pass->h0 = pass->hn = stage->state[0];
-    pass->c0 = pass->cn = stage->state[1];
-    pass->workspace = workspace;
-    pass->packed = 0;
+    stage->lstm.workspace = workspace;
 }
 
 static void run_lstm(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
@@ -153,35 +195,41 @@ static void run_lstm(const fl_network *network, fl_stage *stage, ptrdiff_t steps
     fl_lstm_pass *pass = &stage->lstm;
     (void)side;
     pass->time = steps;
+    pass->lengths = network->lengths;
+    pass->packed = packed_weights(stage);
+    pass->n_threads = network->n_threads;
     pass->x = x;
     pass->x_batch = steps * stage->input;
     pass->x_time = stage->input;
-    pass->y = y;
+    pass->y = stage->last ? NULL : y;
     pass->y_batch = steps * stage->output;
     pass->y_time = stage->output;
+    /* The kernel reads the initial state before it writes the final one. */
+    pass->h0 = pass->hn = stage->state[0];
+    pass->c0 = pass->cn = stage->state[1];
     fl_lstm_forward(network->dtype, pass);
-    pass->packed = 1;
+    if (stage->last)
+        memcpy(y, pass->hn, (size_t)(network->batch * stage->output) * size_of(network->dtype));
 }
 
 /* ---------------------------------------------------------------- dense */
 
 static ptrdiff_t prepare_dense(const fl_network *network, fl_stage *stage)
 {
+    (void)network;
     stage->dense.input = stage->input;
-    stage->dense.n_threads = network->n_threads;
+    stage->dense.backward = 0;
     return stage->dense.output;
 }
 
-static size_t workspace_dense(const fl_network *network, fl_stage *stage, ptrdiff_t steps)
+static size_t packed_dense(const fl_network *network, const fl_stage *stage)
 {
-    stage->dense.rows = network->batch * steps;
-    return fl_dense_workspace(network->dtype, &stage->dense);
+    return fl_dense_packed_size(network->dtype, &stage->dense);
 }
 
-static void bind_dense(fl_stage *stage, void *workspace)
+static void pack_dense(const fl_network *network, fl_stage *stage)
 {
-    stage->dense.workspace = workspace;
-    stage->dense.packed = 0;
+    fl_dense_pack(network->dtype, &stage->dense, stage->own_packed);
 }
 
 static void run_dense(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
@@ -190,10 +238,11 @@ static void run_dense(const fl_network *network, fl_stage *stage, ptrdiff_t step
     fl_dense_pass *pass = &stage->dense;
     (void)side;
     pass->rows = network->batch * steps;
+    pass->packed = packed_weights(stage);
+    pass->n_threads = network->n_threads;
     pass->x = x;
     pass->y = y;
     fl_dense_forward(network->dtype, pass);
-    pass->packed = 1;
 }
 
 /* ---------------------------------------------------------------- pooling */
@@ -203,11 +252,9 @@ static ptrdiff_t prepare_pool(const fl_network *network, fl_stage *stage)
     fl_pool_pass *pass = &stage->pool;
     pass->batch = network->batch;
     pass->width = stage->input;
-    pass->lengths = NULL;
-    pass->every_step = 1;
+    pass->every_step = !stage->last;
     pass->index = NULL;
     pass->weights = NULL;
-    pass->n_threads = network->n_threads;
     return stage->input;
 }
 
@@ -217,18 +264,15 @@ static size_t state_pool(const fl_network *network, const fl_stage *stage, int w
     return (size_t)(which == 0 ? stage->input : FL_POOL_COUNTS) * sizeof(double);
 }
 
-static void bind_pool(fl_stage *stage, void *workspace)
-{
-    (void)workspace;
-    stage->pool.sums = stage->state[0];
-    stage->pool.counts = stage->state[1];
-}
-
 static void run_pool(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
                      const void *const *side, void *y)
 {
     fl_pool_pass *pass = &stage->pool;
     pass->time = steps;
+    pass->lengths = network->lengths;
+    pass->n_threads = network->n_threads;
+    pass->sums = stage->state[0];
+    pass->counts = stage->state[1];
     pass->x = x;
     pass->scores = pass->kind == FL_POOL_ATTENTION ? side[0] : NULL;
     pass->y = y;
@@ -241,20 +285,32 @@ static const stage_functions kinds[FL_STAGE_KINDS] = {
     [FL_STAGE_STANDARDIZE] = {.prepare = prepare_standardize, .run = run_standardize},
     [FL_STAGE_UNSTANDARDIZE] = {.prepare = prepare_same, .run = run_unstandardize},
     [FL_STAGE_EMBEDDING] = {.prepare = prepare_embedding, .run = run_embedding},
-    [FL_STAGE_LSTM] =
-        {.prepare = prepare_lstm, .state = state_lstm, .workspace = workspace_lstm, .bind = bind_lstm, .run = run_lstm},
-    [FL_STAGE_DENSE] = {.prepare = prepare_dense, .workspace = workspace_dense, .bind = bind_dense, .run = run_dense},
+    [FL_STAGE_LSTM] = {.prepare = prepare_lstm,
+                       .state = state_lstm,
+                       .packed = packed_lstm,
+                       .pack = pack_lstm,
+                       .workspace = workspace_lstm,
+                       .bind = bind_lstm,
+                       .run = run_lstm},
+    [FL_STAGE_DENSE] = {.prepare = prepare_dense, .packed = packed_dense, .pack = pack_dense, .run = run_dense},
     [FL_STAGE_ACTIVATION] = {.prepare = prepare_same, .run = run_activation},
     [FL_STAGE_SOFTMAX] = {.prepare = prepare_same, .run = run_softmax},
-    [FL_STAGE_POOL] = {.sides = 1, .prepare = prepare_pool, .state = state_pool, .bind = bind_pool, .run = run_pool},
+    [FL_STAGE_POOL] = {.sides = 1, .prepare = prepare_pool, .state = state_pool, .run = run_pool},
     [FL_STAGE_ADD] = {.sides = 1, .prepare = prepare_same, .run = run_add},
+    [FL_STAGE_CONCAT] = {.sides = 1, .prepare = prepare_concat, .run = run_concat},
 };
 
 /* ---------------------------------------------------------------- the graph */
 
-static ptrdiff_t features(const fl_network *network, ptrdiff_t value)
+static int is_one_step(const fl_network *network, ptrdiff_t value)
 {
-    return value == 0 ? network->input : network->stages[value - 1].output;
+    return value > 0 && network->stages[value - 1].one_step;
+}
+
+/* Steps of the main input of stage k, in a block of `steps` steps. */
+static ptrdiff_t steps_read(const fl_network *network, ptrdiff_t k, ptrdiff_t steps)
+{
+    return is_one_step(network, k - network->stages[k].main) ? 1 : steps;
 }
 
 /* Mark that stage k reads a value. The stages come in order, so that the last mark remains. */
@@ -283,6 +339,7 @@ static void prepare(fl_network *network)
         fl_stage *stage = &network->stages[k];
         stage->input = features(network, k - stage->main);
         stage->output = kinds[stage->kind].prepare(network, stage);
+        stage->one_step = stage->last || is_one_step(network, k - stage->main);
         stage->width = 0;
         stage->last_use = k; /* if no stage reads it */
         use(network, k - stage->main, k);
@@ -334,22 +391,23 @@ size_t fl_stage_state(const fl_network *network, ptrdiff_t stage, int which)
     return kinds[of->kind].state ? kinds[of->kind].state(network, of, which) : 0;
 }
 
-/* Lay out the states; `bind`: store their addresses too. (A network may need no memory, so that NULL cannot mean 'only
- * measure'.) */
-static size_t lay_out_state(fl_network *network, int bind, void *memory)
+/* Lay out the states of `capacity` series; `bind`: store their addresses too. (A network may need no memory, so that
+ * NULL cannot mean 'only measure'.) */
+static size_t lay_out_state(fl_network *network, int bind, void *memory, ptrdiff_t capacity)
 {
     arena from = {memory, 0};
     for (ptrdiff_t k = 0; k < network->count; ++k)
         for (int which = 0; which < FL_STAGE_STATES; ++which) {
             fl_stage *stage = &network->stages[k];
-            void *state = take(&from, network->batch, fl_stage_state(network, k, which));
+            void *state = take(&from, capacity, fl_stage_state(network, k, which));
             if (bind)
                 stage->state[which] = state;
         }
     return from.used;
 }
 
-/* Lay out the values between the stages, then the workspaces of the stages; `bind` as above. */
+/* Lay out the values between the stages, then the packed weights that the caller has not given, and the workspaces of the
+ * stages; `bind` as above. */
 static size_t lay_out_workspace(fl_network *network, int bind, void *memory, ptrdiff_t steps)
 {
     arena from = {memory, 0};
@@ -367,7 +425,13 @@ static size_t lay_out_workspace(fl_network *network, int bind, void *memory, ptr
     for (ptrdiff_t k = 0; k <= last; ++k) {
         fl_stage *stage = &network->stages[k];
         const stage_functions *kind = &kinds[stage->kind];
-        void *workspace = kind->workspace ? take(&from, 1, kind->workspace(network, stage, steps)) : NULL;
+        void *packed = kind->packed && !stage->packed ? take(&from, 1, kind->packed(network, stage)) : NULL;
+        void *workspace =
+            kind->workspace ? take(&from, 1, kind->workspace(network, stage, steps_read(network, k, steps))) : NULL;
+        if (bind) {
+            stage->own_packed = packed;
+            stage->is_packed = 0;
+        }
         if (bind && kind->bind)
             kind->bind(stage, workspace);
     }
@@ -379,7 +443,7 @@ static size_t lay_out_workspace(fl_network *network, int bind, void *memory, ptr
 size_t fl_network_state(fl_network *network)
 {
     prepare(network);
-    return lay_out_state(network, 0, NULL);
+    return lay_out_state(network, 0, NULL, network->batch);
 }
 
 size_t fl_network_workspace(fl_network *network, ptrdiff_t steps)
@@ -391,10 +455,40 @@ size_t fl_network_workspace(fl_network *network, ptrdiff_t steps)
 void fl_network_bind(fl_network *network, void *state, void *workspace, ptrdiff_t steps)
 {
     prepare(network);
-    lay_out_state(network, 1, state);
+    lay_out_state(network, 1, state, network->batch);
     lay_out_workspace(network, 1, workspace, steps);
     network->steps = steps;
     network->isa = fl_isa_active();
+}
+
+void fl_network_attach(fl_network *network, void *state, ptrdiff_t capacity)
+{
+    lay_out_state(network, 1, state, capacity);
+}
+
+/* Copy rows of all states between the network's own memory and memory with room for `capacity` series. */
+static void copy_rows(const fl_network *network, char *other, ptrdiff_t capacity, const int64_t *rows, int load)
+{
+    arena from = {other, 0};
+    for (ptrdiff_t k = 0; k < network->count; ++k)
+        for (int which = 0; which < FL_STAGE_STATES; ++which) {
+            const size_t bytes = fl_stage_state(network, k, which);
+            char *theirs = take(&from, capacity, bytes), *own = network->stages[k].state[which];
+            for (ptrdiff_t i = 0; bytes > 0 && i < network->batch; ++i) {
+                char *row = theirs + (size_t)rows[i] * bytes;
+                memcpy(load ? own + (size_t)i * bytes : row, load ? row : own + (size_t)i * bytes, bytes);
+            }
+        }
+}
+
+void fl_network_load_rows(fl_network *network, const void *from, ptrdiff_t capacity, const int64_t *rows)
+{
+    copy_rows(network, (char *)from, capacity, rows, 1);
+}
+
+void fl_network_store_rows(const fl_network *network, void *to, ptrdiff_t capacity, const int64_t *rows)
+{
+    copy_rows(network, to, capacity, rows, 0);
 }
 
 /* ---------------------------------------------------------------- runs */
@@ -433,7 +527,11 @@ int fl_network_run(fl_network *network, const void *x, ptrdiff_t steps, void *y)
         const void *read = k == stage->main ? x : network->stages[k - stage->main - 1].out;
         for (int s = 0; s < kind->sides; ++s)
             side[s] = k == stage->side[s] ? x : network->stages[k - stage->side[s] - 1].out;
-        kind->run(network, stage, steps, read, side, k == last ? y : stage->out);
+        if (stage->own_packed && !stage->is_packed) {
+            kind->pack(network, stage);
+            stage->is_packed = 1;
+        }
+        kind->run(network, stage, steps_read(network, k, steps), read, side, k == last ? y : stage->out);
     }
     return 0;
 }

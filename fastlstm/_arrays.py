@@ -12,7 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from ._checks import short_repr
 from ._foreign import array_code, cure, is_misread, is_missing, type_name, typed
 
-__all__ = ["as_array", "as_numeric", "place_of", "strings"]
+__all__ = ["as_array", "as_numeric", "is_masked", "place_of", "strings"]
+
+
+def is_masked(values: object) -> bool:
+    """Return whether this is one of NumPy's masked arrays."""
+    masked = sys.modules.get("numpy.ma")  # not imported for this alone: it takes 10 ms
+    return masked is not None and isinstance(values, masked.MaskedArray)
 
 
 def _scalars() -> tuple[type, ...]:
@@ -27,7 +33,7 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     Arrays of objects in which each value is a number, such as those of columns of several types, become arrays of
     numbers; a missing value among them (None, NA) becomes nan.
     """
-    if isinstance(values, np.ma.MaskedArray):
+    if is_masked(values):
         raise TypeError(
             f"{name} is a masked array, expected an array: pass {typed(name)}.filled(0), with another number if 0 may "
             "occur, and `lengths` for padding at the end"

@@ -17,6 +17,7 @@ cdef extern from "fastlstm.h" nogil:
     int fl_openmp_max_threads()
     void fl_openmp_set_max_threads(int n)
     int fl_openmp_bound_processors()
+    int fl_calls_at_once()
     void fl_always_wake(int always)
 
     enum:
@@ -60,7 +61,7 @@ cdef extern from "fastlstm.h" nogil:
         void *hn
         void *cn
         void *workspace
-        int packed
+        const void *packed
         int n_threads
 
     ctypedef struct fl_lstm_gradients:
@@ -85,6 +86,8 @@ cdef extern from "fastlstm.h" nogil:
         void *dbias_c
 
     size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *lstm)
+    size_t fl_lstm_packed_size(fl_dtype dtype, const fl_lstm_pass *lstm)
+    void fl_lstm_pack(fl_dtype dtype, const fl_lstm_pass *lstm, void *packed)
     void fl_lstm_forward(fl_dtype dtype, const fl_lstm_pass *lstm)
     void fl_lstm_backward(fl_dtype dtype, const fl_lstm_pass *lstm, const fl_lstm_gradients *gradients)
 
@@ -95,10 +98,13 @@ cdef extern from "fastlstm.h" nogil:
         const void *x
         void *y
         void *workspace
-        int packed
+        int backward
+        const void *packed
         int n_threads
 
     size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *dense)
+    size_t fl_dense_packed_size(fl_dtype dtype, const fl_dense_pass *dense)
+    void fl_dense_pack(fl_dtype dtype, const fl_dense_pass *dense, void *packed)
     void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *dense)
     void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *dense, const void *dy, void *dx, void *dweight,
                            void *dbias)
@@ -179,6 +185,7 @@ cdef extern from "fastlstm.h" nogil:
         FL_STAGE_SOFTMAX
         FL_STAGE_POOL
         FL_STAGE_ADD
+        FL_STAGE_CONCAT
 
     enum:
         FL_STAGE_STATES
@@ -198,6 +205,8 @@ cdef extern from "fastlstm.h" nogil:
         ptrdiff_t main
         ptrdiff_t *side
         const void **initial
+        const void *packed
+        int last
         fl_scaling scaling
         fl_embedding embedding
         fl_lstm_pass lstm
@@ -206,6 +215,7 @@ cdef extern from "fastlstm.h" nogil:
         fl_pool_pass pool
         ptrdiff_t input, output
         void **state
+        bint one_step
 
     ctypedef struct fl_network:
         fl_dtype dtype
@@ -213,10 +223,15 @@ cdef extern from "fastlstm.h" nogil:
         fl_stage *stages
         ptrdiff_t count
         int n_threads
+        const int64_t *lengths
         int x_double, y_double
         ptrdiff_t steps
+        const char *isa
 
     size_t fl_network_state(fl_network *network)
+    void fl_network_attach(fl_network *network, void *state, ptrdiff_t capacity)
+    void fl_network_load_rows(fl_network *network, const void *source, ptrdiff_t capacity, const int64_t *rows)
+    void fl_network_store_rows(const fl_network *network, void *to, ptrdiff_t capacity, const int64_t *rows)
     size_t fl_stage_state(const fl_network *network, ptrdiff_t stage, int which)
     size_t fl_network_workspace(fl_network *network, ptrdiff_t steps)
     void fl_network_bind(fl_network *network, void *state, void *workspace, ptrdiff_t steps)
@@ -249,6 +264,16 @@ cdef extern from *:
     """
     const char *FASTLSTM_COMPILER
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FASTLSTM_PREFETCH(address) __builtin_prefetch(address)
+    #else
+    #define FASTLSTM_PREFETCH(address) (void)(address)
+    #endif
+    """
+    void FASTLSTM_PREFETCH(const void *address) noexcept nogil
+
 
 # A shape without Python objects: a small pass checks some twenty arrays.
 cdef struct Shape:
@@ -273,11 +298,28 @@ cdef class Workspace:
     cdef object memory
     cdef size_t size
     cdef void *data
-    cdef tuple packed
-    cdef const char *packed_isa
-    cdef bint begin(self, tuple weights)
-    cdef int end(self, tuple weights) except -1
     cdef void *reserve(self, size_t size) except? NULL
+
+
+cdef class _Packed:
+    cdef Workspace memory
+    cdef void *data
+    cdef const char *isa
+    cdef object arrays
+    cdef fl_dtype dtype
+    cdef fl_lstm_pass lstm
+    cdef fl_lstm_cell cell
+    cdef fl_dense_pass dense
+
+    @staticmethod
+    cdef _Packed make(size_t size, arrays)
+
+
+cdef class PackedWeights:
+    cdef dict entries
+    cdef _Packed keep(self, key, _Packed packed, _Packed old)
+    cdef _Packed of_lstm(self, fl_dtype dtype, const fl_lstm_pass *lstm, arrays)
+    cdef _Packed of_dense(self, fl_dtype dtype, const fl_dense_pass *dense, arrays)
 
 
 cdef class LSTMPass:
@@ -291,24 +333,58 @@ cdef class LSTMPass:
     cdef int enter(self) except -1
 
 
-cdef class Stream:
+cdef class _Engine:
     cdef fl_network network
+    cdef Workspace workspace, own_states
+    cdef void *attached
+    cdef ptrdiff_t capacity, own_batch
+    cdef list packed
+    cdef int begin(self, Chain chain) except -1
+    cdef int fit(self, Chain chain, ptrdiff_t batch, ptrdiff_t steps) except -1
+    cdef int attach(self, void *states, ptrdiff_t capacity) except -1
+    cdef int attach_own(self) except -1
+    cdef size_t bytes(self)
+
+
+cdef class Chain:
+    cdef fl_stage *stages
     cdef fl_lstm_cell *cells
-    cdef Workspace workspace, state_memory
-    cdef readonly list _states
-    cdef list held
-    cdef Shape of_step
-    cdef ptrdiff_t output, tokens
+    cdef ptrdiff_t count, input, output, tokens
+    cdef fl_dtype dtype
     cdef int reads, writes
+    cdef bint scales, whole
+    cdef readonly bint one_step
     cdef bytes may_be_missing
-    cdef bint busy, scales
+    cdef const char *missing
+    cdef _Engine spare
+    cdef readonly object description
+    cdef list held, free, states
+    cdef size_t idle
+    cdef readonly PackedWeights packed
     cdef ptrdiff_t _reads(self, ptrdiff_t k, ptrdiff_t value, ptrdiff_t *features) except -1
     cdef ptrdiff_t _add(self, stage, fl_stage *to, ptrdiff_t k) except -1
     cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1
     cdef int _take_states(self, stages) except -1
-    cdef int _reserve(self, ptrdiff_t steps) except -1
-    cdef int _require_idle(self) except -1
     cdef bint _scaler_alone_reads_x(self)
-    cdef ptrdiff_t _first_refused(self, int dtype, ptrdiff_t n, const void *x)
+    cdef list packed_stages(self, fl_stage *stages)
+    cdef _Engine take(self, ptrdiff_t batch, ptrdiff_t steps)
+    cdef int give(self, _Engine engine) except -1
+    cdef ptrdiff_t first_refused(self, int dtype, ptrdiff_t n, const void *x, const char *missing) noexcept nogil
+    cdef bint tokens_fit(self, const int64_t *x, ptrdiff_t n) noexcept nogil
+    cdef ptrdiff_t widest(self) noexcept
+
+
+cdef class Stream:
+    cdef readonly Chain chain
+    cdef Workspace memory
+    cdef char *states
+    cdef ptrdiff_t batch, capacity
+    cdef int n_threads
+    cdef bint busy
+    cdef int _resize(self, ptrdiff_t batch, ptrdiff_t capacity) except -1
+    cdef _Engine _engine(self, ptrdiff_t steps)
+    cdef int _require_idle(self) except -1
+    cdef const int64_t *_rows(self, rows, ptrdiff_t *n, bint distinct) except? NULL
     cdef cnp.ndarray _as_array(self, x)
-    cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out)
+    cdef cnp.ndarray _few(self, rows)
+    cdef cnp.ndarray _fed(self, cnp.ndarray x, Shape of_x, ptrdiff_t steps, Shape of_y, out, rows)

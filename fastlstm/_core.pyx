@@ -5,10 +5,11 @@ Every function takes the number of threads as an argument and works on arrays of
 array raises ValueError or TypeError here; below this file nothing is checked again. ``csrc/fastlstm.h`` says what the
 kernels compute; ``_core.pxd`` declares it for Cython.
 """
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.stdint cimport SIZE_MAX, uintptr_t
 from libc.float cimport FLT_MAX
 from libc.math cimport isfinite
+from libc.string cimport memcmp, memcpy
 
 import numpy as np
 
@@ -66,6 +67,11 @@ def openmp_bound_processors():
     return fl_openmp_bound_processors()
 
 
+def calls_at_once():
+    """Return how many calls compute at the same time if one more begins now; see ``fl_calls_at_once``."""
+    return fl_calls_at_once()
+
+
 def always_wake(bint always):
     """Set whether small work goes to several threads even if they sleep; see ``fl_always_wake``."""
     fl_always_wake(always)
@@ -78,56 +84,19 @@ def compiler():
 
 # ------------------------------------------------------------------ memory
 
-cdef bint _read_only(weights):
-    """Return whether no array among the weights can be written to."""
-    for a in weights:
-        if isinstance(a, tuple):
-            if not _read_only(a):
-                return False
-        elif isinstance(a, cnp.ndarray) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a):
-            return False
-    return True
-
-
 cdef class Workspace:
     """Memory that grows to the largest request and is kept: the steady state of training allocates nothing.
 
-    It remembers which frozen weights are packed in it, compared by identity, and for which instruction set. Frozen
-    weights are read-only, and the workspace keeps references to them, so that no new array can have the same identity.
-    Every pass calls `begin` before it writes to the workspace, and an inference pass calls `end` when it has finished.
     One thread at a time may use a workspace.
     """
 
     def __reduce__(self):
         return Workspace, ()  # a copy is empty
 
-    cdef bint begin(self, tuple weights):
-        """Return whether these weights are packed here; if not, forget which are. None: weights that may change."""
-        cdef tuple packed = self.packed
-        cdef int k
-        if packed is None:
-            return False
-        self.packed = None
-        if weights is None or len(weights) != len(packed) or self.packed_isa != fl_isa_active():
-            return False
-        for k in range(len(weights)):
-            if weights[k] is not packed[k]:
-                return False
-        self.packed = packed
-        return True
-
-    cdef int end(self, tuple weights) except -1:
-        """Note that these weights are packed here from now on, if nobody can write to them."""
-        if weights is not None and self.packed is None and _read_only(weights):
-            self.packed_isa = fl_isa_active()
-            self.packed = weights
-        return 0
-
     cdef void *reserve(self, size_t size) except? NULL:
         if size == SIZE_MAX or size > <size_t>(SIZE_MAX // 8):
             raise MemoryError("this batch needs more memory than can be addressed: use smaller batches")
         if size > self.size:
-            self.packed = None
             self.memory = None  # before the new one is made: the two never exist at the same time
             self.size = 0
             self.memory = np.empty(size + 63, dtype=np.uint8)
@@ -139,6 +108,9 @@ cdef class Workspace:
     def nbytes(self):
         """Bytes held."""
         return self.size
+
+
+include "_core_packed.pxi"
 
 
 # ------------------------------------------------------------------ LSTM
@@ -231,7 +203,7 @@ cdef class LSTMPass:
     def __cinit__(self):
         self.workspace = Workspace()
         self.lstm.training = 0
-        self.lstm.packed = 0
+        self.lstm.packed = NULL
         self.lstm.cell = NULL
         self.isa = NULL
         self.busy = False
@@ -244,21 +216,19 @@ cdef class LSTMPass:
 
     def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
-                bint reverse=False, bint training=False, ptrdiff_t recompute_every=0, bint frozen=False,
+                bint reverse=False, bint training=False, ptrdiff_t recompute_every=0, PackedWeights packed=None,
                 n_threads=1, cell=None, cell_weights=None, uint64_t seed=0):
         """Run the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
         ``cell`` is a ``fastlstm.cell.Cell`` and ``cell_weights`` its ``fastlstm.cell.CellWeights``, for all cells
         except the plain one; ``seed`` is that of the cell's masks.
-        ``x`` must not change until ``backward`` has read it again. ``frozen``: the weights are read-only arrays that
-        nobody can write to; inference keeps them packed.
+        ``x`` must not change until ``backward`` has read it again. ``packed``: where weights that nobody can write to
+        are kept packed, for inference.
         """
         cdef fl_lstm_pass *lstm = &self.lstm
         cdef fl_dtype dtype
         cdef Shape series, state, state_h
-        cdef tuple packed = None
-        if frozen and not training:
-            packed = (weight_ih, weight_hh, bias_ih, bias_hh, cell, cell_weights)
+        cdef _Packed weights = None
         self.enter()
         try:
             if recompute_every < 0:
@@ -299,18 +269,19 @@ cdef class LSTMPass:
             self.isa = fl_isa_active()
             # Before the pass: nothing that may fail comes between it and its end.
             self.held = (x, weight_ih, weight_hh, lengths, cell_weights) if training else None
+            if packed is not None and not training:
+                weights = packed.of_lstm(dtype, lstm, (weight_ih, weight_hh, bias_ih, bias_hh, cell_weights))
+                lstm.packed = NULL if weights is None else weights.data
             lstm.training = training
             try:
                 lstm.workspace = self.workspace.reserve(fl_lstm_workspace(dtype, lstm))
             except BaseException:
                 lstm.training = 0
                 raise
-            lstm.packed = self.workspace.begin(packed)
             with nogil:
                 fl_lstm_forward(dtype, lstm)
-            lstm.packed = 0
-            self.workspace.end(packed)
         finally:
+            lstm.packed = NULL
             self.busy = False
 
     def backward(self, *, dy=None, dhn=None, dcn=None, dx=None, bint dx_add=False, dweight_ih=None, dweight_hh=None,
@@ -371,8 +342,7 @@ cdef class LSTMPass:
 
 # ------------------------------------------------------------------ Dense
 
-cdef int _dense(fl_dense_pass *dense, fl_dtype dtype, cnp.ndarray x, cnp.ndarray weight, Workspace workspace,
-                int n_threads) except -1:
+cdef int _dense(fl_dense_pass *dense, fl_dtype dtype, cnp.ndarray x, cnp.ndarray weight, int n_threads) except -1:
     if cnp.PyArray_NDIM(x) != 2 or cnp.PyArray_NDIM(weight) != 2:
         raise ValueError(f"x has {x.ndim} axes and weight {weight.ndim}, expected (rows, input) and (output, input)")
     dense.rows, dense.input, dense.output = x.shape[0], x.shape[1], weight.shape[0]
@@ -380,29 +350,30 @@ cdef int _dense(fl_dense_pass *dense, fl_dtype dtype, cnp.ndarray x, cnp.ndarray
         raise ValueError(f"input size {dense.input} and output size {dense.output} must be 1 or more")
     dense.x = array_of(x, "x", dtype, shape2(dense.rows, dense.input), False)
     dense.weight = array_of(weight, "weight", dtype, shape2(dense.output, dense.input), False)
-    dense.bias = dense.y = NULL
-    dense.packed = 0
+    dense.bias = dense.y = dense.packed = NULL
     dense.n_threads = n_threads
-    dense.workspace = workspace.reserve(fl_dense_workspace(dtype, dense))
     return 0
 
 
 def dense_forward(cnp.ndarray x not None, cnp.ndarray weight not None, bias, cnp.ndarray y not None,
-                  Workspace workspace not None, n_threads=1, bint frozen=False):
+                  Workspace workspace not None, n_threads=1, PackedWeights packed=None):
     """Compute y = x weight' + bias for x (rows, input), weight (output, input), y (rows, output).
 
-    ``frozen``: weight and bias are read-only arrays that nobody can write to; the workspace keeps them packed.
+    ``packed``: where weight and bias that nobody can write to are kept packed.
     """
     cdef fl_dense_pass dense
     cdef fl_dtype dtype = dtype_of(x, "x")
-    cdef tuple packed = (weight, bias) if frozen else None
-    _dense(&dense, dtype, x, weight, workspace, thread_count(n_threads))
+    cdef _Packed weights = None
+    _dense(&dense, dtype, x, weight, thread_count(n_threads))
     dense.bias = optional_of(bias, "bias", dtype, shape1(dense.output), False)
     dense.y = array_of(y, "y", dtype, shape2(dense.rows, dense.output), True)
-    dense.packed = workspace.begin(packed)
+    dense.backward = 0
+    if packed is not None:
+        weights = packed.of_dense(dtype, &dense, (weight, bias))
+        dense.packed = NULL if weights is None else weights.data
+    dense.workspace = workspace.reserve(fl_dense_workspace(dtype, &dense))
     with nogil:
         fl_dense_forward(dtype, &dense)
-    workspace.end(packed)
 
 
 def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray weight not None, dx, dweight, dbias,
@@ -410,12 +381,13 @@ def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray 
     """Compute dx = dy weight (overwritten); dweight += dy' x; dbias += the column sums of dy. None: not wanted."""
     cdef fl_dense_pass dense
     cdef fl_dtype dtype = dtype_of(x, "x")
-    _dense(&dense, dtype, x, weight, workspace, thread_count(n_threads))
+    _dense(&dense, dtype, x, weight, thread_count(n_threads))
     cdef void *from_dy = array_of(dy, "dy", dtype, shape2(dense.rows, dense.output), False)
     cdef void *to_dx = optional_of(dx, "dx", dtype, shape2(dense.rows, dense.input), True)
     cdef void *to_dweight = optional_of(dweight, "dweight", dtype, shape2(dense.output, dense.input), True)
     cdef void *to_dbias = optional_of(dbias, "dbias", dtype, shape1(dense.output), True)
-    workspace.begin(None)
+    dense.backward = 1
+    dense.workspace = workspace.reserve(fl_dense_workspace(dtype, &dense))
     with nogil:
         fl_dense_backward(dtype, &dense, from_dy, to_dx, to_dweight, to_dbias)
 
@@ -645,7 +617,6 @@ def ctc(cnp.ndarray logits not None, cnp.ndarray labels not None, cnp.ndarray la
             if label < 0 or label >= run.classes or label == blank:
                 raise ValueError(f"label {label} at [{b}, {k}] is not one of the {run.classes} classes, or is the "
                                  f"blank, {blank}: expected another from 0 to {run.classes - 1}")
-    workspace.begin(None)
     run.workspace = workspace.reserve(fl_ctc_workspace(dtype, &run))
     with nogil:
         fl_ctc(dtype, &run)
@@ -666,7 +637,6 @@ def ctc_beam_search(cnp.ndarray log_p not None, int64_t blank, ptrdiff_t beam_wi
     cdef int64_t *labels = <int64_t *>cnp.PyArray_DATA(out)
     if (time > 0 and beam_width > 2**30 // time) or classes > 2**30:
         raise MemoryError(f"{time} steps with a beam of {beam_width} are too many: use a smaller beam_width")
-    workspace.begin(None)
     cdef void *memory = workspace.reserve(fl_ctc_beam_workspace(time, classes, beam_width))
     with nogil:
         count = fl_ctc_beam_search(time, classes, from_log_p, blank, beam_width, labels, &score, memory)
@@ -750,6 +720,7 @@ def pool_backward(str kind, cnp.ndarray x not None, cnp.ndarray y not None, cnp.
 
 # ------------------------------------------------------------------ streams
 
+include "_core_chain.pxi"
 include "_core_stream.pxi"
 
 

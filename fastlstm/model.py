@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arguments import explain_arguments
-from ._checks import MANY, as_list, count, float_type, short_repr
+from ._checks import MANY, as_bool, as_list, count, float_type, short_repr
 from ._typing import Array, Dataset, State
 from .data import SCALERS, Scaler
 from .data.sequences import Sequences
@@ -78,6 +78,9 @@ class Model:
         Axes of the values that `fit` was given as targets, after those of cases and steps; None for labels.
     own_optimizer : Optimizer or None
         Optimizer of the calls of `fit` that were not given one; None before the first of them.
+    metadata : dict
+        What you want to remember of the model, such as its name, version and date: data for JSON, saved with the model.
+        ``fastlstm info`` shows it.
     flat_parameters, flat_gradients : ndarray, shape (n_parameters,)
         All parameters in one vector, and their gradients in another. A frozen model has no gradients.
     output_size : int
@@ -131,6 +134,7 @@ class Model:
         self.target_scaler = target_scaler
         self.classes = None if classes is None else [str(name) for name in as_list("classes", classes, "names")]
         self._feature_names: list[str] | None = None
+        self.metadata = None
         self._loss: Loss | None = None
         self._stored_kind: OutputKind | None = None
         self.target_shape: tuple[int, ...] | None = None
@@ -226,6 +230,17 @@ class Model:
             self._check_feature_names(names)
         self._feature_names = names
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Notes of the user, which are saved with the model; it can be changed, and set to another mapping."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: Mapping[str, Any] | None) -> None:
+        if value is not None and (not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value)):
+            raise TypeError(f"metadata must map strings to data for JSON, got {short_repr(value)}")
+        self._metadata = {} if value is None else dict(value)
+
     def _check_feature_names(self, names: list[Any]) -> None:
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"feature_names must be strings, got {short_repr(names)}")
@@ -283,17 +298,24 @@ class Model:
         With a scaler of ``missing="mask"`` that is not fitted the number of channels is not known yet: `fit` then
         creates the parameters.
         """
+        self._build(input_size, None)
+
+    def build_to_load(self, input_size: int) -> None:
+        """Do `build` for weights that are loaded next, without drawing others: `numpy.random` takes 10 ms to import."""
+        self._build(input_size, np.zeros(1))
+
+    def _build(self, input_size: int, values: Array | None) -> None:
         size = count("input_size", input_size, least=0 if self.takes_tokens else 1)
         scaler, known = self.scaler, self.input_size
         if scaler is None or scaler.missing == "error" or self.takes_tokens:
-            self.network.build(size)
+            self.network.build(size, values)
             return
         for expected, what in ((known, "of the model"), (scaler.features, "on which the scaler was fitted")):
             if expected is not None and size != expected:
                 raise ValueError(f"input_size is {size}, expected {expected}, the number of features {what}")
         self._features = size
         if scaler.fitted or scaler.missing == "mask-all":
-            self.network.build(size + (scaler.added_channels if scaler.fitted else size))
+            self.network.build(size + (scaler.added_channels if scaler.fitted else size), values)
 
     # ------------------------------------------------------------------------------------------ freezing
 
@@ -303,10 +325,12 @@ class Model:
         return self.network.parameters.frozen
 
     def freeze(self) -> Model:
-        """Make the parameters read-only, for serving, so that each thread packs the weights for the kernels only once.
+        """Make the parameters read-only, for serving, so that the weights are packed for the kernels only once.
 
         A model that is not frozen packs them in every call of `predict`, because they might have been written to. This
-        takes most of the time of a call with few series and steps. The results have the same bits.
+        takes most of the time of a call with few series and steps. A frozen model has one packed copy, which all
+        threads and streams use; and `predict` computes plain arrays in one call of C, so that many threads do not wait
+        for each other. The results have the same bits.
 
         The parameters move to new memory, so that earlier views no longer refer to them; the gradients and all memory
         of training are freed. `fit`, ``forward(training=True)``, `backward`, `zero_grad`, `gradients`,
@@ -334,6 +358,45 @@ class Model:
         """
         self.network.freeze()
         self.own_optimizer = None
+        return self
+
+    def warm_up(self, steps: int = 1, batch_size: int = 1, n_threads: int | None = None) -> Model:
+        """Compute a prediction for zeros, so that the first real one finds everything prepared.
+
+        A service calls it when it starts: a frozen model packs its weights then, and memory and threads are ready.
+
+        Parameters
+        ----------
+        steps : int, default 1
+            Steps of the series; with as many as the service will get, its memory is reserved, too.
+        batch_size : int, default 1
+            Number of series.
+        n_threads : int, optional
+            As in `predict`.
+
+        Returns
+        -------
+        Model
+            This model, so that ``model = fl.load(path).freeze().warm_up()`` works.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not an integer of at least 1.
+        RuntimeError
+            If the model is not built yet.
+
+        Examples
+        --------
+        >>> import fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3).freeze().warm_up(steps=100)
+        """
+        self.network.require_built()
+        shape = count("batch_size", batch_size), count("steps", steps)
+        if self.takes_tokens:
+            self.predict(np.zeros(shape, np.int64), n_threads=n_threads)
+        else:
+            self.predict(np.zeros((*shape, input_features(self)), self.dtype), n_threads=n_threads)
         return self
 
     def unfreeze(self) -> Model:
@@ -508,7 +571,12 @@ class Model:
         return to_torch_state_dict(self.network, prefixes)
 
     def to_onnx(
-        self, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
+        self,
+        path: str | os.PathLike[str],
+        *,
+        with_lengths: bool = False,
+        with_state: bool = False,
+        dtype: npt.DTypeLike = "float32",
     ) -> None:
         """Write the model to an ONNX file (opset 17) for other runtimes; needs ``pip install 'fastlstm[onnx]'``.
 
@@ -522,6 +590,11 @@ class Model:
         with_lengths : bool, default False
             Whether the file has a second input ``lengths``, int32 (batch,): the valid steps of each case, as in
             `predict`.
+        with_state : bool, default False
+            Whether the file has the states of the LSTM layers as inputs and outputs, so that series continue from call
+            to call: for layer number i the inputs ``state_i_h`` (num_layers, batch, hidden_size or proj_size) and
+            ``state_i_c`` (num_layers, batch, hidden_size), zeros for new series, and the outputs ``final_i_h`` and
+            ``final_i_c``. `from_onnx` does not read such files.
         dtype : {"float32", "float64"}, default "float32"
             Type of the file's numbers. ONNX Runtime has no LSTM in float64. If a mean of the model's scaler exceeds
             1024 times its scale, such as that of a time in seconds, ``x`` is float64 in any case, and scaled before it
@@ -532,7 +605,8 @@ class Model:
         ImportError
             If the package onnx is not installed.
         ValueError
-            If ONNX's operators cannot compute a layer; the message names the layer and the option.
+            If ONNX's operators cannot compute a layer; the message names the layer and the option. With `with_state`
+            also if the model remembers more of a series than the states of its LSTM layers, or it has none.
         RuntimeError
             If the model is not built yet.
         OSError
@@ -540,7 +614,7 @@ class Model:
         """
         from .formats.onnx.write import save_onnx  # few programs need it
 
-        save_onnx(self, path, with_lengths=with_lengths, dtype=dtype)
+        save_onnx(self, path, with_lengths=with_lengths, with_state=with_state, dtype=dtype)
 
     # ------------------------------------------------------------------------------------------ passes
 
@@ -863,6 +937,8 @@ class Model:
         *,
         batch_size: int = 256,
         n_threads: int | None = None,
+        state: State | Sequence[State] | None = None,
+        return_state: bool = False,
     ) -> Any:
         """Return the outputs for any number of cases, computed batch by batch.
 
@@ -878,10 +954,16 @@ class Model:
             differ much, fewer cases are computed at a time, so that padding takes no more memory than the series.
         n_threads : int, optional
             Threads to use; by default as configured.
+        state : (h, c), or a list of one (h, c) for each LSTM layer object, optional
+            States from which the series continue, each (num_layers, n, hidden_size or proj_size): what an earlier call
+            returned. By default the series begin.
+        return_state : bool, default False
+            Whether to return the states after the last valid step of each case, too. Calls for consecutive steps, each
+            with the state of the one before, give the bits of one call for all steps.
 
         Returns
         -------
-        ndarray or list of ndarray
+        ndarray or list of ndarray, or (these, list of (h, c))
             (n, outputs); with one output per step (n, T, outputs), where padding is zero, or for a list of series or a
             data set a list of (T_i, outputs) arrays; after ``RepeatVector(T)`` always (n, T, outputs). In place of the
             axis of the outputs are the axes that the targets of `fit` had, if these were values: (n,) for y (n,), and
@@ -893,7 +975,8 @@ class Model:
         ------
         TypeError, ValueError
             If the input does not fit or holds infinity, or NaN in a feature for which the scaler has no indicator
-            channel.
+            channel. If states do not fit, or the model remembers more of a series than the states of its LSTM layers,
+            as pooling does: then use `stream`.
         RuntimeError
             If the model has no weights: it was never fitted, loaded or built.
 
@@ -905,9 +988,14 @@ class Model:
         (5, 2)
         >>> model.predict([np.zeros((10, 3)), np.zeros((7, 3))]).shape  # series of different lengths
         (2, 2)
+        >>> out, state = model.predict(np.zeros((5, 10, 3)), return_state=True)
+        >>> model.predict(np.zeros((5, 1, 3)), state=state).shape  # the eleventh step
+        (5, 2)
         """
-        out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads)
-        return in_shape(out, self.target_shape)
+        states: list[State] | None = [] if as_bool("return_state", return_state) else None
+        out = predict(self, X, lengths, batch_size=batch_size, n_threads=n_threads, state=state, states=states)
+        shaped = in_shape(out, self.target_shape)
+        return shaped if states is None else (shaped, states)
 
     @explain_arguments
     def predict_proba(
@@ -1156,10 +1244,11 @@ class Model:
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
             "output_kind": self.output_kind,
             "target_shape": None if self.target_shape is None else list(self.target_shape),
+            **({"metadata": self.metadata} if self.metadata else {}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the model to one ``.safetensors`` file: architecture, parameters, scalers, class names.
+        """Save the model to one ``.safetensors`` file: architecture, parameters, scalers, class names, metadata.
 
         The file is written atomically: after a crash or a kill, an older file is unchanged. Other tools can read the
         tensors, which are named as in `parameters`. `load` restores the model.
@@ -1242,6 +1331,7 @@ class Model:
         model = Model.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
         model.scaler, model.target_scaler = self.scaler, self.target_scaler
+        model.metadata = self.metadata
         return model
 
 

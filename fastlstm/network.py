@@ -33,7 +33,7 @@ from .layers import (
     takes_tokens,
 )
 from .parameters import Parameters
-from .runtime.config import resolve_threads
+from .runtime.config import call_threads
 
 __all__ = ["FinalActivation", "Network"]
 
@@ -79,6 +79,8 @@ class Network:
         Masks of the layers that mask steps of the input; None if there are none, or before `build`.
     passes : int
         Number of training passes so far; each draws its own dropout masks.
+    chains : dict
+        What `fastlstm.inference.chains` has made of the network; empty in a copy.
     """
 
     def __init__(self, layers: list[Layer], dtype: np.dtype[Any], seed: int) -> None:
@@ -92,6 +94,7 @@ class Network:
         self.output_steps: int | None = None
         self.input_masks: InputMasks | None = None
         self.passes = 0
+        self.chains: dict[str, Any] = {}
         self._longest: int | None = None
         self._contexts = threading.local()
         self._recurrent = [k for k, layer in enumerate(layers) if layer.state_shapes(1) is not None]
@@ -209,6 +212,7 @@ class Network:
         self.output_size, self.per_step, self.output_steps = 0, False, None
         self.input_masks = None
         self.input_size = None
+        self.chains = {}
 
     def output_lengths(self, lengths: Array | None) -> Array | None:
         """Return the valid steps of the output of cases whose inputs have these lengths; None: all steps."""
@@ -239,19 +243,19 @@ class Network:
     # ------------------------------------------------------------------------------------ parameters
 
     def freeze(self) -> None:
-        """Make the parameters read-only, so that each thread packs the weights only once."""
+        """Make the parameters read-only, so that the weights are packed only once, for all threads."""
         self.require_built()
         if not self.parameters.frozen:
             contexts = threading.local()
             self.parameters.freeze()
-            self._contexts = contexts
+            self._contexts, self.chains = contexts, {}
 
     def unfreeze(self) -> None:
         """Make the parameters writable again."""
         if self.parameters.frozen:
             contexts = threading.local()
             self.parameters.unfreeze()
-            self._contexts = contexts
+            self._contexts, self.chains = contexts, {}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Replace the parameters; build the network for the size of the tensors if it is not built yet."""
@@ -314,8 +318,8 @@ class Network:
         ctx.mask = None
         if self.input_masks is not None:
             self.input_masks.give(ctx, masks)
-        ctx.frozen = self.parameters.frozen
-        ctx.n_threads = resolve_threads(n_threads)
+        ctx.packed = self.parameters.packed
+        ctx.n_threads = call_threads(n_threads)
         ctx.recompute_every = recompute_every
         ctx.pending = False
         if lengths is not None and self.layers[0].touches_padding:

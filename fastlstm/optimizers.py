@@ -21,7 +21,7 @@ from . import _checks, _core
 from ._arguments import ExplainsArguments, closest
 from ._arrays import as_array
 from .runtime.buffers import aligned_zeros
-from .runtime.config import resolve_threads
+from .runtime.config import call_threads
 from .schedules import ConstantLR, Schedule, as_schedule
 
 _COUNTS = ("iterations", "epochs", "start")
@@ -302,7 +302,7 @@ class Optimizer(ExplainsArguments):
             now = self._now
         if now.layout != (parameters.size, parameters.dtype):
             self._prepare(parameters)
-        threads = resolve_threads(n_threads)
+        threads = call_threads(n_threads)
         # Compute the norm before clip_value, which would hide an infinity; and in every step, because a bad update
         # cannot be undone.
         norm = _core.grad_norm(gradients, threads)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._core import PackedWeights
 from ._typing import Array
 from .layers import Layer, stack_parameters
 from .runtime.buffers import aligned_zeros, read_only_copy
@@ -26,8 +27,8 @@ class Parameters:
     ----------
     flat, flat_gradients : ndarray, shape (n_parameters,)
         Empty before `initialize`; `flat_gradients` is also empty while the parameters are frozen.
-    frozen : bool
-        Whether `flat` is read-only.
+    packed : PackedWeights or None
+        Packed forms of frozen parameters, for all threads and streams; None while they may change.
     """
 
     def __init__(self, layers: Sequence[Layer], dtype: np.dtype[Any]) -> None:
@@ -35,7 +36,12 @@ class Parameters:
         self.dtype = dtype
         self.flat: Array = np.empty(0, dtype)
         self.flat_gradients: Array = np.empty(0, dtype)
-        self.frozen = False
+        self.packed: PackedWeights | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether `flat` is read-only."""
+        return self.packed is not None
 
     # ------------------------------------------------------------------------------------ vectors
 
@@ -133,8 +139,9 @@ class Parameters:
     def freeze(self) -> None:
         """Move the parameters to read-only memory, and free the gradients."""
         if not self.frozen:
+            packed = PackedWeights()
             self._place(read_only_copy(self.flat), None)
-            self.frozen = True
+            self.packed = packed
 
     def unfreeze(self) -> None:
         """Move the parameters to writable memory, with gradients of zero."""
@@ -142,7 +149,7 @@ class Parameters:
             flat = aligned_zeros(self.flat.size, self.dtype)
             flat[:] = self.flat
             self._place(flat, aligned_zeros(flat.size, self.dtype, place=1))
-            self.frozen = False
+            self.packed = None
 
     def require_unfrozen(self, what: str) -> None:
         """Raise RuntimeError if the parameters are frozen; `what` is the call that would write to them."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..peers import Peer
-from . import cells, imports, interference, oversubscription, shapes
+from . import cells, imports, interference, oversubscription, serving, shapes
 
 __all__ = ["ALL_GROUPS", "OTHER_GROUPS", "Settings"]
 
@@ -55,11 +55,16 @@ def _import(settings: Settings) -> Any:
     return imports.measure(5 if settings.quick else 10)
 
 
+def _serving(settings: Settings) -> Any:
+    return serving.measure(settings.seconds, settings.quick)
+
+
 OTHER_GROUPS: dict[str, Callable[[Settings], Any]] = {
     "cells": _cells,
     "interference": _interference,
     "oversubscription": _oversubscription,
     "import": _import,
+    "serving": _serving,
 }
 """Groups that are not lists of cases, in the order in which they run."""
 

@@ -6,8 +6,9 @@
  * its own tiles: a tile is ROWS outputs by COLS vectors of inputs, whose x is first copied to a dense block, so that a
  * width that is no multiple of the vector costs nothing inside the loops.
  *
- *   workspace  panels of W (forward) or W' (dx), whichever is larger; then per thread a block of x, (n)(COLS)(LANES);
- *              the padded bias
+ *   packed     panels of W, then the padded bias: in the workspace, or in memory that passes share
+ *   workspace  packed, or panels of W' for dx, whichever is larger; then per thread a block of x, (n)(COLS)(LANES), for
+ *              dW
  */
 enum { DENSE_BLOCK = 256 }; /* rows of x copied at a time */
 
@@ -18,16 +19,27 @@ typedef struct {
     real *panel, *bias, *blocks;
 } dense_context;
 
+/* Lay out panels of `panel` elements and the bias. */
+static size_t dense_lay_out_packed(const fl_dense_pass *pass, char *base, double panel, dense_context *context)
+{
+    const double padded_output = ceil((double)pass->output / LANES) * LANES;
+    size_t used = 0;
+    context->panel = take(base, &used, fmax(panel, (double)pass->input * padded_output), sizeof(real));
+    context->bias = take(base, &used, padded_output, sizeof(real));
+    return used;
+}
+
 static size_t dense_lay_out(const fl_dense_pass *pass, dense_context *context)
 {
-    const double input = (double)pass->input, output = (double)pass->output;
-    const double padded_input = ceil(input / LANES) * LANES, padded_output = ceil(output / LANES) * LANES;
-    char *base = pass->workspace;
+    const double padded_input = ceil((double)pass->input / LANES) * LANES;
     size_t used = 0;
     context->pass = pass;
-    context->panel = take(base, &used, fmax(input * padded_output, output * padded_input), sizeof(real));
-    context->bias = take(base, &used, padded_output, sizeof(real));
-    context->blocks = take(base, &used, (double)pass->n_threads * DENSE_BLOCK * COLS * LANES, sizeof(real));
+    if (pass->backward || !pass->packed)
+        used = dense_lay_out_packed(pass, pass->workspace, pass->backward ? (double)pass->output * padded_input : 0,
+                                    context);
+    if (pass->backward)
+        context->blocks =
+            take(pass->workspace, &used, (double)pass->n_threads * DENSE_BLOCK * COLS * LANES, sizeof(real));
     return used;
 }
 
@@ -107,16 +119,36 @@ static double dense_work(const fl_dense_pass *pass)
     return (double)pass->rows * (double)pass->input * (double)pass->output;
 }
 
+static size_t dense_packed_size(const fl_dense_pass *pass)
+{
+    dense_context context;
+    return dense_lay_out_packed(pass, NULL, 0, &context);
+}
+
+/* Pack weight and bias where the context has laid them out. */
+static void dense_pack_to(const fl_dense_pass *pass, const dense_context *context)
+{
+    dense_pack_forward(pass, context->panel);
+    memset(context->bias, 0, (size_t)round_up(pass->output, LANES) * sizeof(real));
+    if (pass->bias)
+        memcpy(context->bias, pass->bias, (size_t)pass->output * sizeof(real));
+}
+
+static void dense_pack(const fl_dense_pass *pass, void *packed)
+{
+    dense_context context;
+    dense_lay_out_packed(pass, packed, 0, &context);
+    dense_pack_to(pass, &context);
+}
+
 static void dense_forward(const fl_dense_pass *pass)
 {
     dense_context context;
     dense_lay_out(pass, &context);
-    if (!pass->packed) {
-        dense_pack_forward(pass, context.panel);
-        memset(context.bias, 0, (size_t)round_up(pass->output, LANES) * sizeof(real));
-        if (pass->bias)
-            memcpy(context.bias, pass->bias, (size_t)pass->output * sizeof(real));
-    }
+    if (pass->packed)
+        dense_lay_out_packed(pass, (char *)pass->packed, 0, &context);
+    else
+        dense_pack_to(pass, &context);
     fl_parallel(fl_worthwhile_threads(pass->n_threads, dense_work(pass)), dense_forward_body, &context);
 }
 

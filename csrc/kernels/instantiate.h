@@ -12,6 +12,7 @@
 
 #include "../machine.h"
 #include "../philox.h"
+#include "../threads/calls.h"
 #include "../threads/parallel.h"
 #include "../threads/wait.h"
 #include "../threads/wake.h"

@@ -36,10 +36,14 @@
 /* clang-format off */
 
 FL_KERNEL(size_t, lstm_workspace, (const fl_lstm_pass *pass), (pass))
+FL_KERNEL(size_t, lstm_packed_size, (const fl_lstm_pass *pass), (pass))
+FL_KERNEL(void, lstm_pack, (const fl_lstm_pass *pass, void *packed), (pass, packed))
 FL_KERNEL(void, lstm_forward, (const fl_lstm_pass *pass), (pass))
 FL_KERNEL(void, lstm_backward, (const fl_lstm_pass *pass, const fl_lstm_gradients *gradients), (pass, gradients))
 
 FL_KERNEL(size_t, dense_workspace, (const fl_dense_pass *pass), (pass))
+FL_KERNEL(size_t, dense_packed_size, (const fl_dense_pass *pass), (pass))
+FL_KERNEL(void, dense_pack, (const fl_dense_pass *pass, void *packed), (pass, packed))
 FL_KERNEL(void, dense_forward, (const fl_dense_pass *pass), (pass))
 FL_KERNEL(void, dense_backward, (const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias),
           (pass, dy, dx, dweight, dbias))

@@ -215,7 +215,7 @@ static void finish(problem p)
     free(p.lengths);
 }
 
-/* Run the problem in one pass and then, in inference, once more with the weights that the first pass has packed. */
+/* Run the problem in one pass and then, in inference, once more with weights packed beforehand, for another batch. */
 static void run(fl_dtype dtype, const shape *s, problem *p, int training, int recompute_every, int n_threads)
 {
     fl_lstm_pass pass = {
@@ -246,9 +246,20 @@ static void run(fl_dtype dtype, const shape *s, problem *p, int training, int re
     pass.workspace = allocate(fl_lstm_workspace(dtype, &pass));
     fl_lstm_forward(dtype, &pass);
     if (!training) {
+        fl_lstm_pass of_weights = pass;
+        of_weights.batch = of_weights.time = 0;
+        void *packed = allocate(fl_lstm_packed_size(dtype, &of_weights));
+        fl_lstm_pack(dtype, &of_weights, packed);
+        free(pass.workspace);
+        const size_t packs = fl_lstm_workspace(dtype, &pass);
+        pass.packed = packed;
+        expect(fl_lstm_workspace(dtype, &pass) + fl_lstm_packed_size(dtype, &pass) == packs,
+               "a workspace without the packed weights");
+        pass.workspace = allocate(fl_lstm_workspace(dtype, &pass));
+        pass.weight_ih = pass.weight_hh = pass.bias_ih = pass.bias_hh = NULL; /* not read again */
         memset(p->y.data, 0, p->y.n * size_of(dtype));
-        pass.packed = 1;
         fl_lstm_forward(dtype, &pass);
+        free(packed);
     }
     if (training) {
         fl_lstm_gradients out = {
@@ -362,9 +373,30 @@ static void test_dense(fl_dtype dtype)
                 y.exact[r * out + o] = sum;
                 db.exact[o] += dy.exact[r * out + o];
             }
-        fl_dense_pass pass = {n, in, out, w.data, b.data, x.data, y.data, NULL, 0, 2};
+        fl_dense_pass pass = {.rows = n,
+                              .input = in,
+                              .output = out,
+                              .weight = w.data,
+                              .bias = b.data,
+                              .x = x.data,
+                              .y = y.data,
+                              .backward = 1,
+                              .n_threads = 2};
         pass.workspace = allocate(fl_dense_workspace(dtype, &pass));
         fl_dense_forward(dtype, &pass);
+        fl_dense_pass shared = pass;
+        shared.backward = 0;
+        void *packed = allocate(fl_dense_packed_size(dtype, &shared));
+        void *again = malloc(y.n * size_of(dtype));
+        fl_dense_pack(dtype, &shared, packed);
+        shared.packed = packed;
+        shared.weight = shared.bias = shared.workspace = NULL;
+        shared.y = again;
+        expect(fl_dense_workspace(dtype, &shared) == 0, "no workspace where the weights are packed");
+        fl_dense_forward(dtype, &shared);
+        expect(!memcmp(again, y.data, y.n * size_of(dtype)), "y of weights packed beforehand");
+        free(again);
+        free(packed);
         fl_dense_backward(dtype, &pass, dy.data, dx.data, dw.data, db.data);
         expect_close(dtype, y, "y");
         expect_close(dtype, dx, "dx");

@@ -2,8 +2,10 @@
  *
  * A plain walk over the stages computes the expected values, each by one call for the whole series with separate
  * memory. The network must give the same bits: in one block, step by step and in blocks of any length, on several
- * threads, whatever the reused buffers held before, and in memory of exactly the size that was asked for, where
- * the address sanitizer sees a step beyond it. Exits with 1 if anything differs.
+ * threads, whatever the reused buffers held before, with weights that are packed once for several networks, for any of
+ * the series in any order, and in memory of exactly the size that was asked for, where the address sanitizer sees a step
+ * beyond it. Whole series, with reversed layers and lengths, are compared in the same way. Exits with 1 if anything
+ * differs.
  */
 #include "../fastlstm.h"
 #include "support.h"
@@ -34,7 +36,7 @@ typedef struct {
     fl_stage stages[MOST_STAGES];
     fl_lstm_cell cells[MOST_STAGES];
     ptrdiff_t widths[MOST_STAGES + 1];
-    void *arrays[MOST_STAGES * 16];
+    void *arrays[MOST_STAGES * 18];
     int arrays_used;
     void *state, *workspace;
 } problem;
@@ -180,6 +182,11 @@ static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
         if (stage->side[0] < 0)
             stage->side[0] = stage->main;
         return input;
+    case FL_STAGE_CONCAT:
+        stage->side[0] = back_to(p, k, 0);
+        if (stage->side[0] < 0)
+            stage->side[0] = stage->main;
+        return input + p->widths[k - stage->side[0]];
     default: return input;
     }
 }
@@ -343,6 +350,14 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
         free(sums);
         break;
     }
+    case FL_STAGE_CONCAT: {
+        const size_t first = (size_t)input * size_of(dtype), both = (size_t)output * size_of(dtype);
+        for (ptrdiff_t n = 0; n < rows; ++n) {
+            memcpy((char *)y + (size_t)n * both, (const char *)x + (size_t)n * first, first);
+            memcpy((char *)y + (size_t)n * both + first, (const char *)side + (size_t)n * (both - first), both - first);
+        }
+        break;
+    }
     default:
         for (ptrdiff_t n = 0; n < rows * output; ++n)
             if (dtype == FL_F32)
@@ -491,6 +506,75 @@ static void test_refusals(problem *p, const void *x)
     free(untouched);
 }
 
+/* Pack the weights of all stages that have some. */
+static void give_packed(problem *p)
+{
+    const fl_dtype dtype = p->network.dtype;
+    fl_network_workspace(&p->network, 1); /* sets the sizes of the passes */
+    for (ptrdiff_t k = 0; k < p->network.count; ++k) {
+        fl_stage *stage = &p->stages[k];
+        if (stage->kind == FL_STAGE_LSTM) {
+            void *packed = kept(p, unset(fl_lstm_packed_size(dtype, &stage->lstm)));
+            stage->lstm.n_threads = 2;
+            fl_lstm_pack(dtype, &stage->lstm, packed);
+            stage->packed = packed;
+        } else if (stage->kind == FL_STAGE_DENSE) {
+            void *packed = kept(p, unset(fl_dense_packed_size(dtype, &stage->dense)));
+            fl_dense_pack(dtype, &stage->dense, packed);
+            stage->packed = packed;
+        }
+    }
+}
+
+/* One network with packed weights serves the series of a larger memory: all of them, some of them in any order, all
+ * again. Each series then has the result of its own steps. */
+static void test_rows(problem *p, const void *x, const void *expected, ptrdiff_t time)
+{
+    const ptrdiff_t batch = p->network.batch, capacity = batch + 2;
+    const size_t x_bytes =
+        p->network.input > 0 ? (size_t)p->network.input * size_of(p->network.dtype) : sizeof(int64_t);
+    const size_t y_bytes = (size_t)p->widths[p->network.count] * size_of(p->network.dtype);
+    const size_t packs = fl_network_workspace(&p->network, time);
+    give_packed(p);
+    expect(fl_network_workspace(&p->network, time) <= packs, "a workspace without packed weights");
+    int64_t done[20] = {0}, rows[20];
+    char part_x[20 * 20 * sizeof(double)], *part_y = malloc((size_t)capacity * y_bytes);
+    p->network.batch = capacity;
+    char *memory = unset(fl_network_state(&p->network));
+    p->network.batch = batch;
+    begin(p, 1);
+    fl_network_attach(&p->network, memory, capacity);
+    fl_network_reset(&p->network, NULL, 0);
+    int ok = 1;
+    for (ptrdiff_t turn = 0, left = batch * time; left > 0 && turn < 1000; ++turn) {
+        ptrdiff_t count = 0;
+        for (ptrdiff_t k = 0, b = below((int)batch); k < batch; ++k, b = (b + 1) % batch)
+            if (done[b] < time && below(2)) {
+                memcpy(part_x + (size_t)count * x_bytes, (const char *)x + (size_t)(b * time + done[b]) * x_bytes,
+                       x_bytes);
+                rows[count++] = b;
+            }
+        if (count == 0)
+            continue;
+        p->network.batch = count;
+        free(p->state);
+        p->state = NULL;
+        bind(p, 1);
+        fl_network_load_rows(&p->network, memory, capacity, rows);
+        ok &= fl_network_run(&p->network, part_x, 1, part_y) == 0;
+        fl_network_store_rows(&p->network, memory, capacity, rows);
+        for (ptrdiff_t i = 0; i < count; ++i, --left)
+            ok &= !memcmp(part_y + (size_t)i * y_bytes,
+                          (const char *)expected + (size_t)(rows[i] * time + done[rows[i]]++) * y_bytes, y_bytes);
+    }
+    expect(ok, "any of the series in any order");
+    p->network.batch = batch;
+    free(p->state);
+    p->state = NULL;
+    free(part_y);
+    free(memory);
+}
+
 static void test_network(fl_dtype dtype, int number)
 {
     problem *p = pose(dtype, number);
@@ -500,6 +584,7 @@ static void test_network(fl_dtype dtype, int number)
     test_blocks(p, x, expected, time);
     test_reset(p, x, time);
     test_refusals(p, x);
+    test_rows(p, x, expected, time);
     free(expected);
     finish(p);
 }
@@ -573,6 +658,93 @@ static void test_missing(fl_dtype dtype)
     expect(dtype == FL_F32 ? isnan(((float *)y)[1]) : isnan(y[1]), "others stay NaN");
 }
 
+/* Both directions over series of different lengths, side by side; the largest value of each feature, and what both
+ * directions end with. */
+static void test_whole(fl_dtype dtype)
+{
+    enum { BATCH = 5, STEPS = 9, INPUT = 3, HIDDEN = 20, BOTH = 2 * HIDDEN };
+    static const int64_t lengths[BATCH] = {4, 9, 1, 0, 7};
+    problem *p = calloc(1, sizeof *p);
+    if (!p)
+        exit(2);
+    p->network = (fl_network){.dtype = dtype, .batch = BATCH, .input = INPUT, .stages = p->stages, .n_threads = 2};
+    snprintf(where, sizeof where, "%s %s whole series", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
+    const void *x = numbers(p, BATCH * STEPS * INPUT, 1);
+    char *sequence = calloc(BATCH * STEPS * BOTH, sizeof(double)), *end = calloc(BATCH * BOTH, sizeof(double));
+    const size_t half = HIDDEN * size_of(dtype);
+    for (int reverse = 0; reverse < 2; ++reverse) {
+        fl_lstm_pass *pass = &p->stages[reverse].lstm;
+        p->stages[reverse] = (fl_stage){.kind = FL_STAGE_LSTM, .main = reverse, .lstm = {.hidden = HIDDEN}};
+        pass->reverse = reverse;
+        pass->weight_ih = numbers(p, 4 * HIDDEN * INPUT, 1);
+        pass->weight_hh = numbers(p, 4 * HIDDEN * HIDDEN, 1);
+        fl_lstm_pass alone = *pass;
+        char *hn = calloc(BATCH * HIDDEN, sizeof(double));
+        alone.batch = BATCH;
+        alone.time = STEPS;
+        alone.input = INPUT;
+        alone.lengths = lengths;
+        alone.x = x;
+        alone.x_batch = STEPS * INPUT;
+        alone.x_time = INPUT;
+        alone.y = sequence + (size_t)reverse * half;
+        alone.y_batch = STEPS * BOTH;
+        alone.y_time = BOTH;
+        alone.hn = hn;
+        alone.n_threads = 1;
+        void *workspace = unset(fl_lstm_workspace(dtype, &alone));
+        alone.workspace = workspace;
+        fl_lstm_forward(dtype, &alone);
+        for (int b = 0; b < BATCH; ++b)
+            memcpy(end + (size_t)(b * BOTH) * size_of(dtype) + (size_t)reverse * half, hn + (size_t)b * half, half);
+        free(workspace);
+        free(hn);
+    }
+    p->stages[2] = (fl_stage){.kind = FL_STAGE_CONCAT, .main = 1, .side = {0}};
+    p->stages[3] = (fl_stage){.kind = FL_STAGE_POOL, .last = 1, .pool = {.kind = FL_POOL_MAX}};
+    double *counts = calloc(BATCH * FL_POOL_COUNTS, sizeof(double)), *sums = calloc(BATCH * BOTH, sizeof(double));
+    char *largest = calloc(BATCH * BOTH, sizeof(double)), *y = calloc(BATCH * STEPS * BOTH, sizeof(double));
+    fl_pool_pass pool = {.kind = FL_POOL_MAX,
+                         .batch = BATCH,
+                         .time = STEPS,
+                         .width = BOTH,
+                         .lengths = lengths,
+                         .x = sequence,
+                         .counts = counts,
+                         .sums = sums,
+                         .y = largest,
+                         .n_threads = 1};
+    fl_pool_forward(dtype, &pool);
+    for (int count = 3; count <= 4; ++count) {
+        p->network.count = count;
+        p->network.lengths = lengths;
+        p->stages[0].last = p->stages[1].last = 0;
+        free(p->state);
+        p->state = NULL;
+        begin(p, STEPS);
+        expect(fl_network_run(&p->network, x, STEPS, y) == 0 &&
+                   !memcmp(y, count == 3 ? sequence : largest,
+                           (size_t)(BATCH * BOTH * (count == 3 ? STEPS : 1)) * size_of(dtype)),
+               count == 3 ? "both directions" : "a pool of both directions");
+        expect(p->stages[count - 1].one_step == (count == 4), "the steps of the last value");
+    }
+    p->network.count = 3;
+    p->stages[0].last = p->stages[1].last = 1;
+    free(p->state);
+    p->state = NULL;
+    begin(p, STEPS);
+    expect(fl_network_run(&p->network, x, STEPS, y) == 0 && p->stages[2].one_step &&
+               !memcmp(y, end, BATCH * BOTH * size_of(dtype)),
+           "what both directions end with");
+    free(sequence);
+    free(end);
+    free(counts);
+    free(sums);
+    free(largest);
+    free(y);
+    finish(p);
+}
+
 int main(int argc, char **argv)
 {
     const int networks = argc > 1 ? atoi(argv[1]) : 120;
@@ -582,6 +754,8 @@ int main(int argc, char **argv)
         fl_isa_select(fl_isa_name(k));
         test_missing(FL_F32);
         test_missing(FL_F64);
+        test_whole(FL_F32);
+        test_whole(FL_F64);
         for (int number = 0; number < networks; ++number) {
             test_network(FL_F32, number);
             test_network(FL_F64, number);

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE /* fork, alarm */
 #endif
 #include "../fastlstm.h"
+#include "../threads/calls.h"
 #include "../threads/clock.h"
 #include "../threads/contention.h"
 
@@ -67,6 +68,7 @@ static float *numbers(size_t n)
 typedef struct {
     ptrdiff_t batch, time, input, hidden, recompute_every;
     float *w_ih, *w_hh, *bias, *x, *dy;
+    void *packed; /* the weights, which all callers share */
     float *answer;
 } problem;
 
@@ -78,6 +80,22 @@ static size_t outputs_of(const problem *p, size_t sizes[4])
     sizes[2] = (size_t)(4 * p->hidden * p->input);
     sizes[3] = (size_t)(4 * p->hidden * p->hidden);
     return sizes[0] + sizes[1] + sizes[2] + sizes[3];
+}
+
+/* Inference with packed weights gives y again: if not, spoil it. */
+static void infer(const problem *p, fl_lstm_pass pass, float *y, size_t n)
+{
+    float *again = allocate(n * sizeof *again);
+    pass.training = 0;
+    pass.packed = p->packed;
+    pass.y = again;
+    pass.workspace = allocate(fl_lstm_workspace(FL_F32, &pass));
+    fl_lstm_forward(FL_F32, &pass);
+    fl_clip(FL_F32, (ptrdiff_t)n, again, 1.0, 1);
+    if (memcmp(again, y, n * sizeof *again) != 0)
+        y[0] = 1e30f;
+    free(pass.workspace);
+    free(again);
 }
 
 static float *solve(const problem *p, int n_threads, int n_threads_back)
@@ -120,6 +138,7 @@ static float *solve(const problem *p, int n_threads, int n_threads_back)
     fl_lstm_backward(FL_F32, &pass, &gradients);
     fl_clip(FL_F32, (ptrdiff_t)n, out, 1.0, n_threads_back);
     free(pass.workspace);
+    infer(p, pass, out, sizes[0]);
     return out;
 }
 
@@ -141,13 +160,17 @@ static problem make(ptrdiff_t batch, ptrdiff_t time, ptrdiff_t input, ptrdiff_t 
     p.bias = numbers((size_t)(4 * hidden));
     p.x = numbers((size_t)(batch * time * input));
     p.dy = numbers((size_t)(batch * time * hidden));
+    const fl_lstm_pass weights = {
+        .input = input, .hidden = hidden, .weight_ih = p.w_ih, .weight_hh = p.w_hh, .bias_ih = p.bias, .n_threads = 1};
+    p.packed = allocate(fl_lstm_packed_size(FL_F32, &weights));
+    fl_lstm_pack(FL_F32, &weights, p.packed);
     p.answer = solve(&p, 1, 1);
     return p;
 }
 
 static void release(problem p)
 {
-    float *all[] = {p.w_ih, p.w_hh, p.bias, p.x, p.dy, p.answer};
+    void *all[] = {p.w_ih, p.w_hh, p.bias, p.x, p.dy, p.packed, p.answer};
     for (size_t k = 0; k < sizeof all / sizeof all[0]; ++k)
         free(all[k]);
 }
@@ -224,7 +247,7 @@ static int forks(void)
         wrong += !same(&problems[k % PROBLEMS], 2 + k % 2);
         const pid_t child = fork();
         if (child == 0)
-            _exit(check_child(k % 4 == 0));
+            _exit(fl_calls_at_once() != 1 || check_child(k % 4 == 0));
         wrong += child < 0 || waitpid(child, &status, 0) != child || status != 0;
     }
     __atomic_store_n(&running, 0, __ATOMIC_RELAXED);
@@ -244,7 +267,7 @@ static int64_t sample(int64_t now, double ms, double used)
 static int expect(int condition, const char *text)
 {
     if (!condition)
-        printf("contention: not so: %s\n", text);
+        printf("not so: %s\n", text);
     return !condition;
 }
 
@@ -283,6 +306,30 @@ static int contention(void)
     return wrong;
 }
 
+/* The number of calls at the same time, which is remembered for a hundredth of a second. */
+static int calls(void)
+{
+    int wrong = 0;
+    wrong += expect(fl_calls_at_once() == 1, "a call alone");
+    const int first = fl_call_begins(1e6), small = fl_call_begins(1e3);
+    wrong += expect(fl_calls_at_once() == 2, "little work does not count");
+    const int64_t before = fl_now();
+    const int second = fl_call_begins(1e6);
+    wrong += expect(fl_calls_at_once() == 3, "two calls and one more");
+    fl_call_ends(second);
+    fl_call_ends(small);
+    fl_call_ends(first);
+    const int remembered = fl_calls_at_once();
+    wrong += expect(remembered == 2 || fl_now() - before > 9000000, "the calls of a moment ago");
+    while (fl_now() - before < 11000000) {
+    }
+    wrong += expect(fl_calls_at_once() == 1, "they are forgotten");
+    fl_call_begins(1e6);
+    fl_calls_forget();
+    wrong += expect(fl_calls_at_once() == 1, "a child forgets");
+    return wrong;
+}
+
 int main(void)
 {
     alarm(SECONDS);
@@ -297,9 +344,9 @@ int main(void)
         forked = forks();
         printf("%d forks: %d wrong\n", FORKS, forked);
     }
-    const int judged = contention();
-    printf("verdicts on contention: %d wrong\n", judged);
+    const int judged = contention(), counted = calls();
+    printf("verdicts on contention: %d wrong; calls at the same time: %d wrong\n", judged, counted);
     for (int k = 0; k < PROBLEMS; ++k)
         release(problems[k]);
-    return at_once || forked || judged;
+    return at_once || forked || judged || counted;
 }

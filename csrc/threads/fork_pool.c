@@ -17,6 +17,7 @@
 #define _GNU_SOURCE /* pthread_sigmask, pthread_attr_setaffinity_np */
 #endif
 #include "fork_pool.h"
+#include "calls.h"
 
 #if defined(_OPENMP) && !defined(_WIN32)
 #include "clock.h"
@@ -64,6 +65,7 @@ static void in_child(void)
 {
     is_child = 1;
     survivor = pthread_self();
+    fl_calls_forget();
     survivors_pool = NULL; /* that of the parent is left alone: its locks may be held by threads that are gone */
 }
 

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import as_array, place_of
+from .._arrays import as_array, is_masked, place_of
 from .._checks import short_repr
 from .._foreign import array_code, is_frame, is_missing, type_name, typed
 
@@ -42,7 +42,7 @@ def column_of(y: Any, per_step: bool, labels: bool, name: str) -> tuple[Any, str
             f"{name} is text, expected one target for each case: read the file first, for example "
             f"numpy.loadtxt({typed(name)})"
         )
-    if isinstance(y, np.ma.MaskedArray):
+    if is_masked(y):
         code = typed(name)
         filled = (
             f"{code}.filled(-100)" if labels else f"{code}.filled(0) with sample_weight=~numpy.ma.getmaskarray({code})"

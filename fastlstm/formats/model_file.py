@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,21 @@ from ..losses import get_loss
 from ..model import Model
 from . import safetensors
 from .foreign import with_advice
-from .safetensors import RUN_KEY, RUN_PREFIX
+from .safetensors import RUN_KEY, RUN_PREFIX, Source
 
-__all__ = ["load", "model_from"]
+__all__ = ["load", "model_from", "read_config"]
 
 _FORECASTER_KEY = "forecaster"
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: Source) -> Model:
     """Read a model that `Model.save` has written, or the model of a run that a `Checkpoint` has saved.
 
     Parameters
     ----------
-    path : path
-        The file.
+    path : path, bytes-like or binary file object
+        The file; or its content, such as an object store or a zip archive gives it; or an object whose ``read()``
+        returns its content.
 
     Returns
     -------
@@ -51,14 +53,38 @@ def load(path: str | os.PathLike[str]) -> Model:
     >>> fl.load("model.safetensors")
     Model([LSTM(hidden_size=4), Dense(output_size=2)])
     """
-    with with_advice(path, "load"):
+    with with_advice(path, "load") if isinstance(path, (str, os.PathLike)) else nullcontext():
         tensors, config = safetensors.load(path)
     return model_from(path, config, tensors)
 
 
-def model_from(
-    path: str | os.PathLike[str], config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]
-) -> Model:
+def read_config(path: Source) -> dict[str, Any]:
+    """Return what a model's file says of the model: `Model.get_config` with ``"metadata"``. No weights are read.
+
+    Parameters
+    ----------
+    path : path, bytes-like or binary file object
+        As in `load`.
+
+    Returns
+    -------
+    dict
+        ``"metadata"`` holds `Model.metadata`, an empty dict if it has none. The checksum is not verified, since it
+        covers the weights.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a fastlstm model.
+    OSError
+        If the file cannot be read.
+    """
+    with with_advice(path, "load") if isinstance(path, (str, os.PathLike)) else nullcontext():
+        config = safetensors.load_config(path)
+    return {**config, "metadata": config.get("metadata") or {}}
+
+
+def model_from(path: Source, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Model:
     """Return the model of a file whose content has been read; raise ValueError if it describes none."""
     if RUN_KEY in config:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(RUN_PREFIX)}
@@ -67,7 +93,7 @@ def model_from(
     try:
         return _model(config, dict(tensors))
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
+        raise ValueError(f"{safetensors.name_of(path)}: {error}") from error
 
 
 def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> Model:
@@ -94,14 +120,16 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
         _check_tensors(layers, input_size + _channels(of_inputs, input_size), tensors)
         model = Model(
             layers,
-            input_size=None if tokens else input_size,
             dtype=config["dtype"],
             seed=count("seed", config["seed"], least=0, bits=MANY),
             classes=config["classes"],
-            feature_names=config.get("feature_names"),
             scaler=scalers.get("scaler"),
             target_scaler=scalers.get("target_scaler"),
         )
+        if not tokens:
+            model.build_to_load(input_size)
+        model.feature_names = config.get("feature_names")
+        model.metadata = config.get("metadata")
         model.network.passes = count("steps", config["steps"], least=0)
         model.loss = None if config["loss"] is None else get_loss(config["loss"])
         model.restore_outputs(config.get("output_kind"), config.get("target_shape"))

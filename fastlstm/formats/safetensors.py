@@ -18,7 +18,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from io import BytesIO
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -27,7 +29,10 @@ from .._checks import path as checked_path
 from . import atomic
 from .json_object import json_object
 
-__all__ = ["RUN_KEY", "RUN_PREFIX", "Reader", "load", "opened", "save"]
+__all__ = ["RUN_KEY", "RUN_PREFIX", "Reader", "Source", "load", "load_config", "name_of", "opened", "save"]
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+"""A path, the content of a file, or an open binary file."""
 
 RUN_KEY = "training"
 """Key in the config of a training run's data, which a `Checkpoint` saves beside the model."""
@@ -88,8 +93,13 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], config
     atomic.write(path, [len(header).to_bytes(8, "little"), header, *(array.data for array in arrays.values())])
 
 
-def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(path: Source) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read a file written by :func:`save`.
+
+    Parameters
+    ----------
+    path : path, bytes-like or binary file object
+        The file, its content, or an object whose ``read()`` returns its content.
 
     Returns
     -------
@@ -110,14 +120,61 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         return _parse(reader)
 
 
+def load_config(path: Source) -> dict[str, Any]:
+    """Return the config of a file written by :func:`save`, from its header alone: no tensor is read or checked.
+
+    Parameters
+    ----------
+    path : path, bytes-like or binary file object
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If the file was not written by :func:`save`, or comes from a newer fastlstm.
+    OSError
+        If the file does not exist or cannot be read.
+    """
+    with opened(path, "a fastlstm model") as reader:
+        return _config(reader)
+
+
+def name_of(path: Source) -> str:
+    """Return how messages call a file, its content or a file object."""
+    if isinstance(path, (bytes, bytearray, memoryview)):
+        return f"<{len(path)} bytes>"
+    if _is_stream(path):
+        return str(getattr(path, "name", f"<{type(path).__name__}>"))
+    return checked_path(path)
+
+
+def _is_stream(path: Source) -> bool:
+    return not isinstance(path, (str, os.PathLike)) and hasattr(path, "read")
+
+
+def _content(path: Source) -> BytesIO | None:
+    """Return the content of bytes or of a file object; None for a path."""
+    if isinstance(path, (bytes, bytearray, memoryview)):
+        return BytesIO(path)
+    if not _is_stream(path):
+        return None
+    data = path.read()  # type: ignore[union-attr]
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{name_of(path)} gives {type(data).__name__}, expected bytes: open it in binary mode, 'rb'")
+    return BytesIO(data)
+
+
 @contextmanager
-def opened(path: str | os.PathLike[str], kind: str) -> Iterator[Reader]:
+def opened(path: Source, kind: str) -> Iterator[Reader]:
     """Open a .safetensors file and check its header; prefix ValueErrors raised in the context with the path.
 
     Parameters
     ----------
-    path : path
-        A regular file.
+    path : path, bytes-like or binary file object
+        A regular file, or its content.
     kind : str
         Name of the expected kind of file in messages, with its article.
 
@@ -132,13 +189,22 @@ def opened(path: str | os.PathLike[str], kind: str) -> Iterator[Reader]:
     OSError
         If the file does not exist, cannot be read, or does not fit in memory.
     """
+    content = _content(path)
+    if content is not None:
+        try:
+            yield Reader(content, kind, content.getbuffer().nbytes)
+        except ValueError as error:
+            what = "expected the content of a file that Model.save has written"
+            raise ValueError(f"{name_of(path)}: {error}; {what}") from error
+        return
     info = os.stat(checked_path(path))
+    assert isinstance(path, (str, os.PathLike))
     if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
         # A pipe may block, a device may be endless.
         raise ValueError(f"{os.fspath(path)}: not {kind}: it is not a regular file")
     with open(path, "rb") as file:
         try:
-            yield Reader(file, kind)
+            yield Reader(file, kind, info.st_size)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
         except MemoryError as error:
@@ -158,9 +224,9 @@ class Reader:
         The type of each tensor by its name in the file format; empty before the call of `tensors`.
     """
 
-    def __init__(self, file: BinaryIO, kind: str) -> None:
+    def __init__(self, file: BinaryIO, kind: str, size: int) -> None:
         # The first bytes identify most foreign files, which may be huge, before the rest is read.
-        length = _header_size(file.read(9), os.fstat(file.fileno()).st_size, kind)
+        length = _header_size(file.read(9), size, kind)
         file.seek(8)
         header = _decode_json(file.read(length), "header")
         self.metadata = _checked_metadata(header.get(_METADATA, {}))
@@ -213,12 +279,21 @@ class Reader:
 
 def _parse(reader: Reader) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Check a whole file and return its tensors and config."""
+    config = _config(reader)
+    arrays = reader.tensors(_DTYPES)
+    if _digest(arrays, reader.metadata["config"]) != reader.metadata.get("sha256", ""):
+        raise ValueError("the file was altered or damaged after saving (its checksum differs)")
+    return {name: np.require(a, a.dtype.newbyteorder("="), ["C", "W"]) for name, a in arrays.items()}, config
+
+
+def _config(reader: Reader) -> dict[str, Any]:
+    """Check that a file is one of this format; return its config."""
     if not reader.is_model:
         raise ValueError(
             "a .safetensors file, but not a fastlstm model; only Model.save writes such files, and fl.from_torch reads "
             "those with the weights of a PyTorch module"
         )
-    version, text, digest = (reader.metadata.get(key, "") for key in ("format_version", "config", "sha256"))
+    version, text = (reader.metadata.get(key, "") for key in ("format_version", "config"))
     if version != _FORMAT_VERSION:
         if re.fullmatch("[1-9][0-9]{0,8}", version):
             raise ValueError(
@@ -226,11 +301,7 @@ def _parse(reader: Reader) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 f"update with: pip install -U fastlstm"
             )
         raise ValueError(f"unknown file format {version[:20]!r}; this version reads {_FORMAT_VERSION}")
-    arrays = reader.tensors(_DTYPES)
-    if _digest(arrays, text) != digest:
-        raise ValueError("the file was altered or damaged after saving (its checksum differs)")
-    config = _decode_json(text.encode(), "config")
-    return {name: np.require(a, a.dtype.newbyteorder("="), ["C", "W"]) for name, a in arrays.items()}, config
+    return _decode_json(text.encode(), "config")
 
 
 def _checked_metadata(metadata: Any) -> dict[str, str]:
@@ -310,14 +381,20 @@ def _header(arrays: Mapping[str, np.ndarray], config: str) -> bytes:
     return text + b" " * (-len(text) % 8)
 
 
+def _sha256() -> Any:
+    """Return a new SHA-256 digest, Python's own where there is one: loading OpenSSL takes longer than a small model."""
+    for name in ("_sha2", "_sha256"):  # from Python 3.12 on, and before
+        with suppress(ImportError):
+            return import_module(name).sha256()
+    return import_module("hashlib").sha256()
+
+
 def _digest(arrays: Mapping[str, np.ndarray], config: str) -> str:
     """Return the SHA-256 of the config and, by name, of each tensor's name, dtype, shape and bytes."""
-    import hashlib  # here, because `import fastlstm` should not load OpenSSL
-
-    digest = hashlib.sha256()
+    digest = _sha256()
     # One line of JSON for each tensor states its size, so that different contents never give the same bytes.
     digest.update(json.dumps([_FORMAT, _FORMAT_VERSION, config]).encode() + b"\n")
     for name, array in sorted(arrays.items()):
         digest.update(json.dumps([name, _CODES[array.dtype.name], list(array.shape)]).encode() + b"\n")
         digest.update(array.data)
-    return digest.hexdigest()
+    return str(digest.hexdigest())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -50,14 +50,15 @@ class MaskedStream(Stream):
         self._last: Array = np.tile(self._empty, (self.batch_size, 1))  # output of each series at a masked step
         self._known: Array = np.ones(self.batch_size, bool)  # whether it is known
 
-    def step(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
+    def step(self, x: npt.ArrayLike, out: Array | None = None, rows: npt.ArrayLike | None = None) -> Array:
         array = as_numeric(x, self._tokens, "x")
-        counts = self._counts(array, (self.batch_size, 1))
+        chosen = None if rows is None else self._checked(rows)
+        counts = self._counts(array, (self.batch_size if chosen is None else len(chosen), 1), chosen)
         if counts is None:
-            y = super().step(array, out)
-            self._remember(y)
+            y = super().step(array, out, chosen)
+            self._remember(y, chosen)
             return y
-        return self._step(_zeroed(array, counts), counts[:, 0], out)
+        return self._step(_zeroed(array, counts), counts[:, 0], out, chosen)
 
     def run(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
         array = as_numeric(x, self._tokens, "x")
@@ -86,12 +87,33 @@ class MaskedStream(Stream):
         self._last[chosen] = self._empty
         self._known[chosen] = True
 
+    def add_rows(self, count: int = 1) -> Array:
+        added = super().add_rows(count)
+        self._last = np.concatenate((self._last, np.tile(self._empty, (len(added), 1))))
+        self._known = np.concatenate((self._known, np.ones(len(added), bool)))
+        return added
+
+    def remove_rows(self, rows: npt.ArrayLike) -> Array:
+        kept = super().remove_rows(rows)
+        self._last, self._known = self._last[kept], self._known[kept]
+        return kept
+
+    def _state_arrays(self) -> dict[str, Array]:
+        return {**super()._state_arrays(), "last": self._last.copy(), "known": self._known.copy()}
+
+    def _put(self, arrays: Mapping[str, Array]) -> None:
+        super()._put(arrays)
+        self._last, self._known = arrays["last"].copy(), arrays["known"].copy()
+
     def _set_states(self, value: Sequence[State]) -> None:
         super()._set_states(value)
         self._known[:] = not self._repeats
 
-    def _counts(self, x: Array, shape: tuple[int, int]) -> Array | None:
-        """Return which steps of x, (batch, steps, features), count; None if all do, or x has another shape."""
+    def _counts(self, x: Array, shape: tuple[int, int], rows: Array | None = None) -> Array | None:
+        """Return which steps of x, (batch, steps, features), count; None if all do, or x has another shape.
+
+        `rows` are the numbers of the series in x; None: all.
+        """
         expected = (*shape, *self._axes)
         if [n for n in x.shape if n != 1] != [n for n in expected if n != 1]:
             return None  # an axis of length 1 may be left out; other shapes are refused by the stream
@@ -109,27 +131,29 @@ class MaskedStream(Stream):
                 "x has a step that one Masking layer masks and a later one does not, which a stream cannot follow: "
                 "leave one of the layers out, or predict on blocks"
             )
-        if not (self._known | counts[:, 0]).all():
+        known = self._known if rows is None else self._known[rows]
+        if not (known | counts[:, 0]).all():
             raise ValueError(
                 "x begins with a masked step after an assignment of the state, so that the output of the step before "
                 "is not known: leave the step out"
             )
         return counts
 
-    def _step(self, x: Array, counts: Array, out: Array | None = None) -> Array:
+    def _step(self, x: Array, counts: Array, out: Array | None = None, rows: Array | None = None) -> Array:
         """Feed a step to the series in which it counts."""
-        masked = ~counts
+        masked = np.flatnonzero(~counts) if rows is None else rows[~counts]
         before = self._copies(masked)
-        y = super().step(x, out)
+        y = super().step(x, out, rows)
         self._put_back(before, masked)
-        y[masked] = self._last[masked]
-        self._remember(y)
+        y[~counts] = self._last[masked]
+        self._remember(y, rows)
         return y
 
-    def _remember(self, y: Array) -> None:
+    def _remember(self, y: Array, rows: Array | None = None) -> None:
         if self._repeats:
-            self._last[:] = y
-            self._known[:] = True
+            chosen = slice(None) if rows is None else rows
+            self._last[chosen] = y
+            self._known[chosen] = True
 
     def _copies(self, rows: Array | slice) -> list[list[Array]]:
         """Return copies of the states of some series."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._typing import Array
+from .._typing import Array, State
 from ..data.batching import bounded_batches, case_numbers
 from ..data.case_objects import gives_cases, refuse_batches
 from ..data.cases import read_inputs
 from ..data.scaler import Scaler
 from ..data.sequences import Sequences
 from ..protocols import InferenceModel
-from .inputs import checked_inputs
+from ..runtime.config import call_threads
+from .carried import Carried
+from .chains import predict_chain
+from .inputs import checked_inputs, input_features
 
 __all__ = ["in_shape", "original_units", "predict"]
 
@@ -31,12 +34,24 @@ def predict(
     batch_size: int = 256,
     n_threads: int | None = None,
     without_masked: bool = False,
+    state: State | Sequence[State] | None = None,
+    states: list[State] | None = None,
 ) -> Array | list[Array]:
     """Return the outputs, with their axis last; `in_shape` does the rest of `Model.predict`.
 
     With `without_masked`, outputs of each step of a model that masks steps are a list without those of masked steps.
+    The series continue from `state`, if it is given; the states after them are put into the list `states`.
     """
     batch_size = _checks.count("batch_size", batch_size)
+    if lengths is None and state is None and states is None and model.network.parameters.frozen:
+        small = _predict_small(model, X, n_threads)
+        if small is not None:
+            return small
+    nothing = _no_cases(model, X)
+    if nothing is not None:
+        if states is not None:
+            states += Carried(model, state, 0).states
+        return nothing
     refuse_batches(X, "X")
     by_case = gives_cases(X)
     inputs: Sequences
@@ -47,12 +62,13 @@ def predict(
     else:
         inputs = checked_inputs(model, X, lengths)
     network = model.network
+    carried = None if state is None and states is None else Carried(model, state, len(inputs))
     without_masked = without_masked and any(layer.masks_steps for layer in network.layers)
     in_list = by_case or isinstance(X, (list, tuple)) or without_masked
     as_list = network.per_step and network.output_steps is None and in_list
     parts: dict[int, Array] = {}
     result: Array | None = None
-    with closing(_outputs(model, inputs, batch_size, n_threads)) as outputs:
+    with closing(_outputs(model, inputs, batch_size, n_threads, carried)) as outputs:
         for numbers, out, ends in outputs:
             if as_list:
                 left = network.masked_steps(False) if without_masked else None
@@ -71,11 +87,45 @@ def predict(
                 result[numbers, : out.shape[1]] = out
             else:
                 result[numbers] = out
+    if states is not None and carried is not None:
+        states += carried.states
     return [parts[i] for i in range(len(parts))] if result is None else result
 
 
+def _no_cases(model: InferenceModel, X: Any) -> Array | list[Array] | None:
+    """Return the answer for no cases, which a service may be asked for: as many outputs. None if there are cases."""
+    network = model.network
+    if (
+        not network.built
+        or not isinstance(X, (list, np.ndarray))
+        or (not isinstance(X, list) and X.ndim == 0)
+        or len(X) > 0
+    ):
+        return None
+    if isinstance(X, list):
+        if network.per_step and network.output_steps is None:
+            return []
+        time = 0
+    else:
+        axes = () if network.takes_tokens else (input_features(model),)
+        if X.ndim != 2 + len(axes) or X.shape[2:] != axes or X.shape[1] == 0:
+            return None  # it does not fit, and is refused elsewhere
+        time = X.shape[1]
+    steps = [network.output_steps or time] if network.per_step else []
+    return np.zeros((0, *steps, network.output_size), network.dtype if model.target_scaler is None else np.float64)
+
+
+def _predict_small(model: InferenceModel, X: Any, n_threads: int | None) -> Array | None:
+    """Compute plain arrays (batch, time, features) of a frozen model in one call of C, with the same bits.
+
+    Returns None where that is not possible, which is also what happens to input that is refused.
+    """
+    chain = predict_chain(model)
+    return None if chain is None else chain.predict(X, call_threads(n_threads))
+
+
 def _outputs(
-    model: InferenceModel, inputs: Sequences, batch_size: int, n_threads: int | None
+    model: InferenceModel, inputs: Sequences, batch_size: int, n_threads: int | None, carried: Carried | None
 ) -> Generator[tuple[Array, Array, Array | None], None, None]:
     """Yield case numbers, output and lengths of each batch; the output is valid until the next batch."""
     network = model.network
@@ -83,9 +133,14 @@ def _outputs(
         for first, part in parts:
             for chosen in bounded_batches(part, batch_size):
                 x, ends, masks = read_inputs(part, chosen, network.dtype, model.scaler)
-                out = network.forward(x, ends, False, n_threads, masks=masks)
+                numbers = case_numbers(chosen, first)
+                if carried is None:
+                    out = network.forward(x, ends, False, n_threads, masks=masks)
+                else:
+                    out = network.forward_from(carried.before(numbers), x, ends, False, n_threads, masks=masks)
+                    carried.finish(numbers)
                 yield (
-                    case_numbers(chosen, first),
+                    numbers,
                     original_units(out, model.target_scaler),
                     network.output_lengths(ends),
                 )

@@ -44,3 +44,4 @@ from .stages import StageState as StageState
 from .stages import join_stages as join_stages
 from .stages import scaling_stage as scaling_stage
 from .states import checked_states as checked_states
+from .states import finite as finite

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._core import PackedWeights
 from .._typing import Array, State
 from ..runtime.buffers import Buffers
 from .masked_steps import MaskedSteps
@@ -54,8 +55,8 @@ class PassContext:
         self.mask: Array | None = None
         """(batch, time), boolean: the steps that are not masked; None: all. Layers set it during the forward pass."""
         self.training = training
-        self.frozen = False
-        """Whether the parameters are read-only, so that a workspace may keep packed copies."""
+        self.packed: PackedWeights | None = None
+        """Where inference keeps the packed weights of read-only parameters; None: they may change."""
         self.n_threads = 1
         self.recompute_every = 0
         """Number of steps whose gates an LSTM stores; backward recomputes the others in segments. 0: all steps."""

@@ -87,7 +87,7 @@ class Dense(Layer):
             y.reshape(-1, self.output_size),
             self._workspace(cache),
             ctx.n_threads,
-            ctx.frozen,
+            ctx.packed,
         )
         cache.saved["x"] = rows if ctx.training else None
         return y

@@ -369,7 +369,7 @@ class LSTM(Layer):
     # ------------------------------------------------------------------------------------------ passes
 
     def _passes(self, cache: LayerCache) -> list[tuple[_core.LSTMPass, CellWeights | None]]:
-        """Return each direction's pass and cell weights; always the same objects, so frozen weights stay packed."""
+        """Return each direction's pass and cell weights; always the same objects."""
         passes: list[tuple[_core.LSTMPass, CellWeights | None]] | None = cache.saved.get("passes")
         if passes is None:
             passes = [(_core.LSTMPass(), self._cell_weights(self.parameters, w.suffix)) for w in chain(*self._layers)]
@@ -443,7 +443,7 @@ class LSTM(Layer):
                     reverse=direction.reverse,
                     training=ctx.training,
                     recompute_every=ctx.recompute_every,
-                    frozen=ctx.frozen,
+                    packed=ctx.packed,
                     n_threads=ctx.n_threads,
                     cell=cell,
                     cell_weights=cell_weights,

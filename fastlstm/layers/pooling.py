@@ -205,9 +205,10 @@ class AttentionPool(Pool):
         u = buffers.get("u", (rows, size), ctx.dtype)
         scores = buffers.get("scores", (batch, time), ctx.dtype)
         weight, bias, vector = self.parameters["weight"], self.parameters["bias"], self.parameters["vector"]
-        _core.dense_forward(x.reshape(rows, self.size), weight, bias, z, first, ctx.n_threads, ctx.frozen)
+        _core.dense_forward(x.reshape(rows, self.size), weight, bias, z, first, ctx.n_threads, ctx.packed)
         _core.activation(TANH.number, 0.0, 0.0, z, u, ctx.n_threads)
-        _core.dense_forward(u, vector.reshape(1, size), None, scores.reshape(rows, 1), second, ctx.n_threads)
+        column = scores.reshape(rows, 1)
+        _core.dense_forward(u, vector.reshape(1, size), None, column, second, ctx.n_threads, ctx.packed)
         cache.saved["scores"] = scores, ctx.lengths
         if not ctx.training:
             return {"scores": scores}

@@ -13,7 +13,7 @@ from .._arrays import as_numeric
 from .._checks import short_repr
 from .._typing import State
 
-__all__ = ["checked_states"]
+__all__ = ["checked_states", "finite"]
 
 Shape = tuple[int, ...]
 
@@ -37,11 +37,12 @@ def checked_states(value: Any, expected: Sequence[tuple[Shape, Shape, npt.DTypeL
         h, c = (as_numeric(part, False, name) for part, name in zip(pair, "hc", strict=True))
         if h.shape != h_shape or c.shape != c_shape:
             raise ValueError(f"a state has shapes {h.shape} and {c.shape}, expected {h_shape} and {c_shape}")
-        checked.append((_finite(h, dtype, "h"), _finite(c, dtype, "c")))
+        checked.append((finite(h, dtype, "h"), finite(c, dtype, "c")))
     return checked
 
 
-def _finite(array: npt.NDArray[Any], dtype: npt.DTypeLike, name: str) -> npt.NDArray[Any]:
+def finite(array: npt.NDArray[Any], dtype: npt.DTypeLike, name: str) -> npt.NDArray[Any]:
+    """Return a C-contiguous array of a dtype; ValueError if it holds NaN, infinity or what the dtype cannot hold."""
     with np.errstate(over="ignore"):
         array = np.require(array, dtype, ["C", "A"])
     place = _core.first_nonfinite(array.reshape(-1))

@@ -8,7 +8,7 @@ from .. import _core
 from .._typing import Array
 from ..data.targets import IGNORE
 from ..runtime.buffers import ThreadBuffers
-from ..runtime.config import resolve_threads
+from ..runtime.config import call_threads
 from .base import Loss
 from .batch import Batch, padding, position_weights, total_weight, weighted_sum
 from .registry import register
@@ -75,7 +75,7 @@ class CrossEntropy(Loss):
             shares,
             None if d_out is None else d_out.reshape(-1, classes),
             losses,
-            resolve_threads(n_threads),
+            call_threads(n_threads),
         )
         return float(losses.sum()) * weight_sum, weight_sum
 

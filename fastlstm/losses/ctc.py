@@ -14,7 +14,7 @@ from ..data.label_sequences import LabelSequences, as_label_sequences
 from ..data.sequences import Sequences
 from ..data.targets import Targets
 from ..runtime.buffers import ThreadBuffers
-from ..runtime.config import resolve_threads
+from ..runtime.config import call_threads
 from .base import Head, Loss, softmax
 from .batch import Batch, position_weights, total_weight
 from .decoding import best_path, ctc_decode, label_errors
@@ -197,7 +197,7 @@ class CTC(Loss):
             losses,
             self._memory.workspace,
             lengths=None if lengths is None else np.ascontiguousarray(lengths, np.int64),
-            n_threads=resolve_threads(n_threads),
+            n_threads=call_threads(n_threads),
         )
         if self.zero_infinity:  # enough steps, but a score of -inf on every path
             losses[np.isinf(losses)] = 0.0

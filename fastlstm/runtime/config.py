@@ -8,7 +8,8 @@ The number of threads is resolved in one place, :func:`resolve_threads`, in this
 4. the environment variable ``OMP_NUM_THREADS``,
 5. the CPUs this process may use: its affinity mask and its container's CPU quota (cgroup v1 and v2).
 
-A limit set with ``threadpoolctl`` lowers 2 to 5. A call uses fewer threads where more do not pay: for little work, and
+A limit set with ``threadpoolctl`` lowers 2 to 5. Calls that compute at the same time share the number of 2 to 5
+(:func:`call_threads`). A call uses fewer threads where more do not pay: for little work, and
 while other programs keep the processors busy. The number never changes a result: the kernels give the same bits for
 any number of threads.
 """
@@ -32,7 +33,15 @@ from .._version import __version__
 
 StrPath = str | os.PathLike[str]
 
-__all__ = ["check_isa", "config", "get_num_threads", "resolve_threads", "set_num_threads", "show_config"]
+__all__ = [
+    "call_threads",
+    "check_isa",
+    "config",
+    "get_num_threads",
+    "resolve_threads",
+    "set_num_threads",
+    "show_config",
+]
 
 # OpenMP ends the whole process when the system refuses a thread, so a typo such as 100000 is refused here.
 _MAX_THREADS = 1024
@@ -108,6 +117,32 @@ def resolve_threads(n: int | None = None) -> int:
     if type(n) is int and 1 <= n <= _MAX_THREADS and _core.openmp():
         return n
     return _resolve(n)[0]
+
+
+def call_threads(n: int | None = None) -> int:
+    """Return the number of threads for a call that begins now.
+
+    That of `resolve_threads`; but calls without ``n_threads`` that compute at the same time, in several Python threads,
+    share the processors, so that each gets its part.
+
+    Parameters
+    ----------
+    n : int or None
+        The caller's explicit ``n_threads`` argument.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `resolve_threads`.
+    """
+    if n is not None:
+        return resolve_threads(n)
+    threads = _resolve(None)[0]
+    return threads if threads == 1 else max(1, threads // _core.calls_at_once())
 
 
 def check_isa() -> None:

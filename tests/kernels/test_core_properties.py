@@ -99,7 +99,7 @@ def stream(
         Stage("dense", 0, {"weight": weight}, main=4),
     ]
     batch = len(x) if isinstance(x, np.ndarray) and x.ndim else 1
-    _core.Stream(stages, 0, batch, dtype).run(x, out)
+    _core.Stream(_core.Chain(stages, 0, dtype), batch).run(x, out)
 
 
 LSTM_SETTINGS = {"cell": PLAIN, "bidirectional": False, "reverse": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import zipfile
 from collections.abc import Callable
@@ -164,6 +165,20 @@ VERBS: dict[str, Callable[[fl.Model, Any], Any]] = {
     "stream.state": lambda m, v: stream(m, lambda s: setattr(s, "state", v)),
     "stream.state, h and c": lambda m, v: stream(m, lambda s: setattr(s, "state", [(v, v)])),
     "stream.reset": lambda m, v: stream(m, lambda s: s.reset(v)),
+    "stream.step, rows": lambda m, v: stream(m, lambda s: s.step(GOOD[:1, 0], rows=v)),
+    "stream.add_rows": lambda m, v: stream(m, lambda s: s.add_rows(bounded(v))),
+    "stream.remove_rows": lambda m, v: stream(m, lambda s: s.remove_rows(v)),
+    "stream.save_state": lambda m, v: stream(m, lambda s: s.save_state(v)),
+    "stream.load_state": lambda m, v: stream(m, lambda s: s.load_state(v)),
+    "stream.load_state, arrays": lambda m, v: stream(m, lambda s: s.load_state(dict.fromkeys(s.save_state(), v))),
+    "stream.load_state, rows": lambda m, v: stream(m, lambda s: s.load_state(s.save_state(), v)),
+    "predict, state": lambda m, v: m.predict(GOOD, state=v),
+    "predict, h and c": lambda m, v: m.predict(GOOD, state=(v, v)),
+    "predict, return_state": lambda m, v: m.predict(GOOD, return_state=v),
+    "frozen predict": lambda m, v: copy.copy(m).freeze().predict(v),
+    "frozen predict, n_threads": lambda m, v: copy.copy(m).freeze().predict(GOOD, n_threads=v),
+    "warm_up": lambda m, v: m.warm_up(bounded(v)),
+    "metadata": lambda m, v: setattr(copy.copy(m), "metadata", v),
     "to_torch_state_dict": lambda m, v: m.to_torch_state_dict(v),
 }
 
@@ -189,6 +204,8 @@ def test_what_is_taken_as_an_input(odd: str) -> None:
         np.testing.assert_array_equal(result, m.predict(ODD[odd].astype("f4")))
     elif odd == "decimals":
         np.testing.assert_array_equal(result, m.predict(np.asarray(ODD[odd], "f4")))
+    elif odd in ("empty list", "no cases"):
+        assert result.shape == (0, 2)
     else:
         assert result is None
 

@@ -44,9 +44,11 @@ from benchmarks.groups import (  # noqa: E402
     imports,
     interference,
     oversubscription,
+    serving,
     shapes,
 )
 from benchmarks.peers import OWN, Runner, numpy_reference, own  # noqa: E402
+from benchmarks.serving import models as serving_models  # noqa: E402
 from benchmarks.timing import Figures, Plan  # noqa: E402
 
 SMALL = [
@@ -391,7 +393,8 @@ def test_the_other_groups_are_run_with_the_settings_of_the_run(monkeypatch: pyte
     monkeypatch.setattr(interference, "measure", lambda *given: given)
     monkeypatch.setattr(imports, "measure", lambda *given: given)
     monkeypatch.setattr(oversubscription, "measure", lambda threads, *, seconds, cases: (threads, seconds, len(cases)))
-    assert ALL_GROUPS == (*shapes.GROUPS, "cells", "interference", "oversubscription", "import")
+    monkeypatch.setattr(serving, "measure", lambda *given: given)
+    assert ALL_GROUPS == (*shapes.GROUPS, "cells", "interference", "oversubscription", "import", "serving")
     for quick, rounds, number, runs in ((False, 5, 8, 10), (True, 1, 3, 5)):
         settings = Settings({}, 2, 6.0, quick)
         assert {name: measure(settings) for name, measure in OTHER_GROUPS.items()} == {
@@ -399,7 +402,42 @@ def test_the_other_groups_are_run_with_the_settings_of_the_run(monkeypatch: pyte
             "interference": ({}, 2, rounds),
             "oversubscription": (2, 1.0, number),
             "import": (runs,),
+            "serving": (6.0, quick),
         }
+
+
+def test_serving_measures_each_peer_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With invented results; one measurement of each kind is made in a process of its own."""
+    asked: list[tuple[Any, ...]] = []
+
+    def run(kind: str, peer: str, folder: str, *rest: Any) -> Any:
+        asked.append((kind, peer, *rest))
+        return {"bytes": 1500.0, "seconds": 2e-6} if kind == "streams" else 0.5
+
+    monkeypatch.setattr(serving, "_peers", lambda: ["fastlstm", "other"])
+    got = serving.measure(1.0, True, run)
+    assert got["calls"]["plain"]["8"] == {"fastlstm": 0.5, "other": 0.5}
+    assert (got["cold_ms"]["other"], got["stream_kb"], got["stream_us"]) == (500.0, 1.5, 2.0)
+    assert [peer for kind, peer, *_ in asked if kind == "heartbeat"] == ["fastlstm", "other"] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("calls", ("scaled", 2, 0.05)),
+        ("cold", ()),
+        ("memory", (2, 2)),
+        ("heartbeat", (2, 0.05)),
+        ("streams", (5,)),
+        ("subset", (5, 2)),
+    ],
+)
+def test_the_measurements_of_serving(tmp_path: Path, kind: str, arguments: tuple[Any, ...]) -> None:
+    if kind in ("memory", "streams") and sys.platform != "linux":
+        pytest.skip("memory is read from /proc")
+    serving_models.save_models(tmp_path)
+    got = serving.run_child(kind, "fastlstm", str(tmp_path), *arguments)
+    assert got["seconds"] > 0 if kind == "streams" else got >= 0
 
 
 def test_the_rate_of_matrix_products() -> None:
@@ -553,6 +591,21 @@ def results() -> dict[str, Any]:
             {"kind": "train", "problem": "1, 2, 3, 4", "processes": 8, "rate": 40.0, "rate_alone": 50.0, "cost": 1.25}
         ],
         "import": {"numpy_ms": 80.0, "fastlstm_ms": 90.0, "beyond_numpy_ms": 10.0, "runs": 10},
+        "serving": {
+            "calls": {
+                "scaled": {"2": {"fastlstm": 20.0, "torch": 5.0}},
+                "plain": {"2": {"fastlstm": 22.0, "torch": 6.0}},
+            },
+            "cold_ms": {"fastlstm": 80.0, "torch": 900.0},
+            "model_kb": {"fastlstm": 200.0, "torch": 400.0},
+            "heartbeat_ms": {"fastlstm": 3.0, "torch": 9.0},
+            "stream_kb": 1.5,
+            "stream_us": 2.5,
+            "reading_us": 0.5,
+            "models": 500,
+            "threads": 40,
+            "streams": 10_000,
+        },
     }
 
 
@@ -575,6 +628,10 @@ def test_the_report(results: dict[str, Any]) -> None:
         "| train | 1, 2, 3, 4 | 40 | 50 | 1.25 |",
         "| train | train | 1, 2, 3, 4 | PyTorch | 8 | 4 | 9 | 4.00 |",
         "`import fastlstm` takes 10 ms beyond `import numpy`, which takes 80 ms: medians of 10 fresh processes each.",
+        "| answers/s, 2 threads, without | 22 | 6 |",
+        "| memory for each of 500 models used by 40 threads, kB | 200 | 400 |",
+        "10000 streams of fastlstm take 1.5 kB each, a step round robin 2.5 us; a reading of 37 of 1000 series of a "
+        "stream 0.5 us.",
     ):
         assert line in lines, line
     assert [line for line in lines if line.startswith("## ")] == [
@@ -587,6 +644,7 @@ def test_the_report(results: dict[str, Any]) -> None:
         "## Directly after other thread pools",
         "## Several processes at once",
         "## Import",
+        "## Serving",
         "## All figures",
     ]
 

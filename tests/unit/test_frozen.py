@@ -100,9 +100,19 @@ def test_the_packed_weights_are_used_again() -> None:
     memory = model.flat_parameters.base.obj  # type: ignore[union-attr]
     memory[:] = 0
     np.testing.assert_array_equal(model.predict(x), before)
-    # A workspace that grows moves, and packs the present weights.
-    assert not model.predict(np.ones((400, 50, 4), "f4")).any()
-    assert not model.predict(x).any()
+    large = np.ones((400, 50, 4), "f4")
+    assert model.predict(large).any()
+    in_threads(2, lambda k: np.testing.assert_array_equal(model.predict(x), before))
+    np.testing.assert_array_equal(model.stream().run(x), before)
+    # Another instruction set packs the present weights.
+    active, others = _core.isa(), [name for name in _core.available_isas() if name != _core.isa()]
+    for name in others[:1]:
+        _core.set_isa(name)
+        try:
+            assert not model.predict(x).any()
+            assert not model.predict(large).any()
+        finally:
+            _core.set_isa(active)
 
 
 def test_old_views_cannot_change_a_frozen_model() -> None:
@@ -210,18 +220,18 @@ def test_the_kernels_verify_that_weights_are_frozen() -> None:
     rng = np.random.default_rng(7)
     x = rng.standard_normal((2, 3)).astype("f4")
     weights = [rng.standard_normal((4, 3)).astype("f4") for _ in range(2)]
-    y, workspace = np.empty((2, 4), "f4"), _core.Workspace()
+    y, workspace, kept = np.empty((2, 4), "f4"), _core.Workspace(), _core.PackedWeights()
     for read_only in (False, True):
         for weight in weights:
             weight.flags.writeable = not read_only
             for k in range(2):
                 if not read_only:
                     weight += k
-                _core.dense_forward(x, weight, None, y, workspace, frozen=True)
+                _core.dense_forward(x, weight, None, y, workspace, packed=kept)
                 fresh = np.empty_like(y)
                 _core.dense_forward(x, weight, None, fresh, _core.Workspace())
                 np.testing.assert_array_equal(y, fresh)
         # The backward pass writes to the same workspace.
         _core.dense_backward(y, x, weights[1], np.empty_like(x), None, None, workspace)
-        _core.dense_forward(x, weights[1], None, y, workspace, frozen=True)
+        _core.dense_forward(x, weights[1], None, y, workspace, packed=kept)
         np.testing.assert_array_equal(y, fresh)

@@ -58,6 +58,7 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
     const int pack_threads = fl_worthwhile_threads(pass->n_threads, weights);
     const int want_weights = out->dweight_ih || out->dweight_hh || out->dbias_ih || out->dbias_hh || out->dweight_hr;
     const ptrdiff_t stride = backward_stride(&work, plan.n_threads);
+    const int counted = fl_call_begins(lstm_multiplications(&work));
     fl_parallel(pack_threads, backward_pack, &context);
     if (want_weights)
         memset(work.gradient, 0, (size_t)(4 * work.padded * (work.recurrent + work.input + 1)) * sizeof(real));
@@ -88,4 +89,5 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         fl_parallel(pack_threads, backward_unpack, &context);
     if (work.cell)
         cell_unpack(&work, out);
+    fl_call_ends(counted);
 }

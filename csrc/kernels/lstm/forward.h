@@ -41,6 +41,24 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
         }
 }
 
+/* Pack all weights where `work` has laid them out. */
+static void forward_pack_all(forward_context *context)
+{
+    const lstm_work *work = context->work;
+    const double weights = 4.0 * (double)work->padded * (double)(work->recurrent + work->input);
+    fl_parallel(fl_worthwhile_threads(context->pass->n_threads, weights), forward_pack, context);
+    if (work->cell)
+        cell_pack(work);
+}
+
+static void lstm_pack(const fl_lstm_pass *pass, void *packed)
+{
+    lstm_work work;
+    const lstm_sizes sizes = lstm_measure(pass, &work);
+    lstm_lay_out_packed(&sizes, packed, 0, &work);
+    forward_pack_all(&(forward_context){.pass = pass, .work = &work});
+}
+
 static real *forward_hx(const lstm_work *work, ptrdiff_t s)
 {
     return work->hx + s % 2 * work->batch * work->ldhx;
@@ -309,11 +327,9 @@ static void lstm_forward(const fl_lstm_pass *pass)
         .end = work.time,
         .keep = (work.segments - 1) * work.segment,
     };
-    const double weights = 4.0 * (double)work.padded * (double)(work.recurrent + work.input);
-    if (!pass->packed) {
-        fl_parallel(fl_worthwhile_threads(pass->n_threads, weights), forward_pack, &context);
-        if (work.cell)
-            cell_pack(&work);
-    }
+    const int counted = fl_call_begins(lstm_multiplications(&work));
+    if (!pass->packed)
+        forward_pack_all(&context);
     lstm_run(&context.plan, forward_walk, &context);
+    fl_call_ends(counted);
 }

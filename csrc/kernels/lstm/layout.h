@@ -16,15 +16,67 @@ static void lstm_cut(const fl_lstm_pass *pass, lstm_work *work)
     work->segments = work->segment > 0 ? (pass->time + work->segment - 1) / work->segment : 1;
 }
 
-/* Lay the arrays out in pass->workspace (may be NULL) and return the size. Counts are doubles so that they cannot
- * wrap. */
+/* Sizes of the weights, doubles so that counts cannot wrap. */
+typedef struct {
+    double input, hidden, padded, recurrent, recurrent_padded;
+    const fl_lstm_cell *cell;
+} lstm_sizes;
+
+/* Return the sizes of a pass, and store them in `work` (where they are used only if all memory has been found). */
+static lstm_sizes lstm_measure(const fl_lstm_pass *pass, lstm_work *work)
+{
+    lstm_sizes sizes = {.input = (double)pass->input, .hidden = (double)pass->hidden, .cell = pass->cell};
+    const ptrdiff_t recurrent = pass->cell && pass->cell->projection ? pass->cell->projection : pass->hidden;
+    sizes.padded = ceil(sizes.hidden / LANES) * LANES;
+    sizes.recurrent = (double)recurrent;
+    sizes.recurrent_padded = ceil(sizes.recurrent / LANES) * LANES;
+    work->cell = pass->cell;
+    work->input = pass->input;
+    work->hidden = pass->hidden;
+    work->blocks = pass->hidden / LANES + (pass->hidden % LANES > 0);
+    work->padded = work->blocks < PTRDIFF_MAX / LANES ? work->blocks * LANES : 0;
+    work->recurrent = recurrent;
+    work->recurrent_blocks = recurrent / LANES + (recurrent % LANES > 0);
+    work->recurrent_padded = work->recurrent_blocks < PTRDIFF_MAX / LANES ? work->recurrent_blocks * LANES : 0;
+    memset(&work->cell_ws, 0, sizeof work->cell_ws);
+    return sizes;
+}
+
+/* Lay out the packed weights of the forward pass at `base` (may be NULL), with room for at least `panel` elements in
+ * the panels, and return the size. */
+static size_t lstm_lay_out_packed(const lstm_sizes *sizes, char *base, double panel, lstm_work *work)
+{
+    const fl_lstm_cell *cell = sizes->cell;
+    cell_workspace *ws = &work->cell_ws;
+    size_t used = 0;
+    work->bias = take(base, &used, sizes->padded * GATES, sizeof(real));
+    work->panel =
+        take(base, &used, fmax(panel, sizes->padded * GATES * (sizes->recurrent + sizes->input)), sizeof(real));
+    if (cell && cell->projection)
+        ws->panel_hr = take(base, &used, sizes->recurrent_padded * sizes->hidden, sizeof(real));
+    if (cell && cell->peepholes)
+        ws->peepholes = take(base, &used, 3 * sizes->padded, sizeof(real));
+    if (cell && cell->layer_norm) {
+        ws->gains = take(base, &used, 2 * sizes->padded * GATES, sizeof(real));
+        ws->norm_c = take(base, &used, 2 * sizes->padded, sizeof(real));
+    }
+    return used;
+}
+
+static size_t lstm_packed_size(const fl_lstm_pass *pass)
+{
+    lstm_work work;
+    const lstm_sizes sizes = lstm_measure(pass, &work);
+    return lstm_lay_out_packed(&sizes, NULL, 0, &work);
+}
+
+/* Lay the arrays out in pass->workspace (may be NULL) and return the size. */
 static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
 {
-    const double batch = (double)pass->batch, time = (double)pass->time, input = (double)pass->input;
-    const double hidden = (double)pass->hidden, blocks = ceil(hidden / LANES), padded = blocks * LANES;
-    const fl_lstm_cell *cell = work->cell = pass->cell;
-    const double recurrent = cell && cell->projection ? (double)cell->projection : hidden;
-    const double recurrent_padded = ceil(recurrent / LANES) * LANES;
+    const lstm_sizes sizes = lstm_measure(pass, work);
+    const double batch = (double)pass->batch, time = (double)pass->time, input = sizes.input;
+    const double padded = sizes.padded, recurrent = sizes.recurrent, recurrent_padded = sizes.recurrent_padded;
+    const fl_lstm_cell *cell = pass->cell;
     lstm_cut(pass, work);
     double steps = batch * time, kept = batch * (double)work->segment;
     if (pass->lengths) {
@@ -41,24 +93,15 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
 
     char *base = pass->workspace;
     size_t used = 0;
-    const double panel = padded * GATES * (recurrent + input);
     const double transposed = padded * GATES * (recurrent_padded + ceil(input / LANES) * LANES);
     const double gradient = padded * GATES * (recurrent + input + 1);
     const int apart = pass->training && work->segments > 1;
-    /* The packed weights come first: their position must not depend on batch and time (fl_lstm_pass.packed). */
-    work->bias = take(base, &used, padded * GATES, sizeof(real));
-    work->panel = take(base, &used, pass->training && !apart ? transposed : panel, sizeof(real));
+    if (pass->packed)
+        lstm_lay_out_packed(&sizes, (char *)pass->packed, 0, work);
+    else
+        used = lstm_lay_out_packed(&sizes, base, pass->training && !apart ? transposed : 0, work);
     cell_workspace *ws = &work->cell_ws;
-    memset(ws, 0, sizeof *ws);
     const int projects = cell && cell->projection, norm = cell && cell->layer_norm;
-    if (projects)
-        ws->panel_hr = take(base, &used, recurrent_padded * hidden, sizeof(real));
-    if (cell && cell->peepholes)
-        ws->peepholes = take(base, &used, 3 * padded, sizeof(real));
-    if (norm) {
-        ws->gains = take(base, &used, 2 * padded * GATES, sizeof(real));
-        ws->norm_c = take(base, &used, 2 * padded, sizeof(real));
-    }
     work->transposed = apart ? take(base, &used, transposed, sizeof(real)) : work->panel;
     work->gradient = pass->training ? take(base, &used, gradient, sizeof(real)) : NULL;
     work->order = take(base, &used, batch, sizeof(int64_t));
@@ -120,13 +163,6 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
         return used;
     work->batch = pass->batch;
     work->time = pass->time;
-    work->input = pass->input;
-    work->hidden = pass->hidden;
-    work->blocks = (ptrdiff_t)blocks;
-    work->padded = (ptrdiff_t)padded;
-    work->recurrent = (ptrdiff_t)recurrent;
-    work->recurrent_padded = (ptrdiff_t)recurrent_padded;
-    work->recurrent_blocks = work->recurrent_padded / LANES;
     work->steps = (ptrdiff_t)steps;
     work->ldhx = (ptrdiff_t)ldhx;
     work->ldn = (ptrdiff_t)ldn;

@@ -50,10 +50,16 @@ typedef struct {
     ptrdiff_t shares; /* of rows */
 } lstm_plan;
 
+/* Multiply-adds of a forward pass. */
+static double lstm_multiplications(const lstm_work *work)
+{
+    return (double)work->steps * 4.0 * (double)work->padded * (double)(work->recurrent + work->input);
+}
+
 static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
 {
     const double vectors = 4.0 * (double)work->blocks * (double)(work->recurrent + work->input);
-    lstm_plan plan = {fl_worthwhile_threads(pass->n_threads, (double)work->steps * vectors * LANES), 0, 1};
+    lstm_plan plan = {fl_worthwhile_threads(pass->n_threads, lstm_multiplications(work)), 0, 1};
     const double rows = (double)work->active[0];
     if (plan.n_threads > 1 && rows > 0) {
         const double team_units = (double)minimum(plan.n_threads, work->blocks);

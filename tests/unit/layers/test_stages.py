@@ -272,7 +272,7 @@ def test_layers_without_stages_are_refused() -> None:
 def test_the_core_refuses_stages_without_features() -> None:
     stages = join_stages([[Stage("dense", 0, weights={"weight": np.zeros((0, 2))})]])
     with pytest.raises(ValueError, match="stage 0, dense, has no features"):
-        _core.Stream(stages, 2, 1, "float64")
+        _core.Chain(stages, 2, "float64")
 
 
 def test_streams_refuse_layers_without_stages() -> None:

@@ -377,3 +377,37 @@ def test_threads_that_never_sleep_on_request(monkeypatch, policy, expected):
     if policy is not None:
         monkeypatch.setenv("OMP_WAIT_POLICY", policy)
     assert _openmp.never_sleeps() is expected
+
+
+@needs_openmp
+def test_calls_at_the_same_time_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a call has been given its own number."""
+    fl.set_num_threads(8)
+    try:
+        for calls, expected in ((1, 8), (2, 4), (3, 2), (8, 1), (20, 1)):
+            monkeypatch.setattr(config._core, "calls_at_once", lambda calls=calls: calls)
+            assert config.call_threads() == expected
+            assert config.call_threads(6) == 6
+            assert fl.get_num_threads() == 8
+    finally:
+        fl.set_num_threads(None)
+
+
+def test_calls_are_counted() -> None:
+    """A call in another thread is seen, and forgotten some time after its end."""
+    model = fl.Model([fl.LSTM(64)], input_size=8).freeze()
+    X, stop, seen = np.zeros((64, 400, 8), "f4"), threading.Event(), 1
+
+    def work() -> None:
+        while not stop.is_set():
+            model.predict(X, n_threads=1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while seen < 2:
+        seen = config._core.calls_at_once()
+    stop.set()
+    thread.join()
+    assert seen == 2
+    while config._core.calls_at_once() > 1:
+        pass

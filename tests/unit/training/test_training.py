@@ -32,6 +32,8 @@ Array = NDArray[Any]
 class Flat:
     """Stands in for `fastlstm.parameters.Parameters`."""
 
+    frozen = False
+
     def __init__(self, flat: Array) -> None:
         self.flat = flat
         self.flat_gradients = np.zeros_like(flat)
@@ -47,6 +49,7 @@ class Linear:
     """``x W' + b`` of the last valid step, or of every step: stands in for a model and for its network."""
 
     takes_tokens = False
+    built = True
     output_steps: int | None = None
     trainable_ranges: list[slice] | None = None
     passes = 0

@@ -43,6 +43,10 @@ class GraphBuilder:
     lengths : str
         Name of that input, or of the number of groups after a layer that has grouped the steps; empty if there is no
         such input, or if a layer has begun new series, to which it does not apply.
+    with_state : bool
+        Whether the states of LSTM layers are inputs and outputs of the file.
+    final_states : dict of int to list of (str, str)
+        For each layer that has a state, by index: h and c (1, batch, size) after the steps, of each stacked layer.
     nodes : list of onnx.NodeProto
     constants : dict of str to ndarray
     scope : str
@@ -50,8 +54,10 @@ class GraphBuilder:
     opset : int
     """
 
-    def __init__(self, onnx: Any, dtype: np.dtype[Any], with_lengths: bool) -> None:
+    def __init__(self, onnx: Any, dtype: np.dtype[Any], with_lengths: bool, with_state: bool = False) -> None:
         self.onnx, self.dtype = onnx, dtype
+        self.with_state = with_state
+        self.final_states: dict[int, list[tuple[str, str]]] = {}
         self.takes_lengths = with_lengths
         self.lengths = "lengths" if with_lengths else ""
         self.nodes: list[Any] = []

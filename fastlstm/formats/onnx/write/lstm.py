@@ -36,7 +36,9 @@ def write_lstm(graph: GraphBuilder, at: PlacedStage) -> Value:
     inputs = [graph.arranged(at.x, time_major=True).name, *_inputs(graph, at)]
     while inputs[-1] == "":
         inputs.pop()
-    y, y_h = graph.add_several("LSTM", inputs, 2, **_attributes(at.stage))
+    y, y_h, y_c = graph.add_several("LSTM", inputs, 3, **_attributes(at.stage))
+    if graph.with_state:
+        graph.final_states.setdefault(at.index, []).append((y_h, y_c))
     steps: bool = settings["return_sequences"]
     return Value(_merged(graph, y if steps else y_h, at.stage, final=not steps), per_step=steps, time_major=steps)
 
@@ -109,7 +111,11 @@ def _inputs(graph: GraphBuilder, at: PlacedStage) -> list[str]:
     if "bias_ih" in weights:
         both = [stacked("bias_ih", gates, 4), stacked("bias_hh", gates, 4)]
         names[2] = constant(np.concatenate(both, axis=1), "B")
-    if any(state.initial is not None for state in stage.states):
+    if graph.with_state:
+        row = len(graph.final_states.get(at.index, ()))
+        limits = [graph.constant([row]), graph.constant([row + 1]), graph.constant([0])]
+        names[4], names[5] = (graph.add("Slice", [f"state_{at.index}_{name}", *limits]) for name in "hc")
+    elif any(state.initial is not None for state in stage.states):
         hidden: int = stage.settings["hidden_size"]
         size = graph.add("Concat", [graph.constant([len(tails)]), graph.batch(), graph.constant([hidden])], axis=0)
         initial = {state.name: np.zeros(hidden) if state.initial is None else state.initial for state in stage.states}

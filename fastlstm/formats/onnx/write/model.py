@@ -13,6 +13,7 @@ from ...._checks import as_bool, float_type
 from ...._typing import Array
 from ...._version import __version__
 from ....data import Scaler
+from ....inference.carried import require_states_suffice
 from ....inference.inputs import input_features, known_channels
 from ....layers import Layer
 from ....protocols import InferenceModel
@@ -32,18 +33,34 @@ IR_VERSION = 8
 
 
 def save_onnx(
-    model: InferenceModel, path: str | os.PathLike[str], *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32"
+    model: InferenceModel,
+    path: str | os.PathLike[str],
+    *,
+    with_lengths: bool = False,
+    with_state: bool = False,
+    dtype: npt.DTypeLike = "float32",
 ) -> None:
     """Write a model to an ONNX file; the implementation of `Model.to_onnx`."""
-    atomic.write(path, [model_proto(model, with_lengths=with_lengths, dtype=dtype).SerializeToString()])
+    proto = model_proto(model, with_lengths=with_lengths, with_state=with_state, dtype=dtype)
+    atomic.write(path, [proto.SerializeToString()])
 
 
-def model_proto(model: InferenceModel, *, with_lengths: bool = False, dtype: npt.DTypeLike = "float32") -> Any:
+def model_proto(
+    model: InferenceModel,
+    *,
+    with_lengths: bool = False,
+    with_state: bool = False,
+    dtype: npt.DTypeLike = "float32",
+) -> Any:
     """Return the ``onnx.ModelProto`` of a model; the arguments are those of `Model.to_onnx`."""
     onnx = import_onnx()
     model.network.require_built()
-    with_lengths = as_bool("with_lengths", with_lengths)
-    graph = GraphBuilder(onnx, float_type(dtype), with_lengths)
+    with_lengths, with_state = as_bool("with_lengths", with_lengths), as_bool("with_state", with_state)
+    if with_state:
+        require_states_suffice(model)
+        if all(layer.state_shapes(1) is None for layer in model.network.layers):
+            raise ValueError("no layer of the model has a state: omit with_state")
+    graph = GraphBuilder(onnx, float_type(dtype), with_lengths, with_state)
     return _finished(graph, model, _written(graph, model))
 
 
@@ -100,6 +117,22 @@ def _require_alone(graph: GraphBuilder, index: int, layer: OnnxGraph, layers: li
         raise ValueError(f"layer {index}, {layer!r}, has no input for the lengths: omit with_lengths")
 
 
+def _state_values(graph: GraphBuilder, model: InferenceModel) -> dict[str, list[Any]]:
+    """Join the final states of each layer; return the declarations of the file's states before and after the steps."""
+    helper = graph.onnx.helper
+    element = helper.np_dtype_to_tensor_dtype(graph.dtype)
+    values: dict[str, list[Any]] = {"state": [], "final": []}
+    for index, pairs in graph.final_states.items():
+        shapes = model.network.layers[index].state_shapes(1)
+        assert shapes is not None
+        for name, parts, shape in zip("hc", zip(*pairs, strict=True), shapes, strict=True):
+            graph.add("Concat", parts, f"final_{index}_{name}", axis=0)
+            for when, declared in values.items():
+                axes = [shape[0], "batch", shape[2]]
+                declared.append(helper.make_tensor_value_info(f"{when}_{index}_{name}", element, axes))
+    return values
+
+
 def _finished(graph: GraphBuilder, model: InferenceModel, output: Value) -> Any:
     """Return the ``onnx.ModelProto`` of a graph that is complete except for its inputs and its output y."""
     helper, integers = graph.onnx.helper, graph.onnx.TensorProto
@@ -117,6 +150,10 @@ def _finished(graph: GraphBuilder, model: InferenceModel, output: Value) -> Any:
     steps = model.network.output_steps
     out_shape = [*(shape[:1] if not output.per_step else [shape[0], steps or shape[1]]), model.network.output_size]
     outputs = [helper.make_tensor_value_info("y", y_element, out_shape)]
+    if graph.with_state:
+        of_states = _state_values(graph, model)
+        inputs += of_states["state"]
+        outputs += of_states["final"]
     constants = [
         graph.onnx.numpy_helper.from_array(np.array(array, order="C"), name) for name, array in graph.constants.items()
     ]

@@ -1,0 +1,414 @@
+# Included by _core.pyx: chains of stages with packed weights, which streams and small predictions run in C
+# (csrc/network.c).
+
+STAGE_KINDS = {
+    "standardize": FL_STAGE_STANDARDIZE, "unstandardize": FL_STAGE_UNSTANDARDIZE, "embedding": FL_STAGE_EMBEDDING,
+    "lstm": FL_STAGE_LSTM, "dense": FL_STAGE_DENSE, "activation": FL_STAGE_ACTIVATION, "softmax": FL_STAGE_SOFTMAX,
+    "pool": FL_STAGE_POOL, "add": FL_STAGE_ADD, "concat": FL_STAGE_CONCAT,
+}
+
+# A chain keeps this many idle engines and one more, whatever their size, and others up to this many bytes in total.
+cdef enum:
+    IDLE_ENGINES = 1
+    IDLE_BYTES = 131072
+
+
+cdef ptrdiff_t _first_beyond_float(const double *x, ptrdiff_t n) noexcept nogil:
+    """Return the position of the first number that float32 cannot hold, -1 if there is none."""
+    cdef ptrdiff_t k
+    for k in range(n):
+        if x[k] > FLT_MAX or x[k] < -FLT_MAX:
+            return k
+    return -1
+
+
+def _may_be_missing(stages, ptrdiff_t input_size):
+    """Return a byte for each feature of the input: 1 if its values may be NaN, for all stages that read the input."""
+    features = set(range(input_size))
+    for stage in stages:
+        if 0 in stage.side.values():
+            return b""
+        if stage.main == 0:
+            features &= set(np.asarray(stage.weights.get("missing", ())).tolist())
+    return bytes([feature in features for feature in range(input_size)]) if features else b""
+
+
+def same_bytes(cnp.ndarray a not None, cnp.ndarray b not None):
+    """Return whether two C-contiguous arrays hold the same bytes."""
+    cdef size_t n = cnp.PyArray_NBYTES(a)
+    return (n == <size_t>cnp.PyArray_NBYTES(b) and cnp.PyArray_ISCARRAY_RO(a) and cnp.PyArray_ISCARRAY_RO(b)
+            and memcmp(cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), n) == 0)
+
+
+cdef class _Engine:
+    """A network in C with its workspace, which serves one call at a time; a chain has one for each call in flight."""
+
+    def __cinit__(self):
+        self.network.stages = NULL
+        self.attached = NULL
+
+    def __dealloc__(self):
+        PyMem_Free(self.network.stages)
+
+    cdef int begin(self, Chain chain) except -1:
+        """Take the stages of a chain, which must live as long as the engine is in use."""
+        cdef size_t size = chain.count * sizeof(fl_stage)
+        self.network.stages = <fl_stage *>PyMem_Malloc(size)
+        if self.network.stages == NULL:
+            raise MemoryError
+        memcpy(self.network.stages, chain.stages, size)
+        self.network.dtype, self.network.input, self.network.count = chain.dtype, chain.input, chain.count
+        self.network.y_double = chain.writes != <int>chain.dtype
+        self.network.isa = NULL
+        self.own_batch = -1
+        self.workspace, self.own_states, self.packed = Workspace(), Workspace(), []
+        return 0
+
+    cdef int fit(self, Chain chain, ptrdiff_t batch, ptrdiff_t steps) except -1:
+        """Make room for blocks of so many series and steps, on the active instruction set."""
+        cdef size_t size
+        self.network.steps = 0
+        self.attached = NULL
+        self.network.batch = batch
+        if self.network.isa != fl_isa_active():
+            self.packed = chain.packed_stages(self.network.stages)
+        size = fl_network_workspace(&self.network, steps)
+        fl_network_bind(&self.network, NULL, self.workspace.reserve(size), steps)
+        return 0
+
+    cdef int attach(self, void *states, ptrdiff_t capacity) except -1:
+        """Continue from these states."""
+        if states != self.attached or capacity != self.capacity:
+            fl_network_attach(&self.network, states, capacity)
+            self.attached, self.capacity = states, capacity
+        return 0
+
+    cdef int attach_own(self) except -1:
+        """Use states of the engine itself, with undefined contents."""
+        if self.own_batch != self.network.batch:
+            self.own_states.reserve(fl_network_state(&self.network))
+            self.own_batch = self.network.batch
+        return self.attach(self.own_states.data, self.network.batch)
+
+    cdef size_t bytes(self):
+        return self.workspace.size + self.own_states.size
+
+
+cdef class Chain:
+    """Stages of a model, checked, with their weights packed once; see ``fl_network_run`` in csrc/fastlstm.h.
+
+    Parameters
+    ----------
+    stages : list of Stage
+        Numbered through by `fastlstm.layers.join_stages`. Their weights are not copied and must not change.
+    input_size : int
+        Features that come in; 0 for tokens.
+    dtype : dtype
+        float32 or float64.
+    packed : PackedWeights, optional
+        Where the packed weights are kept; by default the chain has its own.
+    whole : bool, default False
+        Whether the chain computes whole series: stages may then be reversed, and have the setting ``last``.
+
+    Notes
+    -----
+    A chain does not change, and any number of threads and streams may use it. It keeps a few workspaces for the calls
+    in flight.
+    """
+
+    def __cinit__(self, *args, **kwargs):
+        self.stages = NULL
+        self.cells = NULL
+        self.count = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.stages)
+        PyMem_Free(self.cells)
+
+    def __init__(self, stages, ptrdiff_t input_size, dtype, PackedWeights packed=None, bint whole=False):
+        cdef ptrdiff_t k, count = len(stages)
+        cdef fl_stage *stage
+        if self.stages != NULL:
+            raise RuntimeError("a chain is made once")
+        if count < 1 or input_size < 0:
+            raise ValueError(f"got {count} stages and input size {input_size}, expected 1 stage or more and a size of "
+                             "0 or more")
+        self.description, self.held, self.free, self.states = stages, [], [], []
+        self.packed = PackedWeights() if packed is None else packed
+        self.whole, self.input = whole, input_size
+        self.dtype = dtype_of(np.empty(0, dtype), "a stream")
+        self.stages = <fl_stage *>PyMem_Calloc(count, sizeof(fl_stage))
+        self.cells = <fl_lstm_cell *>PyMem_Calloc(count, sizeof(fl_lstm_cell))
+        if self.stages == NULL or self.cells == NULL:
+            raise MemoryError
+        for k in range(count):
+            stage = &self.stages[k]
+            stage.main = self._reads(k, stages[k].main, &stage.input)
+            if stage.input < 1 and stages[k].kind != "embedding":
+                raise ValueError(f"stage {k}, {stages[k].kind}, reads tokens, expected numbers")
+            stage.output = self._add(stages[k], stage, k)
+            if stage.output < 1:
+                raise ValueError(f"stage {k}, {stages[k].kind}, has no features")
+            self.held.append(tuple(stages[k].weights.values()))
+        self.output = stage.output
+        self.reads = self.dtype if input_size else INT64
+        self.writes = FL_F64 if stage.kind == FL_STAGE_UNSTANDARDIZE else self.dtype
+        self.may_be_missing = _may_be_missing(stages, input_size)
+        self.missing = <const char *>self.may_be_missing if len(self.may_be_missing) else NULL
+        self.count = count
+        self.scales = input_size > 0 and self.dtype == FL_F32 and self._scaler_alone_reads_x()
+        try:
+            self._take_states(stages)
+        except BaseException:
+            self.count = 0  # without states it cannot run
+            raise
+
+    cdef ptrdiff_t _reads(self, ptrdiff_t k, ptrdiff_t value, ptrdiff_t *features) except -1:
+        """Return how far back a value is from stage k, and its features."""
+        if not 0 <= value <= k:
+            raise ValueError(f"stage {k} reads value {value}, expected 0 to {k}")
+        features[0] = self.input if value == 0 else self.stages[value - 1].output
+        return k - value
+
+    cdef ptrdiff_t _add(self, stage, fl_stage *to, ptrdiff_t k) except -1:
+        """Set what stage k of this chain computes; return the features that it gives."""
+        cdef int dtype = self.dtype
+        cdef ptrdiff_t inputs = to.input, expected = 0, features = 0
+        cdef str kind = stage.kind
+        weights, settings, side = stage.weights, stage.settings, stage.side
+        if kind not in STAGE_KINDS:
+            raise ValueError(f"stage {k}, {kind!r}, cannot be streamed, expected one of {', '.join(STAGE_KINDS)}")
+        to.kind = STAGE_KINDS[kind]
+        if to.kind == FL_STAGE_STANDARDIZE or to.kind == FL_STAGE_UNSTANDARDIZE:
+            to.scaling.mean = <const double *>array_of(weights["mean"], "mean", FL_F64, shape1(inputs), False)
+            to.scaling.scale = <const double *>array_of(weights["scale"], "scale", FL_F64, shape1(inputs), False)
+            if to.kind == FL_STAGE_STANDARDIZE and "missing" in weights:
+                to.scaling.missing = missing_features(weights["missing"], inputs, &to.scaling.count)
+                return inputs + to.scaling.count
+        elif to.kind == FL_STAGE_EMBEDDING:
+            table = weights["weight"]
+            if k > 0 or inputs > 0:
+                raise ValueError(f"stage {k} is an embedding, which must be the first and read tokens")
+            check_two_axes(table, "table")
+            self.tokens, to.embedding.width = table.shape
+            to.embedding.table = data_of(table, "table", dtype, False)
+            return to.embedding.width
+        elif to.kind == FL_STAGE_LSTM:
+            return self._add_lstm(to, &self.cells[k], weights, settings)
+        elif to.kind == FL_STAGE_DENSE:
+            check_two_axes(weights["weight"], "weight")
+            to.dense.input = inputs
+            to.dense.output = len(weights["weight"])
+            to.dense.weight = array_of(weights["weight"], "weight", dtype, shape2(to.dense.output, inputs), False)
+            to.dense.bias = optional_of(weights.get("bias"), "bias", dtype, shape1(to.dense.output), False)
+            return to.dense.output
+        elif to.kind == FL_STAGE_ACTIVATION:
+            _function(&to.activation, "function", settings["function"])
+        elif to.kind == FL_STAGE_POOL:
+            to.pool.kind = POOL_KINDS[settings["method"]]
+            to.last = self.whole and settings.get("last", False)
+            if to.pool.kind == FL_POOL_ATTENTION:
+                expected, to.side[0] = 1, self._reads(k, side["scores"], &features)
+        elif to.kind == FL_STAGE_ADD:
+            expected, to.side[0] = inputs, self._reads(k, side["addend"], &features)
+        elif to.kind == FL_STAGE_CONCAT:
+            to.side[0] = self._reads(k, side["second"], &features)
+            return inputs + features
+        if features != expected:
+            raise ValueError(f"the side input of stage {k} has {features} features, expected {expected}")
+        return inputs
+
+    cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1:
+        cell_weights = CellWeights(*[weights.get(name) for name in CellWeights._fields])
+        if settings["bidirectional"] or (settings["reverse"] and not self.whole):
+            raise ValueError("an LSTM that begins at the end of a series cannot be streamed")
+        if settings["cell"] == PLAIN and all([a is None for a in cell_weights]):
+            cell = NULL
+        else:
+            _settings(cell, settings["cell"])
+        check_two_axes(weights["weight_hh"], "weight_hh")
+        _lstm_weights(&to.lstm, cell, self.dtype, to.input, weights["weight_ih"], weights["weight_hh"],
+                      weights.get("bias_ih"), weights.get("bias_hh"), cell_weights)
+        to.lstm.reverse = settings["reverse"]
+        to.last = self.whole and settings.get("last", False)
+        return _recurrent(&to.lstm)
+
+    cdef int _take_states(self, stages) except -1:
+        """Note the states: (stage, which, name, size, dtype, number of the stage among those with states)."""
+        cdef ptrdiff_t k, place = 0
+        cdef int which, dtype
+        cdef size_t row
+        cdef _Engine engine = self.take(1, 1)
+        self.one_step = engine.network.stages[self.count - 1].one_step
+        for k in range(self.count):
+            for which in range(FL_STAGE_STATES):
+                row = fl_stage_state(&engine.network, k, which)
+                if (row > 0) != (which < len(stages[k].states)):
+                    raise ValueError(f"stage {k}, {stages[k].kind}, has other states than {stages[k].states}")
+                if row == 0:
+                    continue
+                state = stages[k].states[which]
+                dtype = FL_F64 if state.dtype == "float64" else self.dtype
+                if state.size * (4 if dtype == FL_F32 else 8) != row:
+                    raise ValueError(f"{state.name} of stage {k} has {state.size} elements for each series, expected "
+                                     f"{row} bytes")
+                self.stages[k].initial[which] = optional_of(state.initial, state.name, dtype, shape1(state.size), False)
+                self.held.append(state.initial)
+                self.states.append((k, which, state.size, type_name(dtype), place))
+            place += len(stages[k].states) > 0
+        return 0  # this engine does not know the initial states, so that it does not go back to the others
+
+    cdef bint _scaler_alone_reads_x(self):
+        cdef ptrdiff_t k
+        cdef fl_stage *stage
+        for k in range(self.count):
+            stage = &self.stages[k]
+            if stage.main == k and stage.kind != FL_STAGE_STANDARDIZE:
+                return False
+            if (stage.side[0] == k and (stage.kind == FL_STAGE_ADD or stage.kind == FL_STAGE_CONCAT
+                                        or stage.kind == FL_STAGE_POOL)):
+                return False
+        return True
+
+    cdef list packed_stages(self, fl_stage *stages):
+        """Give stages their packed weights; return the objects to hold while the stages use them."""
+        cdef ptrdiff_t k
+        cdef _Packed packed
+        cdef list result = []
+        for k in range(self.count):
+            packed = None
+            if stages[k].kind == FL_STAGE_LSTM:
+                self.stages[k].lstm.n_threads = 1
+                packed = self.packed.of_lstm(self.dtype, &self.stages[k].lstm, self.held[k])
+            elif stages[k].kind == FL_STAGE_DENSE:
+                packed = self.packed.of_dense(self.dtype, &self.stages[k].dense, self.held[k])
+            stages[k].packed = NULL if packed is None else packed.data
+            if packed is not None:
+                result.append(packed)
+        return result
+
+    cdef _Engine take(self, ptrdiff_t batch, ptrdiff_t steps):
+        """Return an engine with room for such a block, which belongs to the caller until `give`."""
+        cdef _Engine engine
+        if self.count == 0:
+            raise RuntimeError("this stream has no stages: it was not initialised")
+        if self.spare is not None:
+            engine = self.spare
+            self.spare = None
+        elif len(self.free) > 0:
+            engine = <_Engine>self.free.pop()
+            self.idle -= engine.bytes()
+        else:
+            engine = _Engine.__new__(_Engine)
+            engine.begin(self)
+        if engine.network.batch != batch or not fl_network_fits(&engine.network, steps):
+            engine.fit(self, batch, steps)
+        return engine
+
+    cdef int give(self, _Engine engine) except -1:
+        """Take an engine back."""
+        cdef size_t size
+        if self.spare is None:
+            self.spare = engine
+            return 0
+        size = engine.bytes()
+        if len(self.free) < IDLE_ENGINES or self.idle + size <= IDLE_BYTES:
+            self.idle += size
+            self.free.append(engine)
+        return 0
+
+    @property
+    def dtype_name(self):
+        """Name of the dtype."""
+        return type_name(self.dtype)
+
+    @property
+    def nbytes(self):
+        """Bytes of packed weights and idle workspaces."""
+        cdef _Engine spare = self.spare
+        return self.packed.nbytes + self.idle + (0 if spare is None else spare.bytes())
+
+    cdef ptrdiff_t first_refused(self, int dtype, ptrdiff_t n, const void *x, const char *missing) noexcept nogil:
+        """Return the position of the first number that is not finite, or that the dtype cannot hold; -1: none.
+
+        NaN counts as finite in features whose values may be missing; ``missing`` is NULL if there are none.
+        """
+        cdef ptrdiff_t bad, start = 0
+        cdef size_t size = 4 if dtype == FL_F32 else 8
+        cdef bint is_nan
+        while start < n:
+            bad = fl_first_nonfinite(<fl_dtype>dtype, n - start, <const char *>x + <size_t>start * size)
+            if bad < 0:
+                break
+            bad += start
+            if dtype == FL_F32:
+                is_nan = (<const float *>x)[bad] != (<const float *>x)[bad]
+            else:
+                is_nan = (<const double *>x)[bad] != (<const double *>x)[bad]
+            if not (is_nan and missing != NULL and missing[bad % self.input]):
+                return bad
+            start = bad + 1
+        return -1 if dtype == <int>self.dtype or dtype == INT64 else _first_beyond_float(<const double *>x, n)
+
+    def predict(self, x, n_threads=1, ptrdiff_t most=1048576):
+        """Return the output for whole series in one call of C: (batch, steps, output) or (batch, output).
+
+        None if x is not a plain array (batch, time, features) of numbers that the chain can read as they are, or too
+        large: values between the stages of more than `most` elements. The caller then takes a way that knows more.
+        """
+        cdef cnp.ndarray a, y
+        cdef ptrdiff_t batch, steps, bad
+        cdef int refused = 0, kind
+        cdef Shape of_y
+        cdef _Engine engine
+        if not cnp.PyArray_CheckExact(x):
+            return None
+        a = <cnp.ndarray>x
+        if (cnp.PyArray_NDIM(a) != (3 if self.input else 2) or not cnp.PyArray_ISCARRAY_RO(a)
+                or (self.input and cnp.PyArray_DIM(a, 2) != self.input)):
+            return None
+        batch, steps = cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1)
+        if batch < 1 or steps < 1 or batch > most // steps or batch * steps > most // self.widest():
+            return None
+        kind = cnp.PyArray_TYPE(a)
+        if self.input == 0:
+            if kind != cnp.NPY_INT64 or not self.tokens_fit(<const int64_t *>cnp.PyArray_DATA(a), batch * steps):
+                return None
+        elif kind != type_number(self.dtype):
+            if kind == cnp.NPY_FLOAT:
+                a = cnp.PyArray_Cast(a, cnp.NPY_DOUBLE)
+            elif kind != cnp.NPY_DOUBLE:
+                return None
+            elif not self.scales:  # rounded to float32 before it is read
+                if self.first_refused(FL_F64, batch * steps * self.input, cnp.PyArray_DATA(a), NULL) >= 0:
+                    return None
+                a = cnp.PyArray_Cast(a, cnp.NPY_FLOAT)
+        kind = FL_F64 if cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE else FL_F32
+        of_y = shape2(batch, self.output) if self.one_step else shape3(batch, steps, self.output)
+        y = cnp.PyArray_EMPTY(of_y.axes, <cnp.npy_intp *>of_y.size, type_number(self.writes), 0)
+        engine = self.take(batch, steps)
+        engine.attach_own()
+        engine.network.n_threads = thread_count(n_threads)
+        engine.network.x_double = kind == FL_F64
+        bad = -1
+        with nogil:
+            if self.input:
+                bad = self.first_refused(kind, batch * steps * self.input, cnp.PyArray_DATA(a), self.missing)
+            if bad < 0:
+                fl_network_reset(&engine.network, NULL, 0)
+                refused = fl_network_run(&engine.network, cnp.PyArray_DATA(a), steps, cnp.PyArray_DATA(y))
+        self.give(engine)
+        return None if bad >= 0 or refused else y
+
+    cdef bint tokens_fit(self, const int64_t *x, ptrdiff_t n) noexcept nogil:
+        cdef ptrdiff_t k
+        for k in range(n):
+            if not 0 <= x[k] < self.tokens:
+                return False
+        return True
+
+    cdef ptrdiff_t widest(self) noexcept:
+        cdef ptrdiff_t k, widest = max(self.input, 1)
+        for k in range(self.count):
+            widest = max(widest, self.stages[k].output)
+        return widest

@@ -1,0 +1,349 @@
+"""Chains: the stages of a model with their packed weights, as streams and small predictions run them in C.
+
+A chain is made once for each frozen network and its scalers, and kept with the network. Streams of a network that is
+not frozen share a chain with copies of the weights, as long as the weights are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from weakref import ReferenceType, ref
+
+from .. import _core
+from .._typing import Array
+from ..activations import Activation
+from ..data.scaler import Scaler
+from ..layers import Layer, Stage, StageState, join_stages, scaling_stage, stages_describe_forward
+from ..network import Network
+from ..protocols import InferenceModel
+from .inputs import input_features, known_channels
+
+__all__ = ["StreamChain", "predict_chain", "stream_chain"]
+
+_IDENTITY = Activation("affine", 1.0, 0.0)
+
+
+class _Scaling(NamedTuple):
+    """Copies of the numbers of a model's scalers, from which a chain was made."""
+
+    scaler: Scaler | None
+    target_scaler: Scaler | None
+    numbers: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, model: InferenceModel) -> _Scaling:
+        scalers = model.scaler, model.target_scaler
+        numbers = tuple(array.copy() for one in scalers for array in _numbers(one))
+        return cls(*scalers, numbers)
+
+    def holds(self, model: InferenceModel) -> bool:
+        """Return whether the model still scales in the same way."""
+        if self.scaler is not model.scaler or self.target_scaler is not model.target_scaler:
+            return False
+        if not self.numbers:
+            return True
+        now = *_numbers(self.scaler), *_numbers(self.target_scaler)
+        return len(now) == len(self.numbers) and all(map(_core.same_bytes, now, self.numbers))
+
+
+def _numbers(scaler: Scaler | None) -> tuple[Array, ...]:
+    if scaler is None or scaler.per_series:
+        return ()
+    return (
+        (scaler.center(), scaler.scale_)
+        if scaler.missing == "error"
+        else (
+            scaler.center(),
+            scaler.scale_,
+            scaler.indicator_,
+        )
+    )
+
+
+class _Kept(NamedTuple):
+    """A chain, with what it was made from."""
+
+    packed: _core.PackedWeights | None
+    """Of the frozen parameters; None if they may change."""
+    scaling: _Scaling
+    chain: _core.Chain | None
+
+
+# ------------------------------------------------------------------------------------ whole series
+
+
+def predict_chain(model: InferenceModel) -> _core.Chain | None:
+    """Return the chain that computes whole series of a frozen model; None if there is none.
+
+    There is none for a model that is not frozen, that masks steps, or that has a layer whose stages C does not have;
+    such a model is computed layer by layer.
+    """
+    network = model.network
+    packed = network.parameters.packed
+    if packed is None:
+        return None
+    kept: _Kept | None = network.chains.get("predict")
+    if kept is None or kept.packed is not packed or not kept.scaling.holds(model):
+        scaling = _Scaling.of(model)
+        kept = network.chains["predict"] = _Kept(packed, scaling, _whole_chain(model))
+    return kept.chain
+
+
+def _whole_chain(model: InferenceModel) -> _core.Chain | None:
+    network = model.network
+    if network.output_steps is not None or any(scaler is not None and scaler.per_series for scaler in _scalers(model)):
+        return None
+    layers = []
+    for layer in network.layers:
+        stages = None if layer.masks_steps or not _has_stages(layer) else _whole_stages(layer)
+        if stages is None:
+            return None
+        layers.append(stages)
+    stages = join_stages(_scaled(model, layers, input_features(model)))
+    if not stages:
+        return None
+    chain = _core.Chain(stages, input_features(model), network.dtype, network.parameters.packed, True)
+    return chain if chain.one_step is not network.per_step else None
+
+
+def _scalers(model: InferenceModel) -> tuple[Scaler | None, Scaler | None]:
+    return model.scaler, model.target_scaler
+
+
+def _has_stages(layer: Layer) -> bool:
+    return type(layer).stages is not Layer.stages and stages_describe_forward(layer)
+
+
+def _whole_stages(layer: Layer) -> list[Stage] | None:
+    """Return the stages of a layer for whole series, as `_core.Chain` reads them; None if it cannot."""
+    try:
+        stages = layer.stages()
+    except TypeError:
+        return None
+    result: list[Stage] = []
+    values = [0]
+    for stage in stages:
+        main = values[stage.main]
+        side = {name: values[number] for name, number in stage.side.items()}
+        translate = _TRANSLATIONS.get(stage.kind)
+        translated = None if translate is None else translate(stage._replace(main=main, side=side), len(result))
+        if translated is None:
+            return None
+        result += translated
+        values.append(len(result))
+    return result
+
+
+def _same(stage: Stage, place: int) -> list[Stage] | None:
+    return [stage]
+
+
+def _pool(stage: Stage, place: int) -> list[Stage] | None:
+    states = stage.states or (
+        StageState("sums", stage.output_size, dtype="float64"),
+        StageState("counts", 3, dtype="float64"),
+    )
+    return [stage._replace(settings={"method": stage.settings["method"], "last": True}, states=states)]
+
+
+def _final(stage: Stage, place: int) -> list[Stage] | None:
+    if stage.settings["bidirectional"] or stage.settings["reverse"]:
+        return None
+    return _pool(stage._replace(kind="pool", settings={"method": "last"}), place)
+
+
+def _lstm(stage: Stage, place: int) -> list[Stage] | None:
+    """Return a stage for each direction, and one that merges them."""
+    settings = {**stage.settings, "bidirectional": False, "last": not stage.settings["return_sequences"]}
+    if not stage.settings["bidirectional"]:
+        return [stage._replace(settings=settings)]
+    merge = stage.settings["merge"]
+    if merge not in ("concat", "sum"):
+        return None
+    size = settings["proj_size"] or settings["hidden_size"]
+    half = len(stage.states) // 2
+    directions = [
+        Stage(
+            "lstm",
+            size,
+            {
+                name.removesuffix("_reverse"): a
+                for name, a in stage.weights.items()
+                if name.endswith("_reverse") == back
+            },
+            {**settings, "reverse": back},
+            main=stage.main,
+            states=stage.states[half:] if back else stage.states[:half],
+        )
+        for back in (False, True)
+    ]
+    first, second = place + 1, place + 2
+    if merge == "sum":
+        return [*directions, Stage("add", size, main=first, side={"addend": second})]
+    return [*directions, Stage("concat", 2 * size, main=first, side={"second": second})]
+
+
+_TRANSLATIONS = {
+    **dict.fromkeys(("embedding", "dense", "activation", "softmax", "add"), _same),
+    "pool": _pool,
+    "final": _final,
+    "lstm": _lstm,
+}
+
+
+# ------------------------------------------------------------------------------------ streams
+
+
+class StreamChain(_core.Chain):
+    """Chain of a stream, with what the stream knows of its model.
+
+    Attributes
+    ----------
+    depths : list of int
+        Number of stages with states, for each layer that has some.
+    places : list of int
+        Index of each such layer.
+    kinds : dict of int to str
+        Kind of its stages with states, by index.
+    features : int
+        Number of features that users pass.
+    feature_names : list of str or None
+    features_masked : bool
+        Whether features may be missing.
+    """
+
+    depths: list[int]
+    places: list[int]
+    kinds: dict[int, str]
+    features: int
+    feature_names: list[str] | None
+    features_masked: bool
+
+    def pools(self, place: int) -> bool:
+        """Return whether the layer with this index is a pooling layer."""
+        return self.kinds[place] == "pool"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain = [
+            stage._replace(weights=dict(stage.weights), settings=dict(stage.settings), side=dict(stage.side))
+            for stage in self.description
+        ]
+        return _restored, (type(self), plain, self.dtype_name, vars(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StreamChain:
+        return self  # it does not change
+
+
+def _restored(cls: type[StreamChain], stages: list[Stage], dtype: str, attributes: dict[str, Any]) -> StreamChain:
+    chain = cls([_read_only(stage) for stage in stages], attributes["features"], dtype)
+    vars(chain).update(attributes)
+    return chain
+
+
+def stream_chain(model: InferenceModel) -> StreamChain:
+    """Return the chain of a stream with the weights and scalers that the model has now.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer or a scaler cannot be streamed.
+    """
+    network = model.network
+    packed = network.parameters.packed
+    if packed is None:
+        return _copied_chain(model)
+    kept: _Kept | None = network.chains.get("stream")
+    if kept is None or kept.packed is not packed or not kept.scaling.holds(model):
+        kept = network.chains["stream"] = _Kept(packed, _Scaling.of(model), _new_stream_chain(model, packed))
+    chain = kept.chain
+    assert isinstance(chain, StreamChain)
+    if chain.feature_names != model.feature_names:
+        chain.feature_names = model.feature_names
+    return chain
+
+
+class _Copied(NamedTuple):
+    """A chain with copies of the weights of a network that is not frozen, as long as streams use it."""
+
+    flat: Array
+    scaling: _Scaling
+    chain: ReferenceType[StreamChain]
+
+
+def _copied_chain(model: InferenceModel) -> StreamChain:
+    network = model.network
+    kept: _Copied | None = network.chains.get("copied")
+    chain = None if kept is None else kept.chain()
+    flat = network.parameters.flat
+    if kept is None or chain is None or not _core.same_bytes(flat, kept.flat) or not kept.scaling.holds(model):
+        chain = _new_stream_chain(model, None)
+        network.chains["copied"] = _Copied(flat.copy(), _Scaling.of(model), ref(chain))
+    return chain
+
+
+def _new_stream_chain(model: InferenceModel, packed: _core.PackedWeights | None) -> StreamChain:
+    network = model.network
+    _check_layers(network)
+    layers = [layer.stages() for layer in network.layers]
+    counts = [sum(bool(stage.states) for stage in stages) for stages in layers]
+    if not join_stages(layers, _passes):
+        layers.append([Stage("activation", network.output_size, settings={"function": _IDENTITY})])
+    if packed is None:
+        layers = [[_read_only(stage) for stage in stages] for stages in layers]
+    features = input_features(model)
+    if model.scaler is not None:
+        known_channels(model)  # raises ValueError if they are not those of the network
+    chain = StreamChain(join_stages(_scaled(model, layers, features), _passes), features, network.dtype, packed)
+    chain.depths = [count for count in counts if count]
+    chain.places = [index for index, count in enumerate(counts) if count]
+    chain.kinds = {k: stage.kind for k in chain.places for stage in network.layers[k].stages() if stage.states}
+    chain.features, chain.feature_names = features, model.feature_names
+    chain.features_masked = model.scaler is not None and model.scaler.missing != "error"
+    return chain
+
+
+def _check_layers(network: Network) -> None:
+    for index, layer in enumerate(network.layers):
+        if layer.streaming_obstacle():
+            raise ValueError(f"layer {index} {layer.streaming_obstacle()}, or predict on blocks")
+        if type(layer).stages is not Layer.stages and not stages_describe_forward(layer):
+            raise TypeError(
+                f"layer {index}, {layer!r}, cannot be streamed: {type(layer).__name__} overrides forward() and "
+                "inherits stages(), which describes another computation; define stages() too"
+            )
+
+
+def _passes(stage: Stage) -> bool:
+    """Return whether a stage is the identity in a stream, where every step is the last one so far."""
+    return stage.kind in ("final", "mask") or (stage.kind == "pool" and stage.settings["method"] == "last")
+
+
+def _read_only(stage: Stage) -> Stage:
+    """Return a stage with copies of its arrays that nobody writes to."""
+    states = [one if one.initial is None else one._replace(initial=one.initial.copy()) for one in stage.states]
+    weights = {name: array.copy() for name, array in stage.weights.items()}
+    for array in weights.values():
+        array.flags.writeable = False
+    return stage._replace(weights=weights, states=tuple(states))
+
+
+def _scaled(model: InferenceModel, layers: Sequence[list[Stage]], features: int) -> list[list[Stage]]:
+    """Return the stages of the layers with those of the scalers around them."""
+    result = list(layers)
+    if model.scaler is not None:
+        result.insert(0, [_scaling(model.scaler, features, inverse=False)])
+    if model.target_scaler is not None:
+        result.append([_scaling(model.target_scaler, model.network.output_size, inverse=True)])
+    return result
+
+
+def _scaling(scaler: Scaler, width: int, inverse: bool) -> Stage:
+    if scaler.per_series:
+        raise ValueError(
+            "the model's scaler scales each series by its own mean and scale (per_series=True), which a stream "
+            "cannot know before a series has ended: train a model with fl.Standardizer(), or use predict"
+        )
+    # A scaler of one feature is broadcast to all outputs, as in Model.predict.
+    missing = scaler.missing_features() if scaler.added_channels else None
+    return scaling_stage(scaler.center(), scaler.scale_, width, inverse=inverse, missing=missing)

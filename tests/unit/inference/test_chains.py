@@ -1,0 +1,233 @@
+"""Small predictions of a frozen model in one call of C: the bits, errors and types of the way layer by layer."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import in_threads
+
+import fastlstm as fl
+from fastlstm import _core
+from fastlstm.inference.chains import predict_chain
+
+RNG = np.random.default_rng(0)
+
+CHAINS: dict[str, Callable[[], list[Any]]] = {
+    "last state": lambda: [fl.LSTM(17), fl.Dense(4)],
+    "each step": lambda: [fl.LSTM(9, num_layers=2, dropout=0.3, return_sequences=True), fl.Dropout(0.1), fl.Dense(4)],
+    "both directions": lambda: [fl.LSTM(18, bidirectional=True), fl.Dense(4)],
+    "both directions, each step": lambda: [
+        fl.LSTM(5, num_layers=2, bidirectional=True, return_sequences=True),
+        fl.Dense(4),
+    ],
+    "sum of directions": lambda: [fl.LSTM(5, bidirectional=True, merge="sum"), fl.Dense(4)],
+    "reverse": lambda: [fl.LSTM(33, reverse=True), fl.Dense(4)],
+    "projection": lambda: [fl.LSTM(19, proj_size=7, peepholes=True, bidirectional=True), fl.Dense(4)],
+    "layer norm": lambda: [fl.LSTM(9, layer_norm=True, coupled=True), fl.Dense(4)],
+    "learnt state": lambda: [fl.LSTM(7, num_layers=2, learn_state=True, bidirectional=True), fl.Dense(4)],
+    "residual": lambda: [fl.LSTM(8, num_layers=3, residual=True), fl.Dense(4)],
+    "mean": lambda: [fl.LSTM(8, return_sequences=True), fl.MeanPool(), fl.Dense(4), fl.Activation("softmax")],
+    "max of both": lambda: [fl.LSTM(8, bidirectional=True, return_sequences=True), fl.MaxPool(), fl.Dense(4)],
+    "attention": lambda: [fl.LSTM(8, return_sequences=True), fl.AttentionPool(3), fl.Activation("elu", 0.7)],
+    "last step": lambda: [fl.LSTM(8, return_sequences=True), fl.LastStep(), fl.Dense(4)],
+    "dense": lambda: [fl.Dense(5), fl.Activation("tanh"), fl.Dense(2)],
+}
+OTHERS: dict[str, Callable[[], list[Any]]] = {
+    "product": lambda: [fl.LSTM(5, bidirectional=True, merge="product"), fl.Dense(4)],
+    "mean of directions": lambda: [fl.LSTM(5, bidirectional=True, merge="mean"), fl.Dense(4)],
+    "masks": lambda: [fl.Masking(-1.0), fl.LSTM(8), fl.Dense(4)],
+    "decoder": lambda: [fl.LSTM(8), fl.RepeatVector(5), fl.LSTM(4, return_sequences=True)],
+    "reversed series": lambda: [fl.Reverse(), fl.LSTM(8), fl.Dense(2)],
+    "groups of steps": lambda: [fl.StackSteps(2), fl.LSTM(8), fl.Dense(2)],
+}
+
+
+def built(layers: list[Any], dtype: str = "float32", scaled: bool = False) -> fl.Model:
+    scaler = fl.Standardizer().fit(100 + 10 * RNG.standard_normal((40, 3))) if scaled else None
+    target = fl.Standardizer().fit(RNG.standard_normal((40, 1))) if scaled else None
+    model = fl.Model(layers, input_size=3, dtype=dtype, scaler=scaler, target_scaler=target)
+    for name, parameter in model.parameters().items():
+        if name.partition(".")[2].startswith(("h0", "c0")):
+            parameter[:] = RNG.uniform(-1, 1, parameter.shape)
+    return model
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [*CHAINS, *OTHERS])
+def test_a_frozen_model_gives_the_bits_of_one_that_is_not(isa: str, name: str, dtype: str, scaled: bool) -> None:
+    model = built({**CHAINS, **OTHERS}[name](), dtype, scaled)
+    inputs = [
+        (100 * scaled + 10 * RNG.standard_normal((batch, steps, 3))).astype(kind)
+        for batch, steps, kind in (
+            (1, 1, "f4"),
+            (1, 20, "f4"),
+            (1, 20, "f8"),
+            (7, 9, "f4"),
+            (40, 12, "f8"),
+            (2, 5, "i8"),
+        )
+    ]
+    inputs.append(inputs[1][:, ::2])
+    before = [model.predict(x) for x in inputs]
+    model.freeze()
+    assert (predict_chain(model) is not None) == (name in CHAINS)
+    for x, expected in zip(inputs, before, strict=True):
+        for n_threads in (1, 2):
+            got = model.predict(x, n_threads=n_threads)
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_tokens() -> None:
+    model = fl.Model([fl.Embedding(9, 4), fl.LSTM(6), fl.Dense(2)])
+    tokens = RNG.integers(0, 9, (3, 8))
+    expected = model.predict(tokens)
+    assert predict_chain(model.freeze()) is not None
+    np.testing.assert_array_equal(model.predict(tokens), expected)
+    np.testing.assert_array_equal(model.predict(tokens.astype("i2")), expected)
+    for wrong in (9, -1):
+        tokens[1, 2] = wrong
+        with pytest.raises(ValueError, match="token"):
+            model.predict(tokens)
+
+
+def test_missing_values() -> None:
+    X = RNG.standard_normal((6, 9, 3))
+    X[RNG.random(X.shape) < 0.2] = np.nan
+    model = fl.Model([fl.LSTM(6), fl.Dense(2)], scaler=fl.Standardizer(missing="mask"))
+    model.fit(X, np.zeros(6, int), epochs=1, verbose=0)
+    expected = model.predict(X)
+    assert predict_chain(model.freeze()) is not None
+    np.testing.assert_array_equal(model.predict(X), expected)
+    model = fl.Model([fl.LSTM(6), fl.Dense(2)], input_size=3, scaler=fl.Standardizer(per_series=True))
+    model.scaler.fit(RNG.standard_normal((6, 9, 3)))  # type: ignore[union-attr]
+    expected = model.predict(np.ones((2, 4, 3)))
+    assert predict_chain(model.freeze()) is None
+    np.testing.assert_array_equal(model.predict(np.ones((2, 4, 3))), expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.full((1, 5, 3), np.nan), "X holds nan"),
+        (np.full((1, 5, 3), np.inf, "f4"), "X holds inf"),
+        (np.full((1, 5, 3), 1e300), "X holds 1e.300"),
+        (np.zeros((1, 5, 2)), "X has 2 features"),
+        (np.zeros((1, 0, 3)), "at least one case, one step"),
+        (np.zeros((0, 5, 2)), "at least one case, one step"),
+    ],
+)
+def test_what_does_not_fit_is_refused_as_elsewhere(x: np.ndarray, message: str) -> None:
+    model = built(CHAINS["last state"]())
+    with pytest.raises(ValueError, match=message) as plain:
+        model.predict(x)
+    with pytest.raises(ValueError, match=message) as frozen:
+        model.freeze().predict(x)
+    assert str(plain.value) == str(frozen.value)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_no_cases_give_no_answers(frozen: bool) -> None:
+    model = built(CHAINS["last state"](), scaled=True)
+    steps = built(CHAINS["each step"]())
+    tokens = fl.Model([fl.Embedding(9, 4), fl.LSTM(6), fl.Dense(2)])
+    for one in (model, steps, tokens):
+        if frozen:
+            one.freeze()
+    empty = model.predict(np.zeros((0, 5, 3)))
+    assert (empty.shape, empty.dtype) == ((0, 4), np.float64)
+    assert model.predict([]).shape == (0, 4)
+    assert steps.predict(np.zeros((0, 5, 3))).shape == (0, 5, 4)
+    assert steps.predict([]) == []
+    assert tokens.predict(np.zeros((0, 5), int)).shape == (0, 2)
+    steps.loss = model.loss = "cross_entropy"  # type: ignore[assignment]
+    assert model.predict_proba(np.zeros((0, 5, 3))).shape == (0, 4)
+    assert model.predict_classes(np.zeros((0, 5, 3))).shape == (0,)
+    out, [(h, c)] = model.predict(np.zeros((0, 5, 3)), return_state=True)
+    assert (out.shape, h.shape, c.shape) == ((0, 4), (1, 0, 17), (1, 0, 17))
+
+
+def test_scalers_that_change_are_seen() -> None:
+    model = built(CHAINS["last state"](), scaled=True).freeze()
+    x = np.full((1, 6, 3), 100.0)
+
+    def expected() -> np.ndarray:
+        return copy.copy(model).unfreeze().predict(x)
+
+    first = model.predict(x)
+    np.testing.assert_array_equal(first, expected())
+    assert model.scaler is not None
+    model.scaler.mean_[0] = 90.0  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(model.predict(x), expected())
+    assert (model.predict(x) != first).any()
+    model.scaler.fit(RNG.standard_normal((9, 3)))
+    np.testing.assert_array_equal(model.predict(x), expected())
+    model.scaler = None
+    np.testing.assert_array_equal(model.predict(x), expected())
+    model.target_scaler = fl.Standardizer().fit(RNG.standard_normal((9, 1)) * 7)
+    np.testing.assert_array_equal(model.predict(x), expected())
+
+
+def test_copies_and_unfreezing() -> None:
+    model = built(CHAINS["both directions"]()).freeze()
+    x = RNG.standard_normal((2, 6, 3)).astype("f4")
+    expected = model.predict(x)
+    for other in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert predict_chain(other) is not predict_chain(model)
+        np.testing.assert_array_equal(other.predict(x), expected)
+    model.unfreeze()
+    model.flat_parameters[:] *= 2
+    assert (model.predict(x) != expected).any()
+    again = model.predict(x)
+    np.testing.assert_array_equal(model.freeze().predict(x), again)
+
+
+def test_weights_are_packed_once_for_all_threads_and_ways() -> None:
+    model = built([fl.LSTM(64), fl.Dense(9)]).freeze()
+    x = RNG.standard_normal((1, 20, 3)).astype("f4")
+    expected = model.predict(x)
+    packed = model.network.parameters.packed
+    assert packed is not None
+    size = packed.nbytes
+    assert 0 < size < 1.5 * model.flat_parameters.nbytes
+
+    def work(k: int) -> None:
+        for _ in range(50):
+            np.testing.assert_array_equal(model.predict(x), expected)
+        np.testing.assert_array_equal(model.predict(x, [20]), expected)  # with lengths: layer by layer
+        np.testing.assert_array_equal(model.stream().run(x)[:, -1], expected)
+
+    in_threads(8, work)
+    assert packed.nbytes == size
+    chain = predict_chain(model)
+    assert chain is not None
+    assert chain.nbytes < size + 300_000
+
+
+def test_large_inputs_go_layer_by_layer() -> None:
+    model = built(CHAINS["each step"]()).freeze()
+    chain = predict_chain(model)
+    assert chain is not None
+    assert chain.predict(np.zeros((1, 100, 3), "f4"), most=899) is None
+    assert chain.predict(np.zeros((1, 100, 3), "f4"), most=900) is not None
+
+
+def test_another_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built([fl.LSTM(20, bidirectional=True), fl.Dense(4)]).freeze()
+    x = RNG.standard_normal((1, 20, 3)).astype("f4")
+    stream_model = built([fl.LSTM(20), fl.Dense(4)]).freeze()
+    stream, active = stream_model.stream(), _core.isa()
+    try:
+        for name in [*_core.available_isas(), active]:
+            _core.set_isa(name)
+            np.testing.assert_array_equal(model.predict(x), copy.copy(model).unfreeze().predict(x))
+            stream.reset()
+            np.testing.assert_array_equal(stream.run(x)[:, -1], stream_model.predict(x))
+    finally:
+        _core.set_isa(active)
