@@ -58,6 +58,7 @@ if _TYPE_CHECKING:
     from . import reference as reference
     from . import sklearn as sklearn
     from .data import from_numpy3d, to_numpy3d
+    from .formats.c.compiled import compiled
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
@@ -119,6 +120,7 @@ __all__ = [
     "__version__",
     "attention_weights",
     "callbacks",
+    "compiled",
     "ctc_decode",
     "data",
     "datasets",
@@ -164,6 +166,7 @@ _LAZY_NAMES = {  # the module of each name
     "ReduceLROnPlateau": "training.callbacks",
     "TrainingDiverged": "training.loop",
     "attention_weights": "inference.attention",
+    "compiled": "formats.c.compiled",
     "from_keras": "formats.keras.importer",
     "from_numpy3d": "data.numpy3d",
     "from_onnx": "formats.onnx.read.importer",

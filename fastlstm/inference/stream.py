@@ -11,22 +11,14 @@ from .. import _core
 from .._arrays import as_array, as_numeric
 from .._checks import count
 from .._typing import Array, State
-from ..activations import Activation
-from ..data.scaler import Scaler
 from ..data.sequences import missing_cure
-from ..layers import Layer, Stage, checked_states, join_stages, scaling_stage, stages_describe_forward
+from ..layers import Stage, checked_states
 from ..protocols import InferenceModel
 from ..runtime.config import resolve_threads
-from .inputs import input_features, known_channels
+from .inputs import input_features
+from .stream_stages import stream_stages, with_scalers
 
 __all__ = ["Stream"]
-
-_IDENTITY = Activation("affine", 1.0, 0.0)
-
-
-def _passes(stage: Stage) -> bool:
-    """Return whether a stage is the identity in a stream, where every step is the last one so far."""
-    return stage.kind in ("final", "mask") or (stage.kind == "pool" and stage.settings["method"] == "last")
 
 
 def _copied(stage: Stage) -> Stage:
@@ -71,49 +63,22 @@ class Stream(_core.Stream):
 
     def __init__(self, model: InferenceModel, batch_size: int = 1, n_threads: int | None = None) -> None:
         network = model.network
-        network.require_built()
+        layers = stream_stages(model)
         self.batch_size = count("batch_size", batch_size, bits=31)
-        for index, layer in enumerate(network.layers):
-            if layer.streaming_obstacle():
-                raise ValueError(f"layer {index} {layer.streaming_obstacle()}, or predict on blocks")
-            if type(layer).stages is not Layer.stages and not stages_describe_forward(layer):
-                raise TypeError(
-                    f"layer {index}, {layer!r}, cannot be streamed: {type(layer).__name__} overrides forward() and "
-                    "inherits stages(), which describes another computation; define stages() too"
-                )
-        layers = [layer.stages() for layer in network.layers]
         pairs = (sum(bool(stage.states) for stage in stages) for stages in layers)
         self._depths = [depth for depth in pairs if depth]
-        if not join_stages(layers, _passes):
-            layers.append([Stage("activation", network.output_size, settings={"function": _IDENTITY})])
         if not network.parameters.frozen:  # frozen parameters never change, whatever becomes of the model
             layers = [[_copied(stage) for stage in stages] for stages in layers]
         features = self._features = input_features(model)
         self._feature_names = model.feature_names
         self._features_masked = model.scaler is not None and model.scaler.missing != "error"
-        if model.scaler is not None:
-            known_channels(model)  # raises ValueError if they are not those of the network
-            layers.insert(0, [self._scaling(model.scaler, features, inverse=False)])
-        if model.target_scaler is not None:
-            layers.append([self._scaling(model.target_scaler, network.output_size, inverse=True)])
         super().__init__(
-            join_stages(layers, _passes),
+            with_scalers(model, layers),
             features,
             self.batch_size,
             network.dtype,
             resolve_threads(n_threads),
         )
-
-    @staticmethod
-    def _scaling(scaler: Scaler, width: int, inverse: bool) -> Stage:
-        if scaler.per_series:
-            raise ValueError(
-                "the model's scaler scales each series by its own mean and scale (per_series=True), which a stream "
-                "cannot know before a series has ended: train a model with fl.Standardizer(), or use predict"
-            )
-        # A scaler of one feature is broadcast to all outputs, as in Model.predict.
-        missing = scaler.missing_features() if scaler.added_channels else None
-        return scaling_stage(scaler.center(), scaler.scale_, width, inverse=inverse, missing=missing)
 
     def _refusal(self, x: Array, position: int) -> str:
         if not (self._features_masked and np.isnan(x.reshape(-1)[position])):
