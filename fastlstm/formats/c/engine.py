@@ -47,7 +47,7 @@ static inline float @rom(const float *p)
 #if defined(__AVR__)
     const uint32_t bits = pgm_read_dword(p);
     float value;
-    memcpy(&value, &bits, sizeof value);
+    @@COPY(&value, &bits, sizeof value);
     return value;
 #else
     return *p;
@@ -59,14 +59,14 @@ PIECES["bits"] = Piece("""\
 static inline uint32_t @bits(float value)
 {
     uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
+    @@COPY(&bits, &value, sizeof bits);
     return bits;
 }
 
 static inline float @from_bits(uint32_t bits)
 {
     float value;
-    memcpy(&value, &bits, sizeof value);
+    @@COPY(&value, &bits, sizeof value);
     return value;
 }
 """)
@@ -143,7 +143,7 @@ static float @fma_exact(float a, float b, float c)
     sum &= (UINT64_C(1) << 39) - 1;
     if (sum > UINT64_C(1) << 38 || (sum == UINT64_C(1) << 38 && (result & 1) != 0))
         ++result;
-    return @from_bits(negative << 31 | (((uint32_t)exponent - 1) << 23) + (uint32_t)result);
+    return @from_bits(negative << 31 | ((((uint32_t)exponent - 1) << 23) + (uint32_t)result));
 }
 #endif
 
@@ -496,9 +496,9 @@ static double @exp64(double y)
     shifted = y * 1.44269504088896340736 + 6755399441055744.0;
     n = shifted - 6755399441055744.0;
     r = (y - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6;
-    memcpy(&bits, &shifted, sizeof bits);
+    @@COPY(&bits, &shifted, sizeof bits);
     bits = (bits << 52) + (UINT64_C(1023) << 52);
-    memcpy(&scale, &bits, sizeof scale);
+    @@COPY(&scale, &bits, sizeof scale);
     for (uint_fast8_t k = 1; k < 11; ++k)
         q = q * r + coefficients[k];
     return scale * (1.0 + (r * r * q + r));

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -48,8 +47,7 @@ class Source(NamedTuple):
 
 def comment_line(text: str) -> str:
     """Return text that may stand in a C comment: printable ASCII without its ends, trigraphs and line splices."""
-    plain = json.dumps(text)[1:-1]
-    plain = re.sub(r"\\(?![u\"])", "/", plain).replace("*/", "* /").replace("/*", "/ *")
+    plain = json.dumps(text.replace("\\", "/").replace('"', "'"))[1:-1].replace("*/", "* /").replace("/*", "/ *")
     return plain.replace("??", "? ?")[:110]
 
 
@@ -151,6 +149,12 @@ _SETTINGS = """\
 #endif
 #endif
 
+#if defined(__GNUC__) /* also with -ffreestanding, where memcpy would be a call */
+#define @@COPY __builtin_memcpy
+#else
+#define @@COPY memcpy
+#endif
+
 #if defined(__AVR__)
 #define @@ROM PROGMEM
 #else
@@ -190,8 +194,8 @@ def _selftest(source: Source) -> str:
 #else
             {{
                 float a, b;
-                memcpy(&a, &got, sizeof a);
-                memcpy(&b, &expected, sizeof b);
+                @@COPY(&a, &got, sizeof a);
+                @@COPY(&b, &expected, sizeof b);
                 differs |= !(a - b <= {literal(tolerance)} && b - a <= {literal(tolerance)});
             }}
 #endif"""
@@ -219,13 +223,13 @@ int @check(@state *state)
         int differs = 0;
         for (uint_fast16_t k = 0; k < @@INPUTS; ++k) {{
             const uint32_t word = @test_word(@test_x + (uint32_t)n * @@INPUTS + k);
-            memcpy(&x[k], &word, sizeof x[k]);
+            @@COPY(&x[k], &word, sizeof x[k]);
         }}
         {step}
         for (uint_fast16_t k = 0; k < @@OUTPUTS; ++k) {{
             const uint32_t expected = @test_word(@test_y + (uint32_t)n * @@OUTPUTS + k);
             uint32_t got;
-            memcpy(&got, &y[k], sizeof got);
+            @@COPY(&got, &y[k], sizeof got);
 {compare}
         }}
         if (differs)
