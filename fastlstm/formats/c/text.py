@@ -260,7 +260,7 @@ def _implementation(source: Source) -> str:
     else:
         head, called = "void", "@step(&state, x, y);"
     return f"""\
-{_SETTINGS}{_DOUBLE if "@@DOUBLE" in uses else ""}{lanes if "@@LANES" in uses else ""}
+{_SETTINGS}{_DOUBLE if source.approximate or "@@DOUBLE" in uses else ""}{lanes if "@@LANES" in uses else ""}
 {"".join(one + chr(10) for one in source.constants)}{uses}
 void @init(@state *state)
 {{
