@@ -6,10 +6,10 @@ lstm/norm.h. In the text ``@`` stands for the prefix of the model and an undersc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-__all__ = ["PIECES", "Piece", "all_needs", "with_needs"]
+__all__ = ["PIECES", "Piece", "all_needs", "ordered"]
 
 
 class Piece(NamedTuple):
@@ -23,7 +23,7 @@ PIECES: dict[str, Piece] = {}
 """All pieces by name, each after those that it needs."""
 
 
-def all_needs(names: Iterable[str]) -> set[str]:
+def all_needs(names: Iterable[str], pieces: Mapping[str, Piece] = PIECES) -> set[str]:
     """Return the names of some pieces and of all that they need."""
     wanted: set[str] = set()
     todo = list(names)
@@ -31,14 +31,14 @@ def all_needs(names: Iterable[str]) -> set[str]:
         name = todo.pop()
         if name not in wanted:
             wanted.add(name)
-            todo += PIECES[name].needs
+            todo += pieces[name].needs
     return wanted
 
 
-def with_needs(names: Iterable[str]) -> list[str]:
+def ordered(pieces: Mapping[str, Piece], names: Iterable[str]) -> list[str]:
     """Return the text of some pieces and of those that they need, in an order in which C can read them."""
-    wanted = all_needs(names)
-    return [piece.text for name, piece in PIECES.items() if name in wanted]
+    wanted = all_needs(names, pieces)
+    return [piece.text for name, piece in pieces.items() if name in wanted]
 
 
 PIECES["rom"] = Piece("""\

@@ -7,17 +7,22 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ... import _core
 from ..._checks import count, one_of, short_repr
+from ..._typing import Array
 from ...inference.inputs import input_features
 from ...inference.masked_stream import MaskedStream, Masking, new_stream
 from ...inference.stream_stages import stream_stages, with_scalers
 from ...layers import Stage
 from ...protocols import InferenceModel
+from .integer.calibration import integer_model, quality
+from .integer.emulator import Emulator
+from .integer.program import IntegerProgram
 from .numbers import literal
 from .program import Program
 from .report import CReport
@@ -57,9 +62,11 @@ def export_c(
         raise ValueError('calibrate takes the series that an int8 export measures: to_c(..., dtype="int8", calibrate=X)')
     stages = with_scalers(model, layers)
     _warn_of_coarse_inputs(stages, model.feature_names)
-    source = _float_source(model, name, stages, selftest)
-    files = assemble(source, style)
-    report = _report(source, files)
+    if dtype == "int8":
+        source, emulator, found = _integer_source(model, name, stages, selftest, calibrate)
+    else:
+        source, emulator, found = _float_source(model, name, stages, selftest), None, {}
+    report = replace(_report(source, assemble(source, style)), emulator=emulator, quality=found)
     return report if directory is None else report.save(directory)
 
 
@@ -104,18 +111,54 @@ def _warn_of_coarse_inputs(stages: Sequence[Stage], names: Sequence[str] | None)
 
 
 def _float_source(model: InferenceModel, name: str, stages: list[Stage], vectors: int) -> Source:
-    features = 1 if model.network.takes_tokens else input_features(model)
+    features = _features(model)
     program = Program(stages, features)
     stream = new_stream(model, 1, 1)
     if isinstance(stream, MaskedStream):
         _add_masking(program, stream.masking, model, features)
     x = inputs_for(model, stages, features, vectors)
-    y = outputs_of(stream, x)
+    return _source(model, name, "float32", stages, program, x, outputs_of(stream, x))
+
+
+def _integer_source(
+    model: InferenceModel, name: str, stages: list[Stage], vectors: int, calibrate: Any
+) -> tuple[Source, Emulator, dict[str, float]]:
+    X, y = calibrate if isinstance(calibrate, tuple) and len(calibrate) == 2 else (calibrate, None)
+    stream = new_stream(model, 1, 1)
+    masking = stream.masking if isinstance(stream, MaskedStream) else None
+    if masking is not None:
+        _check_masking(masking)
+    emulator, tail, groups = integer_model(model, stages, X, masking)
+    program = IntegerProgram(emulator.operations, tail, model.network.takes_tokens)
+    if masking is not None:
+        _add_masking(program, masking, model, _features(model))
+    found = quality(model, emulator, groups, y)
+    inputs = inputs_for(model, stages, _features(model), vectors)
+    emulator.reset()
+    answers = np.concatenate([emulator.step(step if inputs.dtype.kind == "i" else step[None]) for step in inputs])
+    emulator.reset()
+    return _source(model, name, "int8", stages, program, inputs, answers), emulator, found
+
+
+def _features(model: InferenceModel) -> int:
+    return 1 if model.network.takes_tokens else input_features(model)
+
+
+def _source(
+    model: InferenceModel,
+    name: str,
+    dtype: str,
+    stages: list[Stage],
+    program: Program | IntegerProgram,
+    x: Array,
+    y: Array,
+) -> Source:
     digest = hashlib.sha256("\n".join([*program.constants, *program.functions, *program.lines]).encode()).hexdigest()
+    features = _features(model)
     return Source(
         name=name,
         about=about_lines(model, stages, features, digest),
-        dtype="float32",
+        dtype=dtype,
         inputs=features,
         outputs=stages[-1].output_size,
         tokens=(model.network.layers[0].num_tokens or 2**31 - 1) if model.network.takes_tokens else 0,
@@ -156,8 +199,7 @@ def about_lines(model: InferenceModel, stages: Sequence[Stage], inputs: int, dig
     return lines
 
 
-def _add_masking(program: Program, masking: Masking, model: InferenceModel, inputs: int) -> None:
-    """Let a masked step leave the state as it is and answer as the stream does."""
+def _check_masking(masking: Masking) -> None:
     if masking.obstacle is not None:
         raise ValueError(
             f"a masked step would change the state of {masking.obstacle!r}, which no stream follows: leave the layer "
@@ -168,6 +210,13 @@ def _add_masking(program: Program, masking: Masking, model: InferenceModel, inpu
             f"layers {', '.join(map(str, masking.layers))} mask steps, the C export takes one of them: leave the "
             "others out"
         )
+
+
+def _add_masking(
+    program: Program | IntegerProgram, masking: Masking, model: InferenceModel, inputs: int
+) -> None:
+    """Let a masked step leave the state as it is and answer as the stream does."""
+    _check_masking(masking)
     layer = model.network.layers[masking.layers[0]]
     outputs = len(masking.empty)
     token = getattr(layer, "mask_token", None)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._typing import Array
 from ...layers import Stage
+from .buffers import assign_buffers
 from .lstm import CellKind, lstm_arrays, lstm_function, lstm_needs
 from .numbers import array_text, literal
 
@@ -41,7 +42,7 @@ class Program:
         Whether sums depend on the width of the server's vectors.
     """
 
-    def __init__(self, stages: Sequence[Stage], inputs: int) -> None:
+    def __init__(self, stages: Sequence[Stage], inputs: int, x: str = "x") -> None:
         self.needs: set[str] = set()
         self.constants: list[str] = []
         self.functions: list[str] = []
@@ -55,7 +56,7 @@ class Program:
         self._widths = [inputs, *(stage.output_size for stage in stages)]
         self._check_sizes()
         self._scratch = 0
-        self._places = ["x", *self._assign()]
+        self._places = [x, *self._assign()]
         for index, stage in enumerate(self._stages):
             _WRITERS[stage.kind](self, index, stage)
         if self._work + self._scratch:
@@ -73,38 +74,21 @@ class Program:
             )
 
     def _assign(self) -> list[str]:
-        """Return where the value of each stage lies. A stage never writes to what it reads.
-
-        That of an LSTM without a function behind it is its h in the state; the last value is the caller's y.
-        """
-        last_use = {}
-        for index, stage in enumerate(self._stages):
-            for value in (stage.main, *stage.side.values()):
-                last_use[value] = index
-        widths: list[int] = []
-        slot_of: dict[int, int] = {}
-        free: list[int] = []
+        """Return where the value of each stage lies: an LSTM's in the state, as h; the last one in the caller's y."""
         last = len(self._stages) - 1
-        for index, stage in enumerate(self._stages):
-            if stage.kind != "lstm" and index != last:
-                slot = free.pop() if free else len(widths)
-                if slot == len(widths):
-                    widths.append(0)
-                widths[slot] = max(widths[slot], stage.output_size)
-                slot_of[index + 1] = slot
-            free += [slot_of[v] for v, end in last_use.items() if end == index and v in slot_of]
-            if index + 1 in slot_of and index + 1 not in last_use:
-                free.append(slot_of[index + 1])
-        starts = [sum(widths[:slot]) for slot in range(len(widths))]
-        self._work = sum(widths)
+        reads = [[stage.main, *stage.side.values()] for stage in self._stages]
+        widths = [
+            0 if stage.kind == "lstm" or index == last else stage.output_size
+            for index, stage in enumerate(self._stages)
+        ]
+        starts, self._work = assign_buffers(reads, widths)
         places = []
-        for index, stage in enumerate(self._stages):
+        for index, (stage, start) in enumerate(zip(self._stages, starts, strict=True)):
             if stage.kind == "lstm":
                 places.append(f"state->h{index}")
             elif index == last:
                 places.append("y")
             else:
-                start = starts[slot_of[index + 1]]
                 places.append(f"state->work + {start}u" if start else "state->work")
         return places
 

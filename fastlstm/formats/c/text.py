@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..._typing import Array
 from ..._version import __version__
-from .engine import all_needs, with_needs
+from .engine import PIECES, all_needs, ordered
 from .numbers import array_text, bit_patterns, literal
 
 __all__ = ["Source", "assemble", "comment_line", "indented"]
@@ -250,7 +250,7 @@ int @selftest(void)
 def _implementation(source: Source) -> str:
     given = "int32_t" if source.tokens else "float"
     lanes = f"#define @@LANES {source.lanes} /* of the vectors whose sums are repeated */\n"
-    pieces = with_needs(source.needs)
+    pieces = ordered(PIECES, source.needs)
     uses = "\n".join([*pieces, *source.functions])
     begin = _statements(source.begin or ["state->nothing = 0;"])
     step = _statements(source.step)

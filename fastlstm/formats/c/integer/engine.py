@@ -167,10 +167,6 @@ def _lstm_piece(name: str, wide: bool) -> str:
     loop = "".join(
         f"            {g} += {cast}((int32_t)v * @read8(w + {k}));\n" for k, g in enumerate(gates)
     )
-    add = "".join(
-        f"        net_{g} {{op}} @rounded((int64_t){g} * @read32(scale + {k}), {{shift}}){{more}};\n"
-        for k, g in enumerate(gates)
-    )
     first = "".join(
         f"        net_{g} = @rounded((int64_t){g} * @read32(scale + {k}), shift_x) + @read32(scale + {k + 8});\n"
         for k, g in enumerate(gates)
@@ -178,7 +174,6 @@ def _lstm_piece(name: str, wide: bool) -> str:
     second = "".join(
         f"        net_{g} += @rounded((int64_t){g} * @read32(scale + {k + 4}), shift_h);\n" for k, g in enumerate(gates)
     )
-    del add
     return f"""\
 /* For each unit the weights of the four gates lie together, and in `scale` the multipliers of x and h, and the bias. */
 static void @{name}(const int8_t *w, const int32_t *scale, uint_fast8_t shift_x, uint_fast8_t shift_h,
