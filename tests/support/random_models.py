@@ -89,3 +89,47 @@ def random_model(seed: int) -> tuple[fl.Model, np.ndarray]:
     for p in model.parameters().values():
         p[:] = p + rng.uniform(-0.3, 0.3, p.shape).astype(p.dtype)
     return model, series
+
+
+def random_integer_model(seed: int) -> tuple[fl.Model, np.ndarray]:
+    """Return a model that has an integer form, and series for it, (8, 60, features), or token ids (8, 60)."""
+    draw, rng = random.Random(seed), np.random.default_rng(seed)
+    features = draw.randint(1, 5)
+    layers: list[Any] = []
+    tokens, masked = draw.random() < 0.2, draw.random() < 0.2
+    if tokens:
+        layers.append(fl.Embedding(9, draw.randint(1, 5), mask_token=2 if masked else None))
+    elif masked:
+        layers.append(fl.Masking(draw.choice([-1.5, "nan"])))
+    if draw.random() < 0.3:
+        layers += [fl.Dense(draw.randint(1, 9)), fl.Activation(draw.choice(["relu", "tanh", "sigmoid"]))]
+    depth = draw.choice([1, 1, 2])
+    pool = draw.choice([None, None, fl.LastStep, fl.MeanPool, fl.MaxPool])
+    options = {"num_layers": depth, "residual": depth > 1 and draw.random() < 0.5, "learn_state": draw.random() < 0.3}
+    layers.append(fl.LSTM(draw.choice([1, 5, 16, 33]), return_sequences=True, bias=draw.random() < 0.8, **options))
+    layers += [] if pool is None else [pool()]
+    if draw.random() < 0.8:
+        layers.append(fl.Dense(draw.randint(1, 7)))
+        if draw.random() < 0.5:
+            layers.append(fl.Activation(draw.choice(["softmax", "sigmoid", "softplus"])))
+    targets = fl.Standardizer().fit(rng.normal(50, 7, (40, 1))) if draw.random() < 0.3 else None
+    if tokens:
+        model = fl.Model(layers, seed=seed, target_scaler=targets)
+        series: np.ndarray = rng.integers(0, 9, (8, 60))
+        model.forward(series[:, :5])
+    else:
+        values = rng.normal(3, 2, (8, 60, features)) * 10.0 ** rng.integers(-2, 3, features)
+        missing = draw.random() < 0.4
+        if missing:
+            values[rng.random(values.shape) < 0.1] = np.nan
+        scaler = fl.RobustScaler(missing="mask" if missing else "error").fit(values) if draw.random() < 0.7 else None
+        if scaler is None:
+            values = np.clip(np.nan_to_num(values), -4, 4)
+        size = features
+        model = fl.Model(layers, input_size=size, seed=seed, scaler=scaler, target_scaler=targets)
+        series = values.astype(np.float32)
+        if masked:
+            series[rng.random((8, 60)) < 0.2] = layers[0].value
+    for p in model.parameters().values():
+        p[:] = p + rng.uniform(-0.4, 0.4, p.shape).astype(p.dtype)
+    return model, series

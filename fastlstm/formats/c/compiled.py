@@ -46,6 +46,11 @@ class Compiled:
         """Begin a new series."""
         self._init(self._state)
 
+    @property
+    def memory(self) -> bytes:
+        """The bytes of the state."""
+        return self._state.raw[: self.state_bytes]
+
     def step(self, x: npt.ArrayLike) -> Array:
         """Return the answer (outputs,), float32, to the next step x (inputs,) of the series.
 

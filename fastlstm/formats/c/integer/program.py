@@ -9,9 +9,10 @@ import numpy as np
 from ...._typing import Array
 from ....layers import Stage
 from ..buffers import assign_buffers
-from ..engine import ordered
+from ..engine import all_needs, ordered
 from ..numbers import array_text, literal
 from ..program import Program
+from .arithmetic import TABLE
 from .engine import INTEGER_PIECES
 from .operations import Matrix, Operation
 
@@ -49,6 +50,8 @@ class IntegerProgram:
         if work + scratch:
             self._field("int16_t", "work", work + scratch)
         self._finish(last)
+        if "functions" in all_needs(self._pieces, INTEGER_PIECES):
+            self.rom += TABLE.nbytes
         self.functions = ordered(INTEGER_PIECES, self._pieces)
 
     def _finish(self, last: Operation) -> None:
