@@ -22,11 +22,8 @@ TABLE: Array = np.array(
 
 
 def rounded(v: Array, n: int) -> Array:
-    """Return v 2^-n, rounded to the nearest integer, halves away from 0; n from 0 to 62."""
-    if n == 0:
-        return v
-    half = np.int64(1) << np.int64(n - 1)
-    return np.where(v < 0, -((half - v) >> n), (v + half) >> n)
+    """Return v 2^-n, rounded to the nearest integer, halves up; n from 0 to 62."""
+    return v if n == 0 else (v + (np.int64(1) << np.int64(n - 1))) >> n
 
 
 def clipped(v: Array, bits: int) -> Array:

@@ -61,11 +61,13 @@ static inline float @read_float(const float *p)
 """)
 
 INTEGER_PIECES["rounded"] = Piece("""\
-/* v 2^-n, rounded to the nearest integer, halves away from 0. */
-static int64_t @rounded(int64_t v, uint_fast8_t n)
+#if (-1 >> 1) != -1
+#error "this compiler does not shift negative numbers arithmetically"
+#endif
+/* v 2^-n, rounded to the nearest integer, halves up. */
+static inline int64_t @rounded(int64_t v, uint_fast8_t n)
 {
-    const int64_t half = n > 0 ? (int64_t)1 << (n - 1) : 0;
-    return v < 0 ? -((half - v) >> n) : (v + half) >> n;
+    return n > 0 ? (v + ((int64_t)1 << (n - 1))) >> n : v;
 }
 
 static int32_t @clip32(int64_t v)
@@ -92,24 +94,24 @@ static int32_t @to_net(int64_t v, int_fast8_t bits)
 }}
 
 /* The product t v 2^-16, rounded down; t from 0 to 65536. */
-static int64_t @share(int64_t t, int64_t v)
+static inline int32_t @share(int32_t t, int32_t v)
 {{
-    v *= t;
-    return v < 0 ? -((65535 - v) >> 16) : v >> 16;
+    return (int32_t)(((int64_t)t * v) >> 16);
 }}
 
 /* tanh of a >= 0 (20 fractional bits) with 30: the cubic through two values of the table and their slopes. */
 static int32_t @table_tanh(uint32_t a)
 {{
     const uint32_t at = a >> 16 > {len(TABLE) - 2}u ? {len(TABLE) - 2}u : a >> 16;
-    const int64_t t = a >= UINT32_C(8) << 20 ? 65536 : (int64_t)(a & 65535u);
-    const int64_t one = (int64_t)1 << 30;
-    const int64_t y0 = @read32(@tanh_table + at), y1 = @read32(@tanh_table + at + 1);
-    const int64_t d0 = (one - ((y0 * y0) >> 30)) >> 4, d1 = (one - ((y1 * y1) >> 30)) >> 4;
-    const int64_t delta = y1 - y0;
-    const int64_t inner = (3 * delta - 2 * d0 - d1) + @share(t, d0 + d1 - 2 * delta);
-    const int64_t y = y0 + @share(t, d0 + @share(t, inner));
-    return (int32_t)(y < one ? y : one);
+    const int32_t t = a >= UINT32_C(8) << 20 ? 65536 : (int32_t)(a & 65535u);
+    const int32_t one = INT32_C(1) << 30;
+    const int32_t y0 = @read32(@tanh_table + at), y1 = @read32(@tanh_table + at + 1);
+    const int32_t d0 = (one - (int32_t)(((int64_t)y0 * y0) >> 30)) >> 4;
+    const int32_t d1 = (one - (int32_t)(((int64_t)y1 * y1) >> 30)) >> 4;
+    const int32_t delta = y1 - y0;
+    const int32_t inner = (3 * delta - 2 * d0 - d1) + @share(t, d0 + d1 - 2 * delta);
+    const int32_t y = y0 + @share(t, d0 + @share(t, inner));
+    return y < one ? y : one;
 }}
 
 /* Both take net inputs and give 24 fractional bits. */
