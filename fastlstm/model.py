@@ -553,7 +553,7 @@ class Model:
         selftest: int = 10,
         style: str = "files",
     ) -> CReport:
-        """Write the model as C for microcontrollers and other programs: C99 without malloc, stdio, libm or static state.
+        """Write the model as C for microcontrollers: C99 without malloc, stdio, libm or static state.
 
         The code answers step by step, in raw units, with the bits of `stream` (``dtype="float32"``), and takes what
         `stream` takes; docs/firmware.md has the details. `fastlstm.compiled` runs it on this machine.
@@ -599,9 +599,7 @@ class Model:
         """
         from .formats.c.export import export_c  # few programs need it
 
-        return export_c(
-            self, name, directory, dtype=dtype, calibrate=calibrate, selftest=selftest, style=style
-        )
+        return export_c(self, name, directory, dtype=dtype, calibrate=calibrate, selftest=selftest, style=style)
 
     # ------------------------------------------------------------------------------------------ passes
 

@@ -167,7 +167,9 @@ def test_arguments_are_checked() -> None:
 
 def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
     def make() -> fl.Model:
-        return fl.Model([fl.LSTM(3), fl.Dense(2)], input_size=2, feature_names=["a*/ \\ b", "größe??/"], classes=["n", "v"])
+        return fl.Model(
+            [fl.LSTM(3), fl.Dense(2)], input_size=2, feature_names=["a*/ \\ b", "größe??/"], classes=["n", "v"]
+        )
 
     one = make().to_c("net", tmp_path / "new" / "folder")
     two = make().to_c("net")

@@ -69,7 +69,9 @@ def test_states_are_the_same_integers_and_do_not_drift() -> None:
     got = code.run(x)
     exact = model.stream().run(x[None])[0]
     spread = exact[:50_000].std()
-    parts = [np.abs(got[first : first + 10_000] - exact[first : first + 10_000]).mean() for first in (0, 40_000, 90_000)]
+    parts = [
+        np.abs(got[first : first + 10_000] - exact[first : first + 10_000]).mean() for first in (0, 40_000, 90_000)
+    ]
     assert max(parts) < 0.02 * spread
     assert parts[1] < 2 * parts[0]  # the error of steps 40,000 to 50,000 is not larger than that of the first ones
     emulator = report.emulator

@@ -52,7 +52,17 @@ def cortex(report: CReport, cpu: str, *options: str) -> str:
     folder = str(report.directory)
     tokens = ["X_TYPE=int32_t"] if report.tokens else []
     return run(
-        ["make", "-s", "run", "MODEL=net", f"FOLDER={folder}", f"BUILD={folder}/build", f"CPU={cpu}", *tokens, *options],
+        [
+            "make",
+            "-s",
+            "run",
+            "MODEL=net",
+            f"FOLDER={folder}",
+            f"BUILD={folder}/build",
+            f"CPU={cpu}",
+            *tokens,
+            *options,
+        ],
         cwd=CORTEX,
     )
 

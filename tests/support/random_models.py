@@ -11,9 +11,7 @@ import fastlstm as fl
 
 GATES: list[Any] = ["sigmoid", "sigmoid", "hard_sigmoid", "softsign", ("hard_sigmoid", 0.25, 0.4)]
 CELLS: list[Any] = ["tanh", "tanh", "softsign", "elu", ("scaled_tanh", 1.5, 0.7), "affine"]
-FUNCTIONS = [
-    "sigmoid", "tanh", "relu", "leaky_relu", "thresholded_relu", "hard_sigmoid", "elu", "softsign", "softplus", "softmax",
-]  # fmt: skip
+FUNCTIONS = "sigmoid tanh relu leaky_relu thresholded_relu hard_sigmoid elu softsign softplus softmax".split()
 
 
 def _lstm(draw: random.Random, hidden: int, last: bool) -> fl.LSTM:

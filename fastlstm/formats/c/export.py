@@ -59,7 +59,9 @@ def export_c(
     if not np.isfinite(model.network.parameters.flat).all():
         raise ValueError("the model has weights that are not finite: train it anew, or load another file")
     if (dtype == "int8") != (calibrate is not None):
-        raise ValueError('calibrate takes the series that an int8 export measures: to_c(..., dtype="int8", calibrate=X)')
+        raise ValueError(
+            'calibrate takes the series that an int8 export measures: to_c(..., dtype="int8", calibrate=X)'
+        )
     stages = with_scalers(model, layers)
     _warn_of_coarse_inputs(stages, model.feature_names)
     if dtype == "int8":
@@ -99,7 +101,7 @@ def _warn_of_coarse_inputs(stages: Sequence[Stage], names: Sequence[str] | None)
     if first.kind != "standardize":
         return
     ratio = np.abs(first.weights["mean"]) / np.maximum(first.weights["scale"], np.finfo(np.float64).tiny)
-    for feature in np.flatnonzero((ratio > _COARSE) & (first.weights["scale"] > 0)):
+    for feature in np.flatnonzero((ratio > _COARSE) & (first.weights["scale"] > 0)).tolist():
         named = f"{feature} ({names[feature]})" if names else str(feature)
         warnings.warn(
             f"the mean of feature {named} is {ratio[feature]:.3g} times its scale, so that a float input of the C code "
@@ -212,9 +214,7 @@ def _check_masking(masking: Masking) -> None:
         )
 
 
-def _add_masking(
-    program: Program | IntegerProgram, masking: Masking, model: InferenceModel, inputs: int
-) -> None:
+def _add_masking(program: Program | IntegerProgram, masking: Masking, model: InferenceModel, inputs: int) -> None:
     """Let a masked step leave the state as it is and answer as the stream does."""
     _check_masking(masking)
     layer = model.network.layers[masking.layers[0]]
@@ -240,5 +240,3 @@ def _add_masking(
         lines.append(f"    for (k = 0; k < {outputs}u; ++k) y[k] = @rom({empty} + k);")
     lines += ["    return 0;" if token is not None else "    return;", "}"]
     program.lines[:0] = lines
-
-

@@ -62,8 +62,9 @@ class Program:
         if self._work + self._scratch:
             self._field(f"float work[{self._work + self._scratch}]", 4 * (self._work + self._scratch))
         if self._scratch:
-            self.lines.insert(0, f"float *scratch = state->work + {self._work}u;" if self._work else
-                              "float *scratch = state->work;")
+            self.lines.insert(
+                0, f"float *scratch = state->work + {self._work}u;" if self._work else "float *scratch = state->work;"
+            )
 
     def _check_sizes(self) -> None:
         sizes = [*self._widths, *(stage.settings.get("hidden_size", 0) for stage in self._stages)]
@@ -198,9 +199,7 @@ class Program:
         )
         self.needs.add(stage.kind)
         self.has_doubles = True
-        self.lines.append(
-            f"@{stage.kind}(@mean{index}, @@LOW(@low{index}) @scale{index}, {x}, {width}u, {y});"
-        )
+        self.lines.append(f"@{stage.kind}(@mean{index}, @@LOW(@low{index}) @scale{index}, {x}, {width}u, {y});")
         missing = stage.weights.get("missing")
         if missing is not None:
             name = self.constant(f"missing{index}", np.asarray(missing, np.uint16))
@@ -228,9 +227,7 @@ class Program:
         self._field(f"double counts{index}[3]", 24)
         self.begin.append(f"for (k = 0; k < 3; ++k) state->counts{index}[k] = 0;")
         score = f"({self._places[stage.side['scores']]})[0]"
-        self.lines.append(
-            f"@pool_attention({x}, {width}u, {score}, state->sums{index}, state->counts{index}, {y});"
-        )
+        self.lines.append(f"@pool_attention({x}, {width}u, {score}, state->sums{index}, state->counts{index}, {y});")
 
 
 _WRITERS: dict[str, Callable[[Any, int, Stage], None]] = {

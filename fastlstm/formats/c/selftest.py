@@ -21,7 +21,7 @@ def inputs_for(model: InferenceModel, stages: list[Stage], inputs: int, steps: i
     It is the same for equal models on every machine: Python promises the values of ``random.Random(0).random()``. One
     step in five misses a value, if values may be missing, and the third one is masked, if steps may be.
     """
-    draw = random.Random(0)  # noqa: S311
+    draw = random.Random(0)
     layer = model.network.layers[0]
     if model.network.takes_tokens:
         tokens = layer.num_tokens or 1

@@ -68,9 +68,11 @@ def _interface(source: Source) -> str:
     given = "int32_t" if source.tokens else "float"
     answers = "int" if source.tokens else "void"
     refuses = (
-        "\n * Returns 0, or -1 if the token is not one of 0 to @@TOKENS - 1; then nothing has changed." if source.tokens
+        "\n * Returns 0, or -1 if the token is not one of 0 to @@TOKENS - 1; then nothing has changed."
+        if source.tokens
         else ""
     )
+    compared = " bit by bit (closely, where double has 32 bits)" if source.approximate else " bit by bit"
     tokens = f"#define @@TOKENS {source.tokens}\n" if source.tokens else ""
     fields = "\n".join(f"    {field}" for field in source.fields) or "    uint8_t nothing;"
     return f"""\
@@ -97,12 +99,12 @@ typedef struct {{
 void @init(@state *state);
 /* Read the next step x, in raw units, and write the answer y, in raw units. They must not overlap.{refuses} */
 {answers} @step(@state *state, const {given} x[@@INPUTS], float y[@@OUTPUTS]);
-/* Read a series x of n steps, (n)(@@INPUTS), with a state on the stack, and write the answer y to its last step. Returns
- * 0, or -1 if there is no step{" or a token is not known" if source.tokens else ""}. */
+/* Read a series x of n steps, (n)(@@INPUTS), with a state on the stack, and write the answer y to its last step.
+ * Returns 0, or -1 if there is no step{" or a token is not known" if source.tokens else ""}. */
 int @run(const {given} *x, uint32_t n, float *y);
 #if !defined(@@NO_SELFTEST)
-/* Feed known inputs and compare the answers{_COMPARED if source.approximate else " bit by bit"}. Returns 0, or the number
- * of the first step that differs, from 1 on. The second form has its state on the stack. */
+/* Feed known inputs and compare the answers{compared}.
+ * Returns 0, or the number of the first step that differs, from 1 on. The second form has its state on the stack. */
 int @check(@state *state);
 int @selftest(void);
 #endif
@@ -112,8 +114,6 @@ int @selftest(void);
 #endif
 """
 
-
-_COMPARED = " bit by bit (closely, where double has 32 bits)"
 
 _SETTINGS = """\
 #include <float.h>
@@ -138,8 +138,8 @@ _SETTINGS = """\
 #pragma GCC optimize("fp-contract=off")
 #endif
 
-/* How a b + c is computed: 1: by the processor's fused multiply-add; 2: with the same bits, in integers; 0: by a product
- * and a sum, each rounded. */
+/* How a b + c is computed: 1: by the processor's fused multiply-add; 2: with the same bits, in integers; 0: by a
+ * product and a sum, each rounded. */
 #if !defined(@@FMA)
 #if defined(__GNUC__) && (defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || \\
                           defined(__aarch64__) || (defined(__riscv_flen) && __riscv_flen >= 32))

@@ -1,7 +1,7 @@
 """Models in integers: weights of 8 bits, activations of 16, sums that are exact.
 
-A number v of a tensor with q fractional bits stands for v 2^-q. The arithmetic has no rounding but those written here, so
-that the emulation in NumPy and the C have the same integers:
+A number v of a tensor with q fractional bits stands for v 2^-q. The arithmetic has no rounding but those written here,
+so that the emulation in NumPy and the C have the same integers:
 
 - ``rounded(v, n)``: v 2^-n, rounded to the nearest integer, halves up. (Rounding down, as a shift alone does, pulls a
   state to one side with every step.)

@@ -23,13 +23,13 @@ TABLE: Array = np.array(
 
 def rounded(v: Array, n: int) -> Array:
     """Return v 2^-n, rounded to the nearest integer, halves up; n from 0 to 62."""
-    return v if n == 0 else (v + (np.int64(1) << np.int64(n - 1))) >> n
+    return v if n == 0 else np.asarray((v + (np.int64(1) << np.int64(n - 1))) >> n)
 
 
 def clipped(v: Array, bits: int) -> Array:
     """Return v within the numbers of so many bits, symmetrically."""
     largest = 2 ** (bits - 1) - 1
-    return np.clip(v, -largest, largest)
+    return np.asarray(np.clip(v, -largest, largest))
 
 
 def to_net(v: Array, bits: int) -> Array:

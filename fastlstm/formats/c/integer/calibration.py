@@ -98,9 +98,7 @@ def quality(model: InferenceModel, emulator: Emulator, groups: Sequence[Group], 
     return found
 
 
-def _both(
-    model: InferenceModel, emulator: Emulator, groups: Sequence[Group]
-) -> Iterator[tuple[Array, Array, Array]]:
+def _both(model: InferenceModel, emulator: Emulator, groups: Sequence[Group]) -> Iterator[tuple[Array, Array, Array]]:
     """Yield the numbers of some cases, and the answers of both models to their steps (cases, steps, outputs)."""
     for cases, x in groups:
         stream = new_stream(model, len(x), None)
@@ -125,6 +123,8 @@ def _score(model: InferenceModel, outputs: list[Array], targets: list[Any]) -> d
             right += int((labels == expected).sum())
             total += labels.size
         return {"accuracy": right / total}
-    squares = [((out - np.asarray(target).reshape(out.shape)) ** 2).reshape(-1)
-               for out, target in zip(outputs, targets, strict=True)]
+    squares = [
+        ((out - np.asarray(target).reshape(out.shape)) ** 2).reshape(-1)
+        for out, target in zip(outputs, targets, strict=True)
+    ]
     return {"rmse": float(np.sqrt(np.concatenate(squares).mean()))}

@@ -61,7 +61,7 @@ class Emulator:
         values, valid = self._integers(given)
         self.values = values
         last = self.operations[-1]
-        y = values[-1].astype(np.float32) * np.float32(2.0**-last.bits)
+        y: Array = values[-1].astype(np.float32) * np.float32(2.0**-last.bits)
         if self._end is not None:
             y = np.asarray(self._end.step(y), np.float32)
         skipped = ~valid if counts is None else ~(valid & counts)
@@ -80,7 +80,7 @@ class Emulator:
         return np.stack([self.step(step) for step in np.moveaxis(np.asarray(x), 1, 0)], axis=1)
 
     def _integers(self, x: Array) -> tuple[list[Array], Array]:
-        """Return the value of each operation, and which series have an input without NaN in a feature that needs one."""
+        """Return the value of each operation, and which series have no NaN in a feature that may not miss."""
         values: list[Array] = []
         valid = np.ones(self._batch, bool)
         for index, one in enumerate(self.operations):
@@ -178,11 +178,12 @@ def _added(one: Operation, x: Array, bits: int, y: Array, other: int) -> Array:
 
 
 def _pooled(one: Operation, x: Array, state: list[Array]) -> Array:
-    sums, count = state
+    sums: Array = state[0]
+    count: Array = state[1]
     if one.kind == "max":
         sums = np.where(count == 0, x, np.maximum(sums, x))
         state[:] = sums, np.ones_like(count)
         return sums
     sums, count = sums + x, count + 1
     state[:] = sums, count
-    return np.where(sums < 0, -((-sums + count // 2) // count), (sums + count // 2) // count)
+    return np.asarray(np.where(sums < 0, -((-sums + count // 2) // count), (sums + count // 2) // count))

@@ -166,9 +166,7 @@ def _lstm_piece(name: str, wide: bool) -> str:
     kind = _sum_type(wide)
     zeros = ", ".join(f"{g} = 0" for g in gates)
     cast = f"({kind})" if wide else ""
-    loop = "".join(
-        f"            {g} += {cast}((int32_t)v * @read8(w + {k}));\n" for k, g in enumerate(gates)
-    )
+    loop = "".join(f"            {g} += {cast}((int32_t)v * @read8(w + {k}));\n" for k, g in enumerate(gates))
     first = "".join(
         f"        net_{g} = @rounded((int64_t){g} * @read32(scale + {k}), shift_x) + @read32(scale + {k + 8});\n"
         for k, g in enumerate(gates)

@@ -31,7 +31,7 @@ class Matrix(NamedTuple):
     @property
     def wide(self) -> bool:
         """Whether sums of products may need more than 32 bits."""
-        return self.weights.shape[1] * 127 * 32767 >= 2**31
+        return bool(self.weights.shape[1] * 127 * 32767 >= 2**31)
 
 
 class Operation(NamedTuple):

@@ -42,8 +42,13 @@ class IntegerProgram:
         scratch = max((one.width for one in self._operations if one.kind == "lstm"), default=0)
         self._places = ["x"]
         for index, (one, start) in enumerate(zip(self._operations, starts, strict=True)):
-            self._places.append(f"state->{'h' if one.kind == 'lstm' else 'sums'}{index}" if start < 0 else
-                                f"state->work + {start}u" if start else "state->work")
+            self._places.append(
+                f"state->{'h' if one.kind == 'lstm' else 'sums'}{index}"
+                if start < 0
+                else f"state->work + {start}u"
+                if start
+                else "state->work"
+            )
         self._scratch = f"state->work + {work}u" if work else "state->work"
         for index, one in enumerate(self._operations):
             _WRITERS[one.kind](self, index, one)

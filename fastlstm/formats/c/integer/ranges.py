@@ -59,9 +59,9 @@ def _standardized(stage: Stage, x: Array) -> Array:
     y = (x.astype(np.float64) - stage.weights["mean"]) / np.where(scale < np.finfo(np.float64).tiny, 1.0, scale)
     missing = stage.weights.get("missing")
     if missing is None:
-        return np.nan_to_num(y)
+        return np.asarray(np.nan_to_num(y))
     absent = np.isnan(y[..., missing])
-    return np.nan_to_num(np.concatenate([y, absent], axis=-1))
+    return np.asarray(np.nan_to_num(np.concatenate([y, absent], axis=-1)))
 
 
 def _lstm(stage: Stage, x: Array) -> tuple[Array, float]:
