@@ -6,10 +6,11 @@ lstm/norm.h. In the text ``@`` stands for the prefix of the model and an undersc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-__all__ = ["PIECES", "Piece", "all_needs", "ordered"]
+__all__ = ["PIECES", "Piece", "all_needs", "ordered", "used"]
 
 
 class Piece(NamedTuple):
@@ -41,8 +42,19 @@ def ordered(pieces: Mapping[str, Piece], names: Iterable[str]) -> list[str]:
     return [piece.text for name, piece in pieces.items() if name in wanted]
 
 
+def used(texts: list[str], rest: str) -> list[str]:
+    """Return those of some pieces, in their order, of which a later one or the rest of the file uses a function."""
+    kept: list[str] = []
+    for text in reversed(texts):
+        functions = re.findall(r"^(?:@@UNUSED )?static [^(=;]*(@\w+)\(", text, re.MULTILINE)
+        if any(re.search(rf"{name}\b", rest) for name in functions):
+            kept.insert(0, text)
+            rest = text + rest
+    return kept
+
+
 PIECES["rom"] = Piece("""\
-static inline float @rom(const float *p)
+@@UNUSED static inline float @rom(const float *p)
 {
 #if defined(__AVR__)
     const uint32_t bits = pgm_read_dword(p);
@@ -62,7 +74,9 @@ static inline uint32_t @bits(float value)
     @@COPY(&bits, &value, sizeof bits);
     return bits;
 }
+""")
 
+PIECES["from_bits"] = Piece("""\
 static inline float @from_bits(uint32_t bits)
 {
     float value;
@@ -158,7 +172,7 @@ static inline float @fma(float a, float b, float c)
 #endif
 }
 """,
-    ("bits",),
+    ("bits", "from_bits"),
 )
 
 PIECES["flush"] = Piece("""\
@@ -283,7 +297,7 @@ static float @softsign(float x, float alpha, float beta)
     return finite / (1.0f + @from_bits(@bits(finite) & UINT32_C(0x7fffffff)));
 }
 """,
-    ("bits", "clip"),
+    ("bits", "from_bits", "clip"),
 )
 
 PIECES["softplus"] = Piece(
@@ -337,7 +351,7 @@ static float @sqrt(float x)
     return @from_bits(((((exponent + 127) >> 1) - 1) << 23) + (uint32_t)((root + 1) >> 1));
 }
 """,
-    ("bits",),
+    ("bits", "from_bits"),
 )
 
 PIECES["dense"] = Piece(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..._typing import Array
 from ..._version import __version__
-from .engine import PIECES, all_needs, ordered
+from .engine import PIECES, all_needs, ordered, used
 from .numbers import array_text, bit_patterns, literal
 
 __all__ = ["Source", "assemble", "comment_line", "indented"]
@@ -151,8 +151,10 @@ _SETTINGS = """\
 
 #if defined(__GNUC__) /* also with -ffreestanding, where memcpy would be a call */
 #define @@COPY __builtin_memcpy
+#define @@UNUSED __attribute__((unused))
 #else
 #define @@COPY memcpy
+#define @@UNUSED
 #endif
 
 #if defined(__AVR__)
@@ -250,7 +252,8 @@ int @selftest(void)
 def _implementation(source: Source) -> str:
     given = "int32_t" if source.tokens else "float"
     lanes = f"#define @@LANES {source.lanes} /* of the vectors whose sums are repeated */\n"
-    pieces = ordered(PIECES, source.needs)
+    rest = "\n".join([*source.functions, *source.begin, *source.step])
+    pieces = used(ordered(PIECES, source.needs), rest)
     uses = "\n".join([*pieces, *source.functions])
     begin = _statements(source.begin or ["state->nothing = 0;"])
     step = _statements(source.step)

@@ -48,7 +48,7 @@ def _table_tanh(a: Array) -> Array:
     d1 = ((1 << _TABLE_BITS) - ((y1 * y1) >> _TABLE_BITS)) >> 4
     delta = y1 - y0
     inner = (3 * delta - 2 * d0 - d1) + ((t * (d0 + d1 - 2 * delta)) >> 16)
-    return np.minimum(y0 + ((t * (d0 + ((t * inner) >> 16))) >> 16), 1 << _TABLE_BITS)
+    return np.asarray(np.minimum(y0 + ((t * (d0 + ((t * inner) >> 16))) >> 16), 1 << _TABLE_BITS))
 
 
 def tanh(z: Array) -> Array:

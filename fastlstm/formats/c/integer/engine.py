@@ -130,31 +130,38 @@ static int32_t @sigmoid24(int32_t z)
     ("read", "rounded"),
 )
 
-INTEGER_PIECES["input"] = Piece(
-    """\
-/* Scale x and round it to integers. Returns 0 if a feature is NaN that is not among the `count` ones in `missing`. */
-static int @input(const float *scaling, const int16_t *missing, uint_fast16_t count, int16_t one, const float *x,
-    uint_fast16_t n, int16_t *y)
-{
-    uint_fast16_t known = 0;
-    for (uint_fast16_t k = 0; k < n; ++k, scaling += 3) {
-        float v = (x[k] - @read_float(scaling)) - @read_float(scaling + 1);
-        const int may_miss = known < count && @read16(missing + known) == (int16_t)k;
-        v *= @read_float(scaling + 2);
-        if (may_miss)
+
+def _input_piece(missing: bool) -> str:
+    name = "input_missing" if missing else "input"
+    arguments = "const int16_t *missing, uint_fast16_t count, int16_t one, " if missing else ""
+    about = "that is not among the `count` ones in `missing`" if missing else ""
+    absent = """\
+        if (known < count && @read16(missing + known) == (int16_t)k)
             y[n + known++] = v != v ? one : 0;
         else if (v != v)
             return 0;
         if (v != v)
             v = 0;
+"""
+    return f"""\
+/* Scale x and round it to integers. Returns 0 if a feature is NaN {about}. */
+static int @{name}(const float *scaling, {arguments}const float *x,
+    uint_fast16_t n, int16_t *y)
+{{
+{"    uint_fast16_t known = 0;" if missing else ""}
+    for (uint_fast16_t k = 0; k < n; ++k, scaling += 3) {{
+        float v = ((x[k] - @read_float(scaling)) - @read_float(scaling + 1)) * @read_float(scaling + 2);
+{absent if missing else "        if (v != v)" + chr(10) + "            return 0;" + chr(10)}\
         v = v > 32767.0f ? 32767.0f : v < -32767.0f ? -32767.0f : v;
         y[k] = (int16_t)(v < 0 ? -(int32_t)(0.5f - v) : (int32_t)(v + 0.5f));
-    }
+    }}
     return 1;
-}
-""",
-    ("read16", "read_float"),
-)
+}}
+""".replace("{\n\n", "{\n").replace("NaN .", "NaN.")
+
+
+INTEGER_PIECES["input"] = Piece(_input_piece(False), ("read_float",))
+INTEGER_PIECES["input_missing"] = Piece(_input_piece(True), ("read16", "read_float"))
 
 
 def _sum_type(wide: bool) -> str:

@@ -104,14 +104,15 @@ class IntegerProgram:
         assert one.scaling is not None
         features = len(one.scaling[0])
         scaling = self.constant(f"scaling{index}", np.stack(one.scaling, axis=1))
-        missing, count = "NULL", 0
+        piece, missing = "input", ""
         if one.missing is not None and len(one.missing):
-            missing, count = self.constant(f"missing{index}", one.missing.astype(np.int16)), len(one.missing)
-        self._pieces.add("input")
-        self.needs.add("bits")
-        present = 2**one.bits if one.bits >= 0 else int(one.bits == -1)
+            present = 2**one.bits if one.bits >= 0 else int(one.bits == -1)
+            name = self.constant(f"missing{index}", one.missing.astype(np.int16))
+            piece, missing = "input_missing", f"{name}, {len(one.missing)}u, {present}, "
+        self._pieces.add(piece)
+        self.needs.add("from_bits")
         self.lines += [
-            f"if (!@input({scaling}, {missing}, {count}u, {present}, x, {features}u, {self._places[index + 1]})) {{",
+            f"if (!@{piece}({scaling}, {missing}x, {features}u, {self._places[index + 1]})) {{",
             "    for (k = 0; k < @@OUTPUTS; ++k) y[k] = @from_bits(UINT32_C(0x7fc00000));",
             f"    {self._returns}",
             "}",
