@@ -40,7 +40,7 @@ def test_rounding_is_to_the_nearest() -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", [*range(24), 40])
 def test_emulation_has_the_integers_of_the_c(seed: int) -> None:
     model, series = random_integer_model(seed)
     report = model.to_c("net", dtype="int8", calibrate=series)

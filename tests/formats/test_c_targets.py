@@ -125,7 +125,7 @@ def test_cortex_m_has_the_integers(seed: int, cpu: str, tmp_path: Path) -> None:
 
 
 def test_engine_is_small(tmp_path: Path) -> None:
-    """LSTM and Dense for a Cortex-M4F: less than 8 kB of code and constants besides the weights; 1 kB at this writing."""
+    """LSTM and Dense on a Cortex-M4F take less than 8 kB besides the weights: 1 kB at this writing."""
     need("arm-none-eabi-gcc")
     report = fl.Model([fl.LSTM(32), fl.Dense(5)], input_size=1).to_c("net", tmp_path)
     options = "-mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard -std=c99 -Os -DNET_NO_SELFTEST".split()

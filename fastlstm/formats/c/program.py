@@ -22,6 +22,19 @@ _TINY = np.finfo(np.float64).tiny
 class Program:
     """The parts of a C file, gathered stage by stage.
 
+    Parameters
+    ----------
+    stages : sequence of Stage
+        What is computed.
+    inputs : int
+        Features of the input.
+    x : str, default "x"
+        Where the input lies.
+    first : int, default 0
+        Number of the first stage in names.
+    work : str, default "work"
+        Name of the working memory in the state.
+
     Attributes
     ----------
     needs : set of str
@@ -42,7 +55,9 @@ class Program:
         Whether sums depend on the width of the server's vectors.
     """
 
-    def __init__(self, stages: Sequence[Stage], inputs: int, x: str = "x") -> None:
+    def __init__(
+        self, stages: Sequence[Stage], inputs: int, x: str = "x", *, first: int = 0, work: str = "work"
+    ) -> None:
         self.needs: set[str] = set()
         self.constants: list[str] = []
         self.functions: list[str] = []
@@ -56,11 +71,12 @@ class Program:
         self._widths = [inputs, *(stage.output_size for stage in stages)]
         self._check_sizes()
         self._scratch = 0
+        self._first, self._memory = first, f"state->{work}"
         self._places = [x, *self._assign()]
         for index, stage in enumerate(self._stages):
-            _WRITERS[stage.kind](self, index, stage)
+            _WRITERS[stage.kind](self, index + first, stage)
         if self._work + self._scratch:
-            self._field(f"float work[{self._work + self._scratch}]", 4 * (self._work + self._scratch))
+            self._field(f"float {work}[{self._work + self._scratch}]", 4 * (self._work + self._scratch))
         if self._scratch:
             self.lines.insert(
                 0, f"float *scratch = state->work + {self._work}u;" if self._work else "float *scratch = state->work;"
@@ -90,7 +106,7 @@ class Program:
             elif index == last:
                 places.append("y")
             else:
-                places.append(f"state->work + {start}u" if start else "state->work")
+                places.append(f"{self._memory} + {start}u" if start else self._memory)
         return places
 
     # ------------------------------------------------------------------ what the writers use
@@ -119,7 +135,7 @@ class Program:
 
     def _io(self, index: int, stage: Stage) -> tuple[str, str, int]:
         """Return where a stage reads and writes, and the width of what it reads."""
-        return self._places[stage.main], self._places[index + 1], self._widths[stage.main]
+        return self._places[stage.main], self._places[index + 1 - self._first], self._widths[stage.main]
 
     # ------------------------------------------------------------------ one writer for each kind of stage
 

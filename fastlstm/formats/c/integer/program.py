@@ -25,7 +25,9 @@ class IntegerProgram:
     def __init__(self, operations: Sequence[Operation], tail: Sequence[Stage], tokens: bool) -> None:
         self._operations = list(operations)
         last = self._operations[-1]
-        self._tail = Program(tail, last.width, "state->answer") if tail else None
+        self._tail = (
+            Program(tail, last.width, "state->answer", first=len(self._operations), work="answers") if tail else None
+        )
         self.needs = set(self._tail.needs) if self._tail else set()
         self.constants: list[str] = []
         self.fields: list[str] = []
