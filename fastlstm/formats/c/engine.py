@@ -107,8 +107,10 @@ static float @fma_exact(float a, float b, float c)
     const uint32_t negative_product = (bits_a ^ bits_b) >> 31, negative_c = bits_c >> 31;
     uint32_t negative = negative_product;
     uint64_t product, sum, addend, result;
-    if (exponent_a == 255 || exponent_b == 255 || exponent_c == 255 || bits_a << 1 == 0 || bits_b << 1 == 0)
+    if (exponent_a == 255 || exponent_b == 255 || bits_a << 1 == 0 || bits_b << 1 == 0)
         return a * b + c;
+    if (exponent_c == 255)
+        return c;
     if (bits_c << 1 == 0)
         return a * b;
     product = (uint64_t)((bits_a & 0x7fffff) | (exponent_a > 0 ? 0x800000u : 0u)) *
