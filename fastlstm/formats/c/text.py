@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from ..._typing import Array
 from ..._version import __version__
-from .engine import PIECES, all_needs, ordered, used
+from .engine import PIECES
 from .numbers import array_text, bit_patterns, literal
+from .pieces import all_needs, ordered, used
 
 __all__ = ["Source", "assemble", "comment_line", "indented"]
 
@@ -187,7 +188,7 @@ _END = """\
 def _selftest(source: Source) -> str:
     given = "int32_t" if source.tokens else "float"
     tolerance = 1e-4 * max(float(abs(source.y).max()), 1e-30)
-    exact = [f"@@FMA {'!=' if source.fused else '=='} 0"] if "fma" in all_needs(source.needs) else []
+    exact = [f"@@FMA {'!=' if source.fused else '=='} 0"] if "fma" in all_needs(source.needs, PIECES) else []
     if source.approximate:
         exact.append("@@DOUBLE")
     compare = f"""\

@@ -1,9 +1,9 @@
-"""C text of the integer arithmetic; pieces as in `fastlstm.formats.c.engine`."""
+"""C text of the integer arithmetic; pieces as in `fastlstm.formats.c.pieces`."""
 
 from __future__ import annotations
 
-from ..engine import Piece
 from ..numbers import array_text
+from ..pieces import Piece
 from .arithmetic import TABLE
 
 __all__ = ["INTEGER_PIECES"]

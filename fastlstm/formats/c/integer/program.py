@@ -9,8 +9,8 @@ import numpy as np
 from ...._typing import Array
 from ....layers import Stage
 from ..buffers import assign_buffers
-from ..engine import all_needs, ordered
 from ..numbers import array_text, literal
+from ..pieces import all_needs, ordered
 from ..program import Program
 from .arithmetic import TABLE
 from .engine import INTEGER_PIECES
