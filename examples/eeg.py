@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train on 268 trials; print the accuracy on 293 others."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
     options = parser.parse_args(arguments)
     if not options.data.exists():

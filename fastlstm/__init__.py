@@ -27,7 +27,9 @@ from .layers import (
     LSTM,
     Activation,
     AttentionPool,
+    ConcatPool,
     Dense,
+    Deviations,
     Differences,
     Dropout,
     Embedding,
@@ -59,6 +61,7 @@ if _TYPE_CHECKING:
     from . import sklearn as sklearn
     from .data import from_numpy3d, to_numpy3d
     from .formats.c.compiled import compiled
+    from .forecast.forecaster import Forecaster as Forecaster
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
@@ -87,10 +90,12 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "CheckpointError",
+    "ConcatPool",
     "ConstantLR",
     "CosineLR",
     "CrossEntropy",
     "Dense",
+    "Deviations",
     "Differences",
     "Dropout",
     "EarlyStopping",
@@ -144,7 +149,8 @@ __all__ = [
     "windows",
 ]
 
-# The estimators are not in __all__, since `from fastlstm import *` must not need scikit-learn.
+# The estimators and the forecaster are not in __all__, since `from fastlstm import *` must not need scikit-learn and
+# pandas.
 # Imported at first use, since a process that only predicts needs none of them.
 _LAZY_MODULES = {
     "callbacks": "callbacks",
@@ -171,6 +177,7 @@ _LAZY_NAMES = {  # the module of each name
     "from_numpy3d": "data.numpy3d",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",
+    "Forecaster": "forecast.forecaster",
     "LSTMAnomalyDetector": "sklearn",
     "LSTMClassifier": "sklearn",
     "LSTMFeatures": "sklearn",

@@ -20,6 +20,8 @@ from .safetensors import RUN_KEY, RUN_PREFIX
 
 __all__ = ["load", "model_from"]
 
+_FORECASTER_KEY = "forecaster"
+
 
 def load(path: str | os.PathLike[str]) -> Model:
     """Read a model that `Model.save` has written, or the model of a run that a `Checkpoint` has saved.
@@ -60,6 +62,8 @@ def model_from(
     """Return the model of a file whose content has been read; raise ValueError if it describes none."""
     if RUN_KEY in config:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(RUN_PREFIX)}
+    if _FORECASTER_KEY in config:
+        raise ValueError(f"{os.fspath(path)}: the file holds a forecaster: fl.Forecaster.load reads it")
     try:
         return _model(config, dict(tensors))
     except ValueError as error:

@@ -7,9 +7,11 @@ from .base import Layer as Layer
 from .base import ParameterSpec as ParameterSpec
 from .base import Signal as Signal
 from .base import stages_describe_forward as stages_describe_forward
+from .concat_pool import ConcatPool as ConcatPool
 from .context import LayerCache as LayerCache
 from .context import PassContext as PassContext
 from .dense import Dense as Dense
+from .deviations import Deviations as Deviations
 from .differences import Differences as Differences
 from .dropout import Dropout as Dropout
 from .embedding import Embedding as Embedding

@@ -31,8 +31,12 @@ References
 from .cells import any_cell_backward, any_cell_forward, layer_norm, layer_norm_backward
 from .ctc import ctc
 from .layers import (
+    concat_pool_backward,
+    concat_pool_forward,
     dense_backward,
     dense_forward,
+    deviations_backward,
+    deviations_forward,
     differences_backward,
     differences_forward,
     repeat_vector_backward,
@@ -54,9 +58,13 @@ __all__ = [
     "any_cell_forward",
     "cell_backward",
     "cell_forward",
+    "concat_pool_backward",
+    "concat_pool_forward",
     "ctc",
     "dense_backward",
     "dense_forward",
+    "deviations_backward",
+    "deviations_forward",
     "differences_backward",
     "differences_forward",
     "dropout_mask",

@@ -9,8 +9,12 @@ import numpy as np
 from .._typing import Array
 
 __all__ = [
+    "concat_pool_backward",
+    "concat_pool_forward",
     "dense_backward",
     "dense_forward",
+    "deviations_backward",
+    "deviations_forward",
     "differences_backward",
     "differences_forward",
     "repeat_vector_backward",
@@ -80,6 +84,44 @@ def differences_backward(dy: Array, scale: float | Array = 1.0) -> Array:
     dx: Array = d_values.copy()
     dx[:, 1:] += scale * d_changes[:, 1:]
     dx[:, :-1] -= scale * d_changes[:, 1:]
+    return dx
+
+
+def deviations_forward(x: Array, center: Array, scale: float | Array = 1.0) -> Array:
+    """Compute y_t = [x_t, scale (x_t - center_t)] for x (B, T, F), 0 beyond the end of center (S, F): y (B, T, 2F)."""
+    known = min(x.shape[1], len(center))
+    deviations = np.zeros_like(x)
+    deviations[:, :known] = scale * (x[:, :known] - center[:known])
+    return np.concatenate([x, deviations], axis=2)
+
+
+def deviations_backward(dy: Array, steps: int, scale: float | Array = 1.0) -> Array:
+    """Compute the gradient of :func:`deviations_forward` for a center of so many steps, (B, T, F)."""
+    d_values, d_deviations = np.split(dy, 2, axis=2)
+    dx: Array = d_values.copy()
+    dx[:, :steps] += scale * d_deviations[:, :steps]
+    return dx
+
+
+def concat_pool_forward(x: Array, forward: int | None = None) -> Array:
+    """Compute [end, max_t x_t, mean_t x_t] for x (B, T, F): (B, 3F).
+
+    The end is the last step of the first `forward` features (None: all), and the first step of the others.
+    """
+    forward = x.shape[2] if forward is None else forward
+    ends = np.concatenate([x[:, -1, :forward], x[:, 0, forward:]], axis=1)
+    return np.concatenate([ends, x.max(axis=1), x.mean(axis=1)], axis=1)
+
+
+def concat_pool_backward(x: Array, dy: Array, forward: int | None = None) -> Array:
+    """Compute the gradient of :func:`concat_pool_forward`, (B, T, F); that of a maximum goes to its first step."""
+    batch, time, features = x.shape
+    forward = features if forward is None else forward
+    d_end, d_max, d_mean = np.split(dy, 3, axis=1)
+    dx = np.repeat(d_mean[:, None] / time, time, axis=1)
+    dx[np.arange(batch)[:, None], x.argmax(axis=1), np.arange(features)] += d_max
+    dx[:, -1, :forward] += d_end[:, :forward]
+    dx[:, 0, forward:] += d_end[:, forward:]
     return dx
 
 

@@ -90,7 +90,7 @@ class SeriesEstimator(BaseEstimator):
         num_layers: int,
         bidirectional: bool,
         dropout: float,
-        pooling: Pooling,
+        pooling: Pooling | Literal["auto"],
         layers: Sequence[Layer] | None,
         scaler: Literal["standard", "robust"] | None,
         missing: Missing,
@@ -244,6 +244,12 @@ class SeriesEstimator(BaseEstimator):
         draws = check_random_state(self.random_state).randint(2**31 - 1, size=2)
         return int(draws[0]), int(draws[1])
 
+    @property
+    def _pooling(self) -> Pooling:
+        if self.pooling == "auto":
+            return "concat" if self.bidirectional else "max"
+        return self.pooling
+
     def _new_layers(self, outputs: int | None) -> list[Layer]:
         return network_layers(
             outputs,
@@ -251,7 +257,7 @@ class SeriesEstimator(BaseEstimator):
             num_layers=self.num_layers,
             bidirectional=bool(self.bidirectional),
             dropout=self.dropout,
-            pooling=self.pooling,
+            pooling=self._pooling,
             layers=self.layers,
         )
 

@@ -22,7 +22,7 @@ from ..data.scaler import Missing
 from ..layers import Layer
 from ..model import Model
 from ..optimizers import Optimizer
-from ..tasks.network import Pooling
+from ..tasks.network import POOLINGS, Pooling
 from ..tasks.preparation import preparing_layers
 from ..tasks.series import Series
 from ..tasks.training import CLASSIFIER_UPDATES
@@ -45,8 +45,14 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         Whether series are read in both directions; such a classifier has no `stream`.
     dropout : float, default 0.0
         Dropout between the LSTM layers and before the output.
-    pooling : {"last", "mean", "max", "attention"}, default "max"
-        How the outputs of the steps become one vector per series; "last" is the state at the last step.
+    pooling : {"auto", "last", "mean", "max", "attention", "concat"}, default "auto"
+        How the outputs of the steps become one vector per series; "last" is the state at the last step, "concat" that
+        state, the maximum and the mean, see `fastlstm.ConcatPool`. "auto": "concat" with ``bidirectional=True``, else
+        "max", which streams.
+    deviations : bool or "auto", default "auto"
+        Whether the network also reads how far each step is from the mean series of the training data; see
+        `fastlstm.Deviations`. "auto": yes with ``bidirectional=True``, unless `layers` are given, if all series have
+        the same number of steps and are nearly alike, as spectra are.
     differences : bool or "auto", default "auto"
         Whether the network also reads the change of each channel since the step before, scaled to the deviation of the
         values; see `fastlstm.Differences`. "auto": yes with ``bidirectional=True``, unless `layers` are given.
@@ -76,7 +82,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
     batch_size : int or "auto", default "auto"
         Cases of an update; "auto": a tenth of the cases, from 4 to 32.
     epochs : int or "auto", default "auto"
-        Passes over the data; "auto": enough for 5000 updates, from 30 to 1000.
+        Passes over the data; "auto": enough for 1500 updates, from 30 to 500.
     early_stopping : bool, default False
         Whether to hold out a part of the data, to stop when its loss no longer improves, and to keep the best weights.
     validation_fraction : float, default 0.1
@@ -129,6 +135,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SeriesEstimator._parameter_constraints,
+        "pooling": [StrOptions({*POOLINGS, "auto"})],
+        "deviations": ["boolean", StrOptions({"auto"})],
         "differences": ["boolean", StrOptions({"auto"})],
         "stride": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "class_weight": [None, dict, StrOptions({"balanced"})],
@@ -141,7 +149,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         num_layers: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
-        pooling: Pooling = "max",
+        pooling: Pooling | Literal["auto"] = "auto",
+        deviations: bool | Literal["auto"] = "auto",
         differences: bool | Literal["auto"] = "auto",
         stride: int | Literal["auto"] = "auto",
         layers: Sequence[Layer] | None = None,
@@ -187,6 +196,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             n_jobs=n_jobs,
             verbose=verbose,
         )
+        self.deviations = deviations
         self.differences = differences
         self.stride = stride
         self.class_weight = class_weight
@@ -340,6 +350,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         return preparing_layers(
             series,
             scaler,
+            deviations=self.deviations,
             differences=self.differences,
             stride=self.stride,
             whole=bool(self.bidirectional) and self.layers is None,

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .. import _checks
-from ..layers import LSTM, AttentionPool, Dense, Dropout, Layer, MaxPool, MeanPool, copied_layer
+from ..layers import LSTM, AttentionPool, ConcatPool, Dense, Dropout, Layer, MaxPool, MeanPool, copied_layer
 
 __all__ = ["POOLINGS", "Pooling", "network_layers"]
 
-Pooling = Literal["last", "mean", "max", "attention"]
-POOLINGS: tuple[Pooling, ...] = ("last", "mean", "max", "attention")
+Pooling = Literal["last", "mean", "max", "attention", "concat"]
+POOLINGS: tuple[Pooling, ...] = ("last", "mean", "max", "attention", "concat")
 
 
 def network_layers(
@@ -32,8 +32,9 @@ def network_layers(
         Units of the last layer; None: there is none.
     hidden_size, num_layers, bidirectional, dropout
         Of the LSTM. Dropout acts between its layers and before the last one.
-    pooling : {"last", "mean", "max", "attention"}
-        From the outputs of the steps to one vector per series; "last" is the final state.
+    pooling : {"last", "mean", "max", "attention", "concat"}
+        From the outputs of the steps to one vector per series; "last" is the final state, "concat" the final state, the
+        maximum and the mean.
     layers : sequence of Layer, optional
         Replaces all but the Dense layer. The objects themselves are not used, but copies of them.
 
@@ -63,6 +64,8 @@ def network_layers(
         chosen = [lstm]
         if pooling == "attention":
             chosen.append(AttentionPool(hidden_size))
+        elif pooling == "concat":
+            chosen.append(ConcatPool(bidirectional))
         elif pooling != "last":
             chosen.append(MeanPool() if pooling == "mean" else MaxPool())
         if share:

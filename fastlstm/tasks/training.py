@@ -23,11 +23,10 @@ from .series import Series
 
 __all__ = ["CLASSIFIER_UPDATES", "Recipe", "train"]
 
-CLASSIFIER_UPDATES = 5000
-"""Updates of a classifier for which ``epochs="auto"`` is enough; docs/estimators.md has scores with fewer."""
+CLASSIFIER_UPDATES = 1500
+"""Updates of a classifier for which ``epochs="auto"`` is enough; docs/estimators.md has scores."""
 
 _LEAST_EPOCHS, _MOST_EPOCHS = 30, 500
-_LEAST_PER_EPOCH = 5  # updates, up to which small data are given more epochs
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,10 @@ class Recipe:
         return _checks.count("batch_size", self.batch_size)
 
     def epochs_for(self, n: int) -> int:
-        """Return the number of epochs: enough for `updates`, from 30 to 500 (1000 for 5000 updates), if not given."""
+        """Return the number of epochs: enough for `updates`, from 30 to 500, if it is not given."""
         if self.epochs == "auto":
             per_epoch = -(-n // self.batch_for(n))
-            most = max(_MOST_EPOCHS, self.updates // _LEAST_PER_EPOCH)
-            return int(np.clip(-(-self.updates // per_epoch), _LEAST_EPOCHS, most))
+            return int(np.clip(-(-self.updates // per_epoch), _LEAST_EPOCHS, _MOST_EPOCHS))
         return _checks.count("epochs", self.epochs)
 
     def new_optimizer(self) -> Optimizer:

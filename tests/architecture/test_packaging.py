@@ -28,7 +28,8 @@ def test_dependencies():
 
 
 def test_extras_and_licence():
-    extras = {"test", "plot", "onnx", "keras", "sklearn", "frames", "wfdb", "peers", "bench", "dev"}
+    extras = {"test", "plot", "onnx", "keras", "sklearn", "frames", "wfdb", "forecast", "holidays", "cli"}
+    extras |= {"peers", "bench", "dev"}
     assert set(DISTRIBUTION.metadata.get_all("Provides-Extra")) == extras
     assert DISTRIBUTION.metadata["License-Expression"] == "Apache-2.0"
     assert DISTRIBUTION.metadata["Requires-Python"] == ">=3.10"

@@ -106,6 +106,39 @@ def own_scale() -> tuple[fl.Model, np.ndarray, np.ndarray | None]:
     return trained([fl.LSTM(4), fl.Dense(3)], X, np.arange(12) % 3, {"scaler": scaler}, lengths=LENGTHS), X, LENGTHS
 
 
+def forecaster() -> tuple[Any, Any]:
+    """A forecaster with all kinds of columns, and what is known of the steps to come."""
+    import pandas as pd
+
+    frames = []
+    for number, one in enumerate("ab"):
+        columns = numbers((500, 3), 5 + number)
+        times = pd.date_range("2024-03-20", periods=500, freq="h", tz="Europe/Berlin")
+        frame = pd.DataFrame({"unique_id": one, "ds": times, "y": 5 * number + columns[:, 0].cumsum() / 5})
+        frame["past"], frame["known"], frame["size"], frame["kind"] = columns[:, 1], columns[:, 2], number, one * 2
+        frames.append(frame)
+    table = pd.concat(frames, ignore_index=True)
+    table.loc[5, "past"] = table.loc[9, "y"] = np.nan
+    lists = {"hist_exog": ["past"], "futr_exog": ["known"], "stat_exog": ["size"], "cat_exog": ["kind"]}
+    made = fl.Forecaster(
+        "1D", gap=2, bounds=(None, 100), holidays=["2024-04-01"], hidden_size=4, epochs=2, random_state=7, verbose=0,
+        **lists,
+    ).fit(table)  # fmt: skip
+    return made, known_steps(made)
+
+
+def quantiles_of(made: Any, future: Any) -> np.ndarray:
+    """Return all quantiles of the steps that follow."""
+    return made.predict(future=future, quantiles=made.quantiles).filter(like="-q-").to_numpy()
+
+
+def known_steps(made: Any) -> Any:
+    """Return what is known of the steps that follow."""
+    future = made.make_future()
+    future["known"] = 0.5
+    return future
+
+
 MODELS: dict[str, Callable[[], tuple[fl.Model, np.ndarray, np.ndarray | None]]] = {
     "classes": classes,
     "values": values,
@@ -140,6 +173,9 @@ def write() -> None:
         model.save(folder / f"{name}.safetensors")
         given = {} if lengths is None else {"lengths": lengths}
         np.savez(folder / f"{name}.npz", x=x, y=model.predict(x, lengths), **given)
+    made, future = forecaster()
+    made.save(folder / "forecaster.safetensors")
+    np.savez(folder / "forecaster.npz", y=quantiles_of(made, future))
     run(folder / "run.safetensors", 2)
     end = run(folder / "end.safetensors", 4)
     (folder / "end.safetensors").unlink()

@@ -73,6 +73,11 @@ def models() -> dict[str, Any]:
         fl.Differences([2.0, 0.5, 3.0]), fl.StackSteps(4, stride=3),
         fl.LSTM(3, bidirectional=True, return_sequences=True), fl.Reverse(), fl.AttentionPool(2),
     ]  # fmt: skip
+    made["Deviations, ConcatPool"] = lambda: [
+        fl.Deviations(np.arange(12.0).reshape(4, 3), [2.0, 0.5, 1.0]),
+        fl.LSTM(4, bidirectional=True, return_sequences=True), fl.ConcatPool(bidirectional=True), fl.Dense(2),
+    ]  # fmt: skip
+    made["ConcatPool of one direction"] = lambda: [fl.LSTM(4, return_sequences=True), fl.ConcatPool(), fl.Dense(2)]
     made["StackSteps inside"] = lambda: [
         fl.LSTM(4, return_sequences=True), fl.Differences(2.0), fl.StackSteps(2), fl.LSTM(3), fl.Dense(2),
     ]  # fmt: skip

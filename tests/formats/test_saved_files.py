@@ -11,7 +11,7 @@ import pytest
 
 import fastlstm as fl
 
-from .saved import FOLDER, MODELS, run
+from .saved import FOLDER, MODELS, known_steps, quantiles_of, run
 
 VERSIONS = sorted(path.name for path in FOLDER.iterdir())
 # Other instruction sets and versions of NumPy change the last bits: some roundings of 7 steps.
@@ -52,6 +52,17 @@ def test_a_saved_model_gives_the_same_answers(name: str, version: str) -> None:
     assert (model.output_kind, model.target_shape, model.classes) == KINDS[name]
     made, *_ = MODELS[name]()
     assert made.get_config() == model.get_config()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_saved_forecaster_gives_the_same_answers(version: str) -> None:
+    pytest.importorskip("pandas")
+    made = fl.Forecaster.load(FOLDER / version / "forecaster.safetensors")
+    with np.load(FOLDER / version / "forecaster.npz") as data:
+        expected = data["y"]
+    # Other instruction sets and versions of NumPy change the last bits, over some hundred steps.
+    np.testing.assert_allclose(quantiles_of(made, known_steps(made)), expected, rtol=0, atol=1e-4)
+    assert (made.horizon_steps_, made.gap_steps_, made.ids_) == (25, 2, ["a", "b"])
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -1,6 +1,6 @@
 """C text of the stages: products, softmax, scaling, pooling, normalisation; and all pieces together.
 
-The algorithms, and the order of the operations, are those of csrc/kernels: dense.h, softmax.h, elementwise.h, pooling.h,
+The algorithms and the order of the operations are those of csrc/kernels: dense.h, softmax.h, elementwise.h, pooling.h,
 lstm/norm.h. In the text ``@`` stands for the prefix of the model and an underscore, ``@@`` for the same in capitals.
 """
 

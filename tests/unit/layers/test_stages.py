@@ -85,9 +85,11 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "reverse": lambda stage, x, side: x[::-1],
     "stack": lambda stage, x, side: reference.stack_steps_forward(x[None], **stage.settings)[0],
     "differences": lambda stage, x, side: reference.differences_forward(x[None], stage.settings["scale"])[0],
+    "deviations": lambda stage, x, side: reference.deviations_forward(x[None], **stage.settings)[0],
+    "concat": lambda stage, x, side: np.concatenate([x, side["second"], side["third"]]),
     "repeat": lambda stage, x, side: np.repeat(x[None], stage.settings["steps"], axis=0),
 }
-SKIP = ("lstm", "pool", "differences")
+SKIP = ("lstm", "pool", "differences", "final")
 
 
 def run(stages: Sequence[Stage], x: Array) -> Array:
@@ -119,7 +121,16 @@ def run(stages: Sequence[Stage], x: Array) -> Array:
 LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
     "Activation": [lambda: [fl.Activation("elu", 0.7)], lambda: [fl.Activation("softmax")]],
     "AttentionPool": [lambda: [fl.AttentionPool(5), fl.Dense(2)]],
+    "ConcatPool": [
+        lambda: [fl.ConcatPool(), fl.Dense(2)],
+        lambda: [
+            fl.Masking(),
+            fl.LSTM(4, bidirectional=True, return_sequences=True),
+            fl.ConcatPool(bidirectional=True),
+        ],
+    ],
     "Dense": [lambda: [fl.Dense(3)], lambda: [fl.Dense(3, bias=False)]],
+    "Deviations": [lambda: [fl.Deviations(np.arange(24.0).reshape(4, 6), 0.5), fl.LSTM(5)]],
     "Differences": [
         lambda: [fl.Differences(3.0)],
         lambda: [fl.Masking(), fl.Differences([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), fl.LSTM(5)],

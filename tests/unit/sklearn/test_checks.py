@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastlstm.sklearn import LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, LSTMRegressor
 
 ESTIMATORS = [
-    LSTMClassifier(epochs=100),  # with "auto", 1000 epochs of these small data, in the nightly tests
+    LSTMClassifier(epochs=100),  # with "auto", 500 epochs of these small data, in the nightly tests
     LSTMRegressor(),
     LSTMRegressor(missing="mask-all", scaler="robust"),
     LSTMAnomalyDetector(),

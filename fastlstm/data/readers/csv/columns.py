@@ -17,6 +17,8 @@ from .times import looks_like_time, parse_times
 __all__ = ["CsvColumn", "Kind", "decided", "typed"]
 
 Kind = Literal["integer", "number", "boolean", "time", "text", "mixed", "empty"]
+_DIGITS = 20
+"""Length up to which a text can be an integer of 64 bits."""
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 
 
@@ -41,6 +43,8 @@ class CsvColumn:
     """Whether times are given with an offset from UTC, so that the values are UTC."""
     note: str = ""
     """What a reader should know."""
+    decimal: str = "."
+    """The decimal mark of its numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +138,8 @@ def _decide(column: Undecided, comma: bool, point: bool) -> CsvColumn:
         row = _conflict(column, found)
         return _problem(column.name, column.cells, column.present, row, "decimal comma or point, unlike other values")
     if not (own.comma or own.point):
-        if comma == point:
-            return _ambiguous(column.name, column.cells, column.present, ",")
+        if comma == point and (own.commas or own.dots):
+            return _ambiguous(column.name, column.cells, column.present, "," if own.commas else ".")
         decimal = "," if comma else "."
     else:
         decimal = "," if own.comma else "."
@@ -172,14 +176,17 @@ def _marked(
     if wrong is not None:
         row = int(np.flatnonzero(present)[wrong])
         mark = "comma" if decimal == "," else "point"
-        return _problem(name, cells, present, row, f"not a number with a decimal {mark}")
+        return _problem(name, cells, present, row, f"not a number with a decimal {mark} below 1.8e308")
     joined = "".join(found)
     whole = decimal not in joined and bool((values == np.rint(values)).all())
     if whole and all(present) and bool((np.abs(values) < 2**53).all()):
         values = values.astype(np.int64)
     note = "groups of thousands" if ("." if decimal == "," else ",") in joined else ""
     missing = len(cells) - len(found)
-    return CsvColumn(name, "integer" if whole else "number", _spread(values, present), None, missing, note=note)
+    mark = "," if decimal == "," and "," in joined else "."
+    return CsvColumn(
+        name, "integer" if whole else "number", _spread(values, present), None, missing, note=note, decimal=mark
+    )
 
 
 def _numeric(name: str, cells: list[str], present: list[bool], found: list[str], numbers: Array) -> CsvColumn:
@@ -195,7 +202,7 @@ def _numeric(name: str, cells: list[str], present: list[bool], found: list[str],
     if exact:
         values = numbers.astype(np.int64) if not missing else numbers
         return CsvColumn(name, "integer", _spread(values, present), None, missing)
-    if not missing:
+    if not missing and max(map(len, found)) <= _DIGITS:
         whole = [int(cell) for cell in found]
         if -(2**63) <= min(whole) and max(whole) < 2**63:
             return CsvColumn(name, "integer", np.array(whole, np.int64), None)
@@ -217,8 +224,14 @@ def _time(name: str, cells: list[str], present: list[bool], found: list[str], da
 
 
 def _text(name: str, cells: list[str], present: list[bool], found: list[str]) -> CsvColumn:
-    numeric = [is_number(cell) or looks_numeric(cell) or looks_like_time(cell) for cell in found]
+    timely = [looks_like_time(cell) for cell in found]
+    numeric = [is_time or is_number(cell) or looks_numeric(cell) for cell, is_time in zip(found, timely, strict=True)]
     share = sum(numeric)
+    if share == len(found) and any(timely):
+        rare = timely.index(sum(timely) * 2 <= share)
+        row = int(np.flatnonzero(present)[rare])
+        what = "a time among numbers" if timely[rare] else "a number among times"
+        return _problem(name, cells, present, row, what)
     if not share:
         return CsvColumn(name, "text", None, _texts(cells, present), len(cells) - len(found))
     rare = numeric.index(share * 2 < len(found))

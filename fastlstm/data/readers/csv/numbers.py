@@ -18,10 +18,10 @@ MISSING = frozenset(
     for spelling in (word, word.upper(), word.capitalize(), word.replace("nan", "NaN").replace("nat", "NaT"))
 )
 """Texts that stand for a value that is missing."""
-_PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_PLAIN = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _GROUPS = {mark: re.compile(rf"[+-]?[0-9]{{1,3}}(?:\{mark}[0-9]{{3}})+") for mark in ".,"}
 _MARKED = re.compile(
-    r"[+-]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?"
+    r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?"
     r"|[+-]?[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]*)?|[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 )
 
@@ -50,7 +50,7 @@ def looks_numeric(cell: str) -> bool:
 
 
 def plain_numbers(cells: Sequence[str]) -> Array | None:
-    """Return numbers with a decimal point or none as float64; None if a text is something else."""
+    """Return numbers with a decimal point or none as float64; None if a text is something else, or too large."""
     joined = "".join(cells)
     # float takes digits of other scripts, 1_000 and inf too, which are more likely damage.
     if not joined.isascii() or "_" in joined:
@@ -59,9 +59,7 @@ def plain_numbers(cells: Sequence[str]) -> Array | None:
         values = np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         return None
-    if not np.isfinite(values).all() and not all(map(is_number, cells)):
-        return None
-    return values
+    return values if np.isfinite(values).all() else None
 
 
 def marks_of(cells: Sequence[str], single: bool = False) -> Marks:
@@ -125,4 +123,6 @@ def with_marks(cells: Sequence[str], decimal: str) -> tuple[Array, int | None]:
         if not is_number(text):
             return values, number
         values[number] = float(text)
+        if not np.isfinite(values[number]):
+            return values, number
     return values, None

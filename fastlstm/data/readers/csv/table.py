@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from .text import decoded, find_separator, read_rows, separator_name
 from .times import epoch_times
 
 __all__ = ["CsvTable", "TimeValues", "read_csv"]
+
+_MOST_LINES = 40
+"""Number of columns up to which a report has a line for each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +143,25 @@ class CsvTable:
         known = [None if value != value else value for value in values.tolist()]
         return [None if value is None else int(value) for value in known] if column.kind == "integer" else known
 
+    @property
+    def decimal(self) -> str:
+        """The decimal mark: a comma if a column can only be read with it."""
+        return "," if any(column.decimal == "," for column in self.columns.values()) else "."
+
+    def day_first(self, name: str | None) -> bool | None:
+        """Return whether the days come first in the times of a column; None if that is no question."""
+        order = "" if name is None else self.column(name).note
+        return True if order.startswith("day first") else False if order.startswith("month first") else None
+
+    def text(self, name: str, row: int) -> str:
+        """Return a value as text, for messages."""
+        column = self.column(name)
+        if column.texts is not None:
+            return str(column.texts[row])
+        assert column.values is not None
+        value = column.values[row]
+        return str(value).replace("T", " ").removesuffix(".000000000") if column.kind == "time" else str(value)
+
     def place(self, row: int) -> str:
         """Return file and line of a row, for messages."""
         return f"{self.name}, line {self.lines[row]}" if len(self) else self.name
@@ -153,17 +176,19 @@ class CsvTable:
         """Return the report as lines: how the file is written, and the type of each column."""
         from ...._tables import aligned  # only reports need it
 
+        every = list(self.columns.values())
+        shown = every if len(every) <= _MOST_LINES else every[: _MOST_LINES // 2]
         rows = [["column", "type", "missing", "range"]]
-        for column in self.columns.values():
-            rows.append(
-                [column.name, _kind_text(column), str(column.missing) if column.missing else "", _range(column)]
-            )
+        rows += [[one.name, _kind_text(one), str(one.missing or ""), _range(one)] for one in shown]
         lines = [
-            f"{self.name}: {len(self)} rows, {len(self.columns)} columns, {self.encoding}, separator: "
+            f"{self.name}: {len(self)} rows, {len(every)} columns, {self.encoding}, separator: "
             f"{separator_name(self.separator)}",
             *(f"  {note}" for note in self.notes),
             *(f"  {line}" for line in aligned(rows)),
         ]
+        if rest := every[len(shown) :]:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in rest).items())
+            lines.append(f"  and {len(rest)} more, to {rest[-1].name!r}: {kinds}")
         lines += [f"  {self._refusal(column)}" for column in self.columns.values() if column.kind == "mixed"]
         return lines
 

@@ -149,6 +149,28 @@ def _differences(graph: GraphBuilder, at: PlacedStage) -> Value:
     return at.x._replace(name=graph.add("Concat", [x, changes], axis=2))
 
 
+def _deviations(graph: GraphBuilder, at: PlacedStage) -> Value:
+    """Write deviations from a mean series; for the steps beyond it Gather takes a row of zeros, with a factor of 0."""
+    center, scale = np.asarray(at.stage.settings["center"]), at.stage.settings["scale"]
+    x = graph.arranged(at.x, time_major=False).name
+    zero, one = graph.constant(0), graph.constant(1)
+    time = graph.add("Slice", [graph.add("Shape", [x]), graph.constant([1]), graph.constant([2])])
+    steps = graph.add("Range", [zero, graph.add("Squeeze", [time]), one])
+    rows = np.concatenate([center, np.zeros_like(center[:1])])
+    factors = np.tile(scale, (len(rows), 1))
+    factors[-1] = 0.0
+    chosen = graph.add("Min", [steps, graph.constant(len(center))])
+    means = graph.add("Gather", [graph.constant(rows.astype(graph.dtype), f"{at.index}.center"), chosen], axis=0)
+    by = graph.add("Gather", [graph.constant(factors.astype(graph.dtype), f"{at.index}.scale"), chosen], axis=0)
+    deviations = graph.add("Mul", [graph.add("Sub", [x, means]), by])
+    return Value(graph.add("Concat", [x, deviations], axis=2))
+
+
+def _concat(graph: GraphBuilder, at: PlacedStage) -> Value:
+    parts = [at.x.name, at.side["second"].name, at.side["third"].name]
+    return at.x._replace(name=graph.add("Concat", parts, axis=-1))
+
+
 def _repeat(graph: GraphBuilder, at: PlacedStage) -> Value:
     graph.lengths = ""  # of the series that ended before
     one_step = graph.add("Unsqueeze", [at.x.name, graph.constant([1])])
@@ -219,6 +241,8 @@ KINDS: dict[str, Callable[[GraphBuilder, PlacedStage], Value]] = {
     "reverse": _reverse,
     "stack": _stack,
     "differences": _differences,
+    "deviations": _deviations,
+    "concat": _concat,
     "repeat": _repeat,
 }
 """Function that writes each kind of stage; `fastlstm.layers.stages` lists the kinds."""

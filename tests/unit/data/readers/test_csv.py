@@ -178,8 +178,8 @@ def test_names(tmp_path: Path) -> None:
     assert "got the name 'a' twice" in message_of(lambda: read(tmp_path, "a,b,a\n1,2,3\n"))
     table = read(tmp_path, "load, temp \n1,2\n")
     assert list(table) == ["load", "temp"]
-    message = message_of(lambda: table["Lod"])
-    assert "has no column 'Lod', expected one of ['load', 'temp']: did you mean 'load'?" in message
+    message = message_of(lambda: table["Loadd"])
+    assert "has no column 'Loadd', expected one of ['load', 'temp']: did you mean 'load'?" in message
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", ",,\n,,\n"])
@@ -206,9 +206,6 @@ def test_mixed_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", ["1_000", "inf", "0x10", "\u0663", "1e", "--1", "1 234", "5 %", "1e999", "1.2.3"])
 def test_no_numbers(tmp_path: Path, cell: str) -> None:
     table = read(tmp_path, f"a;b\n1;x\n2;y\n{cell};z\n".encode())
-    if cell == "1e999":  # a number, but not one that a float can hold
-        assert table["a"][-1] == np.inf
-        return
     assert "line 4, column 'a': got" in message_of(lambda: table.numbers("a"))
 
 

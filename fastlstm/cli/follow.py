@@ -1,0 +1,226 @@
+"""``predict - --follow``: an answer for each line, as soon as it has arrived."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from ..inference.stream import Stream
+from ..tasks.anomaly import step_scores
+from .answers import answer_series, case_columns
+from .cases import read_cases
+from .errors import UsageError
+from .layout import Layout
+from .lines import LineReader, finite, lines_of
+from .model_file import SavedModel, load_model
+from .output import json_text, row_text, say
+from .tables import csv_options, read_table
+
+__all__ = ["follow", "follow_lines"]
+
+_MOST_CASES = 1000
+"""Number of groups whose state is kept: those that were heard of last."""
+
+Responder = Callable[[dict[str, str], str], list[Any]]
+
+
+def follow(arguments: argparse.Namespace, forecaster: bool) -> int:
+    """Answer the lines of stdin until it ends; return the exit status."""
+    if forecaster:
+        from . import forecasts
+
+        columns, reader, respond = forecasts.responder(arguments)
+    else:
+        saved = load_model(arguments.model)
+        layout = saved.layout
+        roles = [layout.time, layout.group]
+        reader = LineReader(layout, [*(name for name in roles if name is not None), *layout.features])
+        if saved.task == "anomaly":
+            columns, respond = _detector(saved, reader, arguments)
+        else:
+            if arguments.history is not None:
+                raise UsageError("--history is for forecasts and detectors, whose state goes on from line to line")
+            columns, respond = _cases(saved, reader, arguments.threads)
+    return follow_lines(reader, columns, respond, as_json=arguments.json)
+
+
+def follow_lines(reader: LineReader, columns: list[str], respond: Responder, *, as_json: bool) -> int:
+    """Print the answer to each line of stdin; a line that is refused gets a message on stderr.
+
+    Returns
+    -------
+    int
+        0, or 3 if lines were refused.
+    """
+    if not as_json:
+        _print(row_text(columns))
+    refused = 0
+    for number, line in lines_of(sys.stdin.buffer):
+        where = f"line {number}"
+        try:
+            values = reader.read(line, where)
+            if values is None:
+                continue
+            answer = respond(values, where)
+        except ValueError as error:
+            refused += 1
+            say(f"fastlstm: {error}")
+            continue
+        _print(json_text(dict(zip(columns, answer, strict=True))) + "\n" if as_json else row_text(answer))
+    if refused:
+        say(f"fastlstm: {refused} lines were refused")
+    return 3 if refused else 0
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()  # the reader waits for each line
+
+
+class _Clock:
+    """The last time of each group: lines must arrive in their order."""
+
+    def __init__(self, reader: LineReader, layout: Layout) -> None:
+        self._reader = reader
+        self._layout = layout
+        self._last: dict[str, Any] = {}
+
+    def check(self, values: dict[str, str], where: str) -> None:
+        """Raise ValueError if the time of a line is no time, or not after that of the line before."""
+        name = self._layout.time
+        if name is None:
+            return
+        time = self._reader.time(values, name, where)
+        group = values[self._layout.group] if self._layout.group else ""
+        last = self._last.get(group)
+        if last is not None and (type(time) is not type(last) or not time > last):
+            raise ValueError(
+                f"{where}, column {name!r}: got {values[name]!r}, expected a time after that of the line before"
+            )
+        self.set(group, time)
+
+    def set(self, group: str, time: Any) -> None:
+        """Set the last time of a group."""
+        self._last[group] = time
+        if len(self._last) > _MOST_CASES:
+            del self._last[next(iter(self._last))]
+
+
+class _Latest:
+    """What is kept of each group, of so many groups that were heard of last."""
+
+    def __init__(self, new: Callable[[], Any]) -> None:
+        self._new = new
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._dropped = False
+
+    def of(self, group: str) -> Any:
+        """Return what is kept of a group, new if there is nothing."""
+        if group not in self._kept:
+            self._kept[group] = self._new()
+            if len(self._kept) > _MOST_CASES:
+                self._kept.popitem(last=False)
+                if not self._dropped:
+                    say(f"fastlstm: more than {_MOST_CASES} groups: those not heard of for longest begin anew")
+                self._dropped = True
+        self._kept.move_to_end(group)
+        return self._kept[group]
+
+
+class _Scorer:
+    """Scores of readings as they arrive, those of `detect` to the bit."""
+
+    def __init__(self, saved: SavedModel, threads: int | None) -> None:
+        assert saved.model.scaler is not None
+        self._scaler = saved.model.scaler
+        self._warmup, self._normal = saved.window[1], saved.normal_error
+        self._kept = _Latest(lambda: [saved.model.stream(n_threads=threads), None, 0])
+
+    def score(self, step: Array, group: str) -> float:
+        """Return the score of the next step (1, channels) of a group."""
+        state = self._kept.of(group)
+        stream: Stream = state[0]
+        expected: Array | None = state[1]
+        score = 0.0
+        if expected is not None and state[2] >= self._warmup:
+            errors = np.square(self._scaler.scaled(step, "float64") - expected)
+            score = float(step_scores(errors, self._normal)[0])
+        state[1] = stream.step(step)
+        state[2] += 1
+        return score
+
+
+def _detector(saved: SavedModel, reader: LineReader, arguments: argparse.Namespace) -> tuple[list[str], Responder]:
+    """Answer each reading with its score."""
+    layout = saved.layout
+    if saved.parameters["method"] != "forecast":
+        raise UsageError("--follow needs a detector that forecasts: train it with --set method=forecast")
+    scorer, clock = _Scorer(saved, arguments.threads), _Clock(reader, layout)
+    limit = saved.threshold
+    seen = [0]
+    if arguments.history is not None:
+        _read_history(saved, arguments, scorer, clock)
+
+    def respond(values: dict[str, str], where: str) -> list[Any]:
+        step = finite([reader.number(values, name, where) for name in layout.features], layout.features, where)[None]
+        clock.check(values, where)
+        score = scorer.score(step, values[layout.group] if layout.group else "")
+        seen[0] += 1
+        place = values[layout.time] if layout.time else seen[0]
+        return [*([values[layout.group]] if layout.group else []), place, score, int(score > limit)]
+
+    place = layout.time or "row"
+    return [*([layout.group] if layout.group else []), place, "score", "anomaly"], respond
+
+
+def _read_history(saved: SavedModel, arguments: argparse.Namespace, scorer: _Scorer, clock: _Clock) -> None:
+    """Let a detector read what came before the first line."""
+    layout = saved.layout
+    learnt = {} if layout.day_first is None else {"day_first": layout.day_first}
+    cases = read_cases(read_table(arguments.history, csv_options(arguments, learnt)), layout, target=False)
+    for number, series in enumerate(cases.series):
+        group = "" if layout.group is None else str(cases.names[number])
+        for step in series:
+            scorer.score(step[None], group)
+        if cases.times is not None:
+            last = cases.times[number][-1]
+            clock.set(group, last if last.dtype.kind == "M" else int(last))
+
+
+def _cases(saved: SavedModel, reader: LineReader, threads: int | None) -> tuple[list[str], Responder]:
+    """Answer each row: as a case of its own, or with the answer for the rows of its group so far."""
+    layout = saved.layout
+    columns = case_columns(saved)
+    alone = len(columns) == 2
+    kept = _Latest(list)
+    clock = _Clock(reader, layout)
+    seen = [0]
+
+    def series_of(values: dict[str, str], where: str) -> tuple[Any, Array]:
+        numbers = [reader.number(values, name, where) for name in layout.features]
+        if layout.group is not None:
+            row = finite(numbers, layout.features, where)
+            clock.check(values, where)
+            rows = kept.of(values[layout.group])
+            rows.append(row)
+            return values[layout.group], np.stack(rows)
+        while numbers and numbers[-1] != numbers[-1]:
+            numbers.pop()
+        if not numbers:
+            raise ValueError(f"{where}: the line has no values, expected at least one")
+        series = finite(numbers, layout.features[: len(numbers)], where)[:, None]
+        seen[0] += 1
+        return (values[layout.id] if layout.id in values else seen[0]), series
+
+    def respond(values: dict[str, str], where: str) -> list[Any]:
+        name, series = series_of(values, where)
+        found = answer_series(saved, [series], threads)
+        return [name, found.labels[0], *([] if alone else found.values[0])]
+
+    return columns, respond

@@ -1,0 +1,130 @@
+"""Lines of a CSV file that arrive one at a time: names, then values, each checked by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .._checks import short_repr
+from ..data.readers.csv.numbers import MISSING, is_number, with_marks
+from ..data.readers.csv.text import find_separator, split_line
+from ..data.readers.csv.times import looks_like_time, parse_times
+from .layout import Layout
+
+__all__ = ["LineReader", "finite", "lines_of"]
+
+
+def lines_of(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield lines as soon as they are complete, with their numbers from 1; the last one may lack its end."""
+    number = 0
+    while line := stream.readline():
+        number += 1
+        yield number, line
+
+
+class LineReader:
+    """Values by column of lines that arrive one at a time.
+
+    A first line that holds the names of all columns that are needed gives their order; without one the columns are
+    those of the training data, or only those that are needed, in the order of the training data.
+
+    Parameters
+    ----------
+    layout : Layout
+    needed : list of str
+        Columns that a line must hold.
+    """
+
+    def __init__(self, layout: Layout, needed: list[str]) -> None:
+        self._layout = layout
+        self._needed = needed
+        self._separator = layout.separator
+        self._columns: list[str] | None = None
+
+    def read(self, line: bytes, where: str) -> dict[str, str] | None:
+        """Return the texts of a line by column; None for a line of names or without values.
+
+        Raises
+        ------
+        ValueError
+            If the line does not hold what is needed.
+        """
+        try:
+            text = line.decode("utf-8-sig").strip("\r\n")
+        except UnicodeDecodeError:
+            text = line.decode("cp1252", "replace").strip("\r\n")
+        if not text.strip():
+            return None
+        cells = [cell.strip() for cell in split_line(text, self._separator, where)]
+        if self._columns is None and self._take_names(text, cells, where):
+            return None
+        columns = self._columns_for(cells, where)
+        return dict(zip(columns, cells, strict=True))
+
+    def number(self, values: dict[str, str], name: str, where: str) -> float:
+        """Return a value as a number, NaN if it is missing; raise ValueError if it is something else."""
+        cell = values[name]
+        if cell in MISSING:
+            return float("nan")
+        if is_number(cell) and not (self._layout.decimal == "," and "." in cell):
+            return float(cell)
+        found, wrong = with_marks([cell], self._layout.decimal)
+        if wrong is not None:
+            mark = "comma" if self._layout.decimal == "," else "point"
+            raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, expected a number (decimal {mark})")
+        return float(found[0])
+
+    def time(self, values: dict[str, str], name: str, where: str) -> Any:
+        """Return a value as datetime64[ns], an integer as it is."""
+        return self.moment(values, name, where)[0]
+
+    def moment(self, values: dict[str, str], name: str, where: str) -> tuple[Any, bool]:
+        """Return a value as datetime64[ns], an integer as it is; and whether it is UTC."""
+        cell = values[name]
+        if cell.isascii() and cell.lstrip("-").isdigit():
+            return int(cell), False
+        if looks_like_time(cell):
+            # A single date with points or slashes cannot decide its order: the training data did.
+            times = parse_times([cell], self._layout.day_first)
+            if times.values is not None:
+                return times.values[0], times.utc
+            raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, {times.problem}")
+        raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, expected a time")
+
+    def _take_names(self, text: str, cells: list[str], where: str) -> bool:
+        """Take the names of the columns from the first line if it holds them."""
+        for separator in (self._separator, find_separator(text, where)):
+            names = cells if separator == self._separator else [c.strip() for c in split_line(text, separator, where)]
+            if set(self._needed) <= set(names):
+                self._separator, self._columns = separator, names
+                return True
+        held = [name for name in self._needed if name in cells]
+        if held and not any(map(is_number, cells)):
+            missing = [name for name in self._needed if name not in cells]
+            raise ValueError(f"{where}: the names lack {', '.join(map(repr, missing))}, which the model needs")
+        return False
+
+    def _columns_for(self, cells: list[str], where: str) -> list[str]:
+        if self._columns is not None:
+            if len(cells) != len(self._columns):
+                raise ValueError(f"{where}: got {len(cells)} values, expected {len(self._columns)}")
+            return self._columns
+        every = list(self._layout.columns)
+        needed = [name for name in every if name in self._needed]
+        for columns in (every, needed):
+            if len(cells) == len(columns):
+                return columns
+        raise ValueError(
+            f"{where}: got {len(cells)} values, expected {len(every)}, as in the training data, or {len(needed)}: "
+            f"{', '.join(needed)}"
+        )
+
+
+def finite(values: list[float], names: tuple[str, ...], where: str) -> np.ndarray[Any, Any]:
+    """Return values as an array; raise ValueError at one that is missing."""
+    for name, value in zip(names, values, strict=True):
+        if value != value:
+            raise ValueError(f"{where}, column {name!r}: the value is missing, expected a number")
+    return np.array(values)

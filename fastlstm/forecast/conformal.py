@@ -1,0 +1,92 @@
+"""Split-conformal correction of quantiles, for each step of the horizon.
+
+Conformalized quantile regression (Romano, Patterson & Candès 2019): on data that the training has not seen, the score
+of an interval [l, u] is ``max(l - y, y - u)``, how far the true value lies outside, negative inside. Both bounds move
+outwards by the quantile of the scores at ``level * (1 + 1 / n)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .._typing import Array
+
+__all__ = ["Corrections", "interval_pairs"]
+
+_LEAST = 20
+"""Number of scores below which a step of the horizon takes the correction of an earlier step."""
+
+
+def interval_pairs(quantiles: Sequence[float]) -> list[tuple[int, int]]:
+    """Return the pairs (lower, upper) of numbers of quantiles that bound a central interval, the widest first."""
+    levels = list(quantiles)
+    pairs = []
+    for low, level in enumerate(levels):
+        if level >= 0.5:
+            break
+        for high in range(low + 1, len(levels)):
+            if math.isclose(levels[high], 1 - level, abs_tol=1e-9):
+                pairs.append((low, high))
+    return pairs
+
+
+class Corrections:
+    """Corrections of quantiles in units of the network.
+
+    Parameters
+    ----------
+    shifts : ndarray (horizon, quantiles)
+        What is added to each quantile; 0 for one that is in no pair.
+    counts : ndarray (horizon,)
+        Number of true values on which they are based.
+    """
+
+    def __init__(self, shifts: Array, counts: Array) -> None:
+        self.shifts, self.counts = shifts, counts
+
+    @classmethod
+    def of(cls, quantiles: Sequence[float], blocks: Iterable[tuple[Array, Array]], horizon: int) -> Corrections | None:
+        """Return the corrections for answers (n, horizon, quantiles) and true values (n, horizon), NaN if missing.
+
+        None if there are too few true values.
+        """
+        pairs = interval_pairs(quantiles)
+        scores: list[list[Array]] = [[] for _ in pairs]
+        for answers, targets in blocks:
+            for found, (low, high) in zip(scores, pairs, strict=True):
+                found.append(np.maximum(answers[:, :, low] - targets, targets - answers[:, :, high]))
+        shifts, counts = np.zeros((horizon, len(quantiles))), np.zeros(horizon, np.int64)
+        for found, (low, high) in zip(scores, pairs, strict=True):
+            if not found:
+                return None
+            level = quantiles[high] - quantiles[low]
+            score = np.concatenate(found)
+            counts[:] = (~np.isnan(score)).sum(axis=0)
+            if counts.max(initial=0) < _LEAST:
+                return None
+            for step in range(horizon):
+                known = score[~np.isnan(score[:, step]), step]
+                if len(known) < _LEAST and step:
+                    move = shifts[step - 1, high]
+                else:
+                    move = _upper_quantile(known, level)
+                shifts[step, low], shifts[step, high] = -move, move
+        return cls(shifts, counts)
+
+    def apply(self, answers: Array) -> Array:
+        """Return corrected answers (n, horizon, quantiles), sorted."""
+        corrected: Array = answers + self.shifts
+        corrected.sort(axis=-1)
+        return corrected
+
+
+def _upper_quantile(scores: Array, level: float) -> float:
+    """Return the smallest score that ``level * (n + 1)`` scores do not exceed; the largest if there are too few."""
+    n = len(scores)
+    if not n:
+        return 0.0
+    place = min(math.ceil(level * (n + 1)), n)
+    return float(np.partition(scores, place - 1)[place - 1])

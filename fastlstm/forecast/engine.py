@@ -1,0 +1,342 @@
+"""The forecaster of panels: what `Forecaster` does, without tables and times."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, State
+from ..layers import LSTM, Dropout, Layer, copied_layer
+from ..training.history import History
+from .conformal import Corrections, interval_pairs
+from .layout import Layout
+from .memory import Memory, memory_of, naive_error, ready_from
+from .network import ForecastNetwork, Widths
+from .panel import Panel, SeriesData
+from .parts import Parts, split_parts
+from .passes import Passed, answers_at, run_through
+from .runs import Checkpoint, run
+from .series import ColumnScales, ReadySeries, Scale, ready, scale_of
+from .settings import Settings
+from .training import Plan, Trainer, pinball_at
+
+__all__ = ["Engine"]
+
+_VALIDATION_ORIGINS = 1000
+"""Number of origins at which the loss of an epoch is measured at most."""
+_CONFORMAL_ORIGINS = 8000
+
+
+class Engine:
+    """A network for panels, with all that was learnt at fit.
+
+    Attributes
+    ----------
+    settings : Settings
+    layout : Layout
+    network : ForecastNetwork
+    scales : dict
+        Units of each series of the training data.
+    corrections : Corrections or None
+    memories : dict
+        What each series has left behind, from which its forecast starts.
+    trained_until : dict
+        Time of the last row of each series of the training data, those of the validation part among them.
+    coverage : dict
+        Coverage of each interval on the conformal part, before and after the correction.
+    history : History or None
+        Losses of the last run; None after `load`.
+    moments : dict or None
+        State of the optimizer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.layout: Layout
+        self.network: ForecastNetwork
+        self.scales: dict[Any, Scale] = {}
+        self.corrections: Corrections | None = None
+        self.memories: dict[Any, Memory] = {}
+        self.history: History | None = None
+        self.moments: dict[str, Any] | None = None
+        self.trained_until: dict[Any, Any] = {}
+        self.coverage: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------------------------ fit
+
+    def fit(self, panel: Panel, checkpoint: Checkpoint | None = None) -> None:
+        """Train on a panel: scales, weights, conformal corrections, and the state at the end of each series."""
+        settings = self.settings
+        settings.check_panel(panel)
+        parts = split_parts(panel, settings)
+        self.scales = {
+            one.id: scale_of(one.y[:stop] if stop else one.y, settings.scaler)
+            for one, stop in zip(panel.series, parts.training_stops, strict=True)
+        }
+        self.layout = self._new_layout(panel, parts)
+        series = [ready(one, self.scales[one.id]) for one in panel.series]
+        self.network = self._new_network()
+        trainer = self._new_trainer(series, parts)
+        run(trainer, settings.verbose, checkpoint)
+        trainer.restore_best()
+        self.history, self.moments = trainer.history, trainer.optimizer.state_dict()
+        self.trained_until = {one.id: one.times[-1] for one in panel.series}
+        self._finish(series, parts)
+
+    def _new_layout(self, panel: Panel, parts: Parts) -> Layout:
+        settings = self.settings
+        hist_flags = tuple(
+            column
+            for column in range(len(panel.hist_names))
+            if any(np.isnan(one.hist[:, column]).any() for one in panel.series)
+        )
+        longest = max(parts.training_stops)
+        return Layout(
+            horizon=settings.horizon,
+            gap=settings.gap,
+            seasons=settings.seasons_for(longest),
+            hist_flags=hist_flags,
+            residual_of=settings.residual_of,
+            season=settings.season,
+            scales=ColumnScales.of(panel, parts.training_stops),
+        )
+
+    def _new_network(self) -> ForecastNetwork:
+        settings, layout = self.settings, self.layout
+        layers: list[Layer]
+        if settings.layers is not None:
+            layers = [copied_layer(layer) for layer in settings.layers]
+        else:
+            between = settings.dropout if settings.num_layers > 1 else 0.0
+            layers = [
+                LSTM(settings.hidden_size, num_layers=settings.num_layers, dropout=between, return_sequences=True)
+            ]
+            if settings.dropout:
+                layers.append(Dropout(settings.dropout))
+        widths = Widths(
+            layout.n_inputs,
+            layout.horizon,
+            layout.n_ahead,
+            len(settings.quantiles),
+            settings.step_context,
+            settings.common_context,
+            settings.local_units,
+            layout.gate,
+        )
+        return ForecastNetwork(layers, widths, settings.seed)
+
+    def _new_trainer(self, series: list[ReadySeries], parts: Parts) -> Trainer:
+        settings, network, layout = self.settings, self.network, self.layout
+        validation = None
+        total = sum(part.stop - part.start for part in parts.validation)
+        if total > 0:
+            stride = max(1, total // _VALIDATION_ORIGINS)
+            starts = [max(0, part.start - settings.warm_up) for part in parts.validation]
+
+            def validation() -> float:
+                return pinball_at(
+                    network, layout, series, parts.validation, starts, settings.quantiles, stride, settings.n_threads
+                )
+
+        return Trainer(
+            network, layout, series, parts.training, validation, settings.quantiles, self._plan(parts),
+            settings.n_threads,
+        )  # fmt: skip
+
+    def _plan(self, parts: Parts) -> Plan:
+        origins = sum(max(0, part.stop - part.start) for part in parts.training)
+        cost = self.network.head_cost / self.network.encoder_cost
+        return self.settings.plan(origins, self.settings.context_for(parts.training_stops), cost)
+
+    def _finish(self, series: list[ReadySeries], parts: Parts) -> None:
+        """Run through all series once: conformal corrections, and the states at the ends."""
+        settings = self.settings
+        origins = [np.arange(0)] * len(series)
+        if settings.conformal:
+            total = sum(max(0, part.stop - part.start) for part in parts.conformal)
+            stride = max(1, total // _CONFORMAL_ORIGINS)
+            origins = [np.arange(part.start, max(part.start, part.stop), stride) for part in parts.conformal]
+        passed = self._pass_to_end(series, origins)
+        if settings.conformal:
+            self._correct(series, origins, passed)
+
+    def _pass_to_end(self, series: Sequence[ReadySeries], origins: Sequence[Array]) -> list[Passed]:
+        """Run through series from their beginning, remember their ends, return what was asked for."""
+        both = [np.union1d(rows, [len(one) - 1]) for rows, one in zip(origins, series, strict=True)]
+        passed = run_through(self.network, self.layout, series, both, n_threads=self.settings.n_threads)
+        for one, result, rows in zip(series, passed, origins, strict=True):
+            self.memories[one.data.id] = self._memory(one, result)
+            result.contexts = result.contexts[: len(rows)]
+        return passed
+
+    def _correct(self, series: list[ReadySeries], origins: list[Array], passed: list[Passed]) -> None:
+        """Set the conformal corrections, and report the coverage before and after on the same data."""
+        settings, layout = self.settings, self.layout
+
+        def blocks() -> Iterator[tuple[Array, Array]]:
+            for one, rows, result in zip(series, origins, passed, strict=True):
+                targets = layout.targets(one, rows)
+                for block, answers in answers_at(
+                    self.network, layout, one, rows, result.contexts, settings.n_threads, clip=True
+                ):
+                    yield answers, targets[block]
+
+        found = list(blocks())
+        self.corrections = Corrections.of(settings.quantiles, found, settings.horizon)
+        if self.corrections is None and interval_pairs(settings.quantiles):
+            warnings.warn(
+                "the validation part is too short for the conformal correction, so that intervals are those of the "
+                "network: give longer series, a larger validation part, or conformal=False",
+                UserWarning,
+                stacklevel=4,
+            )
+        self.coverage = _coverage(settings.quantiles, found, self.corrections)
+
+    # ------------------------------------------------------------------------------------ more data
+
+    def scale_for(self, data: SeriesData) -> Scale:
+        """Return the units of a series: frozen at fit, or those of its own values if it is new."""
+        known = self.scales.get(data.id)
+        return scale_of(data.y, self.settings.scaler) if known is None else known
+
+    def ready(self, panel: Panel, futures: Sequence[Array] | None = None) -> list[ReadySeries]:
+        """Return the series of later data in their units."""
+        self.settings.check_panel(panel, training=False)
+        ahead = [None] * len(panel) if futures is None else list(futures)
+        return [ready(one, self.scale_for(one), future) for one, future in zip(panel.series, ahead, strict=True)]
+
+    def read(self, panel: Panel) -> list[Memory]:
+        """Return what the series of a panel leave behind, each read from the zero state at its first row."""
+        series = self.ready(panel)
+        ends = [np.array([len(one) - 1]) for one in series]
+        passed = run_through(self.network, self.layout, series, ends, n_threads=self.settings.n_threads)
+        return [self._memory(one, result) for one, result in zip(series, passed, strict=True)]
+
+    def _memory(self, series: ReadySeries, passed: Passed) -> Memory:
+        error = naive_error(series.data.y, self.settings.season)
+        return memory_of(series, passed.contexts[-1], passed.states, self.layout.memory, error)
+
+    def update(self, panel: Panel) -> None:
+        """Continue the memories with new rows, which follow those known so far; new series begin at zero."""
+        self.settings.check_panel(panel, training=False)
+        series: list[ReadySeries] = []
+        starts: list[int] = []
+        states: list[list[State] | None] = []
+        for one in panel.series:
+            memory = self.memories.get(one.id)
+            if memory is None:
+                scale = self.scales[one.id] = self.scale_for(one)
+                series.append(ready(one, scale))
+                starts.append(0)
+                states.append(None)
+            else:
+                joined = ready_from(memory, one)
+                series.append(joined)
+                starts.append(len(joined) - len(one))
+                states.append(memory.states)
+        ends = [np.array([len(one) - 1]) for one in series]
+        passed = run_through(
+            self.network, self.layout, series, ends, starts, states=states, n_threads=self.settings.n_threads
+        )
+        for read, result, start in zip(series, passed, starts, strict=True):
+            old = self.memories.get(read.data.id)
+            new = self._memory(read, result)
+            if old is not None:
+                new.rows, new.naive_error = old.rows + len(read) - start, old.naive_error
+            self.memories[read.data.id] = new
+
+    def partial_fit(self, panel: Panel, epochs: int = 1) -> None:
+        """Train for some epochs more on a panel, at a tenth of the rate; memories are those of the panel's series."""
+        settings = self.settings
+        for one in panel.series:
+            self.scales.setdefault(one.id, self.scale_for(one))
+        series = self.ready(panel)
+        parts = split_parts(panel, settings, validation=0.0)
+        plan = replace(self._plan(parts), epochs=epochs, learning_rate=settings.learning_rate / 10, falls=False)
+        trainer = Trainer(
+            self.network, self.layout, series, parts.training, None, settings.quantiles, plan, settings.n_threads,
+            self.moments,
+        )  # fmt: skip
+        run(trainer, settings.verbose, None)
+        self.history, self.moments = trainer.history, trainer.optimizer.state_dict()
+        self.trained_until = {**self.trained_until, **{one.id: one.times[-1] for one in panel.series}}
+        self.memories = {}
+        self._pass_to_end(series, [np.arange(0)] * len(series))
+
+    # ------------------------------------------------------------------------------------ forecasts
+
+    def forecast(self, memories: Sequence[Memory], futures: Sequence[Array]) -> Array:
+        """Return the quantiles that follow each memory, (n, horizon, quantiles), in the units of the series."""
+        settings, layout = self.settings, self.layout
+        result = np.empty((len(memories), settings.horizon, len(settings.quantiles)))
+        context = np.stack([one.context for one in memories])
+        ahead = np.empty((len(memories), settings.horizon, layout.n_ahead), context.dtype)
+        series = [one.tail_series(future) for one, future in zip(memories, futures, strict=True)]
+        last = [np.array([len(one) - 1]) for one in series]
+        for k, (one, origin) in enumerate(zip(series, last, strict=True)):
+            layout.ahead(one, origin, ahead[k : k + 1])
+        answers = self.network.answers(context, ahead, settings.n_threads).astype(np.float64)
+        for k, (one, origin) in enumerate(zip(series, last, strict=True)):
+            block = answers[k : k + 1] + layout.base(one, origin)[:, :, None]
+            block.sort(axis=-1)
+            result[k] = self.in_units(block, one.scale)[0]
+        return result
+
+    def at_origins(self, series: Sequence[ReadySeries], origins: Sequence[Array]) -> list[Array]:
+        """Return the quantiles at rows of each series, (n, horizon, quantiles), in one pass over each series."""
+        shape = (self.settings.horizon, len(self.settings.quantiles))
+        results = [np.empty((len(rows), *shape)) for rows in origins]
+        for k, block, answers in self.blocks_at(series, origins):
+            results[k][block] = answers
+        return results
+
+    def blocks_at(
+        self,
+        series: Sequence[ReadySeries],
+        origins: Sequence[Array],
+        starts: Sequence[int] | None = None,
+        states: Sequence[list[State] | None] | None = None,
+    ) -> Iterator[tuple[int, slice, Array]]:
+        """Yield what `at_origins` returns in blocks: number of the series, part of its origins, quantiles.
+
+        `starts` and `states` are those of `run_through`.
+        """
+        first = [0] * len(series) if starts is None else list(starts)
+        stops = [int(rows[-1]) + 1 if len(rows) else start for rows, start in zip(origins, first, strict=True)]
+        n_threads = self.settings.n_threads
+        passed = run_through(self.network, self.layout, series, origins, first, stops, states, n_threads)
+        for k, (one, rows, result) in enumerate(zip(series, origins, passed, strict=True)):
+            for block, answers in answers_at(self.network, self.layout, one, rows, result.contexts, n_threads):
+                yield k, block, self.in_units(answers, one.scale)
+
+    def in_units(self, answers: Array, scale: Scale) -> Array:
+        """Return corrected quantiles in the units of a series, inside the bounds."""
+        if self.corrections is not None:
+            answers = self.corrections.apply(answers)
+        values: Array = answers * scale.scale + scale.center
+        if self.settings.bounds is not None:
+            np.clip(values, *self.settings.bounds, out=values)
+        return values
+
+
+def _coverage(
+    quantiles: tuple[float, ...], found: list[tuple[Array, Array]], corrections: Corrections | None
+) -> dict[str, Any]:
+    """Return for each interval its coverage on the conformal part, of the network and corrected."""
+    result: dict[str, Any] = {}
+    for low, high in interval_pairs(quantiles):
+        level = round(100 * (quantiles[high] - quantiles[low]), 6)
+        inside = {"network": [0, 0], "corrected": [0, 0]}
+        for answers, targets in found:
+            known = ~np.isnan(targets)
+            both = {"network": answers, "corrected": answers if corrections is None else corrections.apply(answers)}
+            for name, values in both.items():
+                hits = (values[:, :, low] <= targets) & (targets <= values[:, :, high])
+                inside[name][0] += int(hits[known].sum())
+                inside[name][1] += int(known.sum())
+        result[f"{level:g}"] = {name: hits / count if count else np.nan for name, (hits, count) in inside.items()}
+    return result

@@ -1,0 +1,766 @@
+"""The forecaster of tables."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+
+from .._arguments import explain_arguments
+from .._checks import count, real, short_repr
+from .._typing import Array
+from ..layers import Layer
+from ..training.history import History
+from .arguments import check_arguments, draw_seed, settings_for
+from .backtest import backtest, cutoffs_of, with_column
+from .engine import Engine
+from .evaluation import Evaluation, Tally, naive_forecasts
+from .files import Saved, load, save
+from .frames import FrameReader
+from .levels import columns_of, probability_below
+from .memory import Memory, ends_panel, naive_error, padded, ready_from
+from .panel import Panel, SeriesData
+from .runs import Checkpoint, fingerprint, saved_seed
+from .series import ReadySeries
+from .stream import ForecastStream
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Forecaster"]
+
+_F = TypeVar("_F", bound="Forecaster")
+
+
+class Forecaster:
+    """Forecast series in tables: quantiles of the next `horizon` steps, from one network for all series.
+
+    An LSTM reads the past of a series step by step; at an origin a head answers for all steps of the horizon at once
+    (Wen et al. 2017), each with what is known in advance of its own time: your columns, the calendar, the values one
+    or more seasons before it. The intervals are corrected on data that the training has not seen (Romano et al. 2019).
+
+    The state is carried: `predict` reads a history from its first row to its last, however long it is, and a stream
+    that is fed the same rows gives the same bits. Scales are those of the training data.
+
+    Parameters
+    ----------
+    horizon : int or str
+        Number of steps to forecast, or a time: ``96``, ``"1D"``. A day lasts until the same local time, 92, 96 or 100
+        quarters of an hour where the clock changes.
+    context : int or "auto", default "auto"
+        Number of steps after which the training asks for forecasts, the warm-up.
+    gap : int or str, default 0
+        Steps between the last known value and the first forecast, or a time such as ``"14h"``.
+    freq : str, optional
+        Step of the time grid, such as ``"15min"``; by default it is inferred.
+    time_zone : str, optional
+        The zone whose clock the series follow, such as ``"Europe/Berlin"``.
+    hist_exog, futr_exog, stat_exog, cat_exog : sequence of str
+        Columns of numbers that are known up to the present, of numbers that are known in advance, and of numbers and
+        categories that do not change within a series.
+    calendar : "auto", None, or list of str
+        Features of the calendar; "auto" takes those that vary in the data.
+    holidays : None, str, list of dates, or callable
+        A country such as ``"DE"``, dates, or a function from a date to a bool.
+    season_length : int or "auto", default "auto"
+        Steps of the season of the seasonal naive forecast, and of earlier values that each step of the horizon reads.
+        "auto": a day, for daily data a week, for months and quarters a year.
+    residual_of : {"auto", "naive", "seasonal_naive"} or None, default "auto"
+        The network forecasts the difference from this forecast; with "auto" from a mixture of both, whose share it
+        chooses for each step.
+    quantiles : sequence of float, default (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+        Levels that the network is trained for. Others between them are interpolated.
+    conformal : bool, default True
+        Whether to correct the intervals on the last half of the validation part.
+    bounds : (float, float), optional
+        Least and greatest value, either may be None; forecasts never lie outside.
+    missing : {"mask", "error"}, default "mask"
+        Whether values may be missing. The network is then told so.
+    min_observed : float, default 0.5
+        Share of observed values that the horizon and the context of an origin need to be trained on.
+    scaler : {"standard", "robust"} or None, default "standard"
+        Scale of each series: mean and deviation, or median and quartiles.
+    hidden_size, num_layers, dropout
+        Of the LSTM. Dropout acts between its layers and after the last one.
+    layers : sequence of Layer, optional
+        Replaces the LSTM; the last layer must have an output at each step.
+    learning_rate : float, default 0.01
+        Of AdamW; it falls to a hundredth along a cosine.
+    weight_decay : float, default 0.01
+    batch_size : int or "auto", default "auto"
+        Number of long parts of the series that are read side by side.
+    epochs : int or "auto", default "auto"
+    patience : int or None, default None
+        Epochs without improvement on the validation part after which the training ends. In any case the weights of the
+        best epoch are kept.
+    validation : float, default 0.15
+        Share of the rows, the last ones in time, that are not trained on: the first half chooses the epoch, the last
+        half corrects the intervals (with ``conformal=False`` all of them choose the epoch). 0: none.
+    random_state : int, RandomState, Generator or None
+        Of the initial weights and the training; None draws it.
+    n_jobs : int, optional
+        Number of threads, on which results do not depend.
+    verbose : {0, 1, 2}, default 1
+        1 shows a progress bar, 2 prints a line for each epoch.
+
+    Attributes
+    ----------
+    ids_ : list
+        Series whose ends are known, from which ``predict()`` forecasts.
+    report_ : GridReport
+        What was understood of the table read last: step, gaps, duplicates; ``print`` it.
+    horizon_steps_, gap_steps_, season_length_ : int
+    coverage_ : dict
+        For each interval, "90" for example, the share of true values in it on the conformal part: ``"network"`` before
+        the correction and ``"corrected"``.
+    history_ : History
+        Losses of the epochs; not in a file.
+    seed_ : int
+
+    Examples
+    --------
+    >>> import pandas as pd, numpy as np, fastlstm as fl
+    >>> times = pd.date_range("2024-01-01", periods=500, freq="h")
+    >>> df = pd.DataFrame({"ds": times, "y": np.sin(np.arange(500) * np.pi / 12)})
+    >>> forecaster = fl.Forecaster(horizon=24, hidden_size=8, epochs=1, random_state=0, verbose=0).fit(df)
+    >>> forecaster.predict(level=90).columns.tolist()
+    ['ds', 'fastlstm', 'fastlstm-lo-90', 'fastlstm-hi-90']
+    """
+
+    @explain_arguments
+    def __init__(
+        self,
+        horizon: int | str,
+        *,
+        context: int | Literal["auto"] = "auto",
+        gap: int | str = 0,
+        freq: Any = None,
+        time_zone: str | None = None,
+        hist_exog: Sequence[str] = (),
+        futr_exog: Sequence[str] = (),
+        stat_exog: Sequence[str] = (),
+        cat_exog: Sequence[str] = (),
+        calendar: Any = "auto",
+        holidays: Any = None,
+        season_length: int | Literal["auto"] = "auto",
+        residual_of: Literal["auto", "naive", "seasonal_naive"] | None = "auto",
+        quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+        conformal: bool = True,
+        bounds: Sequence[float | None] | None = None,
+        missing: Literal["mask", "error"] = "mask",
+        min_observed: float = 0.5,
+        scaler: Literal["standard", "robust"] | None = "standard",
+        hidden_size: int = 96,
+        num_layers: int = 1,
+        dropout: float = 0.3,
+        layers: Sequence[Layer] | None = None,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.01,
+        batch_size: int | Literal["auto"] = "auto",
+        epochs: int | Literal["auto"] = "auto",
+        patience: int | None = None,
+        validation: float = 0.15,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 1,
+    ) -> None:
+        self.horizon = horizon
+        self.context = context
+        self.gap = gap
+        self.freq = freq
+        self.time_zone = time_zone
+        self.hist_exog = hist_exog
+        self.futr_exog = futr_exog
+        self.stat_exog = stat_exog
+        self.cat_exog = cat_exog
+        self.calendar = calendar
+        self.holidays = holidays
+        self.season_length = season_length
+        self.residual_of = residual_of
+        self.quantiles = quantiles
+        self.conformal = conformal
+        self.bounds = bounds
+        self.missing = missing
+        self.min_observed = min_observed
+        self.scaler = scaler
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.layers = layers
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.patience = patience
+        self.validation = validation
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    # ------------------------------------------------------------------------------------ parameters
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's arguments by name."""
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
+        return {name: getattr(self, name) for name in names}
+
+    def set_params(self: _F, **params: Any) -> _F:
+        """Set arguments of the constructor; they act at the next `fit`."""
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(f"Forecaster has no parameter {name!r}, expected one of {', '.join(known)}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        settings = inspect.signature(type(self).__init__).parameters
+        shown = []
+        for name, value in self.get_params().items():
+            default = settings[name].default
+            if default is inspect.Parameter.empty or short_repr(value) != short_repr(default):
+                shown.append(f"{name}={short_repr(value)}")
+        return f"Forecaster({', '.join(shown)})"
+
+    # ------------------------------------------------------------------------------------ training
+
+    def fit(
+        self: _F,
+        df: Any,
+        *,
+        id_col: str = "unique_id",
+        time_col: str = "ds",
+        target_col: Any = "y",
+        static_df: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> _F:
+        """Train a new network.
+
+        Parameters
+        ----------
+        df : DataFrame of pandas or polars, Series, mapping of columns, or path of a CSV file
+            A row for each series and time; without a column of ids it is one series. Or a wide frame, each of whose
+            columns is a series.
+        id_col, time_col : str
+            Names of the columns.
+        target_col : str, or list of str
+            Column of the values; of a wide frame the columns that are series.
+        static_df : DataFrame, optional
+            A row for each series, with the columns of `stat_exog` and `cat_exog` that `df` has not.
+        checkpoint : path, optional
+            File that holds the state of the training after each epoch and after Ctrl-C; it is removed at the end.
+        resume : bool, default False
+            Whether to continue from the file `checkpoint` if there is one, to the same bits as without interruption.
+
+        Returns
+        -------
+        Forecaster
+            This forecaster.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong, the table cannot be understood, or the series are too short.
+        KeyboardInterrupt
+            After Ctrl-C.
+        TrainingDiverged
+            If the loss became NaN or infinite.
+        """
+        check_arguments(self)
+        reader = self._new_reader()
+        panel = reader.fit(df, id_col, time_col, target_col, static_df)
+        drawn = None
+        if checkpoint is not None and resume and self.random_state is None:
+            drawn = saved_seed(checkpoint)
+        seed = draw_seed(self.random_state if drawn is None else drawn)
+        engine = Engine(settings_for(self, reader.axis, _end(panel), max(map(len, panel.series)), seed))
+        saved = None
+        if checkpoint is not None:
+            arguments = {"parameters": _comparable(self.get_params()), "data": fingerprint(panel), "seed": seed}
+            saved = Checkpoint(os.fspath(checkpoint), resume, arguments)
+        engine.fit(panel, saved)
+        self._reader, self._engine, self.seed_ = reader, engine, engine.settings.seed
+        return self
+
+    def _new_reader(self) -> FrameReader:
+        return FrameReader(
+            freq=self.freq,
+            time_zone=self.time_zone,
+            hist_exog=self.hist_exog,
+            futr_exog=self.futr_exog,
+            stat_exog=self.stat_exog,
+            cat_exog=self.cat_exog,
+            calendar=self.calendar,
+            holidays=self.holidays,
+        )
+
+    def partial_fit(self: _F, df: Any, *, static_df: Any = None) -> _F:
+        """Train one epoch more on a table, at a tenth of `learning_rate`; scales and corrections stay.
+
+        Afterwards the known ends are those of the series of `df`, read from its first row, since states of the old
+        weights would not fit the new ones. A forecaster that is not fitted yet is fitted.
+        """
+        if not hasattr(self, "_engine"):
+            return self.fit(df, static_df=static_df)
+        engine = copy.copy(self._engine)  # a failure leaves the old one
+        engine.network = copy.deepcopy(self._engine.network)
+        engine.scales = dict(engine.scales)
+        engine.partial_fit(self._reader.read(df, static_df))
+        self._engine = engine
+        return self
+
+    def update(self: _F, df: Any, *, static_df: Any = None) -> _F:
+        """Let the network read new rows, so that forecasts begin after them; nothing is trained.
+
+        Rows that were read before are left out. Of a series that is not known, its scale is that of these rows.
+
+        Raises
+        ------
+        ValueError
+            If rows are missing between the last one known and the first one given.
+        """
+        engine = self._fitted
+        panel = self._reader.read(df, static_df, after={one: memory.end for one, memory in engine.memories.items()})
+        later = [one for given in panel.series if (one := self._new_rows(given)) is not None]
+        if later:
+            engine.update(Panel(later, panel.hist_names, panel.futr_names, panel.static_names))
+        return self
+
+    def _new_rows(self, given: SeriesData) -> SeriesData | None:
+        """Return the rows of a series that follow those known; None if there is none."""
+        memory = self._fitted.memories.get(given.id)
+        if memory is None:
+            return given
+        start = int(np.searchsorted(given.times, memory.end, side="right"))
+        if start == len(given):
+            return None
+        between = self._reader.axis.steps_between(memory.end, given.times[start]) - 1
+        if between:
+            raise ValueError(
+                f"the series {given.id!r} is known up to {memory.end}, and df continues at {given.times[start]}: "
+                f"{between} steps are missing between them, give them too, with empty values where there are none"
+            )
+        return SeriesData(
+            given.id, given.times[start:], given.y[start:], given.hist[start:], given.futr[start:], given.static
+        )
+
+    # ------------------------------------------------------------------------------------ what was fitted
+
+    @property
+    def _fitted(self) -> Engine:
+        if not hasattr(self, "_engine"):
+            raise ValueError("this Forecaster is not fitted yet: call fit(df) first")
+        return self._engine
+
+    @property
+    def ids_(self) -> list[Any]:
+        """Series whose ends are known."""
+        return list(self._fitted.memories)
+
+    @property
+    def report_(self) -> Any:
+        """What was understood of the table read last."""
+        self._fitted  # noqa: B018
+        return self._reader.report
+
+    @property
+    def horizon_steps_(self) -> int:
+        """Number of steps of the horizon, the most that it can have."""
+        return self._fitted.settings.horizon
+
+    @property
+    def gap_steps_(self) -> int:
+        """Number of steps between the last known value and the first forecast."""
+        return self._fitted.settings.gap
+
+    @property
+    def season_length_(self) -> int:
+        """Number of steps of the seasonal naive forecast."""
+        return self._fitted.settings.season
+
+    @property
+    def coverage_(self) -> dict[str, dict[str, float]]:
+        """Coverage of the intervals on the conformal part, before and after the correction."""
+        return self._fitted.coverage
+
+    @property
+    def history_(self) -> History:
+        """Losses of the epochs."""
+        history = self._fitted.history
+        if history is None:
+            raise ValueError("a forecaster from a file has no history_")
+        return history
+
+    # ------------------------------------------------------------------------------------ forecasts
+
+    def make_future(self, df: Any = None, *, static_df: Any = None) -> Any:
+        """Return a frame of the ids and times that `predict` forecasts, and of those of the gap before them.
+
+        Add the columns of `futr_exog` and pass it to ``predict(future=...)``.
+        """
+        memories = self._memories(df, static_df)
+        return self._reader.make_future(ends_panel(memories), self._reach(memories))
+
+    def predict(
+        self,
+        df: Any = None,
+        *,
+        future: Any = None,
+        horizon: int | str | None = None,
+        level: Any = None,
+        quantiles: Any = None,
+        static_df: Any = None,
+    ) -> Any:
+        """Forecast the steps after the end of each series.
+
+        Parameters
+        ----------
+        df : optional
+            Past of the series, in the form of the training data. The network reads it from the zero state at its first
+            row; give as much of the past as there is. By default forecasts begin after the training data and the rows
+            of `update`.
+        future : DataFrame, optional
+            The columns of `futr_exog` for the times of `make_future`.
+        horizon : int or str, optional
+            A shorter horizon.
+        level : float or list of float, optional
+            Percentages of intervals, ``90`` for example, for columns ``fastlstm-lo-90`` and ``fastlstm-hi-90``.
+        quantiles : list of float, optional
+            Levels, for columns such as ``fastlstm-q-0.1``.
+        static_df : DataFrame, optional
+            Static columns of new series.
+
+        Returns
+        -------
+        DataFrame
+            Of the kind of the training data: ids, times, and ``fastlstm``, the median.
+
+        Raises
+        ------
+        ValueError
+            If `df` does not have the form of the training data, or values of `futr_exog` are missing.
+        """
+        memories, times, answers = self._answers(df, future, horizon, static_df)
+        known = self._fitted.settings.quantiles
+        rows = np.concatenate([block[: len(steps)] for block, steps in zip(answers, times, strict=True)])
+        columns = columns_of(rows, known, level, quantiles)
+        return self._frame(memories, times, columns)
+
+    def probability_below(
+        self, value: float, df: Any = None, *, future: Any = None, horizon: int | str | None = None,
+        static_df: Any = None,
+    ) -> Any:  # fmt: skip
+        """Return the probability that each value to come is less than `value`, by interpolation between the quantiles.
+
+        Parameters
+        ----------
+        value : float
+        df, future, horizon, static_df
+            As in `predict`.
+
+        Returns
+        -------
+        DataFrame
+            Ids, times, and ``probability``.
+        """
+        memories, times, answers = self._answers(df, future, horizon, static_df)
+        rows = np.concatenate([block[: len(steps)] for block, steps in zip(answers, times, strict=True)])
+        found = probability_below(rows, self._fitted.settings.quantiles, real("value", value))
+        return self._frame(memories, times, {"probability": found})
+
+    def _frame(self, memories: Sequence[Memory], times: Sequence[Array], columns: dict[str, Array]) -> Any:
+        ids = [one.id for one, steps in zip(memories, times, strict=True) for _ in range(len(steps))]
+        return self._reader.frame(ids, np.concatenate(times), columns)
+
+    def _memories(self, df: Any, static_df: Any) -> list[Memory]:
+        """Return the ends of the series of `df`, or those known."""
+        engine = self._fitted
+        if df is None:
+            return list(engine.memories.values())
+        return engine.read(self._reader.read(df, static_df))
+
+    def _reach(self, memories: Sequence[Memory], horizon: int | str | None = None) -> list[int]:
+        """Return for each series the number of steps from its end to that of the horizon."""
+        wanted = self.horizon if horizon is None else horizon
+        axis, settings = self._reader.axis, self._fitted.settings
+        reach = []
+        for one in memories:
+            start = axis.steps(one.end, settings.gap)[-1] if settings.gap else one.end
+            steps = axis.horizon_steps(wanted, start)
+            if not 1 <= steps <= settings.horizon:
+                raise ValueError(
+                    f"horizon={wanted!r} has {steps} steps, expected 1 to {settings.horizon}, those of the training"
+                )
+            reach.append(settings.gap + steps)
+        return reach
+
+    def _answers(
+        self, df: Any, future: Any, horizon: int | str | None, static_df: Any
+    ) -> tuple[list[Memory], list[Array], Array]:
+        """Return the ends, the times of the forecasts, and the quantiles (series, horizon, quantiles)."""
+        engine = self._fitted
+        memories = self._memories(df, static_df)
+        settings, axis = engine.settings, self._reader.axis
+        reach = self._reach(memories, horizon)
+        futures = self._reader.read_future(future, ends_panel(memories), reach)
+        whole = settings.gap + settings.horizon
+        answers = engine.forecast(memories, [padded(one, whole) for one in futures])
+        times = [axis.steps(one.end, steps)[settings.gap :] for one, steps in zip(memories, reach, strict=True)]
+        return memories, times, answers
+
+    def stream(self, ids: Sequence[Any] | None = None) -> ForecastStream:
+        """Return a stream: forecasts after each reading, in microseconds, that continue after the rows known so far.
+
+        Parameters
+        ----------
+        ids : list, optional
+            The series, which must end at the same time; by default all.
+
+        Examples
+        --------
+        See `ForecastStream`.
+        """
+        engine = self._fitted
+        chosen = self.ids_ if ids is None else list(ids)
+        unknown = [one for one in chosen if one not in engine.memories]
+        if unknown or not chosen:
+            raise ValueError(f"the series {short_repr(unknown)} are not known: update(df) reads them")
+        memories = [engine.memories[one] for one in chosen]
+        ends = {one.end for one in memories}
+        if len(ends) > 1:
+            raise ValueError(
+                f"the series end at {len(ends)} times, from {min(ends)} to {max(ends)}, expected one: give ids= of "
+                "those that end together, or make a stream for each"
+            )
+        return ForecastStream(engine, self._reader.axis, memories, len(self._reader.columns.futr_exog))
+
+    # ------------------------------------------------------------------------------------ how good it is
+
+    def cross_validation(
+        self,
+        df: Any,
+        *,
+        n_windows: int = 5,
+        step_size: int | None = None,
+        refit: bool = False,
+        level: Any = None,
+        quantiles: Any = None,
+        id_col: str = "unique_id",
+        time_col: str = "ds",
+        target_col: Any = "y",
+        static_df: Any = None,
+    ) -> Any:
+        """Forecast from earlier times of a table, with networks that know nothing of later ones.
+
+        A fresh network with the settings of this forecaster is trained on the rows up to the first cutoff; its scales
+        and corrections come from these rows too. It answers at all cutoffs in one pass. This forecaster is not changed.
+
+        Parameters
+        ----------
+        df
+            As in `fit`.
+        n_windows : int, default 5
+            Number of cutoffs.
+        step_size : int, optional
+            Steps between them, by default those of the horizon.
+        refit : bool, default False
+            Whether to train a network for each cutoff.
+        level, quantiles
+            As in `predict`.
+        id_col, time_col, target_col, static_df
+            As in `fit`.
+
+        Returns
+        -------
+        DataFrame
+            Ids, times, ``cutoff``, ``y`` and the columns of `predict`. Series that begin after the first cutoff are
+            left out.
+        """
+        check_arguments(self)
+        reader = self._new_reader()
+        panel = reader.fit(df, id_col, time_col, target_col, static_df)
+        seed = draw_seed(self.random_state)
+        settings = settings_for(self, reader.axis, _end(panel), max(map(len, panel.series)), seed)
+        step = settings.horizon if step_size is None else count("step_size", step_size)
+        reach = settings.gap + settings.horizon
+        cutoffs = cutoffs_of(panel, reach, count("n_windows", n_windows), step)
+        columns_of(np.zeros((1, len(settings.quantiles))), settings.quantiles, level, quantiles)  # before the training
+        windows = backtest(settings, panel, cutoffs, refit)
+        times, ids, cuts, truth, blocks = [], [], [], [], []
+        for window in windows:
+            one, origin = window.data, window.origin
+            start = origin + 1 + settings.gap
+            steps = reader.axis.horizon_steps(self.horizon, one.times[start - 1])
+            times.append(one.times[start : start + steps])
+            ids += [one.id] * steps
+            cuts.append(np.full(steps, one.times[origin]))
+            truth.append(one.y[start : start + steps])
+            blocks.append(window.answers[:steps])
+        columns = columns_of(np.concatenate(blocks), settings.quantiles, level, quantiles)
+        target = reader.columns.target_col
+        frame = reader.frame(ids, np.concatenate(times), {target: np.concatenate(truth), **columns})
+        return with_column(frame, "cutoff", reader.frame(ids, np.concatenate(cuts), {}), reader.columns.time_col)
+
+    def evaluate(self, df: Any, *, step_size: int = 1, in_sample: bool = False, static_df: Any = None) -> Evaluation:
+        """Measure the forecasts on rows that the training has not seen, next to the naive and seasonal naive forecast.
+
+        Parameters
+        ----------
+        df
+            Rows after the training data, in its form. Earlier rows may precede them: they are read, not measured. If
+            `df` begins with the first step after the rows known, the known state goes on.
+        step_size : int, default 1
+            Steps between the origins.
+        in_sample : bool, default False
+            Measure all rows, also those of the training data: what was learnt by heart, not how good forecasts are.
+        static_df : DataFrame, optional
+
+        Returns
+        -------
+        Evaluation
+            ``scores``, ``by_horizon`` and ``by_hour``; ``print`` it.
+
+        Raises
+        ------
+        ValueError
+            If no row lies after the training data.
+        """
+        engine, axis = self._fitted, self._reader.axis
+        settings, step = engine.settings, count("step_size", step_size)
+        panel = self._reader.read(df, static_df)
+        series, starts, states, origins, units = [], [], [], [], []
+        for one in panel.series:
+            ready, start, state, first = self._evaluated(engine, one, in_sample)
+            last = len(ready) - settings.gap - settings.horizon
+            series.append(ready)
+            starts.append(start)
+            states.append(state)
+            origins.append(np.arange(first, max(first, last), step))
+            memory = engine.memories.get(one.id)
+            units.append(naive_error(one.y, settings.season) if memory is None else memory.naive_error)
+        if not any(len(rows) for rows in origins):
+            raise ValueError(
+                f"df has no origin whose {settings.gap + settings.horizon} steps of gap and horizon lie after the "
+                "training data, expected later rows: in_sample=True measures the training data themselves"
+            )
+        tally = Tally(settings.horizon, settings.quantiles, len(series))
+        for k, block, answers in engine.blocks_at(series, origins, starts, states):
+            rows = origins[k][block]
+            steps = rows[:, None] + settings.gap + 1 + np.arange(settings.horizon)
+            data = series[k].data
+            hours = np.zeros(steps.shape, np.int64) if axis.counted else _hours(axis.local(data.times))[steps]
+            tally.add(k, answers, naive_forecasts(engine.layout, series[k], rows), data.y[steps], hours)
+        return Evaluation(tally, units, not axis.counted)
+
+    def _evaluated(self, engine: Engine, one: SeriesData, in_sample: bool) -> tuple[ReadySeries, int, Any, int]:
+        """Return a series, the row and the state that it is read from, and its first origin."""
+        memory = engine.memories.get(one.id)
+        trained = engine.trained_until.get(one.id)
+        if trained is None or in_sample:
+            ready = engine.ready(Panel([one]))[0]
+            return ready, 0, None, min(engine.settings.warm_up, len(one) // 4)
+        if memory is not None and self._reader.axis.steps_between(memory.end, one.times[0]) == 1:
+            joined = ready_from(memory, one)
+            return joined, len(joined) - len(one), memory.states, len(joined) - len(one)
+        ready = engine.ready(Panel([one]))[0]
+        after = int(np.searchsorted(one.times, trained, side="right"))
+        return ready, 0, None, max(after - 1, 0)
+
+    # ------------------------------------------------------------------------------------ files and pictures
+
+    def plot(
+        self,
+        df: Any = None,
+        *,
+        future: Any = None,
+        id: Any = None,
+        last: int | None = None,
+        path: str | os.PathLike[str] | None = None,
+        title: str | None = None,
+    ) -> Figure:
+        """Draw the forecast of one series with its intervals, after the values before it; needs matplotlib.
+
+        Parameters
+        ----------
+        df, future
+            As in `predict`.
+        id : optional
+            The series, by default the first one.
+        last : int, optional
+            Number of values before the forecast that are shown, by default two horizons.
+        path : path, optional
+            File to save the picture to.
+        title : str, optional
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A line for the median, bands for the intervals; `fl.plots.fan` draws your own arrays.
+        """
+        from ..plots import fan
+
+        memories, times, answers = self._answers(df, future, None, None)
+        ids = [one.id for one in memories]
+        if id is not None and id not in ids:
+            raise ValueError(f"there is no series {id!r}, expected one of {short_repr(ids)}")
+        number = 0 if id is None else ids.index(id)
+        memory, steps = memories[number], times[number]
+        past = memory.tail[-(2 * self.horizon_steps_ if last is None else count("last", last)) :]
+        settings, axis = self._fitted.settings, self._reader.axis
+        before = axis.local(axis.steps_before(memory.end, len(past)))
+        name = self._reader.columns.target_col if len(ids) == 1 else f"{self._reader.columns.target_col}, {memory.id}"
+        return fan(
+            axis.local(steps), answers[number, : len(steps)], settings.quantiles, past_times=before, past=past,
+            name=name, path=path, title=title,
+        )  # fmt: skip
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the fitted forecaster, with the known ends of its series, to one ``.safetensors`` file without pickle.
+
+        Raises
+        ------
+        ValueError
+            If a setting cannot be saved, such as a function that says what a holiday is.
+        OSError
+            If the file cannot be written.
+        """
+        engine = self._fitted
+        save(path, Saved(self.get_params(), self._reader, engine))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Forecaster:
+        """Read a forecaster that `save` has written.
+
+        Raises
+        ------
+        ValueError
+            If the file is truncated, altered, or holds no forecaster.
+        OSError
+            If the file cannot be read.
+        """
+        saved = load(path, cls)
+        forecaster = cls(**saved.parameters)
+        forecaster._reader, forecaster._engine = saved.reader, saved.engine
+        forecaster.seed_ = saved.engine.settings.seed
+        return forecaster
+
+
+def _end(panel: Panel) -> Any:
+    return max(one.times[-1] for one in panel.series)
+
+
+def _hours(local: Array) -> Array:
+    """Return the hour of the day of local times."""
+    hours: Array = local.astype("M8[h]").astype(np.int64) % 24
+    return hours
+
+
+def _comparable(parameters: dict[str, Any]) -> dict[str, str]:
+    """Return the parameters on which a run depends, as texts."""
+    left_out = ("verbose", "n_jobs", "random_state")
+    return {name: short_repr(value) for name, value in parameters.items() if name not in left_out}

@@ -1,0 +1,181 @@
+"""Layout of the network's numbers: what is read at each step, and at each step of the horizon.
+
+Rows are numbered from 0. From the origin t, the last row that is known, the forecast is for the rows t + gap + 1 to
+t + gap + horizon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from .._typing import Array
+from .series import ColumnScales, ReadySeries
+
+__all__ = ["Layout", "ResidualOf"]
+
+ResidualOf = Literal["auto", "naive", "seasonal_naive"]
+
+_FALLBACKS = 3
+"""Number of seasons in which a value for the seasonal naive forecast is looked for, before the last value takes its
+place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which numbers the network reads, and what it forecasts."""
+
+    horizon: int
+    gap: int
+    seasons: tuple[tuple[int, int], ...]
+    """Pairs (season, n): each step of the horizon reads the n latest known values that lie whole seasons before it."""
+    hist_flags: tuple[int, ...]
+    """Numbers of the hist columns whose missing values have an indicator."""
+    residual_of: ResidualOf | None
+    season: int
+    scales: ColumnScales
+
+    @cached_property
+    def lags(self) -> Array:
+        """(horizon, n), int64: for each step of the horizon, how many rows before it the known values lie."""
+        ahead = self.gap + 1 + np.arange(self.horizon)
+        columns = [season * (-(-ahead // season) + k) for season, count in self.seasons for k in range(count)]
+        return np.stack(columns, axis=1) if columns else np.zeros((self.horizon, 0), np.int64)
+
+    @cached_property
+    def base_lags(self) -> Array:
+        """(horizon,), int64: how many rows before each step the value of the seasonal naive forecast lies."""
+        ahead = self.gap + 1 + np.arange(self.horizon)
+        return np.asarray(self.season * -(-ahead // self.season))
+
+    @cached_property
+    def fallbacks(self) -> tuple[int, ...]:
+        """Numbers of rows before `base_lags` at which a value for the seasonal naive forecast is looked for."""
+        return tuple(self.season * k for k in range(_FALLBACKS))
+
+    @cached_property
+    def memory(self) -> int:
+        """Number of last rows of a series that a forecast from its end reads directly."""
+        ahead = self.gap + 1 + np.arange(self.horizon)
+        reach: int = np.max(self.lags - ahead[:, None], initial=0).item()
+        if self.residual_of in ("auto", "seasonal_naive"):
+            reach = max(reach, int((self.base_lags - ahead).max()) + self.fallbacks[-1])
+        return reach + 1
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs of each step."""
+        scales = self.scales
+        return 2 + sum(len(one[0]) for one in (scales.hist, scales.futr, scales.static)) + len(self.hist_flags)
+
+    @property
+    def gate(self) -> int | None:
+        """Number of the last value among the inputs of a step of the horizon, if the network adds a share of it."""
+        return len(self.scales.futr[0]) if self.residual_of == "auto" else None
+
+    @property
+    def n_ahead(self) -> int:
+        """Number of inputs of each step of the horizon."""
+        return len(self.scales.futr[0]) + 1 + 2 * int(self.lags.shape[1])
+
+    # ------------------------------------------------------------------------------------ inputs
+
+    def inputs(self, series: ReadySeries, start: int, stop: int, out: Array) -> None:
+        """Write the inputs of the rows from `start` to `stop` to `out` (stop - start, n_inputs)."""
+        data, rows = series.data, slice(start, stop)
+        y = (series.filled[rows] - series.scale.center) / series.scale.scale
+        out[:, 0] = np.where(np.isnan(y), 0.0, y)
+        out[:, 1] = 0.0 if series.observed is None else np.isnan(data.y[rows])
+        at = 2
+        for values, scales in ((data.hist[rows], self.scales.hist), (data.futr[rows], self.scales.futr)):
+            if values.shape[1]:
+                out[:, at : at + values.shape[1]] = _in_units(values, scales)
+                at += values.shape[1]
+        if len(data.static):
+            out[:, at : at + len(data.static)] = _in_units(data.static[None], self.scales.static)
+            at += len(data.static)
+        if self.hist_flags:
+            out[:, at:] = np.isnan(data.hist[rows][:, self.hist_flags])
+
+    def ahead(self, series: ReadySeries, origins: Array, out: Array, clip: bool = False) -> None:
+        """Write the inputs of the steps of the horizon to `out` (origins, horizon, n_ahead).
+
+        With `clip` steps after the series take what is known in advance of its last row.
+        """
+        steps = origins[:, None] + self.gap + 1 + np.arange(self.horizon)
+        futr = len(self.scales.futr[0])
+        if futr:
+            out[:, :, :futr] = _in_units(self._known_futr(series, steps, clip), self.scales.futr)
+        values = self._values_at(series, steps[:, :, None] - self.lags)
+        self.write_earlier(values, self.last(series, origins), self.base(series, origins), out[:, :, futr:])
+
+    def write_earlier(self, values: Array, last: Array, base: Array, out: Array) -> None:
+        """Write the last value (n, 1), and earlier ones (n, horizon, lags) with their indicators, to `out`.
+
+        They are relative to what the forecast is relative to, `base` (n, horizon) or (n, 1).
+        """
+        lags = values.shape[2]
+        known = ~np.isnan(values)
+        out[:, :, 0] = last - base
+        out[:, :, 1 : 1 + lags] = np.where(known, values - base[:, :, None], 0.0)
+        out[:, :, 1 + lags :] = known
+
+    def _known_futr(self, series: ReadySeries, steps: Array, clip: bool) -> Array:
+        rows = len(series)
+        steps = np.minimum(steps, rows - 1) if clip else steps
+        if steps.max() < rows:
+            known: Array = series.data.futr[steps]
+            return known
+        assert series.future is not None
+        inside = steps < rows
+        values = np.empty((*steps.shape, series.data.futr.shape[1]))
+        values[inside] = series.data.futr[steps[inside]]
+        values[~inside] = series.future[steps[~inside] - rows]
+        return values
+
+    def _values_at(self, series: ReadySeries, rows: Array) -> Array:
+        """Return values in units of the network, NaN if they are missing or lie before the series."""
+        values = series.data.y[np.maximum(rows, 0)]
+        values = (values - series.scale.center) / series.scale.scale
+        return np.where(rows < 0, np.nan, values)
+
+    # ------------------------------------------------------------------------------------ outputs
+
+    def base(self, series: ReadySeries, origins: Array) -> Array:
+        """Return in the units of the network what forecasts are relative to, (origins, horizon) or (origins, 1)."""
+        if self.residual_of is None:
+            return np.zeros((len(origins), 1))
+        last = self.last(series, origins)
+        if self.residual_of == "naive":
+            return last
+        return self.seasonal(series, origins, last)
+
+    @staticmethod
+    def last(series: ReadySeries, origins: Array) -> Array:
+        """Return the naive forecast in units of the network, (origins, 1)."""
+        last = (series.filled[origins] - series.scale.center) / series.scale.scale
+        return np.where(np.isnan(last), 0.0, last)[:, None]
+
+    def seasonal(self, series: ReadySeries, origins: Array, last: Array) -> Array:
+        """Return the seasonal naive forecast in units of the network, (origins, horizon)."""
+        steps = origins[:, None] + self.gap + 1 + np.arange(self.horizon)
+        base = np.full(steps.shape, np.nan)
+        for back in self.fallbacks:
+            base = np.where(np.isnan(base), self._values_at(series, steps - self.base_lags - back), base)
+        return np.where(np.isnan(base), last, base)
+
+    def targets(self, series: ReadySeries, origins: Array) -> Array:
+        """Return the values of the steps of the horizon in units of the network, NaN if missing, (origins, horizon)."""
+        steps = origins[:, None] + self.gap + 1 + np.arange(self.horizon)
+        values = series.data.y[np.minimum(steps, len(series) - 1)]
+        values = np.where(steps < len(series), values, np.nan)
+        return (values - series.scale.center) / series.scale.scale
+
+
+def _in_units(values: Array, scales: tuple[Array, Array]) -> Array:
+    """Return values (..., n) in units of the network; a missing one becomes the mean."""
+    scaled = (values - scales[0]) / scales[1]
+    return np.where(np.isnan(scaled), 0.0, scaled)

@@ -1,0 +1,114 @@
+"""A series from which the network's numbers are computed: its scale, filled gaps, units of the other columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .._typing import Array
+from .panel import Panel, SeriesData
+
+__all__ = ["ColumnScales", "ReadySeries", "Scale", "ScalerName", "fill_forward", "ready", "scale_of"]
+
+ScalerName = Literal["standard", "robust"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Units of a series: ``(y - center) / scale`` is what the network reads."""
+
+    center: float
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnScales:
+    """Units of the other columns, common to all series; each pair of arrays is (n,), float64."""
+
+    hist: tuple[Array, Array]
+    futr: tuple[Array, Array]
+    static: tuple[Array, Array]
+
+    @classmethod
+    def of(cls, panel: Panel, stops: list[int]) -> ColumnScales:
+        """Return mean and deviation of each column over the first `stops` rows of the series."""
+        pairs = list(zip(panel.series, stops, strict=True))
+        return cls(
+            _moments([one.hist[:stop] for one, stop in pairs], len(panel.hist_names)),
+            _moments([one.futr[:stop] for one, stop in pairs], len(panel.futr_names)),
+            _moments([one.static[None] for one, _ in pairs], len(panel.static_names)),
+        )
+
+
+@dataclass(eq=False)
+class ReadySeries:
+    """A series with its scale."""
+
+    data: SeriesData
+    scale: Scale
+    filled: Array
+    """(T,), float64: y with each gap filled by the last value before it; NaN before the first value."""
+    observed: Array | None
+    """(T + 1,), int32: number of observed values before each row; None if no value is missing."""
+    future: Array | None = None
+    """(n, m), float64: what is known in advance of the rows that follow the series."""
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def observed_share(self, start: Array, stop: Array) -> Array:
+        """Return the share of rows with a value from each `start` to each `stop`, both clipped to the series."""
+        first, last = (np.clip(one, 0, len(self)) for one in (start, stop))
+        known = last - first if self.observed is None else self.observed[last] - self.observed[first]
+        return np.asarray(known / np.maximum(stop - np.maximum(start, 0), 1))
+
+
+def ready(data: SeriesData, scale: Scale, future: Array | None = None) -> ReadySeries:
+    """Return a series whose gaps are filled."""
+    missing = np.isnan(data.y)
+    if not missing.any():
+        return ReadySeries(data, scale, data.y, None, future)
+    observed = np.zeros(len(data) + 1, np.int32)
+    np.cumsum(~missing, out=observed[1:])
+    return ReadySeries(data, scale, fill_forward(data.y), observed, future)
+
+
+def fill_forward(values: Array) -> Array:
+    """Return values (T,) with each NaN replaced by the last number before it, if there is one."""
+    rows = np.where(np.isnan(values), 0, np.arange(len(values)))
+    filled: Array = values[np.maximum.accumulate(rows)]
+    return filled
+
+
+def scale_of(values: Array, scaler: ScalerName | None) -> Scale:
+    """Return the units of a series with these values (T,); NaN is left out.
+
+    A constant series keeps its size: its scale is 1. One without any value is refused by the caller.
+    """
+    known = values[~np.isnan(values)]
+    if scaler is None or not len(known):
+        return Scale(0.0, 1.0)
+    if scaler == "robust":
+        low, middle, high = np.quantile(known, (0.25, 0.5, 0.75))
+        center, scale = float(middle), float(high - low) / 1.349  # that of the normal distribution with deviation 1
+        if scale <= 1e-12 * abs(center):  # more than half of the values are equal
+            scale = float(known.std())
+    else:
+        center, scale = float(known.mean()), float(known.std())
+    return Scale(center, scale if scale > 1e-12 * max(abs(center), 1e-290) else 1.0)
+
+
+def _moments(blocks: list[Array], columns: int) -> tuple[Array, Array]:
+    """Return mean and deviation (columns,) of rows in blocks (n, columns), without NaN; a constant has deviation 1."""
+    count, mean = np.zeros(columns), np.zeros(columns)
+    for block in blocks:
+        count += (~np.isnan(block)).sum(axis=0)
+        mean += np.nansum(block, axis=0)
+    mean /= np.maximum(count, 1)
+    squares = np.zeros(columns)
+    for block in blocks:
+        squares += np.nansum((block - mean) ** 2, axis=0)
+    deviation = np.sqrt(squares / np.maximum(count, 1))
+    return mean, np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)

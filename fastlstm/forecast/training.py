@@ -1,0 +1,337 @@
+"""Training of a forecaster: truncated backpropagation along long lanes of the series, whose state is carried.
+
+Each series is cut into lanes, long contiguous parts; a batch of lanes is walked chunk by chunk, each of which continues
+from the states of the one before, as in training language models. So the network learns with states as old as those
+with which it will forecast. Lanes begin at other rows in each epoch, and with a warm-up without loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, State
+from ..losses import Quantile
+from ..optimizers import AdamW
+from ..schedules import CosineLR
+from ..training.history import History
+from ..training.loop import TrainingDiverged
+from .layout import Layout
+from .network import ForecastNetwork
+from .passes import answers_at, run_through
+from .series import ReadySeries
+
+__all__ = ["Lane", "Part", "Plan", "Trainer", "Walk", "pinball_at"]
+
+
+_DECAY = 0.99
+"""Of the exponential mean of the parameters, which is what is validated and kept."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of a training."""
+
+    epochs: int
+    patience: int | None
+    """Number of epochs without improvement on the validation part after which the training ends."""
+    learning_rate: float
+    weight_decay: float
+    clip_norm: float
+    batch: int
+    """Number of lanes that are walked at a time."""
+    lane: int
+    """Number of origins of a lane."""
+    chunk: int
+    """Number of steps between two updates."""
+    every: int
+    """Each `every`-th step of a chunk is an origin of a forecast."""
+    context: int
+    """Number of steps of a lane before its first origin."""
+    min_observed: float
+    near: float
+    """Step h of the horizon has the weight h ** -near in the loss."""
+    seed: int
+    falls: bool = True
+    """Whether the learning rate falls to a hundredth, along a cosine."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Origins of one series: rows from `start` to `stop`."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Rows of a series that are walked in one go, from `begin`; the first origin is `start`."""
+
+    series: int
+    begin: int
+    start: int
+    stop: int
+
+
+@dataclass
+class Walk:
+    """Place of a training between two updates."""
+
+    epoch: int = 1
+    update: int = 0
+    """Completed updates of this epoch, those without an origin among them."""
+    states: list[State] = field(default_factory=list)
+    """States of the lanes of this batch."""
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Sums of the loss and of its weights in this epoch."""
+    best: float = math.inf
+    best_epoch: int = 0
+    stopped: bool = False
+
+
+class Trainer:
+    """A training run.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+    layout : Layout
+    series : sequence of ReadySeries
+    parts : sequence of Part
+        Origins of each series whose targets are in the training part.
+    validation : callable, optional
+        Returns the loss on the validation part.
+    quantiles : tuple of float
+    plan : Plan
+    n_threads : int, optional
+    moments : mapping, optional
+        State of the optimizer of an earlier run that goes on.
+
+    Attributes
+    ----------
+    walk : Walk
+        The place of the run.
+    best_parameters : ndarray
+        Those of the best epoch on the validation part; without one, the current ones.
+    """
+
+    def __init__(
+        self,
+        network: ForecastNetwork,
+        layout: Layout,
+        series: Sequence[ReadySeries],
+        parts: Sequence[Part],
+        validation: Callable[[], float] | None,
+        quantiles: tuple[float, ...],
+        plan: Plan,
+        n_threads: int | None = None,
+        moments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.network, self.layout, self.series, self.parts = network, layout, series, parts
+        self.validation, self.plan, self.n_threads = validation, plan, n_threads
+        self.loss = Quantile(quantiles)
+        self.step_weights = np.arange(1.0, layout.horizon + 1) ** -plan.near
+        self.walk = Walk()
+        self.history = History(["loss", *(["val_loss"] if validation else []), "lr"])
+        rate = CosineLR(plan.learning_rate, plan.learning_rate / 100) if plan.falls else plan.learning_rate
+        self.optimizer = AdamW(rate, weight_decay=plan.weight_decay, clip_norm=plan.clip_norm)
+        if moments is not None:
+            self.optimizer.load_state_dict(moments)
+        self.optimizer.bind(max(1, self.updates_per_epoch()), plan.epochs, network)
+        self.average = network.flat_parameters.copy()
+        self.best_parameters = network.flat_parameters.copy()
+
+    # ------------------------------------------------------------------------------------ epochs
+
+    def updates_per_epoch(self) -> int:
+        """Return the number of chunks of an epoch, which differs little between epochs."""
+        return sum(self._chunks(batch) for batch in self.batches(1))
+
+    def batches(self, epoch: int) -> list[list[Lane]]:
+        """Return the lanes of an epoch in batches."""
+        plan = self.plan
+        rng = np.random.default_rng([plan.seed, epoch])
+        lanes = []
+        for k, part in enumerate(self.parts):
+            if part.stop <= part.start:
+                continue
+            offset = int(rng.integers(plan.lane)) if part.stop - part.start > plan.lane else 0
+            edges = [part.start, *range(part.start + (offset or plan.lane), part.stop, plan.lane), part.stop]
+            lanes += [Lane(k, max(0, a - plan.context), a, b) for a, b in pairwise(edges)]
+        order = rng.permutation(len(lanes))
+        mixed = [lanes[k] for k in order]
+        # The pieces that an offset leaves at both ends of a series get no batch of their own.
+        count = max(1, round(len(mixed) / plan.batch))
+        groups = [mixed[k::count] for k in range(count)]
+        return [sorted(group, key=lambda lane: lane.begin - lane.stop) for group in groups]
+
+    def _chunks(self, batch: list[Lane]) -> int:
+        return -(-max(lane.stop - lane.begin for lane in batch) // self.plan.chunk)
+
+    def run_epoch(self, after_update: Callable[[], None] = lambda: None) -> bool:
+        """Train for the rest of the current epoch, validate; return whether the run goes on."""
+        walk, done = self.walk, 0
+        for batch in self.batches(walk.epoch):
+            chunks = self._chunks(batch)
+            for index in range(chunks):
+                done += 1
+                if done <= walk.update:
+                    continue
+                self.step(batch, index)
+                walk.update = done
+                after_update()
+        return self._end_epoch()
+
+    def _end_epoch(self) -> bool:
+        walk, plan = self.walk, self.plan
+        if walk.sums[1] == 0:
+            raise ValueError(
+                "nothing to learn: no origin of the training part has enough observed values in its horizon and in its "
+                "context, expected some: lower min_observed, context or horizon, or give longer series"
+            )
+        logs = {"loss": walk.sums[0] / walk.sums[1]}
+        current = self.network.flat_parameters.copy()
+        self._use(self.average)
+        if self.validation is not None:
+            logs["val_loss"] = self.validation()
+            if not math.isfinite(logs["val_loss"]):
+                self._diverge(f"the validation loss became {logs['val_loss']} after epoch {walk.epoch}")
+        if self.validation is None or logs["val_loss"] < walk.best:
+            walk.best, walk.best_epoch = logs.get("val_loss", math.inf), walk.epoch
+            np.copyto(self.best_parameters, self.average)
+        self._use(current)
+        self.history.append({**logs, "lr": self.optimizer.lr})
+        walk.stopped = (
+            self.validation is not None and plan.patience is not None and walk.epoch - walk.best_epoch >= plan.patience
+        )
+        walk.epoch += 1
+        walk.update, walk.states, walk.sums = 0, [], [0.0, 0.0]
+        return walk.epoch <= plan.epochs and not walk.stopped
+
+    def restore_best(self) -> None:
+        """Give the network the parameters of the best epoch."""
+        self._use(self.best_parameters)
+
+    def _use(self, parameters: Array) -> None:
+        np.copyto(self.network.flat_parameters, parameters)
+        self.network.scatter()
+
+    def _diverge(self, message: str) -> None:
+        self.restore_best()
+        raise TrainingDiverged(f"{message}: lower learning_rate; the network has its best weights so far", self.history)
+
+    # ------------------------------------------------------------------------------------ a step
+
+    def step(self, batch: list[Lane], index: int) -> None:
+        """Walk the lanes for one chunk, and update the weights if there are origins in it."""
+        plan, network, walk = self.plan, self.network, self.walk
+        at = index * plan.chunk
+        active = [lane for lane in batch if lane.stop - lane.begin > at]
+        lengths = np.array([min(lane.stop - lane.begin - at, plan.chunk) for lane in active])
+        x = np.zeros((len(active), int(lengths.max()), self.layout.n_inputs), network.encoder.dtype)
+        for row, lane in enumerate(active):
+            start = lane.begin + at
+            self.layout.inputs(self.series[lane.series], start, start + int(lengths[row]), x[row, : lengths[row]])
+        states = [(h[:, : len(active)].copy(), c[:, : len(active)].copy()) for h, c in walk.states] if index else None
+        chosen = self._origins(active, lengths, at)
+        ragged = lengths if lengths.min() < x.shape[1] else None
+        training = chosen is not None
+        out, walk.states = network.encode(x, ragged, states, training, self.n_threads)
+        if chosen is not None:
+            self._update(x, out, active, at, *chosen)
+
+    def _origins(self, active: list[Lane], lengths: Array, at: int) -> tuple[Array, Array, Array] | None:
+        """Return lane, step and weight of each origin of a chunk; None if there is none."""
+        plan, reach = self.plan, self.layout.gap + self.layout.horizon
+        phase = np.random.default_rng([plan.seed, self.walk.epoch, self.walk.update, 1]).integers(plan.every)
+        steps = np.arange(phase, plan.chunk, plan.every)
+        found: list[tuple[Array, Array, Array]] = []
+        for row, lane in enumerate(active):
+            rows = lane.begin + at + steps[steps < lengths[row]]
+            rows = rows[rows >= lane.start]
+            if not len(rows):
+                continue
+            series = self.series[lane.series]
+            weight = np.ones(len(rows))
+            if series.observed is not None:
+                known = series.observed_share(rows + self.layout.gap + 1, rows + reach + 1)
+                recent = series.observed_share(rows + 1 - plan.context, rows + 1)
+                weight = np.where(np.minimum(known, recent) >= plan.min_observed, 1.0, 0.0)
+            rows = rows[weight > 0]
+            found.append((np.full(len(rows), row), rows - lane.begin - at, weight[weight > 0]))
+        if not any(len(one[0]) for one in found):
+            return None
+        lanes, places, weights = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        return lanes, places, weights
+
+    def _update(
+        self, x: Array, out: Array, active: list[Lane], at: int, lanes: Array, places: Array, weights: Array
+    ) -> None:
+        network, layout, walk = self.network, self.layout, self.walk
+        context = np.concatenate([out[lanes, places], x[lanes, places]], axis=1)
+        ahead = np.empty((len(lanes), layout.horizon, layout.n_ahead), context.dtype)
+        target = np.empty((len(lanes), layout.horizon))
+        for row in np.unique(lanes):
+            where = lanes == row
+            series = self.series[active[row].series]
+            origins = active[row].begin + at + places[where]
+            block = np.empty((len(origins), layout.horizon, layout.n_ahead), context.dtype)
+            layout.ahead(series, origins, block)
+            ahead[where] = block
+            target[where] = layout.targets(series, origins) - layout.base(series, origins)
+        known = ~np.isnan(target)
+        answers = network.head(context, ahead, True, self.n_threads)
+        values = np.where(known, target, 0.0).astype(answers.dtype)[:, :, None]
+        total, weight_sum, slope = self.loss(answers, values, weight=weights[:, None] * known * self.step_weights)
+        if not math.isfinite(total):
+            self._diverge(f"the loss became {total / weight_sum} in epoch {walk.epoch}")
+        if weight_sum == 0:
+            return
+        network.zero_gradients()
+        d_out = np.zeros(out.shape, out.dtype)
+        d_out[lanes, places] = network.head_backward(slope)
+        network.encoder.network.backward(d_out)
+        network.gather_gradients()
+        self.optimizer.step(network, self.n_threads)
+        network.scatter()
+        # In the first updates the mean is that of all of them.
+        share = max(1 - _DECAY, 1 / (1 + self.optimizer.iterations))
+        self.average += share * (network.flat_parameters - self.average)
+        walk.sums[0] += total
+        walk.sums[1] += weight_sum
+
+
+def pinball_at(
+    network: ForecastNetwork,
+    layout: Layout,
+    series: Sequence[ReadySeries],
+    parts: Sequence[Part],
+    starts: Sequence[int],
+    quantiles: tuple[float, ...],
+    stride: int,
+    n_threads: int | None = None,
+) -> float:
+    """Return the mean pinball loss, in units of the network, over each `stride`-th origin of the parts."""
+    loss = Quantile(quantiles)
+    origins = [np.arange(part.start, part.stop, stride) for part in parts]
+    used = [k for k, rows in enumerate(origins) if len(rows)]
+    ends = [int(origins[k][-1]) + 1 for k in used]
+    passed = run_through(
+        network, layout, [series[k] for k in used], [origins[k] for k in used], [starts[k] for k in used],
+        stops=ends, n_threads=n_threads,
+    )  # fmt: skip
+    total = weight = 0.0
+    for k, one in zip(used, passed, strict=True):
+        targets = layout.targets(series[k], origins[k])
+        for block, answers in answers_at(network, layout, series[k], origins[k], one.contexts, n_threads):
+            target = targets[block][:, :, None]
+            known = ~np.isnan(target[:, :, 0])
+            a, b = loss.value(answers, np.where(np.isnan(target), 0.0, target), weight=known.astype(np.float64))
+            total, weight = total + a, weight + b
+    return total / weight if weight else math.nan
