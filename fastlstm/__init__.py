@@ -60,8 +60,8 @@ if _TYPE_CHECKING:
     from . import reference as reference
     from . import sklearn as sklearn
     from .data import from_numpy3d, to_numpy3d
-    from .formats.c.compiled import compiled
     from .forecast.forecaster import Forecaster as Forecaster
+    from .formats.c.compiled import compiled
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
