@@ -135,3 +135,19 @@ def test_files_are_written(tmp_path: Path) -> None:
     model = fl.Model([fl.LSTM(3), fl.Dense(2)], input_size=2)
     report = model.to_c("net", tmp_path, dtype="int8", calibrate=np.ones((2, 5, 2)), style="header")
     assert [path.name for path in tmp_path.iterdir()] == ["net.h"] == list(report.files)
+
+
+@needs_compiler
+def test_sums_of_many_inputs_need_64_bits() -> None:
+    rng = np.random.default_rng(0)
+    model = fl.Model(
+        [fl.LSTM(3, return_sequences=True), fl.Dense(600), fl.Activation("tanh"), fl.Dense(2)], input_size=600
+    )
+    for p in model.parameters().values():
+        p *= 3
+    X = rng.choice([-1.0, 1.0], (4, 10, 600))
+    report = model.to_c("net", dtype="int8", calibrate=X)
+    assert "int64_t sum = 0" in report.files["net.c"]
+    code = fl.compiled(report)
+    np.testing.assert_array_equal(code.run(X[0]), report.emulator.run(X[:1])[0])
+    assert report.quality["mean_error"] < 0.05 * report.quality["spread"]
