@@ -61,6 +61,7 @@ if _TYPE_CHECKING:
     from . import sklearn as sklearn
     from .data import from_numpy3d, to_numpy3d
     from .forecast.forecaster import Forecaster as Forecaster
+    from .formats.c.compiled import compiled
     from .formats.keras.importer import from_keras
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
@@ -124,6 +125,7 @@ __all__ = [
     "__version__",
     "attention_weights",
     "callbacks",
+    "compiled",
     "ctc_decode",
     "data",
     "datasets",
@@ -170,6 +172,7 @@ _LAZY_NAMES = {  # the module of each name
     "ReduceLROnPlateau": "training.callbacks",
     "TrainingDiverged": "training.loop",
     "attention_weights": "inference.attention",
+    "compiled": "formats.c.compiled",
     "from_keras": "formats.keras.importer",
     "from_numpy3d": "data.numpy3d",
     "from_onnx": "formats.onnx.read.importer",

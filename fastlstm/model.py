@@ -31,6 +31,7 @@ from .network import Network
 from .optimizers import Optimizer, TrainingKey
 
 if TYPE_CHECKING:
+    from .formats.c.report import CReport
     from .training.callbacks import Callback
     from .training.history import History
     from .training.settings import ClassWeight
@@ -615,6 +616,64 @@ class Model:
         from .formats.onnx.write import save_onnx  # few programs need it
 
         save_onnx(self, path, with_lengths=with_lengths, with_state=with_state, dtype=dtype)
+
+    def to_c(
+        self,
+        name: str,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        dtype: str = "float32",
+        calibrate: Any = None,
+        selftest: int = 10,
+        style: str = "files",
+    ) -> CReport:
+        """Write the model as C for microcontrollers: C99 without malloc, stdio, libm or static state.
+
+        The code answers step by step, in raw units, with the bits of `stream` (``dtype="float32"``), and takes what
+        `stream` takes; docs/firmware.md has the details. `fastlstm.compiled` runs it on this machine.
+
+        Parameters
+        ----------
+        name : str
+            Prefix of the files and of all names in them: ``"pf"`` gives pf.h, pf.c, pf_init, pf_step, PF_INPUTS.
+        directory : path, optional
+            Folder for the files, which is made if it does not exist. None: they are in the report only.
+        dtype : {"float32", "int8"}, default "float32"
+            ``"int8"``: weights of 8 bits, activations of 16 bits and integer sums, for processors that compute float
+            in software, and a quarter of the memory; the report says what it costs in accuracy.
+        calibrate : array or list of series, or (X, y), for int8 only
+            Typical inputs in raw units, as for `predict`, from which the ranges of the activations are taken. With the
+            targets y of classes the report has the accuracy of both forms.
+        selftest : int, default 10
+            Number of steps of the self-test that the files contain.
+        style : {"files", "header"}, default "files"
+            ``"header"``: a single header, with the code where ``NAME_IMPLEMENTATION`` is defined.
+
+        Returns
+        -------
+        CReport
+            The files with their sizes; ``print`` shows them.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+        ValueError
+            If the model cannot be streamed, for example since it is bidirectional, or C cannot have it; the message
+            says what to change.
+        OSError
+            If a file cannot be written.
+
+        Examples
+        --------
+        >>> import fastlstm as fl
+        >>> report = fl.Model([fl.LSTM(8), fl.Dense(2)], input_size=3).to_c("pf")
+        >>> list(report.files), report.inputs, report.outputs, report.ram_bytes
+        (['pf.h', 'pf.c'], 3, 2, 96)
+        """
+        from .formats.c.export import export_c  # few programs need it
+
+        return export_c(self, name, directory, dtype=dtype, calibrate=calibrate, selftest=selftest, style=style)
 
     # ------------------------------------------------------------------------------------------ passes
 

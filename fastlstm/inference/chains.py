@@ -6,22 +6,18 @@ not frozen share a chain with copies of the weights, as long as the weights are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 from weakref import ReferenceType, ref
 
 from .. import _core
 from .._typing import Array
-from ..activations import Activation
 from ..data.scaler import Scaler
-from ..layers import Layer, Stage, StageState, join_stages, scaling_stage, stages_describe_forward
-from ..network import Network
+from ..layers import Layer, Stage, StageState, join_stages, stages_describe_forward
 from ..protocols import InferenceModel
-from .inputs import input_features, known_channels
+from .inputs import input_features
+from .stream_stages import between_scalers, stream_stages, with_scalers
 
 __all__ = ["StreamChain", "predict_chain", "stream_chain"]
-
-_IDENTITY = Activation("affine", 1.0, 0.0)
 
 
 class _Scaling(NamedTuple):
@@ -100,7 +96,7 @@ def _whole_chain(model: InferenceModel) -> _core.Chain | None:
         if stages is None:
             return None
         layers.append(stages)
-    stages = join_stages(_scaled(model, layers, input_features(model)))
+    stages = join_stages(between_scalers(model, layers))
     if not stages:
         return None
     chain = _core.Chain(stages, input_features(model), network.dtype, network.parameters.packed, True)
@@ -284,39 +280,18 @@ def _copied_chain(model: InferenceModel) -> StreamChain:
 
 def _new_stream_chain(model: InferenceModel, packed: _core.PackedWeights | None) -> StreamChain:
     network = model.network
-    _check_layers(network)
-    layers = [layer.stages() for layer in network.layers]
+    layers = stream_stages(model)
     counts = [sum(bool(stage.states) for stage in stages) for stages in layers]
-    if not join_stages(layers, _passes):
-        layers.append([Stage("activation", network.output_size, settings={"function": _IDENTITY})])
     if packed is None:
         layers = [[_read_only(stage) for stage in stages] for stages in layers]
     features = input_features(model)
-    if model.scaler is not None:
-        known_channels(model)  # raises ValueError if they are not those of the network
-    chain = StreamChain(join_stages(_scaled(model, layers, features), _passes), features, network.dtype, packed)
+    chain = StreamChain(with_scalers(model, layers), features, network.dtype, packed)
     chain.depths = [count for count in counts if count]
     chain.places = [index for index, count in enumerate(counts) if count]
     chain.kinds = {k: stage.kind for k in chain.places for stage in network.layers[k].stages() if stage.states}
     chain.features, chain.feature_names = features, model.feature_names
     chain.features_masked = model.scaler is not None and model.scaler.missing != "error"
     return chain
-
-
-def _check_layers(network: Network) -> None:
-    for index, layer in enumerate(network.layers):
-        if layer.streaming_obstacle():
-            raise ValueError(f"layer {index} {layer.streaming_obstacle()}, or predict on blocks")
-        if type(layer).stages is not Layer.stages and not stages_describe_forward(layer):
-            raise TypeError(
-                f"layer {index}, {layer!r}, cannot be streamed: {type(layer).__name__} overrides forward() and "
-                "inherits stages(), which describes another computation; define stages() too"
-            )
-
-
-def _passes(stage: Stage) -> bool:
-    """Return whether a stage is the identity in a stream, where every step is the last one so far."""
-    return stage.kind in ("final", "mask") or (stage.kind == "pool" and stage.settings["method"] == "last")
 
 
 def _read_only(stage: Stage) -> Stage:
@@ -326,24 +301,3 @@ def _read_only(stage: Stage) -> Stage:
     for array in weights.values():
         array.flags.writeable = False
     return stage._replace(weights=weights, states=tuple(states))
-
-
-def _scaled(model: InferenceModel, layers: Sequence[list[Stage]], features: int) -> list[list[Stage]]:
-    """Return the stages of the layers with those of the scalers around them."""
-    result = list(layers)
-    if model.scaler is not None:
-        result.insert(0, [_scaling(model.scaler, features, inverse=False)])
-    if model.target_scaler is not None:
-        result.append([_scaling(model.target_scaler, model.network.output_size, inverse=True)])
-    return result
-
-
-def _scaling(scaler: Scaler, width: int, inverse: bool) -> Stage:
-    if scaler.per_series:
-        raise ValueError(
-            "the model's scaler scales each series by its own mean and scale (per_series=True), which a stream "
-            "cannot know before a series has ended: train a model with fl.Standardizer(), or use predict"
-        )
-    # A scaler of one feature is broadcast to all outputs, as in Model.predict.
-    missing = scaler.missing_features() if scaler.added_channels else None
-    return scaling_stage(scaler.center(), scaler.scale_, width, inverse=inverse, missing=missing)

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .._arrays import as_numeric
 from .._typing import Array, State
+from ..layers import Layer
 from ..protocols import InferenceModel
 from .inputs import input_features
 from .predict import original_units
 from .stream import Stream
 
-__all__ = ["MaskedStream", "new_stream"]
+__all__ = ["MaskedStream", "Masking", "new_stream"]
+
+
+class Masking(NamedTuple):
+    """What a stream does at a masked step, for exports that do the same."""
+
+    layers: list[int]
+    """Indices of the layers that mask."""
+    empty: Array
+    """Output (output_size,) of a series all of whose steps are masked."""
+    repeats: bool
+    """Whether a masked step has the output of the step before, instead of `empty`."""
+    obstacle: Layer | None
+    """A layer whose state a masked step would change; None if there is none."""
 
 
 class MaskedStream(Stream):
@@ -49,6 +64,11 @@ class MaskedStream(Stream):
         self._empty: Array = out.reshape(-1).copy()
         self._last: Array = np.tile(self._empty, (self.batch_size, 1))  # output of each series at a masked step
         self._known: Array = np.ones(self.batch_size, bool)  # whether it is known
+
+    @property
+    def masking(self) -> Masking:
+        """What the stream does at a masked step."""
+        return Masking(list(self._masks.indices), self._empty.copy(), self._repeats, self._advanced)
 
     def step(self, x: npt.ArrayLike, out: Array | None = None, rows: npt.ArrayLike | None = None) -> Array:
         array = as_numeric(x, self._tokens, "x")

@@ -21,6 +21,7 @@ from .._foreign import cure, is_frame, type_name
 from .._typing import Array
 from ..data import Scaler
 from ..data.scaler import Missing
+from ..formats.c.report import CReport
 from ..layers import Layer
 from ..losses import Loss
 from ..model import Model
@@ -309,13 +310,27 @@ class SeriesEstimator(BaseEstimator):
         ValueError
             If the network needs the end of a series, as with ``bidirectional=True``.
         """
+        self._check_causal()
+        return self.model_.stream(batch_size, n_threads=self._threads)
+
+    def to_c(self, name: str, directory: str | os.PathLike[str] | None = None, **options: Any) -> CReport:
+        """Write the model as C for microcontrollers; see `Model.to_c`.
+
+        Raises
+        ------
+        ValueError
+            If the network needs the end of a series, as with ``bidirectional=True``.
+        """
+        self._check_causal()
+        return self.model_.to_c(name, directory, **options)
+
+    def _check_causal(self) -> None:
         check_is_fitted(self)
         if getattr(self, "layers", None) is None and getattr(self, "bidirectional", False):
             raise ValueError(
                 f"{type(self).__name__}(bidirectional=True) needs the end of a series, so it cannot answer step by "
                 "step: fit one with bidirectional=False"
             )
-        return self.model_.stream(batch_size, n_threads=self._threads)
 
     def to_onnx(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write the model to an ONNX file; see `Model.to_onnx`."""

@@ -467,6 +467,9 @@ def test_streams_and_onnx(tmp_path: Path) -> None:
     np.testing.assert_array_equal(out[:, 0], regressor.predict(X))
     with pytest.raises(ValueError, match=r"LSTMClassifier\(bidirectional=True\) needs the end.*bidirectional=False"):
         LSTMClassifier(**SMALL).fit(X, LABELS).stream()
+    with pytest.raises(ValueError, match=r"LSTMClassifier\(bidirectional=True\) needs the end.*bidirectional=False"):
+        LSTMClassifier(**SMALL).fit(X, LABELS).to_c("net")
+    assert regressor.to_c("net", selftest=3).outputs == 1
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     regressor.to_onnx(tmp_path / "m.onnx")

@@ -1,0 +1,274 @@
+"""C text of the stages: products, softmax, scaling, pooling, normalisation; and all pieces together.
+
+The algorithms and the order of the operations are those of csrc/kernels: dense.h, softmax.h, elementwise.h, pooling.h,
+lstm/norm.h. In the text ``@`` stands for the prefix of the model and an underscore, ``@@`` for the same in capitals.
+"""
+
+from __future__ import annotations
+
+from .functions import FUNCTIONS
+from .pieces import Piece
+
+__all__ = ["PIECES"]
+
+PIECES: dict[str, Piece] = dict(FUNCTIONS)
+"""All pieces by name, each after those that it needs."""
+
+PIECES["sqrt"] = Piece(
+    """\
+/* The square root of a positive normal number, correctly rounded: the root of an integer of 49 or 50 bits. */
+static float @sqrt(float x)
+{
+    const uint32_t bits = @bits(x);
+    const uint32_t exponent = bits >> 23;
+    uint64_t rest = (uint64_t)((bits & 0x7fffff) | 0x800000) << (exponent % 2 == 0 ? 26 : 25);
+    uint64_t root = 0, bit;
+    if (!(x >= FLT_MIN && x <= FLT_MAX))
+        return x;
+    for (bit = UINT64_C(1) << 48; bit != 0; bit >>= 2) {
+        if (rest >= root + bit) {
+            rest -= root + bit;
+            root = (root >> 1) + bit;
+        } else {
+            root >>= 1;
+        }
+    }
+    /* 25 bits: round by the last one, since no root lies halfway between two numbers */
+    return @from_bits(((((exponent + 127) >> 1) - 1) << 23) + (uint32_t)((root + 1) >> 1));
+}
+""",
+    ("bits", "from_bits"),
+)
+
+PIECES["dense"] = Piece(
+    """\
+static void @dense(const float *w, const float *bias, uint_fast16_t inputs, uint_fast16_t outputs, const float *x,
+    float *y)
+{
+    for (uint_fast16_t j = 0; j < outputs; ++j) {
+        float sum = bias != NULL ? @rom(bias + j) : 0;
+        for (uint_fast16_t k = 0; k < inputs; ++k, ++w)
+            sum = @fma(x[k], @rom(w), sum);
+        y[j] = sum;
+    }
+}
+""",
+    ("rom", "fma"),
+)
+
+PIECES["copy"] = Piece("""\
+static void @copy(float *to, const float *from, uint_fast16_t n)
+{
+    for (uint_fast16_t k = 0; k < n; ++k)
+        to[k] = from[k];
+}
+""")
+
+PIECES["add"] = Piece("""\
+static void @add(const float *a, const float *b, uint_fast16_t n, float *y)
+{
+    for (uint_fast16_t k = 0; k < n; ++k)
+        y[k] = a[k] + b[k];
+}
+""")
+
+PIECES["softmax"] = Piece(
+    """\
+/* The terms are summed lane by lane and then across the lanes, as by the server's vectors. */
+static void @softmax(const float *x, uint_fast16_t n, float *y)
+{
+    float lanes[@@LANES], largest = x[0], sum = 0, factor;
+    for (uint_fast16_t k = 1; k < n; ++k)
+        largest = x[k] > largest || x[k] != x[k] ? x[k] : largest;
+    for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
+        lanes[lane] = 0;
+    for (uint_fast16_t k = 0; k < n; ++k) {
+        y[k] = @flush(@exp(x[k] - largest));
+        lanes[k % @@LANES] += y[k];
+    }
+    for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
+        sum += lanes[lane];
+    factor = 1.0f / sum;
+    for (uint_fast16_t k = 0; k < n; ++k)
+        y[k] = @flush(y[k] * factor);
+}
+""",
+    ("exp", "flush"),
+)
+
+PIECES["standardize"] = Piece(
+    """\
+#if @@DOUBLE
+static void @standardize(const double *mean, const double *scale, const float *x, uint_fast16_t n, float *y)
+{
+    for (uint_fast16_t k = 0; k < n; ++k)
+        y[k] = (float)(((double)x[k] - mean[k]) / scale[k]);
+}
+#else
+static void @standardize(const float *mean, const float *low, const float *scale, const float *x, uint_fast16_t n,
+    float *y)
+{
+    for (uint_fast16_t k = 0; k < n; ++k)
+        y[k] = ((x[k] - @rom(mean + k)) - @rom(low + k)) / @rom(scale + k);
+}
+#endif
+""",
+    ("rom",),
+)
+
+PIECES["unstandardize"] = Piece(
+    """\
+#if @@DOUBLE
+static void @unstandardize(const double *mean, const double *scale, const float *x, uint_fast16_t n, float *y)
+{
+    for (uint_fast16_t k = 0; k < n; ++k)
+        y[k] = (float)((double)x[k] * scale[k] + mean[k]);
+}
+#else
+static void @unstandardize(const float *mean, const float *low, const float *scale, const float *x, uint_fast16_t n,
+    float *y)
+{
+    for (uint_fast16_t k = 0; k < n; ++k)
+        y[k] = (x[k] * @rom(scale + k) + @rom(low + k)) + @rom(mean + k);
+}
+#endif
+""",
+    ("rom",),
+)
+
+PIECES["missing"] = Piece("""\
+/* A missing value becomes 0, and its channel behind the n features 1. */
+static void @missing(const uint16_t *features, uint_fast16_t count, uint_fast16_t n, float *y)
+{
+    for (uint_fast16_t k = 0; k < count; ++k) {
+#if defined(__AVR__)
+        float *value = y + pgm_read_word(features + k);
+#else
+        float *value = y + features[k];
+#endif
+        const int absent = *value != *value;
+        y[n + k] = absent ? 1.0f : 0.0f;
+        if (absent)
+            *value = 0;
+    }
+}
+""")
+
+PIECES["pool_mean"] = Piece("""\
+static void @pool_mean(const float *x, uint_fast16_t n, double *sums, uint64_t *count, float *y)
+{
+    ++*count;
+    for (uint_fast16_t k = 0; k < n; ++k) {
+        sums[k] += (double)x[k];
+        y[k] = (float)(sums[k] / (double)*count);
+    }
+}
+""")
+
+PIECES["pool_max"] = Piece("""\
+/* NaN stays NaN. */
+static void @pool_max(const float *x, uint_fast16_t n, float *largest, uint8_t *begun, float *y)
+{
+    for (uint_fast16_t k = 0; k < n; ++k) {
+        if (*begun == 0 || x[k] > largest[k] || x[k] != x[k])
+            largest[k] = x[k];
+        y[k] = largest[k];
+    }
+    *begun = 1;
+}
+""")
+
+PIECES["pool_attention"] = Piece("""\
+#if !@@DOUBLE
+#error "attention pooling needs a double of 64 bits, which this target or its settings do not have"
+#endif
+/* exp for y <= 0, to one or two units of the last place of double. */
+static double @exp64(double y)
+{
+    static const double coefficients[] = {
+        2.087530592864308851118e-9, 2.510908293027161007918e-8, 2.755740301564458526611e-7, 2.755724409941159333581e-6,
+        2.480158717175176407131e-5, 1.984126988621319223356e-4, 1.38888888889629490039e-3, 8.333333333321605064496e-3,
+        4.166666666666650725143e-2, 1.666666666666667659998e-1, 5.00000000000000000858e-1};
+    double shifted, n, r, q = coefficients[0], scale;
+    uint64_t bits;
+    if (!(y > -709.0))
+        return y < 0 ? 0 : y;
+    shifted = y * 1.44269504088896340736 + 6755399441055744.0;
+    n = shifted - 6755399441055744.0;
+    r = (y - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6;
+    @@COPY(&bits, &shifted, sizeof bits);
+    bits = (bits << 52) + (UINT64_C(1023) << 52);
+    @@COPY(&scale, &bits, sizeof scale);
+    for (uint_fast8_t k = 1; k < 11; ++k)
+        q = q * r + coefficients[k];
+    return scale * (1.0 + (r * r * q + r));
+}
+
+/* A mean weighted by the softmax of the scores: the terms are relative to the largest score so far. counts holds the
+ * number of steps, the sum of the terms and that score. */
+static void @pool_attention(const float *x, uint_fast16_t n, float of_step, double *sums, double *counts, float *y)
+{
+    const double score = (double)of_step;
+    const int first = counts[0] < 0.5;
+    double term;
+    counts[0] += 1;
+    if (first || score > counts[2]) {
+        const double factor = first ? 0 : @exp64(counts[2] - score);
+        counts[2] = score;
+        counts[1] *= factor;
+        for (uint_fast16_t k = 0; k < n; ++k)
+            sums[k] *= factor;
+    }
+    term = @exp64(score - counts[2]);
+    counts[1] += term;
+    for (uint_fast16_t k = 0; k < n; ++k) {
+        sums[k] += term * (double)x[k];
+        y[k] = (float)(sums[k] / counts[1]);
+    }
+}
+""")
+
+PIECES["norm"] = Piece(
+    """\
+/* Mean and variance of n groups of `gates` numbers each, times `down`; summed as by the server's vectors. */
+static float @moments(const float *a, uint_fast16_t n, uint_fast16_t gates, float down, float *mean)
+{
+    const float count = (float)((uint32_t)n * (uint32_t)gates);
+    float sums[@@LANES], squares[@@LANES], total = 0;
+    for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
+        sums[lane] = squares[lane] = 0;
+    for (uint_fast16_t j = 0; j < n; ++j)
+        for (uint_fast16_t gate = 0; gate < gates; ++gate)
+            sums[j % @@LANES] += a[j * gates + gate] * down;
+    for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
+        total += sums[lane];
+    *mean = total / count;
+    for (uint_fast16_t j = 0; j < n; ++j)
+        for (uint_fast16_t gate = 0; gate < gates; ++gate) {
+            const float off = a[j * gates + gate] * down - *mean;
+            squares[j % @@LANES] = @fma(off, off, squares[j % @@LANES]);
+        }
+    total = 0;
+    for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
+        total += squares[lane];
+    return total / count;
+}
+
+/* a = (a - mean) / sqrt(variance + eps). Where squares exceed the largest number, the sums are taken again of smaller
+ * numbers. */
+static void @norm(float *a, uint_fast16_t n, uint_fast16_t gates, float eps)
+{
+    const float down = 7.88860905e-31f; /* 2^-100 */
+    float mean, variance = @moments(a, n, gates, 1.0f, &mean);
+    float scale = 1.0f / @sqrt(variance + eps);
+    if (!(variance <= FLT_MAX)) {
+        variance = @moments(a, n, gates, down, &mean);
+        mean /= down;
+        scale = down / @sqrt(variance);
+    }
+    for (uint32_t k = 0; k < (uint32_t)n * (uint32_t)gates; ++k)
+        a[k] = (a[k] - mean) * scale;
+}
+""",
+    ("fma", "sqrt"),
+)
