@@ -119,7 +119,8 @@ def _finish_axes(axes: Any, name: str | None) -> None:
     if type(locator).__name__ == "AutoDateLocator":
         from matplotlib.dates import ConciseDateFormatter
 
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+        formatter: Any = ConciseDateFormatter
+        axes.xaxis.set_major_formatter(formatter(locator))
 
 
 def backtest(
