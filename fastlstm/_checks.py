@@ -36,6 +36,23 @@ def as_list(name: str, value: Any, what: str) -> list[Any]:
     return list(value)
 
 
+def distinct_names(name: str, value: Any) -> list[str]:
+    """Return names as a list; refuse those that are no strings, or occur twice."""
+    names = as_list(name, value, "names")
+    if not all(isinstance(one, str) for one in names):
+        raise TypeError(f"{name} must be strings, got {short_repr(names)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name} must differ from each other, got {short_repr(names)}")
+    return names
+
+
+def named_data(name: str, value: Any) -> dict[str, Any]:
+    """Return data for JSON with their names; refuse all but mappings with strings as keys."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{name} must map strings to data for JSON, got {short_repr(value)}")
+    return dict(value)
+
+
 def path(value: Any) -> str:
     """Return a path as a string; refuse numbers, which the system would take for open files."""
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arguments import explain_arguments
-from ._checks import MANY, as_bool, as_list, count, float_type, short_repr
+from ._checks import MANY, as_bool, as_list, count, distinct_names, float_type, named_data, short_repr
 from ._typing import Array, Dataset, State
 from .data import SCALERS, Scaler
 from .data.sequences import Sequences
@@ -238,9 +238,7 @@ class Model:
 
     @metadata.setter
     def metadata(self, value: Mapping[str, Any] | None) -> None:
-        if value is not None and (not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value)):
-            raise TypeError(f"metadata must map strings to data for JSON, got {short_repr(value)}")
-        self._metadata = {} if value is None else dict(value)
+        self._metadata = {} if value is None else named_data("metadata", value)
 
     def _check_feature_names(self, names: list[Any]) -> None:
         if not all(isinstance(name, str) for name in names):

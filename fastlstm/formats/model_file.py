@@ -89,7 +89,7 @@ def model_from(path: Source, config: Mapping[str, Any], tensors: Mapping[str, np
     if RUN_KEY in config:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(RUN_PREFIX)}
     if _FORECASTER_KEY in config:
-        raise ValueError(f"{os.fspath(path)}: the file holds a forecaster: fl.Forecaster.load reads it")
+        raise ValueError(f"{safetensors.name_of(path)}: the file holds a forecaster: fl.Forecaster.load reads it")
     try:
         return _model(config, dict(tensors))
     except ValueError as error:

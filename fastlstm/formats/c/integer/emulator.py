@@ -47,9 +47,10 @@ class Emulator:
         """Begin new series, `batch` in number."""
         self._batch = batch
         self._states: list[Any] = [_initial(one, batch) for one in self.operations]
-        self._end = (
-            _core.Stream(self._tail, self.operations[-1].width, batch, np.dtype(np.float32), 1) if self._tail else None
-        )
+        self._end = None
+        if self._tail:
+            chain = _core.Chain(self._tail, self.operations[-1].width, np.dtype(np.float32))
+            self._end = _core.Stream(chain, batch, 1)
         self._last = None if self._masking is None else np.tile(self._masking.empty.astype(np.float32), (batch, 1))
 
     def step(self, x: npt.ArrayLike) -> Array:
