@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -132,6 +133,22 @@ def test_engine_is_small(tmp_path: Path) -> None:
     run(["arm-none-eabi-gcc", *options, "-c", "net.c"], cwd=tmp_path)
     text = int(run(["arm-none-eabi-size", "net.o"], cwd=tmp_path).splitlines()[1].split()[0])
     assert text - report.rom_bytes < 2000
+
+
+def test_example_from_training_to_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specification = importlib.util.spec_from_file_location("make_models", CORTEX.parent / "make_models.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    module.main(["-o", str(tmp_path), "--epochs", "1"])
+    assert "int8: mean absolute error" in capsys.readouterr().out
+    need("arm-none-eabi-gcc", "qemu-system-arm", "make")
+    for form in ("float32", "int8"):
+        folder = tmp_path / f"pf_{form}"
+        out = run(["make", "-s", "run", "MODEL=pf", f"FOLDER={folder}", f"BUILD={folder}/build", "CPU=m4f"], cwd=CORTEX)
+        assert "every bit" in out
+        assert "instructions of a step" in out
 
 
 ARDUINO = Path("/usr/share/arduino/hardware/arduino/avr")
