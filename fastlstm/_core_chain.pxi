@@ -74,6 +74,9 @@ cdef class _Engine:
             self.packed = chain.packed_stages(self.network.stages)
         size = fl_network_workspace(&self.network, steps)
         fl_network_bind(&self.network, NULL, self.workspace.reserve(size), steps)
+        if len(self.packed) > 0 and (<_Packed>self.packed[0]).isa != self.network.isa:
+            self.network.isa = NULL  # packing releases the GIL
+            raise RuntimeError("another thread has changed the instruction set: call again")
         return 0
 
     cdef int attach(self, void *states, ptrdiff_t capacity) except -1:
