@@ -226,9 +226,13 @@ class Model:
 
     @feature_names.setter
     def feature_names(self, value: Sequence[str] | None) -> None:
-        names = None if value is None else as_list("feature_names", value, "names")
-        if names is not None:
-            self._check_feature_names(names)
+        if value is not None and self.takes_tokens:
+            raise ValueError("a model that begins with an Embedding reads token ids, which have no features to name")
+        names = None if value is None else distinct_names("feature_names", value)
+        if names is not None and self.input_size not in (None, len(names)):
+            raise ValueError(
+                f"feature_names has {len(names)} names, expected {self.input_size}: one for each feature of the model"
+            )
         self._feature_names = names
 
     @property
@@ -239,18 +243,6 @@ class Model:
     @metadata.setter
     def metadata(self, value: Mapping[str, Any] | None) -> None:
         self._metadata = {} if value is None else named_data("metadata", value)
-
-    def _check_feature_names(self, names: list[Any]) -> None:
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError(f"feature_names must be strings, got {short_repr(names)}")
-        if len(set(names)) < len(names):
-            raise ValueError(f"feature_names must differ from each other, got {short_repr(names)}")
-        if self.takes_tokens:
-            raise ValueError("a model that begins with an Embedding reads token ids, which have no features to name")
-        if self.input_size is not None and len(names) != self.input_size:
-            raise ValueError(
-                f"feature_names has {len(names)} names, expected {self.input_size}: one for each feature of the model"
-            )
 
     @property
     def loss(self) -> Loss | None:
