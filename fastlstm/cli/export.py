@@ -6,28 +6,32 @@ import argparse
 import sys
 from typing import Any
 
-from .errors import CommandError
+from .errors import CommandError, UsageError
 
 __all__ = ["add"]
 
 _EPILOG = """examples:
   fastlstm export beats.safetensors onnx -o beats.onnx
-  fastlstm export beats.safetensors torch -o beats-torch.safetensors"""
+  fastlstm export beats.safetensors torch -o beats-torch.safetensors
+  fastlstm export meter.safetensors c -o firmware --name meter"""
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "export",
-        help="write the network for ONNX Runtime or PyTorch",
-        description="Write the network for other runtimes: onnx, with its scaling; torch, a state dict as safetensors.",
+        help="write the network for ONNX Runtime, PyTorch or firmware",
+        description="Write the network: onnx, with its scaling; torch, a state dict; c, NAME.h and NAME.c in a folder.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="file of a model")
-    parser.add_argument("format", choices=["onnx", "torch"], help="what to write")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="the file")
+    parser.add_argument("format", choices=["onnx", "torch", "c"], help="what to write")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="the file; for c the folder")
+    parser.add_argument("--name", help="c: prefix of the files and of all names in them (default: that of MODEL)")
+    parser.add_argument("--dtype", choices=["float32", "int8"], help="c: arithmetic (default: float32)")
+    parser.add_argument("--calibrate", metavar="DATA", help="c, int8: a CSV file with typical values")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=_run)
 
@@ -36,6 +40,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from .model_file import is_forecaster
     from .output import check_output
 
+    if arguments.format == "c":
+        return _export_c(arguments)
+    for option in ("name", "dtype", "calibrate"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} is for c: leave it out, or export c")
     check_output(arguments.output)
     if is_forecaster(arguments.model):
         raise CommandError(
@@ -63,6 +72,44 @@ def _export(arguments: argparse.Namespace) -> None:
     _save_torch(model, arguments)
 
 
+def _export_c(arguments: argparse.Namespace) -> int:
+    """Write a model as C; print what it needs."""
+    import re
+    from pathlib import Path
+
+    from ..formats.c.export import export_c
+    from ..formats.model_file import load
+    from .cases import read_cases
+    from .model_file import is_forecaster, load_model
+    from .tables import read_table
+
+    if is_forecaster(arguments.model):
+        raise CommandError(
+            f"{arguments.model} is a forecaster, which cannot be written as C: run it with fastlstm predict"
+        )
+    if (arguments.dtype == "int8") != (arguments.calibrate is not None):
+        raise UsageError(
+            "--dtype int8 and --calibrate DATA belong together: integers need the ranges of typical values"
+        )
+    name = arguments.name or re.sub(r"\W", "_", Path(arguments.model).stem)
+    calibrate = None
+    if arguments.calibrate is not None:
+        saved = load_model(arguments.model)
+        cases = read_cases(read_table(arguments.calibrate, {}), saved.layout, target=False, missing=saved.takes_missing)
+        calibrate = cases.series
+    try:
+        report = export_c(
+            load(arguments.model), name, arguments.output, dtype=arguments.dtype or "float32", calibrate=calibrate
+        )
+    except (TypeError, ValueError) as error:
+        raise CommandError(
+            f"{error}. C answers step by step: a classifier that does so is trained with --set bidirectional=false"
+        ) from error
+    if not arguments.quiet:
+        print(report, file=sys.stderr)
+    return 0
+
+
 def _save_torch(model: Any, arguments: argparse.Namespace) -> None:
     """Write a state dict; what it cannot hold, the layers and the scaling, is in the metadata of the file."""
     import json
@@ -75,7 +122,7 @@ def _save_torch(model: Any, arguments: argparse.Namespace) -> None:
     scalers = {"input": model.scaler, "output": model.target_scaler}
     for name, scaler in scalers.items():
         if scaler is not None:
-            metadata[f"{name}_mean"] = json.dumps(scaler.mean_.tolist())
+            metadata[f"{name}_mean"] = json.dumps(scaler.center().tolist())
             metadata[f"{name}_scale"] = json.dumps(scaler.scale_.tolist())
     atomic.write(arguments.output, [save(model.to_torch_state_dict(), metadata)])
     if not arguments.quiet:

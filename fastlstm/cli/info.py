@@ -46,9 +46,10 @@ def _show(arguments: argparse.Namespace) -> int:
     from .output import json_text
 
     tensors, config = read_config(arguments.model)
+    notes = config.get("metadata") or {}
     table, estimator = config.get(TABLE), config.get(KEY)
     if arguments.json:
-        print(json_text({"table": table, "estimator": estimator}))
+        print(json_text({"table": table, "estimator": estimator, "metadata": notes}))
         return 0
     try:
         model = model_from(arguments.model, config, tensors)
@@ -61,6 +62,8 @@ def _show(arguments: argparse.Namespace) -> int:
     print(arguments.model)
     print("\n".join(lines))
     print(repr(model))
+    for name, value in notes.items():
+        print(f"{name}: {value}")
     return 0
 
 

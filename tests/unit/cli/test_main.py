@@ -72,7 +72,7 @@ def test_version(capsys):
         (["train", "--validation", "2"], "'2'; expected a number between 0 and 1, or a file"),
         (["train", "--features", "a,,b"], "'a,,b'; expected names separated by commas"),
         (["train", "--day-first", "--month-first"], "not allowed with"),
-        (["export", "m", "c", "-o", "x"], "invalid choice: 'c'"),
+        (["export", "m", "keras", "-o", "x"], "invalid choice: 'keras'"),
         (["export", "m", "onnx"], "required: -o/--output"),
         (["predict", "m", "d", "--foll"], "unrecognized arguments: --foll"),
         (["demo", "weather"], "invalid choice: 'weather'"),

@@ -302,6 +302,28 @@ def test_export_to_torch(pump: Path, tmp_path: Path) -> None:
     assert metadata["layers"].startswith("[LSTM(hidden_size=32, return_sequences=True), Dense")
 
 
+def test_export_to_c(pump: Path, beats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("export", pump, "c", "-o", tmp_path / "fw", "--name", "pump") == 0
+    assert sorted(path.name for path in (tmp_path / "fw").iterdir()) == ["pump.c", "pump.h"]
+    assert "pump_init" in (tmp_path / "fw" / "pump.h").read_text()
+    assert str(tmp_path / "fw") in capsys.readouterr().err
+    assert command("export", beats, "c", "-o", tmp_path / "fw") == 1  # both directions
+    assert "--set bidirectional=false" in capsys.readouterr().err
+    for options, reason in (
+        (["c", "-o", "x", "--dtype", "int8"], "--calibrate"), (["onnx", "-o", "x", "--name", "a"], "--name is for c"),
+    ):  # fmt: skip
+        assert command("export", pump, *options) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_notes_are_shown(pump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = fl.load(pump)
+    model.metadata = {"version": "7", "by": "Ada"}
+    model.save(tmp_path / "noted.safetensors")
+    assert command("info", tmp_path / "noted.safetensors") == 0
+    assert "version: 7\nby: Ada\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_threads_and_seeds(tmp_path: Path, seed: str) -> None:
     data = write_runs(tmp_path)
