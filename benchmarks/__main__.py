@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-_COMMANDS = ("run", "compare", "sweep", "ucr", "estimators")
+_COMMANDS = ("run", "compare", "sweep", "ucr", "estimators", "forecast")
 
 
 def _prefer_the_installed_package() -> None:
@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     ucr = commands.add_parser("ucr", help="accuracy of LSTMClassifier's defaults on sets of the UCR archive")
     estimators = commands.add_parser("estimators", help="time of training against skorch and Keras")
 
+    forecast = commands.add_parser("forecast", help="errors of Forecaster beside naive forecasts and LightGBM")
+
     run.add_argument("--quick", action="store_true", help="fewer shapes, less time: within two minutes")
     run.add_argument("--only", metavar="GROUP,...", help="only these groups")
     run.add_argument("--seconds", type=_positive, help="time for each case (default: 6, with --quick 1)")
@@ -68,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     estimators.add_argument("--seeds", type=_count, default=3, help="runs of each peer (default: %(default)s)")
     for command in (ucr, estimators):
         command.add_argument("--folder", type=Path, help="of .tsv or .ts files (default: the installed wheels)")
-    for command in (run, sweep, ucr, estimators):
+    forecast.add_argument(
+        "--demand", type=Path, metavar="CSV", help="fpp2's elecdemand: ds, Demand, Temperature, WorkDay"
+    )
+    forecast.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    for command in (run, sweep, ucr, estimators, forecast):
         command.add_argument("--threads", type=_count, help="threads of all peers (default: fastlstm's)")
         command.add_argument("--isa", help="instruction set of fastlstm, such as avx2; the others choose their own")
         command.add_argument(
@@ -170,6 +176,27 @@ def _estimators(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     return 0
 
 
+def _forecast(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    threads = _own_threads(options, parser)
+    _require("pandas", extra="forecast")
+    import fastlstm
+
+    from . import forecast, machine, suite
+    from .archive import scores
+
+    results = [forecast.power(options.seed, threads, suite.progress)]
+    if options.demand is not None:
+        try:
+            results.append(forecast.demand(options.demand, options.seed, threads, suite.progress))
+        except (OSError, ValueError) as error:
+            parser.error(f"--demand: {error}")
+    text = forecast.report(results, f"{_heading(threads)}; fastlstm {fastlstm.__version__}")
+    print(text, end="")
+    for path in scores.write("forecast", text, {"machine": machine.describe(), "results": results}, options.out):
+        suite.progress(f"wrote {path}")
+    return 0
+
+
 def _compare(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from . import machine, regression
 
@@ -216,7 +243,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.insert(0, "run")
     parser = _parser()
     options = parser.parse_args(given)
-    commands = {"run": _run, "sweep": _sweep, "compare": _compare, "ucr": _ucr, "estimators": _estimators}
+    commands = {
+        "run": _run,
+        "sweep": _sweep,
+        "compare": _compare,
+        "ucr": _ucr,
+        "estimators": _estimators,
+        "forecast": _forecast,
+    }
     try:
         return commands[options.command](options, parser)
     except (WrongAnswer, ChildError, ArchiveError) as error:

@@ -42,6 +42,7 @@ def check_arguments(given: Any) -> None:
         _checks.one_of("scaler", given.scaler, ("standard", "robust"))
     _checks.one_of("missing", given.missing, ("mask", "error"))
     _checks.as_bool("conformal", given.conformal)
+    _checks.as_bool("learn_validation", given.learn_validation)
     levels_of(given.quantiles)
     _bounds(given.bounds)
     share = _checks.real("min_observed", given.min_observed)
@@ -151,6 +152,7 @@ def settings_for(given: Any, axis: TimeAxis, end: Any, rows: int, seed: int) -> 
         epochs=given.epochs,
         patience=given.patience,
         validation=float(given.validation),
+        learn_validation=bool(given.learn_validation),
         seed=seed,
         n_threads=None if given.n_jobs is None else resolve_threads(given.n_jobs),
         verbose=int(given.verbose),

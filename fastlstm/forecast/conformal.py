@@ -3,6 +3,11 @@
 Conformalized quantile regression (Romano, Patterson & Candès 2019): on data that the training has not seen, the score
 of an interval [l, u] is ``max(l - y, y - u)``, how far the true value lies outside, negative inside. Both bounds move
 outwards by the quantile of the scores at ``level * (1 + 1 / n)``.
+
+The n of this formula counts scores that can be exchanged. Those of neighbouring origins cannot: the forecasts share
+nearly all of their horizon and their errors. So n is the number of horizons without overlap that the scores fill, as in
+conformal prediction by blocks (Chernozhukov, Wüthrich & Zhu 2018, Exact and robust conformal inference methods for
+predictive machine learning with dependent data): fewer than there are scores, which makes intervals wider.
 """
 
 from __future__ import annotations
@@ -48,10 +53,12 @@ class Corrections:
         self.shifts, self.counts = shifts, counts
 
     @classmethod
-    def of(cls, quantiles: Sequence[float], blocks: Iterable[tuple[Array, Array]], horizon: int) -> Corrections | None:
+    def of(
+        cls, quantiles: Sequence[float], blocks: Iterable[tuple[Array, Array]], horizon: int, overlap: float = 1.0
+    ) -> Corrections | None:
         """Return the corrections for answers (n, horizon, quantiles) and true values (n, horizon), NaN if missing.
 
-        None if there are too few true values.
+        Scores of `overlap` neighbouring origins count as one. None if there are too few true values.
         """
         pairs = interval_pairs(quantiles)
         scores: list[list[Array]] = [[] for _ in pairs]
@@ -72,7 +79,7 @@ class Corrections:
                 if len(known) < _LEAST and step:
                     move = shifts[step - 1, high]
                 else:
-                    move = _upper_quantile(known, level)
+                    move = _upper_quantile(known, level, max(overlap, 1.0))
                 shifts[step, low], shifts[step, high] = -move, move
         return cls(shifts, counts)
 
@@ -83,10 +90,10 @@ class Corrections:
         return corrected
 
 
-def _upper_quantile(scores: Array, level: float) -> float:
-    """Return the smallest score that ``level * (n + 1)`` scores do not exceed; the largest if there are too few."""
+def _upper_quantile(scores: Array, level: float, overlap: float) -> float:
+    """Return the quantile of scores, of which each `overlap` count as one; the largest score if there are too few."""
     n = len(scores)
     if not n:
         return 0.0
-    place = min(math.ceil(level * (n + 1)), n)
+    place = min(math.ceil(level * (n + overlap)), n)
     return float(np.partition(scores, place - 1)[place - 1])

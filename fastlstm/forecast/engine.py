@@ -22,6 +22,7 @@ from .passes import Passed, answers_at, run_through
 from .runs import Checkpoint, run
 from .series import ColumnScales, ReadySeries, Scale, ready, scale_of
 from .settings import Settings
+from .shares import best_shares
 from .training import Plan, Trainer, pinball_at
 
 __all__ = ["Engine"]
@@ -80,12 +81,17 @@ class Engine:
         self.layout = self._new_layout(panel, parts)
         series = [ready(one, self.scales[one.id]) for one in panel.series]
         self.network = self._new_network()
+        if self.layout.gate is not None:
+            self.network.shares[:] = best_shares(self.layout, series, parts.training)
         trainer = self._new_trainer(series, parts)
         run(trainer, settings.verbose, checkpoint)
-        trainer.restore_best()
         self.history, self.moments = trainer.history, trainer.optimizer.state_dict()
         self.trained_until = {one.id: one.times[-1] for one in panel.series}
-        self._finish(series, parts)
+        trainer.restore_best()
+        if settings.conformal:
+            self._correct(series, parts)
+        trainer.restore_last()
+        self._pass_to_end(series)
 
     def _new_layout(self, panel: Panel, parts: Parts) -> Layout:
         settings = self.settings
@@ -144,7 +150,7 @@ class Engine:
 
         return Trainer(
             network, layout, series, parts.training, validation, settings.quantiles, self._plan(parts),
-            settings.n_threads,
+            settings.n_threads, all_parts=parts.all,
         )  # fmt: skip
 
     def _plan(self, parts: Parts) -> Plan:
@@ -152,30 +158,14 @@ class Engine:
         cost = self.network.head_cost / self.network.encoder_cost
         return self.settings.plan(origins, self.settings.context_for(parts.training_stops), cost)
 
-    def _finish(self, series: list[ReadySeries], parts: Parts) -> None:
-        """Run through all series once: conformal corrections, and the states at the ends."""
-        settings = self.settings
-        origins = [np.arange(0)] * len(series)
-        if settings.conformal:
-            total = sum(max(0, part.stop - part.start) for part in parts.conformal)
-            stride = max(1, total // _CONFORMAL_ORIGINS)
-            origins = [np.arange(part.start, max(part.start, part.stop), stride) for part in parts.conformal]
-        passed = self._pass_to_end(series, origins)
-        if settings.conformal:
-            self._correct(series, origins, passed)
-
-    def _pass_to_end(self, series: Sequence[ReadySeries], origins: Sequence[Array]) -> list[Passed]:
-        """Run through series from their beginning, remember their ends, return what was asked for."""
-        both = [np.union1d(rows, [len(one) - 1]) for rows, one in zip(origins, series, strict=True)]
-        passed = run_through(self.network, self.layout, series, both, n_threads=self.settings.n_threads)
-        for one, result, rows in zip(series, passed, origins, strict=True):
-            self.memories[one.data.id] = self._memory(one, result)
-            result.contexts = result.contexts[: len(rows)]
-        return passed
-
-    def _correct(self, series: list[ReadySeries], origins: list[Array], passed: list[Passed]) -> None:
+    def _correct(self, series: list[ReadySeries], parts: Parts) -> None:
         """Set the conformal corrections, and report the coverage before and after on the same data."""
         settings, layout = self.settings, self.layout
+        total = sum(max(0, part.stop - part.start) for part in parts.conformal)
+        stride = max(1, total // _CONFORMAL_ORIGINS)
+        origins = [np.arange(part.start, max(part.start, part.stop), stride) for part in parts.conformal]
+        stops = [int(rows[-1]) + 1 if len(rows) else 0 for rows in origins]
+        passed = run_through(self.network, layout, series, origins, stops=stops, n_threads=settings.n_threads)
 
         def blocks() -> Iterator[tuple[Array, Array]]:
             for one, rows, result in zip(series, origins, passed, strict=True):
@@ -186,7 +176,7 @@ class Engine:
                     yield answers, targets[block]
 
         found = list(blocks())
-        self.corrections = Corrections.of(settings.quantiles, found, settings.horizon)
+        self.corrections = Corrections.of(settings.quantiles, found, settings.horizon, settings.horizon / stride)
         if self.corrections is None and interval_pairs(settings.quantiles):
             warnings.warn(
                 "the validation part is too short for the conformal correction, so that intervals are those of the "
@@ -195,6 +185,14 @@ class Engine:
                 stacklevel=4,
             )
         self.coverage = _coverage(settings.quantiles, found, self.corrections)
+
+    def _pass_to_end(self, series: Sequence[ReadySeries]) -> None:
+        """Run through series from their beginning, and remember their ends."""
+        ends = [np.array([len(one) - 1]) for one in series]
+        passed = run_through(self.network, self.layout, series, ends, n_threads=self.settings.n_threads)
+        self.memories.update(
+            {one.data.id: self._memory(one, result) for one, result in zip(series, passed, strict=True)}
+        )
 
     # ------------------------------------------------------------------------------------ more data
 
@@ -256,7 +254,8 @@ class Engine:
             self.scales.setdefault(one.id, self.scale_for(one))
         series = self.ready(panel)
         parts = split_parts(panel, settings, validation=0.0)
-        plan = replace(self._plan(parts), epochs=epochs, learning_rate=settings.learning_rate / 10, falls=False)
+        rate = settings.learning_rate / 10
+        plan = replace(self._plan(parts), epochs=epochs, learning_rate=rate, falls=False, last_epochs=0)
         trainer = Trainer(
             self.network, self.layout, series, parts.training, None, settings.quantiles, plan, settings.n_threads,
             self.moments,
@@ -265,7 +264,7 @@ class Engine:
         self.history, self.moments = trainer.history, trainer.optimizer.state_dict()
         self.trained_until = {**self.trained_until, **{one.id: one.times[-1] for one in panel.series}}
         self.memories = {}
-        self._pass_to_end(series, [np.arange(0)] * len(series))
+        self._pass_to_end(series)
 
     # ------------------------------------------------------------------------------------ forecasts
 

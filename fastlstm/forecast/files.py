@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._checks import MANY, as_list, count, real, short_repr
+from .._checks import MANY, as_bool, as_list, count, real, short_repr
 from .._typing import Array
 from ..formats import safetensors
 from ..formats.foreign import with_advice
@@ -30,7 +30,8 @@ __all__ = ["KEY", "Saved", "load", "save"]
 
 KEY = "forecaster"
 """Key in the config of the file."""
-_VERSION = 1
+_VERSION = 2
+"""1 had no `reads_ahead`, `direct` and shares: such networks do without them."""
 _PARTS = ("encoder", "common", "local")
 _OF_FIT = ("freq", "time_zone", "hist_exog", "futr_exog", "stat_exog", "cat_exog", "calendar", "holidays")
 """Parameters that matter at fit only; those that JSON cannot hold are left out of the file."""
@@ -62,6 +63,7 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
         "layout": _layout_config(engine.layout),
         "reader": reader.to_config(),
         "parts": [part.get_config() for part in engine.network.parts],
+        "direct": engine.network.direct,
         "coverage": engine.coverage,
         "memories": {
             "ids": [_id(one.id) for one in memories],
@@ -77,6 +79,7 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
 def _tensors(reader: FrameReader, engine: Engine) -> dict[str, Array]:
     axis, layout, memories = reader.axis, engine.layout, list(engine.memories.values())
     tensors = {
+        "shares": engine.network.shares,
         "scales": np.array([[one.center, one.scale] for one in engine.scales.values()]).reshape(-1, 2),
         "trained_until": np.array([int(axis.as_numbers(one)) for one in engine.trained_until.values()], np.int64),
         "hist_scales": np.stack(layout.scales.hist),
@@ -106,6 +109,7 @@ def _layout_config(layout: Layout) -> dict[str, Any]:
         "seasons": [list(one) for one in layout.seasons],
         "hist_flags": list(layout.hist_flags),
         "residual_of": layout.residual_of,
+        "reads_ahead": layout.reads_ahead,
     }
 
 
@@ -147,10 +151,10 @@ def load(path: str | os.PathLike[str], make: Callable[..., Any]) -> Saved:
     if not isinstance(described, Mapping):
         raise ValueError(f"{os.fspath(path)}: a file without a forecaster: fl.load reads the model in it")
     version = described.get("version")
-    if version != _VERSION:
+    if version not in (1, _VERSION) or isinstance(version, bool):
         raise ValueError(
             f"{os.fspath(path)}: the description of a forecaster has version {short_repr(version)}, this fastlstm "
-            f"reads {_VERSION}: a newer one has written it; update with: pip install -U fastlstm"
+            f"reads 1 to {_VERSION}: a newer one has written it; update with: pip install -U fastlstm"
         )
     try:
         with np.errstate(over="ignore"):  # initial weights of a scale that a type does not have; they are replaced
@@ -247,6 +251,7 @@ def _layout(engine: Engine, described: Mapping[str, Any], tensors: Mapping[str, 
         settings.residual_of,
         settings.season,
         ColumnScales(**scales),
+        described["version"] > 1 and as_bool("reads_ahead", config["reads_ahead"]),
     )
 
 
@@ -287,7 +292,16 @@ def _network(path: Any, engine: Engine, described: Mapping[str, Any], tensors: M
         settings.local_units,
         layout.gate,
     )
-    return ForecastNetwork.of_parts((parts[0], parts[1], parts[2]), widths)
+    network = ForecastNetwork.of_parts((parts[0], parts[1], parts[2]), widths)
+    if described["version"] == 1:
+        network.direct = False
+        return network
+    network.direct = as_bool("direct", described["direct"])
+    shares = _tensor("shares", tensors, network.shares.shape, network.shares.dtype)
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError("shares must be numbers from 0 to 1")
+    network.shares[:] = shares
+    return network
 
 
 def _ids(name: str, given: Any) -> list[Any]:

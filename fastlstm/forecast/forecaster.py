@@ -75,7 +75,7 @@ class Forecaster:
     quantiles : sequence of float, default (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
         Levels that the network is trained for. Others between them are interpolated.
     conformal : bool, default True
-        Whether to correct the intervals on the last half of the validation part.
+        Whether to correct the intervals on the validation part.
     bounds : (float, float), optional
         Least and greatest value, either may be None; forecasts never lie outside.
     missing : {"mask", "error"}, default "mask"
@@ -98,8 +98,11 @@ class Forecaster:
         Epochs without improvement on the validation part after which the training ends. In any case the weights of the
         best epoch are kept.
     validation : float, default 0.15
-        Share of the rows, the last ones in time, that are not trained on: the first half chooses the epoch, the last
-        half corrects the intervals (with ``conformal=False`` all of them choose the epoch). 0: none.
+        Share of the rows, the last ones in time, for validation: the first half chooses the epoch, and both halves
+        correct the intervals (with ``conformal=False`` all of them choose the epoch). 0: none.
+    learn_validation : bool, default True
+        Whether the network learns the validation part as well when the epoch is chosen and the corrections are made:
+        for a quarter of the epochs on all rows, at a falling third of the rate.
     random_state : int, RandomState, Generator or None
         Of the initial weights and the training; None draws it.
     n_jobs : int, optional
@@ -115,8 +118,8 @@ class Forecaster:
         What was understood of the table read last: step, gaps, duplicates; ``print`` it.
     horizon_steps_, gap_steps_, season_length_ : int
     coverage_ : dict
-        For each interval, "90" for example, the share of true values in it on the conformal part: ``"network"`` before
-        the correction and ``"corrected"``.
+        For each interval, "90" for example, the share of true values in it on the validation part, of the network that
+        has not learnt it: ``"network"`` before the correction and ``"corrected"``.
     history_ : History
         Losses of the epochs; not in a file.
     seed_ : int
@@ -164,6 +167,7 @@ class Forecaster:
         epochs: int | Literal["auto"] = "auto",
         patience: int | None = None,
         validation: float = 0.15,
+        learn_validation: bool = True,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 1,
@@ -197,6 +201,7 @@ class Forecaster:
         self.epochs = epochs
         self.patience = patience
         self.validation = validation
+        self.learn_validation = learn_validation
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose

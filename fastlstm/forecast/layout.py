@@ -37,6 +37,8 @@ class Layout:
     residual_of: ResidualOf | None
     season: int
     scales: ColumnScales
+    reads_ahead: bool = True
+    """Whether the inputs of a row hold the earlier values of the first step of the horizon; not so in old files."""
 
     @cached_property
     def lags(self) -> Array:
@@ -69,7 +71,13 @@ class Layout:
     def n_inputs(self) -> int:
         """Number of inputs of each step."""
         scales = self.scales
-        return 2 + sum(len(one[0]) for one in (scales.hist, scales.futr, scales.static)) + len(self.hist_flags)
+        columns = sum(len(one[0]) for one in (scales.hist, scales.futr, scales.static))
+        return 2 + len(self.next_lags) + columns + len(self.hist_flags)
+
+    @cached_property
+    def next_lags(self) -> Array:
+        """(n,), int64: how many rows before a row lie the earlier values of the first step of its horizon."""
+        return self.lags[0] - self.gap - 1 if self.reads_ahead else np.zeros(0, np.int64)
 
     @property
     def gate(self) -> int | None:
@@ -89,7 +97,9 @@ class Layout:
         y = (series.filled[rows] - series.scale.center) / series.scale.scale
         out[:, 0] = np.where(np.isnan(y), 0.0, y)
         out[:, 1] = 0.0 if series.observed is None else np.isnan(data.y[rows])
-        at = 2
+        at = 2 + len(self.next_lags)
+        if at > 2:
+            self.write_next(self._values_at(series, np.arange(start, stop)[:, None] - self.next_lags), out)
         for values, scales in ((data.hist[rows], self.scales.hist), (data.futr[rows], self.scales.futr)):
             if values.shape[1]:
                 out[:, at : at + values.shape[1]] = _in_units(values, scales)
@@ -99,6 +109,13 @@ class Layout:
             at += len(data.static)
         if self.hist_flags:
             out[:, at:] = np.isnan(data.hist[rows][:, self.hist_flags])
+
+    def write_next(self, values: Array, out: Array) -> None:
+        """Write the earlier values (n, lags) of the first step of the horizon to the inputs of rows (n, n_inputs).
+
+        They are relative to the value of the row, so that one that is missing says that nothing will change.
+        """
+        out[:, 2 : 2 + values.shape[1]] = np.where(np.isnan(values), 0.0, values - out[:, :1])
 
     def ahead(self, series: ReadySeries, origins: Array, out: Array, clip: bool = False) -> None:
         """Write the inputs of the steps of the horizon to `out` (origins, horizon, n_ahead).

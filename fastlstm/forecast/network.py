@@ -69,6 +69,10 @@ class ForecastNetwork:
     ----------
     flat_parameters, flat_gradients : ndarray, (n,)
         Those of all parts, as an optimizer updates them.
+    direct : bool
+        Whether the first number of the context of a step is added to its quantiles; in old files it is not.
+    shares : ndarray, (horizon,)
+        Share of the last value from which each step of the horizon starts, see `gated`.
     """
 
     def __init__(self, layers: Sequence[Layer], widths: Widths, seed: int) -> None:
@@ -81,6 +85,9 @@ class ForecastNetwork:
                 raise ValueError(f"layer {index} {layer.streaming_obstacle()}")
         contexts = widths.horizon * widths.per_step + widths.common
         common = Model([Dense(contexts)], input_size=encoder.output_size + widths.inputs, seed=seed + 1)
+        # The part of each step that is added to its quantiles starts from zero, so that the naive forecast does.
+        weights = common.flat_parameters[: contexts * (common.input_size or 0)].reshape(contexts, -1)
+        weights[: widths.horizon * widths.per_step : widths.per_step] = 0.0
         local = Model(
             [
                 Dense(widths.local),
@@ -114,8 +121,10 @@ class ForecastNetwork:
         return network
 
     def set_parts(self, parts: tuple[Model, Model, Model]) -> None:
-        """Replace the three parts by others of the same sizes."""
+        """Replace the three parts by others of the same sizes; the shares are those of no data."""
         self.encoder, self.common, self.local = parts
+        self.direct = True
+        self.shares: Array = np.full(self.widths.horizon, 0.5, self.encoder.dtype)
         self.training_key = TrainingKey()
         self.flat_parameters = np.concatenate([part.flat_parameters for part in parts])
         self.flat_gradients = np.zeros_like(self.flat_parameters)
@@ -205,20 +214,22 @@ class ForecastNetwork:
         x[:, :, width.per_step : width.per_step + width.common] = contexts[:, None, per_step:]
         x[:, :, width.per_step + width.common :] = ahead
         answers, self._share_slope = self.gated(self.local.network.forward(x, None, training, n_threads), ahead)
+        if self.direct:
+            answers = answers + x[:, :, :1]
         return answers
 
     def gated(self, raw: Array, ahead: Array) -> tuple[Array, Array | None]:
         """Return quantiles for the outputs of the local part, and what its backward pass needs.
 
-        The last output z says which share ``min(max(0.5 + z / 4, 0), 1)`` of the last value, relative to the seasonal
+        The last output z says which share ``min(max(s + z / 4, 0), 1)`` of the last value, relative to the seasonal
         naive forecast, is added to all quantiles: for each step the network chooses between what is now and what was a
-        season ago, and reaches both exactly.
+        season ago, and reaches both exactly. It starts from s, one of `shares`.
         """
         place = self.widths.gate
         if place is None:
             return raw, None
         difference = ahead[:, :, place]
-        share = raw[:, :, -1] * 0.25 + 0.5
+        share = raw[:, :, -1] * 0.25 + self.shares
         inside = (share > 0) & (share < 1)
         added = np.clip(share, 0, 1) * difference
         return raw[:, :, :-1] + added[:, :, None], np.where(inside, 0.25 * difference, 0).astype(raw.dtype)
@@ -226,13 +237,16 @@ class ForecastNetwork:
     def head_backward(self, gradient: Array) -> Array:
         """Add the gradients of the head's last training pass; return that of the encoder's outputs."""
         n, width = len(gradient), self.widths
+        shift = gradient.sum(axis=2)
         if self._share_slope is not None:
-            gradient = np.concatenate([gradient, (gradient.sum(axis=2) * self._share_slope)[:, :, None]], axis=2)
+            gradient = np.concatenate([gradient, (shift * self._share_slope)[:, :, None]], axis=2)
         dx = self.local.network.backward(gradient, need_dx=True)
         assert dx is not None
         d_contexts = self._buffers.get("d_contexts", (n, 1, self.common.output_size), gradient.dtype)
         per_step = width.horizon * width.per_step
         d_contexts[:, 0, :per_step] = dx[:, :, : width.per_step].reshape(n, per_step)
+        if self.direct:
+            d_contexts[:, 0, : per_step : width.per_step] += shift
         dx[:, :, width.per_step : width.per_step + width.common].sum(axis=1, out=d_contexts[:, 0, per_step:])
         d_context = self.common.network.backward(d_contexts, need_dx=True)
         assert d_context is not None

@@ -22,12 +22,15 @@ class Parts:
     training: list[Part]
     validation: list[Part]
     conformal: list[Part]
+    """The whole of the validation part: of the network only the epoch was chosen on it."""
+    all: list[Part]
+    """All origins whose targets are known."""
 
 
 def split_parts(panel: Panel, settings: Settings, validation: float | None = None) -> Parts:
     """Divide a panel at two times that all series share.
 
-    The last rows are for validation, the last half of them for the conformal correction.
+    The last rows are for validation; the last half of them is kept for the conformal correction, which uses all.
 
     Raises
     ------
@@ -50,12 +53,13 @@ def split_parts(panel: Panel, settings: Settings, validation: float | None = Non
     held = [Part(max(stop - 1, 0), middle - reach) for stop, middle in zip(stops, middles, strict=True)]
     if not any(part.stop > part.start for part in held):  # windows that end beyond the part count in part
         held = [Part(max(stop - 1, 0), middle - settings.gap - 1) for stop, middle in zip(stops, middles, strict=True)]
-    last = [
-        Part(max(middle - 1, 0), len(one) - settings.gap - 1) for middle, one in zip(middles, panel.series, strict=True)
-    ]
+    last = [Part(max(stop - 1, 0), len(one) - settings.gap - 1) for stop, one in zip(stops, panel.series, strict=True)]
     if not share:
         held = last = [Part(0, 0)] * len(panel)
-    return Parts(stops, training, held, last)
+    whole = [
+        Part(part.start, max(part.stop, len(one) - reach)) for part, one in zip(training, panel.series, strict=True)
+    ]
+    return Parts(stops, training, held, last, whole)
 
 
 def _cuts(panel: Panel, share: float, halves: bool) -> tuple[list[int], list[int]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import MANY, as_bool, count
+from .._checks import MANY, count
 from .._typing import Array
 from ..formats import atomic, safetensors
 from ..training.callbacks import Callback
@@ -87,7 +87,7 @@ def run(trainer: Trainer, verbose: int, checkpoint: Checkpoint | None) -> None:
     interrupt = Interrupt()
     try:
         with interrupt:
-            goes_on = walk.epoch <= trainer.plan.epochs and not walk.stopped
+            goes_on = trainer.goes_on
             while goes_on:
                 goes_on = _epoch(trainer, shown, interrupt)
                 if checkpoint is not None and goes_on:
@@ -113,7 +113,7 @@ def _progress(trainer: Trainer, verbose: int) -> Callback | None:
         return None
     shown: Callback = ProgressBar() if verbose == 1 else EpochPrinter()
     network: Any = trainer.network
-    shown.attach(network, trainer.optimizer, trainer.history, trainer.plan.epochs, trainer.updates_per_epoch())
+    shown.attach(network, trainer.optimizer, trainer.history, trainer.epochs, trainer.updates_per_epoch())
     shown.on_resume(trainer.walk.epoch, trainer.walk.update, {})
     return shown
 
@@ -131,7 +131,8 @@ def _epoch(trainer: Trainer, shown: Callback | None, interrupt: Interrupt) -> bo
 
     goes_on = trainer.run_epoch(after_update)
     if shown is not None:
-        shown.on_epoch_end(epoch, {name: values[-1] for name, values in trainer.history.history.items()})
+        # The last epochs have no validation loss.
+        shown.on_epoch_end(epoch, {n: v[-1] for n, v in trainer.history.history.items() if len(v) == epoch})
     return goes_on
 
 
@@ -160,7 +161,7 @@ def _state_of(trainer: Trainer) -> tuple[dict[str, Array], dict[str, Any]]:
         "epoch": walk.epoch,
         "update": walk.update,
         "best_epoch": walk.best_epoch,
-        "stopped": walk.stopped,
+        "last_from": walk.last_from,
         "passes": network.passes,
         "optimizer": {name: value for name, value in optimizer.items() if name not in moments},
     }
@@ -179,12 +180,15 @@ def _continue_from(trainer: Trainer, tensors: Mapping[str, Array], described: Ma
         tensors["sums"][:2].tolist(),
         float(tensors["sums"][2]),
         count("best_epoch", described["best_epoch"], least=0),
-        as_bool("stopped", described["stopped"]),
+        count("last_from", described["last_from"], least=0),
     )
     index = 0
     while f"state.{index}.h" in tensors:
         walk.states.append((tensors[f"state.{index}.h"], tensors[f"state.{index}.c"]))
         index += 1
+    trainer.walk = walk
+    if walk.last_from:
+        trainer.begin_last_epochs()
     moments = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("optimizer.")}
     trainer.optimizer.load_state_dict({**described["optimizer"], **moments})
     trainer.optimizer.select(network)
@@ -195,4 +199,3 @@ def _continue_from(trainer: Trainer, tensors: Mapping[str, Array], described: Ma
     network.passes = [count("passes", one, least=0) for one in described["passes"]]
     for name in trainer.history.history:
         trainer.history.history[name] = tensors[f"history.{name}"].tolist()
-    trainer.walk = walk

@@ -23,6 +23,11 @@ _NEAR = 1.0
 _PER_EPOCH = 64
 """Number of updates of an epoch at which ``batch_size="auto"`` aims."""
 
+_LAST_EPOCHS = 0.25
+"""Number of epochs on all origins after the best one is known, relative to that of the epochs before."""
+_LAST_RATE = 1 / 3
+"""Learning rate with which they begin, relative to that of the epochs before."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -52,6 +57,7 @@ class Settings:
     epochs: int | Literal["auto"] = "auto"
     patience: int | None = None
     validation: float = 0.15
+    learn_validation: bool = True
     seed: int = 0
     n_threads: int | None = None
     verbose: int = 0
@@ -108,6 +114,8 @@ class Settings:
             min_observed=self.min_observed,
             near=_NEAR,
             seed=self.seed,
+            last_epochs=max(1, round(_LAST_EPOCHS * epochs)) if self.learn_validation and self.validation else 0,
+            last_rate=self.learning_rate * _LAST_RATE,
         )
 
     def check_panel(self, panel: Panel, training: bool = True) -> None:

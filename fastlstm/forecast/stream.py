@@ -208,7 +208,10 @@ class ForecastStream:
         scaled = (self._last - self._center[:, 0]) / self._scale[:, 0]
         x[:, 0] = np.where(np.isnan(scaled), 0.0, scaled)
         x[:, 1] = missing
-        at = 2
+        self._remember(y)
+        at = 2 + len(layout.next_lags)
+        if at > 2:
+            layout.write_next(self._tail[:, self._at - 1 - layout.next_lags], x)
         n_hist, n_futr = len(layout.scales.hist[0]), len(layout.scales.futr[0])
         if n_hist:
             center, scale = layout.scales.hist
@@ -223,7 +226,6 @@ class ForecastStream:
         if layout.hist_flags:
             x[:, x.shape[1] - len(layout.hist_flags) :] = np.isnan(hist[:, layout.hist_flags])
         self._encoder.step(x, out=self._out)
-        self._remember(y)
         self._time = self._times[self._place]
         self._place += 1
         if self._place == _AHEAD:
@@ -253,7 +255,10 @@ class ForecastStream:
         self._write_ahead(x[:, :, at:], following, base)
         self._local.step(x.reshape(-1, x.shape[2]), out=self._answers)
         raw = self._answers.reshape(batch, width.horizon, -1)
-        answers = engine.network.gated(raw, x[:, :, at:])[0].astype(np.float64)
+        answers = engine.network.gated(raw, x[:, :, at:])[0]
+        if engine.network.direct:
+            answers = answers + x[:, :, :1]
+        answers = answers.astype(np.float64)
         answers += base[:, :, None]
         answers.sort(axis=-1)
         if engine.corrections is not None:

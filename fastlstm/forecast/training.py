@@ -59,6 +59,10 @@ class Plan:
     seed: int
     falls: bool = True
     """Whether the learning rate falls to a hundredth, along a cosine."""
+    last_epochs: int = 0
+    """Number of epochs on all origins that follow when the best epoch is known, from its weights."""
+    last_rate: float = 0.0
+    """Learning rate with which these epochs begin."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ class Walk:
     """Sums of the loss and of its weights in this epoch."""
     best: float = math.inf
     best_epoch: int = 0
-    stopped: bool = False
+    last_from: int = 0
+    """The epoch after which the origins of the validation part are learnt too; 0 before it."""
 
 
 class Trainer:
@@ -112,6 +117,8 @@ class Trainer:
     n_threads : int, optional
     moments : mapping, optional
         State of the optimizer of an earlier run that goes on.
+    all_parts : sequence of Part, optional
+        All origins of each series whose targets are known, for the last epochs of the plan.
 
     Attributes
     ----------
@@ -132,22 +139,40 @@ class Trainer:
         plan: Plan,
         n_threads: int | None = None,
         moments: Mapping[str, Any] | None = None,
+        all_parts: Sequence[Part] | None = None,
     ) -> None:
         self.network, self.layout, self.series, self.parts = network, layout, series, parts
+        self.all_parts = parts if all_parts is None else all_parts
         self.validation, self.plan, self.n_threads = validation, plan, n_threads
         self.loss = Quantile(quantiles)
         self.step_weights = np.arange(1.0, layout.horizon + 1) ** -plan.near
         self.walk = Walk()
         self.history = History(["loss", *(["val_loss"] if validation else []), "lr"])
-        rate = CosineLR(plan.learning_rate, plan.learning_rate / 100) if plan.falls else plan.learning_rate
-        self.optimizer = AdamW(rate, weight_decay=plan.weight_decay, clip_norm=plan.clip_norm)
-        if moments is not None:
-            self.optimizer.load_state_dict(moments)
-        self.optimizer.bind(max(1, self.updates_per_epoch()), plan.epochs, network)
+        self.optimizer = self._new_optimizer(plan.learning_rate, plan.epochs, moments)
         self.average = network.flat_parameters.copy()
         self.best_parameters = network.flat_parameters.copy()
 
+    def _new_optimizer(self, learning_rate: float, epochs: int, moments: Mapping[str, Any] | None = None) -> AdamW:
+        plan = self.plan
+        rate = CosineLR(learning_rate, learning_rate / 100) if plan.falls else learning_rate
+        optimizer = AdamW(rate, weight_decay=plan.weight_decay, clip_norm=plan.clip_norm)
+        if moments is not None:
+            optimizer.load_state_dict(moments)
+        optimizer.bind(max(1, self.updates_per_epoch()), epochs, self.network)
+        return optimizer
+
     # ------------------------------------------------------------------------------------ epochs
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the whole run, if it does not end early."""
+        return self.plan.epochs + self.plan.last_epochs
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run has not come to its end."""
+        walk, plan = self.walk, self.plan
+        return walk.epoch <= (walk.last_from + plan.last_epochs if walk.last_from else plan.epochs)
 
     def updates_per_epoch(self) -> int:
         """Return the number of chunks of an epoch, which differs little between epochs."""
@@ -158,7 +183,7 @@ class Trainer:
         plan = self.plan
         rng = np.random.default_rng([plan.seed, epoch])
         lanes = []
-        for k, part in enumerate(self.parts):
+        for k, part in enumerate(self.all_parts if self.walk.last_from else self.parts):
             if part.stop <= part.start:
                 continue
             offset = int(rng.integers(plan.lane)) if part.stop - part.start > plan.lane else 0
@@ -196,23 +221,44 @@ class Trainer:
                 "context, expected some: lower min_observed, context or horizon, or give longer series"
             )
         logs = {"loss": walk.sums[0] / walk.sums[1]}
+        if not walk.last_from:
+            logs.update(self._validate())
+        self.history.append({**logs, "lr": self.optimizer.lr})
+        walk.epoch += 1
+        walk.update, walk.states, walk.sums = 0, [], [0.0, 0.0]
+        since = walk.epoch - 1 - walk.best_epoch
+        stopped = self.validation is not None and plan.patience is not None and since >= plan.patience
+        if not walk.last_from and (stopped or walk.epoch > plan.epochs):
+            walk.last_from = walk.epoch - 1
+            if plan.last_epochs:
+                self.restore_best()
+                np.copyto(self.average, self.best_parameters)
+                self.begin_last_epochs()
+        return self.goes_on
+
+    def _validate(self) -> dict[str, float]:
+        """Measure the mean of the weights on the validation part, keep it if it is the best; return the loss there."""
+        walk, found = self.walk, {}
         current = self.network.flat_parameters.copy()
         self._use(self.average)
         if self.validation is not None:
-            logs["val_loss"] = self.validation()
-            if not math.isfinite(logs["val_loss"]):
-                self._diverge(f"the validation loss became {logs['val_loss']} after epoch {walk.epoch}")
-        if self.validation is None or logs["val_loss"] < walk.best:
-            walk.best, walk.best_epoch = logs.get("val_loss", math.inf), walk.epoch
+            found["val_loss"] = self.validation()
+            if not math.isfinite(found["val_loss"]):
+                self._diverge(f"the validation loss became {found['val_loss']} after epoch {walk.epoch}")
+        if self.validation is None or found["val_loss"] < walk.best:
+            walk.best, walk.best_epoch = found.get("val_loss", math.inf), walk.epoch
             np.copyto(self.best_parameters, self.average)
         self._use(current)
-        self.history.append({**logs, "lr": self.optimizer.lr})
-        walk.stopped = (
-            self.validation is not None and plan.patience is not None and walk.epoch - walk.best_epoch >= plan.patience
-        )
-        walk.epoch += 1
-        walk.update, walk.states, walk.sums = 0, [], [0.0, 0.0]
-        return walk.epoch <= plan.epochs and not walk.stopped
+        return found
+
+    def begin_last_epochs(self) -> None:
+        """Take the optimizer of the last epochs, which learn all origins from the best weights on."""
+        if self.plan.last_epochs:
+            self.optimizer = self._new_optimizer(self.plan.last_rate, self.plan.last_epochs)
+
+    def restore_last(self) -> None:
+        """Give the network the parameters at the end of the run."""
+        self._use(self.average if self.plan.last_epochs else self.best_parameters)
 
     def restore_best(self) -> None:
         """Give the network the parameters of the best epoch."""

@@ -47,7 +47,8 @@ def test_values_of_a_season_ago_are_those_of_the_same_phase(residual_of: str, ga
     origins = np.array([100, 555, len(y) - gap - 13])
     (answers,) = one.at_origins(one.ready(data), [origins])
     truth = y[origins[:, None] + gap + 1 + np.arange(12)]
-    assert np.abs(answers[:, :, MEDIAN] - truth).max() < (1e-4 if residual_of == "seasonal_naive" else 0.2)
+    # The deviation is 1; from the right naive forecast on there is nothing to learn but noise of the last updates.
+    assert np.abs(answers[:, :, MEDIAN] - truth).max() < (2e-3 if residual_of == "seasonal_naive" else 0.2)
 
 
 def small_data(rows: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -120,7 +121,7 @@ def test_scales_weights_and_corrections_know_nothing_of_later_parts() -> None:
     for planted in (0.0, 7.0):
         later = y.copy()
         later[340:] += planted
-        one = engine(5, epochs=2, patience=None)
+        one = engine(5, epochs=2, patience=None, learn_validation=False)
         one.fit(panel(series(later, hist, futr)))
         fitted.append(one)
     a, b = fitted
@@ -133,7 +134,7 @@ def test_intervals_are_corrected_to_their_level() -> None:
     """The scale of the noise doubles after the training: only the correction can know."""
     y = noise(4000)
     y[3400:] *= 2
-    one = engine(4, epochs=3, validation=0.15)
+    one = engine(4, epochs=3, validation=0.15, learn_validation=False)
     one.fit(panel(series(y)))
     found = one.coverage["90"]
     assert found["network"] < 0.75  # of a normal distribution of twice the deviation 0.59
