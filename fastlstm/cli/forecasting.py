@@ -57,6 +57,7 @@ def train(arguments: argparse.Namespace, configured: Configuration, told: Say) -
     table = read_table(configured.data, configured.csv)
     _set_roles(table, configured)
     forecaster = _new_forecaster(arguments, configured)
+    names = tuple(table)
     table = _chosen(table, configured)
     columns = {
         "id_col": configured.get("id") or NO_ID,
@@ -71,7 +72,7 @@ def train(arguments: argparse.Namespace, configured: Configuration, told: Say) -
         told(line)
     seconds = _fit(arguments, configured, forecaster, table, columns, told)
     assert configured.output is not None
-    _save(configured.output, forecaster, configured, table, report)
+    _save(configured.output, forecaster, configured, table, names, report)
     epochs = forecaster.history_.epochs
     for level, shares in forecaster.coverage_.items():
         told(f"of the {level} % interval, {shares['corrected']:.1%} of the last part of the data lies inside")
@@ -194,9 +195,17 @@ def _fit(
 
 
 def _save(
-    path: str, forecaster: Forecaster, configured: Configuration, table: CsvTable, report: dict[str, Any]
+    path: str,
+    forecaster: Forecaster,
+    configured: Configuration,
+    table: CsvTable,
+    names: tuple[str, ...],
+    report: dict[str, Any],
 ) -> None:
-    """Write the forecaster, and beside it what the command line knows of its columns."""
+    """Write the forecaster, and beside it what the command line knows of its columns.
+
+    `names` are all columns of the file, those that are ignored among them: later lines hold them, too.
+    """
     options = configured.options
     layout = Layout(
         task="forecast",
@@ -206,7 +215,7 @@ def _save(
         group=None,
         keep_together=None,
         features=(options["target"], *(options.get("hist_exog") or ())),
-        columns=tuple(table),
+        columns=names,
         separator=table.separator,
         decimal=table.decimal,
         day_first=table.day_first(options["time"]),

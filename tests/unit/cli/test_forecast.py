@@ -251,3 +251,19 @@ def test_a_forecaster_that_python_has_saved(tmp_path: Path, capsys: pytest.Captu
     assert command("info", tmp_path / "m") == 0
     assert command("predict", tmp_path / "m", "-", "--follow") == 1
     assert "was not written by fastlstm train" in capsys.readouterr().err
+
+
+def test_lines_hold_columns_that_are_ignored(tmp_path: Path) -> None:
+    """A meter goes on to write all its columns, whatever the model reads."""
+    later = write_meter(tmp_path, "later.csv", 24 * 20 + 3)
+    data = write_meter(tmp_path, "meter.csv", 24 * 20)
+    options = [*OPTIONS, "--horizon", "3", "--ignore", "Temp", "--quiet"]
+    assert command("train", data, *options, "-o", tmp_path / "m.safetensors") == 0
+    lines = later.read_bytes().decode("latin-1").splitlines()[-3:]
+    whole = run("predict", "m.safetensors", "-", "--follow", cwd=tmp_path, input="\n".join(lines) + "\n")
+    short = run(
+        "predict", "m.safetensors", "-", "--follow", cwd=tmp_path,
+        input="\n".join(line.rsplit(";", 1)[0] for line in lines) + "\n",
+    )  # fmt: skip
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout == short.stdout and len(whole.stdout.splitlines()) == 4
