@@ -171,6 +171,7 @@ def interrupted(forecaster: fl.Forecaster, path: Path, updates: int, resume: boo
     return False
 
 
+@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_an_interrupted_training_goes_on_to_the_same_bits(every: int, tmp_path: Path) -> None:
     pytest.importorskip("holidays")
@@ -189,6 +190,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(every: int, tmp_path: 
     assert forecaster.history_.history == whole.history_.history
 
 
+@pytest.mark.usefixtures("default_sigint")
 def test_another_run_is_not_continued(tmp_path: Path) -> None:
     pytest.importorskip("holidays")
     path = tmp_path / "run.checkpoint"
