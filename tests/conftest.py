@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -15,8 +16,17 @@ from fastlstm import _core
 _core.always_wake(True)  # where a test asks for several threads, use them for small work too
 
 
+nightly = os.environ.get("FASTLSTM_NIGHTLY") == "1"
+with contextlib.suppress(ImportError):  # the modules that need hypothesis skip themselves without it
+    from hypothesis import settings
+
+    # A run gives the same result each time and on a slow machine; the nightly run draws new examples.
+    settings.register_profile("fastlstm", derandomize=not nightly, deadline=None)
+    settings.load_profile("fastlstm")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    if os.environ.get("FASTLSTM_NIGHTLY") == "1" and config.option.markexpr == "not nightly":
+    if nightly and config.option.markexpr == "not nightly":
         config.option.markexpr = ""
 
 

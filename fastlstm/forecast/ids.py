@@ -70,19 +70,23 @@ def read_ids(column: Any, code: str, row: Callable[[int], str]) -> Ids:
         numbers[used] = inner.codes
         return Ids(numbers[codes], inner.ids, name)
     try:
-        codes, unique = pd.factorize(column, sort=True)
-    except (TypeError, ValueError):  # of comparisons: the second of a Timestamp with a tuple, for example
+        codes, unique = pd.factorize(column)
+        ids = [plain_value(one) for one in unique]
+        kinds = sorted({type_name(one) for one in ids})
+        order = sorted(range(len(ids)), key=ids.__getitem__) if len(kinds) < 2 else []
+    except (TypeError, ValueError):  # ids without a hash or an order
         kinds = sorted({type_name(value) for value in column.tolist()})
         raise TypeError(
-            f"{code} holds ids of several types ({', '.join(kinds)}), expected one: {code} = {code}.astype(str)"
+            f"{code} holds ids that cannot be told apart or sorted ({', '.join(kinds)}), expected texts or numbers: "
+            f"{code} = {code}.astype(str)"
         ) from None
-    ids = [plain_value(one) for one in unique]
-    kinds = sorted({type_name(one) for one in ids})
     if len(kinds) > 1:
         raise TypeError(
             f"{code} holds ids of several types ({', '.join(kinds)}), expected one: {code} = {code}.astype(str)"
         )
-    return Ids(codes.astype(np.int64, copy=False), ids, name)
+    ranks = np.empty(len(ids), np.int64)
+    ranks[order] = np.arange(len(ids))
+    return Ids(ranks[codes], [ids[number] for number in order], name)
 
 
 def id_dtype(dtype: Any) -> str:

@@ -56,7 +56,7 @@ def tables(draw: st.DrawFn) -> Any:
 FREQS = [None, "h", "D", "MS", "15min", 1, "x"]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     tables(), tables(), st.sampled_from(FREQS), st.sampled_from([None, "Europe/Berlin", "UTC"]),
     st.sampled_from(["hist_exog", "futr_exog", "stat_exog", "cat_exog"]), st.sampled_from([None, ["2024-03-31"], len]),

@@ -18,7 +18,7 @@ from fastlstm.forecast.zones import localise, to_local, to_utc  # noqa: E402
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "America/Sao_Paulo", "UTC", None]
 FREQS = ["15min", "h", "3h", "D", "W", "B", "MS", "QS", "YS", "7min"]
-SLOW = settings(max_examples=60, deadline=None)
+SLOW = settings(max_examples=60)
 
 
 def regular(freq: str, zone: str | None, start: str, lengths: list[int]) -> pd.DataFrame:
@@ -112,7 +112,7 @@ def _repeats(zone: str, time: Any) -> bool:
     return bool(to_local(to_utc(local, zone) + 3_600_000_000_000, zone)[0] - local[0] < 3_600_000_000_000)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(ZONES[:-1]), st.lists(st.integers(0, 2 * 10**18), min_size=1, max_size=50))
 def test_local_clocks_are_inverted(zone: str, values: list[int]) -> None:
     times = np.sort(np.array(values, np.int64))

@@ -188,7 +188,9 @@ def test_ids_of_any_type_come_back(ids: Any) -> None:
         ([None] + ["a"] * 9, ValueError, "row 0 of df has no id"),
         ([np.nan] + [1.0] * 9, ValueError, "row 0 of df has no id"),
         ([1] * 5 + ["a"] * 5, TypeError, r"ids of several types \(int, str\).*df\['unique_id'\].astype\(str\)"),
-        ([[1]] * 10, TypeError, "unique_id"),
+        ([(1, 2)] * 5 + ["a"] * 5, TypeError, r"ids of several types \(str, tuple\)"),
+        ([[1]] * 10, TypeError, r"cannot be told apart or sorted \(list\).*df\['unique_id'\].astype\(str\)"),
+        ([1 + 2j] * 5 + [2j] * 5, TypeError, r"cannot be told apart or sorted \(complex\)"),
     ],
 )
 def test_ids_that_are_none(ids: Any, error: type[Exception], words: str) -> None:
