@@ -14,12 +14,12 @@ from ..forecast.files import KEY
 from ..forecast.forecaster import Forecaster
 from ..runtime.config import set_num_threads
 from .errors import CommandError, DataRefused, UsageError, refusing
-from .forecasting import NO_ID
+from .forecasting import NO_ID, check_numbers
 from .layout import Layout, layout_from
 from .lines import LineReader
 from .measures import Measures
 from .model_file import TABLE, read_config
-from .output import json_text, row_text, write_text
+from .output import json_text, write_records
 from .tables import csv_options, read_table
 
 __all__ = ["evaluate", "info", "predict", "responder"]
@@ -44,12 +44,9 @@ class _Saved:
 
     def read(self, source: str, arguments: argparse.Namespace, *, future: bool = False) -> CsvTable:
         """Return a table with the columns of the forecaster; others are ignored."""
-        learnt = {}
-        if self.layout is not None and self.layout.day_first is not None:
-            learnt = {"day_first": self.layout.day_first}
-        table = read_table(source, csv_options(arguments, learnt))
-        if self.columns is None:
-            return table
+        if self.layout is None or self.columns is None:
+            return read_table(source, csv_options(arguments))
+        table = self.layout.read(source, arguments)
         if not future:
             missing = [name for name in self.columns if name not in table.columns]
             if missing:
@@ -57,6 +54,8 @@ class _Saved:
                     f"{table.name} has no column {', '.join(map(repr, missing))}, which the model needs; it has "
                     f"{', '.join(map(repr, table))}"
                 )
+        names = [*self.layout.features, *self.forecaster.futr_exog, *self.forecaster.stat_exog]
+        check_numbers(table, [name for name in names if not (future and name in self.layout.features)])
         return replace(table, columns={name: table.columns[name] for name in table if name in self.columns})
 
 
@@ -73,11 +72,7 @@ def predict(arguments: argparse.Namespace) -> int:
         frame = forecaster.predict(data, future=future, horizon=horizon, quantiles=list(forecaster.quantiles))
     columns = [str(name) for name in frame.columns]
     rows = list(zip(*(_plain_column(frame[name]) for name in frame.columns), strict=True))
-    if arguments.json:
-        lines = [json_text(dict(zip(columns, row, strict=True))) + "\n" for row in rows]
-    else:
-        lines = [row_text(columns), *(row_text(row) for row in rows)]
-    write_text(arguments.output, lines)
+    write_records(arguments.output, columns, rows, as_json=arguments.json)
     if arguments.output != "-" and not arguments.quiet:
         print(f"{len(frame)} forecasts in {arguments.output}", file=sys.stderr)
     return 0
@@ -159,7 +154,7 @@ def responder(arguments: argparse.Namespace) -> tuple[list[str], LineReader, Any
     ids: Mapping[str, Any] = {str(one): one for one in forecaster.ids_}
     streams: dict[str, Any] = {}
     needed = [*([layout.id] if layout.id else []), time_col, target, *hist]
-    reader = LineReader(layout, needed)
+    reader = LineReader(layout, needed, layout.csv_options(arguments))
     steps, levels = forecaster.horizon_steps_, forecaster.quantiles
     names = [f"{step}:q{level:g}" for step in range(1, steps + 1) for level in levels]
     first = layout.id is not None
@@ -183,7 +178,7 @@ def responder(arguments: argparse.Namespace) -> tuple[list[str], LineReader, Any
 
 def _moment(reader: LineReader, values: dict[str, str], column: str, where: str) -> Any:
     """Return the time of a line as a stream takes it."""
-    moment, utc = reader.moment(values, column, where)
+    moment, utc = reader.time(values, column, where)
     if not utc:
         return moment
     import pandas as pd

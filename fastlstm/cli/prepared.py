@@ -89,6 +89,9 @@ class Prepared:
             rows = [[name, str(count)] for name, count in list(data["classes"].items())[:_MOST_CLASSES]]
             lines.append(f"{len(data['classes'])} classes of {layout.target!r}:")
             lines += [f"  {line}" for line in aligned(rows)]
+            names = [str(name) for name in data["classes"]]
+            if len({name.lower() for name in names}) < len(names):
+                lines.append("  classes that differ in upper and lower case only are different ones")
         elif layout.task == "regress":
             values = np.array(self.cases.labels, np.float64)
             lines.append(f"to predict: {layout.target!r}, {values.min():.6g} to {values.max():.6g}")

@@ -184,6 +184,11 @@ class ForecastStream:
         if not isinstance(time, (int, np.integer)):
             if getattr(time, "tzinfo", None) is None:
                 times = self._local_times
+            elif self._axis.zone is None and not self._axis.counted:
+                raise ValueError(
+                    f"time is {time}, which has a zone, the training data have times without one: pass the time of "
+                    "their clock, or give time_zone=... and fit again"
+                )
             else:
                 time = time.astimezone(timezone.utc).replace(tzinfo=None)
             number = int(np.datetime64(time, "ns").astype(np.int64))
