@@ -26,15 +26,16 @@ __all__ = ["follow", "follow_lines"]
 _MOST_CASES = 1000
 """Number of groups whose state is kept: those that were heard of last."""
 
-Responder = Callable[[dict[str, str], str], list[Any]]
+Responder = Callable[[dict[str, str], str], "list[Any] | None"]
+"""Answers the values of a line by column; None: there is no answer to the line."""
 
 
 def follow(arguments: argparse.Namespace, forecaster: bool) -> int:
     """Answer the lines of stdin until it ends; return the exit status."""
     if forecaster:
-        from . import forecasts
+        from . import forecast_lines
 
-        columns, reader, respond = forecasts.responder(arguments)
+        columns, reader, respond = forecast_lines.responder(arguments)
     else:
         saved = load_model(arguments.model)
         reader = LineReader(saved.layout, saved.layout.needed(target=False), saved.layout.csv_options(arguments))
@@ -69,7 +70,8 @@ def follow_lines(reader: LineReader, columns: list[str], respond: Responder, *, 
             refused += 1
             say(f"fastlstm: {error}")
             continue
-        _print(record_text(columns, answer, as_json=as_json))
+        if answer is not None:
+            _print(record_text(columns, answer, as_json=as_json))
     if refused:
         say(f"fastlstm: {refused} lines were refused")
     return 3 if refused else 0

@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="file that fastlstm train has written")
     parser.add_argument("data", nargs="?", metavar="DATA", help="CSV file, - for stdin; a forecast can do without")
-    parser.add_argument("--future", metavar="FILE", help="known future inputs of a forecast, as CSV")
+    parser.add_argument("--future", metavar="FILE", help="inputs of a forecast that are known in advance, as CSV")
     parser.add_argument("--horizon", metavar="96|1D", help="how far to forecast, at most as far as in the training")
     parser.add_argument("--follow", action="store_true", help="answer each line of stdin at once")
     parser.add_argument("--history", metavar="FILE", help="with --follow: readings before the first line, as CSV")
@@ -48,8 +48,10 @@ def _run(arguments: argparse.Namespace) -> int:
             raise UsageError("--follow reads stdin: fastlstm predict MODEL - --follow")
         if arguments.output != "-":
             raise UsageError("--follow answers on stdout: leave out -o, and redirect the output")
-        if arguments.future or arguments.horizon:
-            raise UsageError("--future and --horizon are not for --follow, which answers with the whole horizon")
+        if arguments.horizon:
+            raise UsageError("--horizon is not for --follow, which answers with the whole horizon")
+        if arguments.future and not forecaster:
+            raise UsageError("--future is for forecasts")
         from .follow import follow
 
         return follow(arguments, forecaster)
