@@ -10,6 +10,7 @@ import numpy as np
 from .._typing import Array
 from ..losses import Quantile
 from ..tasks import anomaly
+from ..tasks.answers import class_probabilities, median_of, sorted_quantiles
 from ..tasks.series import Series
 from .cases import Cases
 from .errors import refusing
@@ -36,17 +37,15 @@ class Answers:
 def answer_series(saved: SavedModel, series: list[Array], n_threads: int | None) -> Answers:
     """Return the answers of a classifier or a regressor for series (T_i, channels)."""
     equal = len({len(one) for one in series}) == 1
-    data = Series(np.stack(series) if equal else series, None).data
+    cases = Series(np.stack(series) if equal else series, None)
     if saved.task == "classify":
-        found = np.asarray(saved.model.predict_proba(data, n_threads=n_threads), np.float64)
-        probabilities = found / found.sum(axis=1, keepdims=True)
+        probabilities = class_probabilities(saved.model, cases, n_threads)
         assert saved.classes is not None
         return Answers([saved.classes[k] for k in probabilities.argmax(axis=1).tolist()], probabilities)
-    out = np.asarray(saved.model.predict(data, n_threads=n_threads)).reshape(len(series), -1)
+    out = np.asarray(saved.model.predict(cases.data, n_threads=n_threads)).reshape(len(series), -1)
     if isinstance(saved.model.loss, Quantile):
-        out = np.sort(out, axis=1)
-        middle = out[:, sorted(saved.model.loss.quantiles).index(0.5)]
-        return Answers(list(middle), out)
+        out = sorted_quantiles(out)
+        return Answers(list(median_of(saved.model.loss, out)), out)
     return Answers(list(out[:, 0]), out[:, :0])
 
 

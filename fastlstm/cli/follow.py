@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
-from ..inference.stream import Stream
-from ..tasks.anomaly import scaled_targets, step_scores
+from ..tasks.anomaly import StepScorer
 from .answers import answer_series, case_columns, score_columns, score_row
 from .cases import read_cases
 from .errors import UsageError
@@ -134,27 +133,12 @@ class _Latest:
         return self._kept[group]
 
 
-class _Scorer:
-    """Scores of readings as they arrive, those of `detect` to the bit."""
-
-    def __init__(self, saved: SavedModel, threads: int | None) -> None:
-        assert saved.model.scaler is not None
-        self._scaler = saved.model.scaler
-        self._warmup, self._normal = saved.window[1], saved.normal_error
-        self._kept = _Latest(lambda: [saved.model.stream(n_threads=threads), None, 0])
-
-    def score(self, step: Array, group: str) -> float:
-        """Return the score of the next step (1, channels) of a group."""
-        state = self._kept.of(group)
-        stream: Stream = state[0]
-        expected: Array | None = state[1]
-        score = 0.0
-        if expected is not None and state[2] >= self._warmup:
-            errors = np.square(scaled_targets(self._scaler, step) - expected)
-            score = float(step_scores(errors, self._normal)[0])
-        state[1] = stream.step(step)
-        state[2] += 1
-        return score
+def _scorers(saved: SavedModel, threads: int | None) -> _Latest:
+    """Return the scorers of the groups: they give the scores of `detect` to the bit."""
+    scaler = saved.model.scaler
+    assert scaler is not None
+    warmup, error = saved.window[1], saved.normal_error
+    return _Latest(lambda: StepScorer(saved.model.stream(n_threads=threads), scaler, warmup, error))
 
 
 def _detector(saved: SavedModel, reader: LineReader, arguments: argparse.Namespace) -> tuple[list[str], Responder]:
@@ -162,17 +146,17 @@ def _detector(saved: SavedModel, reader: LineReader, arguments: argparse.Namespa
     layout = saved.layout
     if saved.parameters["method"] != "forecast":
         raise UsageError("--follow needs a detector that forecasts: train it with --set method=forecast")
-    scorer, clock = _Scorer(saved, arguments.threads), _Clock(reader, layout)
+    scorers, clock = _scorers(saved, arguments.threads), _Clock(reader, layout)
     seen = [0]
     if arguments.history is not None:
-        _read_history(saved, arguments, scorer, clock)
+        _read_history(saved, arguments, scorers, clock)
 
     def respond(values: dict[str, str], where: str) -> list[Any]:
         numbers = [reader.number(values, name, where) for name in layout.features]
         step = known(numbers, layout.features, where, saved.takes_missing)[None]
         clock.check(values, where)
         group = values[layout.group] if layout.group else ""
-        score = scorer.score(step, group)
+        score = float(scorers.of(group).step(step)[0])
         seen[0] += 1
         place = values[layout.time] if layout.time else seen[0]
         return score_row(saved, group, place, score)
@@ -180,14 +164,14 @@ def _detector(saved: SavedModel, reader: LineReader, arguments: argparse.Namespa
     return score_columns(layout), respond
 
 
-def _read_history(saved: SavedModel, arguments: argparse.Namespace, scorer: _Scorer, clock: _Clock) -> None:
+def _read_history(saved: SavedModel, arguments: argparse.Namespace, scorers: _Latest, clock: _Clock) -> None:
     """Let a detector read what came before the first line."""
     layout = saved.layout
     cases = read_cases(layout.read(arguments.history, arguments), layout, missing=saved.takes_missing)
     for number, series in enumerate(cases.series):
         group = "" if layout.group is None else str(cases.names[number])
         for step in series:
-            scorer.score(step[None], group)
+            scorers.of(group).step(step[None])
         if cases.times is not None:
             last = cases.times[number][-1]
             clock.set(group, last if last.dtype.kind == "M" else int(last), cases.utc)
