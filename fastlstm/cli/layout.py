@@ -149,7 +149,15 @@ def _features(table: CsvTable, configured: Configuration, taken: list[str]) -> t
         try:
             table.numbers(name)
         except ValueError as error:
-            raise DataRefused(f"{error}: leave the column out with --ignore {name!r}, or repair the file") from error
+            ignore = f"leave the column out with --ignore {name!r}"
+            advice = f"{ignore}, or repair the file"
+            if column.kind == "text":
+                roles = [one for one in ("id", "group", "keep_together") if not configured.get(one)]
+                if configured.task == "anomaly":
+                    roles = [one for one in roles if one == "group"]
+                options = ", ".join(f"--{one.replace('_', '-')} {name!r}" for one in roles)
+                advice = f"say what it tells ({options}), or {ignore}" if options else ignore
+            raise DataRefused(f"{error}: {advice}") from error
     return tuple(names)
 
 

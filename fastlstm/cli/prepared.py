@@ -144,8 +144,21 @@ def prepare(table: CsvTable, configured: Configuration) -> Prepared:
         held = read_cases(read_table(validation, configured.csv), layout, target=needs_target, missing=missing)
     if layout.task == "anomaly":
         _check_normal(layout, cases)
+    elif layout.task == "classify":
+        _check_classes(layout, cases)
     cases, test = _test_part(layout, cases, configured, missing)
     return Prepared(table, layout, cases, held, test, settings, configured)
+
+
+def _check_classes(layout: Layout, cases: Cases) -> None:
+    """Raise DataRefused if the labels are measured values: fractions of which most occur once."""
+    labels = cases.labels or []
+    fractions = [label for label in labels if isinstance(label, float) and not label.is_integer()]
+    if fractions and len(set(labels)) > len(labels) / 2:
+        raise DataRefused(
+            f"the column {layout.target!r} holds {len(set(labels))} different numbers such as {fractions[0]} in "
+            f"{len(labels)} cases, expected classes that occur several times: predict values with --task regress"
+        )
 
 
 def _check_normal(layout: Layout, cases: Cases) -> None:
