@@ -244,7 +244,7 @@ def _save(
         features=(options["target"], *(options.get("hist_exog") or ())),
         columns=names,
         separator=table.separator,
-        decimal=table.decimal,
+        decimal=table.decimal if table.shows_decimal else None,
         day_first=table.day_first(options["time"]),
         counted=time_is_counted(table, options["time"]),
     )

@@ -31,7 +31,8 @@ class Layout:
     columns: tuple[str, ...]
     """All columns of the training data in their order, for lines without names."""
     separator: str
-    decimal: str
+    decimal: str | None
+    """The decimal mark of the training data; None if their numbers have no marks."""
     day_first: bool | None
     """Whether days come first in the dates of the training data; None if nothing decides it."""
     counted: bool | None = None
@@ -111,7 +112,7 @@ def layout_of(table: CsvTable, configured: Configuration) -> Layout:
         features=_features(table, configured, taken),
         columns=tuple(table),
         separator=table.separator,
-        decimal=table.decimal,
+        decimal=table.decimal if table.shows_decimal else None,
         day_first=table.day_first(roles["time"]),
         counted=time_is_counted(table, roles["time"]),
     )
@@ -174,7 +175,7 @@ def layout_from(described: Any) -> Layout:
         if not isinstance(values[name], (str, type(None))):
             raise ValueError(f"{name} must be the name of a column")
     for name in ("task", "separator", "decimal"):
-        if not isinstance(values[name], str) or not values[name]:
+        if not (values[name] is None and name == "decimal") and (not isinstance(values[name], str) or not values[name]):
             raise ValueError(f"{name} must be a string")
     flags = [values["day_first"], values["counted"]]
     if not all(one in (None, True, False) for one in flags) or not values["features"]:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .._checks import short_repr
-from ..data.readers.csv.numbers import MISSING, is_number, with_marks
+from ..data.readers.csv.numbers import MISSING, is_number, looks_numeric, marks_of, with_marks
 from ..data.readers.csv.text import find_separator, split_line
 from ..data.readers.csv.times import are_dates, epoch_times, looks_like_time, parse_times
 from .errors import UsageError
@@ -89,11 +89,23 @@ class LineReader:
             return float("nan")
         if is_number(cell) and not (self._decimal == "," and "." in cell):
             return float(cell)
-        found, wrong = with_marks([cell], self._decimal)
+        decimal = self._decimal or self._decided(cell, name, where)
+        found, wrong = with_marks([cell], decimal)
         if wrong is not None:
-            mark = "comma" if self._decimal == "," else "point"
+            mark = "comma" if decimal == "," else "point"
             raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, expected a number (decimal {mark})")
         return float(found[0])
+
+    @staticmethod
+    def _decided(cell: str, name: str, where: str) -> str:
+        """Return the decimal mark of a number by itself; raise ValueError if it can be either."""
+        marks = marks_of([cell])
+        if "," in cell and looks_numeric(cell) and not (marks.comma or marks.point):
+            raise ValueError(
+                f"{where}, column {name!r}: got {short_repr(cell)}, a number whose mark is decimal or of thousands: "
+                "say --decimal . or --decimal ,"
+            )
+        return "," if marks.comma else "."
 
     def time(self, values: dict[str, str], name: str, where: str) -> tuple[Any, bool]:
         """Return a value as a time: datetime64[ns] and whether it is UTC, or the number of a step.

@@ -255,9 +255,9 @@ def test_the_order_of_dates_and_marks(tmp_path: Path) -> None:
         ).returncode
         == 0
     )
-    text = "13/02/2026 00:00;1\n02/03/2026 00:00;1,5\n03/02/2026 00:00;1,5\n"
+    text = "13/02/2026 00:00;1\n02/03/2026 00:00;1,500\n03/02/2026 00:00;1,5\n"
     done = run("predict", "m", "-", "--follow", cwd=tmp_path, input=text)
-    assert done.returncode == 3 and "line 2, column 'p': got '1,5', expected a number (decimal point)" in done.stderr
+    assert done.returncode == 3 and "line 2, column 'p': got '1,500', a number whose mark is decimal or" in done.stderr
     done = run("predict", "m", "-", "--follow", "--decimal", ",", cwd=tmp_path, input=text)
     assert "line 2, column 'time': got '02/03/2026 00:00', either day first or month first" in done.stderr
     done = run("predict", "m", "-", "--follow", "--decimal", ",", "--day-first", cwd=tmp_path, input=text)

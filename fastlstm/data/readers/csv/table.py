@@ -13,7 +13,7 @@ from ...._arguments import closest, explain_arguments
 from ...._checks import one_of, short_repr
 from ...._checks import path as as_path
 from ...._typing import Array
-from .columns import CsvColumn, decided, typed
+from .columns import GROUPS, CsvColumn, decided, typed
 from .names import has_header, shaped
 from .numbers import looks_numeric
 from .text import decoded, find_separator, read_rows, separator_name
@@ -155,6 +155,11 @@ class CsvTable:
     def decimal(self) -> str:
         """The decimal mark: a comma if a column can only be read with it."""
         return "," if any(column.decimal == "," for column in self.columns.values()) else "."
+
+    @property
+    def shows_decimal(self) -> bool:
+        """Whether a number has a mark, by which `decimal` is known rather than assumed."""
+        return any(column.kind == "number" or column.note == GROUPS for column in self.columns.values())
 
     def day_first(self, name: str | None) -> bool | None:
         """Return whether the days come first in the times of a column; None if that is no question."""
