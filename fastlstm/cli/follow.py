@@ -72,7 +72,7 @@ def follow_lines(reader: LineReader, columns: list[str], respond: Responder, *, 
         if answer is not None:
             _print(record_text(columns, answer, as_json=as_json))
     if refused:
-        say(f"fastlstm: {refused} lines were refused")
+        say(f"fastlstm: {refused} line{'s were' if refused > 1 else ' was'} refused")
     return 3 if refused else 0
 
 

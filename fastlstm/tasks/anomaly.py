@@ -37,7 +37,6 @@ __all__ = [
     "StepScorer",
     "calibrated",
     "check_length",
-    "cut",
     "detector_layers",
     "detector_scaler",
     "expected",
@@ -46,10 +45,8 @@ __all__ = [
     "plan",
     "scaled_targets",
     "series_scores",
-    "split_in_time",
     "step_errors",
     "step_scores",
-    "training_pairs",
     "window_pairs",
 ]
 
@@ -138,33 +135,27 @@ def known_mean(values: Array, axis: int) -> Array:
         return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
 
 
-def split_in_time(
-    series: list[Array], fraction: float, gap: int, least: int = 2
+def normal_parts(
+    series: list[Array], method: Method, fraction: float, window: int, warmup: int
 ) -> tuple[list[Array], list[Array] | None]:
     """Return the cases to train on and those to measure normal errors on.
 
-    Of several cases the last ones are held out, at least one and not all; of a single one its last part, with `gap`
-    steps left out before it. Both parts of it have at least `least` steps; if it is too short for that, nothing is held
-    out, and the second part is None.
+    Of several cases the last ones are held out, at least one and not all; of a single one its last part, with the steps
+    of a window left out before it. If it is too short for two parts that can be scored, nothing is held out, and the
+    second part is None.
     """
     if len(series) > 1:
         held = min(max(1, round(len(series) * fraction)), len(series) - 1)
         return series[:-held], series[-held:]
     (one,) = series
+    least = window if method == "reconstruction" else warmup + 1
     start = len(one) - max(least, round(len(one) * fraction))
-    if start - gap < least:
+    if start - window < least:
         return series, None
-    return [one[: start - gap]], [one[start:]]
+    return [one[: start - window]], [one[start:]]
 
 
-def normal_parts(
-    series: list[Array], method: Method, fraction: float, window: int, warmup: int
-) -> tuple[list[Array], list[Array] | None]:
-    """Return the cases to train a detector on and those to measure normal errors on, see `split_in_time`."""
-    return split_in_time(series, fraction, gap=window, least=window if method == "reconstruction" else warmup + 1)
-
-
-def cut(series: list[Array], window: int, hop: int) -> list[Array]:
+def _cut(series: list[Array], window: int, hop: int) -> list[Array]:
     """Return windows of each series; the last one ends where the series ends. Shorter series are left as they are."""
     return [one[start : start + window] for one in series for start in _starts(len(one), window, hop)]
 
@@ -175,19 +166,17 @@ def _starts(steps: int, window: int, hop: int) -> list[int]:
     return sorted({*range(0, steps - window + 1, hop), steps - window})
 
 
-def training_pairs(method: Method, windows: list[Array], scaler: Scaler) -> tuple[list[Array], list[Array]]:
-    """Return inputs and targets; the targets are in units of the scaler, NaN where the values are missing."""
+def window_pairs(method: Method, series: list[Array], window: int, scaler: Scaler) -> tuple[list[Array], list[Array]]:
+    """Return inputs and targets of the windows that a network is trained on.
+
+    The targets are in units of the scaler, NaN where the values are missing.
+    """
+    # The network must not learn at which phases the windows begin.
+    windows = _cut(series, window, max(1, window // 2 if method == "forecast" else window // 8))
     if method == "forecast":
         kept = [one for one in windows if len(one) > 1]
         return [one[:-1] for one in kept], [scaled_targets(scaler, one[1:]) for one in kept]
     return windows, [scaled_targets(scaler, one) for one in windows]
-
-
-def window_pairs(method: Method, series: list[Array], window: int, scaler: Scaler) -> tuple[list[Array], list[Array]]:
-    """Return inputs and targets of the windows that a network is trained on, see `training_pairs`."""
-    # The network must not learn at which phases the windows begin.
-    hop = max(1, window // 2 if method == "forecast" else window // 8)
-    return training_pairs(method, cut(series, window, hop), scaler)
 
 
 def expected(model: Model, method: Method, series: list[Array], window: int, n_threads: int | None) -> Iterator[Array]:
