@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from .arguments import add_command
 from .errors import CommandError, UsageError
 
 __all__ = ["add"]
@@ -18,13 +19,13 @@ _EPILOG = """examples:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "export",
-        help="write the network for ONNX Runtime, PyTorch or firmware",
+        _run,
+        summary="write the network for ONNX Runtime, PyTorch or firmware",
         description="Write the network: onnx, with its scaling; torch, a state dict; c, NAME.h and NAME.c in a folder.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="file of a model")
     parser.add_argument("format", choices=["onnx", "torch", "c"], help="what to write")
@@ -33,7 +34,6 @@ def add(commands: Any) -> None:
     parser.add_argument("--dtype", choices=["float32", "int8"], help="c: arithmetic (default: float32)")
     parser.add_argument("--calibrate", metavar="DATA", help="c, int8: a CSV file with typical values")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -81,7 +81,6 @@ def _export_c(arguments: argparse.Namespace) -> int:
     from ..formats.model_file import load
     from .cases import read_cases
     from .model_file import is_forecaster, load_model
-    from .tables import read_table
 
     if is_forecaster(arguments.model):
         raise CommandError(
@@ -95,7 +94,8 @@ def _export_c(arguments: argparse.Namespace) -> int:
     calibrate = None
     if arguments.calibrate is not None:
         saved = load_model(arguments.model)
-        cases = read_cases(read_table(arguments.calibrate, {}), saved.layout, target=False, missing=saved.takes_missing)
+        table = saved.layout.read(arguments.calibrate, arguments)
+        cases = read_cases(table, saved.layout, missing=saved.takes_missing)
         calibrate = cases.series
     try:
         report = export_c(

@@ -15,7 +15,19 @@ import numpy as np
 
 from .errors import UsageError
 
-__all__ = ["Say", "cell", "check_output", "json_text", "row_text", "say", "silent", "time_text", "write_text"]
+__all__ = [
+    "Say",
+    "cell",
+    "check_output",
+    "json_text",
+    "record_text",
+    "row_text",
+    "say",
+    "silent",
+    "time_text",
+    "write_records",
+    "write_text",
+]
 
 Say = Callable[[str], None]
 
@@ -58,6 +70,17 @@ def row_text(values: Iterable[Any]) -> str:
 def json_text(value: Any) -> str:
     """Return JSON; what is not a number becomes null."""
     return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def record_text(columns: Sequence[str], row: Sequence[Any], *, as_json: bool) -> str:
+    """Return an answer as a line of CSV, or as a line of JSON with the names of the columns; with its line end."""
+    return json_text(dict(zip(columns, row, strict=True))) + "\n" if as_json else row_text(row)
+
+
+def write_records(path: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
+    """Write answers as CSV with a line of names, or as lines of JSON; to stdout for "-"."""
+    names = [] if as_json else [row_text(columns)]
+    write_text(path, [*names, *(record_text(columns, row, as_json=as_json) for row in rows)])
 
 
 def _plain(value: Any) -> Any:

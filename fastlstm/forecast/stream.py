@@ -114,6 +114,24 @@ class ForecastStream:
         """Time of the next reading, in UTC."""
         return self._axis.as_times(self._times[self._place : self._place + 1])[0]
 
+    def next_times(self, n: int) -> tuple[Array, Array]:
+        """Return the next n times of the grid, in UTC, and what the local clock shows."""
+        times = self._axis.steps(self._axis.as_times(np.array([self._time]))[0], n)
+        return times, self._axis.local(times)
+
+    def check_zone(self, time: Any) -> None:
+        """Raise ValueError for a time that has a zone if the training data have times without one."""
+        if self._axis.zone is None and not self._axis.counted:
+            raise ValueError(
+                f"time is {time}, which has a zone, the training data have times without one: pass the time of their "
+                "clock, or give time_zone=... and fit again"
+            )
+
+    @property
+    def n_ahead(self) -> int:
+        """Number of steps from the one after a reading to the end of the horizon."""
+        return self._layout.gap + self._layout.horizon
+
     # ------------------------------------------------------------------------------------ steps
 
     def step(self, time: Any, y: Any, *, hist: Any = None, futr: Any = None, future: Any = None) -> Array:
@@ -155,6 +173,8 @@ class ForecastStream:
         if self._engine.settings.missing == "error" and np.isnan(values).any():
             raise ValueError("y holds NaN, expected a value: missing='mask' reads gaps")
         between = self._steps_to(time)
+        if between and self._engine.settings.missing == "error":
+            raise ValueError(f"time is {time}, {between} steps after the next one: missing='mask' reads gaps")
         for _ in range(between):
             nothing = np.full(batch, np.nan)
             self._read(nothing, np.full(past.shape, np.nan), np.full(known.shape, np.nan))
@@ -185,6 +205,7 @@ class ForecastStream:
             if getattr(time, "tzinfo", None) is None:
                 times = self._local_times
             else:
+                self.check_zone(time)
                 time = time.astimezone(timezone.utc).replace(tzinfo=None)
             number = int(np.datetime64(time, "ns").astype(np.int64))
         elif not self._axis.counted:

@@ -383,3 +383,20 @@ def test_the_probability_of_small_values() -> None:
 def test_importing_the_package_needs_no_pandas(tmp_path: Path) -> None:
     code = "import sys, fastlstm as fl; assert 'pandas' not in sys.modules; fl.Forecaster"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
+
+
+def test_streams_refuse_what_predict_refuses() -> None:
+    """A gap with ``missing="error"``, and a time with a zone where the training data have none."""
+    start, hour = np.datetime64("2026-01-01T00:00"), np.timedelta64(1, "h")
+    data = {"ds": start + np.arange(100) * hour, "y": np.sin(np.arange(100.0))}
+    options: dict[str, Any] = {**SMALL, "conformal": False, "missing": "error"}
+    forecaster = fl.Forecaster(2, **options).fit(data)
+    stream = forecaster.stream()
+    with pytest.raises(ValueError, match="2 steps after the next one: missing='mask' reads gaps"):
+        stream.step(start + 102 * hour, 0.5)
+    with pytest.raises(ValueError, match="which has a zone, the training data have times without one"):
+        stream.step(pd.Timestamp(start + 100 * hour, tz="UTC"), 0.5)
+    assert stream.next_time == start + 100 * hour
+    times, local = stream.next_times(3)
+    assert times.tolist() == local.tolist() == (start + np.arange(100, 103) * hour).astype("M8[ns]").tolist()
+    assert stream.step(start + 100 * hour, 0.5).shape == (2, 7)
