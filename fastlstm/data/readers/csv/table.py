@@ -84,6 +84,8 @@ class CsvTable:
             return self.columns[name]
         near = closest(str(name), self.columns)
         advice = "" if near is None else f": did you mean {near!r}?"
+        if len(self) and len(self.columns) == 1 and str(name) in next(iter(self.columns)).split(" "):
+            advice = ": if spaces divide the columns, pass separator=' ' (--separator ' ' on the command line)"
         raise ValueError(
             f"{self.name} has no column {name!r}, expected one of {short_repr(list(self.columns))}{advice}"
         )

@@ -180,6 +180,8 @@ def test_names(tmp_path: Path) -> None:
     assert list(table) == ["load", "temp"]
     message = message_of(lambda: table["Loadd"])
     assert "has no column 'Loadd', expected one of ['load', 'temp']: did you mean 'load'?" in message
+    by_spaces = read(tmp_path, "load temp\n1 2\n")
+    assert "if spaces divide the columns, pass separator=' '" in message_of(lambda: by_spaces["temp"])
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", ",,\n,,\n"])
