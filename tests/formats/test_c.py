@@ -120,11 +120,60 @@ def test_an_unknown_token_is_refused() -> None:
     code = fl.compiled(model.to_c("net"))
     first = code.step(6)
     for token in (7, -1):
-        with pytest.raises(ValueError, match="no token id"):
+        with pytest.raises(ValueError, match=f"token {token} is not in the table: expected 0 to 6"):
             code.step(token)
     stream = model.stream()
     np.testing.assert_array_equal(stream.step([6])[0], first)
     np.testing.assert_array_equal(stream.step([2])[0], code.step(2))
+    with pytest.raises(ValueError, match="token 4294967297"):
+        code.run([1, 2**32 + 1])
+    np.testing.assert_array_equal(stream.step([3])[0], code.step([3]))
+
+
+@needs_compiler
+def test_what_is_run_is_checked_first() -> None:
+    model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+    code = fl.compiled(model.to_c("net"))
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    first = code.run(x[:2])
+    for wrong, message in (
+        (x[None], r"shape \(1, 5, 3\), expected \(steps, 3\): pass x\[0\]"),
+        (x[:, :2], r"shape \(5, 2\), expected \(steps, 3\)"),
+        (x[:0, :2], r"shape \(0, 2\), expected \(steps, 3\)"),
+        (x[0], r"shape \(3,\), expected \(steps, 3\)"),
+        (x.astype(np.float64) * 1e300, r"x\[0, 0\] is .*, expected numbers that fit float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            code.run(wrong)
+    with pytest.raises(TypeError, match="expected real numbers"):
+        code.run([["1", "2", "3"]])
+    for wrong in (x[:2], x[:1].T, x[0, 0]):
+        with pytest.raises(ValueError, match="x has"):
+            code.step(wrong)
+    np.testing.assert_array_equal(code.run(x[2:]), answers(model, x)[2:])  # nothing of that has changed the state
+    code.reset()
+    np.testing.assert_array_equal(code.run(x[:2]), first)
+    assert np.isnan(code.step([np.nan, 0, 0])).all()  # a step answers as the firmware does, a run takes no such series
+    code.reset()
+    x[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"answer at \[step\] = \[3\] is nan"):
+        code.run(x)
+    one = fl.compiled(fl.Model([fl.LSTM(4)], input_size=1).to_c("net"))
+    with pytest.raises(ValueError, match=r"pass x\[\.\.\., None\]"):
+        one.run(x[:, 0])
+
+
+@needs_compiler
+def test_arguments_of_compiled_are_checked() -> None:
+    report = fl.Model([fl.LSTM(4)], input_size=1).to_c("net")
+    with pytest.raises(TypeError, match="report must be what model.to_c"):
+        fl.compiled(fl.Model([fl.LSTM(4)], input_size=1))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="flags must be a list of options"):
+        fl.compiled(report, flags="-O2")
+    with pytest.raises(RuntimeError, match="leave NET_NO_SELFTEST out"):
+        fl.compiled(report, flags=["-O2", "-DNET_NO_SELFTEST"]).selftest()
+    with pytest.raises(RuntimeError, match="no C compiler nowhere"):
+        fl.compiled(report, compiler="nowhere")
 
 
 @pytest.mark.parametrize(
@@ -152,8 +201,9 @@ def test_arguments_are_checked() -> None:
         model.to_c("net", dtype="float16")
     with pytest.raises(ValueError, match="style"):
         model.to_c("net", style="folder")
-    with pytest.raises(ValueError, match="selftest"):
-        model.to_c("net", selftest=0)
+    for steps in (0, 2**15):
+        with pytest.raises(ValueError, match="selftest"):
+            model.to_c("net", selftest=steps)
     with pytest.raises(ValueError, match="calibrate"):
         model.to_c("net", dtype="int8")
     with pytest.raises(RuntimeError, match="built"):

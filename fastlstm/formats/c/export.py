@@ -49,7 +49,7 @@ def export_c(
     _check_name(name)
     one_of("dtype", dtype, ("float32", "int8"))
     one_of("style", style, ("files", "header"))
-    count("selftest", selftest)
+    count("selftest", selftest, bits=15)  # what int holds on every target
     layers = stream_stages(model)
     if model.network.dtype != np.float32:
         raise ValueError(
@@ -84,7 +84,7 @@ def _report(source: Source, files: dict[str, str]) -> CReport:
         ram_bytes=source.ram,
         operations=source.operations,
         weights_hash=source.digest,
-        tokens=bool(source.tokens),
+        tokens=source.tokens,
     )
 
 
