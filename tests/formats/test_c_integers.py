@@ -170,6 +170,7 @@ def test_quality_tells_the_accuracy_of_both() -> None:
         ([fl.LSTM(3, return_sequences=True), fl.AttentionPool(2)], "softmax|attention"),
         ([fl.Activation("elu"), fl.LSTM(3)], "activation elu"),
         ([fl.Activation("relu")], "no weights"),
+        ([fl.Dense(16384), fl.Dense(1)], "layer of 16384 features, the C export takes up to 16383"),
     ],
 )
 def test_what_has_no_integer_form_is_refused(layers: list[fl.layers.Layer], message: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._typing import Array
 
-__all__ = ["array_text", "bit_patterns", "literal"]
+__all__ = ["array_text", "bit_patterns", "divisors", "literal"]
 
 _WIDTH = 118
 
@@ -72,3 +72,14 @@ def bit_patterns(array: Array) -> Array:
     if array.dtype.kind == "i":
         return array.astype(np.uint32)
     return np.ascontiguousarray(array, np.float32).view(np.uint32)
+
+
+def divisors(scale: Array) -> Array:
+    """Return scales to divide by: 1 for a feature that counts as constant, as in the kernels.
+
+    Examples
+    --------
+    >>> divisors(np.array([2.0, 0.0])).tolist()
+    [2.0, 1.0]
+    """
+    return np.where(scale < np.finfo(np.float64).tiny, 1.0, scale)

@@ -13,8 +13,9 @@ from ....inference.masked_stream import MaskedStream, Masking, new_stream
 from ....inference.outputs import decide
 from ....layers import Stage
 from ....protocols import InferenceModel
+from ..checks import integer_part
 from .emulator import Emulator
-from .operations import integer_operations, integer_part
+from .operations import integer_operations
 from .ranges import value_ranges
 
 __all__ = ["integer_model", "quality"]
