@@ -161,6 +161,28 @@ def test_quality_tells_the_accuracy_of_both() -> None:
     assert report.quality["agreement"] > 0.97
     assert "int8_accuracy" in str(report)
     assert report.rom_bytes < model.to_c("net").rom_bytes
+    by_number = model.to_c("net", dtype="int8", calibrate=(X, (y == "up").astype(int)))
+    assert by_number.quality == report.quality
+    with pytest.raises(ValueError, match=r"calibrate\[1\] has 5 cases, calibrate has 120"):
+        model.to_c("net", dtype="int8", calibrate=(X, y[:5]))
+    with pytest.raises(ValueError, match=r"calibrate\[1\] holds the label 'UP'"):
+        model.to_c("net", dtype="int8", calibrate=(X, np.where(y == "up", "UP", y)))
+
+
+def test_quality_tells_the_error_of_values_that_are_known() -> None:
+    rng = np.random.default_rng(1)
+    X = [rng.normal(size=(5 + k % 3, 2)) for k in range(30)]
+    y = [x[:, :1] * 3 for x in X]
+    layers = [fl.LSTM(6, return_sequences=True), fl.Dense(1)]
+    model = fl.Model(layers, input_size=2, target_scaler=fl.Standardizer().fit(np.concatenate(y)), seed=2)
+    whole = model.to_c("net", dtype="int8", calibrate=(X, y)).quality
+    errors = np.concatenate([model.predict(x[None])[0] - one for x, one in zip(X, y, strict=True)])
+    assert whole["float_rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-6)
+    assert whole["int8_rmse"] == pytest.approx(whole["float_rmse"], rel=1e-2)
+    y[0][2:] = np.nan
+    known = np.isfinite(np.concatenate(y))
+    some = model.to_c("net", dtype="int8", calibrate=(X, y)).quality
+    assert some["float_rmse"] == pytest.approx(np.sqrt((errors[known] ** 2).mean()), rel=1e-6)
 
 
 @pytest.mark.parametrize(

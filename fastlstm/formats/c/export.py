@@ -21,7 +21,7 @@ from ...inference.stream_stages import stream_stages, with_scalers
 from ...layers import Stage
 from ...protocols import InferenceModel
 from .checks import check_masking, check_model, check_sizes
-from .integer.calibration import integer_model, quality
+from .integer.calibration import calibration_data, integer_model, quality
 from .integer.emulator import Emulator
 from .integer.program import IntegerProgram
 from .numbers import literal
@@ -126,11 +126,12 @@ def _integer_source(
     masking = stream.masking if isinstance(stream, MaskedStream) else None
     if masking is not None:
         check_masking(masking)
-    emulator, tail, groups = integer_model(model, stages, X, masking)
+    groups, cases = calibration_data(model, X, y)
+    emulator, tail = integer_model(model, stages, groups, masking)
     program = IntegerProgram(emulator.operations, tail, model.network.takes_tokens)
     if masking is not None:
         _add_masking(program, masking, model, _features(model))
-    found = quality(model, emulator, groups, y)
+    found = quality(model, emulator, groups, cases)
     inputs = inputs_for(model, stages, _features(model), vectors)
     emulator.reset()
     answers = np.concatenate([emulator.step(step if inputs.dtype.kind == "i" else step[None]) for step in inputs])
