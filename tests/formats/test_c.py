@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -111,6 +112,23 @@ def test_run_is_predict_of_a_window(tmp_path: Path) -> None:
     assert run(x.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint32(40), y.ctypes.data_as(ctypes.c_void_p)) == 0
     np.testing.assert_array_equal(y, model.predict(x[None])[0])
     assert run(None, ctypes.c_uint32(0), y.ctypes.data_as(ctypes.c_void_p)) == -1
+
+
+@needs_compiler
+def test_the_program_of_the_document_answers_as_the_stream(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "firmware.md").read_text("utf-8")
+    (program,) = [block for block in re.findall(r"```c\n(.*?)```", text, re.DOTALL) if "int main" in block]
+    (tmp_path / "main.c").write_text(program)
+    layers = [fl.LSTM(32), fl.Dense(2), fl.Activation("softmax")]
+    model = fl.Model(layers, input_size=4, scaler=fl.Standardizer().fit(np.random.default_rng(0).normal(size=(50, 4))))
+    model.to_c("pf", tmp_path / "model")
+    warnings = "-std=c99 -Wall -Wextra -Wconversion -Wdouble-promotion -Werror".split()
+    command = ["gcc", "-O2", *FUSED, *warnings, "-Imodel", "main.c", "model/pf.c", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    printed = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    x = np.zeros((100, 4), np.float32)
+    x[:, 0] = np.float32(0.01) * np.arange(100, dtype=np.float32)
+    np.testing.assert_array_equal(np.array(printed.split(), np.float32), answers(model, x)[:, 0])
 
 
 @needs_compiler

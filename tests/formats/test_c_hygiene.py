@@ -14,7 +14,7 @@ from random_models import random_integer_model, random_model
 
 import fastlstm as fl
 
-WARNINGS = "-Wall -Wextra -Wconversion -Wdouble-promotion -Werror -pedantic -Wshadow -Wundef -Wcast-qual".split()
+WARNINGS = "-Wall -Wextra -Wconversion -Wdouble-promotion -Werror -pedantic -Wshadow -Wundef -Wcast-qual -Wvla".split()
 NIGHTLY = os.environ.get("FASTLSTM_NIGHTLY") == "1"
 SEEDS = range(50) if NIGHTLY else [5, 14]
 COMPILERS = {
