@@ -115,6 +115,17 @@ def test_run_is_predict_of_a_window(tmp_path: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("value", [0.0, 0.1, -1.0, 1e-40, float("nan")])
+def test_masked_steps_are_those_of_the_stream(value: float) -> None:
+    model = fl.Model([fl.Masking(value), fl.LSTM(4), fl.Dense(2)], input_size=2, seed=1)
+    x = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
+    x[3], x[7], x[9, 0] = value, 0, 0.5
+    np.testing.assert_array_equal(fl.compiled(model.to_c("net")).run(x), answers(model, x))
+    report = model.to_c("net", dtype="int8", calibrate=x[None])
+    np.testing.assert_array_equal(fl.compiled(report).run(x), report.emulator.run(x[None])[0])
+
+
+@needs_compiler
 def test_the_program_of_the_document_answers_as_the_stream(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "firmware.md").read_text("utf-8")
     (program,) = [block for block in re.findall(r"```c\n(.*?)```", text, re.DOTALL) if "int main" in block]

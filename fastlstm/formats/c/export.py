@@ -24,7 +24,7 @@ from .checks import check_masking, check_model, check_sizes
 from .integer.calibration import calibration_data, integer_model, quality
 from .integer.emulator import Emulator
 from .integer.program import IntegerProgram
-from .numbers import literal
+from .numbers import exact_literal
 from .program import Program
 from .report import CReport
 from .selftest import inputs_for, outputs_of
@@ -212,7 +212,7 @@ def _add_masking(program: Program | IntegerProgram, masking: Masking, model: Inf
     if token is not None:
         lines = [f"if (x[0] == {token}) {{"]
     else:
-        test = "x[k] != x[k]" if np.isnan(value) else f"x[k] == {literal(value)}"
+        test = "x[k] != x[k]" if np.isnan(value) else f"x[k] == {exact_literal(value)}"
         lines = [f"for (k = 0; k < {inputs}u && {test}; ++k) {{", "}", f"if (k == {inputs}u) {{"]
     if masking.repeats:
         program.fields.append(f"float last[{outputs}];")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._typing import Array
 
-__all__ = ["array_text", "bit_patterns", "divisors", "literal"]
+__all__ = ["array_text", "bit_patterns", "divisors", "exact_literal", "literal"]
 
 _WIDTH = 118
 
@@ -25,7 +25,13 @@ def literal(value: float | np.floating) -> str:
     """
     single = np.float32(value)
     if abs(single) < np.finfo(np.float32).tiny:
-        return "-0.0f" if np.signbit(single) else "0.0f"
+        single = np.copysign(np.float32(0), single)
+    return exact_literal(single)
+
+
+def exact_literal(value: float | np.floating) -> str:
+    """Return `literal` of a number that may be below the smallest normal one."""
+    single = np.float32(value)
     text = f"{single:.9g}"
     shortest = str(single)
     text = shortest if len(shortest) < len(text) and "." in shortest else text

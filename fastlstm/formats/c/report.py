@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class CReport:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in self.files.items():
             atomic.write(folder / name, [text.encode("ascii")])
-        return CReport(**{**vars(self), "directory": folder})
+        return replace(self, directory=folder)
 
     def __str__(self) -> str:
         names = ", ".join(self.files)
