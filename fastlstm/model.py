@@ -632,8 +632,8 @@ class Model:
             ``"int8"``: weights of 8 bits, activations of 16 bits and integer sums, for processors that compute float
             in software, and a quarter of the memory; the report says what it costs in accuracy.
         calibrate : array or list of series, or (X, y), for int8 only
-            Typical inputs in raw units, as for `predict`, from which the ranges of the activations are taken. With the
-            targets y of classes the report has the accuracy of both forms.
+            Typical inputs in raw units, as for `predict`, from which the ranges of the activations are taken. With
+            targets y, as for `evaluate`, the report has the accuracy, or the root mean squared error, of both forms.
         selftest : int, default 10
             Number of steps of the self-test that the files contain.
         style : {"files", "header"}, default "files"

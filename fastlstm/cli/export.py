@@ -74,7 +74,6 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _export_c(arguments: argparse.Namespace) -> int:
     """Write a model as C; print what it needs."""
-    import re
     from pathlib import Path
 
     from ..formats.c.export import export_c
@@ -90,24 +89,32 @@ def _export_c(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "--dtype int8 and --calibrate DATA belong together: integers need the ranges of typical values"
         )
-    name = arguments.name or re.sub(r"\W", "_", Path(arguments.model).stem)
+    name = arguments.name or _c_name(Path(arguments.model).stem)
     calibrate = None
     if arguments.calibrate is not None:
         saved = load_model(arguments.model)
         table = saved.layout.read(arguments.calibrate, arguments)
         cases = read_cases(table, saved.layout, missing=saved.takes_missing)
         calibrate = cases.series
+    model = load(arguments.model)
     try:
-        report = export_c(
-            load(arguments.model), name, arguments.output, dtype=arguments.dtype or "float32", calibrate=calibrate
-        )
+        report = export_c(model, name, arguments.output, dtype=arguments.dtype or "float32", calibrate=calibrate)
     except (TypeError, ValueError) as error:
-        raise CommandError(
-            f"{error}. C answers step by step: a classifier that does so is trained with --set bidirectional=false"
-        ) from error
+        cure = ""
+        if any(layer.streaming_obstacle() for layer in model.network.layers):
+            cure = ". C answers step by step: a classifier that does so is trained with --set bidirectional=false"
+        raise CommandError(f"{error}{cure}") from error
     if not arguments.quiet:
         print(report, file=sys.stderr)
     return 0
+
+
+def _c_name(stem: str) -> str:
+    """Return a C identifier for a file called `stem`."""
+    import re
+
+    name = re.sub(r"\W", "_", stem, flags=re.ASCII)
+    return (name if name[:1].isalpha() else f"model_{name}")[:31]
 
 
 def _save_torch(model: Any, arguments: argparse.Namespace) -> None:
