@@ -383,6 +383,7 @@ cdef class Stream:
     cdef bint busy
     cdef int _resize(self, ptrdiff_t batch, ptrdiff_t capacity) except -1
     cdef _Engine _engine(self, ptrdiff_t steps)
+    cdef int _require_chain(self) except -1
     cdef int _require_idle(self) except -1
     cdef const int64_t *_rows(self, rows, ptrdiff_t *n, bint distinct) except? NULL
     cdef cnp.ndarray _as_array(self, x)
