@@ -320,8 +320,8 @@ class Model:
 
         A model that is not frozen packs them in every call of `predict`, because they might have been written to. This
         takes most of the time of a call with few series and steps. A frozen model has one packed copy, which all
-        threads and streams use; and `predict` computes plain arrays in one call of C, so that many threads do not wait
-        for each other. The results have the same bits.
+        threads and streams use; and `predict` computes arrays and lists of series in one call of C, so that many
+        threads do not wait for each other. The results have the same bits.
 
         The parameters move to new memory, so that earlier views no longer refer to them; the gradients and all memory
         of training are freed. `fit`, ``forward(training=True)``, `backward`, `zero_grad`, `gradients`,
