@@ -20,11 +20,9 @@ from .formats import safetensors
 from .inference import manual
 from .inference.evaluate import evaluate
 from .inference.inputs import input_features
-from .inference.masked_stream import new_stream
 from .inference.metrics import Metrics
 from .inference.outputs import OUTPUT_KINDS, OutputKind, check_link, decide, loss_of, output_kind, probabilities
 from .inference.predict import in_shape, predict
-from .inference.stream import Stream
 from .layers import Layer
 from .losses import Loss, get_loss, is_known
 from .network import Network
@@ -32,6 +30,7 @@ from .optimizers import Optimizer, TrainingKey
 
 if TYPE_CHECKING:
     from .formats.c.report import CReport
+    from .inference.stream import Stream
     from .training.callbacks import Callback
     from .training.history import History
     from .training.settings import ClassWeight
@@ -1236,6 +1235,8 @@ class Model:
         >>> np.array_equal(out, model.predict(X))
         True
         """
+        from .inference.masked_stream import new_stream  # a process that only predicts needs none
+
         return new_stream(self, batch_size, n_threads)
 
     def summary(self, file: TextIO | None = None) -> None:
