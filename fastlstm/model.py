@@ -1294,7 +1294,8 @@ class Model:
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
             "output_kind": self.output_kind,
             "target_shape": None if self.target_shape is None else list(self.target_shape),
-            **({"metadata": self.metadata} if self.metadata else {}),
+            # Checked again, since it may have been changed in place.
+            **({"metadata": named_data("metadata", self.metadata)} if self.metadata else {}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -1381,7 +1382,7 @@ class Model:
         model = Model.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
         model.scaler, model.target_scaler = self.scaler, self.target_scaler
-        model.metadata = self.metadata
+        model._metadata = dict(self.metadata)
         return model
 
 
