@@ -7,10 +7,15 @@ STAGE_KINDS = {
     "pool": FL_STAGE_POOL, "add": FL_STAGE_ADD, "concat": FL_STAGE_CONCAT, "final": FL_STAGE_FINAL,
 }
 
-# A chain keeps this many idle engines and one more, whatever their size, and others up to this many bytes in total.
+# A chain keeps this many idle engines and one more, whatever their size. All chains together keep others up to this
+# many bytes, so that many models do not take much memory, and calls in flight need not make engines anew, which the
+# system allocates page by page (LSTM(64), 100 steps: 150 kB; 8 clients of a server with threads: 450 us of processor
+# time for each answer with engines made anew, 280 with engines that were kept).
 cdef enum:
     IDLE_ENGINES = 1
-    IDLE_BYTES = 131072
+    IDLE_BYTES = 8388608
+
+cdef size_t idle_in_all = 0
 
 # Series of a list are padded to the longest if that at most doubles their steps, or gives no more than this many.
 cdef enum:
@@ -157,6 +162,8 @@ cdef class Chain:
         self.count = 0
 
     def __dealloc__(self):
+        global idle_in_all
+        idle_in_all -= self.idle
         PyMem_Free(self.stages)
         PyMem_Free(self.cells)
 
@@ -329,6 +336,7 @@ cdef class Chain:
 
     cdef _Engine take(self, ptrdiff_t batch, ptrdiff_t steps):
         """Return an engine with room for such a block, which belongs to the caller until `give`."""
+        global idle_in_all
         cdef _Engine engine
         if self.count == 0:
             raise RuntimeError("this chain has no stages, because its __init__ was not called")
@@ -338,6 +346,7 @@ cdef class Chain:
         elif len(self.free) > 0:
             engine = <_Engine>self.free.pop()
             self.idle -= engine.bytes()
+            idle_in_all -= engine.bytes()
         else:
             engine = _Engine.__new__(_Engine)
             engine.begin(self)
@@ -347,13 +356,15 @@ cdef class Chain:
 
     cdef int give(self, _Engine engine) except -1:
         """Take an engine back."""
+        global idle_in_all
         cdef size_t size
         if self.spare is None:
             self.spare = engine
             return 0
         size = engine.bytes()
-        if len(self.free) < IDLE_ENGINES or self.idle + size <= IDLE_BYTES:
+        if len(self.free) < IDLE_ENGINES or idle_in_all + size <= IDLE_BYTES:
             self.idle += size
+            idle_in_all += size
             self.free.append(engine)
         return 0
 

@@ -320,6 +320,23 @@ def test_weights_are_packed_once_for_all_threads_and_ways() -> None:
     assert chain.nbytes < size + 300_000
 
 
+def test_idle_workspaces_of_many_models_are_bounded() -> None:
+    x = RNG.standard_normal((1, 400, 3)).astype("f4")
+    models = [built([fl.LSTM(64), fl.Dense(2)]).freeze() for _ in range(30)]
+    expected = [model.predict(x) for model in models]
+
+    def work(k: int) -> None:
+        for model, out in zip(models, expected, strict=True):
+            np.testing.assert_array_equal(model.predict(x), out)
+
+    in_threads(8, work)
+    chains = [chain for chain in map(predict_chain, models) if chain is not None]
+    workspace = min(chain.nbytes - chain.packed.nbytes for chain in chains)
+    assert 100_000 < workspace < 2_000_000
+    held = sum(chain.nbytes - chain.packed.nbytes for chain in chains)
+    assert held < 30 * 2 * workspace + 2**23  # two for each model, and 8 MB for all together
+
+
 def test_large_inputs_go_layer_by_layer() -> None:
     model = built(CHAINS["each step"]()).freeze()
     chain = predict_chain(model)
