@@ -153,7 +153,17 @@ def _serving_section(one: Record) -> str:
         for stem, by_threads in one["calls"].items()
         for threads, figures in by_threads.items()
     ]
+    forms = {"json": "JSON", "binary": "numbers as bytes"}
+    over_http = [
+        [f"{what}, {forms[form]}", *(number(figures[peer][key]) for peer in peers)]
+        for form, figures in one.get("http", {}).items()
+        for key, what in (
+            ("rate", "answers/s over HTTP, 8 clients"),
+            ("processor_us", "processor time of the server for an answer over HTTP, us"),
+        )
+    ]
     others = [
+        *over_http,
         ["import, load, first answer, ms", *cells(one["cold_ms"])],
         [f"memory for each of {one['models']} models used by {one['threads']} threads, kB", *cells(one["model_kb"])],
         ["largest pause of an event loop with 32 tasks, ms", *cells(one["heartbeat_ms"])],
@@ -163,6 +173,11 @@ def _serving_section(one: Record) -> str:
         f"{number(one['stream_us'])} us; a reading of 37 of {one['streams'] // 10} series of a stream "
         f"{number(one['reading_us'])} us.\n"
     )
+    if one.get("http"):
+        alone = " and ".join(
+            f"{number(figures['none']['processor_us'])} us with {forms[form]}" for form, figures in one["http"].items()
+        )
+        own += f"\nHTTP alone, without a model, takes {alone} of processor time for an answer.\n"
     return f"{table(['', *names], [*rates, *others])}\n{own}"
 
 

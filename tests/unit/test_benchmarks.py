@@ -412,10 +412,15 @@ def test_serving_measures_each_peer_in_turn(monkeypatch: pytest.MonkeyPatch) -> 
 
     def run(kind: str, peer: str, folder: str, *rest: Any) -> Any:
         asked.append((kind, peer, *rest))
+        if kind == "http":
+            return {"rate": 100.0, "processor": 3e-4}
         return {"bytes": 1500.0, "seconds": 2e-6} if kind == "streams" else 0.5
 
     monkeypatch.setattr(serving, "_peers", lambda: ["fastlstm", "other"])
+    monkeypatch.setattr(serving, "find_spec", lambda name: name)
     got = serving.measure(1.0, True, run)
+    assert got["http"]["json"]["none"] == pytest.approx({"rate": 100.0, "processor_us": 300.0})
+    assert [rest for kind, peer, *rest in asked if kind == "http"][:1] == [["json", 8, 0.5]]
     assert got["calls"]["plain"]["8"] == {"fastlstm": 0.5, "other": 0.5}
     assert (got["cold_ms"]["other"], got["stream_kb"], got["stream_us"]) == (500.0, 1.5, 2.0)
     assert [peer for kind, peer, *_ in asked if kind == "heartbeat"] == ["fastlstm", "other"] * 2
@@ -428,6 +433,8 @@ def test_serving_measures_each_peer_in_turn(monkeypatch: pytest.MonkeyPatch) -> 
         ("cold", ()),
         ("memory", (2, 2)),
         ("heartbeat", (2, 0.05)),
+        ("http", ("json", 2, 0.2)),
+        ("http", ("binary", 2, 0.2)),
         ("streams", (5,)),
         ("subset", (5, 2)),
     ],
@@ -435,9 +442,14 @@ def test_serving_measures_each_peer_in_turn(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_measurements_of_serving(tmp_path: Path, kind: str, arguments: tuple[Any, ...]) -> None:
     if kind in ("memory", "streams") and sys.platform != "linux":
         pytest.skip("memory is read from /proc")
+    if kind == "http":
+        pytest.importorskip("uvicorn")
     serving_models.save_models(tmp_path)
     got = serving.run_child(kind, "fastlstm", str(tmp_path), *arguments)
-    assert got["seconds"] > 0 if kind == "streams" else got >= 0
+    if isinstance(got, dict):
+        assert all(value > 0 for name, value in got.items() if name != "bytes")
+    else:
+        assert got >= 0
 
 
 def test_the_rate_of_matrix_products() -> None:
@@ -596,6 +608,12 @@ def results() -> dict[str, Any]:
                 "scaled": {"2": {"fastlstm": 20.0, "torch": 5.0}},
                 "plain": {"2": {"fastlstm": 22.0, "torch": 6.0}},
             },
+            "http": {
+                "json": {
+                    peer: {"rate": 1e6 / us, "processor_us": us}
+                    for peer, us in (("fastlstm", 250.0), ("torch", 500.0), ("none", 200.0))
+                }
+            },
             "cold_ms": {"fastlstm": 80.0, "torch": 900.0},
             "model_kb": {"fastlstm": 200.0, "torch": 400.0},
             "heartbeat_ms": {"fastlstm": 3.0, "torch": 9.0},
@@ -629,6 +647,9 @@ def test_the_report(results: dict[str, Any]) -> None:
         "| train | train | 1, 2, 3, 4 | PyTorch | 8 | 4 | 9 | 4.00 |",
         "`import fastlstm` takes 10 ms beyond `import numpy`, which takes 80 ms: medians of 10 fresh processes each.",
         "| answers/s, 2 threads, without | 22 | 6 |",
+        "| answers/s over HTTP, 8 clients, JSON | 4000 | 2000 |",
+        "| processor time of the server for an answer over HTTP, us, JSON | 250 | 500 |",
+        "HTTP alone, without a model, takes 200 us with JSON of processor time for an answer.",
         "| memory for each of 500 models used by 40 threads, kB | 200 | 400 |",
         "10000 streams of fastlstm take 1.5 kB each, a step round robin 2.5 us; a reading of 37 of 1000 series of a "
         "stream 0.5 us.",
