@@ -383,3 +383,11 @@ def test_the_probability_of_small_values() -> None:
 def test_importing_the_package_needs_no_pandas(tmp_path: Path) -> None:
     code = "import sys, fastlstm as fl; assert 'pandas' not in sys.modules; fl.Forecaster"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.filterwarnings("ignore:the validation part is too short for the conformal correction")
+@pytest.mark.parametrize("rows", [60, 100, 160])
+def test_a_series_whose_validation_part_is_shorter_than_the_horizon_is_learnt(rows: int) -> None:
+    forecaster = fl.Forecaster(24, hidden_size=4, epochs=1, random_state=0, verbose=0).fit(table(rows)[["ds", "y"]])
+    assert np.isfinite(forecaster.history_.history["val_loss"]).all()
+    assert len(forecaster.predict()) == 24
