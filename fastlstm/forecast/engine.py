@@ -220,7 +220,7 @@ class Engine:
 
     def update(self, panel: Panel) -> None:
         """Continue the memories with new rows, which follow those known so far; new series begin at zero."""
-        self.settings.check_panel(panel, training=False)
+        self.settings.check_panel(panel, training=False, known=self.memories)
         series: list[ReadySeries] = []
         starts: list[int] = []
         states: list[list[State] | None] = []

@@ -670,6 +670,7 @@ class Forecaster:
             ready = engine.ready(Panel([one]))[0]
             return ready, 0, None, min(engine.settings.warm_up, len(one) // 4)
         if memory is not None and self._reader.axis.steps_between(memory.end, one.times[0]) == 1:
+            engine.settings.check_panel(Panel([one]), training=False, known=engine.memories)
             joined = ready_from(memory, one)
             return joined, len(joined) - len(one), memory.states, len(joined) - len(one)
         ready = engine.ready(Panel([one]))[0]
