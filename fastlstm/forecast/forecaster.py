@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from .._arguments import explain_arguments
-from .._checks import count, real, short_repr
+from .._checks import as_bool, count, real, short_repr
 from .._typing import Array
 from ..layers import Layer
 from ..training.history import History
@@ -24,7 +24,7 @@ from .frames import FrameReader
 from .levels import columns_of, probability_below
 from .memory import Memory, ends_panel, naive_error, padded, ready_from
 from .panel import Panel, SeriesData
-from .runs import Checkpoint, fingerprint, saved_seed
+from .runs import Checkpoint, run_arguments, saved_seed
 from .series import ReadySeries
 from .stream import ForecastStream
 
@@ -277,6 +277,8 @@ class Forecaster:
             If the loss became NaN or infinite.
         """
         check_arguments(self)
+        if as_bool("resume", resume) and checkpoint is None:
+            raise ValueError("resume=True needs the file of the interrupted run: checkpoint='run.checkpoint'")
         reader = self._new_reader()
         panel = reader.fit(df, id_col, time_col, target_col, static_df)
         drawn = None
@@ -286,8 +288,7 @@ class Forecaster:
         engine = Engine(settings_for(self, reader.axis, _end(panel), max(map(len, panel.series)), seed))
         saved = None
         if checkpoint is not None:
-            arguments = {"parameters": _comparable(self.get_params()), "data": fingerprint(panel), "seed": seed}
-            saved = Checkpoint(os.fspath(checkpoint), resume, arguments)
+            saved = Checkpoint(os.fspath(checkpoint), resume, run_arguments(engine.settings, panel))
         engine.fit(panel, saved)
         self._reader, self._engine, self.seed_ = reader, engine, engine.settings.seed
         return self
@@ -764,9 +765,3 @@ def _hours(local: Array) -> Array:
     """Return the hour of the day of local times."""
     hours: Array = local.astype("M8[h]").astype(np.int64) % 24
     return hours
-
-
-def _comparable(parameters: dict[str, Any]) -> dict[str, str]:
-    """Return the parameters on which a run depends, as texts."""
-    left_out = ("verbose", "n_jobs", "random_state")
-    return {name: short_repr(value) for name, value in parameters.items() if name not in left_out}

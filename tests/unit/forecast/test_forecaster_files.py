@@ -195,8 +195,23 @@ def test_another_run_is_not_continued(tmp_path: Path) -> None:
     pytest.importorskip("holidays")
     path = tmp_path / "run.checkpoint"
     assert interrupted(make(), path, 2, False)
-    with pytest.raises(ValueError, match="the run was started with another parameters"):
-        make(dropout=0.1).fit(table(), checkpoint=path, resume=True)
+    for name, value in {
+        "horizon": 23, "gap": 1, "context": 30, "season": 12, "residual_of": None, "quantiles": (0.1, 0.5, 0.9),
+        "conformal": False, "bounds": (None, 101), "missing": "error", "min_observed": 0.6, "scaler": "robust",
+        "hidden_size": 7, "num_layers": 2, "dropout": 0.1, "layers": [fl.LSTM(6, return_sequences=True)],
+        "learning_rate": 0.02, "weight_decay": 0.0, "batch_size": 2, "epochs": 4, "patience": 2, "validation": 0.2,
+        "learn_validation": False,
+    }.items():  # fmt: skip
+        other = make().set_params(**{"season_length" if name == "season" else name: value})
+        with pytest.raises(ValueError, match=rf"the run was started with another ([a-z_]+, )*{name}\b"):
+            other.fit(table(), checkpoint=path, resume=True)
+    levels = np.linspace(0.001, 0.999, 101)  # the texts of long lists differ where messages cut them off
+    assert interrupted(make(quantiles=levels), path, 2, False)
+    with pytest.raises(ValueError, match="the run was started with another quantiles: give the same"):
+        make(quantiles=[*levels[:-1], 0.9985]).fit(table(), checkpoint=path, resume=True)
+    with pytest.raises(ValueError, match="resume=True needs the file of the interrupted run"):
+        make().fit(table(), resume=True)
+    assert interrupted(make(), path, 2, False)
     with pytest.raises(ValueError, match="the run was started with another data"):
         make().fit(table(401), checkpoint=path, resume=True)
     with pytest.raises(ValueError, match="the run was started with another seed"):
