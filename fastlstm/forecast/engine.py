@@ -11,8 +11,9 @@ import numpy as np
 
 from .._typing import Array, State
 from ..layers import LSTM, Dropout, Layer, copied_layer
+from ..metrics.forecasting import interval_pairs
 from ..training.history import History
-from .conformal import Corrections, interval_pairs
+from .conformal import Corrections
 from .layout import Layout
 from .memory import Memory, memory_of, naive_error, ready_from
 from .network import ForecastNetwork, Widths
@@ -207,16 +208,19 @@ class Engine:
         ahead = [None] * len(panel) if futures is None else list(futures)
         return [ready(one, self.scale_for(one), future) for one, future in zip(panel.series, ahead, strict=True)]
 
-    def read(self, panel: Panel) -> list[Memory]:
-        """Return what the series of a panel leave behind, each read from the zero state at its first row."""
+    def read(self, panel: Panel, tail: int = 0) -> list[Memory]:
+        """Return what the series of a panel leave behind, each read from the zero state at its first row.
+
+        At least `tail` of their last values are kept.
+        """
         series = self.ready(panel)
         ends = [np.array([len(one) - 1]) for one in series]
         passed = run_through(self.network, self.layout, series, ends, n_threads=self.settings.n_threads)
-        return [self._memory(one, result) for one, result in zip(series, passed, strict=True)]
+        return [self._memory(one, result, tail) for one, result in zip(series, passed, strict=True)]
 
-    def _memory(self, series: ReadySeries, passed: Passed) -> Memory:
+    def _memory(self, series: ReadySeries, passed: Passed, tail: int = 0) -> Memory:
         error = naive_error(series.data.y, self.settings.season)
-        return memory_of(series, passed.contexts[-1], passed.states, self.layout.memory, error)
+        return memory_of(series, passed.contexts[-1], passed.states, max(self.layout.kept, tail), error)
 
     def update(self, panel: Panel) -> None:
         """Continue the memories with new rows, which follow those known so far; new series begin at zero."""

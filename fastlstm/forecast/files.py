@@ -349,8 +349,8 @@ def _memories(
     rows, tails = (
         [count(name, one) for one in as_list(name, described[name], "numbers")] for name in ("rows", "tails")
     )
-    if len(rows) != n or len(tails) != n or max(tails) > engine.layout.memory:
-        raise ValueError(f"rows and tails must be numbers of {n} series, tails of at most {engine.layout.memory} rows")
+    if len(rows) != n or len(tails) != n or max(tails) > engine.layout.kept:
+        raise ValueError(f"rows and tails must be numbers of {n} series, tails of at most {engine.layout.kept} rows")
     values = _tensor("memory.tails", tensors, (sum(tails),))
     numbers = _tensor("memory.numbers", tensors, (n, 4))
     static = _tensor("memory.static", tensors, (n, len(engine.layout.scales.static[0])))

@@ -14,6 +14,7 @@ from .._arguments import explain_arguments
 from .._checks import as_bool, count, real, short_repr
 from .._typing import Array
 from ..layers import Layer
+from ..metrics.forecasting import interval_pairs
 from ..training.history import History
 from .arguments import check_arguments, draw_seed, settings_for
 from .backtest import backtest, cutoffs_of, with_column
@@ -21,7 +22,7 @@ from .engine import Engine
 from .evaluation import Evaluation, Tally, naive_forecasts
 from .files import Saved, load, save
 from .frames import FrameReader
-from .levels import columns_of, probability_below
+from .levels import at_levels, bounds_of, columns_of, percentages, probability_below
 from .memory import Memory, ends_panel, naive_error, padded, ready_from
 from .panel import Panel, SeriesData
 from .runs import Checkpoint, run_arguments, saved_seed
@@ -451,7 +452,8 @@ class Forecaster:
         ValueError
             If `df` does not have the form of the training data, or values of `futr_exog` are missing.
         """
-        memories, times, answers = self._answers(df, future, horizon, static_df)
+        memories = self._memories(df, static_df)
+        times, answers = self._answers(memories, future, horizon)
         known = self._fitted.settings.quantiles
         rows = np.concatenate([block[: len(steps)] for block, steps in zip(answers, times, strict=True)])
         columns = columns_of(rows, known, level, quantiles)
@@ -474,7 +476,8 @@ class Forecaster:
         DataFrame
             Ids, times, and ``probability``.
         """
-        memories, times, answers = self._answers(df, future, horizon, static_df)
+        memories = self._memories(df, static_df)
+        times, answers = self._answers(memories, future, horizon)
         rows = np.concatenate([block[: len(steps)] for block, steps in zip(answers, times, strict=True)])
         found = probability_below(rows, self._fitted.settings.quantiles, real("value", value))
         return self._frame(memories, times, {"probability": found})
@@ -483,12 +486,12 @@ class Forecaster:
         ids = [one.id for one, steps in zip(memories, times, strict=True) for _ in range(len(steps))]
         return self._reader.frame(ids, np.concatenate(times), columns)
 
-    def _memories(self, df: Any, static_df: Any) -> list[Memory]:
-        """Return the ends of the series of `df`, or those known."""
+    def _memories(self, df: Any, static_df: Any, tail: int = 0) -> list[Memory]:
+        """Return the ends of the series of `df`, with at least `tail` values, or those known."""
         engine = self._fitted
         if df is None:
             return list(engine.memories.values())
-        return engine.read(self._reader.read(df, static_df))
+        return engine.read(self._reader.read(df, static_df), tail)
 
     def _reach(self, memories: Sequence[Memory], horizon: int | str | None = None) -> list[int]:
         """Return for each series the number of steps from its end to that of the horizon."""
@@ -506,18 +509,17 @@ class Forecaster:
         return reach
 
     def _answers(
-        self, df: Any, future: Any, horizon: int | str | None, static_df: Any
-    ) -> tuple[list[Memory], list[Array], Array]:
-        """Return the ends, the times of the forecasts, and the quantiles (series, horizon, quantiles)."""
+        self, memories: Sequence[Memory], future: Any, horizon: int | str | None = None
+    ) -> tuple[list[Array], Array]:
+        """Return the times of the forecasts after ends of series, and the quantiles (series, horizon, quantiles)."""
         engine = self._fitted
-        memories = self._memories(df, static_df)
         settings, axis = engine.settings, self._reader.axis
         reach = self._reach(memories, horizon)
         futures = self._reader.read_future(future, ends_panel(memories), reach)
         whole = settings.gap + settings.horizon
         answers = engine.forecast(memories, [padded(one, whole) for one in futures])
         times = [axis.steps(one.end, steps)[settings.gap :] for one, steps in zip(memories, reach, strict=True)]
-        return memories, times, answers
+        return times, answers
 
     def stream(self, ids: Sequence[Any] | None = None) -> ForecastStream:
         """Return a stream: forecasts after each reading, in microseconds, that continue after the rows known so far.
@@ -686,7 +688,9 @@ class Forecaster:
         *,
         future: Any = None,
         id: Any = None,
+        level: Any = None,
         last: int | None = None,
+        static_df: Any = None,
         path: str | os.PathLike[str] | None = None,
         title: str | None = None,
     ) -> Figure:
@@ -694,12 +698,15 @@ class Forecaster:
 
         Parameters
         ----------
-        df, future
+        df, future, static_df
             As in `predict`.
         id : optional
             The series, by default the first one.
+        level : float or list of float, optional
+            Percentages of the intervals, by default those that the network was trained for.
         last : int, optional
-            Number of values before the forecast that are shown, by default two horizons.
+            Number of values before the forecast that are shown, by default two horizons. Of the known series as many
+            as a forecast reads, and no less than two horizons, are kept; of `df` all.
         path : path, optional
             File to save the picture to.
         title : str, optional
@@ -708,22 +715,36 @@ class Forecaster:
         -------
         matplotlib.figure.Figure
             A line for the median, bands for the intervals; `fl.plots.fan` draws your own arrays.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If there is no such series, more values are to be shown than are kept, or as in `predict`.
         """
         from ..plots import fan
 
-        memories, times, answers = self._answers(df, future, None, None)
+        shown = 2 * self.horizon_steps_ if last is None else count("last", last)
+        memories = self._memories(df, static_df, shown)
         ids = [one.id for one in memories]
         if id is not None and id not in ids:
             raise ValueError(f"there is no series {id!r}, expected one of {short_repr(ids)}")
         number = 0 if id is None else ids.index(id)
-        memory, steps = memories[number], times[number]
-        past = memory.tail[-(2 * self.horizon_steps_ if last is None else count("last", last)) :]
-        settings, axis = self._fitted.settings, self._reader.axis
+        memory, axis = memories[number], self._reader.axis
+        if last is not None and min(last, memory.rows) > len(memory.tail):
+            raise ValueError(
+                f"last={last}, but {len(memory.tail)} values of the series {memory.id!r} are kept: give the past as df"
+            )
+        past = memory.tail[-shown:]
+        times, answers = self._answers(memories, future)
+        steps, known = times[number], self._fitted.settings.quantiles
+        levels = _fan_levels(known, level)
         before = axis.local(axis.steps_before(memory.end, len(past)))
         name = self._reader.columns.target_col if len(ids) == 1 else f"{self._reader.columns.target_col}, {memory.id}"
         return fan(
-            axis.local(steps), answers[number, : len(steps)], settings.quantiles, past_times=before, past=past,
-            name=name, path=path, title=title,
+            axis.local(steps), at_levels(answers[number, : len(steps)], known, levels), levels, past_times=before,
+            past=past, name=name, path=path, title=title,
         )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -759,6 +780,15 @@ class Forecaster:
 
 def _end(panel: Panel) -> Any:
     return max(one.times[-1] for one in panel.series)
+
+
+def _fan_levels(known: Sequence[float], level: Any) -> list[float]:
+    """Return the median and the bounds of the intervals of these percentages, by default of those known, rising."""
+    if level is None:
+        bounds = [known[number] for pair in interval_pairs(known) for number in pair]
+    else:
+        bounds = [bound for one in percentages(level) for bound in bounds_of(one)]
+    return sorted({0.5, *bounds})
 
 
 def _hours(local: Array) -> Array:

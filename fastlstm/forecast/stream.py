@@ -95,7 +95,8 @@ class ForecastStream:
         size = self._layout.memory
         self._tail = np.full((len(memories), size + _AHEAD), np.nan)
         for row, one in enumerate(memories):
-            self._tail[row, size - len(one.tail) : size] = (one.tail - one.scale.center) / one.scale.scale
+            read = one.tail[-size:]
+            self._tail[row, size - len(read) : size] = (read - one.scale.center) / one.scale.scale
         self._at = size
         ahead = self._layout.gap + np.arange(self._layout.horizon)
         self._lag_places = ahead[:, None] - self._layout.lags
