@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from .layout import Layout, layout_from
 from .lines import LineReader
 from .measures import Measures
 from .model_file import TABLE, read_config
-from .output import json_text, row_text, write_text
+from .output import json_text, write_rows
 from .tables import csv_options, read_table
 
 __all__ = ["evaluate", "info", "predict", "responder"]
@@ -73,13 +72,7 @@ def predict(arguments: argparse.Namespace) -> int:
         frame = forecaster.predict(data, future=future, horizon=horizon, quantiles=list(forecaster.quantiles))
     columns = [str(name) for name in frame.columns]
     rows = list(zip(*(_plain_column(frame[name]) for name in frame.columns), strict=True))
-    if arguments.json:
-        lines = [json_text(dict(zip(columns, row, strict=True))) + "\n" for row in rows]
-    else:
-        lines = [row_text(columns), *(row_text(row) for row in rows)]
-    write_text(arguments.output, lines)
-    if arguments.output != "-" and not arguments.quiet:
-        print(f"{len(frame)} forecasts in {arguments.output}", file=sys.stderr)
+    write_rows(arguments, columns, rows, "forecasts")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -15,7 +16,18 @@ import numpy as np
 
 from .errors import UsageError
 
-__all__ = ["Say", "cell", "check_output", "json_text", "row_text", "say", "silent", "time_text", "write_text"]
+__all__ = [
+    "Say",
+    "cell",
+    "check_output",
+    "json_text",
+    "row_text",
+    "say",
+    "silent",
+    "time_text",
+    "write_rows",
+    "write_text",
+]
 
 Say = Callable[[str], None]
 
@@ -93,3 +105,14 @@ def write_text(path: str, lines: Sequence[str]) -> None:
     from ..formats import atomic
 
     atomic.write(path, ["".join(lines).encode("utf-8")])
+
+
+def write_rows(arguments: argparse.Namespace, columns: Sequence[str], rows: Sequence[Sequence[Any]], what: str) -> None:
+    """Write a table as CSV, or with --json as an object a line; say on stderr how many rows of `what` a file holds."""
+    if arguments.json:
+        lines = [json_text(dict(zip(columns, row, strict=True))) + "\n" for row in rows]
+    else:
+        lines = [row_text(columns), *(row_text(row) for row in rows)]
+    write_text(arguments.output, lines)
+    if arguments.output != "-" and not arguments.quiet:
+        say(f"{len(rows)} {what} in {arguments.output}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from .arguments import add_csv_options, add_threads
@@ -77,7 +76,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from .answers import answer, case_columns
     from .cases import read_cases
     from .model_file import load_model
-    from .output import json_text, row_text, write_text
+    from .output import write_rows
     from .tables import csv_options, read_table
 
     saved = load_model(arguments.model)
@@ -93,13 +92,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             [name, label, *([] if alone else values)]
             for name, label, values in zip(cases.names, answers.labels, answers.values, strict=True)
         ]
-    if arguments.json:
-        lines = [json_text(dict(zip(columns, row, strict=True))) + "\n" for row in rows]
-    else:
-        lines = [row_text(columns), *(row_text(row) for row in rows)]
-    write_text(arguments.output, lines)
-    if arguments.output != "-" and not arguments.quiet:
-        print(f"{len(rows)} answers in {arguments.output}", file=sys.stderr)
+    write_rows(arguments, columns, rows, "answers")
     return 0
 
 

@@ -26,7 +26,7 @@ from .settings import Settings
 from .shares import best_shares
 from .training import Plan, Trainer, pinball_at
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "widths_of"]
 
 _VALIDATION_ORIGINS = 1000
 """Number of origins at which the loss of an epoch is measured at most."""
@@ -124,17 +124,7 @@ class Engine:
             ]
             if settings.dropout:
                 layers.append(Dropout(settings.dropout))
-        widths = Widths(
-            layout.n_inputs,
-            layout.horizon,
-            layout.n_ahead,
-            len(settings.quantiles),
-            settings.step_context,
-            settings.common_context,
-            settings.local_units,
-            layout.gate,
-        )
-        return ForecastNetwork(layers, widths, settings.seed)
+        return ForecastNetwork(layers, widths_of(settings, layout), settings.seed)
 
     def _new_trainer(self, series: list[ReadySeries], parts: Parts) -> Trainer:
         settings, network, layout = self.settings, self.network, self.layout
@@ -324,6 +314,20 @@ class Engine:
         if self.settings.bounds is not None:
             np.clip(values, *self.settings.bounds, out=values)
         return values
+
+
+def widths_of(settings: Settings, layout: Layout) -> Widths:
+    """Return the sizes of the network's parts."""
+    return Widths(
+        layout.n_inputs,
+        layout.horizon,
+        layout.n_ahead,
+        len(settings.quantiles),
+        settings.step_context,
+        settings.common_context,
+        settings.local_units,
+        layout.gate,
+    )
 
 
 def _coverage(

@@ -600,10 +600,14 @@ class Forecaster:
         columns_of(np.zeros((1, len(settings.quantiles))), settings.quantiles, level, quantiles)  # before the training
         windows = backtest(settings, panel, cutoffs, refit)
         times, ids, cuts, truth, blocks = [], [], [], [], []
+        horizons: dict[Any, int] = {}  # that of a day differs, and takes a look at the clock
         for window in windows:
             one, origin = window.data, window.origin
             start = origin + 1 + settings.gap
-            steps = reader.axis.horizon_steps(self.horizon, one.times[start - 1])
+            before = one.times[start - 1]
+            if before not in horizons:
+                horizons[before] = reader.axis.horizon_steps(self.horizon, before)
+            steps = horizons[before]
             times.append(one.times[start : start + steps])
             ids += [one.id] * steps
             cuts.append(np.full(steps, one.times[origin]))
@@ -657,12 +661,12 @@ class Forecaster:
                 "training data, expected later rows: in_sample=True measures the training data themselves"
             )
         tally = Tally(settings.horizon, settings.quantiles, len(series))
+        clocks = [np.zeros(len(one), np.int8) if axis.counted else _hours(axis.local(one.data.times)) for one in series]
         for k, block, answers in engine.blocks_at(series, origins, starts, states):
             rows = origins[k][block]
             steps = rows[:, None] + settings.gap + 1 + np.arange(settings.horizon)
             data = series[k].data
-            hours = np.zeros(steps.shape, np.int64) if axis.counted else _hours(axis.local(data.times))[steps]
-            tally.add(k, answers, naive_forecasts(engine.layout, series[k], rows), data.y[steps], hours)
+            tally.add(k, answers, naive_forecasts(engine.layout, series[k], rows), data.y[steps], clocks[k][steps])
         return Evaluation(tally, units, not axis.counted)
 
     def _evaluated(self, engine: Engine, one: SeriesData, in_sample: bool) -> tuple[ReadySeries, int, Any, int]:
@@ -793,5 +797,4 @@ def _fan_levels(known: Sequence[float], level: Any) -> list[float]:
 
 def _hours(local: Array) -> Array:
     """Return the hour of the day of local times."""
-    hours: Array = local.astype("M8[h]").astype(np.int64) % 24
-    return hours
+    return (local.astype("M8[h]").astype(np.int64) % 24).astype(np.int8)
