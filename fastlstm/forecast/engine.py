@@ -311,6 +311,11 @@ class Engine:
         if self.corrections is not None:
             answers = self.corrections.apply(answers)
         values: Array = answers * scale.scale + scale.center
+        if not np.isfinite(values).all():
+            raise ValueError(
+                "a forecast is not finite, because an input lies too far from the training data for float32: look for "
+                "the largest values in hist_exog and futr_exog"
+            )
         if self.settings.bounds is not None:
             np.clip(values, *self.settings.bounds, out=values)
         return values

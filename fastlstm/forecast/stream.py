@@ -15,6 +15,7 @@ from .._typing import Array
 from .axis import TimeAxis
 from .engine import Engine
 from .memory import Memory
+from .series import LARGEST
 
 __all__ = ["ForecastStream"]
 
@@ -154,6 +155,10 @@ class ForecastStream:
         following = self._given("future", future, (batch, layout.gap + layout.horizon, self._n_user))
         if np.isnan(following).any():
             raise ValueError("future holds NaN, expected the values of each step: they are known in advance")
+        if (np.abs(values - self._center[:, 0]) > LARGEST * self._scale[:, 0]).any():
+            raise ValueError(
+                f"y holds {values.tolist()}, expected numbers within {LARGEST:g} times the scale of the past"
+            )
         between = self._steps_to(time)
         if self._engine.settings.missing == "error":
             if np.isnan(values).any():

@@ -272,6 +272,24 @@ def test_streams_know_aware_times() -> None:
     assert pd.Timestamp(stream.next_time, tz="UTC") == next_time + pd.Timedelta(hours=4)
 
 
+def test_values_too_large_for_the_network_are_refused_wherever_they_are_read() -> None:
+    df = table(660)
+    forecaster = fl.Forecaster(6, futr_exog=["known"], **SMALL).fit(df[:600])
+    huge = df.copy()
+    huge.loc[650, "y"] = 1e200
+    future = later(df.assign(unique_id="y"), 6).drop(columns="unique_id")
+    message = "the series 'y' holds 1e\\+200, expected numbers whose squares are finite"
+    for read in (forecaster.update, forecaster.evaluate, lambda df: forecaster.predict(df, future=future)):
+        with pytest.raises(ValueError, match=message):
+            read(huge)
+    with pytest.raises(ValueError, match=message), np.errstate(over="ignore"):
+        fl.Forecaster(6, futr_exog=["known"], **SMALL).fit(huge)
+    with pytest.raises(ValueError, match=r"y holds \[-1e\+40\]"):
+        forecaster.stream().step(None, -1e40, futr=[1.0], future=np.ones((6, 1)))
+    with pytest.raises(ValueError, match="a forecast is not finite"), np.errstate(all="ignore"):
+        forecaster.predict(df.assign(known=1e200), future=future)
+
+
 def test_a_refused_reading_leaves_a_stream_as_it_was() -> None:
     df = table(600).assign(past=1.0)
     given = {"hist": [[1.0]], "futr": [[1.0]], "future": np.ones((6, 1))}
