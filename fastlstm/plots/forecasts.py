@@ -112,10 +112,13 @@ def _draw_forecast(
     axes: Any, times: Array, middle: Array, bands: Sequence[tuple[str, Array, Array]], labels: bool = True
 ) -> None:
     """Draw intervals (percentage, lower and upper bound), the widest first, and the line of a forecast."""
+    from matplotlib.colors import to_rgb
+
     for place, (percentage, low, high) in enumerate(bands):
-        alpha = 0.15 + 0.15 * place / max(len(bands) - 1, 1)
+        # Opaque, since translucent bands that lie on each other are darker than the legend says.
+        color = 1 - (0.2 + 0.25 * place / max(len(bands) - 1, 1)) * (1 - np.array(to_rgb(_FORECAST)))
         label = f"{percentage} % interval" if labels else None
-        axes.fill_between(times, low, high, color=_FORECAST, alpha=alpha, linewidth=0, label=label)
+        axes.fill_between(times, low, high, color=color, linewidth=0, label=label)
     axes.plot(times, middle, color=_FORECAST, linewidth=1.4, label="forecast" if labels else None)
 
 
