@@ -338,7 +338,7 @@ def widths_of(settings: Settings, layout: Layout) -> Widths:
 def _coverage(
     quantiles: tuple[float, ...], found: list[tuple[Array, Array]], corrections: Corrections | None
 ) -> dict[str, Any]:
-    """Return for each interval its coverage on the conformal part, of the network and corrected."""
+    """Return for each interval its coverage on the conformal part, of the network and corrected; {} if it is empty."""
     result: dict[str, Any] = {}
     for low, high in interval_pairs(quantiles):
         level = round(100 * (quantiles[high] - quantiles[low]), 6)
@@ -350,5 +350,6 @@ def _coverage(
                 hits = (values[:, :, low] <= targets) & (targets <= values[:, :, high])
                 inside[name][0] += int(hits[known].sum())
                 inside[name][1] += int(known.sum())
-        result[f"{level:g}"] = {name: hits / count if count else np.nan for name, (hits, count) in inside.items()}
+        if inside["network"][1]:
+            result[f"{level:g}"] = {name: hits / count for name, (hits, count) in inside.items()}
     return result

@@ -120,7 +120,7 @@ class Forecaster:
     horizon_steps_, gap_steps_, season_length_ : int
     coverage_ : dict
         For each interval, "90" for example, the share of true values in it on the validation part, of the network that
-        has not learnt it: ``"network"`` before the correction and ``"corrected"``.
+        has not learnt it: ``"network"`` before the correction and ``"corrected"``. Empty without such a part.
     history_ : History
         Losses of the epochs; not in a file.
     seed_ : int
@@ -292,6 +292,7 @@ class Forecaster:
             saved = Checkpoint(os.fspath(checkpoint), resume, run_arguments(engine.settings, panel))
         engine.fit(panel, saved)
         self._reader, self._engine, self.seed_ = reader, engine, engine.settings.seed
+        self._fitted_params = self.get_params()  # those of set_params act at the next fit
         return self
 
     def _new_reader(self) -> FrameReader:
@@ -495,7 +496,7 @@ class Forecaster:
 
     def _reach(self, memories: Sequence[Memory], horizon: int | str | None = None) -> list[int]:
         """Return for each series the number of steps from its end to that of the horizon."""
-        wanted = self.horizon if horizon is None else horizon
+        wanted = self._fitted_params["horizon"] if horizon is None else horizon
         axis, settings = self._reader.axis, self._fitted.settings
         reach = []
         for one in memories:
@@ -762,7 +763,7 @@ class Forecaster:
             If the file cannot be written.
         """
         engine = self._fitted
-        save(path, Saved(self.get_params(), self._reader, engine))
+        save(path, Saved(self._fitted_params, self._reader, engine))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Forecaster:
@@ -778,6 +779,7 @@ class Forecaster:
         saved = load(path, cls)
         forecaster = cls(**saved.parameters)
         forecaster._reader, forecaster._engine = saved.reader, saved.engine
+        forecaster._fitted_params = saved.parameters
         forecaster.seed_ = saved.engine.settings.seed
         return forecaster
 

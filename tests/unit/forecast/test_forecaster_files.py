@@ -75,6 +75,29 @@ def test_files_pickles_and_copies_give_the_same_bits(fitted: fl.Forecaster, tmp_
         fl.Forecaster.load(tmp_path / "f.safetensors").history_  # noqa: B018
 
 
+@pytest.mark.filterwarnings("ignore:the validation part is too short for the conformal correction")
+def test_a_forecaster_without_a_validation_part_is_saved(tmp_path: Path) -> None:
+    forecaster = fl.Forecaster(6, validation=0.0, **SMALL).fit({"ds": np.arange(200), "y": np.sin(np.arange(200) / 4)})
+    assert forecaster.coverage_ == {}
+    forecaster.save(tmp_path / "f")
+    loaded = fl.Forecaster.load(tmp_path / "f")
+    assert loaded.coverage_ == {}
+    assert loaded.predict(level=90).equals(forecaster.predict(level=90))
+
+
+def test_parameters_that_are_set_after_fit_act_at_the_next_one(tmp_path: Path) -> None:
+    data = {"ds": np.arange(300), "y": np.sin(np.arange(300) / 4)}
+    forecaster = fl.Forecaster(6, **SMALL).fit(data)
+    expected = forecaster.predict()
+    forecaster.set_params(horizon=9, bounds=(0.0, 1.0))
+    assert forecaster.predict().equals(expected)
+    forecaster.save(tmp_path / "f")
+    loaded = fl.Forecaster.load(tmp_path / "f")
+    assert (loaded.horizon, loaded.bounds) == (6, None)
+    assert loaded.predict().equals(expected)
+    assert len(forecaster.fit({**data, "y": data["y"] ** 2}).predict()) == 9
+
+
 def test_equal_forecasters_give_equal_files(fitted: fl.Forecaster, tmp_path: Path) -> None:
     fitted.save(tmp_path / "a")
     fl.Forecaster.load(tmp_path / "a").save(tmp_path / "b")
