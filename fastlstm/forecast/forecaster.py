@@ -17,16 +17,16 @@ from ..layers import Layer
 from ..metrics.forecasting import interval_pairs
 from ..training.history import History
 from .arguments import check_arguments, draw_seed, settings_for
-from .backtest import backtest, cutoffs_of, with_column
+from .backtest import backtest, cutoffs_of, table_of
 from .engine import Engine
-from .evaluation import Evaluation, Tally, naive_forecasts
+from .evaluation import Evaluation
 from .files import Saved, load, save
 from .frames import FrameReader
 from .levels import at_levels, bounds_of, columns_of, percentages, probability_below
-from .memory import Memory, ends_panel, naive_error, padded, ready_from
+from .memory import Memory, ends_panel, padded
 from .panel import Panel, SeriesData
+from .rolling import evaluate
 from .runs import Checkpoint, run_arguments, saved_seed
-from .series import ReadySeries
 from .stream import ForecastStream
 
 if TYPE_CHECKING:
@@ -600,24 +600,7 @@ class Forecaster:
         cutoffs = cutoffs_of(panel, reach, count("n_windows", n_windows), step)
         columns_of(np.zeros((1, len(settings.quantiles))), settings.quantiles, level, quantiles)  # before the training
         windows = backtest(settings, panel, cutoffs, refit)
-        times, ids, cuts, truth, blocks = [], [], [], [], []
-        horizons: dict[Any, int] = {}  # that of a day differs, and takes a look at the clock
-        for window in windows:
-            one, origin = window.data, window.origin
-            start = origin + 1 + settings.gap
-            before = one.times[start - 1]
-            if before not in horizons:
-                horizons[before] = reader.axis.horizon_steps(self.horizon, before)
-            steps = horizons[before]
-            times.append(one.times[start : start + steps])
-            ids += [one.id] * steps
-            cuts.append(np.full(steps, one.times[origin]))
-            truth.append(one.y[start : start + steps])
-            blocks.append(window.answers[:steps])
-        columns = columns_of(np.concatenate(blocks), settings.quantiles, level, quantiles)
-        target = reader.columns.target_col
-        frame = reader.frame(ids, np.concatenate(times), {target: np.concatenate(truth), **columns})
-        return with_column(frame, "cutoff", reader.frame(ids, np.concatenate(cuts), {}), reader.columns.time_col)
+        return table_of(windows, settings, reader, self.horizon, level, quantiles)
 
     def evaluate(self, df: Any, *, step_size: int = 1, in_sample: bool = False, static_df: Any = None) -> Evaluation:
         """Measure the forecasts on rows that the training has not seen, next to the naive and seasonal naive forecast.
@@ -643,47 +626,8 @@ class Forecaster:
         ValueError
             If no row lies after the training data.
         """
-        engine, axis = self._fitted, self._reader.axis
-        settings, step = engine.settings, count("step_size", step_size)
-        panel = self._reader.read(df, static_df)
-        series, starts, states, origins, units = [], [], [], [], []
-        for one in panel.series:
-            ready, start, state, first = self._evaluated(engine, one, in_sample)
-            last = len(ready) - settings.gap - settings.horizon
-            series.append(ready)
-            starts.append(start)
-            states.append(state)
-            origins.append(np.arange(first, max(first, last), step))
-            memory = engine.memories.get(one.id)
-            units.append(naive_error(one.y, settings.season) if memory is None else memory.naive_error)
-        if not any(len(rows) for rows in origins):
-            raise ValueError(
-                f"df has no origin whose {settings.gap + settings.horizon} steps of gap and horizon lie after the "
-                "training data, expected later rows: in_sample=True measures the training data themselves"
-            )
-        tally = Tally(settings.horizon, settings.quantiles, len(series))
-        clocks = [np.zeros(len(one), np.int8) if axis.counted else _hours(axis.local(one.data.times)) for one in series]
-        for k, block, answers in engine.blocks_at(series, origins, starts, states):
-            rows = origins[k][block]
-            steps = rows[:, None] + settings.gap + 1 + np.arange(settings.horizon)
-            data = series[k].data
-            tally.add(k, answers, naive_forecasts(engine.layout, series[k], rows), data.y[steps], clocks[k][steps])
-        return Evaluation(tally, units, not axis.counted)
-
-    def _evaluated(self, engine: Engine, one: SeriesData, in_sample: bool) -> tuple[ReadySeries, int, Any, int]:
-        """Return a series, the row and the state that it is read from, and its first origin."""
-        memory = engine.memories.get(one.id)
-        trained = engine.trained_until.get(one.id)
-        if trained is None or in_sample:
-            ready = engine.ready(Panel([one]))[0]
-            return ready, 0, None, min(engine.settings.warm_up, len(one) // 4)
-        if memory is not None and self._reader.axis.steps_between(memory.end, one.times[0]) == 1:
-            engine.settings.check_panel(Panel([one]), training=False, known=engine.memories)
-            joined = ready_from(memory, one)
-            return joined, len(joined) - len(one), memory.states, len(joined) - len(one)
-        ready = engine.ready(Panel([one]))[0]
-        after = int(np.searchsorted(one.times, trained, side="right"))
-        return ready, 0, None, max(after - 1, 0)
+        engine, step = self._fitted, count("step_size", step_size)
+        return evaluate(engine, self._reader.axis, self._reader.read(df, static_df), step, in_sample)
 
     # ------------------------------------------------------------------------------------ files and pictures
 
@@ -795,8 +739,3 @@ def _fan_levels(known: Sequence[float], level: Any) -> list[float]:
     else:
         bounds = [bound for one in percentages(level) for bound in bounds_of(one)]
     return sorted({0.5, *bounds})
-
-
-def _hours(local: Array) -> Array:
-    """Return the hour of the day of local times."""
-    return (local.astype("M8[h]").astype(np.int64) % 24).astype(np.int8)
