@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from .forecasting import check_numbers
 from .layout import Layout, layout_from
 from .measures import Measures
 from .model_file import TABLE, read_config
-from .output import json_text, write_records
+from .output import json_text, write_rows
 from .tables import csv_options, read_table
 
 __all__ = ["SavedForecaster", "evaluate", "info", "predict"]
@@ -70,9 +69,7 @@ def predict(arguments: argparse.Namespace) -> int:
         frame = forecaster.predict(data, future=future, horizon=horizon, quantiles=list(forecaster.quantiles))
     columns = [str(name) for name in frame.columns]
     rows = list(zip(*(_plain_column(frame[name]) for name in frame.columns), strict=True))
-    write_records(arguments.output, columns, rows, as_json=arguments.json)
-    if arguments.output != "-" and not arguments.quiet:
-        print(f"{len(frame)} forecasts in {arguments.output}", file=sys.stderr)
+    write_rows(arguments, columns, rows, "forecasts")
     return 0
 
 

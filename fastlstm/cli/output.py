@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -26,6 +27,7 @@ __all__ = [
     "silent",
     "time_text",
     "write_records",
+    "write_rows",
     "write_text",
 ]
 
@@ -116,3 +118,10 @@ def write_text(path: str, lines: Sequence[str]) -> None:
     from ..formats import atomic
 
     atomic.write(path, ["".join(lines).encode("utf-8")])
+
+
+def write_rows(arguments: argparse.Namespace, columns: Sequence[str], rows: Sequence[Sequence[Any]], what: str) -> None:
+    """Write answers as the arguments say; tell on stderr how many of `what` a file holds."""
+    write_records(arguments.output, columns, rows, as_json=arguments.json)
+    if arguments.output != "-" and not arguments.quiet:
+        say(f"{len(rows)} {what} in {arguments.output}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from .arguments import add_answers, add_command
@@ -72,7 +71,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from .answers import answer, case_columns
     from .cases import read_cases
     from .model_file import load_model
-    from .output import write_records
+    from .output import write_rows
 
     saved = load_model(arguments.model)
     cases = read_cases(saved.layout.read(arguments.data, arguments), saved.layout, missing=saved.takes_missing)
@@ -80,9 +79,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         columns, rows = _scores(saved, cases, arguments.threads)
     else:
         columns, rows = case_columns(saved), answer(saved, cases, arguments.threads).rows(cases.names)
-    write_records(arguments.output, columns, rows, as_json=arguments.json)
-    if arguments.output != "-" and not arguments.quiet:
-        print(f"{len(rows)} answers in {arguments.output}", file=sys.stderr)
+    write_rows(arguments, columns, rows, "answers")
     return 0
 
 
