@@ -6,6 +6,7 @@ Switches, as environment variables:
     FASTLSTM_SANITIZE=address,undefined    build with these sanitizers, little optimised
     FASTLSTM_COVERAGE=1                    record line coverage of csrc/ for gcov, little optimised
     FASTLSTM_DEBUG=1                       unoptimised, with debugger information and assertions
+    FASTLSTM_EXACT_FMA=1                   portable kernels that round as the others do, for tests: very slow
 
 All files are compiled with the same flags: each instruction set is switched on in its source (csrc/isa/), and chosen
 when the package is loaded.
@@ -114,6 +115,8 @@ class BuildExt(build_ext):
         compile_args = [level, "-std=c11", "-fvisibility=hidden", "-ffp-contract=off"]
         compile_args += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
         link_args = []
+        if switch("FASTLSTM_EXACT_FMA"):
+            compile_args += ["-DFL_EXACT_FMA"]
         if debug:
             compile_args += ["-g3", "-UNDEBUG"]
         if coverage:

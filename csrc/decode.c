@@ -11,6 +11,7 @@
  * All sequences that were ever kept are the nodes of one tree, so that each exists once, whichever path reaches it.
  */
 #include "fastlstm.h"
+#include "scalar.h"
 
 #include <math.h>
 #include <string.h>
@@ -29,7 +30,7 @@ typedef struct {
 static double log_add(double a, double b)
 {
     const double larger = a > b ? a : b, smaller = a > b ? b : a;
-    return smaller == -INFINITY ? larger : larger + log1p(exp(smaller - larger));
+    return smaller == -INFINITY ? larger : larger + fl_log1p_unit(fl_exp(smaller - larger));
 }
 
 static size_t nodes_of(ptrdiff_t time, ptrdiff_t beam_width)

@@ -146,6 +146,11 @@ int fl_isa_lanes(fl_dtype dtype)
     return active_table(dtype)->lanes;
 }
 
+int fl_isa_fused(void)
+{
+    return active_table(FL_F32)->fused;
+}
+
 /* The public function of each kernel. */
 #define LIST(...) __VA_ARGS__
 #define RETURN_void

@@ -54,6 +54,8 @@ const char *fl_isa_active(void);
 /* Choose one by name. Returns 0, or -1 if the name is unknown or the machine lacks it. Not while kernels run. */
 int fl_isa_select(const char *name);
 int fl_isa_lanes(fl_dtype dtype); /* elements in one vector of the active instruction set */
+int fl_isa_fused(
+    void); /* 1: it rounds a multiply-add once, and gives the bits of all sets that do; 0: the portable set */
 int fl_has_openmp(void);
 /* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c).
  * For tests, and for runtimes whose threads never sleep. */

@@ -13,6 +13,7 @@ cdef extern from "fastlstm.h" nogil:
     const char *fl_isa_active()
     int fl_isa_select(const char *name)
     int fl_isa_lanes(fl_dtype dtype)
+    int fl_isa_fused()
     int fl_has_openmp()
     int fl_openmp_max_threads()
     void fl_openmp_set_max_threads(int n)

@@ -47,6 +47,11 @@ def lanes():
     return {"float32": fl_isa_lanes(FL_F32), "float64": fl_isa_lanes(FL_F64)}
 
 
+def fused():
+    """Return whether the instruction set in use has a fused multiply-add: all that have one give the same bits."""
+    return bool(fl_isa_fused())
+
+
 def openmp():
     """Return whether the kernels were built with OpenMP."""
     return bool(fl_has_openmp())

@@ -53,10 +53,10 @@ static double ctc_sum(double a, double b, double c)
     double sum = 0;
     if (largest == -INFINITY)
         return largest;
-    sum += a == largest ? 1 : a - largest > CTC_NEGLIGIBLE ? exp(a - largest) : 0;
-    sum += b == largest ? 1 : b - largest > CTC_NEGLIGIBLE ? exp(b - largest) : 0;
-    sum += c == largest ? 1 : c - largest > CTC_NEGLIGIBLE ? exp(c - largest) : 0;
-    return sum == 1 ? largest : largest + log(sum);
+    sum += a == largest ? 1 : a - largest > CTC_NEGLIGIBLE ? fl_exp(a - largest) : 0;
+    sum += b == largest ? 1 : b - largest > CTC_NEGLIGIBLE ? fl_exp(b - largest) : 0;
+    sum += c == largest ? 1 : c - largest > CTC_NEGLIGIBLE ? fl_exp(c - largest) : 0;
+    return sum == 1 ? largest : largest + fl_log(sum);
 }
 
 /* Find the states [*first, *end) of one case that can be on a path at step t of T. */
@@ -123,9 +123,9 @@ static void ctc_gradient(const fl_ctc_pass *pass, const real *z, const int64_t *
             now[s] = out + ctc_log_p(z[label], norm[t]);
             if (share > 2 * CTC_NEGLIGIBLE) {
                 if (s % 2)
-                    dz[label] -= (real)exp(share);
+                    dz[label] -= (real)fl_exp(share);
                 else
-                    blanks += exp(share);
+                    blanks += fl_exp(share);
             }
         }
         dz[pass->blank] -= (real)blanks;
@@ -168,7 +168,7 @@ static void ctc_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
                 for (ptrdiff_t c = 0; out && c < classes; ++c)
                     out[c] *= 1 / sum;
                 norm[t][0] = (double)largest;
-                norm[t][1] = log((double)sum);
+                norm[t][1] = fl_log((double)sum);
                 bad |= norm[t][1] != norm[t][1];
             }
             const double log_total =

@@ -64,10 +64,7 @@ static void dense_rows(const real *panel, const real *init, ptrdiff_t k, ptrdiff
             for (int r = 0; r < rows; ++r)
                 to_rows[r] = to + (row + r) * columns + first;
             inner_job job = {
-                .a = from + row * k,
-                .lda = k,
-                .segments = 1,
-                .k = k,
+                .of = {{from + row * k, k, 1, 0, k}},
                 .w = panel + first * k,
                 .init = init ? init + first : NULL,
                 .rows = to_rows,

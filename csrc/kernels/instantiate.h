@@ -12,6 +12,7 @@
 
 #include "../machine.h"
 #include "../philox.h"
+#include "../scalar.h"
 #include "../threads/calls.h"
 #include "../threads/parallel.h"
 #include "../threads/wait.h"
@@ -53,6 +54,7 @@ FL_PRAGMA_TARGET(FL_TARGET)
 #define FL_KERNEL(type, name, parameters, arguments) .name = name,
 const fl_table FL_TABLE = {
     .lanes = LANES,
+    .fused = FUSED,
 #include "list.h"
 };
 #undef FL_KERNEL

@@ -140,7 +140,7 @@ static void rmsprop(ptrdiff_t n, void *p, const void *g, void *v, void *m, doubl
 static void adam(ptrdiff_t n, void *p, const void *g, void *m, void *v, double lr, double beta1, double beta2,
                  double eps, double weight_decay, int decoupled, int64_t step, int n_threads)
 {
-    const double correction1 = 1 - pow(beta1, (double)step), correction2 = 1 - pow(beta2, (double)step);
+    const double correction1 = 1 - fl_power(beta1, step), correction2 = 1 - fl_power(beta2, step);
     update_context u = {
         .n = n,
         .p = p,

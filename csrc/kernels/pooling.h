@@ -46,13 +46,13 @@ static void pool_step(const fl_pool_pass *pass, const real *x, double score, ptr
             }
     } else if (pass->kind == FL_POOL_ATTENTION) {
         if (first || score > counts[POOL_LARGEST]) {
-            const double factor = first ? 0 : exp(counts[POOL_LARGEST] - score);
+            const double factor = first ? 0 : fl_exp(counts[POOL_LARGEST] - score);
             counts[POOL_LARGEST] = score;
             counts[POOL_TOTAL] *= factor;
             for (ptrdiff_t c = 0; c < width; ++c)
                 sums[c] *= factor;
         }
-        const double term = exp(score - counts[POOL_LARGEST]);
+        const double term = fl_exp(score - counts[POOL_LARGEST]);
         counts[POOL_TOTAL] += term;
         for (ptrdiff_t c = 0; c < width; ++c)
             sums[c] += term * x[c];
@@ -99,7 +99,7 @@ static void pool_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         if (pass->weights)
             for (ptrdiff_t t = 0; t < time; ++t)
                 ((real *)pass->weights)[b * time + t] =
-                    t < length ? (real)(exp((double)scores[t] - counts[POOL_LARGEST]) / counts[POOL_TOTAL]) : 0;
+                    t < length ? (real)(fl_exp((double)scores[t] - counts[POOL_LARGEST]) / counts[POOL_TOTAL]) : 0;
     }
 }
 

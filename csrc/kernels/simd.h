@@ -6,6 +6,10 @@
  * minimum and maximum with a defined answer for NaN.
  *
  *   LANES  elements of V      ROWS  batch rows of a register tile      COLS  vectors across a register tile
+ *   UNITS  elements of the widest vector, 16 or 8      PARTS  vectors that hold them
+ *
+ * Results have the same bits with every width that has a fused multiply-add: a sum over lanes is taken as if a vector
+ * had UNITS of them, by PARTS vectors (v_total).
  *
  * ROWS x COLS accumulators, COLS weights and a broadcast must fit into the registers: 32 of them hold 6 x 4, 16 hold 6
  * x 2. A vector type wider than the instruction set is split by the compiler and about ten times slower: never do that.
@@ -52,8 +56,15 @@ typedef uint64_t natural;
 #define COLS 2
 #endif
 #define ROWS 6
+#if defined(FL_ISA_AVX512) || defined(FL_ISA_AVX2) || defined(FL_ISA_NEON) || defined(FL_EXACT_FMA)
+#define FUSED 1 /* v_fma rounds once */
+#else
+#define FUSED 0
+#endif
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(real)))
+#define UNITS ((int)(64 / sizeof(real)))
+#define PARTS (UNITS / LANES)
 
 #if !defined(ONE_LANE)
 typedef real V __attribute__((vector_size(VECTOR_BYTES), may_alias));
@@ -155,13 +166,32 @@ INLINE V v_at_least(V a, V bound) { return (V)_mm256_max_pd((__m256d)bound, (__m
 INLINE V v_fma(V a, V b, V c) { return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
 #elif defined(FL_ISA_NEON)
 INLINE V v_fma(V a, V b, V c) { return (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
-#else
+#elif !defined(FL_EXACT_FMA)
 INLINE V v_fma(V a, V b, V c) { return a * b + c; }
 #endif
 INLINE V v_at_most(V a, V bound) { return v_select(a > bound, bound, a); }
 INLINE V v_at_least(V a, V bound) { return v_select(a < bound, bound, a); }
 #endif
 /* clang-format on */
+
+#if defined(FL_EXACT_FMA) && !defined(FL_ISA_AVX512) && !defined(FL_ISA_AVX2) && !defined(FL_ISA_NEON)
+/* By the C library, which rounds once on every machine, and is some hundred times slower where it has to compute that:
+ * for tests, which then compare the portable kernels with the others bit by bit. */
+INLINE V v_fma(V a, V b, V c)
+{
+    real x[LANES], y[LANES], z[LANES];
+    v_store(x, a);
+    v_store(y, b);
+    v_store(z, c);
+    for (int lane = 0; lane < LANES; ++lane)
+#if REAL_IS_FLOAT
+        z[lane] = fmaf(x[lane], y[lane], z[lane]);
+#else
+        z[lane] = fma(x[lane], y[lane], z[lane]);
+#endif
+    return v_load(z);
+}
+#endif
 
 /* All ones in the first `count` (0 to LANES) lanes, zeros in the others. */
 INLINE VI v_first(ptrdiff_t count)
@@ -283,6 +313,25 @@ INLINE void v_transpose(V rows[LANES])
     (void)rows; /* one element */
 }
 #endif
+
+INLINE void v_zero(V parts[PARTS])
+{
+    UNROLL
+    for (int part = 0; part < PARTS; ++part)
+        parts[part] = v_set(0);
+}
+
+/* The sum of all lanes, in their order. Adding 0 first makes a lane that is -0 the same as one that was left out. */
+INLINE real v_total(const V parts[PARTS])
+{
+    real lanes[UNITS], total = 0;
+    UNROLL
+    for (int part = 0; part < PARTS; ++part)
+        v_store(lanes + part * LANES, parts[part] + v_set(0));
+    for (int lane = 0; lane < UNITS; ++lane)
+        total += lanes[lane];
+    return total;
+}
 
 static inline ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t multiple)
 {

@@ -4,7 +4,8 @@
  *   loss = w (m + log s - z[label])        dz[c] = w (p[c] - [c = label])
  *   dz[c] = p[c] (dp[c] - sum_k p[k] dp[k])    where only the gradient dp of the probabilities is given
  *
- * A row is summed lane by lane and then across the lanes, in an order that depends on the number of classes alone.
+ * A row is summed as if a vector had UNITS lanes, lane by lane and then across them: in an order that depends on the
+ * number of classes alone.
  */
 typedef struct {
     ptrdiff_t rows, classes;
@@ -18,19 +19,16 @@ typedef struct {
 /* The sum of exp(z - m); with `out` the terms are stored there. */
 static real softmax_sum(const real *z, ptrdiff_t classes, real largest, real *out)
 {
-    V sums = v_set(0);
-    real lanes[LANES], sum = 0;
+    V sums[PARTS];
+    v_zero(sums);
     for (ptrdiff_t c = 0; c < classes; c += LANES) {
-        const ptrdiff_t count = minimum(LANES, classes - c);
+        const ptrdiff_t count = minimum(LANES, classes - c), part = c / LANES % PARTS;
         V terms = v_keep(v_exp(v_load_part(z + c, count) - v_set(largest)), count);
-        sums = sums + terms;
+        sums[part] = sums[part] + terms;
         if (out)
             v_store_part(out + c, terms, count);
     }
-    v_store(lanes, sums);
-    for (int lane = 0; lane < LANES; ++lane)
-        sum += lanes[lane];
-    return sum;
+    return v_total(sums);
 }
 
 static void softmax_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
@@ -63,7 +61,8 @@ static void softmax_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         if (job->labels) {
             if (out)
                 out[label] -= weight;
-            job->losses[n] = weight != 0 ? (double)weight * ((double)largest - (double)picked + log((double)sum)) : 0;
+            job->losses[n] =
+                weight != 0 ? (double)weight * ((double)largest - (double)picked + fl_log((double)sum)) : 0;
         }
     }
 }
@@ -84,17 +83,13 @@ static void softmax_cross_entropy(ptrdiff_t rows, ptrdiff_t classes, const void 
 /* The sum of a[c] * b[c], lane by lane and then across the lanes. */
 static real row_dot(const real *a, const real *b, ptrdiff_t n)
 {
-    V sums = v_set(0);
-    real lanes[LANES], sum = 0;
-    ptrdiff_t c = 0;
-    for (; c + LANES <= n; c += LANES)
-        sums = v_fma(v_load(a + c), v_load(b + c), sums);
-    if (c < n)
-        sums = v_fma(v_load_part(a + c, n - c), v_load_part(b + c, n - c), sums);
-    v_store(lanes, sums);
-    for (int lane = 0; lane < LANES; ++lane)
-        sum += lanes[lane];
-    return sum;
+    V sums[PARTS];
+    v_zero(sums);
+    for (ptrdiff_t c = 0; c < n; c += LANES) {
+        const ptrdiff_t count = minimum(LANES, n - c), part = c / LANES % PARTS;
+        sums[part] = v_fma(v_load_part(a + c, count), v_load_part(b + c, count), sums[part]);
+    }
+    return v_total(sums);
 }
 
 typedef struct {

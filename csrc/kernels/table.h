@@ -9,7 +9,7 @@
 
 #define FL_KERNEL(type, name, parameters, arguments) type(*name) parameters;
 typedef struct {
-    int lanes;
+    int lanes, fused;
 #include "list.h"
 } fl_table;
 #undef FL_KERNEL

@@ -41,11 +41,16 @@ INLINE void tile_spill(V acc[ROWS][COLS], const int rows, const int cols, real *
     }
 }
 
-/* An inner product over `a` in `segments` pieces: piece s begins at a + s * segment_stride and has k terms. */
+/* Strips of the rows of an operand: strip s begins at a + s * stride, and has k terms. */
 typedef struct {
     const real *a;
-    ptrdiff_t lda, segments, segment_stride, k;
-    const real *w;     /* (segments * k, cols * LANES) */
+    ptrdiff_t lda, count, stride, k;
+} strips;
+
+/* An inner product over all strips of of[0], then those of of[1] */
+typedef struct {
+    strips of[2];
+    const real *w;     /* (terms, cols * LANES) */
     const real *init;  /* (cols * LANES) or NULL */
     real *const *rows; /* where to store each row */
     ptrdiff_t count;   /* elements of a row to store, at most cols * LANES */
@@ -70,8 +75,9 @@ INLINE void inner_tile(const inner_job *job, const int rows, const int cols)
         }
     }
     const real *w = job->w;
-    for (ptrdiff_t s = 0; s < job->segments; ++s, w += job->k * cols * LANES)
-        accumulate(acc, rows, cols, job->a + s * job->segment_stride, job->lda, w, job->k);
+    for (const strips *from = job->of; from < job->of + 2; ++from)
+        for (ptrdiff_t s = 0; s < from->count; ++s, w += from->k * cols * LANES)
+            accumulate(acc, rows, cols, from->a + s * from->stride, from->lda, w, from->k);
     if (job->count == cols * LANES && !job->add) {
         UNROLL
         for (int r = 0; r < rows; ++r) {

@@ -1,29 +1,24 @@
-"""Small training runs whose bits are kept in golden.json; ``python tests/numerics/golden.py`` rewrites that file.
+"""Small training runs and computations whose bits are kept in golden.json; this program rewrites that file.
 
-Users notice when these bits change: they cannot reproduce their results with the new version, and a run that resumes
-from a checkpoint of the old version ends elsewhere. Change them on purpose only, and say so in CHANGELOG.md.
+The bits are those of every instruction set with a fused multiply-add. Users notice when they change: they cannot
+reproduce their results with the new version, and a run that resumes from a checkpoint of the old version ends
+elsewhere. Change them on purpose only, and say so in CHANGELOG.md.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import one_answer
+from one_answer import series
 
 import fastlstm as fl
 from fastlstm import _core
 
 FILE = Path(__file__).with_name("golden.json")
-
-
-def series(shape: tuple[int, ...], k: int) -> np.ndarray:
-    """Return numbers in [-1, 1) that depend on nothing but these arguments."""
-    n = np.arange(int(np.prod(shape)), dtype=np.uint64)
-    return ((n * np.uint64(2654435761 + 2 * k)) % np.uint64(2**20) / 2**19 - 1).reshape(shape)
 
 
 def labels(n_threads: int | None = None) -> fl.Model:
@@ -69,25 +64,16 @@ RUNS: dict[str, Callable[[int | None], fl.Model]] = {"labels": labels, "values":
 
 
 def digest(model: fl.Model) -> str:
-    """Return the digest of the weights, as little-endian bytes."""
-    weights = model.flat_parameters
-    return hashlib.sha256(weights.astype(weights.dtype.newbyteorder("<")).tobytes()).hexdigest()
-
-
-def place(isa: str) -> str:
-    """Name what the bits may depend on: processor, instruction set, and the C library's mathematical functions."""
-    return f"{platform.machine()} {isa} {platform.libc_ver()[0] or platform.system()}"
+    """Return the digest of the weights."""
+    return one_answer.digest([model.flat_parameters])
 
 
 def main() -> None:
-    """Write the digests for every instruction set of this machine; keep those of other machines."""
-    golden = json.loads(FILE.read_text()) if FILE.exists() else {}
-    before = _core.isa()
-    for isa in _core.available_isas():
-        _core.set_isa(isa)
-        golden[place(isa)] = {name: digest(run(None)) for name, run in RUNS.items()}
-    _core.set_isa(before)
-    FILE.write_text(json.dumps(dict(sorted(golden.items())), indent=1) + "\n")
+    """Write the digests of the runs and computations."""
+    if not _core.fused():
+        raise SystemExit("this machine has no instruction set with a fused multiply-add, whose bits golden.json holds")
+    golden = {"runs": {name: digest(run(None)) for name, run in RUNS.items()}, "computations": one_answer.digests()}
+    FILE.write_text(json.dumps(golden, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ static void backward_steps(backward_context *context, double weights, int want_w
         fl_parallel_tasks(n_threads, backward_cut(n_threads, tile_count(pairs, ROWS)), backward_inputs, context);
     context->sum_begin = context->begin + (context->begin > context->first ? context->work->group : 0);
     if (want_weights && context->sum_begin < context->sum_end) {
-        const ptrdiff_t tiles = context->work->blocks * backward_tiles(context->work).all;
-        fl_parallel_tasks(n_threads, backward_cut(n_threads, tiles), backward_weights, context);
+        const gradient_tiles tiles = backward_tiles(context->work);
+        fl_parallel_tasks(n_threads, backward_cut(n_threads, tiles.banks * tiles.all), backward_weights, context);
         context->sum_end = context->sum_begin;
     }
 }

@@ -35,19 +35,19 @@ static ptrdiff_t backward_pair(const backward_context *job, ptrdiff_t s)
     return job->work->offset[s] - job->work->offset[job->first];
 }
 
-/* Pack one panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on: (unit
- * block)(4)(LANES)(vectors)(LANES). */
+/* Pack one panel of a transposed weight matrix (4 * hidden, columns), the columns from `first` on:
+ * (bank)(4)(unit)(vectors)(LANES), without units that pad the last bank. */
 static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrdiff_t columns, ptrdiff_t first,
                                  ptrdiff_t vectors, real *panel)
 {
     const ptrdiff_t width = minimum(columns - first, vectors * LANES), padded = round_up(width, LANES);
     real *to = panel + first * GATES * work->padded;
-    for (ptrdiff_t block = 0; block < work->blocks; ++block)
+    for (ptrdiff_t bank = 0; bank < work->hidden; bank += UNITS)
         for (int gate = 0; gate < GATES; ++gate)
-            for (int lane = 0; lane < LANES; ++lane, to += padded) {
+            for (ptrdiff_t unit = bank; unit < minimum(bank + UNITS, work->hidden); ++unit, to += padded) {
                 const int row = lstm_gate_row(work, gate);
-                ptrdiff_t unit = block * LANES + lane, c = 0;
-                if (unit < work->hidden && row >= 0) {
+                ptrdiff_t c = 0;
+                if (row >= 0) {
                     const real *from = row_of(weight, row * work->hidden + unit, columns) + first;
                     for (; c < width; ++c)
                         to[c] = from[c];
@@ -98,20 +98,21 @@ static void backward_cells(const backward_context *job, const lstm_share *share,
     const lstm_work *work = job->work;
     const V one = v_set(1);
     for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
-        real *gates = work->gates + (block * work->ldn + work->offset[s] - work->offset[job->first]) * GATES * LANES;
+        ptrdiff_t stride;
+        real *gates = work->gates + lstm_gates_at(work, block, backward_pair(job, s), &stride);
         real *cells = work->cells + (block * work->ldc + lstm_cells_at(work, job->first, s)) * LANES;
         real *before = work->cells + (block * work->ldc + lstm_cells_at(work, job->first, s - 1)) * LANES;
         for (ptrdiff_t row = share->row_begin; row < end; ++row) {
-            real *at = gates + row * GATES * LANES;
+            real *at = gates + row * GATES * stride;
             real *dc_at = work->dc + (block * work->batch + row) * LANES;
-            V i = v_load(at), f = v_load(at + LANES), g = v_load(at + 2 * LANES), o = v_load(at + 3 * LANES);
+            V i = v_load(at), f = v_load(at + stride), g = v_load(at + 2 * stride), o = v_load(at + 3 * stride);
             V dh = v_load(work->dh + row * work->padded + block * LANES);
             V tanh_c = v_tanh(v_load(cells + row * LANES));
             V dc = v_fma(dh * o, one - tanh_c * tanh_c, v_load(dc_at));
             v_store(at, dc * g * (i * (one - i)));
-            v_store(at + LANES, dc * v_load(before + row * LANES) * (f * (one - f)));
-            v_store(at + 2 * LANES, dc * i * (one - g * g));
-            v_store(at + 3 * LANES, dh * tanh_c * (o * (one - o)));
+            v_store(at + stride, dc * v_load(before + row * LANES) * (f * (one - f)));
+            v_store(at + 2 * stride, dc * i * (one - g * g));
+            v_store(at + 3 * stride, dh * tanh_c * (o * (one - o)));
             v_store(dc_at, dc * f);
             v_store(cells + row * LANES, o * tanh_c);
         }
@@ -133,12 +134,12 @@ static const real *backward_gates_x(const lstm_work *work)
 static void backward_product(const lstm_work *work, const real *gates, ptrdiff_t n, ptrdiff_t rows, const real *panel,
                              ptrdiff_t count, real **to, int add)
 {
+    const ptrdiff_t banks = work->hidden / UNITS, rest = work->hidden % UNITS;
+    ptrdiff_t width = 0;
+    const real *last = rest ? gates + lstm_gates_at(work, banks * PARTS, n, &width) : NULL;
     const inner_job job = {
-        .a = gates + n * GATES * LANES,
-        .lda = GATES * LANES,
-        .segments = work->blocks,
-        .segment_stride = work->ldn * GATES * LANES,
-        .k = GATES * LANES,
+        .of = {{gates + n * GATES * UNITS, GATES * UNITS, banks, work->ldn * GATES * UNITS, GATES * UNITS},
+               {last, GATES * width, rest ? GATES : 0, width, rest}},
         .w = panel,
         .rows = to,
         .count = count,

@@ -193,9 +193,10 @@ static void cell_forward(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     const V c_before = v_load(step->c_before + block * step->c_before_block + row * LANES);
     const cell_values v = cell_gates(work, block, row, z, c_before);
     if (step->gates) {
-        real *gates = step->gates + (block * work->ldn + row) * GATES * LANES;
+        ptrdiff_t stride;
+        real *gates = step->gates + lstm_gates_at(work, block, step->pair + row, &stride);
         for (int gate = 0; gate < GATES; ++gate)
-            v_store(gates + gate * LANES, z[gate]);
+            v_store(gates + gate * stride, z[gate]);
     }
     cell_state(step, block, row, c_before, v.c);
     const V m = v.o * cell_activate(&work->cell->output, cell_clip(v.c, work->cell->output_clip));
@@ -220,10 +221,7 @@ static void projection_forward(const forward_step *step, ptrdiff_t begin, ptrdif
             for (ptrdiff_t r = 0; r < rows; ++r)
                 to[r] = ws->projected + (first + r) * work->recurrent_padded + panel * LANES;
             const inner_job job = {
-                .a = ws->out + first * work->padded,
-                .lda = work->padded,
-                .segments = 1,
-                .k = work->hidden,
+                .of = {{ws->out + first * work->padded, work->padded, 1, 0, work->hidden}},
                 .w = ws->panel_hr + panel * work->hidden * LANES,
                 .rows = to,
                 .count = vectors * LANES,

@@ -118,10 +118,7 @@ static void cell_backward_h(const backward_step *step, const lstm_share *share, 
             for (ptrdiff_t r = 0; r < rows; ++r)
                 to[r] = ws->out + (first + r) * work->padded + panel * LANES;
             const inner_job job = {
-                .a = ws->dh_new + first * work->recurrent_padded,
-                .lda = work->recurrent_padded,
-                .segments = 1,
-                .k = work->recurrent,
+                .of = {{ws->dh_new + first * work->recurrent_padded, work->recurrent_padded, 1, 0, work->recurrent}},
                 .w = ws->panel_rh + panel * work->recurrent * LANES,
                 .rows = to,
                 .count = vectors * LANES,
@@ -129,6 +126,14 @@ static void cell_backward_h(const backward_step *step, const lstm_share *share, 
             inner_product(&job, (int)rows, (int)vectors);
         }
     }
+}
+
+/* Where the forward pass has kept a row's normalised sums of a gate. */
+INLINE real *norm_kept(const backward_step *step, real *kept, ptrdiff_t block, ptrdiff_t gate, ptrdiff_t row)
+{
+    ptrdiff_t stride;
+    kept += lstm_gates_at(step->work, block, step->pair + row, &stride);
+    return kept + gate * stride;
 }
 
 /* Take a row's gradients back through the normalised sums: from dz, in `sums`, to the gradients of W_hh h and W_ih x,
@@ -144,21 +149,23 @@ static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
         real *kept = which ? ws->gates_x : work->gates;
         const real *gains = ws->gains + which * work->blocks * GATES * LANES;
         const V scale = v_set(ws->scales[which * work->ldn + step->pair + row]);
-        V sum = v_set(0), along = v_set(0);
+        V sums[PARTS], along[PARTS];
+        v_zero(sums);
+        v_zero(along);
         for (ptrdiff_t at = 0; at < work->blocks * GATES; ++at) {
-            const ptrdiff_t block = at / GATES, gate = at % GATES;
+            const ptrdiff_t block = at / GATES, gate = at % GATES, part = block % PARTS;
             const V d = v_load(dz + at * LANES), dn = d * v_load(gains + at * LANES);
-            const V n = v_load(kept + (block * work->ldn + step->pair + row) * GATES * LANES + gate * LANES);
-            sum = sum + dn;
-            along = v_fma(dn, n, along);
+            const V n = v_load(norm_kept(step, kept, block, gate, row));
+            sums[part] = sums[part] + dn;
+            along[part] = v_fma(dn, n, along[part]);
             if (which == 0)
                 cell_add(work, kinds + (int)gate, block, row, d, v_set(1));
             cell_add(work, kinds + (which + 1) * GATES + (int)gate, block, row, d, n);
         }
-        const V mean = v_set(v_total(sum) / count), slope = v_set(v_total(along) / count);
+        const V mean = v_set(v_total(sums) / count), slope = v_set(v_total(along) / count);
         for (ptrdiff_t at = 0; at < work->blocks * GATES; ++at) {
             const ptrdiff_t block = at / GATES, gate = at % GATES;
-            real *to = kept + (block * work->ldn + step->pair + row) * GATES * LANES + gate * LANES;
+            real *to = norm_kept(step, kept, block, gate, row);
             const V dn = v_load(dz + at * LANES) * v_load(gains + at * LANES);
             const V da = (dn - mean - v_load(to) * slope) * scale;
             v_store(to, lstm_gate_row(work, (int)gate) < 0 ? v_set(0)
@@ -175,15 +182,18 @@ static void norm_backward_row(const backward_step *step, ptrdiff_t row, const re
     const fl_lstm_cell *cell = work->cell;
     const cell_workspace *ws = &work->cell_ws;
     const int kinds = (ws->peepholes ? SUMS_PEEPHOLES : 0) + 3 * GATES;
-    const ptrdiff_t row_at = row * work->padded, kept_at = (step->pair + row) * GATES * LANES;
+    const ptrdiff_t row_at = row * work->padded;
     const real count = (real)work->hidden;
     real *dz_at = ws->sums + row_at * GATES;
     real *scratch = ws->sums + (work->batch * work->padded + row_at) * GATES, mean, scale;
-    V sum = v_set(0), along = v_set(0);
+    V sums[PARTS], along[PARTS];
+    v_zero(sums);
+    v_zero(along);
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
-        const ptrdiff_t kept = block * work->ldn * GATES * LANES + kept_at;
+        ptrdiff_t stride;
+        const ptrdiff_t kept = lstm_gates_at(work, block, step->pair + row, &stride);
         V z[GATES];
-        norm_inputs(work, block, work->gates + kept, ws->gates_x + kept, z);
+        norm_inputs(work, block, work->gates + kept, ws->gates_x + kept, stride, z);
         const cell_values v = cell_gates(work, block, row, z, v_load(step->before + (block * work->ldc + row) * LANES));
         v_store(ws->c_new + row_at + block * LANES, v.c);
         v_store(scratch + block * GATES * LANES, v.o);
@@ -200,21 +210,22 @@ static void norm_backward_row(const backward_step *step, ptrdiff_t row, const re
         const V dn = d_out * v_load(ws->norm_c + block * LANES);
         cell_add(work, kinds, block, row, d_out, n);
         cell_add(work, kinds + 1, block, row, d_out, v_set(1));
-        sum = sum + dn;
-        along = v_fma(dn, n, along);
+        sums[block % PARTS] = sums[block % PARTS] + dn;
+        along[block % PARTS] = v_fma(dn, n, along[block % PARTS]);
         v_store(block_scratch, dn);
         v_store(block_scratch + LANES, n);
         v_store(block_scratch + 2 * LANES, d_m * chi);
         v_store(step->cells + (block * work->ldc + row) * LANES, o * chi);
     }
-    const V d_mean = v_set(v_total(sum) / count), d_along = v_set(v_total(along) / count);
+    const V d_mean = v_set(v_total(sums) / count), d_along = v_set(v_total(along) / count);
     for (ptrdiff_t block = 0; block < work->blocks; ++block) {
-        const ptrdiff_t kept = block * work->ldn * GATES * LANES + kept_at;
+        ptrdiff_t stride;
+        const ptrdiff_t kept = lstm_gates_at(work, block, step->pair + row, &stride);
         const real *block_scratch = scratch + block * GATES * LANES;
         const V c_before = v_load(step->before + (block * work->ldc + row) * LANES);
         const V d_c = (v_load(block_scratch) - d_mean - v_load(block_scratch + LANES) * d_along) * v_set(scale);
         V z[GATES], dz[GATES];
-        norm_inputs(work, block, work->gates + kept, ws->gates_x + kept, z);
+        norm_inputs(work, block, work->gates + kept, ws->gates_x + kept, stride, z);
         const cell_values v = cell_gates(work, block, row, z, c_before);
         cell_gradients(work, block, row, &v, c_before, d_c, v_load(block_scratch + 2 * LANES), dz);
         for (int gate = 0; gate < GATES; ++gate)
@@ -237,18 +248,19 @@ static void cell_backward(const backward_step *step, const lstm_share *share, pt
     }
     for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block)
         for (ptrdiff_t row = share->row_begin; row < end; ++row) {
-            real *gates = work->gates + (block * work->ldn + step->pair + row) * GATES * LANES;
+            ptrdiff_t stride;
+            real *gates = work->gates + lstm_gates_at(work, block, step->pair + row, &stride);
             const ptrdiff_t at = (block * work->ldc + row) * LANES;
             const V c_before = v_load(step->before + at), d_m = v_load(dm + row * work->padded + block * LANES);
             V z[GATES], dz[GATES];
             for (int gate = 0; gate < GATES; ++gate)
-                z[gate] = v_load(gates + gate * LANES);
+                z[gate] = v_load(gates + gate * stride);
             const cell_values v = cell_gates(work, block, row, z, c_before);
             const V chi = cell_activate(&cell->output, cell_clip(v.c, cell->output_clip));
             cell_gradients(work, block, row, &v, c_before,
                            cell_slope(&cell->output, d_m * v.o, v.c, chi, cell->output_clip), d_m * chi, dz);
             for (int gate = 0; gate < GATES; ++gate)
-                v_store(gates + gate * LANES, dz[gate]);
+                v_store(gates + gate * stride, dz[gate]);
             if (cell->projection)
                 v_store(step->cells + at, v.o * chi);
         }

@@ -201,11 +201,9 @@ static void forward_x_sums(const forward_context *context, const lstm_share *sha
                 for (ptrdiff_t r = 0; r < rows; ++r)
                     to[r] = work->x_sums + ((first + r) * work->batch + row) * work->padded * GATES + part * width;
                 const inner_job job = {
-                    .a = (const real *)pass->x + work->order[row] * pass->x_batch +
-                         lstm_time_of(pass, work, row, s + first) * pass->x_time,
-                    .lda = pass->reverse ? -pass->x_time : pass->x_time,
-                    .segments = 1,
-                    .k = work->input,
+                    .of = {{(const real *)pass->x + work->order[row] * pass->x_batch +
+                                lstm_time_of(pass, work, row, s + first) * pass->x_time,
+                            pass->reverse ? -pass->x_time : pass->x_time, 1, 0, work->input}},
                     .w = work->panel + part * k * width,
                     .init = work->bias + part * width,
                     .rows = to,
@@ -242,7 +240,7 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
         step.c_after = work->cells + lstm_cells_at(work, context->keep, s) * LANES;
         step.c_after_block = work->ldc * LANES;
         step.pair = work->offset[s] - work->offset[context->keep];
-        step.gates = work->gates + step.pair * GATES * LANES;
+        step.gates = work->gates;
         if (work->cell)
             step.h_kept = work->cell_ws.h_read + lstm_cells_at(work, context->keep, s) * LANES;
     }

@@ -15,11 +15,12 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
     real *to = row < step->next_active ? step->hx_next + row * work->ldhx : work->final + row * work->padded;
     v_store(to + block * LANES, h);
     if (step->gates) {
-        real *gates = step->gates + (block * work->ldn + row) * GATES * LANES;
+        ptrdiff_t stride;
+        real *gates = step->gates + lstm_gates_at(work, block, step->pair + row, &stride);
         v_store(gates, i);
-        v_store(gates + LANES, f);
-        v_store(gates + 2 * LANES, g);
-        v_store(gates + 3 * LANES, o);
+        v_store(gates + stride, f);
+        v_store(gates + 2 * stride, g);
+        v_store(gates + 3 * stride, o);
     }
 }
 

@@ -34,12 +34,19 @@
  *                                          lstm_cells_at. After the last use of c_t the backward pass overwrites it
  *                                          with h_t = o tanh(c_t), which the weight gradient needs: h_t and c_t are
  *                                          never stored at the same time
- *   gates  (block)(ldn)(4)(LANES)          i, f, g, o of every n; the backward pass overwrites them with the gradients
- *                                          of z_i, z_f, z_g, z_o, in the layout that outer_product reads
+ *   gates  (bank)(ldn)(4)(UNITS)           i, f, g, o of every n; the backward pass overwrites them with the gradients
+ *                                          of z_i, z_f, z_g, z_o, in the layout that inner_product and outer_product
+ *                                          read. A bank is UNITS units, PARTS blocks; the last one is as wide as
+ *                                          the blocks that it has
  *   dh     (batch)(recurrent_padded)       gradient of h_(t-1)
  *   dc     (block)(batch)(LANES)           gradient of c_(t-1)
  *   transposed                             panels of W_hh' and W_ih', for dh and dx
- *   gradient (block)(column)(4)(LANES)     sums of the weight gradient, columns h, x, 1
+ *   gradient (bank)(column)(4)(UNITS)      sums of the weight gradient, columns h, x, 1
+ *
+ * The order of sums. A sum over x or h goes in their order, one over rows and steps in that of n. The backward pass
+ * also sums over gates and units, for dh and dx: bank by bank, in a bank gate by gate, in a gate unit by unit, without
+ * the units that pad the last bank. No order depends on LANES, so that all instruction sets with a fused
+ * multiply-add give the same bits.
  *
  * With one segment, `panel` is no longer needed when `transposed` is first written, and the two share their memory.
  * cells.h says what other cells need in addition.
@@ -121,6 +128,20 @@ static inline real *lstm_state_c(const lstm_work *work, ptrdiff_t segment)
     return lstm_state_h(work, segment) + work->batch * work->recurrent_padded;
 }
 
+/* The width of a gate of a bank: UNITS, or what the blocks of the last bank need. */
+INLINE ptrdiff_t lstm_bank_width(const lstm_work *work, ptrdiff_t bank)
+{
+    return PARTS == 1 ? LANES : minimum(UNITS, work->padded - bank * UNITS);
+}
+
+/* Where the gates of block `block` at pair n begin, in `gates`; the next gate is *stride further. */
+INLINE ptrdiff_t lstm_gates_at(const lstm_work *work, ptrdiff_t block, ptrdiff_t n, ptrdiff_t *stride)
+{
+    const ptrdiff_t bank = block / PARTS;
+    *stride = lstm_bank_width(work, bank);
+    return bank * UNITS * work->ldn * GATES + n * GATES * *stride + block % PARTS * LANES;
+}
+
 /* The gate's number among the caller's weights, whose rows are those of i, f, g, o, or of i, g, o with coupled gates:
  * then -1 for f. */
 static inline int lstm_gate_row(const lstm_work *work, int gate)
@@ -161,7 +182,7 @@ typedef struct {
     const real *c_before; /* (row)(LANES) in blocks c_before_block apart */
     real *c_after;
     ptrdiff_t c_before_block, c_after_block;
-    real *gates;        /* (row)(4)(LANES), or NULL in inference */
+    real *gates;        /* `gates` of the pass, or NULL where they are not kept */
     const real *init;   /* (block)(4)(LANES): what the sums begin with, the bias or x_sums */
     ptrdiff_t init_row; /* distance between the values of two rows; 0 for the bias */
     ptrdiff_t inputs;   /* terms of x that are still to add: all, or none */

@@ -1,14 +1,5 @@
 /* kernels/lstm/norm.h - the forward step with layer normalisation. Equations and layouts: cells.h. */
 
-INLINE real v_total(V a)
-{
-    real lanes[LANES], total = 0;
-    v_store(lanes, a);
-    for (int lane = 0; lane < LANES; ++lane)
-        total += lanes[lane];
-    return total;
-}
-
 /* Mean and variance of the units in `blocks` blocks of `gates` vectors each, after multiplication by `down`; gate 1 is
  * left out where it is coupled. The mean is subtracted before squares are summed, so that it does not drown the
  * variance. */
@@ -17,20 +8,24 @@ INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_s
 {
     const int skipped = gates == GATES && work->cell->coupled ? 1 : -1;
     const real count = (real)(work->hidden * (gates - (skipped > 0)));
-    V sum = v_set(0), squares = v_set(0);
+    V sums[PARTS], squares[PARTS];
+    v_zero(sums);
+    v_zero(squares);
     for (ptrdiff_t block = 0; block < work->blocks; ++block)
         for (int gate = 0; gate < gates; ++gate)
             if (gate != skipped)
-                sum = sum + v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down)) &
-                                        cell_units(work->hidden, block));
-    *mean = v_total(sum) / count;
+                sums[block % PARTS] =
+                    sums[block % PARTS] +
+                    v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down)) &
+                                cell_units(work->hidden, block));
+    *mean = v_total(sums) / count;
     for (ptrdiff_t block = 0; block < work->blocks; ++block)
         for (int gate = 0; gate < gates; ++gate)
             if (gate != skipped) {
                 const V off =
                     v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down) - v_set(*mean)) &
                                 cell_units(work->hidden, block));
-                squares = v_fma(off, off, squares);
+                squares[block % PARTS] = v_fma(off, off, squares[block % PARTS]);
             }
     return v_total(squares) / count;
 }
@@ -56,14 +51,15 @@ INLINE V norm_apply(const lstm_work *work, ptrdiff_t block, V a, real mean, real
     return v_from_bits(v_bits((a - v_set(mean)) * v_set(scale)) & cell_units(work->hidden, block));
 }
 
-/* The net inputs of a block, from both normalised sums. */
-INLINE void norm_inputs(const lstm_work *work, ptrdiff_t block, const real *of_h, const real *of_x, V z[GATES])
+/* The net inputs of a block, from both normalised sums, whose gates are `stride` apart. */
+INLINE void norm_inputs(const lstm_work *work, ptrdiff_t block, const real *of_h, const real *of_x, ptrdiff_t stride,
+                        V z[GATES])
 {
     const real *gain_h = work->cell_ws.gains + block * GATES * LANES, *gain_x = gain_h + work->blocks * GATES * LANES;
     const real *bias = work->bias + block * GATES * LANES;
     for (int gate = 0; gate < GATES; ++gate) {
-        z[gate] = v_fma(v_load(gain_x + gate * LANES), v_load(of_x + gate * LANES), v_load(bias + gate * LANES));
-        z[gate] = v_fma(v_load(gain_h + gate * LANES), v_load(of_h + gate * LANES), z[gate]);
+        z[gate] = v_fma(v_load(gain_x + gate * LANES), v_load(of_x + gate * stride), v_load(bias + gate * LANES));
+        z[gate] = v_fma(v_load(gain_h + gate * LANES), v_load(of_h + gate * stride), z[gate]);
     }
 }
 
@@ -96,12 +92,15 @@ static void norm_row(const forward_step *step, ptrdiff_t row)
         const ptrdiff_t at = block * GATES * LANES;
         const V c_before = v_load(step->c_before + block * step->c_before_block + row * LANES);
         V z[GATES];
-        norm_inputs(work, block, sums[0] + at, sums[1] + at, z);
+        norm_inputs(work, block, sums[0] + at, sums[1] + at, LANES, z);
         const cell_values v = cell_gates(work, block, row, z, c_before);
         if (step->gates) {
-            const ptrdiff_t kept = (block * work->ldn + step->pair + row) * GATES * LANES;
-            memcpy(work->gates + kept, sums[0] + at, GATES * LANES * sizeof(real));
-            memcpy(ws->gates_x + kept, sums[1] + at, GATES * LANES * sizeof(real));
+            ptrdiff_t stride;
+            const ptrdiff_t kept = lstm_gates_at(work, block, step->pair + row, &stride);
+            for (int gate = 0; gate < GATES; ++gate) {
+                v_store(work->gates + kept + gate * stride, v_load(sums[0] + at + gate * LANES));
+                v_store(ws->gates_x + kept + gate * stride, v_load(sums[1] + at + gate * LANES));
+            }
         }
         cell_state(step, block, row, c_before, v.c);
         v_store(ws->c_new + row * work->padded + block * LANES, v.c);
@@ -135,10 +134,8 @@ static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t en
                     to[r] = work->cell_ws.sums + (which * work->batch + first + r) * work->padded * GATES +
                             part * COLS * LANES;
                 const inner_job job = {
-                    .a = step->hx + first * work->ldhx + (which ? work->recurrent_padded : 0),
-                    .lda = work->ldhx,
-                    .segments = 1,
-                    .k = which ? work->input : work->recurrent,
+                    .of = {{step->hx + first * work->ldhx + (which ? work->recurrent_padded : 0), work->ldhx, 1, 0,
+                            which ? work->input : work->recurrent}},
                     .w = work->panel + (part * k + (which ? 0 : work->input)) * COLS * LANES,
                     .rows = to,
                     .count = COLS * LANES,

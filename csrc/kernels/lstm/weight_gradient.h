@@ -5,11 +5,12 @@
  * The work is shared out by tiles of the result, each summed by one thread in an order that depends on the shape alone.
  */
 
-/* The tiles of the weight gradient: for each block of units (rows of W) those of the columns h, then those of x and 1.
+/* The tiles of the weight gradient: for each bank of units (rows of W) those of the columns h, then those of x and 1.
  * The columns of an h tile belong to one block of units, where they are contiguous in `cells`. */
 typedef struct {
     ptrdiff_t per_block, last_block; /* h tiles of a block of columns, and of the last block, which may be narrower */
-    ptrdiff_t h_tiles, x_tiles, all; /* of one block of rows */
+    ptrdiff_t h_tiles, x_tiles, all; /* of one bank of rows */
+    ptrdiff_t banks;
 } gradient_tiles;
 
 static gradient_tiles backward_tiles(const lstm_work *work)
@@ -20,6 +21,7 @@ static gradient_tiles backward_tiles(const lstm_work *work)
     tiles.h_tiles = (work->recurrent_blocks - 1) * tiles.per_block + tiles.last_block;
     tiles.x_tiles = tile_count(work->input + 1, ROWS);
     tiles.all = tiles.h_tiles + tiles.x_tiles;
+    tiles.banks = tile_count(work->blocks, PARTS);
     return tiles;
 }
 
@@ -36,18 +38,20 @@ static void backward_h_columns(const lstm_work *work, const gradient_tiles *tile
 
 /* Add the pairs [n, n + count) to one tile. The rows of `a` hold what is multiplied with the gradients of z,
  * `gates`. */
-static void backward_add(const lstm_work *work, const real *gates, ptrdiff_t block, ptrdiff_t column, ptrdiff_t columns,
+static void backward_add(const lstm_work *work, const real *gates, ptrdiff_t bank, ptrdiff_t column, ptrdiff_t columns,
                          const real *a, ptrdiff_t lda, ptrdiff_t n, ptrdiff_t count)
 {
-    const ptrdiff_t width = GATES * LANES, all = work->recurrent + work->input + 1;
-    for (int pass = 0; pass < PASSES; ++pass) {
+    const ptrdiff_t width = GATES * lstm_bank_width(work, bank), all = work->recurrent + work->input + 1;
+    const real *g = gates + bank * UNITS * work->ldn * GATES + n * width;
+    real *to = work->gradient + bank * UNITS * all * GATES + column * width;
+    for (ptrdiff_t first = 0; first < width; first += COLS * LANES) {
         const outer_job tile = {
             .a = a,
             .lda = lda,
-            .g = gates + (block * work->ldn + n) * width + pass * COLS * LANES,
+            .g = g + first,
             .ldg = width,
             .n = count,
-            .d = work->gradient + (block * all + column) * width + pass * COLS * LANES,
+            .d = to + first,
             .ldd = width,
             .count = COLS * LANES,
         };
@@ -115,14 +119,14 @@ static void backward_add_x(const backward_context *job, const gradient_tiles *ti
         const ptrdiff_t column = tile_begin(work->input + 1, tiles->x_tiles, tile);
         const ptrdiff_t columns = tile_begin(work->input + 1, tiles->x_tiles, tile + 1) - column;
         int gathered = 0;
-        for (ptrdiff_t block = begin / tiles->all; block * tiles->all < end; ++block) {
-            const ptrdiff_t t = block * tiles->all + tiles->h_tiles + tile;
+        for (ptrdiff_t bank = begin / tiles->all; bank * tiles->all < end; ++bank) {
+            const ptrdiff_t t = bank * tiles->all + tiles->h_tiles + tile;
             if (t < begin || t >= end)
                 continue;
             if (!gathered)
                 backward_gather_x(job, column, columns, s, n, n_end, x);
             gathered = 1;
-            backward_add(work, backward_gates_x(work), block, work->recurrent + column, columns, x, columns, n,
+            backward_add(work, backward_gates_x(work), bank, work->recurrent + column, columns, x, columns, n,
                          n_end - n);
         }
     }
@@ -137,7 +141,7 @@ static void backward_weights(void *context, ptrdiff_t task, ptrdiff_t tasks)
     const lstm_work *work = job->work;
     const gradient_tiles tiles = backward_tiles(work);
     ptrdiff_t begin, end, block_begin = 0, block_end = 0;
-    fl_share(work->blocks * tiles.all, task, tasks, &begin, &end);
+    fl_share(tiles.banks * tiles.all, task, tasks, &begin, &end);
     if (work->cell && work->cell->projection)
         fl_share(work->blocks, task, tasks, &block_begin, &block_end);
     for (ptrdiff_t s = (job->sum_end - 1) / work->group * work->group; s >= job->sum_begin; s -= work->group) {
@@ -160,16 +164,18 @@ static void backward_unpack(void *context, ptrdiff_t thread, ptrdiff_t team)
     const backward_context *job = context;
     const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    const ptrdiff_t hidden = work->hidden, recurrent = work->recurrent, input = work->input, width = GATES * LANES;
+    const ptrdiff_t hidden = work->hidden, recurrent = work->recurrent, input = work->input;
     const int norm = work->cell && work->cell->layer_norm; /* dbias is not the sum of dz then: cell_unpack */
     ptrdiff_t begin, end;
     fl_share(work->blocks, thread, team, &begin, &end);
     for (ptrdiff_t block = begin; block < end; ++block) {
         const ptrdiff_t rows = minimum(LANES, hidden - block * LANES);
+        const ptrdiff_t bank = lstm_bank_width(work, block / PARTS), width = GATES * bank;
         for (int gate = 0; gate < GATES; ++gate) {
             const int caller_gate = lstm_gate_row(work, gate);
             const ptrdiff_t row = caller_gate * hidden + block * LANES;
-            const real *from = work->gradient + block * (recurrent + input + 1) * width + gate * LANES;
+            const real *from = work->gradient + block / PARTS * UNITS * (recurrent + input + 1) * GATES + gate * bank +
+                               block % PARTS * LANES;
             if (caller_gate < 0)
                 continue;
             if (out->dweight_hh)

@@ -74,7 +74,7 @@ static void @add(const float *a, const float *b, uint_fast16_t n, float *y)
 
 PIECES["softmax"] = Piece(
     """\
-/* The terms are summed lane by lane and then across the lanes, as by the server's vectors. */
+/* The terms are summed lane by lane and then across the lanes, as by vectors of the server. */
 static void @softmax(const float *x, uint_fast16_t n, float *y)
 {
     float lanes[@@LANES], largest = x[0], sum = 0, factor;
@@ -182,26 +182,33 @@ PIECES["pool_attention"] = Piece("""\
 #if !@@DOUBLE
 #error "attention pooling needs a double of 64 bits, which this target or its settings do not have"
 #endif
-/* exp for y <= 0, to one or two units of the last place of double. */
+/* exp for y <= 0, by + and * of double alone, as the server computes it:
+ * exp(y) = 2^n 2^(j/32) (1 + expm1(r)), y = (32 n + j) ln 2 / 32 + r. */
 static double @exp64(double y)
 {
-    static const double coefficients[] = {
-        2.087530592864308851118e-9, 2.510908293027161007918e-8, 2.755740301564458526611e-7, 2.755724409941159333581e-6,
-        2.480158717175176407131e-5, 1.984126988621319223356e-4, 1.38888888889629490039e-3, 8.333333333321605064496e-3,
-        4.166666666666650725143e-2, 1.666666666666667659998e-1, 5.00000000000000000858e-1};
-    double shifted, n, r, q = coefficients[0], scale;
-    uint64_t bits;
-    if (!(y > -709.0))
+    static const double powers[32] = { /* 2^(j/32) */
+        1.0, 1.0218971486541166, 1.0442737824274138, 1.0671404006768237,
+        1.0905077326652577, 1.1143867425958924, 1.1387886347566916, 1.1637248587775775,
+        1.189207115002721, 1.215247359980469, 1.241857812073484, 1.2690509571917332,
+        1.2968395546510096, 1.3252366431597413, 1.3542555469368927, 1.383909881963832,
+        1.4142135623730951, 1.4451808069770467, 1.4768261459394993, 1.5091644275934228,
+        1.5422108254079407, 1.5759808451078865, 1.6104903319492543, 1.645755478153965,
+        1.681792830507429, 1.718619298122478, 1.7562521603732995, 1.7947090750031072,
+        1.8340080864093424, 1.8741676341103, 1.9152065613971474, 1.9571441241754002};
+    double shifted, steps, r, square, m, scale;
+    uint64_t step, bits;
+    if (!(y >= -708.39))
         return y < 0 ? 0 : y;
-    shifted = y * 1.44269504088896340736 + 6755399441055744.0;
-    n = shifted - 6755399441055744.0;
-    r = (y - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6;
-    @@COPY(&bits, &shifted, sizeof bits);
-    bits = (bits << 52) + (UINT64_C(1023) << 52);
+    shifted = y * 46.16624130844683 + 6755399441055744.0; /* 1.5 * 2^52: the nearest integer is in the low bits */
+    steps = shifted - 6755399441055744.0;
+    r = (y - steps * 0.021660849335603416) - steps * 5.689487495325457e-11;
+    @@COPY(&step, &shifted, sizeof step);
+    @@COPY(&bits, &powers[step & 31], sizeof bits);
+    bits += step >> 5 << 52; /* n, modulo 2^12 */
     @@COPY(&scale, &bits, sizeof scale);
-    for (uint_fast8_t k = 1; k < 11; ++k)
-        q = q * r + coefficients[k];
-    return scale * (1.0 + (r * r * q + r));
+    square = r * r;
+    m = r + square * ((0.5 + r * (1.0 / 6)) + square * ((1.0 / 24 + r * (1.0 / 120)) + square * (1.0 / 720)));
+    return scale + scale * m;
 }
 
 /* A mean weighted by the softmax of the scores: the terms are relative to the largest score so far. counts holds the

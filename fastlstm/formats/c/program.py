@@ -49,8 +49,6 @@ class Program:
         Multiplications of weights in a step.
     has_doubles : bool
         Whether a part is computed in double where the target has one of 64 bits.
-    lanes : bool
-        Whether sums depend on the width of the server's vectors.
     """
 
     def __init__(
@@ -63,7 +61,7 @@ class Program:
         self.begin: list[str] = []
         self.lines: list[str] = []
         self.rom = self.ram = self.operations = 0
-        self.has_doubles = self.lanes = False
+        self.has_doubles = False
         self._kinds: dict[CellKind, str] = {}
         self._stages = list(stages)
         self._widths = [inputs, *(stage.output_size for stage in stages)]
@@ -139,7 +137,6 @@ class Program:
             self.constant(f"{name}{index}", np.asarray(array, np.float32)) for name, array in layout.arrays.items()
         ]
         self._states(index, stage)
-        self.lanes = self.lanes or kind.cell.layer_norm
         self._scratch = max(self._scratch, kind.scratch(layout.hidden, layout.state))
         arguments = [*names, self._places[stage.main], f"{layout.inputs}u", f"state->h{index}", f"state->c{index}"]
         arguments.append(f"{layout.hidden}u")
@@ -169,7 +166,6 @@ class Program:
     def _softmax(self, index: int, stage: Stage) -> None:
         x, y, width = self._io(index, stage)
         self.needs.add("softmax")
-        self.lanes = self.lanes or width > 4  # up to four terms are summed in their order by vectors of any width
         self.lines.append(f"@softmax({x}, {width}u, {y});")
 
     def _add(self, index: int, stage: Stage) -> None:

@@ -35,7 +35,6 @@ class Source(NamedTuple):
     rom: int
     ram: int
     operations: int
-    lanes: int
     """Width of the vectors whose sums are repeated; 1: no sum depends on it."""
     fused: bool
     """Whether the expected answers come from fused multiply-adds."""
@@ -256,9 +255,11 @@ int @selftest(void)
 """
 
 
+_LANES = "#define @@LANES 16 /* sums are taken as by vectors of 16 numbers */\n"
+
+
 def _implementation(source: Source) -> str:
     given = "int32_t" if source.tokens else "float"
-    lanes = f"#define @@LANES {source.lanes} /* of the vectors whose sums are repeated */\n"
     rest = "\n".join([*source.functions, *source.begin, *source.step])
     pieces = used(ordered(PIECES, source.needs), rest)
     uses = "\n".join([*pieces, *source.functions])
@@ -270,7 +271,7 @@ def _implementation(source: Source) -> str:
     else:
         head, called = "void", "@step(&state, x, y);"
     return f"""\
-{_SETTINGS}{_DOUBLE if source.approximate or "@@DOUBLE" in uses else ""}{lanes if "@@LANES" in uses else ""}
+{_SETTINGS}{_DOUBLE if source.approximate or "@@DOUBLE" in uses else ""}{_LANES if "@@LANES" in uses else ""}
 {"".join(one + chr(10) for one in source.constants)}{uses}
 void @init(@state *state)
 {{

@@ -35,7 +35,6 @@ class IntegerProgram:
         self.lines: list[str] = []
         self.rom = self.ram = self.operations = 0
         self.has_doubles = self._tail is not None and self._tail.has_doubles
-        self.lanes = self._tail is not None and self._tail.lanes
         self._pieces: set[str] = set()
         self._returns = "return 0;" if tokens else "return;"
         widths = [0 if one.kind == "lstm" or one.last else one.width for one in self._operations]
