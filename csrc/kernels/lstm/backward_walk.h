@@ -43,18 +43,20 @@ static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrd
     const ptrdiff_t width = minimum(columns - first, vectors * LANES), padded = round_up(width, LANES);
     real *to = panel + first * GATES * work->padded;
     for (ptrdiff_t block = 0; block < work->blocks; ++block)
-        for (int gate = 0; gate < GATES; ++gate)
-            for (int lane = 0; lane < LANES; ++lane, to += padded) {
-                const int row = lstm_gate_row(work, gate);
-                ptrdiff_t unit = block * LANES + lane, c = 0;
-                if (unit < work->hidden && row >= 0) {
-                    const real *from = row_of(weight, row * work->hidden + unit, columns) + first;
-                    for (; c < width; ++c)
-                        to[c] = from[c];
-                }
-                for (; c < padded; ++c)
-                    to[c] = 0;
+        for (int gate = 0; gate < GATES; ++gate) {
+            const int row = lstm_gate_row(work, gate);
+            const ptrdiff_t units = row < 0 ? 0 : minimum(LANES, work->hidden - block * LANES);
+            const real *from = units ? row_of(weight, row * work->hidden + block * LANES, columns) + first : NULL;
+            for (ptrdiff_t lane = 0; lane < units; ++lane, to += padded, from += columns) {
+                ptrdiff_t c = 0;
+                for (; c + LANES <= width; c += LANES)
+                    v_store(to + c, v_load(from + c));
+                if (c < width)
+                    v_store(to + c, v_load_part(from + c, width - c));
             }
+            memset(to, 0, (size_t)((LANES - units) * padded) * sizeof(real));
+            to += (LANES - units) * padded;
+        }
 }
 
 static void backward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)

@@ -39,7 +39,7 @@
  *   dh     (batch)(recurrent_padded)       gradient of h_(t-1)
  *   dc     (block)(batch)(LANES)           gradient of c_(t-1)
  *   transposed                             panels of W_hh' and W_ih', for dh and dx
- *   gradient (block)(column)(4)(LANES)     sums of the weight gradient, columns h, x, 1
+ *   gradient (block)(column)(4)(LANES)     sums of the weight gradient for the last few columns of x, and the bias
  *
  * With one segment, `panel` is no longer needed when `transposed` is first written, and the two share their memory.
  * cells.h says what other cells need in addition.
@@ -60,6 +60,13 @@ enum { GATES = 4, PASSES = GATES / COLS };
 /* With at most X_SUMS_MAX_ROWS rows and more than X_SUMS_MIN_INPUTS inputs, x is multiplied for several steps at once
  * (forward_x_sums). */
 enum { X_SUMS_MAX_ROWS = 8, X_SUMS_MIN_INPUTS = 4 };
+
+/* The number of columns of x, the last ones, whose weight gradient is summed by vectors of units: those that do not fill
+ * half a vector of columns (weight_gradient.h). */
+static inline ptrdiff_t gradient_narrow(ptrdiff_t input)
+{
+    return input % LANES <= LANES / 2 ? input % LANES : 0;
+}
 
 /* Additional arrays of cells other than the plain one: see cells.h. */
 typedef struct {
