@@ -6,7 +6,6 @@
  */
 #include "fastlstm.h"
 #include "kernels/table.h"
-#include "philox.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -164,8 +163,3 @@ int fl_isa_fused(void)
     }
 #include "kernels/list.h"
 #undef FL_KERNEL
-
-void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4])
-{
-    philox4x32(seed, counter, 0, out);
-}

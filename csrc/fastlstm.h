@@ -202,11 +202,19 @@ void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const
 /* dtable[index[n]] += dout[n], in the order of n. */
 void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
                            void *dtable, int n_threads);
-/* y[n] = x[n] / (1 - p) where the generator's n-th draw keeps it, else 0. The draw depends on (seed, n) alone, so the
- * backward pass calls the same function with the gradient as x. y may be x. */
-void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads);
-/* Four draws of Philox4x32-10 at a counter: the generator beneath fl_dropout. */
+/* For `rows` rows of `size` elements: y[n] = x[n] / (1 - p) where the generator's n-th draw of the row keeps it, else 0.
+ * The draw depends on (seed, row, n) alone, so the backward pass calls the same function with the gradient as x. y may be
+ * x. */
+void fl_dropout(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed,
+                int n_threads);
+/* y[n] = x[n] + stddev z, with z a normal number that depends on (seed, row, n) alone. */
+void fl_noise(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed,
+              int n_threads);
+/* Four draws of Philox4x32-10 at a counter: the generator beneath all draws. */
 void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4]);
+/* The random words of 64 bits number first, first + 1, ... of a seed, and normal numbers in the same way. */
+void fl_random_words(uint64_t seed, uint64_t first, ptrdiff_t n, uint64_t *words);
+void fl_normals(uint64_t seed, uint64_t first, ptrdiff_t n, double *y);
 
 /* ---------------------------------------------------------- Activations (kernels/activation.h) */
 
@@ -216,6 +224,18 @@ void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_
 /* dx[n] = dy[n] f'(x[n]), where y = f(x). dx may be dy. */
 void fl_activation_backward(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x,
                             const void *y, const void *dy, void *dx, int n_threads);
+
+/* ---------------------------------------------------------- Sums and functions of doubles (doubles.c) */
+
+/* Sums in an order that depends on the sizes alone; functions that do not depend on the C library. */
+double fl_sum(ptrdiff_t n, const double *x, const double *weights); /* of x w; weights NULL: of x */
+void fl_row_sums(ptrdiff_t rows, ptrdiff_t width, const double *x, double *sums);
+/* Sums over the rows: of x, or of (x - center)^2 if center (width) is not NULL. */
+void fl_column_sums(ptrdiff_t rows, ptrdiff_t width, const double *x, const double *center, double *sums);
+void fl_exp_of(ptrdiff_t n, const double *x, double *y); /* y may be x */
+void fl_log_of(ptrdiff_t n, const double *x, double *y);
+double fl_power_of(double base, int64_t n); /* n >= 0 */
+double fl_cosine(double turns);             /* cos(2 pi turns), for turns in [0, 0.5] */
 
 /* ---------------------------------------------------------- Softmax and cross-entropy (kernels/softmax.h) */
 

@@ -1,7 +1,7 @@
 /* philox.h - Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011): four random words as a function of (seed, counter,
- * stream).
+ * stream, row).
  *
- * `stream` is the third word of the generator's 128-bit counter.
+ * `stream` and `row` are the third and fourth word of the generator's 128-bit counter.
  */
 #ifndef FASTLSTM_PHILOX_H
 #define FASTLSTM_PHILOX_H
@@ -20,9 +20,9 @@
 #define PHILOX_KEY0 0x9E3779B9u /* added to the keys after each round */
 #define PHILOX_KEY1 0xBB67AE85u
 
-static inline void philox4x32(uint64_t seed, uint64_t counter, uint32_t stream, uint32_t out[4])
+static inline void philox4x32(uint64_t seed, uint64_t counter, uint32_t stream, uint32_t row, uint32_t out[4])
 {
-    uint32_t x0 = (uint32_t)counter, x1 = (uint32_t)(counter >> 32), x2 = stream, x3 = 0;
+    uint32_t x0 = (uint32_t)counter, x1 = (uint32_t)(counter >> 32), x2 = stream, x3 = row;
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; ++round) {
         PHILOX_ROUND(x0, x1, x2, x3, key0, key1);

@@ -14,6 +14,13 @@ cdef extern from "fastlstm.h" nogil:
     int fl_isa_select(const char *name)
     int fl_isa_lanes(fl_dtype dtype)
     int fl_isa_fused()
+    double fl_sum(ptrdiff_t n, const double *x, const double *weights)
+    void fl_row_sums(ptrdiff_t rows, ptrdiff_t width, const double *x, double *sums)
+    void fl_column_sums(ptrdiff_t rows, ptrdiff_t width, const double *x, const double *center, double *sums)
+    void fl_exp_of(ptrdiff_t n, const double *x, double *y)
+    void fl_log_of(ptrdiff_t n, const double *x, double *y)
+    double fl_power_of(double base, int64_t n)
+    double fl_cosine(double turns)
     int fl_has_openmp()
     int fl_openmp_max_threads()
     void fl_openmp_set_max_threads(int n)
@@ -121,7 +128,12 @@ cdef extern from "fastlstm.h" nogil:
                               void *out, int n_threads)
     void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
                                void *dtable, int n_threads)
-    void fl_dropout(fl_dtype dtype, ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads)
+    void fl_dropout(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed,
+                    int n_threads)
+    void fl_noise(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed,
+                  int n_threads)
+    void fl_random_words(uint64_t seed, uint64_t first, ptrdiff_t n, uint64_t *words)
+    void fl_normals(uint64_t seed, uint64_t first, ptrdiff_t n, double *y)
     void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t *out)
     void fl_activation(fl_dtype dtype, int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y,
                        int n_threads)

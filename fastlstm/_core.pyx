@@ -492,16 +492,30 @@ def embedding_backward(cnp.ndarray index not None, cnp.ndarray dout not None, cn
 
 
 def dropout(cnp.ndarray x not None, cnp.ndarray y not None, double p, uint64_t seed, n_threads=1):
-    """Compute y = x / (1 - p) where kept, 0 elsewhere; the same (p, seed) gives the same mask. y may be x."""
+    """Compute y = x / (1 - p) where kept, 0 elsewhere, for x (batch, ...). y may be x.
+
+    The draw of an element depends on the seed, its row of the batch and its place in the row.
+    """
     cdef fl_dtype dtype = dtype_of(x, "x")
     cdef int threads = thread_count(n_threads)
-    cdef ptrdiff_t n = x.size
+    cdef ptrdiff_t rows = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) > 0 else 1, size = x.size // max(rows, 1)
     cdef void *from_x = data_of(x, "x", dtype, False)
     cdef void *to = like(y, "y", dtype, x, True)
     if not 0 <= p < 1:
         raise ValueError(f"dropout p is {p}, expected 0 <= p < 1")
     with nogil:
-        fl_dropout(dtype, n, from_x, to, p, seed, threads)
+        fl_dropout(dtype, rows, size, from_x, to, p, seed, threads)
+
+
+def noise(cnp.ndarray x not None, cnp.ndarray y not None, double stddev, uint64_t seed, n_threads=1):
+    """Compute y = x + stddev z, for x (batch, ...), with normal z drawn as by `dropout`. y may be x."""
+    cdef fl_dtype dtype = dtype_of(x, "x")
+    cdef int threads = thread_count(n_threads)
+    cdef ptrdiff_t rows = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) > 0 else 1, size = x.size // max(rows, 1)
+    cdef void *from_x = data_of(x, "x", dtype, False)
+    cdef void *to = like(y, "y", dtype, x, True)
+    with nogil:
+        fl_noise(dtype, rows, size, from_x, to, stddev, seed, threads)
 
 
 def philox(uint64_t seed, uint64_t counter):
@@ -509,6 +523,90 @@ def philox(uint64_t seed, uint64_t counter):
     cdef uint32_t words[4]
     fl_philox4x32(seed, counter, words)
     return words[0], words[1], words[2], words[3]
+
+
+def random_words(uint64_t seed, uint64_t first, ptrdiff_t n):
+    """Return the random words (n,) of 64 bits number first, first + 1, ... of a seed."""
+    if n < 0:
+        raise ValueError(f"n is {n}, expected 0 or more")
+    words = np.empty(n, np.uint64)
+    cdef cnp.ndarray array = words
+    cdef uint64_t *to = <uint64_t *>cnp.PyArray_DATA(array)
+    with nogil:
+        fl_random_words(seed, first, n, to)
+    return words
+
+
+def normals(uint64_t seed, uint64_t first, cnp.ndarray y not None):
+    """Fill a vector of float64 with the normal numbers number first, first + 1, ... of a seed."""
+    cdef ptrdiff_t n = y.size
+    cdef double *to = <double *>array_of(y, "y", FL_F64, shape1(n), True)
+    with nogil:
+        fl_normals(seed, first, n, to)
+
+
+# ------------------------------------------------------------------ Sums and functions of doubles
+
+def total(cnp.ndarray x not None, weights=None):
+    """Return the sum of a vector of float64, or of its products with the weights."""
+    cdef ptrdiff_t n = x.size
+    cdef double *values = <double *>array_of(x, "x", FL_F64, shape1(n), False)
+    cdef double *factors = <double *>optional_of(weights, "weights", FL_F64, shape1(n), False)
+    cdef double result
+    with nogil:
+        result = fl_sum(n, values, factors)
+    return result
+
+
+def row_sums(cnp.ndarray x not None, cnp.ndarray sums not None):
+    """Write the sums of the rows of x (rows, width), float64, into sums (rows)."""
+    check_two_axes(x, "x")
+    cdef ptrdiff_t rows = cnp.PyArray_DIM(x, 0), width = cnp.PyArray_DIM(x, 1)
+    cdef double *values = <double *>data_of(x, "x", FL_F64, False)
+    cdef double *to = <double *>array_of(sums, "sums", FL_F64, shape1(rows), True)
+    with nogil:
+        fl_row_sums(rows, width, values, to)
+
+
+def column_sums(cnp.ndarray x not None, center, cnp.ndarray sums not None):
+    """Write sums over the rows of x (rows, width), float64: of x or, given center (width), of (x - center)^2."""
+    check_two_axes(x, "x")
+    cdef ptrdiff_t rows = cnp.PyArray_DIM(x, 0), width = cnp.PyArray_DIM(x, 1)
+    cdef double *values = <double *>data_of(x, "x", FL_F64, False)
+    cdef double *around = <double *>optional_of(center, "center", FL_F64, shape1(width), False)
+    cdef double *to = <double *>array_of(sums, "sums", FL_F64, shape1(width), True)
+    with nogil:
+        fl_column_sums(rows, width, values, around, to)
+
+
+def exp(cnp.ndarray x not None, cnp.ndarray y not None):
+    """Compute y = exp(x), element by element, in float64; y may be x."""
+    cdef double *values = <double *>data_of(x, "x", FL_F64, False)
+    cdef double *to = <double *>like(y, "y", FL_F64, x, True)
+    with nogil:
+        fl_exp_of(x.size, values, to)
+
+
+def log(cnp.ndarray x not None, cnp.ndarray y not None):
+    """Compute y = log(x), element by element, in float64; y may be x."""
+    cdef double *values = <double *>data_of(x, "x", FL_F64, False)
+    cdef double *to = <double *>like(y, "y", FL_F64, x, True)
+    with nogil:
+        fl_log_of(x.size, values, to)
+
+
+def power(double base, int64_t n):
+    """Return base^n, n >= 0."""
+    if n < 0:
+        raise ValueError(f"n is {n}, expected 0 or more")
+    return fl_power_of(base, n)
+
+
+def cosine(double turns):
+    """Return cos(2 pi turns)."""
+    if not 0 <= turns <= 0.5:
+        raise ValueError(f"turns is {turns}, expected 0 to 0.5")
+    return fl_cosine(turns)
 
 
 # ------------------------------------------------------------------ Activations

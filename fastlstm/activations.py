@@ -13,7 +13,7 @@ import numpy as np
 from ._checks import real, short_repr
 from ._typing import Array
 
-__all__ = ["KINDS", "SIGMOID", "TANH", "Activation", "ActivationLike", "as_activation"]
+__all__ = ["KINDS", "SIGMOID", "SOFTPLUS", "TANH", "Activation", "ActivationLike", "as_activation"]
 
 
 KINDS: dict[str, tuple[float, float]] = {
@@ -128,6 +128,7 @@ class Activation(NamedTuple):
 
 
 SIGMOID, TANH = Activation("sigmoid", 0.0, 0.0), Activation("tanh", 0.0, 0.0)
+SOFTPLUS = Activation("softplus", 0.0, 0.0)
 
 ActivationLike = str | tuple[Any, ...]
 """A name, or (name, alpha) or (name, alpha, beta)."""

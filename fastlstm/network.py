@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ._arrays import as_array
 from ._checks import short_repr
+from ._draws import mixed_seed
 from ._typing import Array, State
 from .data.sequences import Sequences
 from .layers import (
@@ -29,7 +30,6 @@ from .layers import (
     copied_layer,
     forward_masked,
     layer_config,
-    mixed_seed,
     takes_tokens,
 )
 from .parameters import Parameters

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._core import PackedWeights
+from ._draws import Draws
 from ._typing import Array
 from .layers import Layer, stack_parameters
 from .runtime.buffers import aligned_zeros, read_only_copy
@@ -65,11 +66,14 @@ class Parameters:
             raise ValueError(f"the layers have {size} parameters, more than can be addressed: give them smaller sizes")
         flat, gradients = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype, place=1)
         if values is None:
-            rng, start = np.random.default_rng(seed), 0
+            start = 0
+            # Numbers of the layers that have parameters: a layer without them changes no weight.
+            with_parameters = list(dict.fromkeys(index for index, *_ in stack_parameters(self._layers)))
             for index, _, spec in stack_parameters(self._layers):
                 part = slice(start, start + math.prod(spec.shape))
                 try:
-                    flat[part].reshape(spec.shape)[...] = spec.initialize(rng, spec.shape)
+                    draws = Draws(seed, "weights", with_parameters.index(index), spec.name)
+                    flat[part].reshape(spec.shape)[...] = spec.initialize(draws, spec.shape)
                 except ValueError as error:
                     raise ValueError(f"layer {index}: {error}") from None
                 start = part.stop

@@ -8,10 +8,9 @@ which `Model.fit` calls, so that users need not compute the number of steps.
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any, TypeVar
 
-from . import _checks
+from . import _checks, _core
 from ._arguments import ExplainsArguments
 
 _S = TypeVar("_S", bound="Schedule")
@@ -127,7 +126,7 @@ class StepLR(Schedule):
 
     def __call__(self, step: int) -> float:
         epoch = step // self.steps_per_epoch
-        return self.lr * self.gamma ** (epoch // self.step_size)
+        return self.lr * _core.power(self.gamma, epoch // self.step_size)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": "StepLR", "lr": self.lr, "step_size": self.step_size, "gamma": self.gamma}
@@ -266,4 +265,4 @@ def as_schedule(lr: float | Schedule) -> Schedule:
 
 def _cosine(start: float, end: float, fraction: float) -> float:
     """Interpolate from `start` (fraction 0) to `end` (fraction 1) along half a cosine."""
-    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * fraction))
+    return end + (start - end) * 0.5 * (1.0 + _core.cosine(fraction / 2))

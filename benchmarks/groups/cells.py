@@ -65,8 +65,8 @@ def verify(name: str, options: dict[str, Any], problem: Problem, x: Array, d_out
         If they differ.
     """
     from fastlstm import reference
+    from fastlstm._draws import mixed_seed
     from fastlstm.cell import CellWeights
-    from fastlstm.layers import mixed_seed
 
     # The mask of the input is drawn outside the cell; without it, it need not be reproduced here.
     model = _model({**options, "input_dropout": 0.0}, problem)

@@ -6,8 +6,9 @@
  */
 enum { DRAWS = 32 };
 
-/* words[w][k] = word w at counter first + k, for k < count <= DRAWS. */
-static void draw_words(uint64_t seed, uint64_t first, uint32_t stream, int count, uint32_t words[4][DRAWS])
+/* words[w][k] = word w at counter first + k of a row of the batch, for k < count <= DRAWS. */
+static void draw_words(uint64_t seed, uint64_t first, uint32_t stream, ptrdiff_t row, int count,
+                       uint32_t words[4][DRAWS])
 {
     uint32_t *restrict x0 = words[0], *restrict x1 = words[1], *restrict x2 = words[2], *restrict x3 = words[3];
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
@@ -16,7 +17,7 @@ static void draw_words(uint64_t seed, uint64_t first, uint32_t stream, int count
         x0[k] = (uint32_t)counter;
         x1[k] = (uint32_t)(counter >> 32);
         x2[k] = stream;
-        x3[k] = 0;
+        x3[k] = (uint32_t)row;
     }
     for (int round = 0; round < 10; ++round, key0 += PHILOX_KEY0, key1 += PHILOX_KEY1)
         for (int k = 0; k < count; ++k)

@@ -1,4 +1,4 @@
-/* kernels/elementwise.h - scaling, embedding and dropout.
+/* kernels/elementwise.h - scaling, embedding, dropout and noise.
  *
  * Scaling: (x - mean) / scale, rounded as NumPy rounds it on arrays of the dtype; the inverse is computed in double.
  * Features that may be missing (NaN) become 0, the mean, and each of them has a channel behind the features that is 1
@@ -7,9 +7,12 @@
  * Embedding: out[n] = table[index[n]]; the gradient adds dout[n] to that row. Rows of the output are shared out over
  * threads. In the gradient the columns are, so that two threads never add to one number and the order of n decides.
  *
- * Dropout (Srivastava et al. 2014), inverted: y = x / (1 - p) where kept. Element n draws the word n % 4 of
- * Philox4x32-10 (Salmon et al. 2011) at counter n / 4, keyed by the seed, and is kept if word / 2^32 >= p. The draw is
- * a function of (seed, n): no state, no stored mask, the same for every thread count.
+ * Dropout (Srivastava et al. 2014), inverted: y = x / (1 - p) where kept. Element n of a row of the batch draws the
+ * word n % 4 of Philox4x32-10 (Salmon et al. 2011) at counter n / 4 of the row, keyed by the seed, and is kept if word /
+ * 2^32 >= p. The draw is a function of (seed, row, n), with n = step * features + feature: no state, no stored mask, the
+ * same for every thread count, and whatever the other rows are and how long they are padded.
+ *
+ * Noise: y = x + stddev z, where the word gives z, normal, by the inverse of the distribution (../normal.h).
  */
 
 /* Scaling is computed in double and rounded once. Times in seconds or days, or counters, have digits that float32 does
@@ -113,38 +116,55 @@ static void embedding_backward(ptrdiff_t rows, ptrdiff_t width, const int64_t *i
 }
 
 typedef struct {
-    ptrdiff_t n;
+    ptrdiff_t rows, size;
     const real *x;
     real *y;
-    real scale;
-    uint64_t threshold; /* keep words >= threshold; 2^32 drops all */
+    real scale;         /* dropout: of elements that are kept */
+    uint64_t threshold; /* dropout: keep words >= threshold; 2^32 drops all */
+    double stddev;      /* noise */
+    int adds;           /* 1: noise */
     uint64_t seed;
-} dropout_context;
+} draw_context;
 
-static void dropout_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
+static void draw_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
-    const dropout_context *job = argument;
-    enum { GROUP = DRAWS };
+    const draw_context *job = argument;
+    enum { GROUP = 4 * DRAWS };
+    const ptrdiff_t of_row = tile_count(job->size, GROUP);
     ptrdiff_t begin, end;
-    fl_share((job->n + 4 * GROUP - 1) / (4 * GROUP), thread, team, &begin, &end);
+    fl_share(job->rows * of_row, thread, team, &begin, &end);
     for (ptrdiff_t group = begin; group < end; ++group) {
-        uint32_t words[4][GROUP];
-        const ptrdiff_t first = group * 4 * GROUP, count = minimum(4 * GROUP, job->n - first);
-        draw_words(job->seed, (uint64_t)(group * GROUP), 0, (int)tile_count(count, 4), words);
-        for (ptrdiff_t k = 0; k < count; ++k)
-            job->y[first + k] = words[k % 4][k / 4] >= job->threshold ? job->x[first + k] * job->scale : 0;
+        uint32_t words[4][DRAWS];
+        const ptrdiff_t row = group / of_row, first = group % of_row * GROUP;
+        const ptrdiff_t count = minimum(GROUP, job->size - first);
+        const real *x = job->x + row * job->size + first;
+        real *y = job->y + row * job->size + first;
+        draw_words(job->seed, (uint64_t)(first / 4), 0, row, (int)tile_count(count, 4), words);
+        if (job->adds)
+            for (ptrdiff_t k = 0; k < count; ++k)
+                y[k] = (real)((double)x[k] + job->stddev * fl_normal(fl_chance_of_word(words[k % 4][k / 4])));
+        else
+            for (ptrdiff_t k = 0; k < count; ++k)
+                y[k] = words[k % 4][k / 4] >= job->threshold ? x[k] * job->scale : 0;
     }
 }
 
-static void dropout(ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads)
+static void dropout(ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed, int n_threads)
 {
-    dropout_context job = {
-        .n = n,
+    draw_context job = {
+        .rows = rows,
+        .size = size,
         .x = x,
         .y = y,
         .scale = (real)(p < 1 ? 1 / (1 - p) : 0),
         .threshold = (uint64_t)(p * 4294967296.0),
         .seed = seed,
     };
-    fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)n), dropout_body, &job);
+    fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)rows * (double)size), draw_body, &job);
+}
+
+static void noise(ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed, int n_threads)
+{
+    draw_context job = {.rows = rows, .size = size, .x = x, .y = y, .stddev = stddev, .adds = 1, .seed = seed};
+    fl_parallel(fl_worthwhile_threads(n_threads, 40.0 * (double)rows * (double)size), draw_body, &job);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../machine.h"
+#include "../normal.h"
 #include "../philox.h"
 #include "../scalar.h"
 #include "../threads/calls.h"

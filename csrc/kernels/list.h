@@ -66,8 +66,12 @@ FL_KERNEL(void, embedding_forward,
 FL_KERNEL(void, embedding_backward,
           (ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout, void *dtable, int n_threads),
           (rows, width, index, dout, dtable, n_threads))
-FL_KERNEL(void, dropout, (ptrdiff_t n, const void *x, void *y, double p, uint64_t seed, int n_threads),
-          (n, x, y, p, seed, n_threads))
+FL_KERNEL(void, dropout,
+          (ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed, int n_threads),
+          (rows, size, x, y, p, seed, n_threads))
+FL_KERNEL(void, noise,
+          (ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed, int n_threads),
+          (rows, size, x, y, stddev, seed, n_threads))
 
 FL_KERNEL(void, activation,
           (int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y, int n_threads),

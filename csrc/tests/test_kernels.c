@@ -485,7 +485,7 @@ static void test_elementwise(fl_dtype dtype)
     expect(words[0] == 0x6627e8d5u && words[1] == 0xe169c58du && words[2] == 0xbc57ac4cu && words[3] == 0x9b00dbd8u,
            "philox");
     array kept = make(dtype, ROWS * WIDTH, 0);
-    fl_dropout(dtype, ROWS * WIDTH, dout.data, kept.data, 0.25, 42, 2);
+    fl_dropout(dtype, 1, ROWS * WIDTH, dout.data, kept.data, 0.25, 42, 2);
     for (int n = 0; n < ROWS * WIDTH; ++n) {
         fl_philox4x32(42, (uint64_t)n / 4, words);
         kept.exact[n] = words[n % 4] >= 0x40000000u ? dout.exact[n] / 0.75 : 0;

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _exact
+from .._draws import Draws
 from .groups import Groups
 
 __all__ = ["split_groups"]
 
 
 def split_groups(
-    groups: Groups, classes: NDArray[np.int64], fractions: tuple[float, ...], rng: np.random.Generator
+    groups: Groups, classes: NDArray[np.int64], fractions: tuple[float, ...], draws: Draws
 ) -> tuple[NDArray[np.int64], ...]:
     """Give each group to one part, so that each part has about its share of the cases of each class.
 
@@ -28,7 +30,8 @@ def split_groups(
         Class of each case; all 0 if only the numbers of cases count.
     fractions : tuple of float
         Share of each part.
-    rng : Generator
+    draws : Draws
+        Random numbers.
 
     Returns
     -------
@@ -41,11 +44,13 @@ def split_groups(
             f"{n_groups} groups leave a part of fractions {fractions} empty, expected at least one group in each: "
             "take fewer parts"
         )
-    counts = np.zeros((n_groups, n_classes))
+    counts = np.zeros((n_groups, n_classes), np.int64)
     np.add.at(counts, (groups.numbers, classes), 1)
-    order = rng.permutation(n_groups)
+    order = draws.permutation(n_groups)
     if n_classes > 1:
-        order = order[np.argsort(-counts[order].std(axis=1), kind="stable")]
+        # The variance of the counts times n_classes^2, in integers, so that equal groups stay in random order.
+        uneven = n_classes * (counts**2).sum(axis=1) - counts.sum(axis=1) ** 2
+        order = order[np.argsort(-uneven[order], kind="stable")]
     totals = counts.sum(axis=0)
     totals[totals == 0] = 1
     lacking = np.outer(fractions, totals)
@@ -56,7 +61,7 @@ def split_groups(
         if n_groups - place == len(empty):
             candidates = empty
         # Of the sum of (lacking - count)^2 over the parts only one term changes, by count^2 - 2 lacking count.
-        change = ((counts[group] ** 2 - 2 * lacking[candidates] * counts[group]) / totals).sum(axis=1)
+        change = _exact.row_sums((counts[group] ** 2 - 2 * lacking[candidates] * counts[group]) / totals)
         part = int(candidates[np.argmin(change)])
         part_of[group] = part
         lacking[part] -= counts[group]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from .. import _exact
 from .._arrays import as_numeric
 from .._checks import as_bool, short_repr
 from .scaler import Measured, Missing, Rows, Scaler, rows_of, source_of
@@ -96,18 +97,18 @@ class Standardizer(Scaler):
             if absent is None or not absent.any():
                 low = np.minimum(low, block.min(axis=0))
                 high = np.maximum(high, block.max(axis=0))
-                block_mean = block.mean(axis=0)
+                block_mean = _exact.column_sums(block) / count
                 block -= block_mean
             else:
                 count = count - absent.sum(axis=0)
                 low = np.minimum(low, np.where(absent, np.inf, block).min(axis=0))
                 high = np.maximum(high, np.where(absent, -np.inf, block).max(axis=0))
-                block_mean = _share(np.where(absent, 0.0, block).sum(axis=0), count)
+                block_mean = _share(_exact.column_sums(np.where(absent, 0.0, block)), count)
                 block -= block_mean
                 block[absent] = 0.0
             delta, total = block_mean - mean, seen + count
             mean = mean + delta * _share(count, total)
-            squares = squares + np.square(block, out=block).sum(axis=0) + delta**2 * _share(seen * count, total)
+            squares = squares + _exact.column_sums(np.square(block, out=block)) + delta**2 * _share(seen * count, total)
             seen = total
         scale = np.sqrt(_share(squares, seen)) if steps else squares
         # Rounding gives a constant feature a tiny deviation, which must not be a divisor.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .. import _core
+from .. import _core, _exact
 
 __all__ = ["scaled_series", "series_statistics"]
 
@@ -76,10 +76,10 @@ def series_statistics(series: NDArray[Any], skip_missing: bool) -> tuple[NDArray
     low, high = low.min(axis=0), high.max(axis=0)
     values[absent] = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = values.sum(axis=0) / count
+        mean = _exact.column_sums(values) / count
         values -= mean
         values[absent] = 0.0
-        scale = np.sqrt(np.square(values, out=values).sum(axis=0) / count)
+        scale = np.sqrt(_exact.column_sums(np.square(values, out=values)) / count)
     if not np.isfinite(scale).all():
         raise ValueError(
             "a series holds NaN, infinity or values too large to square, expected finite numbers: "

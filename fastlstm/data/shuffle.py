@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import count
+from .._draws import Draws
 
 __all__ = ["Shuffle"]
 
@@ -18,9 +19,9 @@ PERMUTATION_LIMIT = 2**20
 class Shuffle:
     """A random order of n cases that needs no memory for large n.
 
-    Up to `PERMUTATION_LIMIT` cases it is NumPy's permutation. Above, position i is put through a Feistel network of
-    keyed hashes on b bits, 2**b >= n, repeatedly until the result is below n (cycle walking; fewer than two times on
-    average). This is a bijection of [0, n) that can be computed for one batch at a time.
+    Up to `PERMUTATION_LIMIT` cases it is a permutation that is stored. Above, position i is put through a Feistel
+    network of keyed hashes on b bits, 2**b >= n, repeatedly until the result is below n (cycle walking; fewer than two
+    times on average). This is a bijection of [0, n) that can be computed for one batch at a time.
 
     Parameters
     ----------
@@ -52,16 +53,16 @@ class Shuffle:
 
     def __init__(self, n: int, seed: int, epoch: int = 0) -> None:
         self.n = count("n", n)
-        entropy = np.random.SeedSequence([seed, epoch])
+        draws = Draws(seed, "order", epoch)
         self._permutation: NDArray[np.int64] | None = None
         if n <= PERMUTATION_LIMIT:
-            self._permutation = np.random.default_rng(entropy).permutation(n)
+            self._permutation = draws.permutation(n)
             return
         bits = max(2, (n - 1).bit_length())
         self._low_bits = np.uint64(bits // 2)
         self._low_mask = np.uint64(2 ** (bits // 2) - 1)
         self._high_mask = np.uint64(2 ** (bits - bits // 2) - 1)
-        self._keys = entropy.generate_state(8, np.uint64)
+        self._keys = draws.words(8)
 
     def __len__(self) -> int:
         return self.n

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arguments import explain_arguments
 from .._arrays import as_array
 from .._checks import MANY, as_list, count, one_of, real
+from .._draws import Draws
 from .group_splits import split_groups
 from .groups import as_groups
 from .label_checks import label_type_error
@@ -96,7 +97,7 @@ def split(
     >>> patients = ["ann", "ann", "bob", "bob", "cid", "cid"]
     >>> train, test = fl.split(6, (0.7, 0.3), groups=patients)
     >>> train.tolist(), test.tolist()
-    ([0, 1, 4, 5], [2, 3])
+    ([2, 3, 4, 5], [0, 1])
     """
     n = len(cases) if isinstance(cases, Sized) and getattr(cases, "shape", None) != () else count("cases", cases)
     gap = count("gap", gap, 0)
@@ -120,18 +121,18 @@ def split(
         return tuple(slice(int(start), int(stop)) for start, stop in zip(starts, bounds[1:], strict=True))
     if gap:
         raise ValueError(f"got gap = {gap} with method = {method!r}, expected method = 'time'")
-    rng = np.random.default_rng(count("seed", seed, 0, bits=MANY))
+    draws = Draws(count("seed", seed, 0, bits=MANY), "split")
     if groups is not None:
         classes = _class_numbers(cases, y, n) if method == "stratified" else np.zeros(n, np.int64)
-        return split_groups(as_groups(groups, n, "groups"), classes, fractions, rng)
+        return split_groups(as_groups(groups, n, "groups"), classes, fractions, draws)
     if np.any(np.diff(bounds) < 1):
         raise ValueError(
             f"{n} cases leave a part of fractions {fractions} empty, expected at least one case in each: "
             "take fewer parts"
         )
-    order = rng.permutation(n)
+    order = draws.permutation(n)
     if method == "stratified":
-        order = order[_spread(_class_numbers(cases, y, n)[order], rng)]
+        order = order[_spread(_class_numbers(cases, y, n)[order], draws)]
     return tuple(np.sort(order[start:stop]) for start, stop in pairwise(bounds))
 
 
@@ -147,7 +148,7 @@ def _class_numbers(cases: Any, y: Any, n: int) -> NDArray[np.int64]:
     return np.unique(labels, return_inverse=True)[1]
 
 
-def _spread(classes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _spread(classes: NDArray[np.int64], draws: Draws) -> NDArray[np.int64]:
     """Order cases so that every run of consecutive cases holds each class in proportion.
 
     Member j of a class of m members gets the key (j + offset) / m, which spreads each class evenly over (0, 1),
@@ -155,7 +156,7 @@ def _spread(classes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.
     """
     by_class = np.argsort(classes, kind="stable")
     counts = np.bincount(classes)
-    offsets = (rng.permutation(len(counts)) + 0.5) / len(counts)
+    offsets = (draws.permutation(len(counts)) + 0.5) / len(counts)
     members = np.arange(len(classes)) - np.repeat(np.cumsum(counts) - counts, counts)
     keys = (members + np.repeat(offsets, counts)) / np.repeat(counts, counts)
     return by_class[np.argsort(keys, kind="stable")]

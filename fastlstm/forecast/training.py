@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .._draws import Draws
 from .._typing import Array, State
 from ..losses import Quantile
 from ..optimizers import AdamW
@@ -181,15 +182,15 @@ class Trainer:
     def batches(self, epoch: int) -> list[list[Lane]]:
         """Return the lanes of an epoch in batches."""
         plan = self.plan
-        rng = np.random.default_rng([plan.seed, epoch])
+        draws = Draws(plan.seed, "lanes", epoch)
         lanes = []
         for k, part in enumerate(self.all_parts if self.walk.last_from else self.parts):
             if part.stop <= part.start:
                 continue
-            offset = int(rng.integers(plan.lane)) if part.stop - part.start > plan.lane else 0
+            offset = int(draws.integers(plan.lane, 1)[0]) if part.stop - part.start > plan.lane else 0
             edges = [part.start, *range(part.start + (offset or plan.lane), part.stop, plan.lane), part.stop]
             lanes += [Lane(k, max(0, a - plan.context), a, b) for a, b in pairwise(edges)]
-        order = rng.permutation(len(lanes))
+        order = draws.permutation(len(lanes))
         mixed = [lanes[k] for k in order]
         # The pieces that an offset leaves at both ends of a series get no batch of their own.
         count = max(1, round(len(mixed) / plan.batch))
@@ -295,7 +296,7 @@ class Trainer:
     def _origins(self, active: list[Lane], lengths: Array, at: int) -> tuple[Array, Array, Array] | None:
         """Return lane, step and weight of each origin of a chunk; None if there is none."""
         plan, reach = self.plan, self.layout.gap + self.layout.horizon
-        phase = np.random.default_rng([plan.seed, self.walk.epoch, self.walk.update, 1]).integers(plan.every)
+        phase = int(Draws(plan.seed, "origins", self.walk.epoch, self.walk.update).integers(plan.every, 1)[0])
         steps = np.arange(phase, plan.chunk, plan.every)
         found: list[tuple[Array, Array, Array]] = []
         for row, lane in enumerate(active):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core
+from .. import _core, _exact
 from .._arguments import explain_arguments
 from .._arrays import as_array
 from .._checks import count, non_negative, short_repr
@@ -116,8 +116,7 @@ def generate(
         if len(drawing):
             z = scores[drawing].astype(np.float64)
             if probabilities:
-                with np.errstate(divide="ignore"):
-                    z = np.log(z)
+                z = _exact.log(z)
             if temperature == 0:
                 series[drawing, t] = z.argmax(axis=1)
             else:
@@ -157,13 +156,13 @@ def _uniform(seed: int, row: int, step: int) -> float:
 
 def _draw(z: Array, top_k: int, top_p: float, chance: Array) -> Array:
     """Draw a column for each row of scores by inverting the cumulative distribution at `chance`, in [0, 1)."""
-    p = np.exp(z - z.max(axis=1, keepdims=True))
+    p = _exact.exp(z - z.max(axis=1, keepdims=True))
     order = None
     if top_k < z.shape[1] or top_p < 1:
         order = np.argsort(-z, axis=1, kind="stable")[:, :top_k]
         p = np.take_along_axis(p, order, axis=1)
-        before = p.cumsum(axis=1) - p
-        p[before >= top_p * p.sum(axis=1, keepdims=True)] = 0
+        sums = p.cumsum(axis=1)  # in their order, with any NumPy
+        p[sums - p >= top_p * sums[:, -1:]] = 0
     sums = p.cumsum(axis=1)
     # Rounding may leave even the last sum too small; then take the last column of positive probability.
     place = np.minimum((sums <= chance[:, None] * sums[:, -1:]).sum(axis=1), (sums < sums[:, -1:]).sum(axis=1))

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _exact
 from .._typing import Array
 from ..losses import MSE, BinaryCrossEntropy, CrossEntropy, Loss
 from ..network import Network
@@ -98,8 +99,8 @@ def as_scores(name: str, p: Array) -> Array:
     """Return scores of which these are the probabilities; finite also for probabilities of 0 and 1."""
     info = np.finfo(p.dtype)
     p = np.clip(p, info.tiny, 1 - info.epsneg)
-    scores: Array = np.log(p) if name == "softmax" else np.log(p) - np.log1p(-p)
-    return scores
+    scores = _exact.log(p) if name == "softmax" else _exact.log(p) - _exact.log(1 - p.astype(np.float64))
+    return np.asarray(scores, p.dtype)
 
 
 def loss_of(model: InferenceModel) -> Loss:

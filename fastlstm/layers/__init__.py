@@ -34,7 +34,6 @@ from .registry import register as register
 from .registry import registered_layers as registered_layers
 from .repeat import RepeatVector as RepeatVector
 from .reverse import Reverse as Reverse
-from .seeds import mixed_seed as mixed_seed
 from .stack import connect as connect
 from .stack import stack_parameters as stack_parameters
 from .stack import takes_tokens as takes_tokens

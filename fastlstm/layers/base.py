@@ -15,6 +15,7 @@ import numpy as np
 
 from .._arguments import ExplainsArguments
 from .._checks import as_bool
+from .._draws import Draws
 from .._typing import Array
 from .context import LayerCache, PassContext
 from .stages import Stage
@@ -47,7 +48,7 @@ class ParameterSpec(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    initialize: Callable[[np.random.Generator, tuple[int, ...]], Array]
+    initialize: Callable[[Draws, tuple[int, ...]], Array]
 
 
 class Layer(ExplainsArguments, ABC):

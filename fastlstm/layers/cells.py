@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import as_bool, below_one, positive
+from .._draws import Draws
 from .._typing import Array
 from ..activations import as_activation
 from ..cell import Cell, CellWeights
@@ -58,5 +59,5 @@ def cell_weights(arrays: Mapping[str, Array], suffix: str) -> CellWeights:
     return CellWeights(*(arrays.get(name + suffix) for name in CellWeights._fields))
 
 
-def _ones(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def _ones(draws: Draws, shape: tuple[int, ...]) -> Array:
     return np.ones(shape)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from .. import _exact
 from .._checks import count, real, short_repr
+from .._draws import Draws
 from .._typing import Array
 
 __all__ = ["CHRONO", "checked_forget_bias", "chrono_biases", "needed_steps"]
@@ -69,7 +69,6 @@ def needed_steps(forget_bias: Any, longest: int | None) -> int | None:
     return longest
 
 
-def chrono_biases(rng: np.random.Generator, units: int, steps: int) -> Array:
+def chrono_biases(draws: Draws, units: int, steps: int) -> Array:
     """Draw the biases of the forget gate, (units,) float64, for dependencies over up to `steps` steps."""
-    biases: Array = np.log(rng.uniform(1.0, steps - 1.0, units))
-    return biases
+    return _exact.log(draws.uniform(1.0, steps - 1.0, (units,)))

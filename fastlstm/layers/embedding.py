@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _core
 from .._checks import count
+from .._draws import Draws
 from .._typing import Array
 from .base import Layer, ParameterSpec, Signal
 from .context import LayerCache, PassContext
@@ -71,8 +72,8 @@ class Embedding(Layer):
         return Signal(self.embedding_dim, True)
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
-        def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-            return rng.standard_normal(shape)
+        def normal(draws: Draws, shape: tuple[int, ...]) -> Array:
+            return draws.standard_normal(shape)
 
         yield ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), normal)
 

@@ -1,7 +1,8 @@
 """Initial values of weight matrices.
 
-The random generator is that of the model, so a seed fixes every weight. Only `uniform`, the default of the layers, does
-not depend on both sizes of a matrix.
+The random numbers are those of the model's seed, the layer and the parameter, so a seed fixes every weight, and a layer
+that is added changes no weight of those before it. Only `uniform`, the default of the layers, does not depend on both
+sizes of a matrix.
 
 .. [1] X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
 .. [2] K. He, X. Zhang, S. Ren, J. Sun, "Delving deep into rectifiers", ICCV 2015.
@@ -19,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from .._draws import Draws
 from .._typing import Array
 from .orthogonal import orthonormal_rows
 
 __all__ = ["INITIALIZERS", "checked_initializer", "initializer", "zeros"]
 
-Initialize = Callable[["np.random.Generator", tuple[int, ...]], Array]  # quoted: np.random is imported lazily
+Initialize = Callable[[Draws, tuple[int, ...]], Array]
 
 # Variance of an element, by fan in and fan out.
 _VARIANCE: dict[str, Callable[[int, int], float]] = {
@@ -69,39 +71,39 @@ def initializer(name: str, bound: float, blocks: int = 1) -> Initialize:
 
     Returns
     -------
-    callable (rng, shape) -> ndarray of float64
+    callable (draws, shape) -> ndarray of float64
         The rows of the matrix are outputs (fan-out), its columns are inputs (fan-in).
     """
 
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    def draw(draws: Draws, shape: tuple[int, ...]) -> Array:
         if name == "uniform":
-            return rng.uniform(-bound, bound, shape)
+            return draws.uniform(-bound, bound, shape)
         if name == "zeros":
-            return zeros(rng, shape)
+            return zeros(draws, shape)
         rows, columns = shape[0] // blocks, shape[1]
-        return np.concatenate([_matrix(name, rng, rows, columns) for _ in range(blocks)])
+        return np.concatenate([_matrix(name, draws, rows, columns) for _ in range(blocks)])
 
     return draw
 
 
-def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def zeros(draws: Draws, shape: tuple[int, ...]) -> Array:
     """Return zeros without drawing from the generator."""
     return np.zeros(shape)
 
 
-def _matrix(name: str, rng: np.random.Generator, rows: int, columns: int) -> Array:
+def _matrix(name: str, draws: Draws, rows: int, columns: int) -> Array:
     if name == "orthogonal":
-        return _orthogonal(rng, rows, columns)
+        return _orthogonal(draws, rows, columns)
     family, law = name.split("_")
     deviation = math.sqrt(_VARIANCE[family](columns, rows))
     if law == "normal":
-        return deviation * rng.standard_normal((rows, columns))
+        return deviation * draws.standard_normal((rows, columns))
     bound = math.sqrt(3) * deviation  # the uniform distribution on [-b, b) has variance b^2 / 3
-    return rng.uniform(-bound, bound, (rows, columns))
+    return draws.uniform(-bound, bound, (rows, columns))
 
 
-def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
+def _orthogonal(draws: Draws, rows: int, columns: int) -> Array:
     """Draw a matrix with orthonormal columns (rows, if there are fewer of them), uniformly among all of them."""
-    normal = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    normal = draws.standard_normal((max(rows, columns), min(rows, columns)))
     basis = orthonormal_rows(normal.T)  # the Haar distribution, because the diagonal of R is positive [5]
     return np.ascontiguousarray(basis.T) if rows >= columns else basis

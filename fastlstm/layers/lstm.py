@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import _core
 from .._checks import as_bool, below_one, count, short_repr
+from .._draws import Draws, mixed_seed
 from .._typing import Array
 from ..activations import ActivationLike
 from ..cell import PLAIN, Cell, CellWeights
@@ -25,7 +26,6 @@ from .context import LayerCache, PassContext
 from .initializers import checked_initializer, initializer, zeros
 from .merge import MERGES, join, merged_size, outputs, split
 from .registry import register
-from .seeds import mixed_seed
 from .stages import Stage, StageState
 
 __all__ = ["LSTM"]
@@ -335,8 +335,8 @@ class LSTM(Layer):
 
         of_input, of_forget = slice(self.hidden_size), slice(self.hidden_size, 2 * self.hidden_size)
 
-        def with_forget(forget: float | Array | None, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-            bias = uniform(rng, shape)
+        def with_forget(forget: float | Array | None, draws: Draws, shape: tuple[int, ...]) -> Array:
+            bias = uniform(draws, shape)
             if forget is None:
                 return bias
             if not self.cell.coupled:
@@ -345,13 +345,13 @@ class LSTM(Layer):
                 bias[of_input] = -forget
             return bias
 
-        def bias_ih(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        def bias_ih(draws: Draws, shape: tuple[int, ...]) -> Array:
             steps = self._chrono_steps = needed_steps(self.forget_bias, self._longest)
-            forget = self.forget_bias if steps is None else chrono_biases(rng, self.hidden_size, steps)
-            return with_forget(forget, rng, shape)
+            forget = self.forget_bias if steps is None else chrono_biases(draws, self.hidden_size, steps)
+            return with_forget(forget, draws, shape)
 
-        def bias_hh(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-            return with_forget(None if self.forget_bias is None else 0.0, rng, shape)
+        def bias_hh(draws: Draws, shape: tuple[int, ...]) -> Array:
+            return with_forget(None if self.forget_bias is None else 0.0, draws, shape)
 
         for layer, directions in enumerate(self._directions_by_layer()):
             inputs = self.output_size if layer else self.input_size

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from .. import _core
 from .._checks import non_negative
 from .._typing import Array
 from .base import Layer, Signal
@@ -22,8 +21,8 @@ class GaussianNoise(Layer):
 
     In inference the layer is the identity. As the first layer of a model with a scaler, the unit of the noise is the
     standard deviation of each feature. Training with noise on the inputs is a form of Tikhonov regularization (Bishop
-    1995); the name is Keras's. The noise depends on the model's seed, the number of the training step and the shape of
-    the batch, not on the number of threads.
+    1995); the name is Keras's. The noise depends on the model's seed, the number of the training step and the place of
+    the element in the batch, not on the number of threads.
 
     Parameters
     ----------
@@ -58,9 +57,7 @@ class GaussianNoise(Layer):
         if not (ctx.training and self.stddev):
             return x
         y = cache.buffers.get("y", x.shape, ctx.dtype)
-        np.random.Generator(np.random.Philox(key=cache.seed)).standard_normal(dtype=y.dtype, out=y)
-        y *= self.stddev
-        y += x
+        _core.noise(x, y, self.stddev, cache.seed, ctx.n_threads)
         return y
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:

@@ -1,13 +1,16 @@
 """Orthonormal vectors without BLAS.
 
-The results of BLAS depend on the processor and on its number of threads, but a seed must fix all bits of the weights.
+The results of BLAS depend on the processor and on its number of threads, those of NumPy's sums on its version, but a
+seed must fix all bits of the weights.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from .. import _core
+from .. import _core, _exact
 from .._typing import Array
 
 __all__ = ["orthonormal_rows"]
@@ -45,6 +48,6 @@ def orthonormal_rows(rows: Array) -> Array:
                 _core.dense_backward(coefficients, block, before, projection, None, None, workspace)
                 block -= projection
             for k, row in enumerate(block):
-                row -= ((block[:k] * row).sum(axis=1)[:, None] * block[:k]).sum(axis=0)
-                row /= np.sqrt((row * row).sum())
+                row -= _exact.column_sums(_exact.row_sums(block[:k] * row)[:, None] * block[:k])
+                row /= math.sqrt(_exact.total(row, row))
     return basis

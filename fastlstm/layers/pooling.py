@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import _core
+from .. import _core, _exact
 from .._checks import count
+from .._draws import Draws
 from .._typing import Array
 from ..activations import TANH
 from .base import Layer, ParameterSpec, Signal
@@ -184,11 +185,11 @@ class AttentionPool(Pool):
         self.attention_size = count("size", size)
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
-        def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-            return rng.uniform(-1, 1, shape) / math.sqrt(self.size)
+        def uniform(draws: Draws, shape: tuple[int, ...]) -> Array:
+            return draws.uniform(-1, 1, shape) / math.sqrt(self.size)
 
-        def uniform_vector(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-            return rng.uniform(-1, 1, shape) / math.sqrt(self.attention_size)
+        def uniform_vector(draws: Draws, shape: tuple[int, ...]) -> Array:
+            return draws.uniform(-1, 1, shape) / math.sqrt(self.attention_size)
 
         yield ParameterSpec("weight", (self.attention_size, self.size), uniform)
         yield ParameterSpec("bias", (self.attention_size,), uniform)
@@ -226,8 +227,8 @@ class AttentionPool(Pool):
             valid &= np.arange(scores.shape[1]) < lengths[:, None]
         logits = np.where(valid, scores.astype(np.float64), -np.inf)
         highest = logits.max(axis=1, keepdims=True, initial=-np.inf)
-        powers = np.exp(logits - np.where(np.isfinite(highest), highest, 0))
-        sums = powers.sum(axis=1, keepdims=True)
+        powers = _exact.exp(logits - np.where(np.isfinite(highest), highest, 0))
+        sums = _exact.row_sums(powers)[:, None]
         packed: Array = powers / np.where(sums > 0, sums, 1)  # a series without valid steps has no weights
         steps = cache.masked_steps
         if steps is None:

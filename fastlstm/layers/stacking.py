@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import as_bool, count
+from .._draws import Draws
 from .._typing import Array
 from .base import Layer, Signal
 from .context import LayerCache, PassContext
@@ -121,7 +122,7 @@ class StackSteps(Layer):
 
     def _early(self, batch: int, seed: int) -> Array:
         """Draw how many steps before each case its first group begins, (batch,)."""
-        return np.random.Generator(np.random.Philox(key=seed)).integers(0, self.stride, batch)
+        return Draws(seed, "early").integers(self.stride, batch)
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         ctx.lengths = cache.saved["lengths"]

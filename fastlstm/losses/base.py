@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .. import _core, _exact
 from .._arguments import ExplainsArguments
 from .._typing import Array
 from ..activations import SIGMOID
@@ -209,7 +210,7 @@ class Loss(ExplainsArguments):
         if self.kind == "values":
             missing = np.isnan(batch.target)
             if missing.any():
-                counts = 1.0 - missing.mean(axis=-1)
+                counts = 1.0 - _exact.row_sums(missing) / missing.shape[-1]
         beyond = padding(batch.out, batch.lengths)
         return np.asarray(counts if beyond is None else counts * ~beyond)
 
@@ -348,13 +349,18 @@ class Loss(ExplainsArguments):
 
 def apply_link(link: Literal["softmax", "sigmoid"], scores: Array) -> Array:
     """Return the probabilities of scores."""
-    return softmax(scores) if link == "softmax" else SIGMOID(scores)
+    if link == "softmax":
+        return softmax(scores)
+    p = np.array(scores, scores.dtype if scores.dtype in (np.float32, np.float64) else np.float64, order="C")
+    _core.activation(SIGMOID.number, 0.0, 0.0, p, p)
+    return p
 
 
 def softmax(scores: Array) -> Array:
-    """Return exp(z - max z) / sum exp(z - max z) over the last axis, in NumPy."""
-    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    p: Array = e / e.sum(axis=-1, keepdims=True)
+    """Return exp(z - max z) / sum exp(z - max z) over the last axis."""
+    p = np.array(scores, scores.dtype if scores.dtype in (np.float32, np.float64) else np.float64, order="C")
+    rows = p.reshape(-1, p.shape[-1])
+    _core.softmax(rows, rows)
     return p
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import _exact
 from .._checks import short_repr
 from .._typing import Array
 
@@ -95,7 +96,7 @@ def total_weight(weights: Array | None, positions: int) -> float:
     if weights is None:
         return float(positions)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = float(weights.sum())
+        total = _exact.total(weights)
     if not math.isfinite(total):
         raise ValueError(f"weight must hold finite numbers with a finite sum, got a sum of {total}")
     return total
@@ -111,6 +112,4 @@ def without_weight(weights: Array | None) -> Array | None:
 def weighted_sum(rows: Array, weights: Array | None) -> tuple[float, float]:
     """Return the sums of ``weights * rows`` and of the weights, in float64."""
     total = total_weight(weights, rows.size)
-    if weights is None:
-        return float(rows.sum(dtype=np.float64)), total
-    return float((rows * weights).sum()), total
+    return _exact.total(rows, weights), total

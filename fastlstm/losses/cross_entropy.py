@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import _core
+from .. import _core, _exact
 from .._typing import Array
 from ..data.targets import IGNORE
 from ..runtime.buffers import ThreadBuffers
@@ -77,7 +77,7 @@ class CrossEntropy(Loss):
             losses,
             call_threads(n_threads),
         )
-        return float(losses.sum()) * weight_sum, weight_sum
+        return _exact.total(losses) * weight_sum, weight_sum
 
 
 def _counted_labels(batch: Batch) -> Array:

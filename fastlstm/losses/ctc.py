@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _checks, _core
+from .. import _checks, _core, _exact
 from .._typing import Array
 from ..data.label_sequences import LabelSequences, as_label_sequences
 from ..data.sequences import Sequences
@@ -113,7 +113,7 @@ class CTC(Loss):
         weights = np.ones(len(out)) if weight is None else weight
         expected = [row[:number] for row, number in zip(target, numbers, strict=True)]
         errors = label_errors(best_path(out, lengths, self.blank), expected)
-        return float((weights * errors).sum()), float((weights * numbers).sum())
+        return _exact.total(errors, weights), _exact.total(numbers, weights)
 
     def as_targets(
         self,
@@ -201,7 +201,7 @@ class CTC(Loss):
         )
         if self.zero_infinity:  # enough steps, but a score of -inf on every path
             losses[np.isinf(losses)] = 0.0
-        return float(losses.sum()) * weight_sum, weight_sum
+        return _exact.total(losses) * weight_sum, weight_sum
 
 
 def steps_needed(labels: Array, numbers: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _core
+from .. import _core, _exact
 from .._arrays import as_array
 from .._checks import count, short_repr
 from .._typing import Array
@@ -124,5 +124,5 @@ def _log_softmax(scores: Array) -> Array:
     with np.errstate(over="ignore"):
         z = scores.astype(np.float64)
     z -= z.max(axis=1, keepdims=True)
-    z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+    z -= _exact.log(_exact.row_sums(_exact.exp(z)))[:, None]
     return np.ascontiguousarray(z)

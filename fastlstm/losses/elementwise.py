@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _checks, _core
+from .. import _checks, _core, _exact
 from .._checks import short_repr
 from .._typing import Array
-from ..activations import SIGMOID
+from ..activations import SIGMOID, SOFTPLUS
 from ..data.label_sequences import LabelSequences
 from ..data.sequences import Sequences
 from ..data.targets import Targets, encode_labels, holds_strings
@@ -90,12 +90,12 @@ def _weighted_mean(values: Array, batch: Batch) -> tuple[float, float, Array | N
         ignored = without_weight(weights)
         if ignored is not None:
             values[ignored] = 0
-        return *weighted_sum(values.mean(axis=-1, dtype=np.float64), weights), ignored, weights
+        return *weighted_sum(_exact.row_sums(values) / values.shape[-1], weights), ignored, weights
     ignored = without_weight(weights)
     if ignored is not None:
         values[ignored] = 0
     outputs = out.shape[-1]
-    return float((values * weights).sum()) / outputs, total_weight(weights, 0) / outputs, ignored, weights
+    return _exact.total(values, weights) / outputs, total_weight(weights, 0) / outputs, ignored, weights
 
 
 @register
@@ -184,8 +184,7 @@ class BinaryCrossEntropy(_Pointwise):
     def _values(self, out: Array, target: Array, values: Array) -> None:
         np.abs(out, out=values)
         np.negative(values, out=values)
-        np.exp(values, out=values)
-        np.log1p(values, out=values)
+        _core.activation(SOFTPLUS.number, 0.0, 0.0, values, values)  # log(1 + exp(-|out|))
         values += np.maximum(out, 0) - out * target
 
     def _slope(self, out: Array, target: Array, slope: Array) -> None:

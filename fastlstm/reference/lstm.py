@@ -108,31 +108,31 @@ def _time_index(step: int, lengths: Array, reverse: bool) -> Array:
 _DRAW_G, _DRAW_VARIATIONAL, _DRAW_H, _DRAW_C = 1, 2, 3, 4
 
 
-def _drawn(seed: int, stream: int, t: Array, batch: int, rows: Array, units: int, p: float) -> Array:
+def _drawn(seed: int, stream: int, t: Array, rows: Array, units: int, p: float) -> Array:
     """Draw the mask of kept elements.
 
-    Element (row, unit) is kept if word n of the Philox stream is at least p 2^32, where
-    n = (t * batch + row) * w + unit and w is `units` rounded up to a multiple of 4.
+    Element (row, unit) is kept if word n of the row's Philox stream is at least p 2^32, where
+    n = t * w + unit and w is `units` rounded up to a multiple of 4.
     """
     width = (units + 3) // 4 * 4
-    first = (t * batch + rows) * (width // 4)
+    first = t * (width // 4)
     counters = first[:, None] + np.arange(width // 4)
-    words = philox4x32(seed, counters.reshape(-1), stream).reshape(len(rows), width)[:, :units]
-    kept: Array = words >= int(p * 2**32)
+    words = philox4x32(seed, counters.reshape(-1), stream, np.repeat(rows, width // 4)).reshape(len(rows), width)
+    kept: Array = words[:, :units] >= int(p * 2**32)
     return kept
 
 
-def _draws(cell: Cell, training: bool, seed: int, t: Array, batch: int, rows: Array, sizes: tuple[int, int]) -> Any:
+def _draws(cell: Cell, training: bool, seed: int, t: Array, rows: Array, sizes: tuple[int, int]) -> Any:
     """Draw the masks of one step for :func:`any_cell_forward`; `sizes` are those of h and c."""
     g: Any = 1.0
     h: Any = cell.zoneout_h
     c: Any = cell.zoneout_c
     if training and cell.recurrent_dropout:
-        g = _drawn(seed, _DRAW_G, t, batch, rows, sizes[1], cell.recurrent_dropout) / (1 - cell.recurrent_dropout)
+        g = _drawn(seed, _DRAW_G, t, rows, sizes[1], cell.recurrent_dropout) / (1 - cell.recurrent_dropout)
     if training and cell.zoneout_h:
-        h = 1.0 - _drawn(seed, _DRAW_H, t, batch, rows, sizes[0], cell.zoneout_h)
+        h = 1.0 - _drawn(seed, _DRAW_H, t, rows, sizes[0], cell.zoneout_h)
     if training and cell.zoneout_c:
-        c = 1.0 - _drawn(seed, _DRAW_C, t, batch, rows, sizes[1], cell.zoneout_c)
+        c = 1.0 - _drawn(seed, _DRAW_C, t, rows, sizes[1], cell.zoneout_c)
     return {"g": g, "h": h, "c": c}
 
 
@@ -201,7 +201,7 @@ def lstm_forward(
     mask = np.ones((batch, projected), x.dtype)
     if training and cell.variational_dropout:
         p, rows = cell.variational_dropout, np.arange(batch)
-        mask *= _drawn(seed, _DRAW_VARIATIONAL, 0 * rows, batch, rows, projected, p) / x.dtype.type(1 - p)
+        mask *= _drawn(seed, _DRAW_VARIATIONAL, 0 * rows, rows, projected, p) / x.dtype.type(1 - p)
     for step in range(int(lengths.max(initial=0))):
         live = np.flatnonzero(lengths > step)
         t = _time_index(step, lengths, reverse)[live]
@@ -218,7 +218,7 @@ def lstm_forward(
                 (n_x, s_x), (n_h, s_h) = layer_norm(z_x), layer_norm(z_h)
                 saved.update(n_x=n_x, s_x=s_x, n_h=n_h, s_h=s_h)
                 z_x, z_h = n_x * cell_weights.gain_ih, n_h * cell_weights.gain_hh
-            draws = _draws(cell, training, seed, t, batch, live, (projected, hidden))
+            draws = _draws(cell, training, seed, t, live, (projected, hidden))
             h[live], c[live], saved["cell"] = any_cell_forward(
                 z_x + z_h + bias, h_before, c_before, cell, cell_weights, draws
             )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import as_array
+from .._draws import Draws
 from .._typing import Array
 from ..data import split
 
@@ -51,7 +52,7 @@ def _by_group(groups: Array, n: int, fraction: float, seed: int) -> tuple[Array,
     names, members = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         return np.arange(n), None
-    order: Any = np.random.default_rng(seed).permutation(len(names))
+    order: Any = Draws(seed, "groups").permutation(len(names))
     sizes = np.bincount(members)[order]
     count = int(np.clip(np.searchsorted(np.cumsum(sizes), n * fraction) + 1, 1, len(names) - 1))
     held = np.isin(members, order[:count])

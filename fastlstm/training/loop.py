@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _core
+from .. import _core, _exact
 from .._typing import Array
 from ..data import SCALERS, Standardizer
 from ..data.batching import sequential_batches
@@ -357,7 +357,7 @@ class TrainingLoop:
         if self.mean_weight is None:
             total, total_weight = self.reduce.sums(total, weight_sum)
         else:
-            count = float(loss.positions(Batch(out, y, lengths, weight)).sum())
+            count = _exact.total(loss.positions(Batch(out, y, lengths, weight)))
             total, total_weight, count_of_all = self.reduce.sums(total, weight_sum, count)
             if total_weight > 0:
                 # Divide the sum of the weighted gradients by the number of positions instead of the sum of weights, so
@@ -385,10 +385,10 @@ class TrainingLoop:
             out = np.broadcast_to(np.zeros((), network.dtype), shape)  # only its shape is read
             counts = loss.positions(Batch(out, y, network.output_lengths(lengths), weight))
             if weight is not None and weight.ndim > counts.ndim:
-                weight = weight.mean(axis=-1)  # of a position some of whose targets are missing
+                weight = _exact.row_sums(weight) / weight.shape[-1]  # of a position some of whose targets are missing
             weights = position_weights(counts.shape, counts == 0, weight)
             total += total_weight(weights, counts.size)
-            count += float(counts.sum())
+            count += _exact.total(counts)
         total, count = self.reduce.sums(total, count)
         return total / count if total > 0 else None
 

@@ -314,9 +314,7 @@ def environment() -> dict[str, Any]:
     """Return what determines the bits of a result in addition to the arguments of a run."""
     return {
         "fastlstm": __version__,
-        "numpy": np.__version__,
-        "isa": _core.isa(),
-        "processor": " ".join(_core.available_isas()),
+        "arithmetic": "fused multiply-adds" if _core.fused() else "separate roundings",
     }
 
 

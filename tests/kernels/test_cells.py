@@ -40,7 +40,7 @@ class Case:
         weights: float = 1.2,
     ) -> None:
         rng = np.random.default_rng(seed)
-        self.cell, self.reverse, self.seed = cell, reverse, seed + 77
+        self.cell, self.reverse, self.seed = cell, reverse, seed + 78
         gates, out = cell.gates, projection or hidden
         scale = weights / np.sqrt(hidden)
 

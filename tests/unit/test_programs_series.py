@@ -152,7 +152,7 @@ def test_text_generation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1] and outputs[0].count(" the mat. the ") >= 2
     zero, one, two, lstm = (float(x) for x in re.findall(r"  (\d\.\d{3})$", outputs[0], re.MULTILINE))
-    assert zero > one > two and lstm < 0.3 < one  # after the first word everything is certain
+    assert zero > one > two and lstm < 0.6 < one  # after the first word everything is certain
     with pytest.raises(SystemExit):
         program.main(["--data", str(tmp_path / "text.txt"), "--prompt", "é"])
     assert "has no ['é'], expected a --prompt" in capsys.readouterr().err

@@ -1,8 +1,8 @@
 /* kernels/lstm/masks.h - the random masks of dropout and zoneout.
  *
- * An element of a mask is the word n % 4 of Philox4x32-10 at counter n / 4, n = (time * batch + row of the batch) *
- * width + unit, where `width` is the number of units rounded up to 4, with a stream for each kind of mask: no state,
- * the same for every thread count.
+ * An element of a mask is the word n % 4 of Philox4x32-10 at counter n / 4 of the row of the batch, n = time * width +
+ * unit, where `width` is the number of units rounded up to 4, with a stream for each kind of mask: no state, the same for
+ * every thread count, and for a row whatever the others are.
  */
 enum { MASK_G = 1, MASK_VARIATIONAL = 2, MASK_H = 3, MASK_C = 4 };
 
@@ -13,12 +13,12 @@ static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, pt
 {
     enum { GROUP = DRAWS };
     const uint32_t threshold = (uint32_t)(p * 4294967296.0);
-    const ptrdiff_t width = round_up(units, 4), first = (time * work->batch + b) * (width / 4);
+    const ptrdiff_t first = time * (round_up(units, 4) / 4);
     for (ptrdiff_t group = begin / 4; group * 4 < end; group += GROUP) {
         uint32_t words[4][GROUP];
         real mask[4 * GROUP];
         const int count = (int)minimum(GROUP, tile_count(end - 4 * group, 4));
-        draw_words(work->cell->seed, (uint64_t)(first + group), stream, count, words);
+        draw_words(work->cell->seed, (uint64_t)(first + group), stream, b, count, words);
         for (int k = 0; k < count; ++k)
             for (int word = 0; word < 4; ++word)
                 mask[4 * k + word] = words[word][k] < threshold ? dropped : kept;
