@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import re
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -127,7 +126,7 @@ def kind(result: str) -> str:
 
 def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = None) -> int:
     """Return the number of failures in `seconds`, or in `cases` cases."""
-    with tempfile.TemporaryDirectory() as folder:
+    with fuzzing.scratch() as folder:
 
         def attempts(number: int) -> list[Attempt]:
             suffix, data = case(seed, number)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import random
 import re
-import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -206,7 +205,7 @@ def kind(result: str) -> str:
 
 def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = None) -> int:
     """Return the number of failures in `seconds`, or in `cases` cases."""
-    with tempfile.TemporaryDirectory() as folder:
+    with fuzzing.scratch() as folder:
 
         def attempts(number: int) -> list[Attempt]:
             data = case(seed, number)

@@ -18,7 +18,6 @@ import random
 import re
 import resource
 import sys
-import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -436,7 +435,7 @@ def kind(result: str) -> str:
 
 def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = None, corpus: Path | None = None) -> int:
     """Return the number of failures in `seconds`, or in `cases` cases."""
-    with tempfile.TemporaryDirectory() as name:
+    with fuzzing.scratch() as name:
         folder = Path(name)
         files = bases(folder)
         path = folder / "case.safetensors"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import os
 import random
 import re
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Attempt", "Change", "cut", "flip", "insertion", "lines", "main", "outcome", "replacement", "run", "watched"]
+__all__ = [
+    "Attempt",
+    "Change",
+    "cut",
+    "flip",
+    "insertion",
+    "lines",
+    "main",
+    "outcome",
+    "replacement",
+    "run",
+    "scratch",
+    "watched",
+]
 
 Change = Callable[[bytes, random.Random], bytes]
 
@@ -83,6 +98,12 @@ def watched(seconds: float) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed after use, in memory where the system has that: each case becomes a file."""
+    memory = "/dev/shm"
+    return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
 def outcome(path: Path, data: bytes, read: Callable[[], str], hangs: float) -> str:
