@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar=f"{{{','.join(_COMMANDS)}}}")
     run = commands.add_parser("run", help="all groups (the default)")
-    sweep = commands.add_parser("sweep", help="random shapes against PyTorch and ONNX Runtime")
+    sweep = commands.add_parser("sweep", help="random shapes against PyTorch, ONNX Runtime, OpenVINO and oneDNN")
     compare = commands.add_parser("compare", help="two builds of fastlstm; exit code 1 if the new one is slower")
 
     ucr = commands.add_parser("ucr", help="accuracy of LSTMClassifier's defaults on sets of the UCR archive")
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seconds", type=_positive, help="time for each case (default: 6, with --quick 1)")
     sweep.add_argument("--count", type=_count, default=50, help="shapes (default: %(default)s)")
     sweep.add_argument("--seed", type=int, default=0, help="which shapes (default: %(default)s)")
+    sweep.add_argument("--kinds", default="train,infer,passes,forward", help="of cases (default: %(default)s)")
     sweep.add_argument("--minutes", type=_positive, help="start no new shape after this time")
     sweep.add_argument("--seconds", type=_positive, default=0.5, help="time for each case (default: %(default)s)")
     ucr.add_argument("names", nargs="*", metavar="NAME", help="sets such as Coffee (default: all)")
@@ -121,6 +122,10 @@ def _sweep(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     threads = _own_threads(options, parser)
     from . import gemm, machine, peers, suite, sweep
 
+    kinds = options.kinds.split(",")
+    unknown = [kind for kind in kinds if kind not in sweep.KINDS]
+    if unknown:
+        parser.error(f"--kinds: there is no kind {', '.join(unknown)}; there are: {', '.join(sweep.KINDS)}")
     present, versions, missing = peers.available(sweep.PEERS)
     for line in missing:
         suite.progress(line)
@@ -128,7 +133,9 @@ def _sweep(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         gemm.limit_blas(threads)
     except ImportError as error:
         suite.progress(f"NumPy with its own number of threads ({error}): pip install 'fastlstm[bench]'")
-    records = sweep.run(options.count, options.seed, present, threads, options.minutes, options.seconds, suite.progress)
+    records = sweep.run(
+        options.count, options.seed, present, threads, options.minutes, options.seconds, suite.progress, kinds
+    )
     heading = ", ".join(f"{name} {version}" for name, version in versions.items())
     heading += f"; {machine.describe()['cpu']}, {threads} threads; seed {options.seed}"
     for path in sweep.write(records, heading, options.out):

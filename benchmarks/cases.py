@@ -7,6 +7,11 @@ A case is a kind of work on one problem:
     of the gradient's norm to `CLIP_NORM`; one step of Adam.
 ``infer``
     Forward only.
+``passes``
+    The kernels of one layer alone, called from C's side of the package: forward, and backward from a given gradient of
+    the output to the gradients of all weights and of the input.
+``forward``
+    The same, forward only, with weights that do not change.
 ``step``
     One step of a stream: one row in, one row out; the state is kept.
 ``epoch``
@@ -39,7 +44,7 @@ where subnormal float32 numbers would slow all peers down. The rate does not cha
 EPOCH_LR = 1e-3
 """Learning rate of ``epoch``."""
 
-KINDS = ("train", "infer", "step", "epoch")
+KINDS = ("train", "infer", "passes", "forward", "step", "epoch")
 
 STREAM_STEPS = 20
 """Number of steps of a stream that are verified."""
@@ -114,7 +119,7 @@ class Problem:
             2 * self.batch * self.time * 4 * self.hidden * (self.input_size_of(layer) + self.hidden)
             for layer, _, _ in self.layer_directions()
         )
-        return 3 * forward if kind == "train" else forward
+        return 3 * forward if kind in ("train", "passes") else forward
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ class Case:
     ----------
     group : str
         Name of the group.
-    kind : {"train", "infer", "step", "epoch"}
+    kind : {"train", "infer", "passes", "forward", "step", "epoch"}
     problem : Problem
     fraction : bool, default False
         Whether the machine's rate of matrix products is also measured, to report which fraction of it is reached.

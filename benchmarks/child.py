@@ -110,8 +110,8 @@ class Child:
         """Return proxies of the child's runners for a case, valid until the next `prepare`."""
         described = self.ask("prepare", peer, case, threads)
         return {
-            name: Runner(partial(self.ask, "turn", name), partial(self._answer, name), settle, every)
-            for name, (settle, every) in described.items()
+            name: Runner(partial(self.ask, "turn", name), partial(self._answer, name), *rest)
+            for name, rest in described.items()
         }
 
     def _answer(self, name: str) -> Answer:
@@ -150,10 +150,10 @@ class _Service:
     def __call__(self, request: str, *arguments: Any) -> Any:
         return getattr(self, request.replace(" ", "_"))(*arguments)
 
-    def prepare(self, peer: str, case: Case, threads: int) -> dict[str, tuple[float, int]]:
+    def prepare(self, peer: str, case: Case, threads: int) -> dict[str, tuple[float, int, Mapping[str, float]]]:
         self.runners.clear()  # free their memory before the new ones are created
         self.runners = by_name(peer).prepare(case, case.data(), threads)
-        return {name: (runner.settle, runner.every) for name, runner in self.runners.items()}
+        return {name: (runner.settle, runner.every, runner.tolerances) for name, runner in self.runners.items()}
 
     def answer(self, name: str) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
         answer = self.runners[name].answer

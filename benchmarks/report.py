@@ -67,10 +67,8 @@ def _better(record: Record) -> Record:
     }
 
 
-def _of_sgemm(record: Record) -> str:
-    if "sgemm_fraction" not in record:
-        return ""
-    return f"{record['sgemm_fraction']:.2f}" + ("" if record["sgemm_steady"] else " (?)")
+def _of_peak(record: Record) -> str:
+    return f"{record['peak_fraction']:.2f}" if "peak_fraction" in record else ""
 
 
 def _of_ideal(record: Record) -> float:
@@ -92,8 +90,8 @@ def _peers_table(records: Sequence[Record], unit: str = "ms") -> str:
     names = peer_names(records)
     factor = 1e3 if unit == "µs" else 1.0
     extra: list[tuple[str, Callable[[Record], str]]] = []
-    if any("sgemm_fraction" in record for record in records):
-        extra.append(("of sgemm", _of_sgemm))
+    if any("peak_fraction" in record for record in records):
+        extra.append(("of peak", _of_peak))
     if any("valid_share" in record for record in records):
         extra.append(("of ideal", lambda r: f"{_of_ideal(r):.2f}" if "valid_share" in r else ""))
     mixed = len({record["kind"] for record in records}) > 1
@@ -153,7 +151,17 @@ def _serving_section(one: Record) -> str:
         for stem, by_threads in one["calls"].items()
         for threads, figures in by_threads.items()
     ]
+    forms = {"json": "JSON", "binary": "numbers as bytes"}
+    over_http = [
+        [f"{what}, {forms[form]}", *(number(figures[peer][key]) for peer in peers)]
+        for form, figures in one.get("http", {}).items()
+        for key, what in (
+            ("rate", "answers/s over HTTP, 8 clients"),
+            ("processor_us", "processor time of the server for an answer over HTTP, us"),
+        )
+    ]
     others = [
+        *over_http,
         ["import, load, first answer, ms", *cells(one["cold_ms"])],
         [f"memory for each of {one['models']} models used by {one['threads']} threads, kB", *cells(one["model_kb"])],
         ["largest pause of an event loop with 32 tasks, ms", *cells(one["heartbeat_ms"])],
@@ -163,6 +171,11 @@ def _serving_section(one: Record) -> str:
         f"{number(one['stream_us'])} us; a reading of 37 of {one['streams'] // 10} series of a stream "
         f"{number(one['reading_us'])} us.\n"
     )
+    if one.get("http"):
+        alone = " and ".join(
+            f"{number(figures['none']['processor_us'])} us with {forms[form]}" for form, figures in one["http"].items()
+        )
+        own += f"\nHTTP alone, without a model, takes {alone} of processor time for an answer.\n"
     return f"{table(['', *names], [*rates, *others])}\n{own}"
 
 
@@ -202,8 +215,8 @@ def markdown(results: Record) -> str:
         f"{versions}.\n",
         *(f"{line}.\n" for line in results["missing"]),
         "Medians of interleaved runs, after the answers have been verified. Ratios are of medians; above 1 fastlstm is "
-        "faster. Of sgemm: fastlstm's operations per second as a fraction of those of a float32 product of two "
-        "1024 x 1024 matrices in NumPy with the same number of threads; (?) marks disturbed measurements of it.\n",
+        "faster. Of peak: operations per second of fastlstm's matrix products as a fraction of what the processor's "
+        "vector units do with registers alone, on the same number of threads.\n",
     ]
     cases = results["cases"]
     for group, title in _TITLES.items():

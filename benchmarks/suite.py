@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import gemm, machine
+from . import gemm, machine, peak
 from .cases import Case, Data
 from .groups import OTHER_GROUPS, Settings, shapes
 from .peers import OWN, REFERENCE, Peer, Runner, numpy_reference, own
@@ -42,7 +42,7 @@ def verify(case: Case, data: Data, runners: Mapping[str, Runner], expected: Answ
         if data.lengths is not None and "output" in answer:
             padding = np.arange(case.problem.time) >= data.lengths[:, None]
             answer["output"] = np.where(padding[:, :, None], 0, answer["output"])
-        check(name, f"{case.kind} {case.label}", answer, expected)
+        check(name, f"{case.kind} {case.label}", answer, expected, runner.tolerances)
 
 
 def runners_of(case: Case, data: Data, peers: Mapping[str, Peer], threads: int) -> dict[str, Runner]:
@@ -63,7 +63,7 @@ def measure(
     threads: int,
     seconds: float,
     *,
-    sgemm: Runner | None = None,
+    peak_loop: Runner | None = None,
     expected: Answer | None = None,
     rounds: int = 3,
     least: int = 3,
@@ -78,8 +78,8 @@ def measure(
         Number of threads of all peers.
     seconds : float
         Time for the case, without verification.
-    sgemm : Runner, optional
-        See `benchmarks.gemm`; used if the case asks for it.
+    peak_loop : Runner, optional
+        See `benchmarks.peak`; used if the case asks for it.
     expected : Answer, optional
         The right answer; by default the NumPy reference's in float64.
     rounds : int, default 3
@@ -92,8 +92,7 @@ def measure(
     dict
         ``group``, ``kind``, ``label``, ``problem``, ``flops``, ``figures`` (name to `Figures` as a dict), ``ratios``
         (name to the ratio of medians; above 1 fastlstm is faster); with lengths ``valid_share`` (fraction of valid
-        steps); with sgemm ``sgemm_gflops``, ``sgemm_steady`` (whether that rate can be trusted) and ``sgemm_fraction``
-        (fastlstm's rate as a fraction of it).
+        steps); with the loop ``peak_gflops`` and ``peak_fraction`` (fastlstm's rate as a fraction of it).
 
     Raises
     ------
@@ -104,10 +103,10 @@ def measure(
     runners = runners_of(case, data, peers, threads)
     verify(case, data, runners, numpy_reference.expected(case, data) if expected is None else expected)
     timed = dict(runners)
-    if sgemm is not None and case.fraction:
-        timed[gemm.NAME] = sgemm
+    if peak_loop is not None and case.fraction:
+        timed[peak.NAME] = peak_loop
     figures = interleave(timed, seconds, rounds, least)
-    rate = figures.pop(gemm.NAME, None)
+    rate = figures.pop(peak.NAME, None)
     own_figures = figures[OWN]
     record: dict[str, Any] = {
         "group": case.group,
@@ -121,9 +120,8 @@ def measure(
     if data.lengths is not None:
         record["valid_share"] = float(data.lengths.sum()) / (len(data.lengths) * int(data.lengths.max()))
     if rate is not None:
-        record["sgemm_gflops"] = gemm.gflops(rate)
-        record["sgemm_steady"] = gemm.steady(rate)
-        record["sgemm_fraction"] = _gflops(record["flops"], own_figures) / record["sgemm_gflops"]
+        record["peak_gflops"] = peak.gflops(rate, threads)
+        record["peak_fraction"] = _gflops(record["flops"], own_figures) / record["peak_gflops"]
     return record
 
 
@@ -167,12 +165,15 @@ def run(
         If an answer is wrong.
     """
     missing = list(missing)
-    sgemm: Runner | None = None
     try:
         gemm.limit_blas(threads)
-        sgemm = gemm.runner()
     except ImportError as error:
-        missing.append(f"without sgemm, NumPy with its own number of threads ({error}): pip install 'fastlstm[bench]'")
+        missing.append(f"NumPy with its own number of threads ({error}): pip install 'fastlstm[bench]'")
+    peak_loop: Runner | None = None
+    try:
+        peak_loop = peak.runner(threads)
+    except ImportError as error:
+        missing.append(f"without shares of the machine's peak: {error}")
     for line in missing:
         progress(line)
     results: dict[str, Any] = {
@@ -193,7 +194,7 @@ def run(
     for number, case in enumerate(cases, start=1):
         progress(f"[{number}/{len(cases)}] {case.group}: {case.kind} {case.label}")
         share = 0.5 if case.group == "scaling" else 1.0  # only two runners take part
-        results["cases"].append(measure(case, peers, threads, share * seconds, sgemm=sgemm))
+        results["cases"].append(measure(case, peers, threads, share * seconds, peak_loop=peak_loop))
     settings = Settings(peers, threads, seconds, quick)
     for group, measured in OTHER_GROUPS.items():
         if group in groups:

@@ -329,6 +329,8 @@ typedef enum {
                                the scores (batch, steps, 1). States: sums, counts, of double */
     FL_STAGE_ADD,           /* the main input plus the side input */
     FL_STAGE_CONCAT,        /* the features of the main input, then those of the side input */
+    FL_STAGE_FINAL,         /* `directions`, of whole series, with `last`: each case's last step of the features of
+                               a forward direction, and its first step of the others; 0 for a case without steps */
     FL_STAGE_KINDS
 } fl_stage_kind;
 
@@ -346,6 +348,10 @@ typedef struct {
 } fl_embedding;
 
 typedef struct {
+    ptrdiff_t forward; /* number of features, the first ones, of a forward direction; the others are of a reverse one */
+} fl_directions;
+
+typedef struct {
     fl_stage_kind kind;
     /* Which values the stage reads, counted back: 0 is the output of the stage before (for the first stage, the
      * network's input), 1 is the value before that one, and so on. */
@@ -355,15 +361,16 @@ typedef struct {
     /* Of an LSTM or a dense stage: its weights as fl_lstm_pack() or fl_dense_pack() has packed them for the active
      * instruction set; NULL: the network packs them in its workspace. */
     const void *packed;
-    int last; /* of an LSTM or a pool, 1: the value is the result of the last step alone, (batch, 1, features), and so
+    int last; /* of an LSTM, a pool or FL_STAGE_FINAL, 1: the value is the result of the last step alone, (batch, 1, features), and so
                  are all values that are computed from it, which may go through neither an LSTM nor a pool */
-    union {   /* the one of the stage's kind; the network sets the other fields of a pass */
+    union { /* the one of the stage's kind; the network sets the other fields of a pass */
         fl_scaling scaling;
         fl_embedding embedding;
         fl_lstm_pass lstm;
         fl_dense_pass dense;
         fl_function activation;
         fl_pool_pass pool;
+        fl_directions directions;
     };
     /* The network sets the rest. */
     ptrdiff_t input, output;      /* features of the value read, and of the value computed */

@@ -279,6 +279,27 @@ static void run_pool(const fl_network *network, fl_stage *stage, ptrdiff_t steps
     fl_pool_forward(network->dtype, pass);
 }
 
+/* ---------------------------------------------------------------- final steps */
+
+static void run_final(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                      const void *const *side, void *y)
+{
+    const size_t row = (size_t)stage->input * size_of(network->dtype);
+    const size_t forward = (size_t)stage->directions.forward * size_of(network->dtype);
+    (void)side;
+    for (ptrdiff_t b = 0; b < network->batch; ++b) {
+        const char *series = (const char *)x + (size_t)(b * steps) * row;
+        char *to = (char *)y + (size_t)b * row;
+        const int64_t valid = network->lengths ? network->lengths[b] : steps;
+        if (valid == 0) {
+            memset(to, 0, row);
+            continue;
+        }
+        memcpy(to, series + (size_t)(valid - 1) * row, forward);
+        memcpy(to + forward, series + forward, row - forward);
+    }
+}
+
 /* ---------------------------------------------------------------- all kinds */
 
 static const stage_functions kinds[FL_STAGE_KINDS] = {
@@ -298,6 +319,7 @@ static const stage_functions kinds[FL_STAGE_KINDS] = {
     [FL_STAGE_POOL] = {.sides = 1, .prepare = prepare_pool, .state = state_pool, .run = run_pool},
     [FL_STAGE_ADD] = {.sides = 1, .prepare = prepare_same, .run = run_add},
     [FL_STAGE_CONCAT] = {.sides = 1, .prepare = prepare_concat, .run = run_concat},
+    [FL_STAGE_FINAL] = {.prepare = prepare_same, .run = run_final},
 };
 
 /* ---------------------------------------------------------------- the graph */

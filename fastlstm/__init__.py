@@ -21,8 +21,6 @@ from . import data, losses, optimizers, schedules
 from ._version import __version__
 from .data import RobustScaler, Standardizer, split, windows
 from .formats.model_file import load
-from .inference.generation import generate
-from .inference.stream import Stream
 from .layers import (
     LSTM,
     Activation,
@@ -66,6 +64,8 @@ if _TYPE_CHECKING:
     from .formats.onnx.read.importer import from_onnx
     from .formats.torch.read import from_torch
     from .inference.attention import attention_weights
+    from .inference.generation import generate
+    from .inference.stream import Stream
     from .sklearn import LSTMAnomalyDetector as LSTMAnomalyDetector
     from .sklearn import LSTMClassifier as LSTMClassifier
     from .sklearn import LSTMFeatures as LSTMFeatures
@@ -170,6 +170,7 @@ _LAZY_NAMES = {  # the module of each name
     "History": "training.history",
     "ModelCheckpoint": "training.callbacks",
     "ReduceLROnPlateau": "training.callbacks",
+    "Stream": "inference.stream",
     "TrainingDiverged": "training.loop",
     "attention_weights": "inference.attention",
     "compiled": "formats.c.compiled",
@@ -177,6 +178,7 @@ _LAZY_NAMES = {  # the module of each name
     "from_numpy3d": "data.numpy3d",
     "from_onnx": "formats.onnx.read.importer",
     "from_torch": "formats.torch.read",
+    "generate": "inference.generation",
     "Forecaster": "forecast.forecaster",
     "LSTMAnomalyDetector": "sklearn",
     "LSTMClassifier": "sklearn",

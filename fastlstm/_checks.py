@@ -47,10 +47,31 @@ def distinct_names(name: str, value: Any) -> list[str]:
 
 
 def named_data(name: str, value: Any) -> dict[str, Any]:
-    """Return data for JSON with their names; refuse all but mappings with strings as keys."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+    """Return data for JSON with their names; refuse all but mappings of strings to what JSON can hold."""
+    if not isinstance(value, Mapping):
         raise TypeError(f"{name} must map strings to data for JSON, got {short_repr(value)}")
+    _require_json(name, value)
     return dict(value)
+
+
+def _require_json(name: str, value: Any) -> None:
+    """Raise TypeError or ValueError, with the place, unless JSON can hold the value."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{name} has the key {short_repr(key)}, expected strings as keys: use {str(key)!r}")
+            _require_json(f"{name}[{key!r}]", one)
+    elif isinstance(value, (list, tuple)):
+        for number, one in enumerate(value):
+            _require_json(f"{name}[{number}]", one)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, which JSON cannot hold: use None, or the string '{value}'")
+    elif not (value is None or isinstance(value, (str, int, float))):
+        cure = f"{name}.tolist()" if isinstance(value, (np.ndarray, np.generic)) else f"str({name})"
+        raise TypeError(
+            f"{name} has type {type(value).__name__}, expected data for JSON (strings, numbers, bools, None, lists and "
+            f"dicts): store {cure}"
+        )
 
 
 def path(value: Any) -> str:

@@ -199,6 +199,7 @@ cdef extern from "fastlstm.h" nogil:
         FL_STAGE_POOL
         FL_STAGE_ADD
         FL_STAGE_CONCAT
+        FL_STAGE_FINAL
 
     enum:
         FL_STAGE_STATES
@@ -213,6 +214,9 @@ cdef extern from "fastlstm.h" nogil:
         const void *table
         ptrdiff_t width
 
+    ctypedef struct fl_directions:
+        ptrdiff_t forward
+
     ctypedef struct fl_stage:
         fl_stage_kind kind
         ptrdiff_t main
@@ -226,6 +230,7 @@ cdef extern from "fastlstm.h" nogil:
         fl_dense_pass dense
         fl_function activation
         fl_pool_pass pool
+        fl_directions directions
         ptrdiff_t input, output
         void **state
         bint one_step
@@ -384,6 +389,9 @@ cdef class Chain:
     cdef int give(self, _Engine engine) except -1
     cdef ptrdiff_t first_refused(self, int dtype, ptrdiff_t n, const void *x, const char *missing) noexcept nogil
     cdef bint tokens_fit(self, const int64_t *x, ptrdiff_t n) noexcept nogil
+    cdef bint accepts(self, int dtype, ptrdiff_t batch, ptrdiff_t steps, const void *x,
+                      const int64_t *lengths) noexcept nogil
+    cdef tuple side_by_side(self, series, ptrdiff_t most)
     cdef ptrdiff_t widest(self) noexcept
 
 
@@ -396,6 +404,7 @@ cdef class Stream:
     cdef bint busy
     cdef int _resize(self, ptrdiff_t batch, ptrdiff_t capacity) except -1
     cdef _Engine _engine(self, ptrdiff_t steps)
+    cdef int _require_chain(self) except -1
     cdef int _require_idle(self) except -1
     cdef const int64_t *_rows(self, rows, ptrdiff_t *n, bint distinct) except? NULL
     cdef cnp.ndarray _as_array(self, x)

@@ -100,7 +100,9 @@ class Chain:
         packed: PackedWeights | None = None,
         whole: bool = False,
     ) -> None: ...
-    def predict(self, x: Any, n_threads: int = 1, most: int = 1048576) -> Array | None: ...
+    def predict(
+        self, x: Any, n_threads: int = 1, lengths: Any = None, most: int = 1048576
+    ) -> Array | list[Array] | None: ...
 
 class Stream:
     @property

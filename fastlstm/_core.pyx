@@ -9,7 +9,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.stdint cimport SIZE_MAX, uintptr_t
 from libc.float cimport FLT_MAX
 from libc.math cimport isfinite
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 import numpy as np
 

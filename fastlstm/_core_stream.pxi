@@ -53,10 +53,12 @@ cdef class Stream:
     @property
     def _states(self):
         """An array (batch, size) for each state, views of the memory, in a tuple for each stage that has some."""
-        cdef _Engine engine = self.chain.take(max(self.batch, 1), 1)
+        cdef _Engine engine
         cdef list result = []
         cdef ptrdiff_t k
         cdef int which
+        self._require_chain()
+        engine = self.chain.take(max(self.batch, 1), 1)
         engine.attach(self.states, self.capacity)
         for k, which, size, dtype, place in self.chain.states:
             view = np.ndarray((self.batch, size), dtype, self.memory.memory,
@@ -68,11 +70,15 @@ cdef class Stream:
         self.chain.give(engine)
         return result
 
+    cdef int _require_chain(self) except -1:
+        if self.chain is None:
+            raise RuntimeError("this stream was not initialised by its __init__: make it by model.stream()")
+        return 0
+
     cdef int _require_idle(self) except -1:
+        self._require_chain()
         if self.busy:
             raise RuntimeError("this stream is in use by another thread: give each thread its own")
-        if self.chain is None:
-            raise RuntimeError("this stream has no stages: it was not initialised")
         return 0
 
     cdef const int64_t *_rows(self, rows, ptrdiff_t *n, bint distinct) except? NULL:
@@ -138,6 +144,7 @@ cdef class Stream:
     @property
     def nbytes(self):
         """Bytes that belong to this stream alone."""
+        self._require_chain()
         return self.memory.size
 
     def _numeric(self, x, str dtype):
@@ -229,6 +236,7 @@ cdef class Stream:
     def step(self, x, out=None, rows=None):
         """Feed one step to every series, or to those with the numbers `rows`; see `fastlstm.Stream`."""
         cdef ptrdiff_t batch = self.batch
+        self._require_chain()
         if rows is not None:
             rows = self._few(rows)
             batch = len(rows)
@@ -269,8 +277,10 @@ cdef class Stream:
 
     def run(self, x, out=None):
         """Feed a block of steps to every series; see `fastlstm.Stream`."""
-        cdef cnp.ndarray a = self._as_array(x)
-        cdef ptrdiff_t steps, batch = self.batch, width = self.chain.input
+        cdef cnp.ndarray a
+        cdef ptrdiff_t steps, batch = self.batch, width
+        self._require_chain()
+        a, width = self._as_array(x), self.chain.input
         if cnp.PyArray_NDIM(a) < 2 or cnp.PyArray_DIM(a, 0) != batch or cnp.PyArray_DIM(a, 1) < 1:
             raise ValueError(f"x has shape {array_shape(a)}, expected ({batch}, steps, features) with 1 step or more")
         steps = cnp.PyArray_DIM(a, 1)

@@ -20,11 +20,9 @@ from .formats import safetensors
 from .inference import manual
 from .inference.evaluate import evaluate
 from .inference.inputs import input_features
-from .inference.masked_stream import new_stream
 from .inference.metrics import Metrics
 from .inference.outputs import OUTPUT_KINDS, OutputKind, check_link, decide, loss_of, output_kind, probabilities
 from .inference.predict import in_shape, predict
-from .inference.stream import Stream
 from .layers import Layer
 from .losses import Loss, get_loss, is_known
 from .network import Network
@@ -32,6 +30,7 @@ from .optimizers import Optimizer, TrainingKey
 
 if TYPE_CHECKING:
     from .formats.c.report import CReport
+    from .inference.stream import Stream
     from .training.callbacks import Callback
     from .training.history import History
     from .training.settings import ClassWeight
@@ -320,8 +319,8 @@ class Model:
 
         A model that is not frozen packs them in every call of `predict`, because they might have been written to. This
         takes most of the time of a call with few series and steps. A frozen model has one packed copy, which all
-        threads and streams use; and `predict` computes plain arrays in one call of C, so that many threads do not wait
-        for each other. The results have the same bits.
+        threads and streams use; and `predict` computes arrays and lists of series in one call of C, so that many
+        threads do not wait for each other. The results have the same bits.
 
         The parameters move to new memory, so that earlier views no longer refer to them; the gradients and all memory
         of training are freed. `fit`, ``forward(training=True)``, `backward`, `zero_grad`, `gradients`,
@@ -632,8 +631,8 @@ class Model:
             ``"int8"``: weights of 8 bits, activations of 16 bits and integer sums, for processors that compute float
             in software, and a quarter of the memory; the report says what it costs in accuracy.
         calibrate : array or list of series, or (X, y), for int8 only
-            Typical inputs in raw units, as for `predict`, from which the ranges of the activations are taken. With the
-            targets y of classes the report has the accuracy of both forms.
+            Typical inputs in raw units, as for `predict`, from which the ranges of the activations are taken. With
+            targets y, as for `evaluate`, the report has the accuracy, or the root mean squared error, of both forms.
         selftest : int, default 10
             Number of steps of the self-test that the files contain.
         style : {"files", "header"}, default "files"
@@ -1236,6 +1235,8 @@ class Model:
         >>> np.array_equal(out, model.predict(X))
         True
         """
+        from .inference.masked_stream import new_stream  # a process that only predicts needs none
+
         return new_stream(self, batch_size, n_threads)
 
     def summary(self, file: TextIO | None = None) -> None:
@@ -1293,7 +1294,8 @@ class Model:
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
             "output_kind": self.output_kind,
             "target_shape": None if self.target_shape is None else list(self.target_shape),
-            **({"metadata": self.metadata} if self.metadata else {}),
+            # Checked again, since it may have been changed in place.
+            **({"metadata": named_data("metadata", self.metadata)} if self.metadata else {}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -1380,7 +1382,7 @@ class Model:
         model = Model.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
         model.scaler, model.target_scaler = self.scaler, self.target_scaler
-        model.metadata = self.metadata
+        model._metadata = dict(self.metadata)
         return model
 
 

@@ -14,10 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["THREADS", "measure", "run_child"]
+__all__ = ["CLIENTS", "THREADS", "measure", "run_child"]
 
 THREADS = (1, 2, 8, 32)
 """Numbers of Python threads that call at the same time."""
+
+CLIENTS = 8
+"""Clients of a server."""
 
 _CODE = """
 import importlib, importlib.util, sys, json
@@ -69,6 +72,26 @@ def _turns(
     return {peer: choose(measured) for peer, measured in results.items()}
 
 
+def _http(
+    peers: Sequence[str], rounds: int, run: Callable[..., Any], folder: str, seconds: float
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return medians of answers per second and of the server's processor time for an answer, by form and peer."""
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for form in ("json", "binary"):
+        measured: dict[str, list[dict[str, float]]] = {peer: [] for peer in peers}
+        for _ in range(rounds):
+            for peer, records in measured.items():
+                records.append(run("http", peer, folder, form, CLIENTS, seconds))
+        results[form] = {
+            peer: {
+                "rate": statistics.median(one["rate"] for one in records),
+                "processor_us": 1e6 * statistics.median(one["processor"] for one in records),
+            }
+            for peer, records in measured.items()
+        }
+    return results
+
+
 def measure(seconds: float, quick: bool = False, run: Callable[..., Any] = run_child) -> dict[str, Any]:
     """Measure all peers that are installed.
 
@@ -84,9 +107,10 @@ def measure(seconds: float, quick: bool = False, run: Callable[..., Any] = run_c
     Returns
     -------
     dict
-        ``calls``: answers per second, by "scaled" and "plain", number of threads and peer; ``cold_ms``; ``model_kb``;
-        ``heartbeat_ms``; ``stream_kb``, ``stream_us`` and ``reading_us`` of fastlstm; ``models``, ``threads``,
-        ``streams``: how many.
+        ``calls``: answers per second, by "scaled" and "plain", number of threads and peer; ``http``: ``rate`` and
+        ``processor_us`` by the form of the requests and peer, "none" for HTTP alone, empty without uvicorn;
+        ``cold_ms``; ``model_kb``; ``heartbeat_ms``; ``stream_kb``, ``stream_us`` and ``reading_us`` of fastlstm;
+        ``models``, ``threads``, ``streams``: how many.
     """
     from ..serving.models import save_models
 
@@ -99,6 +123,7 @@ def measure(seconds: float, quick: bool = False, run: Callable[..., Any] = run_c
             for n in THREADS:
                 arguments = (folder, stem, n, seconds / rounds)
                 by_threads[str(n)] = _turns(peers, rounds, partial(run, "calls"), median, *arguments)
+        http = _http([*peers, "none"], rounds, run, folder, seconds / rounds) if find_spec("uvicorn") else {}
         cold = _turns(peers, 3 * rounds, partial(run, "cold"), median, folder)
         memory = _turns(peers, 1, partial(run, "memory"), min, folder, models, threads)
         late = _turns(peers, rounds, partial(run, "heartbeat"), median, folder, 32, seconds / rounds)
@@ -106,6 +131,7 @@ def measure(seconds: float, quick: bool = False, run: Callable[..., Any] = run_c
         reading = run("subset", "fastlstm", folder, streams // 10, 37)
     return {
         "calls": calls,
+        "http": http,
         "cold_ms": {peer: 1e3 * value for peer, value in cold.items()},
         "model_kb": {peer: value / 1e3 for peer, value in memory.items()},
         "heartbeat_ms": {peer: 1e3 * value for peer, value in late.items()},

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from ..cases import Case, Data
 from ..timing import PAUSE, Plan, take_turn
-from ..verify import Answer
+from ..verify import TOLERANCES, Answer
 
 __all__ = ["OWN", "PEERS", "REFERENCE", "Peer", "Runner", "available", "by_name", "local"]
 
@@ -22,6 +22,8 @@ PEERS = {
     "PyTorch": "pytorch",
     "PyTorch, tuned malloc": "tuned",
     "ONNX Runtime": "onnx_runtime",
+    "OpenVINO": "openvino",
+    "oneDNN": "onednn",
     REFERENCE: "numpy_reference",
 }
 """Names of the peers and of their modules, in the order of the tables."""
@@ -41,25 +43,34 @@ class Runner:
         Seconds that the next runner must wait after a turn of this one.
     every : int
         The interval, in rounds, at which the runner takes part, from the first round on.
+    tolerances : mapping of str to float
+        Of the answer; see `benchmarks.verify`.
     """
 
     turn: Callable[[Plan], list[float]]
     answer: Callable[[], Answer] | None = None
     settle: float = PAUSE
     every: int = 1
+    tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
 
 
-def local(run: Callable[[], Any], answer: Callable[[], Answer] | None, settle: float = PAUSE, every: int = 1) -> Runner:
+def local(
+    run: Callable[[], Any],
+    answer: Callable[[], Answer] | None,
+    settle: float = PAUSE,
+    every: int = 1,
+    tolerances: Mapping[str, float] = TOLERANCES,
+) -> Runner:
     """Return a runner in this process.
 
     Parameters
     ----------
     run : callable
         The work that is timed.
-    answer, settle, every
+    answer, settle, every, tolerances
         See `Runner`.
     """
-    return Runner(partial(take_turn, run), answer, settle, every)
+    return Runner(partial(take_turn, run), answer, settle, every, tolerances)
 
 
 class Peer(Protocol):

@@ -26,6 +26,8 @@ def version() -> str:
 
 def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
     """Return the runners for a case; with lengths, a second one computes the padding, too. See `Peer`."""
+    if case.kind in ("passes", "forward"):
+        return _kernels(case, data, threads)
     make = {"train": _train, "infer": _infer, "step": _step, "epoch": _epoch}[case.kind]
     runners = {OWN: make(case.problem, data, data.lengths, threads)}
     if data.lengths is not None:
@@ -103,6 +105,44 @@ def inference(problem: Problem, data: Data, threads: int, lengths: Array | None 
 def _infer(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
     run = inference(problem, data, threads, lengths)
     return local(run, lambda: {"output": run().copy()})
+
+
+def _kernels(case: Case, data: Data, threads: int) -> dict[str, Runner]:
+    """Return the runner of the kernels, and one that calls them through `Model`."""
+    from fastlstm._core import LSTMPass, PackedWeights
+
+    train, state, problem = case.kind == "passes", data.state, case.problem
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = [state[f"{name}_l0"].copy() for name in names]
+    for value in weights:
+        value.flags.writeable = False  # as in a frozen model, whose weights are packed once
+    one, y, dx = LSTMPass(), np.empty_like(data.d_out), np.empty_like(data.x)
+    sums = {f"d{name}": np.zeros_like(state[f"{name}_l0"]) for name in names}
+    packed = None if train else PackedWeights()
+
+    def run() -> None:
+        one.forward(data.x, *weights, y=y, training=train, packed=packed, n_threads=threads)
+        if train:
+            for total in sums.values():
+                total.fill(0)
+            one.backward(dy=data.d_out, dx=dx, **sums, n_threads=threads)
+
+    def answer() -> Answer:
+        run()
+        if not train:
+            return {"output": y.copy()}
+        return {"output": y.copy(), "d x": dx.copy()} | {f"d {name[1:]}_l0": one.copy() for name, one in sums.items()}
+
+    model = _model(problem, data)
+    forward, backward = _passes(model)
+
+    def through_model() -> None:
+        model.zero_grad()
+        forward(data.x, None, True, threads)
+        backward(data.d_out, True)
+
+    whole = through_model if train else inference(problem, data, threads)
+    return {OWN: local(run, answer), f"{OWN}, Model": local(whole, None)}
 
 
 def _step(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:

@@ -1,4 +1,4 @@
-"""The peer PyTorch in eager mode, with default settings."""
+"""The peer PyTorch in eager mode, with default settings; in float32, and with all numbers in bfloat16."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Case, Data, Problem
-from ..verify import Answer
+from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Array, Case, Data, Problem
+from ..verify import NARROW_TOLERANCES, TOLERANCES, Answer
 from . import Runner, local
 
 NAME = "PyTorch"
@@ -27,6 +27,8 @@ def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
     With lengths there are two: one with packed sequences, and one that also computes the padding. A step is taken with
     `torch.nn.LSTM` and with `torch.nn.LSTMCell`.
     """
+    if case.kind in ("passes", "forward"):
+        return {}
     import torch
 
     if torch.get_num_threads() != threads:
@@ -37,11 +39,11 @@ def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
         return {NAME: _step(case.problem, data), f"{NAME} LSTMCell": _step_of_cell(case.problem, data)}
     make = _train if case.kind == "train" else _infer
     if data.lengths is None:
-        return {NAME: make(case.problem, data, False)}
+        return {NAME: make(case.problem, data, False), f"{NAME} bf16": make(case.problem, data, False, True)}
     return {f"{NAME} packed": make(case.problem, data, True), f"{NAME} padded": make(case.problem, data, False)}
 
 
-def _lstm(problem: Problem, data: Data) -> Any:
+def _lstm(problem: Problem, data: Data, narrow: bool = False) -> Any:
     import torch
 
     lstm = torch.nn.LSTM(
@@ -52,7 +54,21 @@ def _lstm(problem: Problem, data: Data) -> Any:
         bidirectional=problem.bidirectional,
     )
     lstm.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in data.state.items()})
-    return lstm
+    return lstm.bfloat16() if narrow else lstm
+
+
+def _tensor(array: Array, narrow: bool) -> Any:
+    """Return a copy of an array as a tensor."""
+    import torch
+
+    tensor = torch.from_numpy(array.copy())
+    return tensor.bfloat16() if narrow else tensor
+
+
+def _numbers(tensor: Any) -> Array:
+    """Return a copy of a tensor as a float32 array; NumPy has no bfloat16."""
+    array: Array = tensor.detach().float().numpy().copy()
+    return array
 
 
 def _forward(lstm: Any, x: Any, data: Data, packed: bool) -> Callable[[], Any]:
@@ -71,14 +87,14 @@ def _forward(lstm: Any, x: Any, data: Data, packed: bool) -> Callable[[], Any]:
     return forward
 
 
-def _train(problem: Problem, data: Data, packed: bool) -> Runner:
+def _train(problem: Problem, data: Data, packed: bool, narrow: bool = False) -> Runner:
     import torch
 
-    lstm = _lstm(problem, data)
+    lstm = _lstm(problem, data, narrow)
     parameters = list(lstm.parameters())
     optimizer = torch.optim.Adam(parameters, lr=TRAIN_LR)
-    x: Any = torch.from_numpy(data.x.copy()).requires_grad_()
-    d_out = torch.from_numpy(data.d_out)
+    x = _tensor(data.x, narrow).requires_grad_()
+    d_out = _tensor(data.d_out, narrow)
     forward = _forward(lstm, x, data, packed)
 
     def gradients() -> Any:
@@ -94,28 +110,28 @@ def _train(problem: Problem, data: Data, packed: bool) -> Runner:
         optimizer.step()
 
     def answer() -> Answer:
-        result = {"output": gradients().detach().numpy(), "d x": x.grad.numpy().copy()}
-        result |= {f"d {name}": p.grad.numpy().copy() for name, p in lstm.named_parameters()}
+        result = {"output": _numbers(gradients()), "d x": _numbers(x.grad)}
+        result |= {f"d {name}": _numbers(p.grad) for name, p in lstm.named_parameters()}
         torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
         optimizer.step()
-        norms = [np.linalg.norm(p.grad.numpy().astype(np.float64)) for p in parameters]
+        norms = [np.linalg.norm(_numbers(p.grad).astype(np.float64)) for p in parameters]
         result["norm"] = np.float64(np.linalg.norm(norms))
         return result
 
-    return local(run, answer)
+    return local(run, answer, tolerances=NARROW_TOLERANCES if narrow else TOLERANCES)
 
 
-def _infer(problem: Problem, data: Data, packed: bool) -> Runner:
+def _infer(problem: Problem, data: Data, packed: bool, narrow: bool = False) -> Runner:
     import torch
 
-    forward = _forward(_lstm(problem, data), torch.from_numpy(data.x), data, packed)
+    forward = _forward(_lstm(problem, data, narrow), _tensor(data.x, narrow), data, packed)
 
     def run() -> Any:
         # Return the tensor, not .numpy(), which would add a microsecond that the other peers do not need.
         with torch.inference_mode():
             return forward()
 
-    return local(run, lambda: {"output": run().numpy()})
+    return local(run, lambda: {"output": _numbers(run())}, tolerances=NARROW_TOLERANCES if narrow else TOLERANCES)
 
 
 def _step(problem: Problem, data: Data) -> Runner:

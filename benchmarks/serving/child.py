@@ -12,6 +12,9 @@ The result is one line of JSON on standard output. Kinds:
     Largest delay, in seconds, of a task that sleeps for a millisecond while others wait for answers.
 ``streams PEER FOLDER COUNT``
     Bytes for each of many streams of one model, and seconds of a step round robin. fastlstm alone.
+``http PEER FOLDER FORM CLIENTS SECONDS``
+    Answers per second, and seconds of processor time of the server for an answer, of so many clients of one process of
+    uvicorn. FORM is a key of `benchmarks.serving.http.FORMS`; PEER may be ``none``.
 ``subset PEER FOLDER SERIES CHOSEN``
     Seconds for each reading, where some series of a stream of many take a step. fastlstm alone.
 """
@@ -125,6 +128,13 @@ def heartbeat(peer: str, folder: str, tasks: str, seconds: str) -> float:
         return asyncio.run(main())
 
 
+def http(peer: str, folder: str, form: str, clients: str, seconds: str) -> dict[str, float]:
+    """Return answers per second over HTTP, and the seconds of the server's processor time for each."""
+    from .http import serve
+
+    return serve(_answer(peer, folder), form, _series(), int(clients), float(seconds))
+
+
 def streams(peer: str, folder: str, count: str) -> dict[str, float]:
     """Return bytes for each stream, and seconds for each step round robin."""
     import numpy as np
@@ -168,7 +178,7 @@ def subset(peer: str, folder: str, series: str, chosen: str) -> float:
 
 
 KINDS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (calls, cold, memory, heartbeat, streams, subset)
+    function.__name__: function for function in (calls, cold, memory, heartbeat, http, streams, subset)
 }
 
 if __name__ == "__main__":

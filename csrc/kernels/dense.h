@@ -190,6 +190,7 @@ static void dense_dweight_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
                 .lda = output,
                 .g = copy,
                 .ldg = padded,
+                .ldv = LANES,
                 .n = rows,
                 .d = context->dweight + first * input + column,
                 .ldd = input,

@@ -97,8 +97,8 @@ INLINE void inner_tile(const inner_job *job, const int rows, const int cols)
 typedef struct {
     const real *a; /* (n, rows): rows lda apart */
     ptrdiff_t lda;
-    const real *g; /* (n, cols * LANES): rows ldg apart */
-    ptrdiff_t ldg, n;
+    const real *g; /* (n, cols, LANES): rows ldg apart, vectors ldv apart */
+    ptrdiff_t ldg, ldv, n;
     real *d; /* (rows, count): rows ldd apart, added to */
     ptrdiff_t ldd, count;
 } outer_job;
@@ -117,7 +117,7 @@ INLINE void outer_tile(const outer_job *job, const int rows, const int cols)
         V panel[COLS];
         UNROLL
         for (int c = 0; c < cols; ++c)
-            panel[c] = v_load(g + c * LANES);
+            panel[c] = v_load(g + c * job->ldv);
         UNROLL
         for (int r = 0; r < rows; ++r) {
             V broadcast = v_set(a[r]);
@@ -126,21 +126,18 @@ INLINE void outer_tile(const outer_job *job, const int rows, const int cols)
                 acc[r][c] = v_fma(broadcast, panel[c], acc[r][c]);
         }
     }
-    if (job->count == cols * LANES) {
+    const ptrdiff_t last = job->count - (cols - 1) * LANES; /* elements of the last vector to store */
+    UNROLL
+    for (int r = 0; r < rows; ++r) {
+        real *to = job->d + r * job->ldd;
         UNROLL
-        for (int r = 0; r < rows; ++r) {
-            UNROLL
-            for (int c = 0; c < cols; ++c) {
-                real *to = job->d + r * job->ldd + c * LANES;
-                v_store(to, v_load(to) + acc[r][c]);
-            }
-        }
-    } else {
-        real sums[ROWS * COLS * LANES];
-        tile_spill(acc, rows, cols, sums);
-        for (int r = 0; r < rows; ++r)
-            for (ptrdiff_t c = 0; c < minimum(job->count, cols * LANES); ++c)
-                job->d[r * job->ldd + c] += sums[r * cols * LANES + c];
+        for (int c = 0; c < cols - 1; ++c)
+            v_store(to + c * LANES, v_load(to + c * LANES) + acc[r][c]);
+        to += (cols - 1) * LANES;
+        if (last == LANES)
+            v_store(to, v_load(to) + acc[r][cols - 1]);
+        else
+            v_store_part(to, v_load_part(to, last) + acc[r][cols - 1], last);
     }
 }
 
@@ -206,22 +203,5 @@ static void transpose_to(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, pt
         v_transpose(v);
         for (ptrdiff_t p = 0; p < n; ++p)
             v_store(to + (first + p) * ld_to, v[p]);
-    }
-}
-
-/* to[lane][p] += from[p][lane] for p < count and lane < rows. */
-static void transpose_add(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, ptrdiff_t count, real *to,
-                          ptrdiff_t ld_to)
-{
-    for (ptrdiff_t first = 0; first < count; first += LANES) {
-        const ptrdiff_t n = minimum(LANES, count - first);
-        V v[LANES];
-        for (int p = 0; p < LANES; ++p)
-            v[p] = p >= n ? v_set(0) : v_load(from + (first + p) * ld_from);
-        v_transpose(v);
-        for (ptrdiff_t lane = 0; lane < rows; ++lane) {
-            real *at = to + lane * ld_to + first;
-            v_store_part(at, v_load_part(at, n) + v[lane], n);
-        }
     }
 }

@@ -206,8 +206,8 @@ static problem *pose(fl_dtype dtype, int number)
     network->count = 1 + below(MOST_STAGES);
     network->n_threads = 1;
     for (ptrdiff_t k = 0; k < network->count; ++k) {
-        /* the numbers begin with each kind in turn */
-        fl_stage_kind kind = (fl_stage_kind)(k == 0 ? number % FL_STAGE_KINDS : below(FL_STAGE_KINDS));
+        /* the numbers begin with each kind in turn, except the last one, which is of whole series */
+        fl_stage_kind kind = (fl_stage_kind)(k == 0 ? number % FL_STAGE_FINAL : below(FL_STAGE_FINAL));
         if (kind == FL_STAGE_EMBEDDING)
             kind = FL_STAGE_LSTM;
         p->widths[k + 1] = random_stage(p, k, tokens && k == 0 ? FL_STAGE_EMBEDDING : kind);
@@ -728,6 +728,13 @@ static void test_whole(fl_dtype dtype)
                count == 3 ? "both directions" : "a pool of both directions");
         expect(p->stages[count - 1].one_step == (count == 4), "the steps of the last value");
     }
+    p->stages[3] = (fl_stage){.kind = FL_STAGE_FINAL, .last = 1, .directions = {.forward = HIDDEN}};
+    free(p->state);
+    p->state = NULL;
+    begin(p, STEPS);
+    expect(fl_network_run(&p->network, x, STEPS, y) == 0 && p->stages[3].one_step &&
+               !memcmp(y, end, BATCH * BOTH * size_of(dtype)),
+           "the final steps of both directions");
     p->network.count = 3;
     p->stages[0].last = p->stages[1].last = 1;
     free(p->state);

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["add_csv_options", "add_threads", "natural", "positive", "share", "words"]
+__all__ = ["add_answers", "add_command", "add_csv_options", "add_threads", "natural", "positive", "share", "words"]
 
 
 def natural(text: str) -> int:
@@ -40,6 +41,51 @@ def words(text: str) -> list[str]:
     if not all(found):
         raise argparse.ArgumentTypeError(f"{text!r}; expected names separated by commas")
     return found
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    description: str | None = None,
+    epilog: str | None = None,
+) -> Any:
+    """Add a command; return its parser.
+
+    Parameters
+    ----------
+    commands : subparsers of argparse
+    name : str
+    run : callable
+        Does the work, and returns the exit status.
+    summary : str
+        For the list of commands.
+    description, epilog : str, optional
+        For the help of the command; line ends are kept.
+    """
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_answers(parser: Any, what: str) -> None:
+    """Add the options of a command that writes `what` as CSV."""
+    parser.add_argument(
+        "-o", "--output", default="-", metavar="OUT", help=f"file for the {what}, - for stdout (default)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, an object in each line, in place of CSV")
+    parser.add_argument("--quiet", action="store_true", help=f"print nothing but {what} and errors")
+    add_threads(parser)
+    add_csv_options(parser)
 
 
 def add_csv_options(parser: Any) -> None:

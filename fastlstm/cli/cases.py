@@ -69,14 +69,14 @@ class Cases:
         return len({len(one) for one in self.series}) == 1
 
 
-def read_cases(table: CsvTable, layout: Layout, *, target: bool, missing: bool = False) -> Cases:
+def read_cases(table: CsvTable, layout: Layout, *, target: bool = False, missing: bool = False) -> Cases:
     """Return the cases of a table.
 
     Parameters
     ----------
     table : CsvTable
     layout : Layout
-    target : bool
+    target : bool, default False
         Whether what is to be predicted is needed; else it is read if the table has it and it is known everywhere.
     missing : bool, default False
         Whether values may be missing (NaN), which the model then reads.

@@ -6,16 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import natural
+from .arguments import add_command, natural
 
 __all__ = ["add"]
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "demo", help="train on real data, save model and plot, reload and predict", allow_abbrev=False
-    )
+    parser = add_command(commands, "demo", _run, summary="train on real data, save model and plot, reload and predict")
     parser.add_argument(
         "name",
         nargs="?",
@@ -32,7 +30,6 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:

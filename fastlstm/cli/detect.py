@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from .arguments import add_csv_options, add_threads, positive
+from .arguments import add_answers, add_command, positive
 from .errors import CommandError
 
 __all__ = ["add"]
@@ -18,27 +18,20 @@ _EPILOG = """examples:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "detect",
-        help="events that are not normal: start, end, peak, score",
+        _run,
+        summary="events that are not normal: start, end, peak, score",
         description="Print the events of a CSV file that are not normal, as CSV.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="file that fastlstm train --task anomaly has written")
     parser.add_argument("data", nargs="?", default="-", metavar="DATA", help="CSV file, - for stdin (default)")
-    parser.add_argument(
-        "-o", "--output", default="-", metavar="OUT", help="file for the events, - for stdout (default)"
-    )
     parser.add_argument("--threshold", type=float, metavar="X", help="score above which a step is not normal")
     parser.add_argument("--min-gap", type=positive, default=1, metavar="N", help="events nearer than this are joined")
     parser.add_argument("--min-length", type=positive, default=1, metavar="N", help="shorter events are left out")
-    parser.add_argument("--json", action="store_true", help="print JSON, an object in each line, in place of CSV")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but events and errors")
-    add_threads(parser)
-    add_csv_options(parser)
-    parser.set_defaults(run=_run)
+    add_answers(parser, "events")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -47,8 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .cases import read_cases
     from .errors import UsageError
     from .model_file import is_forecaster, load_model
-    from .output import check_output, json_text, row_text, write_text
-    from .tables import csv_options, read_table
+    from .output import check_output, write_records
 
     if arguments.output != "-":
         check_output(arguments.output)
@@ -60,9 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if saved.task != "anomaly":
         raise CommandError(f"{arguments.model} is a model for {saved.task}: train one with --task anomaly")
     layout = saved.layout
-    learnt = {} if layout.day_first is None else {"day_first": layout.day_first}
-    table = read_table(arguments.data, csv_options(arguments, learnt))
-    cases = read_cases(table, layout, target=False, missing=saved.takes_missing)
+    cases = read_cases(layout.read(arguments.data, arguments), layout, missing=saved.takes_missing)
     limit = saved.threshold if arguments.threshold is None else arguments.threshold
     columns = [*([layout.group] if layout.group else []), "start", "end", "peak", "score", "steps"]
     rows: list[list[Any]] = []
@@ -72,11 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
             head = [cases.names[number]] if layout.group else []
             found = [places[one.start], places[one.stop - 1], places[one.peak], one.score, one.stop - one.start]
             rows.append([*head, *found])
-    if arguments.json:
-        lines = [json_text(dict(zip(columns, row, strict=True))) + "\n" for row in rows]
-    else:
-        lines = [row_text(columns), *(row_text(row) for row in rows)]
-    write_text(arguments.output, lines)
+    write_records(arguments.output, columns, rows, as_json=arguments.json)
     if not arguments.quiet:
         print(f"{len(rows)} events with a score above {limit:.6g}", file=sys.stderr)
     return 0

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from .arguments import add_csv_options, add_threads, positive
+from .arguments import add_command, add_csv_options, add_threads, positive
 from .errors import DataRefused, UsageError
 
 __all__ = ["add"]
@@ -19,13 +19,13 @@ _EPILOG = """examples:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "evaluate",
-        help="measure a model, beside simple baselines",
+        _run,
+        summary="measure a model, beside simple baselines",
         description="Print measures of a model on a CSV file with the answers, beside those of simple baselines.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="file that fastlstm train has written")
     parser.add_argument("data", metavar="DATA", help="CSV file with the target, - for stdin")
@@ -42,7 +42,6 @@ def add(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on stdout in place of a table")
     add_threads(parser)
     add_csv_options(parser)
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -71,16 +70,13 @@ def _measures(arguments: argparse.Namespace) -> Any:
     from .cases import read_cases
     from .measures import measure
     from .model_file import load_model
-    from .tables import csv_options, read_table
 
     saved = load_model(arguments.model)
     if arguments.target is not None:
         saved = replace(saved, layout=replace(saved.layout, target=arguments.target))
-    learnt = {} if saved.layout.day_first is None else {"day_first": saved.layout.day_first}
-    table = read_table(arguments.data, csv_options(arguments, learnt))
-    cases = read_cases(
-        table, saved.layout, target=saved.task != "anomaly" or arguments.target is not None, missing=saved.takes_missing
-    )
+    table = saved.layout.read(arguments.data, arguments)
+    target = saved.task != "anomaly" or arguments.target is not None
+    cases = read_cases(table, saved.layout, target=target, missing=saved.takes_missing)
     measures = measure(saved, cases, arguments.threads)
     if arguments.plot:
         _plot(saved, cases, arguments)

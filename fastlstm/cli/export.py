@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from .arguments import add_command
 from .errors import CommandError, UsageError
 
 __all__ = ["add"]
@@ -18,13 +19,13 @@ _EPILOG = """examples:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "export",
-        help="write the network for ONNX Runtime, PyTorch or firmware",
+        _run,
+        summary="write the network for ONNX Runtime, PyTorch or firmware",
         description="Write the network: onnx, with its scaling; torch, a state dict; c, NAME.h and NAME.c in a folder.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="file of a model")
     parser.add_argument("format", choices=["onnx", "torch", "c"], help="what to write")
@@ -33,7 +34,6 @@ def add(commands: Any) -> None:
     parser.add_argument("--dtype", choices=["float32", "int8"], help="c: arithmetic (default: float32)")
     parser.add_argument("--calibrate", metavar="DATA", help="c, int8: a CSV file with typical values")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -74,14 +74,12 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _export_c(arguments: argparse.Namespace) -> int:
     """Write a model as C; print what it needs."""
-    import re
     from pathlib import Path
 
     from ..formats.c.export import export_c
     from ..formats.model_file import load
     from .cases import read_cases
     from .model_file import is_forecaster, load_model
-    from .tables import read_table
 
     if is_forecaster(arguments.model):
         raise CommandError(
@@ -91,23 +89,32 @@ def _export_c(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "--dtype int8 and --calibrate DATA belong together: integers need the ranges of typical values"
         )
-    name = arguments.name or re.sub(r"\W", "_", Path(arguments.model).stem)
+    name = arguments.name or _c_name(Path(arguments.model).stem)
     calibrate = None
     if arguments.calibrate is not None:
         saved = load_model(arguments.model)
-        cases = read_cases(read_table(arguments.calibrate, {}), saved.layout, target=False, missing=saved.takes_missing)
+        table = saved.layout.read(arguments.calibrate, arguments)
+        cases = read_cases(table, saved.layout, missing=saved.takes_missing)
         calibrate = cases.series
+    model = load(arguments.model)
     try:
-        report = export_c(
-            load(arguments.model), name, arguments.output, dtype=arguments.dtype or "float32", calibrate=calibrate
-        )
+        report = export_c(model, name, arguments.output, dtype=arguments.dtype or "float32", calibrate=calibrate)
     except (TypeError, ValueError) as error:
-        raise CommandError(
-            f"{error}. C answers step by step: a classifier that does so is trained with --set bidirectional=false"
-        ) from error
+        cure = ""
+        if any(layer.streaming_obstacle() for layer in model.network.layers):
+            cure = ". C answers step by step: a classifier that does so is trained with --set bidirectional=false"
+        raise CommandError(f"{error}{cure}") from error
     if not arguments.quiet:
         print(report, file=sys.stderr)
     return 0
+
+
+def _c_name(stem: str) -> str:
+    """Return a C identifier for a file called `stem`."""
+    import re
+
+    name = re.sub(r"\W", "_", stem, flags=re.ASCII)
+    return (name if name[:1].isalpha() else f"model_{name}")[:31]
 
 
 def _save_torch(model: Any, arguments: argparse.Namespace) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from .._typing import Array
 from ..data import Standardizer
-from ..losses import Loss, Quantile
 from ..model import Model
 from ..tasks import anomaly
+from ..tasks.answers import regression_loss
 from ..tasks.described import FITTED, description
 from ..tasks.network import directed_pooling, network_layers
 from ..tasks.preparation import preparing_layers
@@ -28,7 +28,6 @@ __all__ = ["KINDS", "Fitted", "Run", "classes_of", "fit", "series_of"]
 
 KINDS = {"classify": "LSTMClassifier", "regress": "LSTMRegressor", "anomaly": "LSTMAnomalyDetector"}
 """The estimator of each task."""
-_LOSSES = {"squared_error": "mse", "absolute_error": "mae", "huber": "huber"}
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,6 @@ def _classify(layout: Layout, cases: Cases, held: Cases | None, settings: dict[s
 
 def _regress(layout: Layout, cases: Cases, held: Cases | None, settings: dict[str, Any], run: Run) -> Fitted:
     levels = settings["quantiles"]
-    loss: Loss | str = _LOSSES[settings["loss"]] if levels is None else Quantile(levels)
     seed, order = run.seeds()
     model = Model(
         _layers(settings, 1 if levels is None else len(levels)),
@@ -199,7 +197,7 @@ def _regress(layout: Layout, cases: Cases, held: Cases | None, settings: dict[st
         series_of(cases, layout),
         np.array(_labels(cases), np.float64),
         recipe,
-        loss,
+        regression_loss(settings["loss"], levels),
         recipe.new_optimizer(),
         groups=_together(cases),
         validation=validation,
@@ -226,8 +224,7 @@ def _detect(layout: Layout, cases: Cases, held: Cases | None, settings: dict[str
         feature_names=_names(layout),
     )
     assert model.scaler is not None
-    hop = max(1, window // 2 if method == "forecast" else window // 8)
-    pairs = [anomaly.training_pairs(method, anomaly.cut(part, window, hop), model.scaler) for part in (trained, normal)]
+    pairs = [anomaly.window_pairs(method, part, window, model.scaler) for part in (trained, normal)]
     recipe = _recipe(settings, run)
     history, stop = train(
         model,
@@ -261,8 +258,7 @@ def _normal_parts(
     if held is not None:
         anomaly.check_length(held.series, method, window, warmup)
         return cases.series, held.series
-    least = window if method == "reconstruction" else warmup + 1
-    trained, normal = anomaly.split_in_time(cases.series, settings["validation_fraction"], gap=window, least=least)
+    trained, normal = anomaly.normal_parts(cases.series, method, settings["validation_fraction"], window, warmup)
     if normal is None:
         raise ValueError(
             f"the series has {len(cases.series[0])} steps, too few to hold out a part after a gap of the window of "

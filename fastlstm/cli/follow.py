@@ -11,36 +11,33 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
-from ..inference.stream import Stream
-from ..tasks.anomaly import scaled_targets, step_scores
-from .answers import answer_series, case_columns
+from ..tasks.anomaly import StepScorer
+from .answers import answer_series, case_columns, score_columns, score_row
 from .cases import read_cases
 from .errors import UsageError
 from .layout import Layout
 from .lines import LineReader, known, lines_of
 from .model_file import SavedModel, load_model
-from .output import json_text, row_text, say
-from .tables import csv_options, read_table
+from .output import record_text, row_text, say
 
 __all__ = ["follow", "follow_lines"]
 
 _MOST_CASES = 1000
 """Number of groups whose state is kept: those that were heard of last."""
 
-Responder = Callable[[dict[str, str], str], list[Any]]
+Responder = Callable[[dict[str, str], str], "list[Any] | None"]
+"""Answers the values of a line by column; None: there is no answer to the line."""
 
 
 def follow(arguments: argparse.Namespace, forecaster: bool) -> int:
     """Answer the lines of stdin until it ends; return the exit status."""
     if forecaster:
-        from . import forecasts
+        from . import forecast_lines
 
-        columns, reader, respond = forecasts.responder(arguments)
+        columns, reader, respond = forecast_lines.responder(arguments)
     else:
         saved = load_model(arguments.model)
-        layout = saved.layout
-        roles = [layout.time, layout.group]
-        reader = LineReader(layout, [*(name for name in roles if name is not None), *layout.features])
+        reader = LineReader(saved.layout, saved.layout.needed(target=False), saved.layout.csv_options(arguments))
         if saved.task == "anomaly":
             columns, respond = _detector(saved, reader, arguments)
         else:
@@ -72,9 +69,10 @@ def follow_lines(reader: LineReader, columns: list[str], respond: Responder, *, 
             refused += 1
             say(f"fastlstm: {error}")
             continue
-        _print(json_text(dict(zip(columns, answer, strict=True))) + "\n" if as_json else row_text(answer))
+        if answer is not None:
+            _print(record_text(columns, answer, as_json=as_json))
     if refused:
-        say(f"fastlstm: {refused} lines were refused")
+        say(f"fastlstm: {refused} line{'s were' if refused > 1 else ' was'} refused")
     return 3 if refused else 0
 
 
@@ -89,25 +87,27 @@ class _Clock:
     def __init__(self, reader: LineReader, layout: Layout) -> None:
         self._reader = reader
         self._layout = layout
-        self._last: dict[str, Any] = {}
+        self._last: dict[str, tuple[Any, bool]] = {}
 
     def check(self, values: dict[str, str], where: str) -> None:
         """Raise ValueError if the time of a line is no time, or not after that of the line before."""
         name = self._layout.time
         if name is None:
             return
-        time = self._reader.time(values, name, where)
+        time, utc = self._reader.time(values, name, where)
         group = values[self._layout.group] if self._layout.group else ""
-        last = self._last.get(group)
-        if last is not None and (type(time) is not type(last) or not time > last):
-            raise ValueError(
-                f"{where}, column {name!r}: got {values[name]!r}, expected a time after that of the line before"
-            )
-        self.set(group, time)
+        last, was_utc = self._last.get(group, (None, utc))
+        got = f"{where}, column {name!r}: got {values[name]!r}, expected"
+        if utc != was_utc:
+            clock = "in UTC, or with an offset from it" if was_utc else "without an offset from UTC"
+            raise ValueError(f"{got} a time {clock}, as before")
+        if last is not None and not time > last:
+            raise ValueError(f"{got} a time after that of the line before")
+        self.set(group, time, utc)
 
-    def set(self, group: str, time: Any) -> None:
-        """Set the last time of a group."""
-        self._last[group] = time
+    def set(self, group: str, time: Any, utc: bool) -> None:
+        """Set the last time of a group, and whether it is UTC."""
+        self._last[group] = time, utc
         if len(self._last) > _MOST_CASES:
             del self._last[next(iter(self._last))]
 
@@ -133,27 +133,12 @@ class _Latest:
         return self._kept[group]
 
 
-class _Scorer:
-    """Scores of readings as they arrive, those of `detect` to the bit."""
-
-    def __init__(self, saved: SavedModel, threads: int | None) -> None:
-        assert saved.model.scaler is not None
-        self._scaler = saved.model.scaler
-        self._warmup, self._normal = saved.window[1], saved.normal_error
-        self._kept = _Latest(lambda: [saved.model.stream(n_threads=threads), None, 0])
-
-    def score(self, step: Array, group: str) -> float:
-        """Return the score of the next step (1, channels) of a group."""
-        state = self._kept.of(group)
-        stream: Stream = state[0]
-        expected: Array | None = state[1]
-        score = 0.0
-        if expected is not None and state[2] >= self._warmup:
-            errors = np.square(scaled_targets(self._scaler, step) - expected)
-            score = float(step_scores(errors, self._normal)[0])
-        state[1] = stream.step(step)
-        state[2] += 1
-        return score
+def _scorers(saved: SavedModel, threads: int | None) -> _Latest:
+    """Return the scorers of the groups: they give the scores of `detect` to the bit."""
+    scaler = saved.model.scaler
+    assert scaler is not None
+    warmup, error = saved.window[1], saved.normal_error
+    return _Latest(lambda: StepScorer(saved.model.stream(n_threads=threads), scaler, warmup, error))
 
 
 def _detector(saved: SavedModel, reader: LineReader, arguments: argparse.Namespace) -> tuple[list[str], Responder]:
@@ -161,46 +146,40 @@ def _detector(saved: SavedModel, reader: LineReader, arguments: argparse.Namespa
     layout = saved.layout
     if saved.parameters["method"] != "forecast":
         raise UsageError("--follow needs a detector that forecasts: train it with --set method=forecast")
-    scorer, clock = _Scorer(saved, arguments.threads), _Clock(reader, layout)
-    limit = saved.threshold
+    scorers, clock = _scorers(saved, arguments.threads), _Clock(reader, layout)
     seen = [0]
     if arguments.history is not None:
-        _read_history(saved, arguments, scorer, clock)
+        _read_history(saved, arguments, scorers, clock)
 
     def respond(values: dict[str, str], where: str) -> list[Any]:
         numbers = [reader.number(values, name, where) for name in layout.features]
         step = known(numbers, layout.features, where, saved.takes_missing)[None]
         clock.check(values, where)
-        score = scorer.score(step, values[layout.group] if layout.group else "")
+        group = values[layout.group] if layout.group else ""
+        score = float(scorers.of(group).step(step)[0])
         seen[0] += 1
         place = values[layout.time] if layout.time else seen[0]
-        return [*([values[layout.group]] if layout.group else []), place, score, int(score > limit)]
+        return score_row(saved, group, place, score)
 
-    place = layout.time or "row"
-    return [*([layout.group] if layout.group else []), place, "score", "anomaly"], respond
+    return score_columns(layout), respond
 
 
-def _read_history(saved: SavedModel, arguments: argparse.Namespace, scorer: _Scorer, clock: _Clock) -> None:
+def _read_history(saved: SavedModel, arguments: argparse.Namespace, scorers: _Latest, clock: _Clock) -> None:
     """Let a detector read what came before the first line."""
     layout = saved.layout
-    learnt = {} if layout.day_first is None else {"day_first": layout.day_first}
-    cases = read_cases(
-        read_table(arguments.history, csv_options(arguments, learnt)), layout, target=False, missing=saved.takes_missing
-    )
+    cases = read_cases(layout.read(arguments.history, arguments), layout, missing=saved.takes_missing)
     for number, series in enumerate(cases.series):
         group = "" if layout.group is None else str(cases.names[number])
         for step in series:
-            scorer.score(step[None], group)
+            scorers.of(group).step(step[None])
         if cases.times is not None:
             last = cases.times[number][-1]
-            clock.set(group, last if last.dtype.kind == "M" else int(last))
+            clock.set(group, last if last.dtype.kind == "M" else int(last), cases.utc)
 
 
 def _cases(saved: SavedModel, reader: LineReader, threads: int | None) -> tuple[list[str], Responder]:
     """Answer each row: as a case of its own, or with the answer for the rows of its group so far."""
     layout = saved.layout
-    columns = case_columns(saved)
-    alone = len(columns) == 2
     kept = _Latest(list)
     clock = _Clock(reader, layout)
     seen = [0]
@@ -223,7 +202,6 @@ def _cases(saved: SavedModel, reader: LineReader, threads: int | None) -> tuple[
 
     def respond(values: dict[str, str], where: str) -> list[Any]:
         name, series = series_of(values, where)
-        found = answer_series(saved, [series], threads)
-        return [name, found.labels[0], *([] if alone else found.values[0])]
+        return answer_series(saved, [series], threads).rows([name])[0]
 
-    return columns, respond
+    return case_columns(saved), respond

@@ -6,13 +6,14 @@ import argparse
 import inspect
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from .._arguments import closest
 from .._version import __version__
 from ..data import CsvTable
+from ..data.readers.csv.times import is_clock, looks_like_time
 from ..forecast.arguments import check_arguments
 from ..forecast.forecaster import Forecaster
 from ..forecast.frames import FrameReader
@@ -21,12 +22,12 @@ from ..training.loop import TrainingDiverged
 from .checkpoints import checkpoint_path, resume_command
 from .config import Configuration
 from .errors import CommandError, DataRefused, UsageError, refusing
-from .layout import Layout
+from .layout import Layout, time_is_counted
 from .model_file import TABLE
 from .output import Say, json_text, say
 from .tables import read_table
 
-__all__ = ["NO_ID", "forecast_columns", "settings", "train"]
+__all__ = ["NO_ID", "check_numbers", "forecast_columns", "settings", "train"]
 
 NO_ID = "unique_id"
 """Name of the column of ids where the command line names none."""
@@ -90,6 +91,8 @@ def _set_roles(table: CsvTable, configured: Configuration) -> None:
         raise UsageError("--horizon is missing: how far to forecast, in steps (96) or as a time (1D)")
     if "time" not in options:
         times = [name for name, column in table.columns.items() if column.kind == "time"]
+        if not times:
+            _refuse_damaged_times(table)
         if len(times) != 1:
             raise UsageError(f"--time is missing: the column of times, one of {', '.join(times or table)}")
         options["time"] = times[0]
@@ -101,12 +104,34 @@ def _set_roles(table: CsvTable, configured: Configuration) -> None:
         for name in listed:
             table.column(name)
     left = [name for name in table if name not in listed]
+    for name in left:
+        if (texts := table.columns[name].texts) and is_clock(str(texts[0])):
+            raise DataRefused(
+                f"{table.place(0)}, column {name!r}: got {texts[0]!r}, a time of day in a column of its own: write the "
+                "date and the time of day into one column, as in 2026-03-31 14:15"
+            )
     if left:
         raise DataRefused(
             f"{table.name} has columns that are in no list: {', '.join(left)}. Name each in one (--hist-exog: known up "
             "to the present; --futr-exog: known in advance; --stat-exog, --cat-exog: the same in a whole series), or "
             f"leave it out: --ignore {','.join(left)}"
         )
+
+
+def _refuse_damaged_times(table: CsvTable) -> None:
+    """Raise DataRefused with the line if a column of times holds something else."""
+    with refusing():
+        for name, column in table.columns.items():
+            if column.kind == "mixed" and any(looks_like_time(text or "") for text in column.texts or ()):
+                table.times(name)
+
+
+def check_numbers(table: CsvTable, names: Iterable[str]) -> None:
+    """Raise DataRefused with the line, and what to type, if columns do not hold numbers."""
+    with refusing():
+        for name in names:
+            if name in table.columns:
+                table.numbers(name)
 
 
 def _new_forecaster(arguments: argparse.Namespace, configured: Configuration) -> Forecaster:
@@ -156,6 +181,8 @@ def _understood(
         calendar=forecaster.calendar,
         holidays=forecaster.holidays,
     )
+    lists = (configured.get(key) or () for key in ("hist_exog", "futr_exog", "stat_exog"))
+    check_numbers(table, [columns["target_col"], *(name for names in lists for name in names)])
     with refusing():
         reader.fit(table, **columns)
     changed = {name: value for name, value in forecaster.get_params().items() if name not in _HIDDEN}
@@ -217,8 +244,9 @@ def _save(
         features=(options["target"], *(options.get("hist_exog") or ())),
         columns=names,
         separator=table.separator,
-        decimal=table.decimal,
+        decimal=table.decimal if table.shows_decimal else None,
         day_first=table.day_first(options["time"]),
+        counted=time_is_counted(table, options["time"]),
     )
     forecaster.save(path)
     tensors, config = safetensors.load(path)

@@ -1,10 +1,8 @@
-"""What a forecaster's file is used for: ``predict``, ``evaluate``, ``info``, and lines as they arrive."""
+"""What a forecaster's file is used for: ``predict``, ``evaluate``, ``info``."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,21 +12,20 @@ from ..forecast.files import KEY
 from ..forecast.forecaster import Forecaster
 from ..runtime.config import set_num_threads
 from .errors import CommandError, DataRefused, UsageError, refusing
-from .forecasting import NO_ID
+from .forecasting import check_numbers
 from .layout import Layout, layout_from
-from .lines import LineReader
 from .measures import Measures
 from .model_file import TABLE, read_config
-from .output import json_text, row_text, write_text
+from .output import json_text, write_rows
 from .tables import csv_options, read_table
 
-__all__ = ["evaluate", "info", "predict", "responder"]
+__all__ = ["SavedForecaster", "evaluate", "info", "predict"]
 
 _METHODS = {"seasonal naive": "seasonal_naive", "naive": "naive"}
 """Methods of an evaluation, and their names here."""
 
 
-class _Saved:
+class SavedForecaster:
     """A forecaster, and what the command line knows of it if it has trained it."""
 
     def __init__(self, path: str, threads: int | None = None) -> None:
@@ -44,12 +41,9 @@ class _Saved:
 
     def read(self, source: str, arguments: argparse.Namespace, *, future: bool = False) -> CsvTable:
         """Return a table with the columns of the forecaster; others are ignored."""
-        learnt = {}
-        if self.layout is not None and self.layout.day_first is not None:
-            learnt = {"day_first": self.layout.day_first}
-        table = read_table(source, csv_options(arguments, learnt))
-        if self.columns is None:
-            return table
+        if self.layout is None or self.columns is None:
+            return read_table(source, csv_options(arguments))
+        table = self.layout.read(source, arguments)
         if not future:
             missing = [name for name in self.columns if name not in table.columns]
             if missing:
@@ -57,12 +51,14 @@ class _Saved:
                     f"{table.name} has no column {', '.join(map(repr, missing))}, which the model needs; it has "
                     f"{', '.join(map(repr, table))}"
                 )
+        names = [*self.layout.features, *self.forecaster.futr_exog, *self.forecaster.stat_exog]
+        check_numbers(table, [name for name in names if not (future and name in self.layout.features)])
         return replace(table, columns={name: table.columns[name] for name in table if name in self.columns})
 
 
 def predict(arguments: argparse.Namespace) -> int:
     """Write forecasts: ids, times, the median, the quantiles; return the exit status."""
-    saved = _Saved(arguments.model, arguments.threads)
+    saved = SavedForecaster(arguments.model, arguments.threads)
     forecaster = saved.forecaster
     data = None if arguments.data is None else saved.read(arguments.data, arguments)
     future = None if arguments.future is None else saved.read(arguments.future, arguments, future=True)
@@ -73,13 +69,7 @@ def predict(arguments: argparse.Namespace) -> int:
         frame = forecaster.predict(data, future=future, horizon=horizon, quantiles=list(forecaster.quantiles))
     columns = [str(name) for name in frame.columns]
     rows = list(zip(*(_plain_column(frame[name]) for name in frame.columns), strict=True))
-    if arguments.json:
-        lines = [json_text(dict(zip(columns, row, strict=True))) + "\n" for row in rows]
-    else:
-        lines = [row_text(columns), *(row_text(row) for row in rows)]
-    write_text(arguments.output, lines)
-    if arguments.output != "-" and not arguments.quiet:
-        print(f"{len(frame)} forecasts in {arguments.output}", file=sys.stderr)
+    write_rows(arguments, columns, rows, "forecasts")
     return 0
 
 
@@ -91,7 +81,7 @@ def _plain_column(column: Any) -> list[Any]:
 
 def evaluate(arguments: argparse.Namespace) -> Measures:
     """Return the errors on rows after the training data, beside those of naive forecasts."""
-    saved = _Saved(arguments.model, arguments.threads)
+    saved = SavedForecaster(arguments.model, arguments.threads)
     if arguments.target is not None:
         raise UsageError("--target is not for forecasts, whose target is that of the training")
     table = saved.read(arguments.data, arguments)
@@ -124,7 +114,7 @@ def info(arguments: argparse.Namespace) -> int:
         described = config[KEY]
         print(json_text({"table": table, "forecaster": {"parameters": described.get("parameters")}}))
         return 0
-    saved = _Saved(arguments.model)
+    saved = SavedForecaster(arguments.model)
     print(arguments.model)
     if table is not None:
         grid = table["data"]["grid"]
@@ -138,54 +128,3 @@ def info(arguments: argparse.Namespace) -> int:
         print(f"{level} % interval: {real('coverage', shares['corrected']):.1%} inside at the end of the training data")
     print(repr(saved.forecaster))
     return 0
-
-
-def responder(arguments: argparse.Namespace) -> tuple[list[str], LineReader, Any]:
-    """Return the output's columns, the reader of lines, and the function that answers a line with all quantiles."""
-    saved = _Saved(arguments.model, arguments.threads)
-    forecaster, layout = saved.forecaster, saved.layout
-    if layout is None:
-        raise CommandError(f"{arguments.model} was not written by fastlstm train: --follow needs its columns")
-    if forecaster.futr_exog:
-        raise UsageError(
-            f"--follow cannot know {', '.join(forecaster.futr_exog)} in advance: use predict with --future, or train "
-            "without --futr-exog"
-        )
-    if arguments.history is not None:
-        with refusing():
-            forecaster.update(saved.read(arguments.history, arguments))
-    assert layout.time is not None and layout.target is not None
-    time_col, target, hist = layout.time, layout.target, layout.features[1:]
-    ids: Mapping[str, Any] = {str(one): one for one in forecaster.ids_}
-    streams: dict[str, Any] = {}
-    needed = [*([layout.id] if layout.id else []), time_col, target, *hist]
-    reader = LineReader(layout, needed)
-    steps, levels = forecaster.horizon_steps_, forecaster.quantiles
-    names = [f"{step}:q{level:g}" for step in range(1, steps + 1) for level in levels]
-    first = layout.id is not None
-
-    def respond(values: dict[str, str], where: str) -> list[Any]:
-        name = values[layout.id] if layout.id is not None else str(next(iter(ids.values())))
-        if name not in ids:
-            raise ValueError(f"{where}, column {layout.id!r}: got {name!r}, which was not in the training data")
-        if name not in streams:
-            streams[name] = forecaster.stream([ids[name]])
-        numbers = [reader.number(values, one, where) for one in (target, *hist)]
-        moment = _moment(reader, values, time_col, where)
-        try:
-            answers = streams[name].step(moment, numbers[0], hist=numbers[1:] or None)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}: {error}") from error
-        return [*([name] if first else []), values[time_col], *answers.ravel().tolist()]
-
-    return [*([layout.id or NO_ID] if first else []), time_col, *names], reader, respond
-
-
-def _moment(reader: LineReader, values: dict[str, str], column: str, where: str) -> Any:
-    """Return the time of a line as a stream takes it."""
-    moment, utc = reader.moment(values, column, where)
-    if not utc:
-        return moment
-    import pandas as pd
-
-    return pd.Timestamp(moment, tz="UTC")

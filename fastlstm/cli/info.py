@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..runtime.config import show_config
+from .arguments import add_command
 from .errors import CommandError, UsageError
 
 __all__ = ["add"]
@@ -13,15 +14,15 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "info",
-        help="print version, instruction set, threads, compiler; or what a model was trained on",
+        _run,
+        summary="print version, instruction set, threads, compiler; or what a model was trained on",
         description="Print what the kernels use on this machine, or what a model was trained on.",
-        allow_abbrev=False,
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="file of a model")
     parser.add_argument("--json", action="store_true", help="print what the file of the model says as JSON")
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:

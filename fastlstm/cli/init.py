@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import add_csv_options
+from .arguments import add_command, add_csv_options
 from .options import TASKS
 
 __all__ = ["add"]
@@ -17,20 +17,19 @@ _EPILOG = """examples:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "init",
-        help="a commented configuration for a CSV file, as TOML",
+        _run,
+        summary="a commented configuration for a CSV file, as TOML",
         description="Print a commented configuration for a CSV file, as TOML, to edit and pass to train --config.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("data", metavar="DATA.csv", help="the training data")
     parser.add_argument("--task", choices=TASKS, help="what to learn; by default guessed")
     parser.add_argument("--target", metavar="C", help="column to predict; by default guessed")
     parser.add_argument("-o", "--output", default="-", metavar="FILE.toml", help="file, - for stdout (default)")
     add_csv_options(parser)
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -10,8 +11,9 @@ from .._arguments import closest
 from ..data import CsvTable
 from .config import Configuration
 from .errors import DataRefused, UsageError, refusing
+from .tables import csv_options, read_table
 
-__all__ = ["Layout", "layout_from", "layout_of"]
+__all__ = ["Layout", "layout_from", "layout_of", "time_is_counted"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,12 @@ class Layout:
     columns: tuple[str, ...]
     """All columns of the training data in their order, for lines without names."""
     separator: str
-    decimal: str
+    decimal: str | None
+    """The decimal mark of the training data; None if their numbers have no marks."""
     day_first: bool | None
+    """Whether days come first in the dates of the training data; None if nothing decides it."""
+    counted: bool | None = None
+    """Whether time is counted in steps rather than given as dates; None without times."""
 
     @property
     def wide(self) -> bool:
@@ -45,6 +51,14 @@ class Layout:
     def to_dict(self) -> dict[str, Any]:
         """Return the layout as data for JSON."""
         return {**asdict(self), "features": list(self.features), "columns": list(self.columns)}
+
+    def csv_options(self, arguments: argparse.Namespace) -> dict[str, Any]:
+        """Return how later tables are read: as the command line says, and the order of dates as in the training."""
+        return csv_options(arguments, {} if self.day_first is None else {"day_first": self.day_first})
+
+    def read(self, source: str, arguments: argparse.Namespace) -> CsvTable:
+        """Read a later table, see `read_table`."""
+        return read_table(source, self.csv_options(arguments))
 
     def needed(self, *, target: bool) -> list[str]:
         """Return the columns that a table must have."""
@@ -98,9 +112,24 @@ def layout_of(table: CsvTable, configured: Configuration) -> Layout:
         features=_features(table, configured, taken),
         columns=tuple(table),
         separator=table.separator,
-        decimal=table.decimal,
+        decimal=table.decimal if table.shows_decimal else None,
         day_first=table.day_first(roles["time"]),
+        counted=time_is_counted(table, roles["time"]),
     )
+
+
+def time_is_counted(table: CsvTable, name: str | None) -> bool | None:
+    """Return whether a column counts steps rather than holds times; None without a column.
+
+    Raises
+    ------
+    DataRefused
+        If it holds neither.
+    """
+    if name is None:
+        return None
+    with refusing():
+        return table.times(name).values.dtype.kind != "M"
 
 
 def _features(table: CsvTable, configured: Configuration, taken: list[str]) -> tuple[str, ...]:
@@ -121,15 +150,23 @@ def _features(table: CsvTable, configured: Configuration, taken: list[str]) -> t
         try:
             table.numbers(name)
         except ValueError as error:
-            raise DataRefused(f"{error}: leave the column out with --ignore {name!r}, or repair the file") from error
+            ignore = f"leave the column out with --ignore {name!r}"
+            advice = f"{ignore}, or repair the file"
+            if column.kind == "text":
+                roles = [one for one in ("id", "group", "keep_together") if not configured.get(one)]
+                if configured.task == "anomaly":
+                    roles = [one for one in roles if one == "group"]
+                options = ", ".join(f"--{one.replace('_', '-')} {name!r}" for one in roles)
+                advice = f"say what it tells ({options}), or {ignore}" if options else ignore
+            raise DataRefused(f"{error}: {advice}") from error
     return tuple(names)
 
 
 def layout_from(described: Any) -> Layout:
     """Return the layout that a file describes; raise ValueError if it describes none."""
-    if not isinstance(described, Mapping) or set(described) != {field.name for field in fields(Layout)}:
+    if not isinstance(described, Mapping) or {*described, "counted"} != {field.name for field in fields(Layout)}:
         raise ValueError("the roles of the columns are not those of this version")
-    values = dict(described)
+    values = {"counted": None, **described}  # files of earlier versions do not say it
     for name in ("features", "columns"):
         if not isinstance(values[name], list) or not all(isinstance(one, str) for one in values[name]):
             raise ValueError(f"{name} must be names of columns")
@@ -138,8 +175,9 @@ def layout_from(described: Any) -> Layout:
         if not isinstance(values[name], (str, type(None))):
             raise ValueError(f"{name} must be the name of a column")
     for name in ("task", "separator", "decimal"):
-        if not isinstance(values[name], str) or not values[name]:
+        if not (values[name] is None and name == "decimal") and (not isinstance(values[name], str) or not values[name]):
             raise ValueError(f"{name} must be a string")
-    if values["day_first"] not in (None, True, False) or not values["features"]:
+    flags = [values["day_first"], values["counted"]]
+    if not all(one in (None, True, False) for one in flags) or not values["features"]:
         raise ValueError("the roles of the columns are damaged")
     return Layout(**values)

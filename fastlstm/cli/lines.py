@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from .._checks import short_repr
-from ..data.readers.csv.numbers import MISSING, is_number, with_marks
+from ..data.readers.csv.numbers import MISSING, is_number, looks_numeric, marks_of, with_marks
 from ..data.readers.csv.text import find_separator, split_line
-from ..data.readers.csv.times import looks_like_time, parse_times
+from ..data.readers.csv.times import are_dates, epoch_times, looks_like_time, parse_times
+from .errors import UsageError
 from .layout import Layout
 
 __all__ = ["LineReader", "known", "lines_of"]
@@ -35,12 +36,18 @@ class LineReader:
     layout : Layout
     needed : list of str
         Columns that a line must hold.
+    options : mapping
+        Those of `read_csv` that the command line gives, which come before what the training data were like.
     """
 
-    def __init__(self, layout: Layout, needed: list[str]) -> None:
+    def __init__(self, layout: Layout, needed: list[str], options: Mapping[str, Any]) -> None:
         self._layout = layout
         self._needed = needed
-        self._separator = layout.separator
+        self._separator = options.get("separator", layout.separator)
+        self._decimal = options.get("decimal", layout.decimal)
+        self._day_first = options.get("day_first")
+        self._encoding = options.get("encoding")
+        self._header = options.get("header")
         self._columns: list[str] | None = None
 
     def read(self, line: bytes, where: str) -> dict[str, str] | None:
@@ -51,47 +58,85 @@ class LineReader:
         ValueError
             If the line does not hold what is needed.
         """
-        try:
-            text = line.decode("utf-8-sig").strip("\r\n")
-        except UnicodeDecodeError:
-            text = line.decode("cp1252", "replace").strip("\r\n")
+        text = self._decoded(line, where).strip("\r\n")
         if not text.strip():
             return None
         cells = [cell.strip() for cell in split_line(text, self._separator, where)]
-        if self._columns is None and self._take_names(text, cells, where):
+        if self._columns is None and self._header is not False and self._take_names(text, cells, where):
             return None
         columns = self._columns_for(cells, where)
         return dict(zip(columns, cells, strict=True))
+
+    def _decoded(self, line: bytes, where: str) -> str:
+        if self._encoding is not None:
+            try:
+                return line.decode(self._encoding)
+            except LookupError as error:
+                raise UsageError(
+                    f"--encoding {self._encoding}: expected one that Python knows, such as utf-8"
+                ) from error
+            except UnicodeError as error:
+                raise ValueError(f"{where}: the bytes are no text in {self._encoding} ({error})") from error
+        try:
+            return line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return line.decode("cp1252", "replace")
 
     def number(self, values: dict[str, str], name: str, where: str) -> float:
         """Return a value as a number, NaN if it is missing; raise ValueError if it is something else."""
         cell = values[name]
         if cell in MISSING:
             return float("nan")
-        if is_number(cell) and not (self._layout.decimal == "," and "." in cell):
+        if is_number(cell) and not (self._decimal == "," and "." in cell):
             return float(cell)
-        found, wrong = with_marks([cell], self._layout.decimal)
+        decimal = self._decimal or self._decided(cell, name, where)
+        found, wrong = with_marks([cell], decimal)
         if wrong is not None:
-            mark = "comma" if self._layout.decimal == "," else "point"
+            mark = "comma" if decimal == "," else "point"
             raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, expected a number (decimal {mark})")
         return float(found[0])
 
-    def time(self, values: dict[str, str], name: str, where: str) -> Any:
-        """Return a value as datetime64[ns], an integer as it is."""
-        return self.moment(values, name, where)[0]
+    @staticmethod
+    def _decided(cell: str, name: str, where: str) -> str:
+        """Return the decimal mark of a number by itself; raise ValueError if it can be either."""
+        marks = marks_of([cell])
+        if "," in cell and looks_numeric(cell) and not (marks.comma or marks.point):
+            raise ValueError(
+                f"{where}, column {name!r}: got {short_repr(cell)}, a number whose mark is decimal or of thousands: "
+                "say --decimal . or --decimal ,"
+            )
+        return "," if marks.comma else "."
 
-    def moment(self, values: dict[str, str], name: str, where: str) -> tuple[Any, bool]:
-        """Return a value as datetime64[ns], an integer as it is; and whether it is UTC."""
+    def time(self, values: dict[str, str], name: str, where: str) -> tuple[Any, bool]:
+        """Return a value as a time: datetime64[ns] and whether it is UTC, or the number of a step.
+
+        Raises
+        ------
+        ValueError
+            If it is not of the kind that the training data had.
+        """
         cell = values[name]
-        if cell.isascii() and cell.lstrip("-").isdigit():
-            return int(cell), False
-        if looks_like_time(cell):
-            # A single date with points or slashes cannot decide its order: the training data did.
-            times = parse_times([cell], self._layout.day_first)
-            if times.values is not None:
-                return times.values[0], times.utc
-            raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, {times.problem}")
-        raise ValueError(f"{where}, column {name!r}: got {short_repr(cell)}, expected a time")
+        counted = self._layout.counted
+        got = f"{where}, column {name!r}: got {short_repr(cell)}"
+        if cell.isascii() and cell.removeprefix("-").isdigit():
+            number = int(cell)
+            if counted:
+                return number, False
+            found = epoch_times(np.array([number])) if abs(number) < 2**63 else None
+            if found is not None and not are_dates(np.array([number])):
+                return found[0][0], True
+            if counted is None:  # nothing is known of the times of the training data
+                return number, False
+            raise ValueError(f"{got}, expected a time such as 2026-03-31 14:15, as in the training data")
+        if not looks_like_time(cell):
+            raise ValueError(f"{got}, expected a {'step' if counted else 'time'}")
+        if counted:
+            raise ValueError(f"{got}, expected the number of a step, as in the training data")
+        # A single date with points or slashes cannot decide its order: the training data did.
+        times = parse_times([cell], self._day_first)
+        if times.values is None:
+            raise ValueError(f"{got}, {times.problem}")
+        return times.values[0], times.utc
 
     def _take_names(self, text: str, cells: list[str], where: str) -> bool:
         """Take the names of the columns from the first line if it holds them."""
@@ -101,7 +146,7 @@ class LineReader:
                 self._separator, self._columns = separator, names
                 return True
         held = [name for name in self._needed if name in cells]
-        if held and not any(map(is_number, cells)):
+        if self._header or (held and not any(map(is_number, cells))):
             missing = [name for name in self._needed if name not in cells]
             raise ValueError(f"{where}: the names lack {', '.join(map(repr, missing))}, which the model needs")
         return False

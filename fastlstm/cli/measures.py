@@ -76,7 +76,8 @@ def measure(saved: SavedModel, cases: Cases, n_threads: int | None) -> Measures:
     if cases.labels is None:
         raise DataRefused(f"the column {saved.layout.target!r} is needed, which the answers are compared with")
     answers = answer(saved, cases, n_threads)
-    return (_of_classes if saved.task == "classify" else _of_values)(saved, cases, answers)
+    with np.errstate(over="ignore"):  # values beyond 1e154 have infinite squares, which the report shows
+        return (_of_classes if saved.task == "classify" else _of_values)(saved, cases, answers)
 
 
 def _of_classes(saved: SavedModel, cases: Cases, answers: Answers) -> Measures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -15,7 +16,20 @@ import numpy as np
 
 from .errors import UsageError
 
-__all__ = ["Say", "cell", "check_output", "json_text", "row_text", "say", "silent", "time_text", "write_text"]
+__all__ = [
+    "Say",
+    "cell",
+    "check_output",
+    "json_text",
+    "record_text",
+    "row_text",
+    "say",
+    "silent",
+    "time_text",
+    "write_records",
+    "write_rows",
+    "write_text",
+]
 
 Say = Callable[[str], None]
 
@@ -60,6 +74,17 @@ def json_text(value: Any) -> str:
     return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
 
 
+def record_text(columns: Sequence[str], row: Sequence[Any], *, as_json: bool) -> str:
+    """Return an answer as a line of CSV, or as a line of JSON with the names of the columns; with its line end."""
+    return json_text(dict(zip(columns, row, strict=True))) + "\n" if as_json else row_text(row)
+
+
+def write_records(path: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
+    """Write answers as CSV with a line of names, or as lines of JSON; to stdout for "-"."""
+    names = [] if as_json else [row_text(columns)]
+    write_text(path, [*names, *(record_text(columns, row, as_json=as_json) for row in rows)])
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): _plain(one) for name, one in value.items()}
@@ -93,3 +118,10 @@ def write_text(path: str, lines: Sequence[str]) -> None:
     from ..formats import atomic
 
     atomic.write(path, ["".join(lines).encode("utf-8")])
+
+
+def write_rows(arguments: argparse.Namespace, columns: Sequence[str], rows: Sequence[Sequence[Any]], what: str) -> None:
+    """Write answers as the arguments say; tell on stderr how many of `what` a file holds."""
+    write_records(arguments.output, columns, rows, as_json=arguments.json)
+    if arguments.output != "-" and not arguments.quiet:
+        say(f"{len(rows)} {what} in {arguments.output}")

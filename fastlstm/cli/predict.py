@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from .arguments import add_csv_options, add_threads
+from .arguments import add_answers, add_command
 from .errors import UsageError
 
 __all__ = ["add"]
@@ -19,28 +18,21 @@ _EPILOG = """examples:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "predict",
-        help="answers for a CSV file, or for lines as they arrive",
+        _run,
+        summary="answers for a CSV file, or for lines as they arrive",
         description="Print an answer for each case, or for each line as it arrives, as CSV.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="file that fastlstm train has written")
     parser.add_argument("data", nargs="?", metavar="DATA", help="CSV file, - for stdin; a forecast can do without")
-    parser.add_argument(
-        "-o", "--output", default="-", metavar="OUT", help="file for the answers, - for stdout (default)"
-    )
-    parser.add_argument("--future", metavar="FILE", help="known future inputs of a forecast, as CSV")
+    parser.add_argument("--future", metavar="FILE", help="inputs of a forecast that are known in advance, as CSV")
     parser.add_argument("--horizon", metavar="96|1D", help="how far to forecast, at most as far as in the training")
     parser.add_argument("--follow", action="store_true", help="answer each line of stdin at once")
     parser.add_argument("--history", metavar="FILE", help="with --follow: readings before the first line, as CSV")
-    parser.add_argument("--json", action="store_true", help="print JSON, an object in each line, in place of CSV")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but answers and errors")
-    add_threads(parser)
-    add_csv_options(parser)
-    parser.set_defaults(run=_run)
+    add_answers(parser, "answers")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -55,8 +47,10 @@ def _run(arguments: argparse.Namespace) -> int:
             raise UsageError("--follow reads stdin: fastlstm predict MODEL - --follow")
         if arguments.output != "-":
             raise UsageError("--follow answers on stdout: leave out -o, and redirect the output")
-        if arguments.future or arguments.horizon:
-            raise UsageError("--future and --horizon are not for --follow, which answers with the whole horizon")
+        if arguments.horizon:
+            raise UsageError("--horizon is not for --follow, which answers with the whole horizon")
+        if arguments.future and not forecaster:
+            raise UsageError("--future is for forecasts")
         from .follow import follow
 
         return follow(arguments, forecaster)
@@ -77,48 +71,25 @@ def _predict(arguments: argparse.Namespace) -> int:
     from .answers import answer, case_columns
     from .cases import read_cases
     from .model_file import load_model
-    from .output import json_text, row_text, write_text
-    from .tables import csv_options, read_table
+    from .output import write_rows
 
     saved = load_model(arguments.model)
-    table = read_table(arguments.data, csv_options(arguments, _learnt(saved.layout)))
-    cases = read_cases(table, saved.layout, target=False, missing=saved.takes_missing)
+    cases = read_cases(saved.layout.read(arguments.data, arguments), saved.layout, missing=saved.takes_missing)
     if saved.task == "anomaly":
-        columns, rows = _score_rows(saved, cases, arguments.threads)
+        columns, rows = _scores(saved, cases, arguments.threads)
     else:
-        columns = case_columns(saved)
-        answers = answer(saved, cases, arguments.threads)
-        alone = saved.task == "regress" and saved.quantiles is None
-        rows = [
-            [name, label, *([] if alone else values)]
-            for name, label, values in zip(cases.names, answers.labels, answers.values, strict=True)
-        ]
-    if arguments.json:
-        lines = [json_text(dict(zip(columns, row, strict=True))) + "\n" for row in rows]
-    else:
-        lines = [row_text(columns), *(row_text(row) for row in rows)]
-    write_text(arguments.output, lines)
-    if arguments.output != "-" and not arguments.quiet:
-        print(f"{len(rows)} answers in {arguments.output}", file=sys.stderr)
+        columns, rows = case_columns(saved), answer(saved, cases, arguments.threads).rows(cases.names)
+    write_rows(arguments, columns, rows, "answers")
     return 0
 
 
-def _learnt(layout: Any) -> dict[str, Any]:
-    """Return what is taken from the training data if the new ones do not decide it."""
-    return {} if layout.day_first is None else {"day_first": layout.day_first}
-
-
-def _score_rows(saved: Any, cases: Any, threads: int | None) -> tuple[list[str], list[list[Any]]]:
+def _scores(saved: Any, cases: Any, threads: int | None) -> tuple[list[str], list[list[Any]]]:
     """Return the output of a detector: the score of each row, and whether it is above the threshold."""
-    from .answers import scores_of
+    from .answers import score_columns, score_row, scores_of
 
-    layout = saved.layout
-    columns = [*([layout.group] if layout.group else []), *([layout.time] if layout.time else []), "score", "anomaly"]
-    if layout.time is None:
-        columns = [*columns[:-2], "row", *columns[-2:]]
-    rows = []
-    for number, scores in enumerate(scores_of(saved, cases, threads)):
-        for place, score in zip(cases.places(number), scores.tolist(), strict=True):
-            head = [cases.names[number]] if layout.group else []
-            rows.append([*head, place, score, int(score > saved.threshold)])
-    return columns, rows
+    rows = [
+        score_row(saved, cases.names[number], place, score)
+        for number, scores in enumerate(scores_of(saved, cases, threads))
+        for place, score in zip(cases.places(number), scores.tolist(), strict=True)
+    ]
+    return score_columns(saved.layout), rows

@@ -89,6 +89,9 @@ class Prepared:
             rows = [[name, str(count)] for name, count in list(data["classes"].items())[:_MOST_CLASSES]]
             lines.append(f"{len(data['classes'])} classes of {layout.target!r}:")
             lines += [f"  {line}" for line in aligned(rows)]
+            names = [str(name) for name in data["classes"]]
+            if len({name.lower() for name in names}) < len(names):
+                lines.append("  classes that differ in upper and lower case only are different ones")
         elif layout.task == "regress":
             values = np.array(self.cases.labels, np.float64)
             lines.append(f"to predict: {layout.target!r}, {values.min():.6g} to {values.max():.6g}")
@@ -141,8 +144,21 @@ def prepare(table: CsvTable, configured: Configuration) -> Prepared:
         held = read_cases(read_table(validation, configured.csv), layout, target=needs_target, missing=missing)
     if layout.task == "anomaly":
         _check_normal(layout, cases)
+    elif layout.task == "classify":
+        _check_classes(layout, cases)
     cases, test = _test_part(layout, cases, configured, missing)
     return Prepared(table, layout, cases, held, test, settings, configured)
+
+
+def _check_classes(layout: Layout, cases: Cases) -> None:
+    """Raise DataRefused if the labels are measured values: fractions of which most occur once."""
+    labels = cases.labels or []
+    fractions = [label for label in labels if isinstance(label, float) and not label.is_integer()]
+    if fractions and len(set(labels)) > len(labels) / 2:
+        raise DataRefused(
+            f"the column {layout.target!r} holds {len(set(labels))} different numbers such as {fractions[0]} in "
+            f"{len(labels)} cases, expected classes that occur several times: predict values with --task regress"
+        )
 
 
 def _check_normal(layout: Layout, cases: Cases) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from .. import _checks
 from .._arguments import closest
 from ..tasks.anomaly import METHODS
+from ..tasks.answers import REGRESSION_LOSSES
 from ..tasks.network import POOLINGS
 from .errors import UsageError
 
@@ -105,7 +106,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "scaler": _or_none(_choice("standard", "robust")),
     "missing": _choice("error", "mask", "mask-all"),
     "class_weight": _or_none(_only("balanced")),
-    "loss": _choice("squared_error", "absolute_error", "huber"),
+    "loss": _choice(*REGRESSION_LOSSES),
     "quantiles": _or_none(_quantiles),
     "method": _choice(*METHODS),
     "window": _auto(_checks.count),

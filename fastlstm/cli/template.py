@@ -67,6 +67,10 @@ def _guessed(table: CsvTable, task: str | None, target: str | None) -> dict[str,
         found["target"] = target
     if times and found["task"] in ("forecast", "anomaly"):
         found["time"] = times[0]
+    if found["task"] in ("classify", "regress"):
+        apart = [name for name in texts if name != target and _tells_apart(table, name)]
+        if apart:
+            found["id"] = apart[0]
     if found["task"] == "forecast":
         found["horizon"] = "1D"
         identity = [name for name in texts if name != target]
@@ -76,6 +80,12 @@ def _guessed(table: CsvTable, task: str | None, target: str | None) -> dict[str,
         if rest:
             found["hist_exog"] = rest
     return found
+
+
+def _tells_apart(table: CsvTable, name: str) -> bool:
+    """Return whether each row has a name of its own in a column."""
+    names = table.columns[name].texts or []
+    return None not in names and len(set(names)) == len(table)
 
 
 def _toml(value: Any) -> str:

@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+from .arguments import add_command
 from .errors import CommandError, DataRefused, UsageError
 from .options import add_options
 
@@ -22,13 +23,13 @@ _EPILOG = """examples:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "train",
-        help="train on a CSV file, and write the model to one file",
+        _run,
+        summary="train on a CSV file, and write the model to one file",
         description="Train on a CSV file, and write the model with its whole configuration to one file.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("data", nargs="?", metavar="DATA.csv", help="the training data, - for stdin")
     parser.add_argument("-o", "--output", metavar="MODEL", help="file for the model, such as model.safetensors")
@@ -38,7 +39,6 @@ def add(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_options(parser)
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:

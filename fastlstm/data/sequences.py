@@ -29,6 +29,7 @@ __all__ = [
     "Sequences",
     "as_sequences",
     "blocks_of_series",
+    "checked_lengths",
     "list_sequences",
     "missing_cure",
     "unmasked_series",
@@ -666,7 +667,7 @@ def as_sequences(
         raise ValueError(f"{name} has shape {array.shape}, expected {expected}: {advice}")
     if 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}, expected at least one case, one step and one feature")
-    checked = None if lengths is None else _checked_lengths(lengths, array.shape[0], array.shape[1], name)
+    checked = None if lengths is None else checked_lengths(lengths, array.shape[0], array.shape[1], name)
     if array.ndim == 2:
         one_series = None if tokens else f"{array_code(X, name)}[None]"
         return ArraySequences(array[:, :, None], checked, tokens, name, one_series=one_series)
@@ -715,9 +716,10 @@ def list_sequences(X: list[Any] | tuple[Any, ...], tokens: bool, name: str) -> S
     return _ListSequences(series, tokens, name, f"[{typed(name)}]" if even and not tokens else None)
 
 
-def _checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArray[np.int64]:
+def checked_lengths(lengths: ArrayLike, n: int, time: int, name: str) -> NDArray[np.int64]:
+    """Return the valid steps of n cases of `time` steps; raise TypeError or ValueError if they do not fit."""
     array = as_array(lengths, "lengths")
-    if array.shape != (n,) or array.dtype.kind not in "iu":
+    if array.shape != (n,) or (n > 0 and array.dtype.kind not in "iu"):  # [] is an array of floats
         code = array_code(lengths, "lengths")
         advice = "" if array.dtype.kind != "f" else f"; use {code}.astype(int) if they are whole numbers"
         if array.shape == (n, 1):

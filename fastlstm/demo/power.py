@@ -23,6 +23,7 @@ from ..model import Model
 from ..optimizers import AdamW
 from ..schedules import CosineLR
 from ..training.callbacks import EarlyStopping
+from .power_fan import draw_fan
 from .report import check_reloaded, printer, save_plot, table
 
 __all__ = ["HORIZONS", "baselines", "forecast", "make_inputs", "run_power"]
@@ -49,7 +50,7 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
     Parameters
     ----------
     out_dir : Path
-        An existing folder, for ``power.safetensors``, ``power.png`` and ``power-forecast.png``.
+        An existing folder, for ``power.safetensors``, ``power.png``, ``power-forecast.png`` and ``power-fan.png``.
     seed : int, default 0
         Decides weights, dropout and the order of the training windows.
     verbose : {0, 1}, default 1
@@ -60,8 +61,8 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
     dict
         ``"mae"``: for each of `HORIZONS` the mean absolute errors on the test part, of ``"LSTM"`` and of the
         `baselines`; ``"val_mae"``: the same on the validation part; ``"epochs"`` and ``"best_epoch"``; ``"seconds"``
-        that the training took; ``"model"``, ``"plot"`` and ``"forecast_plot"``: the files (the plots None without
-        matplotlib).
+        that the training took; ``"model"``, ``"plot"``, ``"forecast_plot"`` and ``"fan_plot"``: the files (the plots
+        None without matplotlib, the last one without pandas too).
 
     Raises
     ------
@@ -117,6 +118,13 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
     forecast_plot = save_plot(
         partial(_plot_forecasts, data, forecasts, week), out_dir / "power-forecast.png", "a week of the test part", say
     )
+    fan_plot = save_plot(
+        partial(draw_fan, data, test.start, seed=seed, verbose=verbose),
+        out_dir / "power-fan.png",
+        "quantiles of a whole day, by a network for all of its steps, fl.Forecaster",
+        say,
+        extras="forecast,plot",
+    )
     say("\nTo use the model:")
     say("  import fastlstm as fl; from fastlstm.demo import power; data = fl.datasets.load_steel_power_factor()")
     say(f'  power.forecast(fl.load("{path.as_posix()}"), data)[-1]  # the power factors after the last step')
@@ -129,6 +137,7 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
         "model": path,
         "plot": plot,
         "forecast_plot": forecast_plot,
+        "fan_plot": fan_plot,
     }
 
 

@@ -32,29 +32,31 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def save_plot(draw: Callable[[Path], object], path: Path, what: str, say: Print) -> Path | None:
+def save_plot(draw: Callable[[Path], object], path: Path, what: str, say: Print, extras: str = "plot") -> Path | None:
     """Save a plot and say so, or say in one line what to install for it.
 
     Parameters
     ----------
     draw : callable
-        Draws into the file at a given path. Raises ImportError if matplotlib is missing.
+        Draws into the file at a given path. Raises ImportError if a package is missing.
     path : Path
         The file.
     what : str
         Description of the plot.
     say : callable
         The result of `printer`.
+    extras : str, default "plot"
+        Extras of this package that bring what `draw` needs.
 
     Returns
     -------
     Path or None
-        The file; None without matplotlib.
+        The file; None if a package is missing.
     """
     try:
         draw(path)
     except ImportError:
-        say(f"  no {path.name}: plots need matplotlib, pip install 'fastlstm[plot]'")
+        say(f"  no {path.name}: it needs more packages, pip install 'fastlstm[{extras}]'")
         return None
     say(f"  {path}: {what}")
     return path

@@ -10,10 +10,12 @@ import numpy as np
 
 from .._typing import Array
 from .engine import Engine
+from .frames import FrameReader
+from .levels import columns_of
 from .panel import Panel, SeriesData
 from .settings import Settings
 
-__all__ = ["Window", "backtest", "cut_panel", "cutoffs_of", "with_column"]
+__all__ = ["Window", "backtest", "cut_panel", "cutoffs_of", "table_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,31 @@ def _answered(engine: Engine, panel: Panel, cutoffs: Sequence[Any]) -> list[Wind
     ]
 
 
-def with_column(frame: Any, name: str, other: Any, of_other: str) -> Any:
+def table_of(
+    windows: Sequence[Window], settings: Settings, reader: FrameReader, horizon: int | str, level: Any, quantiles: Any
+) -> Any:
+    """Return the forecasts of a backtest as a frame: ids, times, cutoffs, true values, and the columns of predict."""
+    times, ids, cuts, truth, blocks = [], [], [], [], []
+    lengths: dict[Any, int] = {}  # that of a day differs, and takes a look at the clock
+    for window in windows:
+        one, origin = window.data, window.origin
+        start = origin + 1 + settings.gap
+        before = one.times[start - 1]
+        if before not in lengths:
+            lengths[before] = reader.axis.horizon_steps(horizon, before)
+        steps = lengths[before]
+        times.append(one.times[start : start + steps])
+        ids += [one.id] * steps
+        cuts.append(np.full(steps, one.times[origin]))
+        truth.append(one.y[start : start + steps])
+        blocks.append(window.answers[:steps])
+    columns = columns_of(np.concatenate(blocks), settings.quantiles, level, quantiles)
+    target = reader.columns.target_col
+    frame = reader.frame(ids, np.concatenate(times), {target: np.concatenate(truth), **columns})
+    return _with_column(frame, "cutoff", reader.frame(ids, np.concatenate(cuts), {}), reader.columns.time_col)
+
+
+def _with_column(frame: Any, name: str, other: Any, of_other: str) -> Any:
     """Return a frame with a column of another one of the same kind, after the column `of_other`."""
     columns = list(frame.columns)
     place = columns.index(of_other) + 1

@@ -18,24 +18,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .._typing import Array
+from ..metrics.forecasting import interval_pairs
 
-__all__ = ["Corrections", "interval_pairs"]
+__all__ = ["Corrections"]
 
 _LEAST = 20
 """Number of scores below which a step of the horizon takes the correction of an earlier step."""
-
-
-def interval_pairs(quantiles: Sequence[float]) -> list[tuple[int, int]]:
-    """Return the pairs (lower, upper) of numbers of quantiles that bound a central interval, the widest first."""
-    levels = list(quantiles)
-    pairs = []
-    for low, level in enumerate(levels):
-        if level >= 0.5:
-            break
-        for high in range(low + 1, len(levels)):
-            if math.isclose(levels[high], 1 - level, abs_tol=1e-9):
-                pairs.append((low, high))
-    return pairs
 
 
 class Corrections:

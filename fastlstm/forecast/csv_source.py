@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..data import CsvTable
+from ..data.readers.csv.numbers import looks_numeric
 from .packages import pandas_package
 
 __all__ = ["csv_frame"]
@@ -36,6 +37,8 @@ def csv_frame(table: CsvTable, id_col: str, time_col: str) -> Any:
             columns[name] = pd.Series(table.labels(name))
         elif column.values is not None:
             columns[name] = pd.Series(column.values, copy=False)
+        elif column.kind == "mixed" and all(looks_numeric(text) for text in column.texts or () if text is not None):
+            table.numbers(name)  # raises: the marks of the numbers can mean two things
         else:
             texts = np.empty(len(table), object)
             texts[:] = column.texts

@@ -11,8 +11,9 @@ import numpy as np
 
 from .._typing import Array, State
 from ..layers import LSTM, Dropout, Layer, copied_layer
+from ..metrics.forecasting import interval_pairs
 from ..training.history import History
-from .conformal import Corrections, interval_pairs
+from .conformal import Corrections
 from .layout import Layout
 from .memory import Memory, memory_of, naive_error, ready_from
 from .network import ForecastNetwork, Widths
@@ -25,7 +26,7 @@ from .settings import Settings
 from .shares import best_shares
 from .training import Plan, Trainer, pinball_at
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "widths_of"]
 
 _VALIDATION_ORIGINS = 1000
 """Number of origins at which the loss of an epoch is measured at most."""
@@ -123,17 +124,7 @@ class Engine:
             ]
             if settings.dropout:
                 layers.append(Dropout(settings.dropout))
-        widths = Widths(
-            layout.n_inputs,
-            layout.horizon,
-            layout.n_ahead,
-            len(settings.quantiles),
-            settings.step_context,
-            settings.common_context,
-            settings.local_units,
-            layout.gate,
-        )
-        return ForecastNetwork(layers, widths, settings.seed)
+        return ForecastNetwork(layers, widths_of(settings, layout), settings.seed)
 
     def _new_trainer(self, series: list[ReadySeries], parts: Parts) -> Trainer:
         settings, network, layout = self.settings, self.network, self.layout
@@ -207,20 +198,23 @@ class Engine:
         ahead = [None] * len(panel) if futures is None else list(futures)
         return [ready(one, self.scale_for(one), future) for one, future in zip(panel.series, ahead, strict=True)]
 
-    def read(self, panel: Panel) -> list[Memory]:
-        """Return what the series of a panel leave behind, each read from the zero state at its first row."""
+    def read(self, panel: Panel, tail: int = 0) -> list[Memory]:
+        """Return what the series of a panel leave behind, each read from the zero state at its first row.
+
+        At least `tail` of their last values are kept.
+        """
         series = self.ready(panel)
         ends = [np.array([len(one) - 1]) for one in series]
         passed = run_through(self.network, self.layout, series, ends, n_threads=self.settings.n_threads)
-        return [self._memory(one, result) for one, result in zip(series, passed, strict=True)]
+        return [self._memory(one, result, tail) for one, result in zip(series, passed, strict=True)]
 
-    def _memory(self, series: ReadySeries, passed: Passed) -> Memory:
+    def _memory(self, series: ReadySeries, passed: Passed, tail: int = 0) -> Memory:
         error = naive_error(series.data.y, self.settings.season)
-        return memory_of(series, passed.contexts[-1], passed.states, self.layout.memory, error)
+        return memory_of(series, passed.contexts[-1], passed.states, max(self.layout.kept, tail), error)
 
     def update(self, panel: Panel) -> None:
         """Continue the memories with new rows, which follow those known so far; new series begin at zero."""
-        self.settings.check_panel(panel, training=False)
+        self.settings.check_panel(panel, training=False, known=self.memories)
         series: list[ReadySeries] = []
         starts: list[int] = []
         states: list[list[State] | None] = []
@@ -317,15 +311,34 @@ class Engine:
         if self.corrections is not None:
             answers = self.corrections.apply(answers)
         values: Array = answers * scale.scale + scale.center
+        if not np.isfinite(values).all():
+            raise ValueError(
+                "a forecast is not finite, because an input lies too far from the training data for float32: look for "
+                "the largest values in hist_exog and futr_exog"
+            )
         if self.settings.bounds is not None:
             np.clip(values, *self.settings.bounds, out=values)
         return values
 
 
+def widths_of(settings: Settings, layout: Layout) -> Widths:
+    """Return the sizes of the network's parts."""
+    return Widths(
+        layout.n_inputs,
+        layout.horizon,
+        layout.n_ahead,
+        len(settings.quantiles),
+        settings.step_context,
+        settings.common_context,
+        settings.local_units,
+        layout.gate,
+    )
+
+
 def _coverage(
     quantiles: tuple[float, ...], found: list[tuple[Array, Array]], corrections: Corrections | None
 ) -> dict[str, Any]:
-    """Return for each interval its coverage on the conformal part, of the network and corrected."""
+    """Return for each interval its coverage on the conformal part, of the network and corrected; {} if it is empty."""
     result: dict[str, Any] = {}
     for low, high in interval_pairs(quantiles):
         level = round(100 * (quantiles[high] - quantiles[low]), 6)
@@ -337,5 +350,6 @@ def _coverage(
                 hits = (values[:, :, low] <= targets) & (targets <= values[:, :, high])
                 inside[name][0] += int(hits[known].sum())
                 inside[name][1] += int(known.sum())
-        result[f"{level:g}"] = {name: hits / count if count else np.nan for name, (hits, count) in inside.items()}
+        if inside["network"][1]:
+            result[f"{level:g}"] = {name: hits / count for name, (hits, count) in inside.items()}
     return result

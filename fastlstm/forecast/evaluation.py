@@ -10,7 +10,7 @@ import numpy as np
 
 from .._tables import aligned
 from .._typing import Array
-from .conformal import interval_pairs
+from ..metrics.forecasting import interval_pairs
 from .layout import Layout
 from .levels import NAME, at_levels
 from .series import ReadySeries

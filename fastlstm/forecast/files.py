@@ -15,13 +15,14 @@ from ..formats import safetensors
 from ..formats.foreign import with_advice
 from ..formats.model_file import model_from
 from ..layers import layer_config, layer_from_config
+from ..tasks.described import PLAIN, listed
 from .arguments import check_arguments, settings_for
 from .conformal import Corrections
-from .engine import Engine
+from .engine import Engine, widths_of
 from .frames import FrameReader
 from .layout import Layout
 from .memory import Memory
-from .network import ForecastNetwork, Widths
+from .network import ForecastNetwork
 from .roles import names_of
 from .series import ColumnScales, Scale
 from .settings import Settings
@@ -37,7 +38,6 @@ _OF_FIT = ("freq", "time_zone", "hist_exog", "futr_exog", "stat_exog", "cat_exog
 """Parameters that matter at fit only; those that JSON cannot hold are left out of the file."""
 _MOST_STEPS = 10_000_000
 """Number of steps that the network looks back at most, so that a file cannot ask for any amount of memory."""
-_PLAIN = (bool, int, float, str, type(None))
 
 
 class Saved(NamedTuple):
@@ -129,11 +129,10 @@ def _described(name: str, value: Any) -> Any:
         return [layer_config(layer) for layer in value]
     if name == "random_state" and not isinstance(value, (int, type(None))):
         return None
-    if isinstance(value, (list, tuple, np.ndarray)):
-        plain = [one.item() if isinstance(one, np.generic) else one for one in value]
-        if all(isinstance(one, _PLAIN) for one in plain):
-            return {"tuple": plain} if isinstance(value, tuple) else plain
-    elif isinstance(value, _PLAIN):
+    plain = listed(value)
+    if plain is not None:
+        return plain
+    if isinstance(value, PLAIN):
         return value
     if name in _OF_FIT:
         return None  # what follows from it is in the reader's description
@@ -275,24 +274,13 @@ def _network(path: Any, engine: Engine, described: Mapping[str, Any], tensors: M
     configs = as_list("parts", described["parts"], "models")
     if len(configs) != len(_PARTS):
         raise ValueError(f"the network has {len(configs)} parts, expected {len(_PARTS)}")
-    settings, layout = engine.settings, engine.layout
     parts = []
     for name, config in zip(_PARTS, configs, strict=True):
         own = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
         parts.append(model_from(path, config, own))
     if len({part.dtype for part in parts}) > 1:
         raise ValueError("the parts of the network compute in different types")
-    widths = Widths(
-        layout.n_inputs,
-        layout.horizon,
-        layout.n_ahead,
-        len(settings.quantiles),
-        settings.step_context,
-        settings.common_context,
-        settings.local_units,
-        layout.gate,
-    )
-    network = ForecastNetwork.of_parts((parts[0], parts[1], parts[2]), widths)
+    network = ForecastNetwork.of_parts((parts[0], parts[1], parts[2]), widths_of(engine.settings, engine.layout))
     if described["version"] == 1:
         network.direct = False
         return network
@@ -349,8 +337,8 @@ def _memories(
     rows, tails = (
         [count(name, one) for one in as_list(name, described[name], "numbers")] for name in ("rows", "tails")
     )
-    if len(rows) != n or len(tails) != n or max(tails) > engine.layout.memory:
-        raise ValueError(f"rows and tails must be numbers of {n} series, tails of at most {engine.layout.memory} rows")
+    if len(rows) != n or len(tails) != n or max(tails) > engine.layout.kept:
+        raise ValueError(f"rows and tails must be numbers of {n} series, tails of at most {engine.layout.kept} rows")
     values = _tensor("memory.tails", tensors, (sum(tails),))
     numbers = _tensor("memory.numbers", tensors, (n, 4))
     static = _tensor("memory.static", tensors, (n, len(engine.layout.scales.static[0])))

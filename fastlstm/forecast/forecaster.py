@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from .._arguments import explain_arguments
-from .._checks import count, real, short_repr
+from .._checks import as_bool, count, real, short_repr
 from .._typing import Array
 from ..layers import Layer
+from ..metrics.forecasting import interval_pairs
 from ..training.history import History
 from .arguments import check_arguments, draw_seed, settings_for
-from .backtest import backtest, cutoffs_of, with_column
+from .backtest import backtest, cutoffs_of, table_of
 from .engine import Engine
-from .evaluation import Evaluation, Tally, naive_forecasts
+from .evaluation import Evaluation
 from .files import Saved, load, save
 from .frames import FrameReader
-from .levels import columns_of, probability_below
-from .memory import Memory, ends_panel, naive_error, padded, ready_from
+from .levels import at_levels, bounds_of, columns_of, percentages, probability_below
+from .memory import Memory, ends_panel, padded
 from .panel import Panel, SeriesData
-from .runs import Checkpoint, fingerprint, saved_seed
-from .series import ReadySeries
+from .rolling import evaluate
+from .runs import Checkpoint, run_arguments, saved_seed
 from .stream import ForecastStream
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Forecaster:
     horizon_steps_, gap_steps_, season_length_ : int
     coverage_ : dict
         For each interval, "90" for example, the share of true values in it on the validation part, of the network that
-        has not learnt it: ``"network"`` before the correction and ``"corrected"``.
+        has not learnt it: ``"network"`` before the correction and ``"corrected"``. Empty without such a part.
     history_ : History
         Losses of the epochs; not in a file.
     seed_ : int
@@ -277,6 +278,8 @@ class Forecaster:
             If the loss became NaN or infinite.
         """
         check_arguments(self)
+        if as_bool("resume", resume) and checkpoint is None:
+            raise ValueError("resume=True needs the file of the interrupted run: checkpoint='run.checkpoint'")
         reader = self._new_reader()
         panel = reader.fit(df, id_col, time_col, target_col, static_df)
         drawn = None
@@ -286,10 +289,10 @@ class Forecaster:
         engine = Engine(settings_for(self, reader.axis, _end(panel), max(map(len, panel.series)), seed))
         saved = None
         if checkpoint is not None:
-            arguments = {"parameters": _comparable(self.get_params()), "data": fingerprint(panel), "seed": seed}
-            saved = Checkpoint(os.fspath(checkpoint), resume, arguments)
+            saved = Checkpoint(os.fspath(checkpoint), resume, run_arguments(engine.settings, panel))
         engine.fit(panel, saved)
         self._reader, self._engine, self.seed_ = reader, engine, engine.settings.seed
+        self._fitted_params = self.get_params()  # those of set_params act at the next fit
         return self
 
     def _new_reader(self) -> FrameReader:
@@ -450,7 +453,8 @@ class Forecaster:
         ValueError
             If `df` does not have the form of the training data, or values of `futr_exog` are missing.
         """
-        memories, times, answers = self._answers(df, future, horizon, static_df)
+        memories = self._memories(df, static_df)
+        times, answers = self._answers(memories, future, horizon)
         known = self._fitted.settings.quantiles
         rows = np.concatenate([block[: len(steps)] for block, steps in zip(answers, times, strict=True)])
         columns = columns_of(rows, known, level, quantiles)
@@ -473,7 +477,8 @@ class Forecaster:
         DataFrame
             Ids, times, and ``probability``.
         """
-        memories, times, answers = self._answers(df, future, horizon, static_df)
+        memories = self._memories(df, static_df)
+        times, answers = self._answers(memories, future, horizon)
         rows = np.concatenate([block[: len(steps)] for block, steps in zip(answers, times, strict=True)])
         found = probability_below(rows, self._fitted.settings.quantiles, real("value", value))
         return self._frame(memories, times, {"probability": found})
@@ -482,16 +487,16 @@ class Forecaster:
         ids = [one.id for one, steps in zip(memories, times, strict=True) for _ in range(len(steps))]
         return self._reader.frame(ids, np.concatenate(times), columns)
 
-    def _memories(self, df: Any, static_df: Any) -> list[Memory]:
-        """Return the ends of the series of `df`, or those known."""
+    def _memories(self, df: Any, static_df: Any, tail: int = 0) -> list[Memory]:
+        """Return the ends of the series of `df`, with at least `tail` values, or those known."""
         engine = self._fitted
         if df is None:
             return list(engine.memories.values())
-        return engine.read(self._reader.read(df, static_df))
+        return engine.read(self._reader.read(df, static_df), tail)
 
     def _reach(self, memories: Sequence[Memory], horizon: int | str | None = None) -> list[int]:
         """Return for each series the number of steps from its end to that of the horizon."""
-        wanted = self.horizon if horizon is None else horizon
+        wanted = self._fitted_params["horizon"] if horizon is None else horizon
         axis, settings = self._reader.axis, self._fitted.settings
         reach = []
         for one in memories:
@@ -505,18 +510,17 @@ class Forecaster:
         return reach
 
     def _answers(
-        self, df: Any, future: Any, horizon: int | str | None, static_df: Any
-    ) -> tuple[list[Memory], list[Array], Array]:
-        """Return the ends, the times of the forecasts, and the quantiles (series, horizon, quantiles)."""
+        self, memories: Sequence[Memory], future: Any, horizon: int | str | None = None
+    ) -> tuple[list[Array], Array]:
+        """Return the times of the forecasts after ends of series, and the quantiles (series, horizon, quantiles)."""
         engine = self._fitted
-        memories = self._memories(df, static_df)
         settings, axis = engine.settings, self._reader.axis
         reach = self._reach(memories, horizon)
         futures = self._reader.read_future(future, ends_panel(memories), reach)
         whole = settings.gap + settings.horizon
         answers = engine.forecast(memories, [padded(one, whole) for one in futures])
         times = [axis.steps(one.end, steps)[settings.gap :] for one, steps in zip(memories, reach, strict=True)]
-        return memories, times, answers
+        return times, answers
 
     def stream(self, ids: Sequence[Any] | None = None) -> ForecastStream:
         """Return a stream: forecasts after each reading, in microseconds, that continue after the rows known so far.
@@ -596,20 +600,7 @@ class Forecaster:
         cutoffs = cutoffs_of(panel, reach, count("n_windows", n_windows), step)
         columns_of(np.zeros((1, len(settings.quantiles))), settings.quantiles, level, quantiles)  # before the training
         windows = backtest(settings, panel, cutoffs, refit)
-        times, ids, cuts, truth, blocks = [], [], [], [], []
-        for window in windows:
-            one, origin = window.data, window.origin
-            start = origin + 1 + settings.gap
-            steps = reader.axis.horizon_steps(self.horizon, one.times[start - 1])
-            times.append(one.times[start : start + steps])
-            ids += [one.id] * steps
-            cuts.append(np.full(steps, one.times[origin]))
-            truth.append(one.y[start : start + steps])
-            blocks.append(window.answers[:steps])
-        columns = columns_of(np.concatenate(blocks), settings.quantiles, level, quantiles)
-        target = reader.columns.target_col
-        frame = reader.frame(ids, np.concatenate(times), {target: np.concatenate(truth), **columns})
-        return with_column(frame, "cutoff", reader.frame(ids, np.concatenate(cuts), {}), reader.columns.time_col)
+        return table_of(windows, settings, reader, self.horizon, level, quantiles)
 
     def evaluate(self, df: Any, *, step_size: int = 1, in_sample: bool = False, static_df: Any = None) -> Evaluation:
         """Measure the forecasts on rows that the training has not seen, next to the naive and seasonal naive forecast.
@@ -635,46 +626,8 @@ class Forecaster:
         ValueError
             If no row lies after the training data.
         """
-        engine, axis = self._fitted, self._reader.axis
-        settings, step = engine.settings, count("step_size", step_size)
-        panel = self._reader.read(df, static_df)
-        series, starts, states, origins, units = [], [], [], [], []
-        for one in panel.series:
-            ready, start, state, first = self._evaluated(engine, one, in_sample)
-            last = len(ready) - settings.gap - settings.horizon
-            series.append(ready)
-            starts.append(start)
-            states.append(state)
-            origins.append(np.arange(first, max(first, last), step))
-            memory = engine.memories.get(one.id)
-            units.append(naive_error(one.y, settings.season) if memory is None else memory.naive_error)
-        if not any(len(rows) for rows in origins):
-            raise ValueError(
-                f"df has no origin whose {settings.gap + settings.horizon} steps of gap and horizon lie after the "
-                "training data, expected later rows: in_sample=True measures the training data themselves"
-            )
-        tally = Tally(settings.horizon, settings.quantiles, len(series))
-        for k, block, answers in engine.blocks_at(series, origins, starts, states):
-            rows = origins[k][block]
-            steps = rows[:, None] + settings.gap + 1 + np.arange(settings.horizon)
-            data = series[k].data
-            hours = np.zeros(steps.shape, np.int64) if axis.counted else _hours(axis.local(data.times))[steps]
-            tally.add(k, answers, naive_forecasts(engine.layout, series[k], rows), data.y[steps], hours)
-        return Evaluation(tally, units, not axis.counted)
-
-    def _evaluated(self, engine: Engine, one: SeriesData, in_sample: bool) -> tuple[ReadySeries, int, Any, int]:
-        """Return a series, the row and the state that it is read from, and its first origin."""
-        memory = engine.memories.get(one.id)
-        trained = engine.trained_until.get(one.id)
-        if trained is None or in_sample:
-            ready = engine.ready(Panel([one]))[0]
-            return ready, 0, None, min(engine.settings.warm_up, len(one) // 4)
-        if memory is not None and self._reader.axis.steps_between(memory.end, one.times[0]) == 1:
-            joined = ready_from(memory, one)
-            return joined, len(joined) - len(one), memory.states, len(joined) - len(one)
-        ready = engine.ready(Panel([one]))[0]
-        after = int(np.searchsorted(one.times, trained, side="right"))
-        return ready, 0, None, max(after - 1, 0)
+        engine, step = self._fitted, count("step_size", step_size)
+        return evaluate(engine, self._reader.axis, self._reader.read(df, static_df), step, in_sample)
 
     # ------------------------------------------------------------------------------------ files and pictures
 
@@ -684,7 +637,9 @@ class Forecaster:
         *,
         future: Any = None,
         id: Any = None,
+        level: Any = None,
         last: int | None = None,
+        static_df: Any = None,
         path: str | os.PathLike[str] | None = None,
         title: str | None = None,
     ) -> Figure:
@@ -692,12 +647,15 @@ class Forecaster:
 
         Parameters
         ----------
-        df, future
+        df, future, static_df
             As in `predict`.
         id : optional
             The series, by default the first one.
+        level : float or list of float, optional
+            Percentages of the intervals, by default those that the network was trained for.
         last : int, optional
-            Number of values before the forecast that are shown, by default two horizons.
+            Number of values before the forecast that are shown, by default two horizons. Of the known series as many
+            as a forecast reads, and no less than two horizons, are kept; of `df` all.
         path : path, optional
             File to save the picture to.
         title : str, optional
@@ -706,22 +664,36 @@ class Forecaster:
         -------
         matplotlib.figure.Figure
             A line for the median, bands for the intervals; `fl.plots.fan` draws your own arrays.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If there is no such series, more values are to be shown than are kept, or as in `predict`.
         """
         from ..plots import fan
 
-        memories, times, answers = self._answers(df, future, None, None)
+        shown = 2 * self.horizon_steps_ if last is None else count("last", last)
+        memories = self._memories(df, static_df, shown)
         ids = [one.id for one in memories]
         if id is not None and id not in ids:
             raise ValueError(f"there is no series {id!r}, expected one of {short_repr(ids)}")
         number = 0 if id is None else ids.index(id)
-        memory, steps = memories[number], times[number]
-        past = memory.tail[-(2 * self.horizon_steps_ if last is None else count("last", last)) :]
-        settings, axis = self._fitted.settings, self._reader.axis
+        memory, axis = memories[number], self._reader.axis
+        if last is not None and min(last, memory.rows) > len(memory.tail):
+            raise ValueError(
+                f"last={last}, but {len(memory.tail)} values of the series {memory.id!r} are kept: give the past as df"
+            )
+        past = memory.tail[-shown:]
+        times, answers = self._answers(memories, future)
+        steps, known = times[number], self._fitted.settings.quantiles
+        levels = _fan_levels(known, level)
         before = axis.local(axis.steps_before(memory.end, len(past)))
         name = self._reader.columns.target_col if len(ids) == 1 else f"{self._reader.columns.target_col}, {memory.id}"
         return fan(
-            axis.local(steps), answers[number, : len(steps)], settings.quantiles, past_times=before, past=past,
-            name=name, path=path, title=title,
+            axis.local(steps), at_levels(answers[number, : len(steps)], known, levels), levels, past_times=before,
+            past=past, name=name, path=path, title=title,
         )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -735,7 +707,7 @@ class Forecaster:
             If the file cannot be written.
         """
         engine = self._fitted
-        save(path, Saved(self.get_params(), self._reader, engine))
+        save(path, Saved(self._fitted_params, self._reader, engine))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Forecaster:
@@ -751,6 +723,7 @@ class Forecaster:
         saved = load(path, cls)
         forecaster = cls(**saved.parameters)
         forecaster._reader, forecaster._engine = saved.reader, saved.engine
+        forecaster._fitted_params = saved.parameters
         forecaster.seed_ = saved.engine.settings.seed
         return forecaster
 
@@ -759,13 +732,10 @@ def _end(panel: Panel) -> Any:
     return max(one.times[-1] for one in panel.series)
 
 
-def _hours(local: Array) -> Array:
-    """Return the hour of the day of local times."""
-    hours: Array = local.astype("M8[h]").astype(np.int64) % 24
-    return hours
-
-
-def _comparable(parameters: dict[str, Any]) -> dict[str, str]:
-    """Return the parameters on which a run depends, as texts."""
-    left_out = ("verbose", "n_jobs", "random_state")
-    return {name: short_repr(value) for name, value in parameters.items() if name not in left_out}
+def _fan_levels(known: Sequence[float], level: Any) -> list[float]:
+    """Return the median and the bounds of the intervals of these percentages, by default of those known, rising."""
+    if level is None:
+        bounds = [known[number] for pair in interval_pairs(known) for number in pair]
+    else:
+        bounds = [bound for one in percentages(level) for bound in bounds_of(one)]
+    return sorted({0.5, *bounds})

@@ -68,6 +68,11 @@ class Layout:
         return reach + 1
 
     @property
+    def kept(self) -> int:
+        """Number of last rows that are kept of a series: those that a forecast reads, and two horizons to show."""
+        return max(self.memory, 2 * self.horizon)
+
+    @property
     def n_inputs(self) -> int:
         """Number of inputs of each step."""
         scales = self.scales

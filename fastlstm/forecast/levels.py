@@ -10,7 +10,7 @@ import numpy as np
 from .._checks import as_list, inside_unit, real, short_repr
 from .._typing import Array
 
-__all__ = ["NAME", "at_levels", "columns_of", "probability_below"]
+__all__ = ["NAME", "at_levels", "bounds_of", "columns_of", "percentages", "probability_below"]
 
 NAME = "fastlstm"
 """Name of the column with the forecasts, as Nixtla's packages name theirs after the model."""
@@ -44,16 +44,21 @@ def at_levels(answers: Array, known: Sequence[float], wanted: Sequence[float]) -
 def columns_of(answers: Array, known: Sequence[float], level: Any, quantiles: Any) -> dict[str, Array]:
     """Return the columns of a table of forecasts: the median, bounds of intervals, quantiles, each (...)."""
     columns = {NAME: at_levels(answers, known, [0.5])[..., 0]}
-    for one in _levels(level):
-        low, high = 0.5 - one / 200, 0.5 + one / 200
-        bounds = at_levels(answers, known, [low, high])
+    for one in percentages(level):
+        bounds = at_levels(answers, known, bounds_of(one))
         columns[f"{NAME}-lo-{one:g}"], columns[f"{NAME}-hi-{one:g}"] = bounds[..., 0], bounds[..., 1]
     for one in _quantiles(quantiles):
         columns[f"{NAME}-q-{one:g}"] = at_levels(answers, known, [one])[..., 0]
     return columns
 
 
-def _levels(given: Any) -> list[float]:
+def bounds_of(level: float) -> tuple[float, float]:
+    """Return the quantiles that bound a central interval of this percentage."""
+    return 0.5 - level / 200, 0.5 + level / 200
+
+
+def percentages(given: Any) -> list[float]:
+    """Return the argument `level`, one percentage or several or None, as a list."""
     if given is None:
         return []
     listed = [given] if isinstance(given, (int, float, np.number)) else as_list("level", given, "numbers such as 90")

@@ -27,7 +27,7 @@ class Memory:
     scale: Scale
     static: Array
     tail: Array
-    """(k,), float64: the last values, NaN if missing; as many as the layout reads, or all rows."""
+    """(k,), float64: the last values, NaN if missing; as many as the layout keeps, or all rows."""
     last: float
     """The last value that was observed; NaN if there was none."""
     context: Array

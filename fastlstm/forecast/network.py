@@ -10,7 +10,7 @@ ahead: 0.0193, with the ReLU 0.0203).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -253,10 +253,6 @@ class ForecastNetwork:
         return d_context[:, 0, : self.encoder.output_size]
 
     # ------------------------------------------------------------------------------------ files
-
-    def get_config(self) -> dict[str, Any]:
-        """Return sizes and parts as data for JSON."""
-        return {"widths": self.widths._asdict(), "parts": [part.get_config() for part in self.parts]}
 
     def tensors(self) -> dict[str, Array]:
         """Return the parameters of the parts by name."""

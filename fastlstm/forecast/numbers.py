@@ -35,6 +35,8 @@ def read_numbers(column: Any, name: Any, code: str, row: Callable[[int], str]) -
     if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
         extended = types.is_extension_array_dtype(dtype)
         values = column.to_numpy(dtype=np.float64, **({"na_value": np.nan} if extended else {}))
+    elif types.is_object_dtype(dtype) and column.isna().all():
+        values = np.full(len(column), np.nan)
     elif types.is_object_dtype(dtype) and not _text(column):
         values = np.asarray(as_numeric(column.to_numpy(), False, code), np.float64)
     else:

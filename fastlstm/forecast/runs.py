@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,16 @@ import numpy as np
 from .._checks import MANY, count
 from .._typing import Array
 from ..formats import atomic, safetensors
+from ..layers import layer_config
 from ..training.callbacks import Callback
 from ..training.callbacks.progress import EpochPrinter, ProgressBar
 from ..training.interrupt import BetweenBatches, Interrupt
 from ..training.run_state import environment
 from .panel import Panel
+from .settings import Settings
 from .training import Trainer, Walk
 
-__all__ = ["Checkpoint", "fingerprint", "run", "saved_seed"]
+__all__ = ["Checkpoint", "run", "run_arguments", "saved_seed"]
 
 _KEY = "forecaster_run"
 
@@ -36,7 +37,7 @@ class Checkpoint:
     resume: bool
     """Whether to continue the run of the file, if there is one."""
     arguments: dict[str, Any]
-    """Settings and fingerprint of the data: only a run with equal ones can be continued."""
+    """What `run_arguments` returns: only a run with equal ones can be continued."""
 
     def save(self, trainer: Trainer) -> None:
         """Write the state of a run between two updates."""
@@ -54,11 +55,7 @@ class Checkpoint:
             raise ValueError(f"{self.path}: the file holds no interrupted training of a forecaster")
         described = config[_KEY]
         try:
-            differing = [
-                name
-                for name, value in json.loads(json.dumps(self.arguments)).items()
-                if described["run"].get(name) != value
-            ]
+            differing = [name for name, value in self.arguments.items() if described["run"].get(name) != value]
             if differing:
                 raise ValueError(
                     f"the run was started with another {', '.join(differing)}: give the same, or leave out resume"
@@ -136,7 +133,18 @@ def _epoch(trainer: Trainer, shown: Callback | None, interrupt: Interrupt) -> bo
     return goes_on
 
 
-def fingerprint(panel: Panel) -> str:
+def run_arguments(settings: Settings, panel: Panel) -> dict[str, Any]:
+    """Return all on which the course of a training depends: the settings, and a digest of the data."""
+    given = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    for name in ("verbose", "n_threads"):
+        del given[name]
+    if settings.layers is not None:
+        given["layers"] = [layer_config(layer) for layer in settings.layers]
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+    return {**{name: repr(value) for name, value in plain.items()}, "seed": settings.seed, "data": _digest(panel)}
+
+
+def _digest(panel: Panel) -> str:
     """Return a digest of the data of a panel."""
     digest = hashlib.sha256(repr((panel.hist_names, panel.futr_names, panel.static_names)).encode())
     for one in panel.series:

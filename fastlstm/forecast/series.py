@@ -10,9 +10,12 @@ import numpy as np
 from .._typing import Array
 from .panel import Panel, SeriesData
 
-__all__ = ["ColumnScales", "ReadySeries", "Scale", "ScalerName", "fill_forward", "ready", "scale_of"]
+__all__ = ["LARGEST", "ColumnScales", "ReadySeries", "Scale", "ScalerName", "fill_forward", "ready", "scale_of"]
 
 ScalerName = Literal["standard", "robust"]
+
+LARGEST = 1e30
+"""Largest distance from the center, in units of the scale: the network computes in float32."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,16 @@ class ReadySeries:
 
 
 def ready(data: SeriesData, scale: Scale, future: Array | None = None) -> ReadySeries:
-    """Return a series whose gaps are filled."""
+    """Return a series whose gaps are filled; ValueError if a value is too large for its scale."""
     missing = np.isnan(data.y)
+    inside = np.abs(data.y - scale.center) <= LARGEST * scale.scale
+    if not np.isfinite(scale.scale) or not (inside | missing).all():
+        most = data.y[np.nanargmax(np.abs(data.y))]
+        raise ValueError(
+            f"the series {data.id!r} holds {most:g}, expected numbers whose squares are finite, and which lie within "
+            f"{LARGEST:g} times the scale {scale.scale:g} of the training data: correct it, or divide the series by "
+            "its size"
+        )
     if not missing.any():
         return ReadySeries(data, scale, data.y, None, future)
     observed = np.zeros(len(data) + 1, np.int32)
@@ -96,7 +107,8 @@ def scale_of(values: Array, scaler: ScalerName | None) -> Scale:
         if scale <= 1e-12 * abs(center):  # more than half of the values are equal
             scale = float(known.std())
     else:
-        center, scale = float(known.mean()), float(known.std())
+        with np.errstate(over="ignore"):  # `ready` refuses such series
+            center, scale = float(known.mean()), float(known.std())
     return Scale(center, scale if scale > 1e-12 * max(abs(center), 1e-290) else 1.0)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -118,13 +118,16 @@ class Settings:
             last_rate=self.learning_rate * _LAST_RATE,
         )
 
-    def check_panel(self, panel: Panel, training: bool = True) -> None:
-        """Raise ValueError if a series cannot be read."""
+    def check_panel(self, panel: Panel, training: bool = True, known: Container[Any] = ()) -> None:
+        """Raise ValueError if a series cannot be read.
+
+        The series with an id in `known` go on from earlier rows: no row of these has to be observed.
+        """
         if not len(panel):
             raise ValueError("there is no series, expected at least one")
         for one in panel.series:
             missing = np.isnan(one.y)
-            if not len(one) or missing.all():
+            if not len(one) or (missing.all() and one.id not in known):
                 raise ValueError(f"the series {one.id!r} has no observed value, expected at least one")
             if np.isinf(one.y).any():
                 row = int(np.flatnonzero(np.isinf(one.y))[0])

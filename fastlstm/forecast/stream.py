@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from .._typing import Array
 from .axis import TimeAxis
 from .engine import Engine
 from .memory import Memory
+from .series import LARGEST
 
 __all__ = ["ForecastStream"]
 
+_ZONE = re.compile(r":\d\d(?:\.\d+)?\s*(?:Z|[+-]\d\d(?::?\d\d)?)$")
+"""Offset from UTC at the end of a time in text."""
 _AHEAD = 2048
 """Number of steps for which the calendar is computed at a time."""
 
@@ -92,7 +96,8 @@ class ForecastStream:
         size = self._layout.memory
         self._tail = np.full((len(memories), size + _AHEAD), np.nan)
         for row, one in enumerate(memories):
-            self._tail[row, size - len(one.tail) : size] = (one.tail - one.scale.center) / one.scale.scale
+            read = one.tail[-size:]
+            self._tail[row, size - len(read) : size] = (read - one.scale.center) / one.scale.scale
         self._at = size
         ahead = self._layout.gap + np.arange(self._layout.horizon)
         self._lag_places = ahead[:, None] - self._layout.lags
@@ -114,6 +119,24 @@ class ForecastStream:
         """Time of the next reading, in UTC."""
         return self._axis.as_times(self._times[self._place : self._place + 1])[0]
 
+    def next_times(self, n: int) -> tuple[Array, Array]:
+        """Return the next n times of the grid, in UTC, and what the local clock shows."""
+        times = self._axis.steps(self._axis.as_times(np.array([self._time]))[0], n)
+        return times, self._axis.local(times)
+
+    def check_zone(self, time: Any) -> None:
+        """Raise ValueError for a time that has a zone if the training data have times without one."""
+        if self._axis.zone is None and not self._axis.counted:
+            raise ValueError(
+                f"time is {time}, which has a zone, the training data have times without one: pass the time of their "
+                "clock, or give time_zone=... and fit again"
+            )
+
+    @property
+    def n_ahead(self) -> int:
+        """Number of steps from the one after a reading to the end of the horizon."""
+        return self._layout.gap + self._layout.horizon
+
     # ------------------------------------------------------------------------------------ steps
 
     def step(self, time: Any, y: Any, *, hist: Any = None, futr: Any = None, future: Any = None) -> Array:
@@ -123,7 +146,7 @@ class ForecastStream:
         ----------
         time : datetime64, Timestamp, str or int
             The next time of the grid, of the local clock unless it has a zone; None: the next one. If it is later,
-            the values between are missing ones.
+            the values between are missing ones, which ``missing="error"`` refuses.
         y : float, or array (series,)
             NaN: missing.
         hist : array (n_hist,) or (series, n_hist), optional
@@ -150,11 +173,19 @@ class ForecastStream:
         following = self._given("future", future, (batch, layout.gap + layout.horizon, self._n_user))
         if np.isnan(following).any():
             raise ValueError("future holds NaN, expected the values of each step: they are known in advance")
-        if np.isinf(values).any():
-            raise ValueError(f"y holds {values.tolist()}, expected numbers, or NaN where there is none")
-        if self._engine.settings.missing == "error" and np.isnan(values).any():
-            raise ValueError("y holds NaN, expected a value: missing='mask' reads gaps")
+        if (np.abs(values - self._center[:, 0]) > LARGEST * self._scale[:, 0]).any():
+            raise ValueError(
+                f"y holds {values.tolist()}, expected numbers within {LARGEST:g} times the scale of the past"
+            )
         between = self._steps_to(time)
+        if self._engine.settings.missing == "error":
+            if np.isnan(values).any():
+                raise ValueError("y holds NaN, expected a value: missing='mask' reads gaps")
+            if between:
+                raise ValueError(
+                    f"time is {time}, {between} steps after the next one, {self._shown_time()}, expected no gap: give "
+                    "these steps first; missing='mask' reads gaps"
+                )
         for _ in range(between):
             nothing = np.full(batch, np.nan)
             self._read(nothing, np.full(past.shape, np.nan), np.full(known.shape, np.nan))
@@ -165,7 +196,9 @@ class ForecastStream:
     def _given(self, name: str, value: Any, shape: tuple[int, ...]) -> Array:
         """Return an argument as float64 of a shape, whose first axis may be missing if there is one series."""
         if value is None:
-            if shape[-1] and name != "y":
+            if name == "y":
+                raise TypeError("y is None, expected a number, or NaN where there is none")
+            if shape[-1]:
                 raise ValueError(f"{name} is missing, expected an array {shape}: the network reads these columns")
             return np.zeros(shape)
         array = np.asarray(as_numeric(value, False, name), np.float64)
@@ -173,6 +206,8 @@ class ForecastStream:
             array = array.reshape(shape) if array.size == int(np.prod(shape)) else array
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+        if np.isinf(array).any():
+            raise ValueError(f"{name} holds {short_repr(array.tolist())}, expected numbers, or NaN where there is none")
         return array
 
     def _steps_to(self, time: Any) -> int:
@@ -180,25 +215,29 @@ class ForecastStream:
         if time is None:
             return 0
         times = self._times
-        number: Any = time
-        if not isinstance(time, (int, np.integer)):
-            if getattr(time, "tzinfo", None) is None:
-                times = self._local_times
+        if self._axis.counted:
+            if not isinstance(time, (int, np.integer)):
+                raise TypeError(f"time must be a whole number such as {self.next_time}, got {short_repr(time)}")
+            number = int(time)
+        else:
+            number, has_zone = _nanoseconds(time)
+            if has_zone:
+                self.check_zone(time)
             else:
-                time = time.astimezone(timezone.utc).replace(tzinfo=None)
-            number = int(np.datetime64(time, "ns").astype(np.int64))
-        elif not self._axis.counted:
-            raise TypeError(f"time must be a time such as '2026-01-01 00:15', got {short_repr(time)}")
+                times = self._local_times
         if times[self._place] == number:
             return 0
         later = np.flatnonzero(times[self._place : _AHEAD] == number)
         if not len(later):
-            expected = self._axis.as_times(self._local_times if times is not self._times else times)[self._place]
             raise ValueError(
-                f"time is {time}, expected the next one, {expected}, or one of the {_AHEAD - self._place} steps after "
-                "it: a time can be read once, in order, and must lie on the grid"
+                f"time is {time}, expected the next one, {self._shown_time(times)}, or one of the "
+                f"{_AHEAD - self._place} steps after it: a time can be read once, in order, and must lie on the grid"
             )
         return int(later[0])
+
+    def _shown_time(self, times: Array | None = None) -> Any:
+        """Return the next of some times, by default of those of the local clock, for a message."""
+        return self._axis.as_times(self._local_times if times is None else times)[self._place]
 
     def _read(self, y: Array, hist: Array, futr: Array) -> None:
         """Let the encoder read one time."""
@@ -297,3 +336,22 @@ class ForecastStream:
         for back in layout.fallbacks:
             base = np.where(np.isnan(base), self._tail[:, self._at + self._base_places - back], base)
         return np.where(np.isnan(base), last, base)
+
+
+def _nanoseconds(time: Any) -> tuple[int, bool]:
+    """Return a time in ns since 1970, and whether it has a zone: then in UTC, else of the local clock."""
+    if isinstance(time, (int, float, np.number)):
+        raise TypeError(f"time must be a time such as '2026-01-01 00:15', got {short_repr(time)}")
+    stamp, moment = np.datetime64("NaT"), time
+    try:
+        if isinstance(moment, str) and _ZONE.search(moment):
+            moment = datetime.fromisoformat(moment.strip().replace("Z", "+00:00"))
+        has_zone = getattr(moment, "tzinfo", None) is not None
+        if has_zone:
+            moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
+        stamp = np.datetime64(moment, "ns")
+    except (TypeError, ValueError, OverflowError):
+        pass
+    if np.isnat(stamp):
+        raise ValueError(f"time must be a time such as '2026-01-01 00:15', got {short_repr(time)}")
+    return int(stamp.astype(np.int64)), has_zone

@@ -376,7 +376,7 @@ def pinball_at(
     total = weight = 0.0
     for k, one in zip(used, passed, strict=True):
         targets = layout.targets(series[k], origins[k])
-        for block, answers in answers_at(network, layout, series[k], origins[k], one.contexts, n_threads):
+        for block, answers in answers_at(network, layout, series[k], origins[k], one.contexts, n_threads, clip=True):
             target = targets[block][:, :, None]
             known = ~np.isnan(target[:, :, 0])
             a, b = loss.value(answers, np.where(np.isnan(target), 0.0, target), weight=known.astype(np.float64))

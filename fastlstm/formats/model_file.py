@@ -135,7 +135,7 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
         model.restore_outputs(config.get("output_kind"), config.get("target_shape"))
     except KeyError as error:
         raise ValueError(f"the file does not describe a fastlstm model: {error} is missing") from error
-    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"the file does not describe a fastlstm model: {error}") from error
     model.load_state_dict(tensors)
     return model

@@ -143,12 +143,6 @@ def _pool(stage: Stage, place: int) -> list[Stage] | None:
     return [stage._replace(settings={"method": stage.settings["method"], "last": True}, states=states)]
 
 
-def _final(stage: Stage, place: int) -> list[Stage] | None:
-    if stage.settings["bidirectional"] or stage.settings["reverse"]:
-        return None
-    return _pool(stage._replace(kind="pool", settings={"method": "last"}), place)
-
-
 def _lstm(stage: Stage, place: int) -> list[Stage] | None:
     """Return a stage for each direction, and one that merges them."""
     settings = {**stage.settings, "bidirectional": False, "last": not stage.settings["return_sequences"]}
@@ -181,9 +175,8 @@ def _lstm(stage: Stage, place: int) -> list[Stage] | None:
 
 
 _TRANSLATIONS = {
-    **dict.fromkeys(("embedding", "dense", "activation", "softmax", "add"), _same),
+    **dict.fromkeys(("embedding", "dense", "activation", "softmax", "add", "concat", "final"), _same),
     "pool": _pool,
-    "final": _final,
     "lstm": _lstm,
 }
 

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._arrays import as_numeric
 from .._typing import Array, State
 from ..data.batching import bounded_batches, case_numbers
 from ..data.case_objects import gives_cases, refuse_batches
 from ..data.cases import read_inputs
 from ..data.scaler import Scaler
-from ..data.sequences import Sequences
+from ..data.sequences import Sequences, checked_lengths
 from ..protocols import InferenceModel
-from ..runtime.config import call_threads
+from ..runtime.config import call_threads, resolve_threads
 from .carried import Carried
 from .chains import predict_chain
 from .inputs import checked_inputs, input_features
@@ -43,14 +44,16 @@ def predict(
     The series continue from `state`, if it is given; the states after them are put into the list `states`.
     """
     batch_size = _checks.count("batch_size", batch_size)
-    if lengths is None and state is None and states is None and model.network.parameters.frozen:
-        small = _predict_small(model, X, n_threads)
+    if state is None and states is None and model.network.parameters.frozen:
+        small = _predict_small(model, X, lengths, n_threads)
         if small is not None:
             return small
-    nothing = _no_cases(model, X)
+    nothing = _no_cases(model, X, lengths)
     if nothing is not None:
+        resolve_threads(n_threads)  # checks it
+        final = [] if state is None and states is None else Carried(model, state, 0).states
         if states is not None:
-            states += Carried(model, state, 0).states
+            states += final
         return nothing
     refuse_batches(X, "X")
     by_case = gives_cases(X)
@@ -92,36 +95,43 @@ def predict(
     return [parts[i] for i in range(len(parts))] if result is None else result
 
 
-def _no_cases(model: InferenceModel, X: Any) -> Array | list[Array] | None:
-    """Return the answer for no cases, which a service may be asked for: as many outputs. None if there are cases."""
+def _no_cases(model: InferenceModel, X: Any, lengths: ArrayLike | None) -> Array | list[Array] | None:
+    """Return the answer for no cases, which a service may be asked for: as many outputs.
+
+    None if there are cases, or if the arguments do not fit: they are refused elsewhere.
+    """
     network = model.network
-    if (
-        not network.built
-        or not isinstance(X, (list, np.ndarray))
-        or (not isinstance(X, list) and X.ndim == 0)
-        or len(X) > 0
-    ):
+    in_list = isinstance(X, (list, tuple))
+    if not network.built or not (in_list or isinstance(X, np.ndarray)) or (not in_list and X.ndim == 0) or len(X):
         return None
-    if isinstance(X, list):
+    if in_list:
+        if lengths is not None:
+            return None
         if network.per_step and network.output_steps is None:
             return []
         time = 0
     else:
         axes = () if network.takes_tokens else (input_features(model),)
         if X.ndim != 2 + len(axes) or X.shape[2:] != axes or X.shape[1] == 0:
-            return None  # it does not fit, and is refused elsewhere
+            return None
+        if X.dtype != object:  # which holds nothing that could be wrong
+            as_numeric(X, network.takes_tokens, "X")
+        if lengths is not None:
+            checked_lengths(lengths, 0, X.shape[1], "X")
         time = X.shape[1]
     steps = [network.output_steps or time] if network.per_step else []
     return np.zeros((0, *steps, network.output_size), network.dtype if model.target_scaler is None else np.float64)
 
 
-def _predict_small(model: InferenceModel, X: Any, n_threads: int | None) -> Array | None:
-    """Compute plain arrays (batch, time, features) of a frozen model in one call of C, with the same bits.
+def _predict_small(
+    model: InferenceModel, X: Any, lengths: ArrayLike | None, n_threads: int | None
+) -> Array | list[Array] | None:
+    """Compute plain arrays and lists of them of a frozen model in one call of C, with the same bits.
 
     Returns None where that is not possible, which is also what happens to input that is refused.
     """
     chain = predict_chain(model)
-    return None if chain is None else chain.predict(X, call_threads(n_threads))
+    return None if chain is None else chain.predict(X, call_threads(n_threads), lengths)
 
 
 def _outputs(

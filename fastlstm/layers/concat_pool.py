@@ -9,8 +9,9 @@ import numpy as np
 from .. import _core
 from .._checks import as_bool
 from .._typing import Array
-from .base import Layer, Signal
+from .base import Signal
 from .context import LayerCache, PassContext
+from .pooling import Pool
 from .registry import register
 from .stages import Stage
 
@@ -18,7 +19,7 @@ __all__ = ["ConcatPool"]
 
 
 @register
-class ConcatPool(Layer):
+class ConcatPool(Pool):
     """Return end, maximum and mean of the valid steps of each case, one after the other: 3 F features for F.
 
     What is said at the end of a series, what stands out once and what holds throughout need not be told from each other
@@ -48,44 +49,30 @@ class ConcatPool(Layer):
     [[6.0, 6.0, 3.0], [5.0, 5.0, 4.5]]
     """
 
-    supports_mask = True
-
     def __init__(self, bidirectional: bool = False) -> None:
         super().__init__()
         self.bidirectional = as_bool("bidirectional", bidirectional)
-        self._size = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("ConcatPool reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "ConcatPool reads every step and gets one vector for each case: set return_sequences=True in the LSTM "
-                "before it"
-            )
+        pooled = super().build(signal)
         if self.bidirectional and signal.features % 2:
             raise ValueError(
                 f"ConcatPool(bidirectional=True) reads two directions and gets {signal.features} features: put it "
                 "after an LSTM with bidirectional=True, or leave bidirectional out"
             )
-        self._size = signal.features
-        return Signal(3 * signal.features, False)
+        return pooled._replace(features=3 * pooled.features)
 
     def streaming_obstacle(self) -> str | None:
         return "is a ConcatPool, which cannot be streamed; take fl.MaxPool(), fl.MeanPool() or fl.LastStep()"
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        batch, size = len(x), self._size
+        batch, size = len(x), self.size
         y = cache.buffers.get("y", (batch, 3 * size), ctx.dtype)
-        parts = [cache.buffers.get(kind, (batch, size), ctx.dtype) for kind in ("max", "mean")]
-        sums = cache.buffers.get("sums", (batch, size), np.float64)
-        counts = cache.buffers.get("counts", (batch, _core.POOL_COUNTS), np.float64)
         index = cache.buffers.get("index", (batch, size), np.int64) if ctx.training else None
-        for kind, part in zip(("max", "mean"), parts, strict=True):
-            sums.fill(0)
-            counts.fill(0)
-            more = {"index": index} if index is not None and kind == "max" else {}
-            _core.pool_forward(kind, x, counts, sums, part, lengths=ctx.lengths, n_threads=ctx.n_threads, **more)
+        parts = [
+            self._pooled("max", x, ctx, cache, {} if index is None else {"index": index}),
+            self._pooled("mean", x, ctx, cache, {}),
+        ]
         self._ends(x, ctx.lengths, y[:, :size])
         y[:, size : 2 * size], y[:, 2 * size :] = parts
         cache.saved["pass"] = (x, parts, index) if ctx.training else None
@@ -93,7 +80,7 @@ class ConcatPool(Layer):
 
     def _ends(self, x: Array, lengths: Array | None, y: Array) -> None:
         """Write the end of each direction to y; 0 for a case without any step."""
-        forward = self._size // 2 if self.bidirectional else self._size
+        forward = self.size // 2 if self.bidirectional else self.size
         y[:, forward:] = x[:, 0, forward:]
         if lengths is None:
             y[:, :forward] = x[:, -1, :forward]
@@ -105,7 +92,7 @@ class ConcatPool(Layer):
         if not need_dx:
             return None
         x, parts, index = cache.saved["pass"]
-        size = self._size
+        size = self.size
         dx, of_mean = (cache.buffers.get(name, x.shape, ctx.dtype) for name in ("dx", "dx of mean"))
         for k, (kind, part, to) in enumerate(zip(("max", "mean"), parts, (dx, of_mean), strict=True), start=1):
             d_part = np.ascontiguousarray(dy[:, k * size : (k + 1) * size])
@@ -116,7 +103,7 @@ class ConcatPool(Layer):
         return dx
 
     def _add_ends(self, dx: Array, lengths: Array | None, dy: Array) -> None:
-        forward = self._size // 2 if self.bidirectional else self._size
+        forward = self.size // 2 if self.bidirectional else self.size
         if lengths is None:
             dx[:, 0, forward:] += dy[:, forward:]
             dx[:, -1, :forward] += dy[:, :forward]
@@ -126,12 +113,13 @@ class ConcatPool(Layer):
         dx[known, lengths[known] - 1, :forward] += dy[known, :forward]
 
     def stages(self) -> list[Stage]:
-        size = self._size
+        size = self.size
         return [
             Stage("final", size, settings={"bidirectional": self.bidirectional, "reverse": False}),
             Stage("pool", size, settings={"method": "max"}, main=0),
             Stage("pool", size, settings={"method": "mean"}, main=0),
-            Stage("concat", 3 * size, main=1, side={"second": 2, "third": 3}),
+            Stage("concat", 2 * size, main=1, side={"second": 2}),
+            Stage("concat", 3 * size, main=4, side={"second": 3}),
         ]
 
     def get_config(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Pool(Layer):
     """Base of the pooling layers, from (batch, time, features) to (batch, features)."""
 
     kind: ClassVar[str]
-    """Name of the method in ``csrc/kernels/pooling.h``."""
+    """Name of the method in ``csrc/kernels/pooling.h``, if it is one method."""
     supports_mask = True
 
     def __init__(self) -> None:
@@ -45,15 +45,19 @@ class Pool(Layer):
         return Signal(signal.features, False)
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        batch = len(x)
-        y = cache.buffers.get("y", (batch, self.size), ctx.dtype)
-        sums = cache.buffers.get("sums", (batch, self.size), np.float64)
-        counts = cache.buffers.get("counts", (batch, _core.POOL_COUNTS), np.float64)
+        arrays = self._method_arrays(x, ctx, cache)
+        y = self._pooled(self.kind, x, ctx, cache, arrays)
+        cache.saved["pass"] = (x, y, arrays) if ctx.training else None
+        return y
+
+    def _pooled(self, kind: str, x: Array, ctx: PassContext, cache: LayerCache, arrays: dict[str, Array]) -> Array:
+        """Return the result of one method, (batch, size), in a buffer of its own for each method."""
+        y = cache.buffers.get(kind, (len(x), self.size), ctx.dtype)
+        sums = cache.buffers.get("sums", (len(x), self.size), np.float64)
+        counts = cache.buffers.get("counts", (len(x), _core.POOL_COUNTS), np.float64)
         sums.fill(0)
         counts.fill(0)
-        arrays = self._method_arrays(x, ctx, cache)
-        _core.pool_forward(self.kind, x, counts, sums, y, lengths=ctx.lengths, n_threads=ctx.n_threads, **arrays)
-        cache.saved["pass"] = (x, y, arrays) if ctx.training else None
+        _core.pool_forward(kind, x, counts, sums, y, lengths=ctx.lengths, n_threads=ctx.n_threads, **arrays)
         return y
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:

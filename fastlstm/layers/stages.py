@@ -52,7 +52,7 @@ settings, side inputs and states:
     The main input, then scale (x_t - center_t) for each feature; 0 beyond the last step of the center. Settings: center
     (steps, input) and scale (input,), float64.
 ``concat``
-    The features of the main input and of the side inputs, one after the other. Side inputs: second, third.
+    The features of the main input, then those of a side input. Side inputs: second.
 ``repeat``
     New series, in which the main input, one vector for each case, is repeated at each step. Settings: steps. The
     lengths and masks of earlier series do not apply to them.

@@ -14,7 +14,9 @@ from .._checks import as_list, count, inside_unit
 from .._typing import Array
 from .arguments import check_same_shape, mean, values, weights
 
-__all__ = ["coverage", "crps_from_quantiles", "interval_width", "mase", "pinball", "rmsse", "winkler_score"]
+__all__ = [
+    "coverage", "crps_from_quantiles", "interval_pairs", "interval_width", "mase", "pinball", "rmsse", "winkler_score",
+]  # fmt: skip
 
 
 def mase(y_true: ArrayLike, y_pred: ArrayLike, y_train: ArrayLike | Sequence[ArrayLike], season: int = 1) -> float:
@@ -348,3 +350,16 @@ def _bounds(lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array]:
             "<= upper: sort quantiles that cross, numpy.sort(q_pred, axis=-1)"
         )
     return low, high
+
+
+def interval_pairs(quantiles: Sequence[float]) -> list[tuple[int, int]]:
+    """Return the pairs (lower, upper) of numbers of levels that bound a central interval, the widest first."""
+    levels = list(quantiles)
+    pairs = []
+    for low, level in enumerate(levels):
+        if level >= 0.5:
+            break
+        for high in range(low + 1, len(levels)):
+            if math.isclose(levels[high], 1 - level, abs_tol=1e-9):
+                pairs.append((low, high))
+    return pairs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from .._arrays import as_numeric
 from .._checks import as_list, inside_unit
 from .._typing import Array
+from ..metrics.forecasting import interval_pairs
 from .canvas import finish, new_figure, shortened
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ def fan(
         Times of the forecast, datetime64 or numbers.
     quantiles : array (H, Q)
     levels : sequence of Q floats
-        Levels of the quantiles in rising order; those that lie opposite each other bound an interval, and the middle
-        one is the line.
+        Levels of the quantiles in rising order: 0.5, which is the line, and pairs such as 0.05 and 0.95, which bound
+        an interval.
     past_times, past : arrays (T,), optional
         The series before the forecast. Missing values (NaN) leave gaps.
     truth : array (H,), optional
@@ -64,7 +66,7 @@ def fan(
     ImportError
         Without matplotlib.
     TypeError, ValueError
-        If the arrays do not fit each other.
+        If the arrays do not fit each other, or a level has no opposite.
 
     Examples
     --------
@@ -77,12 +79,14 @@ def fan(
     at = np.asarray(times)
     if values.shape != (len(at), len(numbers)) or not len(at):
         raise ValueError(f"quantiles has shape {values.shape}, expected {(len(at), len(numbers))}: times, levels")
+    bands = _bands(numbers)
     figure = new_figure("fl.plots.fan", 9.0, 3.6)
     axes = figure.subplots()
     if past is not None:
         before = as_numeric(past, False, "past").astype(np.float64)
         axes.plot(np.asarray(past_times), before, color=_PAST, linewidth=1.0, label="past")
-    _draw_fan(axes, at, values, numbers)
+    middle = next(number for number, one in enumerate(numbers) if math.isclose(one, 0.5, abs_tol=1e-9))
+    _draw_forecast(axes, at, values[:, middle], [(name, values[:, low], values[:, high]) for name, low, high in bands])
     if truth is not None:
         known = as_numeric(truth, False, "truth").astype(np.float64)
         axes.plot(at, known, color=_TRUTH, linewidth=1.0, label="true values")
@@ -91,22 +95,31 @@ def fan(
     return finish(figure, path, title)
 
 
-def _draw_fan(axes: Any, times: Array, values: Array, levels: list[float], labels: bool = True) -> None:
-    """Draw the intervals, the widest first, and the middle quantile."""
-    half = len(levels) // 2
-    for place in range(half):
-        other = len(levels) - 1 - place
-        share = 100 * (levels[other] - levels[place])
-        axes.fill_between(
-            times,
-            values[:, place],
-            values[:, other],
-            color=_FORECAST,
-            alpha=0.15 + 0.15 * place / max(half - 1, 1),
-            linewidth=0,
-            label=f"{share:.3g} % interval" if labels else None,
+def _bands(levels: list[float]) -> list[tuple[str, int, int]]:
+    """Return percentage, lower and upper number of each interval, the widest first; refuse levels that bound none."""
+    pairs = interval_pairs(levels)
+    paired = {number for pair in pairs for number in pair}
+    alone = [one for number, one in enumerate(levels) if number not in paired and not math.isclose(one, 0.5)]
+    if levels != sorted(set(levels)) or len(levels) != 2 * len(pairs) + 1 or alone:
+        raise ValueError(
+            f"levels are {levels}, expected 0.5 and pairs such as 0.05 and 0.95 in rising order"
+            + (f": {alone[0]:g} has no opposite, {1 - alone[0]:g}" if alone else "")
         )
-    axes.plot(times, values[:, half], color=_FORECAST, linewidth=1.4, label="forecast" if labels else None)
+    return [(f"{round(100 * (levels[high] - levels[low]), 6):g}", low, high) for low, high in pairs]
+
+
+def _draw_forecast(
+    axes: Any, times: Array, middle: Array, bands: Sequence[tuple[str, Array, Array]], labels: bool = True
+) -> None:
+    """Draw intervals (percentage, lower and upper bound), the widest first, and the line of a forecast."""
+    from matplotlib.colors import to_rgb
+
+    for place, (percentage, low, high) in enumerate(bands):
+        # Opaque, since translucent bands that lie on each other are darker than the legend says.
+        color = 1 - (0.2 + 0.25 * place / max(len(bands) - 1, 1)) * (1 - np.array(to_rgb(_FORECAST)))
+        label = f"{percentage} % interval" if labels else None
+        axes.fill_between(times, low, high, color=color, linewidth=0, label=label)
+    axes.plot(times, middle, color=_FORECAST, linewidth=1.4, label="forecast" if labels else None)
 
 
 def _finish_axes(axes: Any, name: str | None) -> None:
@@ -137,7 +150,8 @@ def backtest(
     Parameters
     ----------
     table : DataFrame, or mapping of columns
-        Result of `Forecaster.cross_validation`; columns ``fastlstm-lo-90`` and ``fastlstm-hi-90`` are drawn as a band.
+        Result of `Forecaster.cross_validation`; columns such as ``fastlstm-lo-90`` and
+        ``fastlstm-hi-90`` are drawn as bands.
     target, id_col, time_col : str
         Names of the columns.
     path, title
@@ -153,7 +167,7 @@ def backtest(
     ImportError
         Without matplotlib.
     ValueError
-        If a column is missing.
+        If a column is missing, or one bound of an interval.
     """
     names = [str(one) for one in table]
     for needed in (time_col, "cutoff", target, "fastlstm"):
@@ -162,34 +176,32 @@ def backtest(
     data = {one: np.asarray(table[one]) for one in names}
     ids = data[id_col] if id_col in data else np.zeros(len(data[target]), int)
     chosen = list(dict.fromkeys(ids.tolist()))[:_MOST_PANELS]
-    lows = [one for one in names if one.startswith("fastlstm-lo-")]
+    levels = [one.removeprefix("fastlstm-lo-") for one in names if one.startswith("fastlstm-lo-")]
+    lonely = next((one for one in levels if f"fastlstm-hi-{one}" not in names), None)
+    if lonely is not None:
+        raise ValueError(
+            f"the table has fastlstm-lo-{lonely} without fastlstm-hi-{lonely}, expected both bounds: {names}"
+        )
+    levels.sort(key=float, reverse=True)
     figure = new_figure("fl.plots.backtest", 10.0, 1.2 + 2.2 * len(chosen))
     panels = figure.subplots(len(chosen), squeeze=False)[:, 0]
     for axes, one in zip(panels, chosen, strict=True):
         own = ids == one
-        _draw_windows(axes, {name: values[own] for name, values in data.items()}, target, time_col, lows)
+        _draw_windows(axes, {name: values[own] for name, values in data.items()}, target, time_col, levels)
         _finish_axes(axes, str(one) if id_col in data else target)
     panels[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, fontsize=8)
     return finish(figure, path, title)
 
 
-def _draw_windows(axes: Any, data: dict[str, Array], target: str, time_col: str, lows: list[str]) -> None:
-    """Draw the windows of a series, each a line of its own; bands of the widest interval."""
+def _draw_windows(axes: Any, data: dict[str, Array], target: str, time_col: str, levels: list[str]) -> None:
+    """Draw the windows of a series, each a line of its own; bands of the intervals, the widest first."""
     times = data[time_col]
-    low = max(lows, key=lambda one: float(one.rpartition("-")[2]), default=None)
     order = np.argsort(times, kind="stable")
     axes.plot(times[order], data[target][order], color=_PAST, linewidth=1.0, label="true values")
     for number, cutoff in enumerate(np.unique(data["cutoff"])):
         rows = data["cutoff"] == cutoff
-        if low is not None:
-            level = low.rpartition("-")[2]
-            label = f"{level} % interval" if not number else None
-            axes.fill_between(
-                times[rows], data[low][rows], data[f"fastlstm-hi-{level}"][rows], color=_FORECAST, alpha=0.2,
-                linewidth=0, label=label,
-            )  # fmt: skip
-        label = None if number else "forecast"
-        axes.plot(times[rows], data["fastlstm"][rows], color=_FORECAST, linewidth=1.2, label=label)
+        bands = [(one, data[f"fastlstm-lo-{one}"][rows], data[f"fastlstm-hi-{one}"][rows]) for one in levels]
+        _draw_forecast(axes, times[rows], data["fastlstm"][rows], bands, labels=not number)
 
 
 def by_horizon(

@@ -8,10 +8,10 @@ The number of threads is resolved in one place, :func:`resolve_threads`, in this
 4. the environment variable ``OMP_NUM_THREADS``,
 5. the CPUs this process may use: its affinity mask and its container's CPU quota (cgroup v1 and v2).
 
-A limit set with ``threadpoolctl`` lowers 2 to 5. Calls that compute at the same time share the number of 2 to 5
-(:func:`call_threads`). A call uses fewer threads where more do not pay: for little work, and
-while other programs keep the processors busy. The number never changes a result: the kernels give the same bits for
-any number of threads.
+A limit set with ``threadpoolctl`` lowers 2 to 5. Where several Python threads call at the same time, a number from 2 to
+5 is divided by the number of calls (:func:`call_threads`). A call uses fewer threads where more do not pay: for little
+work, and while other programs keep the processors busy. The number never changes a result: the kernels give the same
+bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -120,24 +120,10 @@ def resolve_threads(n: int | None = None) -> int:
 
 
 def call_threads(n: int | None = None) -> int:
-    """Return the number of threads for a call that begins now.
+    """Return the number of threads for a call that begins now; argument and errors are those of `resolve_threads`.
 
-    That of `resolve_threads`; but calls without ``n_threads`` that compute at the same time, in several Python threads,
-    share the processors, so that each gets its part.
-
-    Parameters
-    ----------
-    n : int or None
-        The caller's explicit ``n_threads`` argument.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    TypeError, ValueError
-        As in `resolve_threads`.
+    A number that the caller has not given is divided by the number of calls that compute at the same time, in several
+    Python threads, so that they share the processors.
     """
     if n is not None:
         return resolve_threads(n)

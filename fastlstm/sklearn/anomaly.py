@@ -12,6 +12,7 @@ from sklearn.base import OutlierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._arrays import as_numeric
 from .._typing import Array
 from ..data.scaler import Missing
 from ..inference.stream import Stream
@@ -21,17 +22,15 @@ from ..optimizers import Optimizer
 from ..tasks.anomaly import (
     METHODS,
     Method,
+    StepScorer,
     calibrated,
     check_length,
-    cut,
     detector_layers,
     detector_scaler,
+    normal_parts,
     plan,
-    scaled_targets,
     series_scores,
-    split_in_time,
-    step_scores,
-    training_pairs,
+    window_pairs,
 )
 from ..tasks.series import Series, listed_cases
 from .base import SeriesEstimator
@@ -222,8 +221,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         series = listed_cases(self._read(X, lengths, reset=True))
         self._warn_of_short_rows(X)
         window, warmup = plan(series, self.method, self.window, self.warmup)
-        least = window if self.method == "reconstruction" else warmup + 1
-        train, held = split_in_time(series, self.validation_fraction, gap=window, least=least)
+        train, held = normal_parts(series, self.method, self.validation_fraction, window, warmup)
         if held is None:
             warnings.warn(
                 f"X is one series of {len(series[0])} steps, too short to hold out a part after a gap of the window of "
@@ -242,9 +240,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
             self.model_ = Model(layers, seed=seed, scaler=scaler)
             self.shuffle_seed_, self.window_, self.warmup_ = order, window, warmup
         assert self.model_.scaler is not None
-        # The network must not learn at which phases the windows begin.
-        hop = max(1, window // 2 if self.method == "forecast" else window // 8)
-        pairs = [training_pairs(self.method, cut(part, window, hop), self.model_.scaler) for part in (train, held)]
+        pairs = [window_pairs(self.method, part, window, self.model_.scaler) for part in (train, held)]
         (inputs, targets), (held_inputs, held_targets) = pairs
         self._train(
             Series(inputs, None),
@@ -400,9 +396,9 @@ class AnomalyStream:
 
     def __init__(self, detector: LSTMAnomalyDetector, stream: Stream) -> None:
         self._detector = detector
-        self._stream = stream
-        self._expected: Array | None = None
-        self._seen = 0
+        scaler = detector.model_.scaler
+        assert scaler is not None
+        self._scorer = StepScorer(stream, scaler, detector.warmup_, detector.normal_error_)
 
     def step(self, x: ArrayLike) -> Array:
         """Return the scores of the next step, those of `score_steps`.
@@ -415,18 +411,8 @@ class AnomalyStream:
         -------
         ndarray of float64, shape (batch_size,)
         """
-        scaler = self._detector.model_.scaler
-        assert scaler is not None
-        answer = self._stream.step(x)  # checks x
-        array = np.asarray(x)
-        step = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
-        scores = np.zeros(self._stream.batch_size)
-        if self._expected is not None and self._seen >= self._detector.warmup_:
-            errors = np.square(scaled_targets(scaler, np.ascontiguousarray(step)) - self._expected)
-            scores = step_scores(errors, self._detector.normal_error_)
-        self._expected = answer
-        self._seen += 1
-        return scores
+        array = np.ascontiguousarray(as_numeric(x, False, "x"))
+        return self._scorer.step(array if array.dtype in (np.float32, np.float64) else array.astype(np.float64))
 
     def is_anomaly(self, scores: Array) -> Array:
         """Return which scores exceed the detector's threshold.

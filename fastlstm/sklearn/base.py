@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -21,7 +21,6 @@ from .._foreign import cure, is_frame, type_name
 from .._typing import Array
 from ..data import Scaler
 from ..data.scaler import Missing
-from ..formats.c.report import CReport
 from ..layers import Layer
 from ..losses import Loss
 from ..model import Model
@@ -32,6 +31,9 @@ from ..tasks.scaling import Scaling, input_scaler
 from ..tasks.series import Series, is_list_of_series, read_series, warn_of_axes
 from ..tasks.training import Recipe, train
 from ..training.history import History
+
+if TYPE_CHECKING:
+    from ..formats.c.report import CReport
 
 __all__ = ["SeriesEstimator"]
 

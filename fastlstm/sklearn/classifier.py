@@ -22,6 +22,7 @@ from ..data.scaler import Missing
 from ..layers import Layer
 from ..model import Model
 from ..optimizers import Optimizer
+from ..tasks.answers import class_probabilities
 from ..tasks.network import POOLINGS, Pooling
 from ..tasks.preparation import preparing_layers
 from ..tasks.scaling import Scaling
@@ -388,10 +389,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         """
         check_is_fitted(self)
         series = self._read(X, lengths, reset=False)
-        found = self.model_.predict_proba(series.data, series.lengths, n_threads=self._threads)
-        # The sums of float32 are 1 up to a rounding, by which callers would trip.
-        probabilities = np.asarray(found, np.float64)
-        return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
+        return class_probabilities(self.model_, series, self._threads)
 
     def predict_log_proba(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return the logarithms of `predict_proba`.

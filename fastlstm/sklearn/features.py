@@ -15,7 +15,7 @@ from ..data.scaler import Missing
 from ..layers import LSTM, Layer, MaxPool, MeanPool
 from ..model import Model
 from ..optimizers import Optimizer
-from ..tasks.anomaly import cut, detector_layers, detector_scaler, training_pairs
+from ..tasks.anomaly import detector_layers, detector_scaler, window_pairs
 from ..tasks.series import Series, listed_cases
 from .base import SeriesEstimator
 
@@ -196,9 +196,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
             self.model_ = self._forecaster
         forecaster = self.model_
         assert forecaster.scaler is not None
-        inputs, targets = training_pairs(
-            "forecast", cut(series, self.window, max(1, self.window // 2)), forecaster.scaler
-        )
+        inputs, targets = window_pairs("forecast", series, self.window, forecaster.scaler)
         if self.method == "forecast" and inputs:
             self._train(Series(inputs, None), targets, "mse", self._recipe(), self.shuffle_seed_)
         else:

@@ -20,6 +20,7 @@ from ..layers import Layer
 from ..losses import Loss, Quantile
 from ..model import Model
 from ..optimizers import Optimizer
+from ..tasks.answers import REGRESSION_LOSSES, median_of, regression_loss, sorted_quantiles
 from ..tasks.network import Pooling
 from ..tasks.scaling import Scaling
 from ..training.callbacks import Callback
@@ -43,8 +44,9 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         Whether series are read in both directions.
     dropout : float, default 0.0
         Dropout between the LSTM layers and before the output.
-    pooling : {"last", "mean", "max", "attention"}, default "last"
-        How the outputs of the steps become one vector per series; "last" is the state at the last step.
+    pooling : {"last", "mean", "max", "attention", "concat"}, default "last"
+        How the outputs of the steps become one vector per series; "last" is the state at the last step, "concat" that
+        state, the maximum and the mean, see `fastlstm.ConcatPool`.
     layers : list of Layer, optional
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
     scaler : {"standard", "robust"} or None, default "standard"
@@ -121,7 +123,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SeriesEstimator._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "absolute_error", "huber"})],
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "quantiles": [None, list, tuple, np.ndarray],
     }
 
@@ -310,13 +312,13 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
 
     def _loss(self, targets: Array) -> Loss | str:
         if self.quantiles is None:
-            return {"squared_error": "mse", "absolute_error": "mae", "huber": "huber"}[self.loss]
+            return regression_loss(self.loss, None)
         if targets.ndim > 1 and targets.shape[1] > 1:
             raise ValueError(f"quantiles are for one target, got y of shape {targets.shape}: fit one for each target")
         levels = [float(level) for level in self.quantiles]
         if 0.5 not in levels:
             raise ValueError(f"quantiles must hold 0.5, which predict returns, got {_checks.short_repr(levels)}")
-        return Quantile(levels)
+        return regression_loss(self.loss, levels)
 
     def predict(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return the value for each case; with `quantiles` the median.
@@ -332,7 +334,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         """
         out = self._outputs(X, lengths)
         if isinstance(self.model_.loss, Quantile):
-            return np.asarray(np.sort(out, axis=1)[:, sorted(self.model_.loss.quantiles).index(0.5)])
+            return median_of(self.model_.loss, sorted_quantiles(out))
         return out
 
     def predict_quantiles(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
@@ -356,7 +358,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         check_is_fitted(self)
         if not isinstance(self.model_.loss, Quantile):
             raise ValueError("predict_quantiles needs LSTMRegressor(quantiles=(0.1, 0.5, 0.9)) or others, before fit")
-        return np.asarray(np.sort(self._outputs(X, lengths), axis=1))
+        return sorted_quantiles(self._outputs(X, lengths))
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, lengths: ArrayLike | None = None

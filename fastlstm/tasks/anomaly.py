@@ -26,6 +26,7 @@ from .. import _checks
 from .._typing import Array
 from ..data import Scaler, Standardizer
 from ..data.scaler import Missing
+from ..inference.stream import Stream
 from ..layers import LSTM, Dense, Layer, RepeatVector
 from ..model import Model
 
@@ -33,20 +34,20 @@ __all__ = [
     "METHODS",
     "Calibration",
     "Method",
+    "StepScorer",
     "calibrated",
     "check_length",
-    "cut",
     "detector_layers",
     "detector_scaler",
     "expected",
     "known_mean",
+    "normal_parts",
     "plan",
     "scaled_targets",
     "series_scores",
-    "split_in_time",
     "step_errors",
     "step_scores",
-    "training_pairs",
+    "window_pairs",
 ]
 
 Method = Literal["forecast", "reconstruction"]
@@ -134,26 +135,27 @@ def known_mean(values: Array, axis: int) -> Array:
         return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
 
 
-def split_in_time(
-    series: list[Array], fraction: float, gap: int, least: int = 2
+def normal_parts(
+    series: list[Array], method: Method, fraction: float, window: int, warmup: int
 ) -> tuple[list[Array], list[Array] | None]:
     """Return the cases to train on and those to measure normal errors on.
 
-    Of several cases the last ones are held out, at least one and not all; of a single one its last part, with `gap`
-    steps left out before it. Both parts of it have at least `least` steps; if it is too short for that, nothing is held
-    out, and the second part is None.
+    Of several cases the last ones are held out, at least one and not all; of a single one its last part, with the steps
+    of a window left out before it. If it is too short for two parts that can be scored, nothing is held out, and the
+    second part is None.
     """
     if len(series) > 1:
         held = min(max(1, round(len(series) * fraction)), len(series) - 1)
         return series[:-held], series[-held:]
     (one,) = series
+    least = window if method == "reconstruction" else warmup + 1
     start = len(one) - max(least, round(len(one) * fraction))
-    if start - gap < least:
+    if start - window < least:
         return series, None
-    return [one[: start - gap]], [one[start:]]
+    return [one[: start - window]], [one[start:]]
 
 
-def cut(series: list[Array], window: int, hop: int) -> list[Array]:
+def _cut(series: list[Array], window: int, hop: int) -> list[Array]:
     """Return windows of each series; the last one ends where the series ends. Shorter series are left as they are."""
     return [one[start : start + window] for one in series for start in _starts(len(one), window, hop)]
 
@@ -164,8 +166,13 @@ def _starts(steps: int, window: int, hop: int) -> list[int]:
     return sorted({*range(0, steps - window + 1, hop), steps - window})
 
 
-def training_pairs(method: Method, windows: list[Array], scaler: Scaler) -> tuple[list[Array], list[Array]]:
-    """Return inputs and targets; the targets are in units of the scaler, NaN where the values are missing."""
+def window_pairs(method: Method, series: list[Array], window: int, scaler: Scaler) -> tuple[list[Array], list[Array]]:
+    """Return inputs and targets of the windows that a network is trained on.
+
+    The targets are in units of the scaler, NaN where the values are missing.
+    """
+    # The network must not learn at which phases the windows begin.
+    windows = _cut(series, window, max(1, window // 2 if method == "forecast" else window // 8))
     if method == "forecast":
         kept = [one for one in windows if len(one) > 1]
         return [one[:-1] for one in kept], [scaled_targets(scaler, one[1:]) for one in kept]
@@ -218,6 +225,43 @@ def step_scores(errors: Array, normal_error: Array) -> Array:
     """Return the scores of steps, (T,), of their squared errors (T, channels)."""
     relative = known_mean(errors / normal_error, axis=1)
     return np.asarray(np.nan_to_num(relative, nan=0.0, posinf=np.finfo(np.float64).max))
+
+
+class StepScorer:
+    """Scores of the steps of one or more series as they arrive, those of `series_scores` to the bit.
+
+    Parameters
+    ----------
+    stream : Stream
+        Of a model that forecasts the next step.
+    scaler : Scaler
+        Of the model.
+    warmup : int
+    normal_error : array (channels,)
+    """
+
+    def __init__(self, stream: Stream, scaler: Scaler, warmup: int, normal_error: Array) -> None:
+        self._stream, self._scaler = stream, scaler
+        self._warmup, self._normal_error = warmup, normal_error
+        self._expected: Array | None = None
+        self._seen = 0
+
+    def step(self, x: Array) -> Array:
+        """Return the scores of the next step (batch, channels) of each series, (batch,); 0 in the warm-up.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the stream refuses x, which changes nothing.
+        """
+        answer = self._stream.step(x)
+        scores = np.zeros(self._stream.batch_size)
+        if self._expected is not None and self._seen >= self._warmup:
+            errors = np.square(scaled_targets(self._scaler, x) - self._expected)
+            scores = step_scores(errors, self._normal_error)
+        self._expected = answer
+        self._seen += 1
+        return scores
 
 
 def series_scores(

@@ -14,7 +14,7 @@ from ..formats import safetensors
 from ..layers import layer_config
 from ..model import Model
 
-__all__ = ["FITTED", "KEY", "VERSION", "description", "save_described"]
+__all__ = ["FITTED", "KEY", "PLAIN", "VERSION", "description", "listed", "save_described"]
 
 KEY = "estimator"
 """Key in the config of the file."""
@@ -22,7 +22,8 @@ FITTED = ("n_features_in_", "n_iter_", "best_epoch_", "loss_curve_", "input_ndim
 """Attributes that the file of every estimator holds."""
 VERSION = 1
 """Of the description, which later versions of the package read as well."""
-_PLAIN = (bool, int, float, str, type(None))
+PLAIN = (bool, int, float, str, type(None))
+"""Types of values that JSON holds as they are."""
 
 
 def description(
@@ -81,17 +82,27 @@ def _described(name: str, value: Any) -> Any:
         return [layer_config(layer) for layer in value]
     if name == "random_state" and not isinstance(value, (int, type(None))):
         return None
-    if isinstance(value, (list, tuple, np.ndarray)) and all(isinstance(one, (*_PLAIN, np.generic)) for one in value):
-        plain = [one.item() if isinstance(one, np.generic) else one for one in value]
-        return {"tuple": plain} if isinstance(value, tuple) else plain
+    plain = listed(value)
+    if plain is not None:
+        return plain
     if isinstance(value, dict):
         return {"dict": [[_described(name, key), _described(name, one)] for key, one in value.items()]}
-    if not isinstance(value, _PLAIN):
+    if not isinstance(value, PLAIN):
         raise ValueError(
             f"{name}={short_repr(value)} cannot be saved, expected a number, a string or a list: give the name of an "
             "optimizer and its rate, or save model_ alone"
         )
     return value
+
+
+def listed(value: Any) -> Any:
+    """Return a list, tuple or array of plain values as data for JSON; None for anything else."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return None
+    plain = [one.item() if isinstance(one, np.generic) else one for one in value]
+    if not all(isinstance(one, PLAIN) for one in plain):
+        return None
+    return {"tuple": plain} if isinstance(value, tuple) else plain
 
 
 def _plain(value: Any) -> Any:

@@ -59,9 +59,10 @@ def preparing_layers(
         If a setting is wrong.
     """
     chosen: list[Layer] = []
-    alike = None
+    alike = measured = None
     if (whole and deviations == "auto") or (deviations != "auto" and _checks.as_bool("deviations", deviations)):
-        alike = measure_alike(series, _fitted(scaler, series))
+        measured = _fitted(scaler, series)
+        alike = measure_alike(series, measured)
         if deviations == "auto" and alike is not None and alike.share >= ALIKE:
             alike = None
         if deviations is True and alike is None:
@@ -70,8 +71,8 @@ def preparing_layers(
                 "values: leave it out"
             )
     if alike is not None:
-        if scaler is not None and not scaler.fitted:
-            scaler.fit(series.data, series.lengths)
+        if scaler is not None and measured is not None and not scaler.fitted:
+            scaler.load_state(measured.state())
         chosen.append(Deviations(alike.center, alike.scale))
     if whole if differences == "auto" else _checks.as_bool("differences", differences):
         added = 0 if scaler is None else scaler.added_channels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -114,17 +115,94 @@ def test_run_is_predict_of_a_window(tmp_path: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("value", [0.0, 0.1, -1.0, 1e-40, float("nan")])
+def test_masked_steps_are_those_of_the_stream(value: float) -> None:
+    model = fl.Model([fl.Masking(value), fl.LSTM(4), fl.Dense(2)], input_size=2, seed=1)
+    x = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
+    x[3], x[7], x[9, 0] = value, 0, 0.5
+    np.testing.assert_array_equal(fl.compiled(model.to_c("net")).run(x), answers(model, x))
+    report = model.to_c("net", dtype="int8", calibrate=x[None])
+    np.testing.assert_array_equal(fl.compiled(report).run(x), report.emulator.run(x[None])[0])
+
+
+@needs_compiler
+def test_the_program_of_the_document_answers_as_the_stream(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "firmware.md").read_text("utf-8")
+    (program,) = [block for block in re.findall(r"```c\n(.*?)```", text, re.DOTALL) if "int main" in block]
+    (tmp_path / "main.c").write_text(program)
+    layers = [fl.LSTM(32), fl.Dense(2), fl.Activation("softmax")]
+    model = fl.Model(layers, input_size=4, scaler=fl.Standardizer().fit(np.random.default_rng(0).normal(size=(50, 4))))
+    model.to_c("pf", tmp_path / "model")
+    warnings = "-std=c99 -Wall -Wextra -Wconversion -Wdouble-promotion -Werror".split()
+    command = ["gcc", "-O2", *FUSED, *warnings, "-Imodel", "main.c", "model/pf.c", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    printed = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    x = np.zeros((100, 4), np.float32)
+    x[:, 0] = np.float32(0.01) * np.arange(100, dtype=np.float32)
+    np.testing.assert_array_equal(np.array(printed.split(), np.float32), answers(model, x)[:, 0])
+
+
+@needs_compiler
 def test_an_unknown_token_is_refused() -> None:
     model = fl.Model([fl.Embedding(7, 3), fl.LSTM(4), fl.Dense(2)])
     model.forward(np.zeros((1, 1), np.int64))
     code = fl.compiled(model.to_c("net"))
     first = code.step(6)
     for token in (7, -1):
-        with pytest.raises(ValueError, match="no token id"):
+        with pytest.raises(ValueError, match=f"token {token} is not in the table: expected 0 to 6"):
             code.step(token)
     stream = model.stream()
     np.testing.assert_array_equal(stream.step([6])[0], first)
     np.testing.assert_array_equal(stream.step([2])[0], code.step(2))
+    with pytest.raises(ValueError, match="token 4294967297"):
+        code.run([1, 2**32 + 1])
+    np.testing.assert_array_equal(stream.step([3])[0], code.step([3]))
+
+
+@needs_compiler
+def test_what_is_run_is_checked_first() -> None:
+    model = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3)
+    code = fl.compiled(model.to_c("net"))
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    first = code.run(x[:2])
+    for wrong, message in (
+        (x[None], r"shape \(1, 5, 3\), expected \(steps, 3\): pass x\[0\]"),
+        (x[:, :2], r"shape \(5, 2\), expected \(steps, 3\)"),
+        (x[:0, :2], r"shape \(0, 2\), expected \(steps, 3\)"),
+        (x[0], r"shape \(3,\), expected \(steps, 3\)"),
+        (x.astype(np.float64) * 1e300, r"x\[0, 0\] is .*, expected numbers that fit float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            code.run(wrong)
+    with pytest.raises(TypeError, match="expected real numbers"):
+        code.run([["1", "2", "3"]])
+    for wrong in (x[:2], x[:1].T, x[0, 0]):
+        with pytest.raises(ValueError, match="x has"):
+            code.step(wrong)
+    np.testing.assert_array_equal(code.run(x[2:]), answers(model, x)[2:])  # nothing of that has changed the state
+    code.reset()
+    np.testing.assert_array_equal(code.run(x[:2]), first)
+    assert np.isnan(code.step([np.nan, 0, 0])).all()  # a step answers as the firmware does, a run takes no such series
+    code.reset()
+    x[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"answer at \[step\] = \[3\] is nan"):
+        code.run(x)
+    one = fl.compiled(fl.Model([fl.LSTM(4)], input_size=1).to_c("net"))
+    with pytest.raises(ValueError, match=r"pass x\[\.\.\., None\]"):
+        one.run(x[:, 0])
+
+
+@needs_compiler
+def test_arguments_of_compiled_are_checked() -> None:
+    report = fl.Model([fl.LSTM(4)], input_size=1).to_c("net")
+    with pytest.raises(TypeError, match="report must be what model.to_c"):
+        fl.compiled(fl.Model([fl.LSTM(4)], input_size=1))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="flags must be a list of options"):
+        fl.compiled(report, flags="-O2")
+    with pytest.raises(RuntimeError, match="leave NET_NO_SELFTEST out"):
+        fl.compiled(report, flags=["-O2", "-DNET_NO_SELFTEST"]).selftest()
+    with pytest.raises(RuntimeError, match="no C compiler nowhere"):
+        fl.compiled(report, compiler="nowhere")
 
 
 @pytest.mark.parametrize(
@@ -152,8 +230,9 @@ def test_arguments_are_checked() -> None:
         model.to_c("net", dtype="float16")
     with pytest.raises(ValueError, match="style"):
         model.to_c("net", style="folder")
-    with pytest.raises(ValueError, match="selftest"):
-        model.to_c("net", selftest=0)
+    for steps in (0, 2**15):
+        with pytest.raises(ValueError, match="selftest"):
+            model.to_c("net", selftest=steps)
     with pytest.raises(ValueError, match="calibrate"):
         model.to_c("net", dtype="int8")
     with pytest.raises(RuntimeError, match="built"):

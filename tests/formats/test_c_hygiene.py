@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from random_models import random_integer_model, random_model
 
 import fastlstm as fl
 
-WARNINGS = "-Wall -Wextra -Wconversion -Wdouble-promotion -Werror -pedantic -Wshadow -Wundef -Wcast-qual".split()
+WARNINGS = "-Wall -Wextra -Wconversion -Wdouble-promotion -Werror -pedantic -Wshadow -Wundef -Wcast-qual -Wvla".split()
 NIGHTLY = os.environ.get("FASTLSTM_NIGHTLY") == "1"
 SEEDS = range(50) if NIGHTLY else [5, 14]
 COMPILERS = {
@@ -110,17 +111,55 @@ def test_a_single_header_may_be_included_often_and_two_models_fit_one_program(tm
     silent(["./main"], tmp_path)
 
 
-@pytest.mark.parametrize("flag", ["-ffast-math", "-mfpmath=387"])
-def test_options_that_change_results_are_refused(flag: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("-ffast-math", "without -ffast-math"),
+        ("-Ofast", "without -ffast-math"),
+        ("-ffinite-math-only", "without -ffast-math"),
+        ("-mfpmath=387", "-mfpmath=sse"),
+        ("-fsingle-precision-constant", "double_constants"),
+    ],
+)
+def test_options_that_change_results_are_refused(flag: str, message: str, tmp_path: Path) -> None:
     need("gcc")
-    fl.Model([fl.LSTM(3)], input_size=2).to_c("net", tmp_path)
+    fl.Model([fl.LSTM(3)], input_size=2, scaler=fl.Standardizer().fit([[1.0, 2.0], [3.0, 5.0]])).to_c("net", tmp_path)
     done = subprocess.run(
         ["gcc", flag, "-c", "net.c", "-o", "net.o"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     if "387" in flag and "unrecognized" in done.stderr:
         pytest.skip("not an x86 processor")
     assert done.returncode != 0
-    assert "#error" in done.stderr
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("options", [["gcc", "-std=gnu11", "-ffp-contract=fast"], ["clang", "-std=gnu11"]])
+def test_compilers_fuse_no_product_and_sum_by_themselves(options: list[str], tmp_path: Path) -> None:
+    """All that is fused is written so, and NET_FMA=0 takes that away: no fused multiply-add is left."""
+    need(options[0])
+    if platform.machine() != "x86_64":
+        pytest.skip("reads the assembly of an x86 processor")
+    scaler = fl.Standardizer().fit([[1.0, 2.0], [3.0, 5.0]])
+    layers = [fl.LSTM(3, layer_norm=True, zoneout_h=0.1, return_sequences=True), fl.AttentionPool(2), fl.Dense(2)]
+    model = fl.Model(layers, input_size=2, scaler=scaler, target_scaler=scaler)
+    model.to_c("net", tmp_path)
+
+    def fused(fma: int) -> int:
+        command = [*options, "-O2", "-mfma", f"-DNET_FMA={fma}", "-S", "net.c", "-o", "net.s"]
+        silent(command, tmp_path)
+        return len(re.findall(r"\tvfn?m(?:add|sub)", (tmp_path / "net.s").read_text()))
+
+    assert fused(1) > 10
+    assert fused(0) == 0
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_no_header_of_a_c_library_is_needed(compiler: str, tmp_path: Path) -> None:
+    need(compiler)
+    fl.Model([fl.LSTM(3), fl.Dense(2)], input_size=2).to_c("net", tmp_path)
+    folder = subprocess.run([compiler, "-print-file-name=include"], capture_output=True, text=True, check=True).stdout
+    own = ["-std=c99", "-ffreestanding", "-nostdinc", f"-isystem{folder.strip()}"]
+    silent([compiler, *own, "-c", "net.c", "-o", "net.o"], tmp_path)
 
 
 def test_text_has_no_loops_without_bound_and_no_memory_of_its_own() -> None:

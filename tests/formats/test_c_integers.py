@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,58 @@ def test_a_missing_feature_gives_nan_and_changes_nothing() -> None:
     np.testing.assert_array_equal(emulator.step([[0.3, 0.4]]), second)
 
 
+def test_what_is_emulated_is_checked_first() -> None:
+    X = np.random.default_rng(0).normal(size=(4, 9, 3)).astype(np.float32)
+    model = fl.Model([fl.LSTM(5), fl.Dense(2), fl.Activation("softmax")], input_size=3)
+    emulator = model.to_c("net", dtype="int8", calibrate=X).emulator
+    together = emulator.run(X)  # the first call says how many series there are
+    assert together.shape == (4, 9, 2)
+    emulator.reset()
+    np.testing.assert_array_equal(emulator.run(X[2:3]), together[2:3])
+    for wrong, message in (
+        (X, r"x has 4 series, the emulator is at work on 1: reset\(4\)"),
+        (X[0], r"shape \(9, 3\), expected \(series, steps, 3\): pass x\[None\]"),
+        (X[:1, :, :1], r"shape \(1, 9, 1\), expected \(series, steps, 3\)"),
+        (X[:0], r"shape \(0, 9, 3\)"),
+        (X[:1] * np.float32(np.inf), "expected numbers that fit float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            emulator.run(wrong)
+    with pytest.raises(ValueError, match=r"shape \(1, 1\), expected \(series, 3\)"):
+        emulator.step([[1.0]])
+    with pytest.raises(TypeError, match="complex"):
+        emulator.step([[1j, 0, 0]])
+    with pytest.raises(ValueError, match="batch must be at least 1"):
+        emulator.reset(0)
+    emulator.reset(4)
+    np.testing.assert_array_equal(emulator.run(X[:, :4]), together[:, :4])
+    assert emulator.run(X[:, :0]).shape == (4, 0, 2)
+    np.testing.assert_array_equal(emulator.run(X[:, 4:]), together[:, 4:])
+    emulator.reset()
+    np.testing.assert_array_equal(emulator.step([1, 2, 3]), emulator_of(model, X).step([[1.0, 2.0, 3.0]]))
+    X[1, 2, 0] = np.nan
+    emulator.reset()
+    with pytest.raises(ValueError, match=r"answer at \[series, step\] = \[1, 2\] is nan"):
+        emulator.run(X)
+
+
+def emulator_of(model: fl.Model, X: np.ndarray) -> Any:
+    return model.to_c("net", dtype="int8", calibrate=X).emulator
+
+
+def test_tokens_that_the_table_does_not_hold_are_refused() -> None:
+    ids = np.random.default_rng(0).integers(0, 7, (5, 9))
+    model = fl.Model([fl.Embedding(7, 3), fl.LSTM(4), fl.Dense(2)])
+    model.forward(ids)
+    emulator = emulator_of(model, ids)
+    for token in (7, -1):
+        with pytest.raises(ValueError, match=f"token {token} is not in the table: expected 0 to 6"):
+            emulator.run([[1, 2, token]])
+    with pytest.raises(TypeError, match="expected integers"):
+        emulator.step([2.7])
+    np.testing.assert_array_equal(emulator.run(ids), emulator_of(model, ids).run(ids))
+
+
 def test_quality_tells_the_accuracy_of_both() -> None:
     rng = np.random.default_rng(1)
     X = rng.normal(size=(120, 20, 2))
@@ -108,6 +161,28 @@ def test_quality_tells_the_accuracy_of_both() -> None:
     assert report.quality["agreement"] > 0.97
     assert "int8_accuracy" in str(report)
     assert report.rom_bytes < model.to_c("net").rom_bytes
+    by_number = model.to_c("net", dtype="int8", calibrate=(X, (y == "up").astype(int)))
+    assert by_number.quality == report.quality
+    with pytest.raises(ValueError, match=r"calibrate\[1\] has 5 cases, calibrate has 120"):
+        model.to_c("net", dtype="int8", calibrate=(X, y[:5]))
+    with pytest.raises(ValueError, match=r"calibrate\[1\] holds the label 'UP'"):
+        model.to_c("net", dtype="int8", calibrate=(X, np.where(y == "up", "UP", y)))
+
+
+def test_quality_tells_the_error_of_values_that_are_known() -> None:
+    rng = np.random.default_rng(1)
+    X = [rng.normal(size=(5 + k % 3, 2)) for k in range(30)]
+    y = [x[:, :1] * 3 for x in X]
+    layers = [fl.LSTM(6, return_sequences=True), fl.Dense(1)]
+    model = fl.Model(layers, input_size=2, target_scaler=fl.Standardizer().fit(np.concatenate(y)), seed=2)
+    whole = model.to_c("net", dtype="int8", calibrate=(X, y)).quality
+    errors = np.concatenate([model.predict(x[None])[0] - one for x, one in zip(X, y, strict=True)])
+    assert whole["float_rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-6)
+    assert whole["int8_rmse"] == pytest.approx(whole["float_rmse"], rel=1e-2)
+    y[0][2:] = np.nan
+    known = np.isfinite(np.concatenate(y))
+    some = model.to_c("net", dtype="int8", calibrate=(X, y)).quality
+    assert some["float_rmse"] == pytest.approx(np.sqrt((errors[known] ** 2).mean()), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +192,7 @@ def test_quality_tells_the_accuracy_of_both() -> None:
         ([fl.LSTM(3, return_sequences=True), fl.AttentionPool(2)], "softmax|attention"),
         ([fl.Activation("elu"), fl.LSTM(3)], "activation elu"),
         ([fl.Activation("relu")], "no weights"),
+        ([fl.Dense(16384), fl.Dense(1)], "layer of 16384 features, the C export takes up to 16383"),
     ],
 )
 def test_what_has_no_integer_form_is_refused(layers: list[fl.layers.Layer], message: str) -> None:

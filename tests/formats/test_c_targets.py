@@ -76,7 +76,7 @@ def test_cortex_m_with_fpu(seed: int, cpu: str, tmp_path: Path) -> None:
     assert "every bit" in cortex(exported(seed, tmp_path), cpu)
 
 
-@pytest.mark.parametrize("cpu", ["m0", "m3"])
+@pytest.mark.parametrize("cpu", ["m0", "m0plus", "m3"])
 def test_cortex_m_without_fpu(cpu: str, tmp_path: Path) -> None:
     assert "every bit" in cortex(exported(14, tmp_path, 20), cpu)
 

@@ -22,18 +22,6 @@ def test_some_thousand_damaged_files(capfd: pytest.CaptureFixture[str]) -> None:
     assert len(kinds) > 30 and "ts read" in printed and "tsv read" in printed
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("seed", range(4))
-def test_many_damaged_files(seed: int) -> None:
-    assert fuzz_archives.fuzz(0, seed, cases=200_000) == 0
-
-
-def test_a_case_is_always_the_same_file() -> None:
-    cases = [fuzz_archives.case(3, number) for number in range(50)]
-    assert cases == [fuzz_archives.case(3, number) for number in range(50)]
-    assert cases != [fuzz_archives.case(4, number) for number in range(50)]
-
-
 def test_the_second_parser_finds_a_reader_that_errs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = fl.data.read_ts
 

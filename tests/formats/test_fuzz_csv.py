@@ -25,18 +25,6 @@ def test_some_thousand_damaged_files(capfd: pytest.CaptureFixture[str]) -> None:
     assert len([line for line in printed.splitlines() if "read: " in line]) > 15
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("seed", range(4))
-def test_many_damaged_files(seed: int) -> None:
-    assert fuzz_csv.fuzz(0, seed, cases=100_000) == 0
-
-
-def test_a_case_is_always_the_same_file() -> None:
-    cases = [fuzz_csv.case(3, number) for number in range(50)]
-    assert cases == [fuzz_csv.case(3, number) for number in range(50)]
-    assert cases != [fuzz_csv.case(4, number) for number in range(50)]
-
-
 def test_the_second_parser_finds_a_reader_that_errs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = fl.data.read_csv
 

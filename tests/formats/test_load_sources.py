@@ -82,12 +82,37 @@ def test_metadata(tmp_path: Path) -> None:
     assert "metadata" not in plain.get_config()
     plain.save(path)
     assert read_config(path)["metadata"] == {}
-    plain.metadata = {"when": object()}
-    with pytest.raises(TypeError, match="JSON"):
-        plain.save(path)
-    for wrong in ([1], {1: 2}, "text"):
-        with pytest.raises(TypeError, match="metadata must map strings"):
-            plain.metadata = wrong  # type: ignore[assignment]
+    plain.metadata = {"scores": {"f1": [0.5, None, True]}, "sizes": (1, 2)}
+    plain.save(path)
+    assert fl.load(path).metadata == {"scores": {"f1": [0.5, None, True]}, "sizes": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([1], r"metadata must map strings"),
+        ("text", r"metadata must map strings"),
+        ({1: 2}, r"metadata has the key 1, expected strings as keys: use '1'"),
+        ({"of": {(1, 2): 3}}, r"metadata\['of'\] has the key \(1, 2\)"),
+        ({"when": object()}, r"metadata\['when'\] has type object, .* store str\(metadata\['when'\]\)"),
+        (
+            {"f1": [1.0, np.float32(2)]},
+            r"metadata\['f1'\]\[1\] has type float32, .* store .*\[1\].tolist\(\)",
+        ),
+        ({"mean": np.ones(3)}, r"metadata\['mean'\] has type ndarray"),
+        ({"loss": float("nan")}, r"metadata\['loss'\] is nan, which JSON cannot hold"),
+    ],
+)
+def test_metadata_that_a_file_cannot_hold_are_refused_at_once(wrong: Any, message: str, tmp_path: Path) -> None:
+    model = fl.Model([fl.LSTM(5)], input_size=2)
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.metadata = wrong
+    assert model.metadata == {}
+    if isinstance(wrong, dict):
+        model.metadata.update(wrong)  # in place: when it is saved
+        with pytest.raises((TypeError, ValueError), match=message):
+            model.save(tmp_path / "m.safetensors")
+        assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_a_first_load_and_prediction_import_little(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
-from helpers import FINITE_DIFFERENCE, numerical_gradient, relative_error  # noqa: E402
+from helpers import check_gradients  # noqa: E402
 from onnx_graphs import model_of, op  # noqa: E402
 
 import fastlstm as fl  # noqa: E402
@@ -224,16 +224,8 @@ def test_a_graph_of_fixed_steps_keeps_its_shape(tmp_path: Path) -> None:
 def test_gradients_of_a_graph_of_fixed_steps() -> None:
     model = fl.from_onnx(decoder_graph(), dtype="float64")
     rng = np.random.default_rng(7)
-    x, ends, weight = rng.standard_normal((3, 6, FEATURES)), [6, 2, 3], rng.standard_normal((3, STEPS, HIDDEN))
-    model.forward(x, ends, training=True)
-    model.zero_grad()
-    model.backward(weight)
-
-    def f() -> float:
-        return float((model.forward(x, ends) * weight).sum())
-
-    for name, array in model.parameters().items():
-        assert relative_error(model.gradients()[name], numerical_gradient(f, array)) <= FINITE_DIFFERENCE, name
+    x, weight = rng.standard_normal((3, 6, FEATURES)), rng.standard_normal((3, STEPS, HIDDEN))
+    check_gradients(model, x, np.array([6, 2, 3]), weight)
 
 
 @pytest.mark.filterwarnings("ignore:from_onnx assumes")

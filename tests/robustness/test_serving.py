@@ -59,39 +59,51 @@ def series(seed: int = 0, steps: int = 20) -> np.ndarray:
 # ------------------------------------------------------------------------------------ the programs
 
 
-def test_fastapi(path: Path) -> None:
+@pytest.mark.parametrize("quick", ["1e9", "0"], ids=["in the event loop", "in threads"])
+def test_fastapi(path: Path, quick: str) -> None:
     for needed in ("fastapi", "uvicorn"):
         if find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
-    command = [sys.executable, "-m", "uvicorn", "--factory", "serve_fastapi:make_app", "--port", "0"]
+    program = f"import serve_fastapi\nserve_fastapi.QUICK = {quick}\nmake_app = serve_fastapi.make_app\n"
+    (path.parent / "service.py").write_text(program)
+    command = [sys.executable, "-m", "uvicorn", "--factory", "service:make_app", "--port", "0"]
     with server(command, path, r"running on (http://[\d.:]+)") as address:
         expected = {seed: fl.load(path).predict(series(seed)[None])[0].tolist() for seed in range(16)}
 
         def ask(seed: int) -> Any:
-            where = ("/predict", "/predict-in-loop")[seed % 2]
-            return post(address + where, {"series": series(seed).tolist()})
+            if seed % 2:
+                return np.frombuffer(post_bytes(address + "/predict-binary", series(seed).tobytes()), "<f4").tolist()
+            return post(address + "/predict", {"series": series(seed).tolist()})["answer"]
 
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(ask, range(16)))
-        assert [one["answer"] for one in answers] == [expected[seed] for seed in range(16)]
+        assert answers == [expected[seed] for seed in range(16)]
         assert post(address + "/model") == {"name": "first"}
         with pytest.raises(urllib.error.HTTPError, match="422") as refused:
             post(address + "/predict", {"series": [[1.0, 2.0]]})
         assert "X has 2 features" in refused.value.read().decode()
+        for cut in (b"", b"123", np.zeros(4, "f4").tobytes()):
+            with pytest.raises(urllib.error.HTTPError, match="422"):
+                post_bytes(address + "/predict-binary", cut)
         model_of(2, "second").save(path)
         end = time.monotonic() + HANG
         while post(address + "/model") != {"name": "second"}:
             assert time.monotonic() < end
             time.sleep(0.05)
-        assert ask(0)["answer"] == fl.load(path).predict(series(0)[None])[0].tolist()
+        assert ask(0) == fl.load(path).predict(series(0)[None])[0].tolist()
 
 
 def post(address: str, question: Any = None) -> Any:
     """Return the answer of a service; without a question to a GET."""
-    data = None if question is None else json.dumps(question).encode()
+    return json.loads(post_bytes(address, None if question is None else json.dumps(question).encode()))
+
+
+def post_bytes(address: str, data: bytes | None) -> bytes:
+    """Return the body of an answer."""
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=HANG) as answer:
-        return json.loads(answer.read())
+        content: bytes = answer.read()
+        return content
 
 
 @contextmanager

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-__all__ = ["COMMAND", "INTERRUPTED", "run", "write_beats", "write_pump", "write_runs"]
+from fastlstm import cli
+
+__all__ = ["COMMAND", "INTERRUPTED", "refusal_of", "run", "write_beats", "write_pump", "write_runs"]
 
 COMMAND = [sys.executable, "-m", "fastlstm"]
 
@@ -36,6 +39,16 @@ def run(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProce
     """Run the command in a new process, outside the checkout."""
     environment = {**os.environ, **options.pop("environment", {})}
     return subprocess.run([*COMMAND, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, **options)
+
+
+def refusal_of(text: str, options: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the message, of one line, with which train refuses a table; no model is written."""
+    (folder / "d.csv").write_text(text)
+    assert cli.main(["train", str(folder / "d.csv"), *options, "--quiet", "-o", str(folder / "m")]) == 3
+    message = capsys.readouterr().err
+    assert message.startswith("fastlstm: error: ") and message.count("\n") == 1
+    assert not (folder / "m").exists()
+    return message
 
 
 def write_beats(folder: Path, n: int = 40, steps: int = 8) -> Path:

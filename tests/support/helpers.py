@@ -47,6 +47,28 @@ def numerical_gradient(f: Callable[[], float], array: np.ndarray, step: float = 
     return gradient
 
 
+def check_gradients(
+    model: Any, x: np.ndarray, lengths: np.ndarray | None, weight: np.ndarray, of_input: bool = True
+) -> np.ndarray:
+    """Compare the gradients of the output's sum with these weights to central differences; return that of x.
+
+    Those of all parameters and, with `of_input`, of x, which changes during the check.
+    """
+    model.forward(x, lengths, training=True)
+    model.zero_grad()
+    dx = model.backward(weight)
+    assert isinstance(dx, np.ndarray)
+
+    def f() -> float:
+        return float((model.forward(x, lengths) * weight).sum())
+
+    for name, array in model.parameters().items():
+        assert relative_error(model.gradients()[name], numerical_gradient(f, array)) <= FINITE_DIFFERENCE, name
+    if of_input:
+        assert relative_error(dx, numerical_gradient(f, x)) <= FINITE_DIFFERENCE
+    return dx
+
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

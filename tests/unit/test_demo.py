@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
-from fastlstm.demo import power, report, run_power, run_vowels, vowels
+from fastlstm.demo import power, power_fan, report, run_power, run_vowels, vowels
 
 DAY, WEEK = 96, 672
 
@@ -17,6 +17,7 @@ def quick(monkeypatch):
     for module, settings in (
         (vowels, {"HIDDEN_SIZE": 24, "EPOCHS": 6}),
         (power, {"HIDDEN_SIZE": 8, "EPOCHS": 2}),
+        (power_fan, {"EPOCHS": 1}),
     ):
         for name, value in settings.items():
             monkeypatch.setattr(module, name, value)
@@ -250,10 +251,14 @@ def test_silent_and_reproducible(tmp_path, capfd, run):
 
 @pytest.mark.parametrize(
     ("run", "plots"),
-    [(run_vowels, {"plot": "vowels.png"}), (run_power, {"plot": "power.png", "forecast_plot": "power-forecast.png"})],
+    [
+        (run_vowels, {"plot": "vowels.png"}),
+        (run_power, {"plot": "power.png", "forecast_plot": "power-forecast.png", "fan_plot": "power-fan.png"}),
+    ],
 )
 def test_plots(tmp_path, capsys, run, plots):
     pytest.importorskip("matplotlib")
+    pytest.importorskip("pandas")
     result = run(tmp_path, 0, 1)
     printed = capsys.readouterr().out
     for key, name in plots.items():
@@ -263,12 +268,41 @@ def test_plots(tmp_path, capsys, run, plots):
     assert "pip install" not in printed
 
 
-@pytest.mark.parametrize(("run", "plots"), [(run_vowels, ["plot"]), (run_power, ["plot", "forecast_plot"])])
+def test_the_fan_is_that_of_the_first_tuesday_and_does_not_know_it(tmp_path, monkeypatch, steel):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("pandas")
+    drawn = []
+    monkeypatch.setattr(power_fan, "fan", lambda *args, **kwargs: drawn.append((args, kwargs)))
+    stop = 20_000  # 2018-07-28, a Saturday
+    origin = int(np.flatnonzero(steel.time == np.datetime64("2018-07-31"))[0])
+    for data in (steel, altered_after(steel, origin)):
+        power_fan.draw_fan(data, stop, tmp_path / "fan.png")
+    (first, kept), (second, altered) = drawn
+    times, quantiles, levels = first
+    assert (str(times[0]), str(times[-1])) == ("2018-07-31T00:15", "2018-08-01T00:00")
+    assert quantiles.shape == (96, 5) and levels == [0.05, 0.25, 0.5, 0.75, 0.95]
+    assert np.array_equal(quantiles, second[1])
+    y = steel.values[:, 4].astype(np.float64)
+    assert kept["past"].tolist() == altered["past"].tolist() == y[origin - 191 : origin + 1].tolist()
+    assert kept["past_times"][-1] == steel.time[origin]
+    assert kept["truth"].tolist() == y[origin + 1 : origin + 97].tolist() != altered["truth"].tolist()
+    assert "Tuesday, 2018-07-31" in kept["title"]
+
+
+def test_without_pandas_a_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert run_power(tmp_path, 0, 1)["fan_plot"] is None
+    assert "no power-fan.png: it needs more packages, pip install 'fastlstm[forecast,plot]'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("run", "plots"), [(run_vowels, ["plot"]), (run_power, ["plot", "forecast_plot", "fan_plot"])])
 def test_without_matplotlib_a_line_says_what_to_install(tmp_path, capsys, no_matplotlib, run, plots):
     result = run(tmp_path, 0, 1)
     printed = capsys.readouterr().out
     assert [result[key] for key in plots] == [None] * len(plots)
-    assert sum("pip install 'fastlstm[plot]'" in line for line in printed.splitlines()) == len(plots)
+    lines = [line for line in printed.splitlines() if "it needs more packages, pip install 'fastlstm[" in line]
+    assert len(lines) == len(plots)
     assert [file.name for file in tmp_path.iterdir()] == [result["model"].name]
     assert "To use the model:" in printed
 

@@ -36,8 +36,8 @@ static void backward_steps(backward_context *context, double weights, int want_w
         fl_parallel_tasks(n_threads, backward_cut(n_threads, tile_count(pairs, ROWS)), backward_inputs, context);
     context->sum_begin = context->begin + (context->begin > context->first ? context->work->group : 0);
     if (want_weights && context->sum_begin < context->sum_end) {
-        const gradient_tiles tiles = backward_tiles(context->work);
-        fl_parallel_tasks(n_threads, backward_cut(n_threads, tiles.banks * tiles.all), backward_weights, context);
+        const ptrdiff_t items = gradient_parts_of(context->work).items;
+        fl_parallel_tasks(n_threads, backward_cut(n_threads, items), backward_weights, context);
         context->sum_end = context->sum_begin;
     }
 }
@@ -61,7 +61,7 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
     const int counted = fl_call_begins(lstm_multiplications(&work));
     fl_parallel(pack_threads, backward_pack, &context);
     if (want_weights)
-        memset(work.gradient, 0, (size_t)(4 * work.padded * (work.recurrent + work.input + 1)) * sizeof(real));
+        memset(work.gradient, 0, (size_t)(GATES * work.padded * (gradient_narrow(work.input) + 1)) * sizeof(real));
     if (work.cell)
         cell_backward_begin(&work);
     for (ptrdiff_t segment = work.segments - 1; segment >= 0; --segment) {
@@ -86,7 +86,7 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
         } while (context.begin > context.first);
     }
     if (want_weights)
-        fl_parallel(pack_threads, backward_unpack, &context);
+        backward_unpack(&context);
     if (work.cell)
         cell_unpack(&work, out);
     fl_call_ends(counted);

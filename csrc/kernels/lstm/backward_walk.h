@@ -43,18 +43,22 @@ static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrd
     const ptrdiff_t width = minimum(columns - first, vectors * LANES), padded = round_up(width, LANES);
     real *to = panel + first * GATES * work->padded;
     for (ptrdiff_t bank = 0; bank < work->hidden; bank += UNITS)
-        for (int gate = 0; gate < GATES; ++gate)
-            for (ptrdiff_t unit = bank; unit < minimum(bank + UNITS, work->hidden); ++unit, to += padded) {
-                const int row = lstm_gate_row(work, gate);
-                ptrdiff_t c = 0;
-                if (row >= 0) {
-                    const real *from = row_of(weight, row * work->hidden + unit, columns) + first;
-                    for (; c < width; ++c)
-                        to[c] = from[c];
-                }
-                for (; c < padded; ++c)
-                    to[c] = 0;
+        for (int gate = 0; gate < GATES; ++gate) {
+            const ptrdiff_t row = lstm_gate_row(work, gate), units = minimum(UNITS, work->hidden - bank);
+            const real *from = row < 0 ? NULL : row_of(weight, row * work->hidden + bank, columns) + first;
+            if (!from) {
+                memset(to, 0, (size_t)(units * padded) * sizeof(real));
+                to += units * padded;
+                continue;
             }
+            for (ptrdiff_t unit = 0; unit < units; ++unit, to += padded, from += columns) {
+                ptrdiff_t c = 0;
+                for (; c + LANES <= width; c += LANES)
+                    v_store(to + c, v_load(from + c));
+                if (c < width)
+                    v_store(to + c, v_load_part(from + c, width - c));
+            }
+        }
 }
 
 static void backward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)

@@ -320,6 +320,7 @@ static void projection_backward(const lstm_work *work, ptrdiff_t block_begin, pt
                 .lda = LANES,
                 .g = work->cells + (block * work->ldc + at + n) * LANES,
                 .ldg = LANES,
+                .ldv = LANES,
                 .n = n_end - n,
                 .d = ws->gradient_hr + row * work->padded + block * LANES,
                 .ldd = work->padded,

@@ -94,7 +94,7 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     char *base = pass->workspace;
     size_t used = 0;
     const double transposed = padded * GATES * (recurrent_padded + ceil(input / LANES) * LANES);
-    const double gradient = padded * GATES * (recurrent + input + 1);
+    const double gradient = padded * GATES * (double)(gradient_narrow(pass->input) + 1);
     const int apart = pass->training && work->segments > 1;
     if (pass->packed)
         lstm_lay_out_packed(&sizes, (char *)pass->packed, 0, work);

@@ -41,7 +41,7 @@
  *   dh     (batch)(recurrent_padded)       gradient of h_(t-1)
  *   dc     (block)(batch)(LANES)           gradient of c_(t-1)
  *   transposed                             panels of W_hh' and W_ih', for dh and dx
- *   gradient (bank)(column)(4)(UNITS)      sums of the weight gradient, columns h, x, 1
+ *   gradient (bank)(column)(4)(UNITS)      sums of the weight gradient for the last few columns of x, and the bias
  *
  * The order of sums. A sum over x or h goes in their order, one over rows and steps in that of n. The backward pass
  * also sums over gates and units, for dh and dx: bank by bank, in a bank gate by gate, in a gate unit by unit, without
@@ -67,6 +67,13 @@ enum { GATES = 4, PASSES = GATES / COLS };
 /* With at most X_SUMS_MAX_ROWS rows and more than X_SUMS_MIN_INPUTS inputs, x is multiplied for several steps at once
  * (forward_x_sums). */
 enum { X_SUMS_MAX_ROWS = 8, X_SUMS_MIN_INPUTS = 4 };
+
+/* The number of columns of x, the last ones, whose weight gradient is summed by vectors of units: those that fill no more
+ * than half of the widest vector (weight_gradient.h). */
+static inline ptrdiff_t gradient_narrow(ptrdiff_t input)
+{
+    return input % UNITS <= UNITS / 2 ? input % UNITS : 0;
+}
 
 /* Additional arrays of cells other than the plain one: see cells.h. */
 typedef struct {

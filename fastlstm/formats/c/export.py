@@ -20,10 +20,11 @@ from ...inference.masked_stream import MaskedStream, Masking, new_stream
 from ...inference.stream_stages import stream_stages, with_scalers
 from ...layers import Stage
 from ...protocols import InferenceModel
-from .integer.calibration import integer_model, quality
+from .checks import check_masking, check_model, check_sizes
+from .integer.calibration import calibration_data, integer_model, quality
 from .integer.emulator import Emulator
 from .integer.program import IntegerProgram
-from .numbers import literal
+from .numbers import exact_literal
 from .program import Program
 from .report import CReport
 from .selftest import inputs_for, outputs_of
@@ -49,20 +50,15 @@ def export_c(
     _check_name(name)
     one_of("dtype", dtype, ("float32", "int8"))
     one_of("style", style, ("files", "header"))
-    count("selftest", selftest)
+    count("selftest", selftest, bits=15)  # what int holds on every target
     layers = stream_stages(model)
-    if model.network.dtype != np.float32:
-        raise ValueError(
-            f"the model computes in {model.network.dtype}, the C export in float32: make a model of the same layers "
-            'with dtype="float32" and load_state_dict of this one\'s state_dict'
-        )
-    if not np.isfinite(model.network.parameters.flat).all():
-        raise ValueError("the model has weights that are not finite: train it anew, or load another file")
+    check_model(model)
     if (dtype == "int8") != (calibrate is not None):
         raise ValueError(
             'calibrate takes the series that an int8 export measures: to_c(..., dtype="int8", calibrate=X)'
         )
     stages = with_scalers(model, layers)
+    check_sizes(stages, _features(model))
     _warn_of_coarse_inputs(stages, model.feature_names)
     if dtype == "int8":
         source, emulator, found = _integer_source(model, name, stages, selftest, calibrate)
@@ -84,7 +80,7 @@ def _report(source: Source, files: dict[str, str]) -> CReport:
         ram_bytes=source.ram,
         operations=source.operations,
         weights_hash=source.digest,
-        tokens=bool(source.tokens),
+        tokens=source.tokens,
     )
 
 
@@ -129,12 +125,13 @@ def _integer_source(
     stream = new_stream(model, 1, 1)
     masking = stream.masking if isinstance(stream, MaskedStream) else None
     if masking is not None:
-        _check_masking(masking)
-    emulator, tail, groups = integer_model(model, stages, X, masking)
+        check_masking(masking)
+    groups, cases = calibration_data(model, X, y)
+    emulator, tail = integer_model(model, stages, groups, masking)
     program = IntegerProgram(emulator.operations, tail, model.network.takes_tokens)
     if masking is not None:
         _add_masking(program, masking, model, _features(model))
-    found = quality(model, emulator, groups, y)
+    found = quality(model, emulator, groups, cases)
     inputs = inputs_for(model, stages, _features(model), vectors)
     emulator.reset()
     answers = np.concatenate([emulator.step(step if inputs.dtype.kind == "i" else step[None]) for step in inputs])
@@ -200,22 +197,9 @@ def about_lines(model: InferenceModel, stages: Sequence[Stage], inputs: int, dig
     return lines
 
 
-def _check_masking(masking: Masking) -> None:
-    if masking.obstacle is not None:
-        raise ValueError(
-            f"a masked step would change the state of {masking.obstacle!r}, which no stream follows: leave the layer "
-            "that masks out, and masked steps too"
-        )
-    if len(masking.layers) > 1:
-        raise ValueError(
-            f"layers {', '.join(map(str, masking.layers))} mask steps, the C export takes one of them: leave the "
-            "others out"
-        )
-
-
 def _add_masking(program: Program | IntegerProgram, masking: Masking, model: InferenceModel, inputs: int) -> None:
     """Let a masked step leave the state as it is and answer as the stream does."""
-    _check_masking(masking)
+    check_masking(masking)
     layer = model.network.layers[masking.layers[0]]
     outputs = len(masking.empty)
     token = getattr(layer, "mask_token", None)
@@ -227,7 +211,7 @@ def _add_masking(program: Program | IntegerProgram, masking: Masking, model: Inf
     if token is not None:
         lines = [f"if (x[0] == {token}) {{"]
     else:
-        test = "x[k] != x[k]" if np.isnan(value) else f"x[k] == {literal(value)}"
+        test = "x[k] != x[k]" if np.isnan(value) else f"x[k] == {exact_literal(value)}"
         lines = [f"for (k = 0; k < {inputs}u && {test}; ++k) {{", "}", f"if (k == {inputs}u) {{"]
     if masking.repeats:
         program.fields.append(f"float last[{outputs}];")

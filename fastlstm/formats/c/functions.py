@@ -6,9 +6,11 @@ stands for the prefix of the model and an underscore, ``@@`` for the same in cap
 
 from __future__ import annotations
 
+from ...activations import Activation
+from .numbers import literal
 from .pieces import Piece
 
-__all__ = ["FUNCTIONS"]
+__all__ = ["FUNCTIONS", "activation_call"]
 
 FUNCTIONS: dict[str, Piece] = {}
 """Pieces by name, each after those that it needs."""
@@ -44,6 +46,16 @@ static inline float @from_bits(uint32_t bits)
     return value;
 }
 """)
+
+FUNCTIONS["abs"] = Piece(
+    """\
+static inline float @abs(float x)
+{
+    return @from_bits(@bits(x) & UINT32_C(0x7fffffff));
+}
+""",
+    ("bits", "from_bits"),
+)
 
 FUNCTIONS["fma"] = Piece(
     """\
@@ -206,7 +218,7 @@ FUNCTIONS["tanh"] = Piece(
 /* With half = (exp(2 |x|) - 1) / 2, without cancellation near 0. */
 static float @tanh(float x)
 {
-    const float magnitude = @from_bits(@bits(x) & UINT32_C(0x7fffffff));
+    const float magnitude = @abs(x);
     float scale, half, rest, result;
     const float m = @exp_parts(@at_most(magnitude + magnitude, 20.0f), UINT32_C(0xffffffff), &scale);
     half = @fma(scale, m, scale - 0.5f);
@@ -215,18 +227,42 @@ static float @tanh(float x)
     return @from_bits(@bits(result) | (@bits(x) & UINT32_C(0x80000000)));
 }
 """,
-    ("exp_parts", "clip"),
+    ("exp_parts", "clip", "abs"),
 )
 
-_ONE_OPERAND = {
+FUNCTIONS["log1p_unit"] = Piece(
+    """\
+/* log(1 + e) for e in [0, 1]. */
+static float @log1p_unit(float e)
+{
+    const float twice = (e + e) / (2.0f + e), s = 0.5f * twice, square = s * s;
+    float sum = 0.0588235296f;
+    sum = @fma(sum, square, 0.0666666701f);
+    sum = @fma(sum, square, 0.0769230798f);
+    sum = @fma(sum, square, 0.0909090936f);
+    sum = @fma(sum, square, 0.111111112f);
+    sum = @fma(sum, square, 0.142857149f);
+    sum = @fma(sum, square, 0.200000003f);
+    sum = @fma(sum, square, 0.333333343f);
+    sum = @fma(sum, square, 1.0f);
+    return @flush(twice * sum);
+}
+""",
+    ("fma", "flush"),
+)
+
+_WITH_PARAMETERS = {
     "relu": ("@at_least(x, 0.0f)", ("clip",)),
     "affine": ("@fma(alpha, x, beta)", ("fma",)),
     "leaky_relu": ("x >= 0 ? x : alpha * x", ()),
     "thresholded_relu": ("x <= alpha ? 0 : x", ()),
     "scaled_tanh": ("alpha * @tanh(beta * x)", ("tanh",)),
     "hard_sigmoid": ("@at_most(@at_least(@fma(alpha, x, beta), 0.0f), 1.0f)", ("fma", "clip")),
+    "softplus": ("@at_least(x, 0.0f) + @log1p_unit(@flush(@exp(-@abs(x))))", ("exp", "flush", "abs", "log1p_unit")),
+    # an infinite x counts as the largest number
+    "softsign": ("@at_least(@at_most(x, FLT_MAX), -FLT_MAX) / (1.0f + @at_most(@abs(x), FLT_MAX))", ("clip", "abs")),
 }
-for _name, (_value, _needs) in _ONE_OPERAND.items():
+for _name, (_value, _needs) in _WITH_PARAMETERS.items():
     FUNCTIONS[_name] = Piece(
         f"static float @{_name}(float x, float alpha, float beta)\n{{\n"
         + "".join(f"    (void){name};\n" for name in ("alpha", "beta") if name not in _value)
@@ -249,43 +285,9 @@ static float @elu(float x, float alpha, float beta)
     ("exp_parts", "clip"),
 )
 
-FUNCTIONS["softsign"] = Piece(
-    """\
-static float @softsign(float x, float alpha, float beta)
-{
-    const float finite = @at_least(@at_most(x, FLT_MAX), -FLT_MAX);
-    (void)alpha;
-    (void)beta;
-    return finite / (1.0f + @from_bits(@bits(finite) & UINT32_C(0x7fffffff)));
-}
-""",
-    ("bits", "from_bits", "clip"),
-)
 
-FUNCTIONS["softplus"] = Piece(
-    """\
-/* log(1 + e) for e in [0, 1]. */
-static float @log1p_unit(float e)
-{
-    const float twice = (e + e) / (2.0f + e), s = 0.5f * twice, square = s * s;
-    float sum = 0.0588235296f;
-    sum = @fma(sum, square, 0.0666666701f);
-    sum = @fma(sum, square, 0.0769230798f);
-    sum = @fma(sum, square, 0.0909090936f);
-    sum = @fma(sum, square, 0.111111112f);
-    sum = @fma(sum, square, 0.142857149f);
-    sum = @fma(sum, square, 0.200000003f);
-    sum = @fma(sum, square, 0.333333343f);
-    sum = @fma(sum, square, 1.0f);
-    return @flush(twice * sum);
-}
-
-static float @softplus(float x, float alpha, float beta)
-{
-    (void)alpha;
-    (void)beta;
-    return @at_least(x, 0.0f) + @log1p_unit(@flush(@exp(-@from_bits(@bits(x) & UINT32_C(0x7fffffff)))));
-}
-""",
-    ("exp", "flush"),
-)
+def activation_call(function: Activation, x: str) -> str:
+    """Return the C expression of an activation of x."""
+    if function.name in _WITH_PARAMETERS or function.name == "elu":
+        return f"@{function.name}({x}, {literal(function.alpha)}, {literal(function.beta)})"
+    return f"@{function.name}({x})"

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._typing import Array
-from ...activations import Activation
 from ...cell import NORM_EPS, Cell
 from ...layers import Stage
+from .functions import activation_call
 from .numbers import literal
 
 __all__ = ["CellKind", "LstmArrays", "lstm_arrays", "lstm_function", "lstm_needs"]
@@ -79,12 +79,6 @@ def lstm_arrays(stage: Stage) -> LstmArrays:
     return LstmArrays(arrays, w_x.shape[1], hidden, w_h.shape[1])
 
 
-def _activate(function: Activation, x: str) -> str:
-    if function.name in ("sigmoid", "tanh"):
-        return f"@{function.name}({x})"
-    return f"@{function.name}({x}, {literal(function.alpha)}, {literal(function.beta)})"
-
-
 def _clipped(x: str, limit: float) -> str:
     if math.isinf(limit):
         return x
@@ -99,7 +93,7 @@ def lstm_needs(kind: CellKind) -> set[str]:
         needs.add("clip")
     if cell.layer_norm:
         needs.add("norm")
-    return needs | ({"dense"} if kind.projects else set()) | ({"copy"} if not kind.projects else set())
+    return needs | {"dense" if kind.projects else "copy"}
 
 
 def lstm_function(kind: CellKind, name: str) -> str:
@@ -146,7 +140,7 @@ def _body(kind: CellKind) -> list[str]:
     lines += _sums(kind, "x", "inputs", "z", "        ")
     lines += _sums(kind, "h", "recurrent", "z", "        ")
     lines += _cell_lines(kind)
-    product = "o * " + _activate(kind.cell.output_activation, _clipped("fresh", kind.cell.output_clip))
+    product = "o * " + activation_call(kind.cell.output_activation, _clipped("fresh", kind.cell.output_clip))
     zone = "" if kind.projects else _zone_h(kind)
     lines.append(f"        next[j] = {product};")
     if zone:
@@ -156,8 +150,7 @@ def _body(kind: CellKind) -> list[str]:
 
 
 def _cell_variables(kind: CellKind) -> list[str]:
-    names = ["i", "g", "o", "fresh"] + ["f"]
-    lines = ["        float " + ", ".join(names) + ";"]
+    lines = ["        float i, f, g, o, fresh;"]
     if kind.peepholes:
         count = 2 if kind.cell.coupled else 3
         lines.insert(0, f"        const float *p = peepholes + j * {count}u;")
@@ -172,16 +165,16 @@ def _cell_lines(kind: CellKind) -> list[str]:
         lines.append("z_i = @fma(@rom(p), c[j], z_i);")
         if not cell.coupled:
             lines.append("z_f = @fma(@rom(p + 1), c[j], z_f);")
-    lines.append(f"i = {_activate(gate, _clipped('z_i', cell.gate_clip))};")
-    forget = "1.0f - i" if cell.coupled else _activate(gate, _clipped("z_f", cell.gate_clip))
+    lines.append(f"i = {activation_call(gate, _clipped('z_i', cell.gate_clip))};")
+    forget = "1.0f - i" if cell.coupled else activation_call(gate, _clipped("z_f", cell.gate_clip))
     lines.append(f"f = {forget};")
-    lines.append(f"g = {_activate(cell.cell_activation, _clipped('z_g', cell.gate_clip))};")
+    lines.append(f"g = {activation_call(cell.cell_activation, _clipped('z_g', cell.gate_clip))};")
     lines.append("fresh = @fma(f, c[j], i * g);")
     if math.isfinite(cell.cell_clip):
         lines.append(f"fresh = {_clipped('fresh', cell.cell_clip)};")
     if kind.peepholes:
         lines.append(f"z_o = @fma(@rom(p + {1 if cell.coupled else 2}), fresh, z_o);")
-    lines.append(f"o = {_activate(gate, _clipped('z_o', cell.gate_clip))};")
+    lines.append(f"o = {activation_call(gate, _clipped('z_o', cell.gate_clip))};")
     if cell.zoneout_c > 0:
         lines.append(f"c[j] = {_zone(cell.zoneout_c, 'c[j]', 'fresh')};")
     else:
@@ -242,7 +235,7 @@ def _norm_body(kind: CellKind) -> list[str]:
     lines += [
         f"    @norm(cells, units, 1u, {eps});",
         "    for (uint_fast16_t j = 0; j < units; ++j) {",
-        f"        out[j] *= {_activate(cell.output_activation, argument)};",
+        f"        out[j] *= {activation_call(cell.output_activation, argument)};",
     ]
     zone = "" if kind.projects else _zone_h(kind)
     if zone:

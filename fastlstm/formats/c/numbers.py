@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._typing import Array
 
-__all__ = ["array_text", "bit_patterns", "literal"]
+__all__ = ["array_text", "bit_patterns", "divisors", "exact_literal", "literal"]
 
 _WIDTH = 118
 
@@ -25,7 +25,13 @@ def literal(value: float | np.floating) -> str:
     """
     single = np.float32(value)
     if abs(single) < np.finfo(np.float32).tiny:
-        return "-0.0f" if np.signbit(single) else "0.0f"
+        single = np.copysign(np.float32(0), single)
+    return exact_literal(single)
+
+
+def exact_literal(value: float | np.floating) -> str:
+    """Return `literal` of a number that may be below the smallest normal one."""
+    single = np.float32(value)
     text = f"{single:.9g}"
     shortest = str(single)
     text = shortest if len(shortest) < len(text) and "." in shortest else text
@@ -72,3 +78,14 @@ def bit_patterns(array: Array) -> Array:
     if array.dtype.kind == "i":
         return array.astype(np.uint32)
     return np.ascontiguousarray(array, np.float32).view(np.uint32)
+
+
+def divisors(scale: Array) -> Array:
+    """Return scales to divide by: 1 for a feature that counts as constant, as in the kernels.
+
+    Examples
+    --------
+    >>> divisors(np.array([2.0, 0.0])).tolist()
+    [2.0, 1.0]
+    """
+    return np.where(scale < np.finfo(np.float64).tiny, 1.0, scale)

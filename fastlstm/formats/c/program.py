@@ -10,13 +10,11 @@ import numpy as np
 from ..._typing import Array
 from ...layers import Stage
 from .buffers import assign_buffers
+from .functions import activation_call
 from .lstm import CellKind, lstm_arrays, lstm_function, lstm_needs
-from .numbers import array_text, literal
+from .numbers import array_text, divisors
 
 __all__ = ["Program"]
-
-_LARGEST = 65535  # what uint_fast16_t holds on every target
-_TINY = np.finfo(np.float64).tiny
 
 
 class Program:
@@ -67,7 +65,6 @@ class Program:
         self._kinds: dict[CellKind, str] = {}
         self._stages = list(stages)
         self._widths = [inputs, *(stage.output_size for stage in stages)]
-        self._check_sizes()
         self._scratch = 0
         self._first, self._memory = first, f"state->{work}"
         self._places = [x, *self._assign()]
@@ -78,14 +75,6 @@ class Program:
         if self._scratch:
             self.lines.insert(
                 0, f"float *scratch = state->work + {self._work}u;" if self._work else "float *scratch = state->work;"
-            )
-
-    def _check_sizes(self) -> None:
-        sizes = [*self._widths, *(stage.settings.get("hidden_size", 0) for stage in self._stages)]
-        if max(sizes) > _LARGEST // 4:
-            raise ValueError(
-                f"the model has a layer of {max(sizes)} features, the C export takes up to {_LARGEST // 4}: use a "
-                "smaller layer"
             )
 
     def _assign(self) -> list[str]:
@@ -172,8 +161,7 @@ class Program:
         x, y, width = self._io(index, stage)
         function = stage.settings["function"]
         self.needs.add(function.name)
-        more = "" if function.name in ("sigmoid", "tanh") else f", {literal(function.alpha)}, {literal(function.beta)}"
-        self.lines.append(f"for (k = 0; k < {width}u; ++k) ({y})[k] = @{function.name}(({x})[k]{more});")
+        self.lines.append(f"for (k = 0; k < {width}u; ++k) ({y})[k] = {activation_call(function, f'({x})[k]')};")
 
     def _softmax(self, index: int, stage: Stage) -> None:
         x, y, width = self._io(index, stage)
@@ -197,7 +185,7 @@ class Program:
         x, y, width = self._io(index, stage)
         mean, scale = stage.weights["mean"], stage.weights["scale"]
         if stage.kind == "standardize":
-            scale = np.where(scale < _TINY, 1.0, scale)  # such a feature counts as constant
+            scale = divisors(scale)
         high = mean.astype(np.float32)
         names = {"mean": (mean, high), "scale": (scale, scale.astype(np.float32))}
         single = {**{k: v[1] for k, v in names.items()}, "low": (mean - high).astype(np.float32)}

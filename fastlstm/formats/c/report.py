@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,14 @@ class CReport:
         Bytes of the state, ``sizeof(NAME_state)`` up to alignment; a step needs little stack besides.
     operations : int
         Multiplications by weights in a step.
+    tokens : int
+        Number of token ids that the model knows; 0: it reads numbers.
     weights_hash : str
         Digest of the constants and the program; equal models have equal ones.
     quality : dict of str to float
         For int8: differences to the float model on the calibration data.
+    emulator : Emulator or None
+        For int8: the model in NumPy, with the integers of the C; it has ``reset``, ``step`` and ``run``.
     """
 
     name: str
@@ -53,7 +57,7 @@ class CReport:
     ram_bytes: int
     operations: int
     weights_hash: str
-    tokens: bool = False
+    tokens: int = 0
     quality: dict[str, float] = field(default_factory=dict)
     directory: Path | None = None
     emulator: Any = field(default=None, repr=False, compare=False)
@@ -70,7 +74,7 @@ class CReport:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in self.files.items():
             atomic.write(folder / name, [text.encode("ascii")])
-        return CReport(**{**vars(self), "directory": folder})
+        return replace(self, directory=folder)
 
     def __str__(self) -> str:
         names = ", ".join(self.files)

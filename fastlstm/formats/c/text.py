@@ -118,13 +118,17 @@ int @selftest(void);
 _SETTINGS = """\
 #include <float.h>
 #include <stddef.h>
+#if !defined(__GNUC__)
 #include <string.h>
+#endif
 #if defined(__AVR__)
 #include <avr/pgmspace.h>
 #endif
 
-#if defined(__FAST_MATH__)
-#error "compile this file without -ffast-math, which changes the results"
+/* NaN must differ from itself, and sums must keep their order. */
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0) || \\
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "compile this file without -ffast-math, -Ofast and the options in them, which change the results"
 #endif
 #if defined(FLT_EVAL_METHOD) && (FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2)
 #error "this compiler computes float in a wider type: on x86 use -msse2 -mfpmath=sse, else -std=c99"
@@ -149,7 +153,7 @@ _SETTINGS = """\
 #endif
 #endif
 
-#if defined(__GNUC__) /* also with -ffreestanding, where memcpy would be a call */
+#if defined(__GNUC__) /* needs no string.h, which is part of a C library */
 #define @@COPY __builtin_memcpy
 #define @@UNUSED __attribute__((unused))
 #else
@@ -169,6 +173,8 @@ _DOUBLE = """\
 #if DBL_MANT_DIG >= 53 && !defined(__AVR__)
 #define @@DOUBLE 1
 #define @@LOW(low)
+/* An error here: compile this file without -fsingle-precision-constant, which takes bits from constants. */
+typedef char @double_constants[sizeof 1.0 == sizeof(double) ? 1 : -1];
 #else
 #define @@DOUBLE 0
 #define @@LOW(low) low,

@@ -9,19 +9,15 @@ of a seed is always the same file. ``--failures`` keeps the files that break a p
 
 from __future__ import annotations
 
-import argparse
-import faulthandler
 import random
 import re
-import sys
 import tempfile
-import time
-import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
+import fuzzing
 import numpy as np
+from fuzzing import Attempt, Change, cut, flip, insertion, lines, replacement
 
 import fastlstm as fl
 
@@ -47,47 +43,9 @@ PIECES = [
 # ------------------------------------------------------------------------------------------------ damaged files
 
 
-def flip(data: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        changed[rng.randrange(len(changed))] ^= rng.randrange(1, 256)
-    return bytes(changed)
-
-
-def insert(data: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(data) + 1)
-    return data[:place] + rng.choice(PIECES).encode() * rng.choice([1, 1, 1, 2, 500]) + data[place:]
-
-
-def replace(data: bytes, rng: random.Random) -> bytes:
-    """Replace a token by a piece or by another token."""
-    tokens = list(re.finditer(rb"[^\s:,]+", data))
-    if not tokens:
-        return insert(data, rng)
-    token, other = rng.choice(tokens), rng.choice([rng.choice(tokens).group(), rng.choice(PIECES).encode()])
-    return data[: token.start()] + other + data[token.end() :]
-
-
-def cut(data: bytes, rng: random.Random) -> bytes:
-    a, b = sorted(rng.randrange(len(data) + 1) for _ in range(2))
-    return rng.choice([data[:a], data[a:], data[:a] + data[b:], data[:a] + data[a:b] * 2 + data[b:]])
-
-
-def lines(data: bytes, rng: random.Random) -> bytes:
-    """Drop, repeat or swap lines."""
-    every = data.splitlines(keepends=True)
-    a, b = rng.randrange(len(every)), rng.randrange(len(every))
-    how = rng.randrange(4)
-    if how == 0:
-        del every[a]
-    elif how == 1:
-        every[a], every[b] = every[b], every[a]
-    else:
-        every[a:a] = [every[b]] * rng.choice([1, 2, 50])
-    return b"".join(every)
-
-
-CHANGES: list[Callable[[bytes, random.Random], bytes]] = [flip, insert, insert, replace, replace, replace, cut, lines]
+insert = insertion(PIECES, 500)
+replace = replacement(rb"[^\s:,]+", PIECES, insert)
+CHANGES: list[Change] = [flip, insert, insert, replace, replace, replace, cut, lines]
 
 
 def case(seed: int, number: int) -> tuple[str, bytes]:
@@ -150,22 +108,15 @@ def compare(suffix: str, data: bytes, got: fl.data.LabelledSeries) -> None:
 def outcome(suffix: str, data: bytes, folder: Path) -> str:
     """Return the outcome of reading a file; raise a RuntimeError that explains it if that breaks a promise."""
     path = folder / f"case.{suffix}"
-    path.write_bytes(data)
-    faulthandler.dump_traceback_later(HANGS, exit=True)
-    try:
+
+    def read() -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a wrong @seriesLength
             got = fl.data.read_ts(path) if suffix == "ts" else fl.data.read_ucr_tsv(path)
         compare(suffix, data, got)
-    except ValueError as error:
-        if not str(error).startswith(str(path)):
-            raise RuntimeError(f"no path in the message: {traceback.format_exc()}") from None
-        return f"{suffix} refused: {str(error).removeprefix(str(path))}"
-    except BaseException:
-        raise RuntimeError(traceback.format_exc()) from None
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-    return f"{suffix} read"
+        return "read"
+
+    return f"{suffix} {fuzzing.outcome(path, data, read, HANGS)}"
 
 
 def kind(result: str) -> str:
@@ -176,38 +127,14 @@ def kind(result: str) -> str:
 
 def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = None) -> int:
     """Return the number of failures in `seconds`, or in `cases` cases."""
-    end, failed, number = time.monotonic() + seconds, 0, 0
-    kinds: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        while number < cases if cases else time.monotonic() < end:
+
+        def attempts(number: int) -> list[Attempt]:
             suffix, data = case(seed, number)
-            try:
-                result = kind(outcome(suffix, data, Path(folder)))
-                kinds[result] = kinds.get(result, 0) + 1
-            except RuntimeError as error:
-                failed += 1
-                print(f"seed {seed}, case {number}, {data[:500]!r}: {error}", file=sys.stderr)
-                if failures is not None:
-                    failures.mkdir(parents=True, exist_ok=True)
-                    (failures / f"{seed}-{number}.{suffix}").write_bytes(data)
-            number += 1
-    print(f"seed {seed}: {number} cases, {len(kinds)} kinds of outcomes, {failed} failures")
-    for result, count in sorted(kinds.items(), key=lambda item: -item[1]):
-        print(f"{count:8d} {result}")
-    return failed
+            return [Attempt(data, f".{suffix}", lambda: outcome(suffix, data, Path(folder)))]
 
-
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--cases", type=int, default=0, help="instead of --seconds")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="where to keep what fails")
-    arguments = parser.parse_args()
-    failed = fuzz(arguments.seconds, arguments.seed, cases=arguments.cases, failures=arguments.failures)
-    sys.exit(1 if failed else 0)
+        return fuzzing.run(attempts, kind, seconds=seconds, seed=seed, cases=cases, failures=failures)
 
 
 if __name__ == "__main__":
-    main()
+    fuzzing.main(__doc__, fuzz)

@@ -9,19 +9,16 @@ itself. Case n of a seed is always the same file. ``--failures`` keeps the files
 
 from __future__ import annotations
 
-import argparse
-import faulthandler
 import math
 import random
 import re
-import sys
 import tempfile
-import time
-import traceback
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+
+import fuzzing
+from fuzzing import Attempt, Change, cut, flip, insertion, lines, replacement
 
 import fastlstm as fl
 
@@ -41,54 +38,18 @@ FILES = [
 ]
 PIECES = [
     ",", ";", "\t", "|", "\n", "\r", "\r\n", '"', '""', " ", ".", "-", "+", "1,5", "1.5", "1.234", "1,234", "1.234,5",
-    "NA",
+    "NA", "?",
     "NaN", "null", "1e999", "1_0", "0x10", "\u0663", "\ufeff", "\x00", "\u2028", "\x85", "\xa0", "007", "9" * 20, "inf",
     "01/02/2026", "13/02/2026", "02/13/2026", "2026-02-29", "2026-01-01", "31.12.2026", "24:00", "T", "Z", "+01:00",
     "12:00 PM", "true", "\n\n\n", ",,,,", "sep=,\n", "1" * 400, "a", "\x1c", "2026-01-01 00:00",
 ]  # fmt: skip
-MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "-", "nat"}
+MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "-", "?", "nat"}
 
 # ------------------------------------------------------------------------------------------------ damaged files
 
 
-def flip(data: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        changed[rng.randrange(len(changed))] ^= rng.randrange(1, 256)
-    return bytes(changed)
-
-
-def insert(data: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(data) + 1)
-    return data[:place] + rng.choice(PIECES).encode() * rng.choice([1, 1, 1, 2, 300]) + data[place:]
-
-
-def replace(data: bytes, rng: random.Random) -> bytes:
-    """Replace a cell by a piece or by another cell."""
-    cells = list(re.finditer(rb"[^\n,;\t]+", data))
-    if not cells:
-        return insert(data, rng)
-    cell, other = rng.choice(cells), rng.choice([rng.choice(cells).group(), rng.choice(PIECES).encode()])
-    return data[: cell.start()] + other + data[cell.end() :]
-
-
-def cut(data: bytes, rng: random.Random) -> bytes:
-    a, b = sorted(rng.randrange(len(data) + 1) for _ in range(2))
-    return rng.choice([data[:a], data[a:], data[:a] + data[b:], data[:a] + data[a:b] * 2 + data[b:]])
-
-
-def lines(data: bytes, rng: random.Random) -> bytes:
-    """Drop, repeat or swap lines."""
-    every = data.splitlines(keepends=True)
-    a, b = rng.randrange(len(every)), rng.randrange(len(every))
-    how = rng.randrange(4)
-    if how == 0:
-        del every[a]
-    elif how == 1:
-        every[a], every[b] = every[b], every[a]
-    else:
-        every[a:a] = [every[b]] * rng.choice([1, 2, 50])
-    return b"".join(every)
+insert = insertion(PIECES, 300)
+replace = replacement(rb"[^\n,;\t]+", PIECES, insert)
 
 
 def recode(data: bytes, rng: random.Random) -> bytes:
@@ -96,7 +57,7 @@ def recode(data: bytes, rng: random.Random) -> bytes:
     return text.encode(rng.choice(["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "latin-1"]), "replace")
 
 
-CHANGES: list[Callable[[bytes, random.Random], bytes]] = [
+CHANGES: list[Change] = [
     flip, insert, insert, replace, replace, replace, replace, cut, lines, recode,
 ]  # fmt: skip
 
@@ -220,9 +181,8 @@ def check_column(table: fl.data.CsvTable, name: str, cells: list[str], missing: 
 def outcome(data: bytes, folder: Path) -> str:
     """Return the outcome of reading a file; raise a RuntimeError that explains it if that breaks a promise."""
     path = folder / "case.csv"
-    path.write_bytes(data)
-    faulthandler.dump_traceback_later(HANGS, exit=True)
-    try:
+
+    def read() -> str:
         table = fl.data.read_csv(path)
         compare(data, table)
         assert str(table).startswith(str(path)) and table.to_dict()["rows"] == len(table)
@@ -233,15 +193,9 @@ def outcome(data: bytes, folder: Path) -> str:
                 except ValueError as error:
                     if not str(error).startswith(str(path)):
                         raise RuntimeError(f"no path in the message: {error}") from None
-    except ValueError as error:
-        if not str(error).startswith(str(path)):
-            raise RuntimeError(f"no path in the message: {traceback.format_exc()}") from None
-        return f"refused: {str(error).removeprefix(str(path))}"
-    except BaseException:
-        raise RuntimeError(traceback.format_exc()) from None
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-    return f"read: {', '.join(sorted({column.kind for column in table.columns.values()}))}"
+        return f"read: {', '.join(sorted({column.kind for column in table.columns.values()}))}"
+
+    return fuzzing.outcome(path, data, read, HANGS)
 
 
 def kind(result: str) -> str:
@@ -252,38 +206,14 @@ def kind(result: str) -> str:
 
 def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = None) -> int:
     """Return the number of failures in `seconds`, or in `cases` cases."""
-    end, failed, number = time.monotonic() + seconds, 0, 0
-    kinds: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        while number < cases if cases else time.monotonic() < end:
+
+        def attempts(number: int) -> list[Attempt]:
             data = case(seed, number)
-            try:
-                result = kind(outcome(data, Path(folder)))
-                kinds[result] = kinds.get(result, 0) + 1
-            except RuntimeError as error:
-                failed += 1
-                print(f"seed {seed}, case {number}, {data[:500]!r}: {error}", file=sys.stderr)
-                if failures is not None:
-                    failures.mkdir(parents=True, exist_ok=True)
-                    (failures / f"{seed}-{number}.csv").write_bytes(data)
-            number += 1
-    print(f"seed {seed}: {number} cases, {len(kinds)} kinds of outcomes, {failed} failures")
-    for result, count in sorted(kinds.items(), key=lambda item: -item[1]):
-        print(f"{count:8d} {result}")
-    return failed
+            return [Attempt(data, ".csv", lambda: outcome(data, Path(folder)))]
 
-
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--cases", type=int, default=0, help="instead of --seconds")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="where to keep what fails")
-    arguments = parser.parse_args()
-    failed = fuzz(arguments.seconds, arguments.seed, cases=arguments.cases, failures=arguments.failures)
-    sys.exit(1 if failed else 0)
+        return fuzzing.run(attempts, kind, seconds=seconds, seed=seed, cases=cases, failures=failures)
 
 
 if __name__ == "__main__":
-    main()
+    fuzzing.main(__doc__, fuzz)

@@ -10,9 +10,7 @@ outcome, for tests/formats/data/safetensors, which the tests read again.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import faulthandler
 import hashlib
 import json
 import os
@@ -21,14 +19,15 @@ import re
 import resource
 import sys
 import tempfile
-import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fuzzing
 import numpy as np
+from fuzzing import Attempt, watched
 
 import fastlstm as fl
 from fastlstm.formats import safetensors as serialization
@@ -411,16 +410,15 @@ def outcome(target: str, path: Path) -> str:
     if measured:
         resource.setrlimit(resource.RLIMIT_AS, (used(0) + 2 * size + MOST, hard))
     before, least = sorted(os.listdir(path.parent)), peak()
-    faulthandler.dump_traceback_later(HANGS, exit=True)
     try:
-        TARGETS[target](path)
+        with watched(HANGS):
+            TARGETS[target](path)
         result = "fine"
     except (ValueError, OSError) as error:
         result = f"{type(error).__name__}: {error}"
     except BaseException:
         raise RuntimeError(f"{target}: {traceback.format_exc()}") from None
     finally:
-        faulthandler.cancel_dump_traceback_later()
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     if sorted(os.listdir(path.parent)) != before:
         raise RuntimeError(f"{target}: the folder held {before} and holds {os.listdir(path.parent)}")
@@ -438,8 +436,6 @@ def kind(result: str) -> str:
 
 def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = None, corpus: Path | None = None) -> int:
     """Return the number of failures in `seconds`, or in `cases` cases."""
-    end, failed, number = time.monotonic() + seconds, 0, 0
-    kinds: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = bases(folder)
@@ -448,45 +444,19 @@ def fuzz(seconds: float, seed: int, *, cases: int = 0, failures: Path | None = N
             path.write_bytes(data)
             for target in TARGETS:
                 outcome(target, path)
-        while number < cases if cases else time.monotonic() < end:
+
+        def attempts(number: int) -> Iterator[Attempt]:
             data = case(files, seed, number)
             path.write_bytes(data)
             for target in TARGETS:
-                try:
-                    result = kind(outcome(target, path))
-                except RuntimeError as error:
-                    failed += 1
-                    print(f"seed {seed}, case {number}: {error}", file=sys.stderr)
-                    if failures is not None:
-                        failures.mkdir(parents=True, exist_ok=True)
-                        (failures / f"{seed}-{number}-{target}.safetensors").write_bytes(data)
-                    continue
-                new = not any(known[:70] == result[:70] for known in kinds)
-                if new and corpus is not None and len(data) <= 8000:
-                    digest = hashlib.sha256(data).hexdigest()[:12]
-                    (corpus / f"{digest}.safetensors").write_bytes(data)
-                kinds[result] = kinds.get(result, 0) + 1
-            number += 1
-    print(f"seed {seed}: {number} cases, {len(kinds)} kinds of outcomes, {failed} failures")
-    for result, count in sorted(kinds.items(), key=lambda item: -item[1]):
-        print(f"{count:8d} {result}")
-    return failed
+                yield Attempt(data, f"-{target}.safetensors", lambda target=target: outcome(target, path))
 
+        def keep(data: bytes) -> None:
+            if corpus is not None and len(data) <= 8000:
+                (corpus / f"{hashlib.sha256(data).hexdigest()[:12]}.safetensors").write_bytes(data)
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--cases", type=int, default=0, help="instead of --seconds")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="where to keep what fails")
-    parser.add_argument("--corpus", type=Path, help="where to keep a file of each kind of outcome")
-    arguments = parser.parse_args()
-    failed = fuzz(
-        arguments.seconds, arguments.seed, cases=arguments.cases, failures=arguments.failures, corpus=arguments.corpus
-    )
-    sys.exit(1 if failed else 0)
+        return fuzzing.run(attempts, kind, seconds=seconds, seed=seed, cases=cases, failures=failures, new_kind=keep)
 
 
 if __name__ == "__main__":
-    main()
+    fuzzing.main(__doc__, fuzz, corpus=True)

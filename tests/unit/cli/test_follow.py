@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cli_data import COMMAND, run, write_beats, write_pump, write_runs
 
@@ -218,3 +219,137 @@ def test_a_detector_with_a_history(folder: Path) -> None:
 def test_no_input(folder: Path) -> None:
     done = run("predict", "pump", "-", "--follow", cwd=folder, input="")
     assert (done.returncode, done.stdout, done.stderr) == (0, "time,score,anomaly\n", "")
+
+
+# ------------------------------------------------------------------------------------------------ times and options
+
+
+def test_seconds_since_1970_are_times(folder: Path) -> None:
+    lines = [line.rsplit(",", 1)[0] for line in (folder / "today.csv").read_text().splitlines()[1:6]]
+    start = 1767225600 + 5000 * 60  # 2026-01-01 and the minutes before
+    epochs = [f"{start + 60 * k}," + ",".join(line.split(",")[1:3]) for k, line in enumerate(lines)]
+    text = "\n".join([*epochs[:2], lines[2], "7,1,1", "20260104,1,1", *epochs[2:]]) + "\n"
+    done = run("predict", "pump", "-", "--follow", cwd=folder, input=text)
+    messages = done.stderr.splitlines()
+    assert done.returncode == 3 and len(done.stdout.splitlines()) == 6
+    assert "line 3, column 'time'" in messages[0] and "expected a time in UTC" in messages[0]
+    for message, cell in zip(messages[1:3], ("7", "20260104"), strict=True):
+        assert f"got '{cell}', expected a time such as 2026-03-31 14:15, as in the training data" in message
+
+
+def test_steps_stay_steps(folder: Path) -> None:
+    """Of a model whose training data count steps, large numbers are steps, too, and dates are refused."""
+    text = "run,t,a,b\n1,99999999,1,1\n1,1767225600,1,1\n1,2026-01-01,1,1\n"
+    done = run("predict", "runs", "-", "--follow", cwd=folder, input=text)
+    assert done.returncode == 3 and len(done.stdout.splitlines()) == 3
+    assert "line 4, column 't': got '2026-01-01', expected the number of a step" in done.stderr
+
+
+def test_the_order_of_dates_and_marks(tmp_path: Path) -> None:
+    """What the training data leave open the command line says, also for lines."""
+    rows = [f"01/01/2026 {k // 60:02d}:{k % 60:02d};{k % 7}" for k in range(300)]
+    (tmp_path / "d.csv").write_text("time;p\n" + "\n".join(rows) + "\n")
+    assert (
+        run(
+            "train", "d.csv", "--task", "anomaly", "--time", "time", "--epochs", "1", "-o", "m", cwd=tmp_path
+        ).returncode
+        == 0
+    )
+    text = "13/02/2026 00:00;1\n02/03/2026 00:00;1,500\n03/02/2026 00:00;1,5\n"
+    done = run("predict", "m", "-", "--follow", cwd=tmp_path, input=text)
+    assert done.returncode == 3 and "line 2, column 'p': got '1,500', a number whose mark is decimal or" in done.stderr
+    done = run("predict", "m", "-", "--follow", "--decimal", ",", cwd=tmp_path, input=text)
+    assert "line 2, column 'time': got '02/03/2026 00:00', either day first or month first" in done.stderr
+    done = run("predict", "m", "-", "--follow", "--decimal", ",", "--day-first", cwd=tmp_path, input=text)
+    assert "line 3" in done.stderr and "expected a time after that of the line before" in done.stderr
+    assert [line[:10] for line in done.stdout.splitlines()[1:]] == ["13/02/2026", "02/03/2026"]
+    done = run("predict", "m", "-", "--follow", "--encoding", "utf-99", cwd=tmp_path, input="1\n")
+    assert done.returncode == 2 and "--encoding utf-99" in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ known in advance
+
+
+@pytest.fixture(scope="module")
+def weather(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that reads a temperature known in advance, and later rows of both columns."""
+    pytest.importorskip("pandas")
+    path = tmp_path_factory.mktemp("weather")
+    rng = np.random.default_rng(0)
+    start, hour = np.datetime64("2026-01-01T00:00"), np.timedelta64(1, "h")
+    rows = []
+    for step in range(24 * 20):
+        temp = float(np.round(np.sin(step / 9) + rng.normal(0, 0.3), 2))
+        when = str(start + step * hour).replace("T", " ")
+        rows.append(f"{when},{10 + temp + rng.normal(0, 0.1):.3f},{temp}")
+    names = "time,load,temp"
+    (path / "all.csv").write_text("\n".join([names, *rows]) + "\n")
+    (path / "train.csv").write_text("\n".join([names, *rows[:400]]) + "\n")
+    options = ["--task", "forecast", "--target", "load", "--horizon", "2", "--gap", "1", "--futr-exog", "temp"]
+    done = run("train", "train.csv", *options, "--epochs", "2", "--set", "hidden_size=6", "-o", "m", cwd=path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def forecast_of(weather: Path, past: list[str], future: list[str]) -> list[str]:
+    """Return the quantiles that predict gives for a past and a future, as in a line of --follow."""
+    lines = (weather / "train.csv").read_text().splitlines()
+    (weather / "past.csv").write_text("\n".join([*lines, *past]) + "\n")
+    (weather / "future.csv").write_text("\n".join(["time,temp", *future]) + "\n")
+    done = run("predict", "m", "past.csv", "--future", "future.csv", cwd=weather)
+    assert done.returncode == 0, done.stderr
+    return [value for row in csv.reader(io.StringIO(done.stdout.split("\n", 1)[1])) for value in row[2:]]
+
+
+@posix
+def test_lines_that_are_known_in_advance(weather: Path) -> None:
+    rows = [line.split(",") for line in (weather / "all.csv").read_text().splitlines()[401:]]
+    followed = Followed(weather, "m")
+    assert followed.line().startswith("time,1:q0.05,")
+    for when, _, temp in rows[1:4]:
+        followed.send(f"{when},,{temp}\n".encode())
+    followed.send(f"{','.join(rows[0])}\n".encode())
+    answer = followed.line().strip().split(",")
+    future = [f"{when},{temp}" for when, _, temp in rows[1:4]]
+    assert answer == [rows[0][0], *forecast_of(weather, [",".join(rows[0])], future)]
+
+    # Of row 4 nothing is known yet: the reading of row 1 is refused, and accepted when it is.
+    followed.send(f"{rows[1][0]},{rows[1][1]},\n".encode())
+    message = followed.line(followed.process.stderr)
+    assert (
+        f"temp must be known of the 3 steps after this reading, and 1 are missing, the first at {rows[4][0]}" in message
+    )
+    followed.send(f"{rows[4][0]},,9\n{rows[4][0]},,{rows[4][2]}\n{rows[1][0]},{rows[1][1]},\n".encode())
+    answer = followed.line().strip().split(",")
+    past = [",".join(row) for row in rows[:2]]
+    assert answer == [rows[1][0], *forecast_of(weather, past, [f"{row[0]},{row[2]}" for row in rows[2:5]])]
+
+    # Row 2 has no reading; its temperature is known all the same.
+    for when, _, temp in rows[5:7]:
+        followed.send(f"{when},,{temp}\n".encode())
+    followed.send(f"{','.join(rows[3])}\n".encode())
+    answer = followed.line().strip().split(",")
+    past = [*past, f"{rows[2][0]},,{rows[2][2]}", ",".join(rows[3])]
+    assert answer == [rows[3][0], *forecast_of(weather, past, [f"{row[0]},{row[2]}" for row in rows[4:7]])]
+
+    followed.send(b"2026-01-01 00:00,,1\n")
+    assert "not among the" in followed.line(followed.process.stderr)
+    followed.send(f"{rows[8][0]},,\n".encode())
+    assert "load and temp are empty" in followed.line(followed.process.stderr)
+    assert followed.end()[0] == 3
+
+
+def test_a_file_that_is_known_in_advance(weather: Path) -> None:
+    lines = (weather / "all.csv").read_text().splitlines()
+    (weather / "weather.csv").write_text("\n".join(",".join(line.split(",")[::2]) for line in lines) + "\n")
+    text = "\n".join(lines[401:404]) + "\n"
+    done = run("predict", "m", "-", "--follow", "--future", "weather.csv", cwd=weather, input=text)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(",") for line in lines[401:]]
+    expected = forecast_of(weather, lines[401:404], [f"{row[0]},{row[2]}" for row in rows[3:6]])
+    assert done.stdout.splitlines()[-1].split(",")[1:] == expected
+    (weather / "hole.csv").write_text("time,temp\n2026-02-01 00:00,\n")
+    done = run("predict", "m", "-", "--follow", "--future", "hole.csv", cwd=weather, input=text)
+    assert done.returncode == 3 and "hole.csv, line 2: load and temp are empty" in done.stderr
+    done = run("predict", "m", "-", "--follow", cwd=weather, input="2026-01-17 17:00Z,,1\n")
+    assert "line 1: time is 2026-01-17 17:00:00 in UTC, which has a zone" in done.stderr

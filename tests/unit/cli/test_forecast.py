@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_data import INTERRUPTED, run
+from cli_data import INTERRUPTED, refusal_of, run
 
 import fastlstm as fl
 from fastlstm import cli
@@ -202,8 +202,6 @@ def test_known_future_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert command("predict", tmp_path / "m", "--future", tmp_path / "weather.csv") == 0
     rows = rows_of(capsys.readouterr().out)
     assert [row["Zeit"] for row in rows] == [f"2026-01-21 0{hour}:00:00" for hour in range(3)]
-    assert command("predict", tmp_path / "m", "-", "--follow") == 2
-    assert "--follow cannot know Temp in advance" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -267,3 +265,20 @@ def test_lines_hold_columns_that_are_ignored(tmp_path: Path) -> None:
     )  # fmt: skip
     assert whole.returncode == 0, whole.stderr
     assert whole.stdout == short.stdout and len(whole.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            'time,load\n2026-01-01 00:00,"1,485"\n2026-01-01 01:00,"1,502"\n',
+            "line 2, column 'load': got '1,485', a number",
+        ),
+        ("Station Nord, March\n\ntime,load\n2026-01-01,1\n2026-01-02,2\n", "remove it if it holds units, or the lines"),
+        ("time,load\n2026-01-01,1\n2026-01-02,2\nSum,3\n", "line 4, column 'time': got 'Sum'"),
+        ("date,clock,load\n2026-01-01,00:00,1\n2026-01-01,01:00,2\n", "the date and the time of day into one column"),
+        ("time,load\n2026-01-01,1 kW\n2026-01-02,2 kW\n", "expected numbers without units"),
+    ],
+)
+def test_files_of_spreadsheets(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str) -> None:
+    assert words in refusal_of(text, ["--task", "forecast", "--target", "load", "--horizon", "1"], tmp_path, capsys)

@@ -309,6 +309,16 @@ def test_export_to_c(pump: Path, beats: Path, tmp_path: Path, capsys: pytest.Cap
     assert str(tmp_path / "fw") in capsys.readouterr().err
     assert command("export", beats, "c", "-o", tmp_path / "fw") == 1  # both directions
     assert "--set bidirectional=false" in capsys.readouterr().err
+    assert command("export", pump, "c", "-o", tmp_path / "fw", "--name", "1") == 1
+    message = capsys.readouterr().err
+    assert "C identifier" in message
+    assert "bidirectional" not in message
+    numbered = tmp_path / "2026-pümp.safetensors"
+    numbered.write_bytes(pump.read_bytes())
+    assert command("export", numbered, "c", "-o", tmp_path / "numbered") == 0
+    assert sorted(path.name for path in (tmp_path / "numbered").iterdir()) == [
+        "model_2026_p_mp.c", "model_2026_p_mp.h"
+    ]  # fmt: skip
     for options, reason in (
         (["c", "-o", "x", "--dtype", "int8"], "--calibrate"), (["onnx", "-o", "x", "--name", "a"], "--name is for c"),
     ):  # fmt: skip

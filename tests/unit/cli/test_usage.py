@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_data import run, write_beats, write_pump, write_runs
+from cli_data import refusal_of, run, write_beats, write_pump, write_runs
 
 from fastlstm import cli
 from fastlstm.cli.conditions import parse_condition
@@ -91,15 +91,11 @@ def test_wrong_use_of_train(
         ("", "is empty, expected a table"),
         ('y,a\n1,"2\n', "a quote"),
         ("y,a\n1,2026-01-01\n", "expected numbers: leave the column out with --ignore 'a'"),
+        ("y,a,b\n1,x1,2\n2,x2,3\n", "say what it tells (--id 'a', --group 'a', --keep-together 'a'), or leave"),
     ],
 )
 def test_tables_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str) -> None:
-    (tmp_path / "d.csv").write_text(text)
-    options = ["--task", "regress", "--target", "y", "--epochs", "1", "--quiet", "-o", tmp_path / "m"]
-    assert command("train", tmp_path / "d.csv", *options) == 3
-    message = capsys.readouterr().err
-    assert words in message and message.count("\n") == 1
-    assert not (tmp_path / "m").exists()
+    assert words in refusal_of(text, ["--task", "regress", "--target", "y"], tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +110,16 @@ def test_tables_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_groups_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str) -> None:
-    (tmp_path / "d.csv").write_text(text)
-    options = ["--task", "anomaly", "--group", "g", "--time", "t", "--quiet", "-o", tmp_path / "m"]
-    assert command("train", tmp_path / "d.csv", *options) == 3
-    assert words in capsys.readouterr().err
+    assert words in refusal_of(text, ["--task", "anomaly", "--group", "g", "--time", "t"], tmp_path, capsys)
+
+
+def test_values_are_no_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal_of("y,a\n1,2\n0.5,3\n", ["--task", "classify", "--target", "y"], tmp_path, capsys)
+    assert "'y' holds 2 different numbers such as 0.5 in 2 cases" in message and "--task regress" in message
+    options = ["--task", "classify", "--target", "y", "--dry-run", "--quiet"]
+    for text in ("y,a\n1.0,2\n2.0,3\n", "y,a\n" + "0.5,2\n1.5,3\n" * 2):  # numbers of classes
+        (tmp_path / "d.csv").write_text(text)
+        assert command("train", tmp_path / "d.csv", *options) == 0
 
 
 @pytest.mark.parametrize("name", ["predict", "evaluate", "detect", "info", "export"])
@@ -238,7 +240,9 @@ def test_init(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toml = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     assert command("init", "beats.csv", "--target", "kind") == 0
     text = capsys.readouterr().out
-    assert toml.loads(text) == {"data": "beats.csv", "task": "classify", "target": "kind", "settings": {}, "csv": {}}
+    assert toml.loads(text) == {
+        "data": "beats.csv", "task": "classify", "target": "kind", "id": "id", "settings": {}, "csv": {},
+    }  # fmt: skip
     assert "# What was found in the data:\n#   beats.csv: 40 rows, 10 columns" in text
     assert '# keep_together = "patient"' in text and "# hidden_size = 64" in text
     for task in ("forecast", "anomaly", "regress"):

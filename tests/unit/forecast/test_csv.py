@@ -63,6 +63,7 @@ def test_whole_numbers_and_wide_files(tmp_path: Path) -> None:
         ("ds,y\n2024-03-01,1\n\n2024-03-02,x\n2024-03-03,2\n", r"'x' \(.*meter.csv, line 4\) among numbers"),
         ("ds,y\n2024-03-01,1\ntomorrow,2\n2024-03-03,2\n", "meter.csv, line 3, column 'ds': got 'tomorrow'"),
         ("ds,y\n2024-03-01,1\n,2\n2024-03-03,2\n", "meter.csv, line 3, column 'ds': the time is missing"),
+        ('ds,y\n2024-01-01,"1,485"\n2024-01-02,"1,502"\n', "line 2, column 'y': got '1,485', a number whose mark is"),
         ("ds,y\n03/04/2024,1\n04/04/2024,2\n", "line 2, column 'ds': .*either day first or month first"),
         (
             "ds,y\n2024-03-01,1\n2024-03-02,2\n2024-03-02,3\n",

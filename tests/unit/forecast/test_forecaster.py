@@ -167,6 +167,39 @@ def test_update_goes_on_where_the_data_ended(fitted: fl.Forecaster) -> None:
         forecaster.update(table(717, ids="abc").groupby("unique_id").tail(10))
 
 
+@pytest.mark.parametrize("empty", [np.nan, None])
+def test_update_reads_rows_without_any_value(empty: float | None) -> None:
+    df = table(620)[["ds", "y"]]
+    df.loc[600:607, "y"] = np.nan
+    forecaster = fl.Forecaster(6, **SMALL).fit(df[:600])
+    whole = forecaster.predict(df)
+    forecaster.update(df[600:608].assign(y=empty))
+    assert forecaster.predict()["ds"].iloc[0] == df["ds"].iloc[608]
+    pd.testing.assert_frame_equal(forecaster.update(df[608:]).predict(), whole, check_exact=True)
+    with pytest.raises(ValueError, match="the series 'new' has no observed value"):
+        fl.Forecaster(6, **SMALL).fit(table(ids="a")[["unique_id", "ds", "y"]]).update(
+            df[600:].assign(unique_id="new", y=np.nan)
+        )
+
+
+def test_rows_without_a_value_are_refused_wherever_they_are_read() -> None:
+    df = table(700)[["ds", "y"]]
+    forecaster = fl.Forecaster(6, missing="error", **SMALL).fit(df[:600])
+    holes = df[600:].copy()
+    holes.loc[630, "y"] = np.nan
+    message = "has no value at 2024-01-27T06:00:00.0*, expected one: missing='mask' reads gaps"
+    with pytest.raises(ValueError, match=message):
+        forecaster.evaluate(holes)
+    with pytest.raises(ValueError, match=message):
+        forecaster.update(holes)
+    stream = forecaster.stream()
+    with pytest.raises(ValueError, match="2 steps after the next one, 2024-01-26T00:00.*, expected no gap"):
+        stream.step("2024-01-26 02:00", 1.0)
+    assert stream.next_time == np.datetime64("2024-01-26")
+    expected = forecaster.predict(df[:601], quantiles=stream.quantiles).filter(like="-q-").to_numpy()
+    assert np.array_equal(stream.step("2024-01-26 00:00", df["y"][600]), expected)
+
+
 def test_partial_fit_changes_the_weights_and_a_failure_nothing(fitted: fl.Forecaster) -> None:
     df = table(700, ids="a")
     forecaster = fl.Forecaster(6, gap=2, futr_exog=["known"], **SMALL).fit(table(ids="ab"))
@@ -213,8 +246,11 @@ def test_a_stream_refuses_what_it_cannot_read_and_fills_gaps() -> None:
         stream.step(None, np.inf)
     with pytest.raises(ValueError, match=r"hist has shape \(3,\)"):
         stream.step(None, 1.0, hist=[1.0, 2.0, 3.0])
-    with pytest.raises(TypeError, match="time must be a time"):
-        stream.step(5, 1.0)
+    with pytest.raises(TypeError, match="y is None, expected a number, or NaN"):
+        stream.step(None, None)
+    for odd in (5, 5.5, "soon", pd.NaT, "2024-01-26T00:00+99:00"):
+        with pytest.raises((TypeError, ValueError), match="time must be a time such as '2026-01-01 00:15', got"):
+            stream.step(odd, 1.0)
     after_gap = stream.step(df["ds"].iloc[603], 0.5)
     past = df[["ds", "y"]][:604].copy()
     past.loc[600:602, "y"] = np.nan
@@ -231,6 +267,38 @@ def test_streams_know_aware_times() -> None:
     stream.step(next_time, 0.1)
     stream.step((next_time + pd.Timedelta(hours=1)).tz_convert("America/New_York").to_pydatetime(), 0.1)
     assert pd.Timestamp(stream.next_time, tz="UTC") == next_time + pd.Timedelta(hours=2)
+    stream.step((next_time + pd.Timedelta(hours=2)).tz_convert("UTC").strftime("%Y-%m-%dT%H:%MZ"), 0.1)
+    stream.step((next_time + pd.Timedelta(hours=3)).tz_convert("Asia/Tokyo").isoformat(), 0.1)
+    assert pd.Timestamp(stream.next_time, tz="UTC") == next_time + pd.Timedelta(hours=4)
+
+
+def test_values_too_large_for_the_network_are_refused_wherever_they_are_read() -> None:
+    df = table(660)
+    forecaster = fl.Forecaster(6, futr_exog=["known"], **SMALL).fit(df[:600])
+    huge = df.copy()
+    huge.loc[650, "y"] = 1e200
+    future = later(df.assign(unique_id="y"), 6).drop(columns="unique_id")
+    message = "the series 'y' holds 1e\\+200, expected numbers whose squares are finite"
+    for read in (forecaster.update, forecaster.evaluate, lambda df: forecaster.predict(df, future=future)):
+        with pytest.raises(ValueError, match=message):
+            read(huge)
+    with pytest.raises(ValueError, match=message), np.errstate(over="ignore"):
+        fl.Forecaster(6, futr_exog=["known"], **SMALL).fit(huge)
+    with pytest.raises(ValueError, match=r"y holds \[-1e\+40\]"):
+        forecaster.stream().step(None, -1e40, futr=[1.0], future=np.ones((6, 1)))
+    with pytest.raises(ValueError, match="a forecast is not finite"), np.errstate(all="ignore"):
+        forecaster.predict(df.assign(known=1e200), future=future)
+
+
+def test_a_refused_reading_leaves_a_stream_as_it_was() -> None:
+    df = table(600).assign(past=1.0)
+    given = {"hist": [[1.0]], "futr": [[1.0]], "future": np.ones((6, 1))}
+    forecaster = fl.Forecaster(6, hist_exog=["past"], futr_exog=["known"], **SMALL).fit(df)
+    stream = forecaster.stream()
+    for name, value in given.items():
+        with pytest.raises(ValueError, match=f"{name} holds"):
+            stream.step(None, 100.0, **{**given, name: np.full(np.shape(value), np.inf)})
+    assert np.array_equal(stream.step(None, 1.0, **given), forecaster.stream().step(None, 1.0, **given))
 
 
 # ------------------------------------------------------------------------------------------ backtests
@@ -383,3 +451,28 @@ def test_the_probability_of_small_values() -> None:
 def test_importing_the_package_needs_no_pandas(tmp_path: Path) -> None:
     code = "import sys, fastlstm as fl; assert 'pandas' not in sys.modules; fl.Forecaster"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
+
+
+def test_streams_refuse_what_predict_refuses() -> None:
+    """A gap with ``missing="error"``, and a time with a zone where the training data have none."""
+    start, hour = np.datetime64("2026-01-01T00:00"), np.timedelta64(1, "h")
+    data = {"ds": start + np.arange(100) * hour, "y": np.sin(np.arange(100.0))}
+    options: dict[str, Any] = {**SMALL, "conformal": False, "missing": "error"}
+    forecaster = fl.Forecaster(2, **options).fit(data)
+    stream = forecaster.stream()
+    with pytest.raises(ValueError, match="2 steps after the next one, .*missing='mask' reads gaps"):
+        stream.step(start + 102 * hour, 0.5)
+    with pytest.raises(ValueError, match="which has a zone, the training data have times without one"):
+        stream.step(pd.Timestamp(start + 100 * hour, tz="UTC"), 0.5)
+    assert stream.next_time == start + 100 * hour
+    times, local = stream.next_times(3)
+    assert times.tolist() == local.tolist() == (start + np.arange(100, 103) * hour).astype("M8[ns]").tolist()
+    assert stream.step(start + 100 * hour, 0.5).shape == (2, 7)
+
+
+@pytest.mark.filterwarnings("ignore:the validation part is too short for the conformal correction")
+@pytest.mark.parametrize("rows", [60, 100, 160])
+def test_a_series_whose_validation_part_is_shorter_than_the_horizon_is_learnt(rows: int) -> None:
+    forecaster = fl.Forecaster(24, hidden_size=4, epochs=1, random_state=0, verbose=0).fit(table(rows)[["ds", "y"]])
+    assert np.isfinite(forecaster.history_.history["val_loss"]).all()
+    assert len(forecaster.predict()) == 24

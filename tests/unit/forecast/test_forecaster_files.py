@@ -75,6 +75,29 @@ def test_files_pickles_and_copies_give_the_same_bits(fitted: fl.Forecaster, tmp_
         fl.Forecaster.load(tmp_path / "f.safetensors").history_  # noqa: B018
 
 
+@pytest.mark.filterwarnings("ignore:the validation part is too short for the conformal correction")
+def test_a_forecaster_without_a_validation_part_is_saved(tmp_path: Path) -> None:
+    forecaster = fl.Forecaster(6, validation=0.0, **SMALL).fit({"ds": np.arange(200), "y": np.sin(np.arange(200) / 4)})
+    assert forecaster.coverage_ == {}
+    forecaster.save(tmp_path / "f")
+    loaded = fl.Forecaster.load(tmp_path / "f")
+    assert loaded.coverage_ == {}
+    assert loaded.predict(level=90).equals(forecaster.predict(level=90))
+
+
+def test_parameters_that_are_set_after_fit_act_at_the_next_one(tmp_path: Path) -> None:
+    data = {"ds": np.arange(300), "y": np.sin(np.arange(300) / 4)}
+    forecaster = fl.Forecaster(6, **SMALL).fit(data)
+    expected = forecaster.predict()
+    forecaster.set_params(horizon=9, bounds=(0.0, 1.0))
+    assert forecaster.predict().equals(expected)
+    forecaster.save(tmp_path / "f")
+    loaded = fl.Forecaster.load(tmp_path / "f")
+    assert (loaded.horizon, loaded.bounds) == (6, None)
+    assert loaded.predict().equals(expected)
+    assert len(forecaster.fit({**data, "y": data["y"] ** 2}).predict()) == 9
+
+
 def test_equal_forecasters_give_equal_files(fitted: fl.Forecaster, tmp_path: Path) -> None:
     fitted.save(tmp_path / "a")
     fl.Forecaster.load(tmp_path / "a").save(tmp_path / "b")
@@ -195,8 +218,23 @@ def test_another_run_is_not_continued(tmp_path: Path) -> None:
     pytest.importorskip("holidays")
     path = tmp_path / "run.checkpoint"
     assert interrupted(make(), path, 2, False)
-    with pytest.raises(ValueError, match="the run was started with another parameters"):
-        make(dropout=0.1).fit(table(), checkpoint=path, resume=True)
+    for name, value in {
+        "horizon": 23, "gap": 1, "context": 30, "season": 12, "residual_of": None, "quantiles": (0.1, 0.5, 0.9),
+        "conformal": False, "bounds": (None, 101), "missing": "error", "min_observed": 0.6, "scaler": "robust",
+        "hidden_size": 7, "num_layers": 2, "dropout": 0.1, "layers": [fl.LSTM(6, return_sequences=True)],
+        "learning_rate": 0.02, "weight_decay": 0.0, "batch_size": 2, "epochs": 4, "patience": 2, "validation": 0.2,
+        "learn_validation": False,
+    }.items():  # fmt: skip
+        other = make().set_params(**{"season_length" if name == "season" else name: value})
+        with pytest.raises(ValueError, match=rf"the run was started with another ([a-z_]+, )*{name}\b"):
+            other.fit(table(), checkpoint=path, resume=True)
+    levels = np.linspace(0.001, 0.999, 101)  # the texts of long lists differ where messages cut them off
+    assert interrupted(make(quantiles=levels), path, 2, False)
+    with pytest.raises(ValueError, match="the run was started with another quantiles: give the same"):
+        make(quantiles=[*levels[:-1], 0.9985]).fit(table(), checkpoint=path, resume=True)
+    with pytest.raises(ValueError, match="resume=True needs the file of the interrupted run"):
+        make().fit(table(), resume=True)
+    assert interrupted(make(), path, 2, False)
     with pytest.raises(ValueError, match="the run was started with another data"):
         make().fit(table(401), checkpoint=path, resume=True)
     with pytest.raises(ValueError, match="the run was started with another seed"):

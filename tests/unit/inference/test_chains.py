@@ -34,6 +34,10 @@ CHAINS: dict[str, Callable[[], list[Any]]] = {
     "mean": lambda: [fl.LSTM(8, return_sequences=True), fl.MeanPool(), fl.Dense(4), fl.Activation("softmax")],
     "max of both": lambda: [fl.LSTM(8, bidirectional=True, return_sequences=True), fl.MaxPool(), fl.Dense(4)],
     "attention": lambda: [fl.LSTM(8, return_sequences=True), fl.AttentionPool(3), fl.Activation("elu", 0.7)],
+    "ends of residual directions": lambda: [fl.LSTM(4, num_layers=2, residual=True, bidirectional=True), fl.Dense(4)],
+    "end of a residual layer in reverse": lambda: [fl.LSTM(8, num_layers=2, residual=True, reverse=True), fl.Dense(4)],
+    "concat": lambda: [fl.LSTM(8, return_sequences=True), fl.ConcatPool(), fl.Dense(4)],
+    "concat of both": lambda: [fl.LSTM(8, bidirectional=True, return_sequences=True), fl.ConcatPool(True), fl.Dense(4)],
     "last step": lambda: [fl.LSTM(8, return_sequences=True), fl.LastStep(), fl.Dense(4)],
     "dense": lambda: [fl.Dense(5), fl.Activation("tanh"), fl.Dense(2)],
 }
@@ -84,11 +88,92 @@ def test_a_frozen_model_gives_the_bits_of_one_that_is_not(isa: str, name: str, d
             np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [*CHAINS, "product", "masks", "decoder"])
+def test_series_of_different_lengths(isa: str, name: str, dtype: str, scaled: bool) -> None:
+    model = built({**CHAINS, **OTHERS}[name](), dtype, scaled)
+    ends, steps = [4, 9, 1, 7, 9], 9
+    X = 100 * scaled + 10 * RNG.standard_normal((len(ends), steps, 3))
+    X[np.arange(steps) >= np.array(ends)[:, None]] = np.nan
+    listed = [one[:end].copy() for one, end in zip(X, ends, strict=True)]
+    inputs: list[tuple[Any, Any]] = [
+        (X, ends),
+        (X.astype("f4"), np.array(ends, "i4")),
+        (X[:1, :4], (4,)),
+        (np.nan_to_num(X), ends),
+        (listed, None),
+        (tuple(one.astype("f4") for one in listed), None),
+        ([listed[1], listed[4]], None),
+        ([listed[0].astype("f4"), listed[1]], None),
+        ([X[0, :4], X[1]], None),
+    ]
+    before = [model.predict(x, lengths) for x, lengths in inputs]
+    model.freeze()
+    for (x, lengths), expected in zip(inputs, before, strict=True):
+        for n_threads in (1, 2):
+            got = model.predict(x, lengths, n_threads=n_threads)
+            assert type(got) is type(expected)
+            for one, other in zip(got, expected, strict=True):
+                assert one.dtype == other.dtype
+                np.testing.assert_array_equal(one, other)
+
+
+def test_plain_series_of_different_lengths_take_one_call() -> None:
+    chain = predict_chain(built(CHAINS["each step"]()).freeze())
+    assert chain is not None
+    x = RNG.standard_normal((3, 8, 3)).astype("f4")
+    for lengths in ([8, 1, 3], (8, 1, 3), np.array([8, 1, 3], "u2")):
+        out = chain.predict(x, 1, lengths)
+        assert isinstance(out, np.ndarray)
+        assert not out[1, 1:].any() and not out[2, 3:].any() and out[0].all()
+    for wrong in (
+        [8, 0, 3],
+        [8, 9, 3],
+        [8, 1],
+        [8.0, 1.0, 3.0],
+        np.ones(3),
+        np.array([[8, 1, 3]]),
+        "abc",
+        [True, 1, 3],
+    ):
+        assert chain.predict(x, 1, wrong) is None
+    answers = chain.predict([x[0], x[1, :1]])
+    assert isinstance(answers, list)
+    assert [one.shape for one in answers] == [(8, 4), (1, 4)]
+    assert not np.shares_memory(answers[0], answers[1])
+    assert chain.predict([x[0]], 1, [8]) is None  # a list has its own lengths
+    one = x[0]
+    for series in ([], [one[0]], [one, one.tolist()], [one, one.astype("f8")], [one[::2]], [one[:0]], [one[:, :2]]):
+        assert chain.predict(series) is None
+    assert chain.predict([x[0, :1]] * 100 + [np.zeros((200, 3), "f4")]) is None  # padding would cost too much
+    assert chain.predict([x[0, :1]] * 10 + [np.zeros((200, 3), "f4")]) is not None
+
+
+def test_lists_of_series_without_an_axis_of_features() -> None:
+    model = fl.Model([fl.LSTM(5), fl.Dense(2)], input_size=1)
+    series = [RNG.standard_normal(5), RNG.standard_normal(3), RNG.standard_normal((4, 1))]
+    expected = model.predict(series)
+    chain = predict_chain(model.freeze())
+    assert chain is not None
+    got = chain.predict(series)
+    assert isinstance(got, np.ndarray)
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_tokens() -> None:
     model = fl.Model([fl.Embedding(9, 4), fl.LSTM(6), fl.Dense(2)])
     tokens = RNG.integers(0, 9, (3, 8))
     expected = model.predict(tokens)
-    assert predict_chain(model.freeze()) is not None
+    listed = [tokens[0], tokens[1, :3], tokens[2, :5]]
+    of_list = model.predict(listed)
+    chain = predict_chain(model.freeze())
+    assert chain is not None
+    np.testing.assert_array_equal(chain.predict(listed), of_list)
+    tokens[1, 3:] = 99  # padding
+    np.testing.assert_array_equal(model.predict(tokens, [8, 3, 5]), of_list)
+    tokens[1, 3:] = 0
+    expected = copy.copy(model).unfreeze().predict(tokens)
     np.testing.assert_array_equal(model.predict(tokens), expected)
     np.testing.assert_array_equal(model.predict(tokens.astype("i2")), expected)
     for wrong in (9, -1):
@@ -142,7 +227,8 @@ def test_no_cases_give_no_answers(frozen: bool) -> None:
             one.freeze()
     empty = model.predict(np.zeros((0, 5, 3)))
     assert (empty.shape, empty.dtype) == ((0, 4), np.float64)
-    assert model.predict([]).shape == (0, 4)
+    assert model.predict([]).shape == model.predict(()).shape == (0, 4)
+    assert model.predict(np.zeros((0, 5, 3)), []).shape == (0, 4)
     assert steps.predict(np.zeros((0, 5, 3))).shape == (0, 5, 4)
     assert steps.predict([]) == []
     assert tokens.predict(np.zeros((0, 5), int)).shape == (0, 2)
@@ -151,6 +237,30 @@ def test_no_cases_give_no_answers(frozen: bool) -> None:
     assert model.predict_classes(np.zeros((0, 5, 3))).shape == (0,)
     out, [(h, c)] = model.predict(np.zeros((0, 5, 3)), return_state=True)
     assert (out.shape, h.shape, c.shape) == ((0, 4), (1, 0, 17), (1, 0, 17))
+    assert model.predict(np.zeros((0, 5, 3)), state=(h, c)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (np.zeros((0, 5, 3)), {"lengths": [2]}, r"expected \(0,\) integers"),
+        (np.zeros((0, 5, 3)), {"lengths": "abc"}, r"expected \(0,\) integers"),
+        ([], {"lengths": [2]}, "whose series have their own lengths"),
+        (np.zeros((0, 5, 3)), {"state": "x"}, r"a state must be \(h, c\)"),
+        (np.zeros((0, 5, 3)), {"state": (np.zeros((1, 2, 17)), np.zeros((1, 2, 17)))}, r"expected \(1, 0, 17\)"),
+        ([], {"n_threads": 0}, "n_threads is 0"),
+        (np.zeros((0, 5, 3), "U1"), {}, "X has type <U1, expected real numbers"),
+    ],
+)
+def test_the_arguments_of_a_call_without_cases_are_checked(
+    frozen: bool, x: Any, options: dict[str, Any], message: str
+) -> None:
+    model = built(CHAINS["last state"]())
+    if frozen:
+        model.freeze()
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.predict(x, **options)
 
 
 def test_scalers_that_change_are_seen() -> None:
@@ -200,7 +310,7 @@ def test_weights_are_packed_once_for_all_threads_and_ways() -> None:
     def work(k: int) -> None:
         for _ in range(50):
             np.testing.assert_array_equal(model.predict(x), expected)
-        np.testing.assert_array_equal(model.predict(x, [20]), expected)  # with lengths: layer by layer
+        np.testing.assert_array_equal(model.predict(np.asfortranarray(x)), expected)  # layer by layer
         np.testing.assert_array_equal(model.stream().run(x)[:, -1], expected)
 
     in_threads(8, work)
@@ -208,6 +318,23 @@ def test_weights_are_packed_once_for_all_threads_and_ways() -> None:
     chain = predict_chain(model)
     assert chain is not None
     assert chain.nbytes < size + 300_000
+
+
+def test_idle_workspaces_of_many_models_are_bounded() -> None:
+    x = RNG.standard_normal((1, 400, 3)).astype("f4")
+    models = [built([fl.LSTM(64), fl.Dense(2)]).freeze() for _ in range(30)]
+    expected = [model.predict(x) for model in models]
+
+    def work(k: int) -> None:
+        for model, out in zip(models, expected, strict=True):
+            np.testing.assert_array_equal(model.predict(x), out)
+
+    in_threads(8, work)
+    chains = [chain for chain in map(predict_chain, models) if chain is not None]
+    workspace = min(chain.nbytes - chain.packed.nbytes for chain in chains)
+    assert 100_000 < workspace < 2_000_000
+    held = sum(chain.nbytes - chain.packed.nbytes for chain in chains)
+    assert held < 30 * 2 * workspace + 2**23  # two for each model, and 8 MB for all together
 
 
 def test_large_inputs_go_layer_by_layer() -> None:

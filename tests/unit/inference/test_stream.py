@@ -366,3 +366,19 @@ def test_many_threads_with_a_stream_each() -> None:
 
     in_threads(8, work)
     assert not wrong
+
+
+def test_a_stream_whose_init_was_not_called_says_so() -> None:
+    stream = fl.Stream.__new__(fl.Stream)
+    x = np.zeros((1, 3), "f4")
+    for call in (
+        lambda: stream.step(x),
+        lambda: stream.step(x, rows=[0]),
+        lambda: stream.run(x[:, None]),
+        stream.reset,
+        stream.add_rows,
+        lambda: stream.nbytes,
+        lambda: stream._states,
+    ):
+        with pytest.raises(RuntimeError, match="make it by model.stream"):
+            call()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import FINITE_DIFFERENCE, TOLERANCE, numerical_gradient, relative_error
+from helpers import TOLERANCE, check_gradients, relative_error
 
 import fastlstm as fl
 from fastlstm import reference
@@ -79,17 +79,8 @@ def test_gradients_by_finite_differences(lengths: np.ndarray | None, masked: boo
     x = rng.standard_normal((4, 7, 2))
     if masked:
         x[0, 2:4] = x[2, 0] = 0
-    weight = rng.standard_normal(model.forward(x, lengths, training=True).shape)
-    model.zero_grad()
-    dx = model.backward(weight)
-
-    def f() -> float:
-        return float((model.forward(x, lengths) * weight).sum())
-
-    for name, array in model.parameters().items():
-        assert relative_error(model.gradients()[name], numerical_gradient(f, array)) <= FINITE_DIFFERENCE, name
-    if not masked:
-        assert relative_error(dx, numerical_gradient(f, x)) <= FINITE_DIFFERENCE
+    weight = rng.standard_normal(model.forward(x, lengths).shape)
+    check_gradients(model, x, lengths, weight, of_input=not masked)
 
 
 def test_masked_steps_are_not_pooled_and_do_not_move_the_center() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import FINITE_DIFFERENCE, TOLERANCE, numerical_gradient, relative_error
+from helpers import FINITE_DIFFERENCE, TOLERANCE, check_gradients, numerical_gradient, relative_error
 
 import fastlstm as fl
 from fastlstm import _core
@@ -103,17 +103,7 @@ def test_gradients_by_finite_differences(kind: str, variable: bool) -> None:
     model.flat_parameters[:] *= 2
     x = rng.standard_normal((4, 6, 3))
     lengths = np.array([6, 1, 4, 3]) if variable else None
-    weight = rng.standard_normal((4, 2))
-    model.forward(x, lengths, training=True)
-    model.zero_grad()
-    dx = model.backward(weight)
-
-    def f() -> float:
-        return float((model.forward(x, lengths) * weight).sum())
-
-    for name, array in model.parameters().items():
-        assert relative_error(model.gradients()[name], numerical_gradient(f, array)) <= FINITE_DIFFERENCE, name
-    assert relative_error(dx, numerical_gradient(f, x)) <= FINITE_DIFFERENCE
+    check_gradients(model, x, lengths, rng.standard_normal((4, 2)))
 
 
 @pytest.mark.parametrize("kind", POOLS)

@@ -86,7 +86,7 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "stack": lambda stage, x, side: reference.stack_steps_forward(x[None], **stage.settings)[0],
     "differences": lambda stage, x, side: reference.differences_forward(x[None], stage.settings["scale"])[0],
     "deviations": lambda stage, x, side: reference.deviations_forward(x[None], **stage.settings)[0],
-    "concat": lambda stage, x, side: np.concatenate([x, side["second"], side["third"]]),
+    "concat": lambda stage, x, side: np.concatenate([x, side["second"]]),
     "repeat": lambda stage, x, side: np.repeat(x[None], stage.settings["steps"], axis=0),
 }
 SKIP = ("lstm", "pool", "differences", "final")

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 import fastlstm as fl
 from fastlstm.sklearn import LSTMAnomalyDetector, LSTMClassifier, LSTMFeatures, LSTMRegressor, load
+from fastlstm.tasks.described import listed
 
 RNG = np.random.default_rng(7)
 N, T, C = 60, 9, 2
@@ -461,6 +462,13 @@ def test_files_that_are_no_estimators(tmp_path: Path) -> None:
         load(tmp_path / "model")
     with pytest.raises(ValueError, match="optimizer=SGD.* cannot be saved"):
         LSTMRegressor(optimizer=fl.SGD(), epochs=1).fit(X, VALUES).save(tmp_path / "m")
+
+
+def test_lists_in_files_hold_plain_values_only() -> None:
+    assert listed((1, np.float32(0.5), None)) == {"tuple": [1, 0.5, None]}
+    assert listed(np.arange(2)) == [0, 1]
+    for other in (5, "ab", [[1]], np.array(["2024-01-01"], "M8[D]"), [np.datetime64("2024-01-01")]):
+        assert listed(other) is None
 
 
 def test_streams_and_onnx(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 import fastlstm as fl
 from fastlstm.sklearn import LSTMClassifier, load
-from fastlstm.tasks.preparation import difference_scale, measure_alike
+from fastlstm.tasks.preparation import difference_scale, measure_alike, preparing_layers
 from fastlstm.tasks.series import Series, read_series
 
 RNG = np.random.default_rng(5)
@@ -176,3 +176,17 @@ def test_pooling_follows_the_directions() -> None:
     assert isinstance(LSTMClassifier(**QUICK).fit(X, Y).model_.layers[-2], fl.ConcatPool)
     assert isinstance(LSTMClassifier(**QUICK, bidirectional=False).fit(X, Y).model_.layers[-2], fl.MaxPool)
     assert isinstance(LSTMClassifier(**QUICK, pooling="mean").fit(X, Y).model_.layers[-2], fl.MeanPool)
+
+
+def test_the_scaler_is_fitted_once() -> None:
+    class Counting(fl.Standardizer):
+        fits = 0
+
+        def fit(self, *arguments: Any) -> Any:
+            Counting.fits += 1
+            return super().fit(*arguments)
+
+    scaler, series = Counting(), Series(ALIKE, None)
+    layers = preparing_layers(series, scaler, deviations="auto", differences=True, stride=1, whole=True)
+    assert isinstance(layers[0], fl.Deviations) and Counting.fits == 1
+    assert scaler.fitted and scaler == Counting().fit(ALIKE)

@@ -14,9 +14,11 @@ from ...._typing import Array
 from .numbers import MISSING, Marks, is_number, looks_numeric, marks_of, plain_numbers, with_commas, with_marks
 from .times import looks_like_time, parse_times
 
-__all__ = ["CsvColumn", "Kind", "decided", "typed"]
+__all__ = ["GROUPS", "CsvColumn", "Kind", "decided", "typed"]
 
 Kind = Literal["integer", "number", "boolean", "time", "text", "mixed", "empty"]
+GROUPS = "groups of thousands"
+"""Note of a column whose numbers have them."""
 _DIGITS = 20
 """Length up to which a text can be an integer of 64 bits."""
 _BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -181,7 +183,7 @@ def _marked(
     whole = decimal not in joined and bool((values == np.rint(values)).all())
     if whole and all(present) and bool((np.abs(values) < 2**53).all()):
         values = values.astype(np.int64)
-    note = "groups of thousands" if ("." if decimal == "," else ",") in joined else ""
+    note = GROUPS if ("." if decimal == "," else ",") in joined else ""
     missing = len(cells) - len(found)
     mark = "," if decimal == "," and "," in joined else "."
     return CsvColumn(

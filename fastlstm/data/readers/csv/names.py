@@ -34,19 +34,23 @@ def shaped(
     head = rows.cells[0]
     width = len(head)
     counts = Counter(map(len, body))
-    trailing = max([width, *counts])
-    ends_empty = all(not row[-1].strip() for row in (head, *body) if len(row) == trailing)
-    shorter = {width, *counts} == {trailing, trailing - 1} or set(counts) | {width} == {trailing}
-    if trailing > 1 and ends_empty and shorter:
-        head, width = head[: trailing - 1], min(width, trailing - 1)
-        body = [row[: trailing - 1] if len(row) == trailing else row for row in body]
+    widest = used = max([width, *counts])
+    while used > 1 and all(not row[used - 1].strip() for row in (head, *body) if len(row) >= used):
+        used -= 1
+    if rest := widest - used:
+        head, width = head[:used], min(width, used)
+        body = [row[:used] for row in body]
         counts = Counter(map(len, body))
-        notes.append("the last column has neither a name nor values: it is left out")
+        which = "column has neither a name" if rest == 1 else f"{rest} columns have neither names"
+        notes.append(f"the last {which} nor values: {'it is' if rest == 1 else 'they are'} left out")
     if set(counts) - {width}:
         number = next(k for k, row in enumerate(body) if len(row) != width)
+        advice = "put a value that holds it in quotes"
+        if counts.most_common(1)[0][0] > width:
+            advice += ", or remove the lines above the names of the columns"
         raise ValueError(
             f"{name}, line {lines[number]}: got {len(body[number])} values, expected {width}, as in line "
-            f"{rows.lines[0]} (the separator is a {separator_name(separator)}): put a value that holds it in quotes"
+            f"{rows.lines[0]} (the separator is a {separator_name(separator)}): {advice}"
         )
     if not with_names:
         notes.append(f"the first line holds values: the columns are c1 to c{width}")

@@ -14,7 +14,7 @@ __all__ = ["MISSING", "Marks", "is_number", "looks_numeric", "marks_of", "plain_
 
 MISSING = frozenset(
     spelling
-    for word in ("", "na", "n/a", "#n/a", "nan", "null", "-", "nat")
+    for word in ("", "na", "n/a", "#n/a", "nan", "null", "-", "?", "nat")
     for spelling in (word, word.upper(), word.capitalize(), word.replace("nan", "NaN").replace("nat", "NaT"))
 )
 """Texts that stand for a value that is missing."""

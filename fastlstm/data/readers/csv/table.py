@@ -13,10 +13,11 @@ from ...._arguments import closest, explain_arguments
 from ...._checks import one_of, short_repr
 from ...._checks import path as as_path
 from ...._typing import Array
-from .columns import CsvColumn, decided, typed
+from .columns import GROUPS, CsvColumn, decided, typed
 from .names import has_header, shaped
+from .numbers import looks_numeric
 from .text import decoded, find_separator, read_rows, separator_name
-from .times import epoch_times
+from .times import are_dates, epoch_times, is_clock, looks_like_time
 
 __all__ = ["CsvTable", "TimeValues", "read_csv"]
 
@@ -83,6 +84,8 @@ class CsvTable:
             return self.columns[name]
         near = closest(str(name), self.columns)
         advice = "" if near is None else f": did you mean {near!r}?"
+        if len(self) and len(self.columns) == 1 and str(name) in next(iter(self.columns)).split(" "):
+            advice = ": if spaces divide the columns, pass separator=' ' (--separator ' ' on the command line)"
         raise ValueError(
             f"{self.name} has no column {name!r}, expected one of {short_repr(list(self.columns))}{advice}"
         )
@@ -95,8 +98,10 @@ class CsvTable:
         if column.problem:
             raise ValueError(self._refusal(column))
         first = 0 if column.texts is None else next((k for k, text in enumerate(column.texts) if text is not None), 0)
-        got = "a time" if column.texts is None else short_repr(column.texts[first])
-        raise ValueError(f"{self.place(first)}, column {name!r}: got {got}, expected numbers")
+        text = None if column.texts is None else column.texts[first]
+        got = "a time" if column.texts is None else short_repr(text)
+        alone = " without units, spaces or other signs" if text and text.lstrip("+-")[:1].isdigit() else ""
+        raise ValueError(f"{self.place(first)}, column {name!r}: got {got}, expected numbers{alone}")
 
     def times(self, name: str) -> TimeValues:
         """Return a column as times; of integers seconds to nanoseconds since 1970 if they can be, else steps.
@@ -116,16 +121,21 @@ class CsvTable:
         if column.kind == "time" and values is not None:
             return TimeValues(values, column.utc)
         if column.kind == "integer" and values is not None:
-            if _are_dates(values):
+            if are_dates(values):
                 raise ValueError(
                     f"{self.place(0)}, column {name!r}: got {int(values[0])}, which may be a date or the number of a "
                     "step: write dates as 2026-03-31"
                 )
             found = epoch_times(values)
             return TimeValues(values, False) if found is None else TimeValues(found[0], True)
-        got = short_repr(column.texts[0]) if column.texts else column.kind
+        got = short_repr(column.texts[0]) if column.texts else self.text(name, 0) if len(self) else column.kind
+        advice = ""
+        if column.texts and is_clock(str(column.texts[0])):
+            advice = ": write the date and the time of day into one column"
+        elif column.kind == "number":
+            advice = ": in a spreadsheet, format the column as date and time before it is written"
         raise ValueError(
-            f"{self.place(0)}, column {name!r}: got {got}, expected times such as 2026-03-31 14:15, or integers"
+            f"{self.place(0)}, column {name!r}: got {got}, expected times such as 2026-03-31 14:15, or integers{advice}"
         )
 
     def labels(self, name: str) -> list[Any]:
@@ -147,6 +157,11 @@ class CsvTable:
     def decimal(self) -> str:
         """The decimal mark: a comma if a column can only be read with it."""
         return "," if any(column.decimal == "," for column in self.columns.values()) else "."
+
+    @property
+    def shows_decimal(self) -> bool:
+        """Whether a number has a mark, by which `decimal` is known rather than assumed."""
+        return any(column.kind == "number" or column.note == GROUPS for column in self.columns.values())
 
     def day_first(self, name: str | None) -> bool | None:
         """Return whether the days come first in the times of a column; None if that is no question."""
@@ -170,7 +185,20 @@ class CsvTable:
         problem = column.problem
         if not problem.startswith("got ") and column.texts is not None:
             problem = f"got {short_repr(column.texts[column.row])}: {problem}"
+        if column.kind == "mixed" and column.row == 0 and self._begins_with_words():
+            line = f"line {self.lines[0]}"
+            problem += f"; {line} holds no number: remove it if it holds units, or the lines above it if it holds names"
         return f"{self.place(column.row)}, column {column.name!r}: {problem}"
+
+    def _begins_with_words(self) -> bool:
+        """Return whether the first row holds neither numbers nor times, as one of units or of names does."""
+        for column in self.columns.values():
+            text = None if column.texts is None else column.texts[0]
+            if text is not None and (looks_numeric(text) or looks_like_time(text)):
+                return False
+            if column.values is not None and column.texts is None and not _is_missing(column.values[0]):
+                return False
+        return True
 
     def describe(self) -> list[str]:
         """Return the report as lines: how the file is written, and the type of each column."""
@@ -252,7 +280,8 @@ def read_csv(
     -------
     CsvTable
         The columns: integers as int64, numbers as float64, times as datetime64[ns] (UTC if they have an offset), true
-        and false as 1 and 0, anything else as strings. Missing are empty values, NA, N/A, NaN, NaT, null and ``-``.
+        and false as 1 and 0, anything else as strings. Missing are empty values, NA, N/A, NaN, NaT, null, ``-`` and
+        ``?``.
 
     Raises
     ------
@@ -329,13 +358,8 @@ def _first_missing(column: CsvColumn) -> int:
     return int(np.isnan(np.asarray(column.values, np.float64)).argmax())
 
 
-def _are_dates(values: Array) -> bool:
-    """Return whether integers can be dates such as 20260331."""
-    if not len(values):
-        return False
-    year, month, day = values // 10000, values // 100 % 100, values % 100
-    every = (year >= 1900) & (year <= 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    return bool(every.all())
+def _is_missing(value: Any) -> bool:
+    return bool(np.isnat(value) if isinstance(value, np.datetime64) else value != value)
 
 
 def _kind_text(column: CsvColumn) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...._typing import Array
 
-__all__ = ["Times", "epoch_times", "looks_like_time", "parse_times"]
+__all__ = ["Times", "are_dates", "epoch_times", "is_clock", "looks_like_time", "parse_times"]
 
 _CLOCK = (
     r"(?:(?:[T ]|,? +)([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
@@ -19,6 +19,8 @@ _CLOCK = (
 _YEAR_FIRST = re.compile(r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})" + _CLOCK)
 _YEAR_LAST = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})" + _CLOCK)
 _SHORT_YEAR = re.compile(r"[0-9]{1,2}([-/.])[0-9]{1,2}\1[0-9]{2}(?![0-9]).*")
+_EITHER = "day and month equal"
+_TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AaPp]\.?[Mm]\.?)?")
 _UNITS = ((10**8, 10**11, "s", 10**9), (10**11, 10**14, "ms", 10**6), (10**14, 10**17, "us", 10**3))
 _YEARS = (1700, 2250)
 """Years that datetime64[ns] can hold, with some room."""
@@ -32,7 +34,7 @@ class Times(NamedTuple):
     utc: bool = False
     """Whether the texts name an offset from UTC, so that the values are UTC."""
     order: str = ""
-    """"year first", "day first" or "month first"."""
+    """"year first", "day first", "month first", or "day and month equal", which leaves open which comes first."""
     problem: str = ""
     """What is wrong."""
     row: int = 0
@@ -44,6 +46,11 @@ class Times(NamedTuple):
 def looks_like_time(cell: str) -> bool:
     """Return whether a text is a date, with or without a time of day."""
     return bool(_YEAR_FIRST.fullmatch(cell) or _YEAR_LAST.fullmatch(cell) or _SHORT_YEAR.fullmatch(cell))
+
+
+def is_clock(cell: str) -> bool:
+    """Return whether a text is a time of day without a date."""
+    return _TIME_OF_DAY.fullmatch(cell) is not None
 
 
 def parse_times(cells: Sequence[str], day_first: bool | None) -> Times:
@@ -151,10 +158,10 @@ def _order(one: Array, two: Array, marks: Sequence[str], day_first: bool | None)
         return "day first", "", 0
     if second.any():
         return "month first", "", 0
-    if (one == two).all():
-        return "day first", "", 0
     if set(marks) == {"."}:
         return "day first", "dates with points are taken as day.month.year", 0
+    if (one == two).all():
+        return _EITHER, "", 0  # the same times, but later dates must not be read by this order
     return (
         "",
         "either day first or month first, and no date of this column decides it: say day_first=True (--day-first) or "
@@ -225,3 +232,12 @@ def epoch_times(values: Array) -> tuple[Array, str] | None:
                 return None
             return (values * factor).astype("datetime64[ns]"), unit
     return None
+
+
+def are_dates(values: Array) -> bool:
+    """Return whether integers can be dates such as 20260331."""
+    if not len(values):
+        return False
+    year, month, day = values // 10000, values // 100 % 100, values % 100
+    every = (year >= 1900) & (year <= 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    return bool(every.all())

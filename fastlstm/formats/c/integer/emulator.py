@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .... import _core
+from ...._checks import count
 from ...._typing import Array
 from ....inference.masked_stream import Masking
 from ....layers import Stage
+from ..readings import checked_series, checked_step, require_answers, require_tokens
 from .arithmetic import GATE_BITS, NET_BITS, clipped, rounded, sigmoid, tanh, to_net
 from .operations import Matrix, Operation
 
@@ -41,11 +43,16 @@ class Emulator:
         self._counts = counts
         self._masking = masking
         self.values: list[Array] = []
+        first = self.operations[0]
+        self._table = first.table
+        self._features = 0 if first.scaling is None else len(first.scaling[0])
+        self._outputs = self._tail[-1].output_size if self._tail else self.operations[-1].width
         self.reset()
 
     def reset(self, batch: int = 1) -> None:
         """Begin new series, `batch` in number."""
-        self._batch = batch
+        self._batch = count("batch", batch)
+        self._begun = False
         self._states: list[Any] = [_initial(one, batch) for one in self.operations]
         self._end = None
         if self._tail:
@@ -54,9 +61,49 @@ class Emulator:
         self._last = None if self._masking is None else np.tile(self._masking.empty.astype(np.float32), (batch, 1))
 
     def step(self, x: npt.ArrayLike) -> Array:
-        """Return the answers (batch, outputs), float32, to the next step (batch, inputs), or token ids (batch,)."""
-        array = np.asarray(x)
-        given = array.astype(np.int64).reshape(-1) if array.dtype.kind in "iu" else np.atleast_2d(array).astype("f4")
+        """Return the answers (batch, outputs), float32, to the next step (batch, inputs), or token ids (batch,).
+
+        The first step says how many series there are. NaN in a feature that may not be missing gives NaN and changes
+        nothing, as in the firmware.
+
+        Raises
+        ------
+        TypeError
+            If x does not hold numbers, or, for a model of token ids, integers.
+        ValueError
+            If x has another shape or number of series, a number does not fit float32, or the model does not know a
+            token id. No state has changed.
+        """
+        return self._answers(self._known(checked_step(x, self._features, self._table is not None)))
+
+    def run(self, x: npt.ArrayLike) -> Array:
+        """Return the answers (batch, steps, outputs) to (batch, steps, inputs), or token ids (batch, steps).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As by `step`, before the first step; and if an answer is NaN.
+        """
+        series = self._known(checked_series(x, self._features, self._table is not None, several=True))
+        y = np.empty((*series.shape[:2], self._outputs), np.float32)
+        for t in range(series.shape[1]):
+            y[:, t] = self._answers(series[:, t])
+        return require_answers(y)
+
+    def _known(self, x: Array) -> Array:
+        """Return steps or series whose first axis is that of the series at work, with known token ids."""
+        if self._table is not None:
+            require_tokens(x, len(self._table))
+        if len(x) != self._batch:
+            if self._begun:
+                raise ValueError(
+                    f"x has {len(x)} series, the emulator is at work on {self._batch}: reset({len(x)}) begins new ones"
+                )
+            self.reset(len(x))
+        return x
+
+    def _answers(self, given: Array) -> Array:
+        self._begun = True
         counts = None if self._counts is None else np.asarray(self._counts(given))
         before = [_copied(one) for one in self._states]
         values, valid = self._integers(given)
@@ -75,10 +122,6 @@ class Emulator:
                 taken = counts & valid
                 self._last[taken] = y[taken]
         return y
-
-    def run(self, x: npt.ArrayLike) -> Array:
-        """Return the answers (batch, steps, outputs) to (batch, steps, inputs), or token ids (batch, steps)."""
-        return np.stack([self.step(step) for step in np.moveaxis(np.asarray(x), 1, 0)], axis=1)
 
     def _integers(self, x: Array) -> tuple[list[Array], Array]:
         """Return the value of each operation, and which series have no NaN in a feature that may not miss."""

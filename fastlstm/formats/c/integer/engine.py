@@ -1,4 +1,4 @@
-"""C text of the integer arithmetic; pieces as in `fastlstm.formats.c.pieces`."""
+"""C text of the integer arithmetic; pieces as in `fastlstm.formats.c.pieces`, which may use `rom` of `functions`."""
 
 from __future__ import annotations
 
@@ -40,20 +40,6 @@ static inline int16_t @read16(const int16_t *p)
 {
 #if defined(__AVR__)
     return (int16_t)pgm_read_word(p);
-#else
-    return *p;
-#endif
-}
-""")
-
-INTEGER_PIECES["read_float"] = Piece("""\
-static inline float @read_float(const float *p)
-{
-#if defined(__AVR__)
-    const uint32_t bits = pgm_read_dword(p);
-    float value;
-    @@COPY(&value, &bits, sizeof value);
-    return value;
 #else
     return *p;
 #endif
@@ -150,7 +136,7 @@ static int @{name}(const float *scaling, {arguments}const float *x,
 {{
 {"    uint_fast16_t known = 0;" if missing else ""}
     for (uint_fast16_t k = 0; k < n; ++k, scaling += 3) {{
-        float v = ((x[k] - @read_float(scaling)) - @read_float(scaling + 1)) * @read_float(scaling + 2);
+        float v = ((x[k] - @rom(scaling)) - @rom(scaling + 1)) * @rom(scaling + 2);
 {absent if missing else "        if (v != v)" + chr(10) + "            return 0;" + chr(10)}\
         v = v > 32767.0f ? 32767.0f : v < -32767.0f ? -32767.0f : v;
         y[k] = (int16_t)(v < 0 ? -(int32_t)(0.5f - v) : (int32_t)(v + 0.5f));
@@ -160,8 +146,8 @@ static int @{name}(const float *scaling, {arguments}const float *x,
 """.replace("{\n\n", "{\n").replace("NaN .", "NaN.")
 
 
-INTEGER_PIECES["input"] = Piece(_input_piece(False), ("read_float",))
-INTEGER_PIECES["input_missing"] = Piece(_input_piece(True), ("read16", "read_float"))
+INTEGER_PIECES["input"] = Piece(_input_piece(False))
+INTEGER_PIECES["input_missing"] = Piece(_input_piece(True), ("read16",))
 
 
 def _sum_type(wide: bool) -> str:

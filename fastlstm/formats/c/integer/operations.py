@@ -9,15 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...._typing import Array
-from ....cell import PLAIN
 from ....layers import Stage
+from ..numbers import divisors
 from .arithmetic import NET_BITS
 
-__all__ = ["Matrix", "Operation", "integer_operations", "integer_part"]
-
-_FUNCTIONS = ("sigmoid", "tanh", "relu")
-_KINDS = ("standardize", "embedding", "lstm", "dense", "add", "pool")
-_TINY = np.finfo(np.float64).tiny
+__all__ = ["Matrix", "Operation", "integer_operations"]
 
 
 class Matrix(NamedTuple):
@@ -59,38 +55,6 @@ class Operation(NamedTuple):
     """Features that may be missing."""
     last: bool = False
     """Whether the value has 32 bits, as the last one has."""
-
-
-def integer_part(stages: Sequence[Stage]) -> int:
-    """Return how many stages, from the first on, become integer; the others work on a few outputs, in float.
-
-    Raises
-    ------
-    ValueError
-        If one of them has no integer form.
-    """
-    end = max((k + 1 for k, stage in enumerate(stages) if stage.kind in ("lstm", "dense", "add", "pool")), default=0)
-    if end == 0:
-        raise ValueError('the model has no weights that int8 would make smaller: use dtype="float32"')
-    for index, stage in enumerate(stages[:end]):
-        problem = _problem(stage)
-        if problem:
-            raise ValueError(f'stage {index} of the model has {problem}, which int8 does not have: use dtype="float32"')
-    return end
-
-
-def _problem(stage: Stage) -> str | None:
-    if stage.kind == "activation" and stage.settings["function"].name not in _FUNCTIONS:
-        return f"the activation {stage.settings['function'].name} before other layers"
-    if stage.kind not in (*_KINDS, "activation"):
-        return f"{stage.kind} before other layers"
-    if stage.kind == "pool" and stage.settings["method"] == "attention":
-        return "attention pooling"
-    if stage.kind == "lstm":
-        cell = stage.settings["cell"]._replace(recurrent_dropout=0.0, variational_dropout=0.0)
-        if cell != PLAIN or set(stage.weights) - {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}:
-            return "an LSTM cell with options (a projection, peepholes, other activations, ...)"
-    return None
 
 
 def _bits(largest: float, most: int) -> int:
@@ -162,7 +126,7 @@ def _operation(stage: Stage, before: int, largest: float, cell: float, last: boo
         bits = _bits(largest, 14)
         mean, scale = stage.weights["mean"], stage.weights["scale"]
         high = mean.astype(np.float32)
-        factor = (2.0**bits / np.where(scale < _TINY, 1.0, scale)).astype(np.float32)
+        factor = (2.0**bits / divisors(scale)).astype(np.float32)
         scaling = (high, (mean - high).astype(np.float32), factor)
         return Operation("input", width, bits, 0, scaling=scaling, missing=stage.weights.get("missing"))
     if stage.kind == "embedding":

@@ -111,7 +111,7 @@ class IntegerProgram:
             name = self.constant(f"missing{index}", one.missing.astype(np.int16))
             piece, missing = "input_missing", f"{name}, {len(one.missing)}u, {present}, "
         self._pieces.add(piece)
-        self.needs.add("from_bits")
+        self.needs |= {"from_bits", "rom"}
         self.lines += [
             f"if (!@{piece}({scaling}, {missing}x, {features}u, {self._places[index + 1]})) {{",
             "    for (k = 0; k < @@OUTPUTS; ++k) y[k] = @from_bits(UINT32_C(0x7fc00000));",

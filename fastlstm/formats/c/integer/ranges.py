@@ -8,6 +8,7 @@ import numpy as np
 
 from ...._typing import Array
 from ....layers import Stage
+from ..numbers import divisors
 
 __all__ = ["value_ranges"]
 
@@ -55,8 +56,7 @@ def _stage_value(stage: Stage, given: list[Array]) -> tuple[Array, float]:
 
 
 def _standardized(stage: Stage, x: Array) -> Array:
-    scale = stage.weights["scale"]
-    y = (x.astype(np.float64) - stage.weights["mean"]) / np.where(scale < np.finfo(np.float64).tiny, 1.0, scale)
+    y = (x.astype(np.float64) - stage.weights["mean"]) / divisors(stage.weights["scale"])
     missing = stage.weights.get("missing")
     if missing is None:
         return np.asarray(np.nan_to_num(y))

@@ -167,8 +167,7 @@ def _deviations(graph: GraphBuilder, at: PlacedStage) -> Value:
 
 
 def _concat(graph: GraphBuilder, at: PlacedStage) -> Value:
-    parts = [at.x.name, at.side["second"].name, at.side["third"].name]
-    return at.x._replace(name=graph.add("Concat", parts, axis=-1))
+    return at.x._replace(name=graph.add("Concat", [at.x.name, at.side["second"].name], axis=-1))
 
 
 def _repeat(graph: GraphBuilder, at: PlacedStage) -> Value:
