@@ -31,7 +31,8 @@ static inline double fl_of_bits(uint64_t bits)
     return x;
 }
 
-static inline double fl_exp(double x)
+/* exp(x) / 2^less, where that is a normal number. */
+static inline double fl_exp_scaled(double x, uint64_t less)
 {
     /* clang-format off */
     static const double powers[32] = { /* 2^(j/32) */
@@ -45,24 +46,21 @@ static inline double fl_exp(double x)
     0x1.d5818dcfba487p+0, 0x1.dfc97337b9b5fp+0, 0x1.ea4afa2a490dap+0, 0x1.f50765b6e4540p+0,
     };
     /* clang-format on */
-    const double rounding = 0x1.8p52; /* adding it leaves the nearest integer in the low bits */
-    if (x != x)
-        return x;
-    if (x > 709.79)
-        return INFINITY;
-    if (x < -708.39)
-        return 0;
+    const double rounding = 0x1.8p52; /* adding it leaves the nearest integer, 32 n + j, in the low bits */
     const double shifted = x * 0x1.71547652b82fep+5 + rounding, steps = shifted - rounding;
-    const double r = (x - steps * 0x1.62e42fe000000p-6) - steps * 0x1.f473de6af278fp-35;
-    const int64_t k = (int64_t)steps, j = k & 31;
-    int64_t n = (k - j) / 32;
-    const int last = n > 1023; /* 2^1024 has no exponent */
-    n -= last;
-    const double scale = fl_of_bits(fl_bits_of(powers[j]) + ((uint64_t)n << 52)), square = r * r;
+    const double r = (x - steps * 0x1.62e42fe000000p-6) - steps * 0x1.f473de6af278fp-35, square = r * r;
+    const uint64_t step = fl_bits_of(shifted);
+    const double scale = fl_of_bits(fl_bits_of(powers[step & 31]) + (((step >> 5) - less) << 52));
     const double m =
         r + square * ((0.5 + r * (1.0 / 6)) + square * ((1.0 / 24 + r * (1.0 / 120)) + square * (1.0 / 720)));
-    const double y = scale + scale * m;
-    return last ? 2 * y : y;
+    return scale + scale * m;
+}
+
+static inline double fl_exp(double x)
+{
+    if (x >= -708.39 && x <= 709)
+        return fl_exp_scaled(x, 0);
+    return x != x ? x : x < 0 ? 0 : x > 709.79 ? INFINITY : 2 * fl_exp_scaled(x, 1); /* 2^1024 has no exponent */
 }
 
 static inline double fl_log(double x)
@@ -77,10 +75,13 @@ static inline double fl_log(double x)
     const int64_t n = (int64_t)((bits - root + (UINT64_C(1) << 62)) >> 52) - 1024;
     const double f = fl_of_bits(bits - ((uint64_t)n << 52)) - 1, half = 0.5 * f * f;
     const double s = f / (2 + f), square = s * s;
-    double sum = coefficients[0];
-    for (int k = 1; k < 10; ++k)
-        sum = sum * square + coefficients[k];
-    const double rest = s * (half + square * sum) + (double)n * 0x1.f473de6af278fp-30;
+    const double fourth = square * square;
+    double even = coefficients[1], odd = coefficients[0]; /* two sums, which do not wait for each other */
+    for (int k = 2; k < 10; k += 2) {
+        odd = odd * fourth + coefficients[k];
+        even = even * fourth + coefficients[k + 1];
+    }
+    const double rest = s * (half + square * (even + square * odd)) + (double)n * 0x1.f473de6af278fp-30;
     return (double)n * 0x1.62e42fe000000p-1 - ((half - rest) - f);
 }
 

@@ -321,16 +321,23 @@ INLINE void v_zero(V parts[PARTS])
         parts[part] = v_set(0);
 }
 
-/* The sum of all lanes, in their order. Adding 0 first makes a lane that is -0 the same as one that was left out. */
+/* The sum of all lanes: of those that are UNITS / 2 apart, then UNITS / 4, and so on. Adding 0 first makes a lane that is
+ * -0 the same as one that was left out. */
 INLINE real v_total(const V parts[PARTS])
 {
-    real lanes[UNITS], total = 0;
+    V sums[PARTS];
+    real lanes[LANES];
     UNROLL
     for (int part = 0; part < PARTS; ++part)
-        v_store(lanes + part * LANES, parts[part] + v_set(0));
-    for (int lane = 0; lane < UNITS; ++lane)
-        total += lanes[lane];
-    return total;
+        sums[part] = parts[part] + v_set(0);
+    for (int half = PARTS / 2; half > 0; half /= 2)
+        for (int part = 0; part < half; ++part)
+            sums[part] = sums[part] + sums[part + half];
+    v_store(lanes, sums[0]);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; ++lane)
+            lanes[lane] += lanes[lane + half];
+    return lanes[0];
 }
 
 static inline ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t multiple)

@@ -21,12 +21,17 @@ static real softmax_sum(const real *z, ptrdiff_t classes, real largest, real *ou
 {
     V sums[PARTS];
     v_zero(sums);
-    for (ptrdiff_t c = 0; c < classes; c += LANES) {
-        const ptrdiff_t count = minimum(LANES, classes - c), part = c / LANES % PARTS;
-        V terms = v_keep(v_exp(v_load_part(z + c, count) - v_set(largest)), count);
-        sums[part] = sums[part] + terms;
-        if (out)
-            v_store_part(out + c, terms, count);
+    for (ptrdiff_t first = 0; first < classes; first += UNITS) {
+        UNROLL
+        for (int part = 0; part < PARTS; ++part) {
+            const ptrdiff_t c = first + part * LANES, count = minimum(LANES, classes - c);
+            if (count <= 0)
+                continue;
+            V terms = v_keep(v_exp(v_load_part(z + c, count) - v_set(largest)), count);
+            sums[part] = sums[part] + terms;
+            if (out)
+                v_store_part(out + c, terms, count);
+        }
     }
     return v_total(sums);
 }
@@ -84,10 +89,18 @@ static void softmax_cross_entropy(ptrdiff_t rows, ptrdiff_t classes, const void 
 static real row_dot(const real *a, const real *b, ptrdiff_t n)
 {
     V sums[PARTS];
+    ptrdiff_t c = 0;
     v_zero(sums);
-    for (ptrdiff_t c = 0; c < n; c += LANES) {
-        const ptrdiff_t count = minimum(LANES, n - c), part = c / LANES % PARTS;
-        sums[part] = v_fma(v_load_part(a + c, count), v_load_part(b + c, count), sums[part]);
+    for (; c + UNITS <= n; c += UNITS) {
+        UNROLL
+        for (int part = 0; part < PARTS; ++part)
+            sums[part] = v_fma(v_load(a + c + part * LANES), v_load(b + c + part * LANES), sums[part]);
+    }
+    UNROLL
+    for (int part = 0; part < PARTS; ++part) {
+        const ptrdiff_t at = c + part * LANES, count = minimum(LANES, n - at);
+        if (count > 0)
+            sums[part] = v_fma(v_load_part(a + at, count), v_load_part(b + at, count), sums[part]);
     }
     return v_total(sums);
 }

@@ -181,6 +181,7 @@ def test_a_folder_without_permission(tmp_path: Path, mode: int) -> None:
     code = f"""
 os.chdir("/")
 # Modules that fit and save import late: the other user may not be able to read them.
+import hashlib
 import safetensors
 fl.Model([fl.LSTM(8), fl.Dense(2)]).fit(np.zeros((4, 5, 3)), [0, 1, 0, 1], epochs=1, verbose=0)
 if os.geteuid() == 0:  # root may write everywhere

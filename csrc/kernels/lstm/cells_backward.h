@@ -152,15 +152,21 @@ static void norm_backward_sums(const backward_step *step, ptrdiff_t row)
         V sums[PARTS], along[PARTS];
         v_zero(sums);
         v_zero(along);
-        for (ptrdiff_t at = 0; at < work->blocks * GATES; ++at) {
-            const ptrdiff_t block = at / GATES, gate = at % GATES, part = block % PARTS;
-            const V d = v_load(dz + at * LANES), dn = d * v_load(gains + at * LANES);
-            const V n = v_load(norm_kept(step, kept, block, gate, row));
-            sums[part] = sums[part] + dn;
-            along[part] = v_fma(dn, n, along[part]);
-            if (which == 0)
-                cell_add(work, kinds + (int)gate, block, row, d, v_set(1));
-            cell_add(work, kinds + (which + 1) * GATES + (int)gate, block, row, d, n);
+        for (ptrdiff_t bank = 0; bank < work->blocks; bank += PARTS) {
+            UNROLL
+            for (int part = 0; part < PARTS; ++part) {
+                const ptrdiff_t block = bank + part;
+                for (int gate = 0; gate < GATES && block < work->blocks; ++gate) {
+                    const ptrdiff_t at = (block * GATES + gate) * LANES;
+                    const V d = v_load(dz + at), dn = d * v_load(gains + at);
+                    const V n = v_load(norm_kept(step, kept, block, gate, row));
+                    sums[part] = sums[part] + dn;
+                    along[part] = v_fma(dn, n, along[part]);
+                    if (which == 0)
+                        cell_add(work, kinds + gate, block, row, d, v_set(1));
+                    cell_add(work, kinds + (which + 1) * GATES + gate, block, row, d, n);
+                }
+            }
         }
         const V mean = v_set(v_total(sums) / count), slope = v_set(v_total(along) / count);
         for (ptrdiff_t at = 0; at < work->blocks * GATES; ++at) {

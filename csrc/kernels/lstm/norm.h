@@ -1,5 +1,11 @@
 /* kernels/lstm/norm.h - the forward step with layer normalisation. Equations and layouts: cells.h. */
 
+/* A block's values times `down`, minus `mean`; 0 in lanes that hold no units. */
+INLINE V norm_value(const lstm_work *work, ptrdiff_t block, const real *at, const real down, real mean)
+{
+    return v_from_bits(v_bits(v_load(at) * v_set(down) - v_set(mean)) & cell_units(work->hidden, block));
+}
+
 /* Mean and variance of the units in `blocks` blocks of `gates` vectors each, after multiplication by `down`; gate 1 is
  * left out where it is coupled. The mean is subtracted before squares are summed, so that it does not drown the
  * variance. */
@@ -11,22 +17,27 @@ INLINE real norm_moments(const lstm_work *work, const real *a, ptrdiff_t block_s
     V sums[PARTS], squares[PARTS];
     v_zero(sums);
     v_zero(squares);
-    for (ptrdiff_t block = 0; block < work->blocks; ++block)
-        for (int gate = 0; gate < gates; ++gate)
-            if (gate != skipped)
-                sums[block % PARTS] =
-                    sums[block % PARTS] +
-                    v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down)) &
-                                cell_units(work->hidden, block));
+    for (ptrdiff_t bank = 0; bank < work->blocks; bank += PARTS) {
+        UNROLL
+        for (int part = 0; part < PARTS; ++part) {
+            const ptrdiff_t block = bank + part;
+            for (int gate = 0; gate < gates && block < work->blocks; ++gate)
+                if (gate != skipped)
+                    sums[part] = sums[part] + norm_value(work, block, a + block * block_stride + gate * LANES, down, 0);
+        }
+    }
     *mean = v_total(sums) / count;
-    for (ptrdiff_t block = 0; block < work->blocks; ++block)
-        for (int gate = 0; gate < gates; ++gate)
-            if (gate != skipped) {
-                const V off =
-                    v_from_bits(v_bits(v_load(a + block * block_stride + gate * LANES) * v_set(down) - v_set(*mean)) &
-                                cell_units(work->hidden, block));
-                squares[block % PARTS] = v_fma(off, off, squares[block % PARTS]);
-            }
+    for (ptrdiff_t bank = 0; bank < work->blocks; bank += PARTS) {
+        UNROLL
+        for (int part = 0; part < PARTS; ++part) {
+            const ptrdiff_t block = bank + part;
+            for (int gate = 0; gate < gates && block < work->blocks; ++gate)
+                if (gate != skipped) {
+                    const V off = norm_value(work, block, a + block * block_stride + gate * LANES, down, *mean);
+                    squares[part] = v_fma(off, off, squares[part]);
+                }
+        }
+    }
     return v_total(squares) / count;
 }
 

@@ -72,12 +72,23 @@ static void @add(const float *a, const float *b, uint_fast16_t n, float *y)
 }
 """)
 
+PIECES["lanes"] = Piece("""\
+/* The sum of all lanes, as the server takes it: of those that are half of them apart, and so on. */
+static float @lanes(float *lanes)
+{
+    for (uint_fast16_t half = @@LANES / 2; half > 0; half /= 2)
+        for (uint_fast16_t lane = 0; lane < half; ++lane)
+            lanes[lane] += lanes[lane + half];
+    return lanes[0];
+}
+""")
+
 PIECES["softmax"] = Piece(
     """\
-/* The terms are summed lane by lane and then across the lanes, as by vectors of the server. */
+/* The terms are summed lane by lane and then across the lanes, as by the server's vectors. */
 static void @softmax(const float *x, uint_fast16_t n, float *y)
 {
-    float lanes[@@LANES], largest = x[0], sum = 0, factor;
+    float lanes[@@LANES], largest = x[0], factor;
     for (uint_fast16_t k = 1; k < n; ++k)
         largest = x[k] > largest || x[k] != x[k] ? x[k] : largest;
     for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
@@ -86,14 +97,12 @@ static void @softmax(const float *x, uint_fast16_t n, float *y)
         y[k] = @flush(@exp(x[k] - largest));
         lanes[k % @@LANES] += y[k];
     }
-    for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
-        sum += lanes[lane];
-    factor = 1.0f / sum;
+    factor = 1.0f / @lanes(lanes);
     for (uint_fast16_t k = 0; k < n; ++k)
         y[k] = @flush(y[k] * factor);
 }
 """,
-    ("exp", "flush"),
+    ("exp", "flush", "lanes"),
 )
 
 PIECES["standardize"] = Piece(
@@ -241,24 +250,19 @@ PIECES["norm"] = Piece(
 static float @moments(const float *a, uint_fast16_t n, uint_fast16_t gates, float down, float *mean)
 {
     const float count = (float)((uint32_t)n * (uint32_t)gates);
-    float sums[@@LANES], squares[@@LANES], total = 0;
+    float sums[@@LANES], squares[@@LANES];
     for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
         sums[lane] = squares[lane] = 0;
     for (uint_fast16_t j = 0; j < n; ++j)
         for (uint_fast16_t gate = 0; gate < gates; ++gate)
             sums[j % @@LANES] += a[j * gates + gate] * down;
-    for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
-        total += sums[lane];
-    *mean = total / count;
+    *mean = @lanes(sums) / count;
     for (uint_fast16_t j = 0; j < n; ++j)
         for (uint_fast16_t gate = 0; gate < gates; ++gate) {
             const float off = a[j * gates + gate] * down - *mean;
             squares[j % @@LANES] = @fma(off, off, squares[j % @@LANES]);
         }
-    total = 0;
-    for (uint_fast16_t lane = 0; lane < @@LANES; ++lane)
-        total += squares[lane];
-    return total / count;
+    return @lanes(squares) / count;
 }
 
 /* a = (a - mean) / sqrt(variance + eps). Where squares exceed the largest number, the sums are taken again of smaller
@@ -277,5 +281,5 @@ static void @norm(float *a, uint_fast16_t n, uint_fast16_t gates, float eps)
         a[k] = (a[k] - mean) * scale;
 }
 """,
-    ("fma", "sqrt"),
+    ("fma", "sqrt", "lanes"),
 )

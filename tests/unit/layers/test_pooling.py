@@ -82,7 +82,8 @@ def test_kernels_equal_loops_over_single_cases(isa: str, kind: str, width: int, 
         tolerance = max(TOLERANCE[dtype], FINITE_DIFFERENCE)
         assert relative_error(dx[b, :length], numerical_gradient(f, one)) <= tolerance
         if kind == "attention":
-            assert relative_error(dscores[b, :length], numerical_gradient(f, s)) <= tolerance
+            # A difference of two inner products that may be nearly equal, which doubles the rounding errors.
+            assert relative_error(dscores[b, :length], numerical_gradient(f, s)) <= 2 * tolerance
 
 
 @pytest.mark.parametrize("kind", POOLS)
