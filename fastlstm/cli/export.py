@@ -47,11 +47,9 @@ def _run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--{option} is for c: leave it out, or export c")
     check_output(arguments.output)
     if is_forecaster(arguments.model):
-        raise CommandError(
-            f"{arguments.model} is a forecaster, whose calendar and scales no ONNX file can hold: run it with fastlstm "
-            "predict, or fl.load in Python"
-        )
-    _export(arguments)
+        _export_forecaster(arguments)
+    else:
+        _export(arguments)
     if not arguments.quiet:
         print(f"the network is in {arguments.output}", file=sys.stderr)
     return 0
@@ -70,6 +68,18 @@ def _export(arguments: argparse.Namespace) -> None:
         model.to_onnx(arguments.output)
         return
     _save_torch(model, arguments)
+
+
+def _export_forecaster(arguments: argparse.Namespace) -> None:
+    """Write the network of a forecaster, with the recipe for its inputs."""
+    from ..forecast.forecaster import Forecaster
+
+    if arguments.format == "torch":
+        raise CommandError(
+            f"{arguments.model} is a forecaster, whose calendar and scales no state dict can hold: export onnx, which "
+            "has them in its metadata, or run it with fastlstm predict"
+        )
+    Forecaster.load(arguments.model).to_onnx(arguments.output)
 
 
 def _export_c(arguments: argparse.Namespace) -> int:

@@ -709,6 +709,34 @@ class Forecaster:
         engine = self._fitted
         save(path, Saved(self._fitted_params, self._reader, engine))
 
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to an ONNX file (opset 17) for other runtimes; needs ``pip install 'fastlstm[onnx]'``.
+
+        The file computes in the units of the network: from ``x`` (batch, time, inputs), the past from its first row
+        on, ``ahead`` (batch, horizon, inputs), what is known of each step of the horizon, and ``base`` (batch,
+        horizon), what the forecast is relative to, the ``quantiles`` (batch, horizon, quantiles), corrected and sorted.
+        Its metadata hold as JSON, under the key ``fastlstm.forecast``, names and units of all inputs, units of the
+        series, and from where each number is taken; examples/forecast_onnx.py makes the inputs.
+
+        Parameters
+        ----------
+        path : path
+            The file, conventionally with the suffix ``.onnx``. It is written atomically.
+
+        Raises
+        ------
+        ImportError
+            If the package onnx is not installed.
+        ValueError
+            If ONNX's operators cannot compute a layer.
+        OSError
+            If the file cannot be written.
+        """
+        engine = self._fitted
+        from .onnx import save_onnx  # few programs need it
+
+        save_onnx(path, self._reader, engine)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Forecaster:
         """Read a forecaster that `save` has written.

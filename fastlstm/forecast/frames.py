@@ -108,6 +108,11 @@ class FrameReader:
         """Whether `fit` was called."""
         return hasattr(self, "axis")
 
+    @property
+    def static_names(self) -> tuple[str, ...]:
+        """Names of the static inputs, categories one by one."""
+        return self._static.names
+
     def fit(
         self,
         df: Any,

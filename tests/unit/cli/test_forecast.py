@@ -123,7 +123,16 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["table"]["configuration"]["horizon"] == "1D"
     assert command("detect", folder / "m.safetensors", folder / "later.csv") == 1
-    assert command("export", folder / "m.safetensors", "onnx", "-o", folder / "x.onnx") == 1
+    capsys.readouterr()
+    assert command("export", folder / "m.safetensors", "torch", "-o", folder / "x.pt") == 1
+    assert "export onnx, which has them in its metadata" in capsys.readouterr().err
+
+
+def test_export_to_onnx(folder: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="pip install 'fastlstm[onnx]'")
+    assert command("export", folder / "m.safetensors", "onnx", "-o", folder / "x.onnx") == 0
+    proto = onnx.load(folder / "x.onnx")
+    assert "Last" in json.loads({one.key: one.value for one in proto.metadata_props}["fastlstm.forecast"])["inputs"]
 
 
 def test_follow(folder: Path) -> None:

@@ -26,7 +26,7 @@ from .graph_copy import copy_graph
 from .scaling import scaling_dtype, standardize, standardize_series, unstandardize
 from .stages import write_layer
 
-__all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx"]
+__all__ = ["IR_VERSION", "OPSET", "model_proto", "save_onnx", "write_network"]
 
 IR_VERSION = 8
 """The version of the file format that belongs to `OPSET`."""
@@ -61,13 +61,12 @@ def model_proto(
         if all(layer.state_shapes(1) is None for layer in model.network.layers):
             raise ValueError("no layer of the model has a state: omit with_state")
     graph = GraphBuilder(onnx, float_type(dtype), with_lengths, with_state)
-    return _finished(graph, model, _written(graph, model))
+    return _finished(graph, model, write_network(graph, model, Value("x")))
 
 
-def _written(graph: GraphBuilder, model: InferenceModel) -> Value:
-    """Write what the model computes from the input x; return the value that is its output."""
+def write_network(graph: GraphBuilder, model: InferenceModel, value: Value) -> Value:
+    """Write what the model computes from a value; return its output, (batch, time, features) or (batch, features)."""
     layers = model.network.layers
-    value = Value("x")
     if model.scaler is not None:
         graph.scope = "scaler"
         known_channels(model)  # raises ValueError if they are not those of the network
