@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
 from ._typing import Array
 
-__all__ = ["column_squares", "column_sums", "exp", "log", "row_sums", "total"]
+__all__ = ["column_squares", "column_sums", "exp", "log", "mean", "row_sums", "total"]
 
 
 def _plain(x: ArrayLike) -> Array:
@@ -19,6 +21,12 @@ def total(x: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the sum of all elements, or of their products with weights of the same shape, in float64."""
     values = _plain(x).reshape(-1)
     return _core.total(values, None if weights is None else _plain(weights).reshape(-1))
+
+
+def mean(x: ArrayLike) -> float:
+    """Return the mean of all elements; NaN of none."""
+    size = np.size(x)
+    return total(x) / size if size else math.nan
 
 
 def row_sums(x: ArrayLike) -> Array:
@@ -32,7 +40,7 @@ def row_sums(x: ArrayLike) -> Array:
     """
     values = _plain(x)
     sums = np.empty(values.shape[:-1])
-    _core.row_sums(values.reshape(-1, values.shape[-1]), sums.reshape(-1))
+    _core.row_sums(values.reshape(sums.size, values.shape[-1]), sums.reshape(-1))
     return sums
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _exact
 from .._checks import as_list, inside_unit, real, short_repr
 from .._typing import Array
 
@@ -103,5 +104,5 @@ def _tail(distance: float, width: float, share: float) -> float:
     if distance == 0:
         return float(share)
     # An exponential tail: the width of an interval with levels a to 1 - a spans log(1 / (2 a)) units on each side.
-    unit = width / (2 * np.log(1 / (2 * share))) if share < 0.5 else width
-    return float(share * np.exp(-distance / unit)) if unit > 0 else 0.0
+    unit = width / (2 * float(_exact.log(1 / (2 * share))[0])) if share < 0.5 else width
+    return float(share * _exact.exp(-distance / unit)[0]) if unit > 0 else 0.0

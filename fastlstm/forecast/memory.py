@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _exact
 from .._typing import Array, State
 from .panel import Panel, SeriesData
 from .series import ReadySeries, Scale, ready
@@ -70,7 +71,7 @@ def naive_error(y: Array, season: int) -> float:
     """Return the mean absolute difference of values (T,) over a season; NaN if there is none."""
     differences = np.abs(y[season:] - y[:-season])
     known = differences[~np.isnan(differences)]
-    return float(known.mean()) if len(known) else float("nan")
+    return _exact.mean(known)
 
 
 def ready_from(memory: Memory, data: SeriesData) -> ReadySeries:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import _exact
 from .._typing import Array, State
 from ..layers import Activation, Dense, Layer
 from ..model import Model
@@ -237,7 +238,7 @@ class ForecastNetwork:
     def head_backward(self, gradient: Array) -> Array:
         """Add the gradients of the head's last training pass; return that of the encoder's outputs."""
         n, width = len(gradient), self.widths
-        shift = gradient.sum(axis=2)
+        shift = _exact.row_sums(gradient).astype(gradient.dtype)
         if self._share_slope is not None:
             gradient = np.concatenate([gradient, (shift * self._share_slope)[:, :, None]], axis=2)
         dx = self.local.network.backward(gradient, need_dx=True)

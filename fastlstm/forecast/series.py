@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from .. import _exact
 from .._typing import Array
 from .panel import Panel, SeriesData
 
@@ -105,11 +107,18 @@ def scale_of(values: Array, scaler: ScalerName | None) -> Scale:
         low, middle, high = np.quantile(known, (0.25, 0.5, 0.75))
         center, scale = float(middle), float(high - low) / 1.349  # that of the normal distribution with deviation 1
         if scale <= 1e-12 * abs(center):  # more than half of the values are equal
-            scale = float(known.std())
+            scale = _deviation(known, _exact.mean(known))
     else:
         with np.errstate(over="ignore"):  # `ready` refuses such series
-            center, scale = float(known.mean()), float(known.std())
+            center = _exact.mean(known)
+            scale = _deviation(known, center)
     return Scale(center, scale if scale > 1e-12 * max(abs(center), 1e-290) else 1.0)
+
+
+def _deviation(known: Array, center: float) -> float:
+    """Return the standard deviation of values around their mean."""
+    off = known - center
+    return math.sqrt(_exact.total(off, off) / len(known))
 
 
 def _moments(blocks: list[Array], columns: int) -> tuple[Array, Array]:
@@ -117,10 +126,10 @@ def _moments(blocks: list[Array], columns: int) -> tuple[Array, Array]:
     count, mean = np.zeros(columns), np.zeros(columns)
     for block in blocks:
         count += (~np.isnan(block)).sum(axis=0)
-        mean += np.nansum(block, axis=0)
+        mean += _exact.column_sums(np.nan_to_num(block, posinf=np.inf, neginf=-np.inf))
     mean /= np.maximum(count, 1)
     squares = np.zeros(columns)
     for block in blocks:
-        squares += np.nansum((block - mean) ** 2, axis=0)
+        squares += _exact.column_squares(np.where(np.isnan(block), mean, block), mean)
     deviation = np.sqrt(squares / np.maximum(count, 1))
     return mean, np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)

@@ -12,6 +12,7 @@ from sklearn.base import OutlierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .. import _exact
 from .._arrays import as_numeric
 from .._typing import Array
 from ..data.scaler import Missing
@@ -342,7 +343,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         -------
         ndarray, shape (n,)
         """
-        return np.array([-one[self.warmup_ :].mean() for one in self.score_steps(X, lengths=lengths)])
+        return np.array([-_exact.mean(one[self.warmup_ :]) for one in self.score_steps(X, lengths=lengths)])
 
     def decision_function(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return ``score_samples(X) - offset_``, which is negative for anomalies.

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .. import _checks
+from .. import _checks, _exact
 from .._typing import Array
 from ..data import Scaler, Standardizer
 from ..data.scaler import Missing
@@ -132,7 +132,8 @@ def known_mean(values: Array, axis: int) -> Array:
     """Return the mean over the values that are not NaN; NaN where there are none."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
+        sums = _exact.row_sums(np.moveaxis(np.where(known, values, 0.0), axis, -1))
+        return np.asarray(sums / known.sum(axis=axis))
 
 
 def normal_parts(
@@ -298,4 +299,4 @@ def calibrated(
     threshold = float(np.quantile(np.concatenate(scores), quantile))
     if len(scores) == 1:
         return Calibration(normal, threshold, -threshold)
-    return Calibration(normal, threshold, float(np.quantile([-one.mean() for one in scores], 1 - quantile)))
+    return Calibration(normal, threshold, float(np.quantile([-_exact.mean(one) for one in scores], 1 - quantile)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import _exact
 from .._typing import Array
 from ..losses import Loss, Quantile
 from ..model import Model
@@ -25,7 +26,7 @@ def regression_loss(name: str, quantiles: Sequence[float] | None) -> Loss | str:
 def class_probabilities(model: Model, series: Series, n_threads: int | None) -> Array:
     """Return the probabilities of the classes, (n, classes), float64, whose sums are 1 beyond the digits of float32."""
     found = np.asarray(model.predict_proba(series.data, series.lengths, n_threads=n_threads), np.float64)
-    return np.asarray(found / found.sum(axis=1, keepdims=True))
+    return np.asarray(found / _exact.row_sums(found)[:, None])
 
 
 def sorted_quantiles(out: Array) -> Array:
