@@ -181,6 +181,37 @@ void fl_dense_forward(fl_dtype dtype, const fl_dense_pass *pass);
 /* dweight and dbias are added to; dx (may be NULL) is overwritten. pass->y is not used. */
 void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias);
 
+/* ---------------------------------------------------------- Convolution over the steps (kernels/conv.h) */
+
+/* y[t] = bias + sum over k of weight[:, :, k] x[t * stride - left + k * dilation], where x is 0 outside of its series. */
+typedef struct {
+    ptrdiff_t batch, time, input, filters, kernel, stride, dilation;
+    ptrdiff_t groups;       /* divides input and filters */
+    ptrdiff_t left, right;  /* zeros before and after each series, 0 or more */
+    int same;               /* 1: as many zeros as give ceil(length / stride) steps, half of them, rounded down, before
+                               the series; left and right do not count then */
+    ptrdiff_t steps;        /* of y: those of the longest series, or more */
+    const int64_t *lengths; /* (batch), each in [0, time]; NULL: all are `time` long */
+    const void *weight, *bias; /* (filters, input / groups, kernel), (filters) or NULL */
+    const void *x;             /* (batch, time, input); padding is never read */
+    void *y;                   /* (batch, steps, filters): (length + left + right - span) / stride + 1 steps of each
+                                  series, none if there are fewer than span, (kernel - 1) * dilation + 1; zeros after */
+    void *workspace;           /* fl_conv_workspace() bytes, aligned to 64 */
+    int backward;              /* as in fl_dense_pass */
+    const void *packed;        /* as in fl_dense_pass, by fl_conv_pack() */
+    int n_threads;
+} fl_conv_pass;
+
+/* 0 with `packed`, and without `backward` and padding. */
+size_t fl_conv_workspace(fl_dtype dtype, const fl_conv_pass *pass);
+/* As fl_dense_packed_size() and fl_dense_pack(): input, filters, kernel, groups, weight and bias matter. */
+size_t fl_conv_packed_size(fl_dtype dtype, const fl_conv_pass *pass);
+void fl_conv_pack(fl_dtype dtype, const fl_conv_pass *pass, void *packed);
+void fl_conv_forward(fl_dtype dtype, const fl_conv_pass *pass);
+/* dweight and dbias are added to; dx is overwritten, with zeros in the padding; each may be NULL. The padding of dy is
+ * never read. pass->y is not used. */
+void fl_conv_backward(fl_dtype dtype, const fl_conv_pass *pass, const void *dy, void *dx, void *dweight, void *dbias);
+
 /* ---------------------------------------------------------- Scaling, embedding and dropout (kernels/elementwise.h) */
 
 /* y = (x - mean) / scale, computed in double; x has a dtype of its own. */
@@ -302,8 +333,8 @@ void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, 
 
 /* ---------------------------------------------------------- Networks: stages with states (network.c) */
 
-/* A whole model in inference. Each of its stages reads one value (batch, steps, features) and computes one; an LSTM and
- * a pool carry their states from one run to the next. So the steps of a series may come one by one or in blocks of any
+/* A whole model in inference. Each of its stages reads one value (batch, steps, features) and computes one; an LSTM,
+ * a convolution and a pool carry their states from one run to the next. So the steps of a series may come one by one or in blocks of any
  * length: the results have the bits of the whole series at once, and of the functions above.
  *
  * The caller owns the memory. Fill in the stages and the network, with zeros in all other fields; allocate
@@ -323,13 +354,15 @@ typedef enum {
     FL_STAGE_EMBEDDING,     /* `embedding`; reads int64 tokens (batch, steps), which only the first stage can */
     FL_STAGE_LSTM,          /* `lstm`: hidden, the weights and biases, cell, reverse. States: h, c */
     FL_STAGE_DENSE,         /* `dense`: output, weight, bias */
-    FL_STAGE_ACTIVATION,    /* `activation` */
-    FL_STAGE_SOFTMAX,       /* over the features */
-    FL_STAGE_POOL,          /* `pool`: kind; each step gives the result so far. Side input of FL_POOL_ATTENTION:
+    FL_STAGE_CONV,       /* `conv`: filters, kernel, dilation, groups, weight, bias. It has the stride 1, and reads the
+                               steps up to its own. State: the last (kernel - 1) * dilation steps */
+    FL_STAGE_ACTIVATION, /* `activation` */
+    FL_STAGE_SOFTMAX,    /* over the features */
+    FL_STAGE_POOL,       /* `pool`: kind; each step gives the result so far. Side input of FL_POOL_ATTENTION:
                                the scores (batch, steps, 1). States: sums, counts, of double */
-    FL_STAGE_ADD,           /* the main input plus the side input */
-    FL_STAGE_CONCAT,        /* the features of the main input, then those of the side input */
-    FL_STAGE_FINAL,         /* `directions`, of whole series, with `last`: each case's last step of the features of
+    FL_STAGE_ADD,        /* the main input plus the side input */
+    FL_STAGE_CONCAT,     /* the features of the main input, then those of the side input */
+    FL_STAGE_FINAL,      /* `directions`, of whole series, with `last`: each case's last step of the features of
                                a forward direction, and its first step of the others; 0 for a case without steps */
     FL_STAGE_KINDS
 } fl_stage_kind;
@@ -358,16 +391,17 @@ typedef struct {
     ptrdiff_t main, side[FL_STAGE_SIDES];
     /* The states at the beginning of a series, one row for each state; NULL: zeros. */
     const void *initial[FL_STAGE_STATES];
-    /* Of an LSTM or a dense stage: its weights as fl_lstm_pack() or fl_dense_pack() has packed them for the active
-     * instruction set; NULL: the network packs them in its workspace. */
+    /* Of an LSTM, dense or convolution stage: its weights as fl_lstm_pack(), fl_dense_pack() or fl_conv_pack() has packed
+     * them for the active instruction set; NULL: the network packs them in its workspace. */
     const void *packed;
     int last; /* of an LSTM, a pool or FL_STAGE_FINAL, 1: the value is the result of the last step alone, (batch, 1, features), and so
-                 are all values that are computed from it, which may go through neither an LSTM nor a pool */
+                 are all values that are computed from it, which may go through no LSTM, convolution or pool */
     union { /* the one of the stage's kind; the network sets the other fields of a pass */
         fl_scaling scaling;
         fl_embedding embedding;
         fl_lstm_pass lstm;
         fl_dense_pass dense;
+        fl_conv_pass conv;
         fl_function activation;
         fl_pool_pass pool;
         fl_directions directions;

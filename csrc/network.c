@@ -245,6 +245,82 @@ static void run_dense(const fl_network *network, fl_stage *stage, ptrdiff_t step
     fl_dense_forward(network->dtype, pass);
 }
 
+/* ---------------------------------------------------------------- convolution */
+
+/* Steps before its own that a convolution reads. */
+static ptrdiff_t earlier_steps(const fl_stage *stage)
+{
+    return (stage->conv.kernel - 1) * stage->conv.dilation;
+}
+
+static ptrdiff_t prepare_conv(const fl_network *network, fl_stage *stage)
+{
+    fl_conv_pass *pass = &stage->conv;
+    (void)network;
+    pass->input = stage->input;
+    pass->left = pass->right = 0;
+    pass->same = pass->backward = 0;
+    pass->lengths = NULL;
+    return pass->filters;
+}
+
+static size_t state_conv(const fl_network *network, const fl_stage *stage, int which)
+{
+    return which == 0 ? (size_t)(earlier_steps(stage) * stage->input) * size_of(network->dtype) : 0;
+}
+
+static size_t packed_conv(const fl_network *network, const fl_stage *stage)
+{
+    return fl_conv_packed_size(network->dtype, &stage->conv);
+}
+
+static void pack_conv(const fl_network *network, fl_stage *stage)
+{
+    fl_conv_pack(network->dtype, &stage->conv, stage->own_packed);
+}
+
+/* Room for the steps of each series with those before them; the kernel needs none. */
+static size_t workspace_conv(const fl_network *network, fl_stage *stage, ptrdiff_t steps)
+{
+    const double bytes = (double)network->batch * ((double)earlier_steps(stage) + (double)steps) *
+                         (double)stage->input * (double)size_of(network->dtype);
+    return bytes < (double)(SIZE_MAX / 4) ? (size_t)bytes : SIZE_MAX;
+}
+
+static void bind_conv(fl_stage *stage, void *workspace)
+{
+    stage->conv.workspace = workspace;
+}
+
+static void run_conv(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                     const void *const *side, void *y)
+{
+    fl_conv_pass *pass = &stage->conv;
+    const ptrdiff_t earlier = earlier_steps(stage);
+    const size_t step = (size_t)stage->input * size_of(network->dtype);
+    const size_t state = (size_t)earlier * step, block = (size_t)steps * step;
+    char *series = pass->workspace, *kept = stage->state[0];
+    (void)side;
+    for (ptrdiff_t b = 0; b < network->batch; ++b, series += state + block, kept += state) {
+        if (state > 0)
+            memcpy(series, kept, state);
+        memcpy(series + state, (const char *)x + (size_t)b * block, block);
+        if (state > 0)
+            memcpy(kept, series + block, state);
+    }
+    /* One step of each series is computed as many steps of one series, so that they share a tile. */
+    const int one = steps == 1;
+    pass->batch = one ? 1 : network->batch;
+    pass->time = one ? network->batch * (earlier + 1) : earlier + steps;
+    pass->stride = one ? earlier + 1 : 1;
+    pass->steps = one ? network->batch : steps;
+    pass->packed = packed_weights(stage);
+    pass->n_threads = network->n_threads;
+    pass->x = pass->workspace;
+    pass->y = y;
+    fl_conv_forward(network->dtype, pass);
+}
+
 /* ---------------------------------------------------------------- pooling */
 
 static ptrdiff_t prepare_pool(const fl_network *network, fl_stage *stage)
@@ -314,6 +390,13 @@ static const stage_functions kinds[FL_STAGE_KINDS] = {
                        .bind = bind_lstm,
                        .run = run_lstm},
     [FL_STAGE_DENSE] = {.prepare = prepare_dense, .packed = packed_dense, .pack = pack_dense, .run = run_dense},
+    [FL_STAGE_CONV] = {.prepare = prepare_conv,
+                       .state = state_conv,
+                       .packed = packed_conv,
+                       .pack = pack_conv,
+                       .workspace = workspace_conv,
+                       .bind = bind_conv,
+                       .run = run_conv},
     [FL_STAGE_ACTIVATION] = {.prepare = prepare_same, .run = run_activation},
     [FL_STAGE_SOFTMAX] = {.prepare = prepare_same, .run = run_softmax},
     [FL_STAGE_POOL] = {.sides = 1, .prepare = prepare_pool, .state = state_pool, .run = run_pool},

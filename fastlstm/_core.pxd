@@ -117,6 +117,29 @@ cdef extern from "fastlstm.h" nogil:
     void fl_dense_backward(fl_dtype dtype, const fl_dense_pass *dense, const void *dy, void *dx, void *dweight,
                            void *dbias)
 
+    ctypedef struct fl_conv_pass:
+        ptrdiff_t batch, time, input, filters, kernel, stride, dilation
+        ptrdiff_t groups
+        ptrdiff_t left, right
+        int same
+        ptrdiff_t steps
+        const int64_t *lengths
+        const void *weight
+        const void *bias
+        const void *x
+        void *y
+        void *workspace
+        int backward
+        const void *packed
+        int n_threads
+
+    size_t fl_conv_workspace(fl_dtype dtype, const fl_conv_pass *conv)
+    size_t fl_conv_packed_size(fl_dtype dtype, const fl_conv_pass *conv)
+    void fl_conv_pack(fl_dtype dtype, const fl_conv_pass *conv, void *packed)
+    void fl_conv_forward(fl_dtype dtype, const fl_conv_pass *conv)
+    void fl_conv_backward(fl_dtype dtype, const fl_conv_pass *conv, const void *dy, void *dx, void *dweight,
+                          void *dbias)
+
     void fl_standardize(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
                         const double *mean, const double *scale, void *y)
     void fl_standardize_missing(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
@@ -194,6 +217,7 @@ cdef extern from "fastlstm.h" nogil:
         FL_STAGE_EMBEDDING
         FL_STAGE_LSTM
         FL_STAGE_DENSE
+        FL_STAGE_CONV
         FL_STAGE_ACTIVATION
         FL_STAGE_SOFTMAX
         FL_STAGE_POOL
@@ -228,6 +252,7 @@ cdef extern from "fastlstm.h" nogil:
         fl_embedding embedding
         fl_lstm_pass lstm
         fl_dense_pass dense
+        fl_conv_pass conv
         fl_function activation
         fl_pool_pass pool
         fl_directions directions
@@ -328,6 +353,7 @@ cdef class _Packed:
     cdef fl_lstm_pass lstm
     cdef fl_lstm_cell cell
     cdef fl_dense_pass dense
+    cdef fl_conv_pass conv
 
     @staticmethod
     cdef _Packed make(size_t size, arrays)
@@ -338,6 +364,7 @@ cdef class PackedWeights:
     cdef _Packed keep(self, key, _Packed packed, _Packed old)
     cdef _Packed of_lstm(self, fl_dtype dtype, const fl_lstm_pass *lstm, arrays)
     cdef _Packed of_dense(self, fl_dtype dtype, const fl_dense_pass *dense, arrays)
+    cdef _Packed of_conv(self, fl_dtype dtype, const fl_conv_pass *conv, arrays)
 
 
 cdef class LSTMPass:

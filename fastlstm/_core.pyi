@@ -148,6 +148,37 @@ def dense_backward(
     workspace: Workspace,
     n_threads: int = 1,
 ) -> None: ...
+def conv_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    y: Array,
+    workspace: Workspace,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    padding: tuple[int, int] | None = (0, 0),
+    lengths: Array | None = None,
+    n_threads: int = 1,
+    packed: PackedWeights | None = None,
+) -> None: ...
+def conv_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+    workspace: Workspace,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    padding: tuple[int, int] | None = (0, 0),
+    lengths: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
 def embedding_forward(index: Array, table: Array, out: Array, n_threads: int = 1) -> None: ...
 def embedding_backward(index: Array, dout: Array, dtable: Array, n_threads: int = 1) -> None: ...
 def dropout(x: Array, y: Array, p: float, seed: int, n_threads: int = 1) -> None: ...

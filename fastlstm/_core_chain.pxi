@@ -4,7 +4,8 @@
 STAGE_KINDS = {
     "standardize": FL_STAGE_STANDARDIZE, "unstandardize": FL_STAGE_UNSTANDARDIZE, "embedding": FL_STAGE_EMBEDDING,
     "lstm": FL_STAGE_LSTM, "dense": FL_STAGE_DENSE, "activation": FL_STAGE_ACTIVATION, "softmax": FL_STAGE_SOFTMAX,
-    "pool": FL_STAGE_POOL, "add": FL_STAGE_ADD, "concat": FL_STAGE_CONCAT, "final": FL_STAGE_FINAL,
+    "conv": FL_STAGE_CONV, "pool": FL_STAGE_POOL, "add": FL_STAGE_ADD, "concat": FL_STAGE_CONCAT,
+    "final": FL_STAGE_FINAL,
 }
 
 # A chain keeps this many idle engines and one more, whatever their size. All chains together keep others up to this
@@ -244,6 +245,13 @@ cdef class Chain:
             to.dense.weight = array_of(weights["weight"], "weight", dtype, shape2(to.dense.output, inputs), False)
             to.dense.bias = optional_of(weights.get("bias"), "bias", dtype, shape1(to.dense.output), False)
             return to.dense.output
+        elif to.kind == FL_STAGE_CONV:
+            if settings["padding"] != "causal" or settings["stride"] != 1:
+                raise ValueError(f"stage {k}, a convolution with padding {settings['padding']!r} and stride "
+                                 f"{settings['stride']}, cannot be streamed, expected 'causal' and 1")
+            to.conv.stride = 1
+            return _conv_weights(&to.conv, dtype, inputs, weights["weight"], weights.get("bias"), settings["dilation"],
+                                 settings["groups"])
         elif to.kind == FL_STAGE_ACTIVATION:
             _function(&to.activation, "function", settings["function"])
         elif to.kind == FL_STAGE_POOL:
@@ -329,6 +337,8 @@ cdef class Chain:
                 packed = self.packed.of_lstm(self.dtype, &self.stages[k].lstm, self.held[k])
             elif stages[k].kind == FL_STAGE_DENSE:
                 packed = self.packed.of_dense(self.dtype, &self.stages[k].dense, self.held[k])
+            elif stages[k].kind == FL_STAGE_CONV:
+                packed = self.packed.of_conv(self.dtype, &self.stages[k].conv, self.held[k])
             stages[k].packed = NULL if packed is None else packed.data
             if packed is not None:
                 result.append(packed)

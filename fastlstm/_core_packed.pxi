@@ -96,3 +96,19 @@ cdef class PackedWeights:
         with nogil:
             fl_dense_pack(dtype, dense, packed.data)
         return self.keep(key, packed, old)
+
+    cdef _Packed of_conv(self, fl_dtype dtype, const fl_conv_pass *conv, arrays):
+        """Return packed weight and bias of a convolution, as `of_lstm`."""
+        cdef object key = <uintptr_t>conv.weight
+        cdef _Packed old = self.entries.get(key), packed
+        if (old is not None and old.isa == fl_isa_active() and old.dtype == dtype and old.conv.input == conv.input
+                and old.conv.filters == conv.filters and old.conv.kernel == conv.kernel
+                and old.conv.groups == conv.groups and old.conv.weight == conv.weight and old.conv.bias == conv.bias):
+            return old
+        if not _read_only(arrays):
+            return None
+        packed = _Packed.make(fl_conv_packed_size(dtype, conv), arrays)
+        packed.dtype, packed.conv = dtype, conv[0]
+        with nogil:
+            fl_conv_pack(dtype, conv, packed.data)
+        return self.keep(key, packed, old)

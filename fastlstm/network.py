@@ -139,11 +139,20 @@ class Network:
         self._longest = longest
 
     def _refuse_groups(self, signal: Signal) -> None:
-        """Raise ValueError if the output has a step for each group of steps of the input."""
-        if signal.per_step and signal.stride > 1:
+        """Raise ValueError if the output has other steps than the input."""
+        if not signal.per_step:
+            return
+        if signal.stride > 1:
+            names = (type(layer).__name__ for layer in self.layers if type(layer).steps_after is not Layer.steps_after)
             raise ValueError(
                 f"the model would have an output for each group of {signal.stride} steps, which no target fits: put a "
-                "pooling layer such as fl.MaxPool() after the StackSteps, or leave it out for an output for each step"
+                f"pooling layer such as fl.MaxPool() after the {' and the '.join(dict.fromkeys(names))}, or leave it "
+                "out for an output for each step"
+            )
+        if not signal.keeps_steps and signal.steps is None:
+            raise ValueError(
+                "the model would have fewer or more outputs than steps, which no target fits: give the Conv1D "
+                'padding="same" or padding="causal", or put a pooling layer such as fl.MaxPool() after it'
             )
 
     def build_for(
@@ -176,9 +185,20 @@ class Network:
         inputs.check_finite(self.dtype, missing_steps=self.layers[0].masks_missing_steps, missing=missing)
         longest = inputs.time if inputs.lengths is None else int(inputs.lengths.max())
         self.build(inputs.features + added, longest=longest if training else None)
+        self._check_lengths(inputs)
         num_tokens = self.layers[0].num_tokens
         if num_tokens is not None:
             inputs.check_tokens(num_tokens)
+
+    def _check_lengths(self, inputs: Sequences) -> None:
+        """Raise ValueError if a series has too few steps for a layer that takes windows of them."""
+        if all(signal.keeps_steps for signal in self.signals()):
+            return
+        lengths = np.array([inputs.time]) if inputs.lengths is None else inputs.lengths
+        for layer, signal in zip(self.layers, self.signals(), strict=True):
+            if not signal.per_step or signal.steps is not None:
+                return
+            lengths = layer.steps_after(lengths)
 
     def require_built(self) -> None:
         """Raise RuntimeError if the input size is not known yet, so that there are no weights."""
@@ -264,11 +284,12 @@ class Network:
             raise TypeError(f"state must map names to arrays, as state_dict() does, got a {type(state).__name__}")
         arrays = {name: as_array(value, str(name)) for name, value in state.items()}
         if not self.built:
-            names = (f"{k}.{layer.input_weight}" for k, layer in enumerate(self.layers) if layer.input_weight)
-            weight = arrays.get(next(names, ""))
-            if weight is None or weight.ndim != 2:
+            first = next(((k, layer) for k, layer in enumerate(self.layers) if layer.input_weight), None)
+            weight = None if first is None else arrays.get(f"{first[0]}.{first[1].input_weight}")
+            size = None if first is None or weight is None else first[1].input_size_of(weight)
+            if size is None:
                 raise ValueError(f"the tensors {sorted(arrays)} do not give the input size: give Model its input_size")
-            self.build(weight.shape[1])
+            self.build(size)
         self.parameters.load(arrays)
 
     # ------------------------------------------------------------------------------------ passes

@@ -30,6 +30,7 @@ def _rows(network: Network) -> list[_Row]:
     rows = []
     for layer, signal in zip(network.layers, network.signals(), strict=True):
         groups = "time" if signal.stride == 1 else f"time / {signal.stride}"
+        groups = groups if signal.keeps_steps else f"~{groups}"
         time = groups if signal.steps is None else signal.steps
         shape = f"(batch, {time}, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
         size = sum(p.size for p in layer.parameters.values())

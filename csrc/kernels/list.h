@@ -26,6 +26,7 @@
 #include "lstm/weight_gradient.h"
 #include "lstm/backward.h"
 #include "dense.h"
+#include "conv.h"
 #include "elementwise.h"
 #include "softmax.h"
 #include "ctc.h"
@@ -46,6 +47,13 @@ FL_KERNEL(size_t, dense_packed_size, (const fl_dense_pass *pass), (pass))
 FL_KERNEL(void, dense_pack, (const fl_dense_pass *pass, void *packed), (pass, packed))
 FL_KERNEL(void, dense_forward, (const fl_dense_pass *pass), (pass))
 FL_KERNEL(void, dense_backward, (const fl_dense_pass *pass, const void *dy, void *dx, void *dweight, void *dbias),
+          (pass, dy, dx, dweight, dbias))
+
+FL_KERNEL(size_t, conv_workspace, (const fl_conv_pass *pass), (pass))
+FL_KERNEL(size_t, conv_packed_size, (const fl_conv_pass *pass), (pass))
+FL_KERNEL(void, conv_pack, (const fl_conv_pass *pass, void *packed), (pass, packed))
+FL_KERNEL(void, conv_forward, (const fl_conv_pass *pass), (pass))
+FL_KERNEL(void, conv_backward, (const fl_conv_pass *pass, const void *dy, void *dx, void *dweight, void *dbias),
           (pass, dy, dx, dweight, dbias))
 
 FL_KERNEL(void, standardize,

@@ -46,6 +46,14 @@ static void release(array a)
     free(a.exact);
 }
 
+static void set(fl_dtype dtype, void *data, size_t k, double value)
+{
+    if (dtype == FL_F32)
+        ((float *)data)[k] = (float)value;
+    else
+        ((double *)data)[k] = value;
+}
+
 static double get(fl_dtype dtype, array a, size_t k)
 {
     return dtype == FL_F32 ? (double)((float *)a.data)[k] : ((double *)a.data)[k];
@@ -407,6 +415,141 @@ static void test_dense(fl_dtype dtype)
         for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
             release(*all[a]);
     }
+}
+
+/* Batch, time, input, filters, kernel, stride, dilation, groups, left, right, same, whether series have lengths. */
+static const int convolutions[][12] = {
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},    {3, 20, 2, 5, 3, 1, 1, 1, 0, 0, 0, 0},
+    {2, 60, 12, 70, 7, 2, 1, 1, 3, 3, 0, 1}, {4, 33, 6, 9, 4, 3, 2, 3, 0, 0, 1, 1},
+    {5, 17, 4, 4, 3, 1, 2, 4, 4, 0, 0, 1},   {2, 40, 3, 33, 5, 4, 6, 1, 2, 7, 0, 0},
+    {3, 9, 130, 17, 2, 1, 1, 1, 0, 0, 1, 1}, {2, 700, 2, 3, 4, 1, 1, 1, 1, 2, 0, 1},
+    {6, 5, 2, 8, 9, 1, 1, 2, 0, 0, 0, 0},    {2, 30, 2, 6, 2, 5, 1, 2, 0, 0, 0, 1},
+};
+
+/* Steps of y and zeros before a series of this length. */
+static int convolved_steps(const int *of, int length, int *left)
+{
+    const int span = (of[4] - 1) * of[6] + 1;
+    *left = of[8];
+    if (length == 0)
+        return 0;
+    if (!of[10])
+        return length + of[8] + of[9] < span ? 0 : (length + of[8] + of[9] - span) / of[5] + 1;
+    const int steps = (length + of[5] - 1) / of[5], beyond = (steps - 1) * of[5] + span - length;
+    *left = beyond > 0 ? beyond / 2 : 0;
+    return steps;
+}
+
+static void test_convolution(fl_dtype dtype)
+{
+    for (size_t k = 0; k < sizeof convolutions / sizeof convolutions[0]; ++k) {
+        const int *of = convolutions[k];
+        const int batch = of[0], time = of[1], input = of[2], filters = of[3], kernel = of[4], stride = of[5];
+        const int in = input / of[7], out = filters / of[7];
+        int64_t lengths[6];
+        int steps = 1, left;
+        snprintf(where, sizeof where, "%s %s convolution %d", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64", (int)k);
+        for (int b = 0; b < batch; ++b) {
+            lengths[b] = of[11] ? b == 1 ? 0 : time - 2 * b : time;
+            const int own = convolved_steps(of, (int)lengths[b], &left);
+            steps = own > steps ? own : steps;
+        }
+        steps += 1; /* a step of padding in every series */
+        array x = make(dtype, (size_t)batch * time * input, 1), w = make(dtype, (size_t)filters * in * kernel, 1);
+        array b = make(dtype, filters, 1), y = make(dtype, (size_t)batch * steps * filters, 0);
+        array dy = make(dtype, (size_t)batch * steps * filters, 1), dx = make(dtype, (size_t)batch * time * input, 0);
+        array dw = make(dtype, (size_t)filters * in * kernel, 0), db = make(dtype, filters, 0);
+        for (int n = 0; n < batch; ++n) {
+            const int own = convolved_steps(of, (int)lengths[n], &left);
+            for (int t = 0; t < own; ++t)
+                for (int f = 0; f < filters; ++f) {
+                    const size_t at = ((size_t)n * steps + t) * filters + f;
+                    double sum = b.exact[f];
+                    for (int tap = 0; tap < kernel; ++tap)
+                        for (int c = 0; c < in; ++c) {
+                            const int u = t * stride - left + tap * of[6];
+                            const size_t from = ((size_t)n * time + u) * input + f / out * in + c;
+                            const size_t weight = ((size_t)f * in + c) * kernel + tap;
+                            if (u < 0 || u >= lengths[n])
+                                continue;
+                            sum += w.exact[weight] * x.exact[from];
+                            dx.exact[from] += w.exact[weight] * dy.exact[at];
+                            dw.exact[weight] += x.exact[from] * dy.exact[at];
+                        }
+                    y.exact[at] = sum;
+                    db.exact[f] += dy.exact[at];
+                }
+            /* The padding is never read. */
+            for (int t = (int)lengths[n]; t < time; ++t)
+                for (int c = 0; c < input; ++c)
+                    set(dtype, x.data, ((size_t)n * time + t) * input + c, NAN);
+            for (int t = own; t < steps; ++t)
+                for (int f = 0; f < filters; ++f)
+                    set(dtype, dy.data, ((size_t)n * steps + t) * filters + f, NAN);
+        }
+        void *first[4] = {NULL};
+        for (int n_threads = 1; n_threads <= 3; ++n_threads) {
+            fl_conv_pass pass = {.batch = batch,
+                                 .time = time,
+                                 .input = input,
+                                 .filters = filters,
+                                 .kernel = kernel,
+                                 .stride = stride,
+                                 .dilation = of[6],
+                                 .groups = of[7],
+                                 .left = of[8],
+                                 .right = of[9],
+                                 .same = of[10],
+                                 .steps = steps,
+                                 .lengths = of[11] ? lengths : NULL,
+                                 .weight = w.data,
+                                 .bias = b.data,
+                                 .x = x.data,
+                                 .y = y.data,
+                                 .backward = 1,
+                                 .n_threads = n_threads};
+            memset(dw.data, 0, dw.n * size_of(dtype));
+            memset(db.data, 0, db.n * size_of(dtype));
+            memset(y.data, 0xff, y.n * size_of(dtype));
+            memset(dx.data, 0xff, dx.n * size_of(dtype));
+            pass.workspace = allocate(fl_conv_workspace(dtype, &pass));
+            fl_conv_forward(dtype, &pass);
+            fl_conv_backward(dtype, &pass, dy.data, dx.data, dw.data, db.data);
+            free(pass.workspace);
+            array results[] = {y, dx, dw, db};
+            static const char *const names[] = {"y", "dx", "dw", "db"};
+            for (int a = 0; a < 4; ++a)
+                if (n_threads == 1) {
+                    expect_close(dtype, results[a], names[a]);
+                    first[a] = malloc(results[a].n * size_of(dtype));
+                    memcpy(first[a], results[a].data, results[a].n * size_of(dtype));
+                } else {
+                    expect(!memcmp(first[a], results[a].data, results[a].n * size_of(dtype)), names[a]);
+                }
+            fl_conv_pass shared = pass;
+            shared.backward = 0;
+            void *packed = allocate(fl_conv_packed_size(dtype, &shared));
+            fl_conv_pack(dtype, &shared, packed);
+            shared.packed = packed;
+            shared.weight = shared.bias = NULL;
+            const size_t bytes = fl_conv_workspace(dtype, &shared);
+            expect(of[8] || of[9] || of[10] || bytes == 0,
+                   "no workspace where the weights are packed, without padding");
+            shared.workspace = allocate(bytes);
+            memset(y.data, 0xff, y.n * size_of(dtype));
+            fl_conv_forward(dtype, &shared);
+            expect(!memcmp(first[0], y.data, y.n * size_of(dtype)), "y of weights packed beforehand");
+            free(shared.workspace);
+            free(packed);
+        }
+        for (int a = 0; a < 4; ++a)
+            free(first[a]);
+        array *all[] = {&x, &w, &b, &y, &dy, &dx, &dw, &db};
+        for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
+            release(*all[a]);
+    }
+    fl_conv_pass huge = {.batch = 1, .time = 1, .input = 1, .filters = PTRDIFF_MAX / 2, .kernel = 64, .groups = 1};
+    expect(fl_conv_workspace(dtype, &huge) == SIZE_MAX, "a convolution of a size that overflows gives SIZE_MAX");
 }
 
 static void test_elementwise(fl_dtype dtype)
@@ -894,6 +1037,7 @@ int main(void)
         for (int dtype = FL_F32; dtype <= FL_F64; ++dtype) {
             test_lstm((fl_dtype)dtype);
             test_dense((fl_dtype)dtype);
+            test_convolution((fl_dtype)dtype);
             test_elementwise((fl_dtype)dtype);
             test_softmax((fl_dtype)dtype);
             test_activations((fl_dtype)dtype);

@@ -166,6 +166,15 @@ static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
         stage->dense.weight = numbers(p, stage->dense.output * input, 1);
         stage->dense.bias = below(3) ? numbers(p, stage->dense.output, 1) : NULL;
         return stage->dense.output;
+    case FL_STAGE_CONV:
+        stage->conv.groups = input % 2 == 0 && below(3) == 0 ? 2 : 1;
+        stage->conv.filters = stage->conv.groups * (1 + below(20));
+        stage->conv.kernel = 1 + below(4);
+        stage->conv.stride = 1;
+        stage->conv.dilation = 1 + below(3);
+        stage->conv.weight = numbers(p, stage->conv.filters * (input / stage->conv.groups) * stage->conv.kernel, 1);
+        stage->conv.bias = below(3) ? numbers(p, stage->conv.filters, 1) : NULL;
+        return stage->conv.filters;
     case FL_STAGE_ACTIVATION:
         stage->activation = (fl_function){below(FL_FUNCTIONS), uniform(0.2, 1), uniform(0.2, 1)};
         return input;
@@ -323,6 +332,28 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
         void *workspace = unset(fl_dense_workspace(dtype, &pass));
         pass.workspace = workspace;
         fl_dense_forward(dtype, &pass);
+        free(workspace);
+        break;
+    }
+    case FL_STAGE_CONV: {
+        fl_conv_pass pass = {.batch = batch,
+                             .time = steps,
+                             .steps = steps,
+                             .input = input,
+                             .filters = output,
+                             .kernel = stage->conv.kernel,
+                             .stride = 1,
+                             .dilation = stage->conv.dilation,
+                             .groups = stage->conv.groups,
+                             .left = (stage->conv.kernel - 1) * stage->conv.dilation,
+                             .weight = stage->conv.weight,
+                             .bias = stage->conv.bias,
+                             .x = x,
+                             .y = y,
+                             .n_threads = 1};
+        void *workspace = unset(fl_conv_workspace(dtype, &pass));
+        pass.workspace = workspace;
+        fl_conv_forward(dtype, &pass);
         free(workspace);
         break;
     }
@@ -521,6 +552,10 @@ static void give_packed(problem *p)
         } else if (stage->kind == FL_STAGE_DENSE) {
             void *packed = kept(p, unset(fl_dense_packed_size(dtype, &stage->dense)));
             fl_dense_pack(dtype, &stage->dense, packed);
+            stage->packed = packed;
+        } else if (stage->kind == FL_STAGE_CONV) {
+            void *packed = kept(p, unset(fl_conv_packed_size(dtype, &stage->conv)));
+            fl_conv_pack(dtype, &stage->conv, packed);
             stage->packed = packed;
         }
     }

@@ -82,8 +82,8 @@ class ForecastNetwork:
         if not encoder.per_step:
             raise ValueError("the last layer must have an output at each step: give it return_sequences=True")
         for index, layer in enumerate(layers):
-            if layer.streaming_obstacle():
-                raise ValueError(f"layer {index} {layer.streaming_obstacle()}")
+            if layer.segment_obstacle():
+                raise ValueError(f"layer {index} {layer.segment_obstacle()}")
         contexts = widths.horizon * widths.per_step + widths.common
         common = Model([Dense(contexts)], input_size=encoder.output_size + widths.inputs, seed=seed + 1)
         # The part of each step that is added to its quantiles starts from zero, so that the naive forecast does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +14,7 @@ from .._typing import Array
 from ..data.batching import bounded_batches, case_numbers
 from ..data.case_objects import gives_cases, refuse_batches
 from ..data.cases import read_inputs
-from ..layers import AttentionPool
+from ..layers import AttentionPool, Layer
 from ..network import Network
 from ..protocols import InferenceModel
 from .dataset_inputs import dataset_inputs
@@ -74,7 +75,7 @@ def attention_weights(
     by_case = gives_cases(X)
     inputs = dataset_inputs(model, X, lengths) if by_case else checked_inputs(model, X, lengths)
     signal = network.signals()[index - 1] if index else None
-    steps, stride = (None, 1) if signal is None else (signal.steps, signal.stride)
+    steps = None if signal is None else signal.steps
     as_list = steps is None and (by_case or isinstance(X, (list, tuple)))
     rows: dict[int, Array] = {}
     with closing(inputs.parts(batch_size)) as parts:
@@ -83,15 +84,26 @@ def attention_weights(
                 x, ends, masks = read_inputs(part, chosen, network.dtype, model.scaler)
                 network.forward(x, ends, False, n_threads, masks=masks)
                 weights = pool.attention_weights(network.context(False).layers[index])
-                stops = [weights.shape[1]] * len(weights) if ends is None or not as_list else -(-ends // stride)
+                stops = [weights.shape[1]] * len(weights)
+                if ends is not None and as_list:
+                    stops = _steps_after(network.layers[:index], ends).tolist()
                 numbers = case_numbers(chosen, first).tolist()
                 rows.update((i, row[:stop]) for i, row, stop in zip(numbers, weights, stops, strict=True))
     if as_list:
         return [rows[i] for i in range(len(rows))]
-    result = np.zeros((len(inputs), steps or -(-inputs.time // stride)))
+    if steps is None:
+        steps = int(_steps_after(network.layers[:index], np.array([inputs.time]))[0])
+    result = np.zeros((len(inputs), steps))
     for i, row in rows.items():
         result[i, : len(row)] = row
     return result
+
+
+def _steps_after(layers: Sequence[Layer], lengths: Array) -> Array:
+    """Return the steps that are left of series of these lengths after some layers."""
+    for layer in layers:
+        lengths = layer.steps_after(lengths)
+    return lengths
 
 
 def attention_layer(network: Network, layer: int | None) -> tuple[int, AttentionPool]:

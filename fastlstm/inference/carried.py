@@ -60,7 +60,7 @@ def require_states_suffice(model: InferenceModel) -> None:
             "continued from a state: train a model with fl.Standardizer()"
         )
     for index, layer in enumerate(model.network.layers):
-        obstacle = layer.streaming_obstacle()
+        obstacle = layer.segment_obstacle()
         if obstacle:
             raise ValueError(f"series cannot be continued from a state: layer {index} {obstacle}")
         if layer.masks_steps:

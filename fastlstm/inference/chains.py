@@ -174,11 +174,21 @@ def _lstm(stage: Stage, place: int) -> list[Stage] | None:
     return [*directions, Stage("concat", 2 * size, main=first, side={"second": second})]
 
 
+def _conv(stage: Stage, place: int) -> list[Stage] | None:
+    """Return the stage if it keeps the steps and reads none that comes later, as C computes it."""
+    causal = stage.settings["padding"] == "causal" and stage.settings["stride"] == 1
+    return [stage] if causal else None
+
+
 _TRANSLATIONS = {
     **dict.fromkeys(("embedding", "dense", "activation", "softmax", "add", "concat", "final"), _same),
     "pool": _pool,
     "lstm": _lstm,
+    "conv": _conv,
 }
+
+_STATE_NAMES = {"pool": ("sums", "counts"), "conv": ("steps",)}
+"""Names of the states of each kind of stage other than an LSTM, as `Stream.save_state` gives them."""
 
 
 # ------------------------------------------------------------------------------------ streams
@@ -209,9 +219,9 @@ class StreamChain(_core.Chain):
     feature_names: list[str] | None
     features_masked: bool
 
-    def pools(self, place: int) -> bool:
-        """Return whether the layer with this index is a pooling layer."""
-        return self.kinds[place] == "pool"
+    def state_names(self, place: int) -> tuple[str, ...]:
+        """Return the names of the states of the layer with this index."""
+        return _STATE_NAMES.get(self.kinds[place], ("h", "c"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         plain = [

@@ -252,7 +252,7 @@ def check_segments(network: Network, loss: Loss) -> None:
             f"loss={loss.name!r} belong to a whole series: leave it out, and use recompute_every to save memory"
         )
     for index, layer in enumerate(network.layers):
-        obstacle = layer.streaming_obstacle()
+        obstacle = layer.segment_obstacle()
         if obstacle:
             raise ValueError(f"tbptt_steps feeds each series in segments, and layer {index} {obstacle}")
     if not network.per_step:

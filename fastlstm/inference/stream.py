@@ -89,8 +89,8 @@ class Stream(_core.Stream):
 
     @property
     def state(self) -> list[State]:
-        """Copies of the states, one pair for each layer that has one."""
-        pairs = iter(self._states)
+        """Copies of the states, one pair for each layer that has one; the second array of a convolution is empty."""
+        pairs = iter(self._pairs())
         result = []
         for depth in self.chain.depths:
             layers = [next(pairs) for _ in range(depth)]
@@ -101,11 +101,15 @@ class Stream(_core.Stream):
     def state(self, value: Sequence[State]) -> None:
         self._set_states(value)
 
+    def _pairs(self) -> list[State]:
+        """Return the states of each stage that has some, as views, in pairs."""
+        return [(a[0], a[1] if len(a) > 1 else a[0][:, :0]) for a in self._states]
+
     def _set_states(self, value: Sequence[State]) -> None:
         expected = [(h.shape, c.shape, h.dtype) for h, c in self.state]
         pairs = checked_states(value, expected, "layers with a state")
         new = [layer for pair in pairs for layer in zip(*pair, strict=True)]
-        for (h, c), (new_h, new_c) in zip(self._states, new, strict=True):
+        for (h, c), (new_h, new_c) in zip(self._pairs(), new, strict=True):
             h[:], c[:] = new_h, new_c
 
     def reset(self, rows: npt.ArrayLike | None = None) -> None:
@@ -290,7 +294,7 @@ class Stream(_core.Stream):
         result = {}
         for index, depth in zip(self.chain.places, self.chain.depths, strict=True):
             layers = [next(pairs) for _ in range(depth)]
-            names = ("sums", "counts") if self.chain.pools(index) else ("h", "c")
+            names = self.chain.state_names(index)
             for name, arrays in zip(names, zip(*layers, strict=True), strict=True):
                 result[f"{index}.{name}"] = np.stack(arrays, axis=1)
         return result
@@ -299,7 +303,7 @@ class Stream(_core.Stream):
         """Replace all that `_state_arrays` has returned."""
         pairs = iter(self._states)
         for index, depth in zip(self.chain.places, self.chain.depths, strict=True):
-            names = ("sums", "counts") if self.chain.pools(index) else ("h", "c")
+            names = self.chain.state_names(index)
             for k in range(depth):
                 for name, array in zip(names, next(pairs), strict=True):
                     array[:] = arrays[f"{index}.{name}"][:, k]

@@ -10,6 +10,7 @@ from .base import stages_describe_forward as stages_describe_forward
 from .concat_pool import ConcatPool as ConcatPool
 from .context import LayerCache as LayerCache
 from .context import PassContext as PassContext
+from .conv import Conv1D as Conv1D
 from .dense import Dense as Dense
 from .deviations import Deviations as Deviations
 from .differences import Differences as Differences

@@ -41,6 +41,9 @@ class Signal(NamedTuple):
     stride: int = 1
     """Number of steps of the series that one step of these data stands for. A layer that keeps the steps may leave it
     out."""
+    keeps_steps: bool = True
+    """Whether there is a step for each `stride` steps of the series, also at its ends. A layer that keeps the steps may
+    leave it out."""
 
 
 class ParameterSpec(NamedTuple):
@@ -80,8 +83,8 @@ class Layer(ExplainsArguments, ABC):
     num_tokens: int | None = None
     """Number of valid token ids, 0 to num_tokens - 1, of a layer that reads tokens; None if there is no limit."""
     input_weight: ClassVar[str | None] = None
-    """Name of a parameter whose second axis is the input size; None if there is none. When a state dict is loaded, a
-    model that is not built takes its input size from this parameter."""
+    """Name of a parameter from which `input_size_of` reads the input size; None if there is none. When a state dict is
+    loaded, a model that is not built takes its input size from this parameter."""
 
     _trainable = True
 
@@ -146,6 +149,29 @@ class Layer(ExplainsArguments, ABC):
         It can if the output of a step depends only on this step, and on earlier steps through a state.
         """
         return None
+
+    def segment_obstacle(self) -> str | None:
+        """Return why a pass cannot continue where another one has ended, as `streaming_obstacle`.
+
+        It cannot if the layer's stages carry a state that its passes neither take nor return.
+        """
+        return self.streaming_obstacle()
+
+    def steps_after(self, lengths: Array) -> Array:
+        """Return the numbers of steps (n,) of the output for series of these numbers of unmasked steps.
+
+        Only a layer that neither begins new series nor reduces a series to one vector is asked.
+
+        Raises
+        ------
+        ValueError
+            If a series has too few steps; 0 is never too few.
+        """
+        return lengths
+
+    def input_size_of(self, weight: Array) -> int | None:
+        """Return the input size for which the parameter `input_weight` has been made; None if its axes do not fit."""
+        return weight.shape[1] if weight.ndim == 2 else None
 
     def state_shapes(self, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         """Return the shapes of h and c of a recurrent layer; None for a layer that has no state."""

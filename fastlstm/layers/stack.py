@@ -41,9 +41,9 @@ def connect(layers: Sequence[Layer], input_size: int, longest: int | None = None
 def _continued(signal: Signal, built: Signal) -> Signal:
     """Return what a layer returns that has begun no new series, with what it has left out."""
     stride = max(signal.stride, built.stride)
-    if stride > signal.stride:  # fewer steps, of which the layer has said how many there are at most
-        return built
-    return built._replace(steps=signal.steps, longest=signal.longest, stride=stride)
+    if stride > signal.stride or not built.keeps_steps:
+        return built  # other steps, of which the layer has said how many there are at most
+    return built._replace(steps=signal.steps, longest=signal.longest, stride=stride, keeps_steps=signal.keeps_steps)
 
 
 def stack_parameters(layers: Sequence[Layer]) -> Iterator[tuple[int, str, ParameterSpec]]:

@@ -87,7 +87,11 @@ class StackSteps(Layer):
             )
         self._features = signal.features
         steps, longest = (None if n is None else -(-n // self.stride) for n in (signal.steps, signal.longest))
-        return Signal(signal.features * self.size, True, False, steps, longest, signal.stride * self.stride)
+        stride = signal.stride * self.stride
+        return Signal(signal.features * self.size, True, False, steps, longest, stride, signal.keeps_steps)
+
+    def steps_after(self, lengths: Array) -> Array:
+        return -(-lengths // self.stride)
 
     def streaming_obstacle(self) -> str | None:
         return (

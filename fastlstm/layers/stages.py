@@ -22,6 +22,12 @@ settings, side inputs and states:
     the output of each step, or that of each direction at its final step). States: h, c.
 ``dense``
     x weight' + bias. Weights: weight (output_size, input), bias (output_size,).
+``conv``
+    Convolution over the steps; see `fastlstm.Conv1D`. Weights: weight (output_size, input / groups, kernel_size), bias
+    (output_size,). Settings: stride, dilation, groups, padding ("valid", "same", "causal", or the numbers of zeros
+    before and after a series). The lengths of the value are those in windows. With a step for each step of the input
+    masked steps keep their places, else they are left out. State of "causal" with stride 1: steps, the
+    (kernel_size - 1) * dilation steps before.
 ``activation``
     A scalar function of each element. Settings: function (a `fastlstm.activations.Activation`).
 ``softmax``

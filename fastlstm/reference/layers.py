@@ -11,6 +11,9 @@ from .._typing import Array
 __all__ = [
     "concat_pool_backward",
     "concat_pool_forward",
+    "conv_backward",
+    "conv_forward",
+    "conv_padding",
     "dense_backward",
     "dense_forward",
     "deviations_backward",
@@ -37,6 +40,77 @@ def dense_backward(dy: Array, x: Array, weight: Array) -> dict[str, Array]:
     """Compute the gradients of :func:`dense_forward`: ``x``, ``weight``, ``bias``."""
     flat_dy, flat_x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     return {"x": dy @ weight, "weight": flat_dy.T @ flat_x, "bias": flat_dy.sum(axis=0)}
+
+
+def conv_padding(
+    time: int, kernel: int, stride: int = 1, dilation: int = 1, padding: str | tuple[int, int] = "valid"
+) -> tuple[int, int]:
+    """Return the zeros before and after a series of `time` steps; the names are Keras's."""
+    span = (kernel - 1) * dilation + 1
+    if padding == "valid":
+        return 0, 0
+    if padding == "causal":
+        return span - 1, 0
+    if padding == "same":
+        beyond = max(0, (-(-time // stride) - 1) * stride + span - time)
+        return beyond // 2, beyond - beyond // 2
+    assert not isinstance(padding, str)
+    return padding
+
+
+def conv_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    padding: str | tuple[int, int] = "valid",
+) -> Array:
+    """Compute y_t = b + sum_k W_k x_(t stride + k dilation) for padded x (B, T, F), W (O, F / groups, K): (B, S, O)."""
+    filters, _, kernel = weight.shape
+    before, after = conv_padding(x.shape[1], kernel, stride, dilation, padding)
+    padded = np.pad(x, ((0, 0), (before, after), (0, 0)))
+    steps = max(0, (padded.shape[1] - (kernel - 1) * dilation - 1) // stride + 1)
+    y = np.zeros((len(x), steps, filters), x.dtype)
+    for of_filters, of_features in _conv_groups(filters, x.shape[2], groups):
+        for k in range(kernel):
+            window = padded[:, k * dilation :][:, : (steps - 1) * stride + 1 : stride, of_features]
+            y[..., of_filters] += window[:, :steps] @ weight[of_filters, :, k].T
+    return y if bias is None else y + bias
+
+
+def conv_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    padding: str | tuple[int, int] = "valid",
+) -> dict[str, Array]:
+    """Compute the gradients of :func:`conv_forward`: ``x``, ``weight``, ``bias``."""
+    filters, _, kernel = weight.shape
+    before, after = conv_padding(x.shape[1], kernel, stride, dilation, padding)
+    padded = np.pad(x, ((0, 0), (before, after), (0, 0)))
+    d_padded, d_weight = np.zeros_like(padded), np.zeros_like(weight)
+    for of_filters, of_features in _conv_groups(filters, x.shape[2], groups):
+        for k in range(kernel):
+            steps = k * dilation + stride * np.arange(dy.shape[1])
+            d_weight[of_filters, :, k] = np.einsum("bto,btf->of", dy[..., of_filters], padded[:, steps, of_features])
+            d_padded[:, steps, of_features] += dy[..., of_filters] @ weight[of_filters, :, k]
+    return {"x": d_padded[:, before : before + x.shape[1]], "weight": d_weight, "bias": dy.sum(axis=(0, 1))}
+
+
+def _conv_groups(filters: int, features: int, groups: int) -> list[tuple[slice, slice]]:
+    """Return the filters and the features of each group."""
+    of_filters, of_features = filters // groups, features // groups
+    return [
+        (slice(g * of_filters, (g + 1) * of_filters), slice(g * of_features, (g + 1) * of_features))
+        for g in range(groups)
+    ]
 
 
 def repeat_vector_forward(x: Array, n: int) -> Array:

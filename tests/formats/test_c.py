@@ -213,6 +213,8 @@ def test_arguments_of_compiled_are_checked() -> None:
         ([fl.StackSteps(2), fl.LSTM(3)], "StackSteps"),
         ([fl.Differences(), fl.LSTM(3)], "Differences"),
         ([fl.LSTM(3), fl.RepeatVector(2)], "RepeatVector"),
+        ([fl.Conv1D(3, 2), fl.LSTM(3)], "layer 0 is a Conv1D with padding 'valid'"),
+        ([fl.Conv1D(3, 2, padding="causal"), fl.LSTM(3)], "stage 0 .* Conv1D, which the C export does not have"),
     ],
 )
 def test_what_no_stream_takes_is_refused_with_the_reason(layers: list[fl.layers.Layer], message: str) -> None:

@@ -285,6 +285,19 @@ def test_refused_neighbours(tmp_path: Path) -> None:
         ("final", insert(2, "RepeatVector", n=0), "RepeatVector 'repeatvector': n=0 is not a number"),
         ("mask_sequences", insert(3, "Softmax"), "Softmax 'softmax' follows a mask"),
         ("mask_sequences", insert(3, "GlobalMaxPooling1D"), "GlobalMaxPooling1D 'globalmaxpooling1d' follows"),
+        (
+            "mask_sequences",
+            insert(3, "Conv1D", filters=2, kernel_size=[3]),
+            "Conv1D 'conv1d' follows a mask, which Keras",
+        ),
+        ("final", insert(2, "Conv1D", filters=2, kernel_size=[3]), "Conv1D 'conv1d' needs a series"),
+        ("sequences", insert(1, "Conv1D", filters=2, kernel_size=[3, 3]), "kernel_size=[3, 3] is not a number of at"),
+        ("sequences", insert(1, "Conv1D", filters=2, kernel_size=3, padding="full"), "padding=full is not supported"),
+        (
+            "sequences",
+            insert(1, "Conv1D", filters=2, kernel_size=3, data_format="channels_first"),
+            "data_format=channels",
+        ),
         ("final", insert(2, "Masking"), "Masking 'masking' needs a series, but gets only its last step"),
         ("final", insert(2, "LSTM", units=2), "LSTM 'lstm' needs a series, but gets only its last step"),
     ]:

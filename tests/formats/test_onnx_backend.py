@@ -370,9 +370,9 @@ def test_inputs_by_place_and_by_name() -> None:
 
 
 def test_unsupported_operators_are_named() -> None:
-    model = model_of([helper.make_node("Conv", ["x", "w"], ["y"], name="c1")], {"x": ("float32", None)}, ["y"],
+    model = model_of([helper.make_node("LRN", ["x", "w"], ["y"], name="c1")], {"x": ("float32", None)}, ["y"],
                      {"w": np.ones((1, 1, 1), np.float32)})  # fmt: skip
-    with pytest.raises(ValueError, match=r"node 'c1' \(operator Conv, opset 17\) is not supported; supported are Abs"):
+    with pytest.raises(ValueError, match=r"node 'c1' \(operator LRN, opset 17\) is not supported; supported are Abs"):
         onnx_backend.prepare(model)
     assert not onnx_backend.is_compatible(model)
 

@@ -73,6 +73,14 @@ def models() -> dict[str, Any]:
         fl.Differences([2.0, 0.5, 3.0]), fl.StackSteps(4, stride=3),
         fl.LSTM(3, bidirectional=True, return_sequences=True), fl.Reverse(), fl.AttentionPool(2),
     ]  # fmt: skip
+    made["Conv1D"] = lambda: [
+        fl.Conv1D(6, 3, padding="causal", activation="relu"), fl.Conv1D(4, 3, padding=(1, 2), groups=2, bias=False),
+        fl.LSTM(3, return_sequences=True), fl.Conv1D(4, 4, padding="same", dilation=2), fl.AttentionPool(2),
+    ]  # fmt: skip
+    made["Conv1D with strides"] = lambda: [
+        fl.Conv1D(6, 2, padding=1), fl.LSTM(3, return_sequences=True), fl.Conv1D(4, 3, stride=2, padding="causal"),
+        fl.LSTM(3, bidirectional=True, return_sequences=True), fl.MeanPool(),
+    ]  # fmt: skip
     made["Deviations, ConcatPool"] = lambda: [
         fl.Deviations(np.arange(12.0).reshape(4, 3), [2.0, 0.5, 1.0]),
         fl.LSTM(4, bidirectional=True, return_sequences=True), fl.ConcatPool(bidirectional=True), fl.Dense(2),

@@ -168,7 +168,7 @@ CHANGES: list[tuple[Any, str]] = [
     (attribute_twice, "appears twice"),
     (sequence_input, "is not a tensor"),
     (lambda proto: setattr(proto.graph.node[2], "domain", "com.microsoft"), "domain 'com.microsoft' is not supported"),
-    (lambda proto: setattr(proto.graph.node[-1], "op_type", "Conv"), "operator Conv, opset .* is not supported"),
+    (lambda proto: setattr(proto.graph.node[-1], "op_type", "Einsum"), "operator Einsum, opset .* is not supported"),
     (lambda proto: proto.graph.node[-1].input.__setitem__(0, "nothing"), "input 'nothing' is missing from the graph"),
     (lambda proto: setattr(proto.graph.output[0], "name", "nothing"), "output 'nothing' is missing"),
     (lambda proto: proto.graph.output.__delitem__(0), "has no output|output"),

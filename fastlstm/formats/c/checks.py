@@ -11,7 +11,7 @@ from ...inference.masked_stream import Masking
 from ...layers import Stage
 from ...protocols import InferenceModel
 
-__all__ = ["check_masking", "check_model", "check_sizes", "integer_part"]
+__all__ = ["check_kinds", "check_masking", "check_model", "check_sizes", "integer_part"]
 
 _WIDEST = 65535 // 4  # uint_fast16_t, which may have 16 bits, counts the gates of a layer
 _FUNCTIONS = ("sigmoid", "tanh", "relu")
@@ -27,6 +27,16 @@ def check_model(model: InferenceModel) -> None:
         )
     if not np.isfinite(model.network.parameters.flat).all():
         raise ValueError("the model has weights that are not finite: train it anew, or load another file")
+
+
+def check_kinds(stages: Sequence[Stage]) -> None:
+    """Raise ValueError if a stream takes a stage and C does not have it."""
+    for index, stage in enumerate(stages):
+        if stage.kind == "conv":
+            raise ValueError(
+                f"stage {index} of the model is the convolution of a Conv1D, which the C export does not have: leave "
+                "the layer out, or use model.stream()"
+            )
 
 
 def check_sizes(stages: Sequence[Stage], inputs: int) -> None:

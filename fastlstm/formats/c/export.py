@@ -20,7 +20,7 @@ from ...inference.masked_stream import MaskedStream, Masking, new_stream
 from ...inference.stream_stages import stream_stages, with_scalers
 from ...layers import Stage
 from ...protocols import InferenceModel
-from .checks import check_masking, check_model, check_sizes
+from .checks import check_kinds, check_masking, check_model, check_sizes
 from .integer.calibration import calibration_data, integer_model, quality
 from .integer.emulator import Emulator
 from .integer.program import IntegerProgram
@@ -58,6 +58,7 @@ def export_c(
             'calibrate takes the series that an int8 export measures: to_c(..., dtype="int8", calibrate=X)'
         )
     stages = with_scalers(model, layers)
+    check_kinds(stages)
     check_sizes(stages, _features(model))
     _warn_of_coarse_inputs(stages, model.feature_names)
     if dtype == "int8":

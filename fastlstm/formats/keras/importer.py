@@ -101,8 +101,8 @@ def from_keras(
     Notes
     -----
     Supported are Sequential models, and Functional models that are a chain of layers. The supported layers are
-    InputLayer, LSTM, Bidirectional(LSTM), Dense, TimeDistributed(Dense), Embedding, Masking, Activation, ReLU,
-    LeakyReLU, ELU, ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity,
+    InputLayer, LSTM, Bidirectional(LSTM), Conv1D, Dense, TimeDistributed(Dense), Embedding, Masking, Activation,
+    ReLU, LeakyReLU, ELU, ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity,
     ActivityRegularization, and Flatten where it changes nothing. See docs/keras.md for their options.
 
     ``stateful=True`` is not kept: every series begins with a state of zeros; use `Model.stream` or the ``state`` of
@@ -184,8 +184,8 @@ def _model(
     for part, sets in zip(parts, arrays_of(source.weights, source.root, parts), strict=True):
         own, out_features = converted(part, sets, features)
         parameters.update({f"{len(stack)}.{name}": array for name, array in own.items()})
-        if input_size is None and part.paths:
-            input_size = sets[0][part.weights[0]].shape[0]
+        if input_size is None and part.paths and part.layers[0].input_weight is not None:
+            input_size = part.layers[0].input_size_of(own[part.layers[0].input_weight])
         features = out_features
         stack += part.layers
     if not parameters:

@@ -151,7 +151,8 @@ def _runs(modules: Sequence[tuple[Any, Mapping[str, Any]]], parts: Sequence[Part
     own = modules[0][0]
     dtypes = [one.dtype for one in own.parameters() if one.is_floating_point()] or [torch.float32]
     rng = np.random.default_rng(0)
-    drawn = [_drawn(rng, parts, batch, time) for batch, time in _SIZES]
+    factor = _least_steps(parts)
+    drawn = [_drawn(rng, parts, batch, time * factor) for batch, time in _SIZES]
     trials, errors, varies = [], [], False
     for module, weights in modules:
         runs: list[Run] = []
@@ -169,9 +170,22 @@ def _runs(modules: Sequence[tuple[Any, Mapping[str, Any]]], parts: Sequence[Part
             except Exception as error:  # the forward is the user's and may raise anything
                 if module is own:
                     errors.append(((x.shape[0], x.shape[1]), error))
-        if any(run.x.shape[1] > 1 for run in runs):  # one step alone does not tell the last from every step
+        if any(run.x.shape[1] > factor for run in runs):  # one step alone does not tell the last from every step
             trials.append(Trial(weights, runs))
     return Runs(time_first, trials, errors, max(_TOLERANCES.get(str(one), 1e-1) for one in dtypes), varies)
+
+
+def _least_steps(parts: Sequence[Part]) -> int:
+    """Return a number of steps that is enough for the windows of all layers: 1, or more than there are series."""
+    for steps in (1, *(1 << power for power in range(2, 12))):
+        lengths = np.array([steps])
+        try:
+            for part in parts:
+                lengths = part.layer.steps_after(lengths)
+        except ValueError:
+            continue
+        return steps
+    return 1
 
 
 def _outputs(module: Any, x: Any, time_first: bool) -> list[Array]:

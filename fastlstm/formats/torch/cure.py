@@ -12,7 +12,7 @@ from .compare import Runs, difference
 from .functions import function_part
 from .order import flaw
 from .parts import Part
-from .stack import last_lstm, model_of
+from .stack import last_lstm, model_of, takes_windows
 
 __all__ = ["cure"]
 
@@ -86,7 +86,7 @@ def _placed(
                 stack += _functions(pool, after_lstm)
         stack += _functions(at_end)
         yield stack, False
-        if pool is None and last is not None:
+        if pool is None and last is not None and not takes_windows(order):
             yield stack, True
 
 
@@ -96,7 +96,8 @@ def _functions(*names: str | None) -> list[Part]:
 
 
 def _is_log_softmax(parts: Sequence[Part], runs: Runs) -> bool:
-    for sequences in (False, True) if last_lstm(parts) is not None else (False,):
+    every_step = last_lstm(parts) is not None and not takes_windows(parts)
+    for sequences in (False, True) if every_step else (False,):
         model = model_of(parts, sequences, None, 0)
         for run in runs.trials[0].runs[:1]:
             scores = model.forward(run.x).astype(np.float64)

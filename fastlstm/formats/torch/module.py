@@ -15,7 +15,7 @@ from .cure import cure
 from .modules import module_parts
 from .order import arranged, reordered
 from .parts import Part
-from .stack import is_pooled, last_lstm, model_of
+from .stack import is_pooled, last_lstm, model_of, takes_windows
 
 __all__ = ["from_module"]
 
@@ -61,7 +61,7 @@ def from_module(
         raise ValueError("return_sequences=True contradicts order, which makes one vector out of the steps")
     if not check:
         return model_of(parts, alone if sequences is None else sequences, dtype, seed)
-    readings = [False] if pooled or last_lstm(parts) is None else [True, False]
+    readings = [False] if pooled or takes_windows(parts) or last_lstm(parts) is None else [True, False]
     tried = run_module(module, parts)
     found = _matching(parts, readings, tried)
     if found is None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..._typing import Array
 from ...layers import Dropout
 from .functions import torch_activation
-from .parts import ACTIVATIONS, KNOWN, Part, build, embedding_part, joined, linear_part, lstm_part
+from .parts import ACTIVATIONS, KNOWN, Part, build, conv_part, embedding_part, joined, linear_part, lstm_part
 from .tensors import as_float_array
 
 __all__ = ["module_parts"]
@@ -63,6 +63,21 @@ def _linear(name: str, module: Any) -> Part:
     return linear_part(name, _tensors(name, module))
 
 
+def _conv(name: str, module: Any) -> Part:
+    """Return the layer of an ``nn.Conv1d``; it reads (batch, features, time), which `forward` must have made."""
+    if module.padding_mode != "zeros":
+        raise ValueError(f"Conv1d {name!r}: padding_mode={module.padding_mode!r} is not supported, expected 'zeros'")
+    padding = module.padding if isinstance(module.padding, str) else module.padding[0]
+    return conv_part(
+        name,
+        _tensors(name, module),
+        stride=module.stride[0],
+        dilation=module.dilation[0],
+        groups=module.groups,
+        padding="valid" if padding == 0 else padding,
+    )
+
+
 def _embedding(name: str, module: Any) -> Part:
     tensors = _tensors(name, module)
     if module.max_norm is not None:
@@ -94,6 +109,7 @@ def _activation(name: str, module: Any) -> Part:
 
 
 _READERS: dict[tuple[str, str], Callable[[str, Any], Part | None]] = {
+    ("torch.nn.modules.conv", "Conv1d"): _conv,
     ("torch.nn.modules.dropout", "Dropout"): _dropout,
     ("torch.nn.modules.linear", "Identity"): _identity,
     ("torch.nn.modules.linear", "Linear"): _linear,

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..._typing import Array
-from ...layers import LSTM, Dense, Embedding, Layer
+from ...layers import LSTM, Conv1D, Dense, Embedding, Layer
 
 __all__ = [
     "ACTIVATIONS",
@@ -16,6 +18,7 @@ __all__ = [
     "KNOWN",
     "Part",
     "build",
+    "conv_part",
     "embedding_part",
     "joined",
     "linear_part",
@@ -40,7 +43,7 @@ IDENTITY = "Identity"
 """Kind of a part that stands for nothing: `order` may say so."""
 
 KNOWN = (
-    "nn.LSTM, nn.Linear, nn.Embedding, nn.Dropout, nn.Identity and the activations "
+    "nn.LSTM, nn.Linear, nn.Conv1d, nn.Embedding, nn.Dropout, nn.Identity and the activations "
     f"{', '.join('nn.' + name for name in ACTIVATIONS)}, also within nn.Sequential"
 )
 _LSTM_TENSOR = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]{0,8})(_reverse)?")
@@ -84,6 +87,12 @@ def tensor_parts(tensors: Mapping[str, Array]) -> list[list[Part]]:
     recurrent = {prefix for prefix, group in groups.items() if any(map(_LSTM_TENSOR.fullmatch, group))}
     parts = []
     for prefix, group in groups.items():
+        if np.ndim(group.get("weight", 0)) == 3:
+            raise ValueError(
+                f"{joined(prefix, 'weight')!r} has shape {group['weight'].shape}, that of an nn.Conv1d, whose stride, "
+                "dilation and padding a state dict does not tell: pass the nn.Module itself, or build the model and "
+                "call load_state_dict"
+            )
         if prefix in recurrent:
             parts.append([lstm_part(prefix, group)])
         elif list(group) == ["weight"] and recurrent:
@@ -99,6 +108,15 @@ def linear_part(prefix: str, tensors: dict[str, Array]) -> Part:
     bias = "bias" in tensors
     _check_shapes(prefix, tensors, {"weight": (outputs, inputs)} | ({"bias": (outputs,)} if bias else {}))
     return Part(prefix, "Linear", Dense(outputs, bias=bias), inputs, outputs, tensors)
+
+
+def conv_part(prefix: str, tensors: dict[str, Array], **settings: Any) -> Part:
+    """Return the layer of an ``nn.Conv1d``, given its tensors and the options of `Conv1D` that they do not tell."""
+    weight = tensors["weight"]
+    filters, features, kernel = weight.shape
+    bias = "bias" in tensors
+    layer = build(Conv1D, "Conv1d", prefix, filters=filters, kernel_size=kernel, bias=bias, **settings)
+    return Part(prefix, "Conv1d", layer, features * settings["groups"], filters, tensors)
 
 
 def embedding_part(prefix: str, tensors: dict[str, Array]) -> Part:

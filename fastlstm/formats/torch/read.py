@@ -45,10 +45,11 @@ def from_torch(
     ----------
     source : torch.nn.Module, mapping of str to tensor or array, or path
         - A module: ``nn.LSTM`` or ``nn.Linear``, an ``nn.Sequential``, or any module whose children are ``nn.LSTM``,
-          ``nn.Linear``, ``nn.Embedding``, ``nn.Dropout``, ``nn.Identity``, an activation (``nn.ReLU``, ``nn.Tanh``,
-          ``nn.Sigmoid``, ``nn.Softmax(dim=-1)``, ``nn.LeakyReLU``, ``nn.ELU``, ``nn.Softplus``, ``nn.Softsign``,
-          ``nn.Hardsigmoid``) or an ``nn.Sequential`` of these. The layers are taken in the order in which they were
-          defined, and `check` tells whether its ``forward`` computes the same.
+          ``nn.Linear``, ``nn.Conv1d`` (between two transpositions in its ``forward``), ``nn.Embedding``,
+          ``nn.Dropout``, ``nn.Identity``, an activation (``nn.ReLU``, ``nn.Tanh``, ``nn.Sigmoid``,
+          ``nn.Softmax(dim=-1)``, ``nn.LeakyReLU``, ``nn.ELU``, ``nn.Softplus``, ``nn.Softsign``, ``nn.Hardsigmoid``)
+          or an ``nn.Sequential`` of these. The layers are taken in the order in which they were defined, and `check`
+          tells whether its ``forward`` computes the same.
         - A mapping like the result of ``module.state_dict()``, with names such as ``weight_ih_l0`` or
           ``lstm.weight_ih_l0`` and ``fc.weight``. The layers have the order in which their names first appear. If the
           first layer is a matrix without bias whose columns are the features of the next layer, it is an `Embedding`.
@@ -110,11 +111,12 @@ def from_torch(
 
     Notes
     -----
-    The module is run in eval mode, without gradients, on 1 and 3 series of 1, 5 and 17 steps, as token ids if an
-    ``nn.Embedding`` comes first, else as normal numbers; with the time axis first if its LSTMs have
-    ``batch_first=False``, or as its ``forward`` takes it. A copy of it is run with random weights as well: with its
-    own, a relu may change nothing on these inputs. An argument of ``forward`` whose name contains "len" gets the
-    lengths, another that it requires None. The first of several outputs counts, and any in a mapping.
+    The module is run in eval mode, without gradients, on 1 and 3 series of 1, 5 and 17 steps, or multiples of them that
+    are enough for its convolutions, as token ids if an ``nn.Embedding`` comes first, else as normal numbers; with the
+    time axis first if its LSTMs have ``batch_first=False``, or as its ``forward`` takes it. A copy of it is run with
+    random weights as well: with its own, a relu may change nothing on these inputs. An argument of ``forward`` whose
+    name contains "len" gets the lengths, another that it requires None. The first of several outputs counts, and any in
+    a mapping.
 
     The final step of a bidirectional LSTM is each direction's output at its own last step, as in PyTorch's ``h_n``;
     ``output[:, -1]`` differs from it in the second direction, and is ``order=["lstm", "last", "fc"]``. Weights that two

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ...layers import LSTM, LastStep, Layer, MaxPool, MeanPool
+from ...layers import LSTM, Conv1D, LastStep, Layer, MaxPool, MeanPool
 from ...model import Model
 from .parts import IDENTITY, Part, joined
 
-__all__ = ["is_pooled", "last_lstm", "model_of"]
+__all__ = ["is_pooled", "last_lstm", "model_of", "takes_windows"]
 
 _POOLS = (LastStep, MaxPool, MeanPool)
 
@@ -25,6 +25,11 @@ def last_lstm(parts: Sequence[Part]) -> int | None:
 def is_pooled(parts: Sequence[Part]) -> bool:
     """Return whether a layer makes one vector out of the steps."""
     return any(isinstance(part.layer, _POOLS) for part in parts)
+
+
+def takes_windows(parts: Sequence[Part]) -> bool:
+    """Return whether a layer takes windows of the steps, so that no model has an output for each step."""
+    return any(isinstance(part.layer, Conv1D) and not part.layer.keeps_steps for part in parts)
 
 
 def model_of(parts: Sequence[Part], sequences: bool, dtype: npt.DTypeLike | None, seed: int) -> Model:

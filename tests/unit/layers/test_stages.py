@@ -68,6 +68,16 @@ def softmax(stage: Stage, x: Array, side: dict[str, Array]) -> Array:
     return reference.softmax(np.atleast_2d(x)).reshape(x.shape)
 
 
+def conv_of(stage: Stage, x: Array) -> Array:
+    return reference.conv_forward(x[None], stage.weights["weight"], stage.weights.get("bias"), **stage.settings)[0]
+
+
+def keeps_steps(stage: Stage) -> bool:
+    """Return whether the value of a convolution has a step for each step of its input."""
+    weight = np.ones((1, 1, stage.weights["weight"].shape[2]))
+    return reference.conv_forward(np.ones((1, 99, 1)), weight, **{**stage.settings, "groups": 1}).shape[1] == 99
+
+
 KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "standardize": lambda stage, x, side: reference.standardize(
         x, stage.weights["mean"], stage.weights["scale"], stage.weights.get("missing", ())
@@ -76,6 +86,7 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "embedding": lambda stage, x, side: stage.weights["weight"][x],
     "lstm": lambda stage, x, side: lstm_of(stage, x),
     "dense": lambda stage, x, side: x @ stage.weights["weight"].T + stage.weights.get("bias", 0.0),
+    "conv": lambda stage, x, side: conv_of(stage, x),
     "activation": lambda stage, x, side: stage.settings["function"](x),
     "softmax": softmax,
     "add": lambda stage, x, side: x + side["addend"],
@@ -89,7 +100,7 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "concat": lambda stage, x, side: np.concatenate([x, side["second"]]),
     "repeat": lambda stage, x, side: np.repeat(x[None], stage.settings["steps"], axis=0),
 }
-SKIP = ("lstm", "pool", "differences", "final")
+SKIP = ("lstm", "conv", "pool", "differences", "final")
 
 
 def run(stages: Sequence[Stage], x: Array) -> Array:
@@ -103,6 +114,9 @@ def run(stages: Sequence[Stage], x: Array) -> Array:
             counts = (main != stage.settings["value"]).any(axis=1)
         if stage.kind == "stack":
             main, counts = main[counts], np.ones(-(-counts.sum() // stage.settings["stride"]), bool)
+        if stage.kind == "conv" and not keeps_steps(stage):
+            main = main[counts]
+            counts = np.ones(len(conv_of(stage, main)), bool)
         if stage.kind == "repeat":
             counts = np.ones(stage.settings["steps"], bool)
         if stage.kind in SKIP and not counts.all():
@@ -128,6 +142,13 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
             fl.LSTM(4, bidirectional=True, return_sequences=True),
             fl.ConcatPool(bidirectional=True),
         ],
+    ],
+    "Conv1D": [
+        lambda: [fl.Conv1D(4, 3, padding="causal", activation="relu")],
+        lambda: [fl.Conv1D(4, 3, stride=2, groups=2, bias=False), fl.LSTM(5)],
+        lambda: [fl.Masking(), fl.Conv1D(9, 2, dilation=2, groups=3, padding="same"), fl.MeanPool()],
+        lambda: [fl.Masking(), fl.Conv1D(5, 3, stride=3, padding=(1, 2), activation=("elu", 0.5)), fl.MaxPool()],
+        lambda: [fl.LSTM(3), fl.RepeatVector(7), fl.Conv1D(5, 4)],
     ],
     "Dense": [lambda: [fl.Dense(3)], lambda: [fl.Dense(3, bias=False)]],
     "Deviations": [lambda: [fl.Deviations(np.arange(24.0).reshape(4, 6), 0.5), fl.LSTM(5)]],
@@ -224,6 +245,9 @@ def test_states_have_the_sizes_that_the_layer_carries(make: Callable[[], list[La
             of_h, of_c = layer.state_shapes(1)
             assert [s.size for s in states if s.name.startswith("h")] == [of_h[2]] * of_h[0]
             assert [s.size for s in states if s.name.startswith("c")] == [of_c[2]] * of_c[0]
+        elif isinstance(layer, fl.Conv1D):
+            earlier = (layer.kernel_size - 1) * layer.dilation
+            assert [(s.name, s.size) for s in states] == [("steps", earlier * 6)] * layer.is_causal
         elif states:
             assert [(s.name, s.dtype) for s in states] == [("sums", "float64"), ("counts", "float64")]
 

@@ -269,12 +269,29 @@ def models() -> dict[str, tuple[Callable[[], Any], float | None]]:
         ),
     )
     add("repeat_last", lambda: numbers(lstm(4), layers.RepeatVector(2), lstm(3), dense(2)))
+
+    # Convolutions.
+    conv = layers.Conv1D
+    add("conv", lambda: numbers(conv(5, 3, activation="relu"), lstm(4)))
+    add("conv_same", lambda: numbers(conv(4, 4, strides=2, padding="same"), lstm(4), dense(2)))
+    add("conv_causal", lambda: numbers(conv(6, 2, dilation_rate=3, padding="causal", use_bias=False), lstm(4)))
+    add(
+        "conv_sequences",
+        lambda: numbers(conv(6, 3, groups=3, padding="same"), lstm(4, return_sequences=True), dense(2)),
+    )
+    add(
+        "conv_inside",
+        lambda: numbers(
+            lstm(6, return_sequences=True), conv(4, 3, activation="elu"), layers.GlobalMaxPooling1D(), dense(2)
+        ),
+    )
+    add("conv_words", lambda: words(conv(4, 3, padding="same", activation="tanh"), both(lstm(3)), dense(1)))
     return made
 
 
 ALSO_H5 = ("stacked", "both_concat", "both_ave_sequences", "embedding", "mask_zero", "training_only", "functional")
 ALSO_H5 += ("gate_hard_sigmoid", "mask_stacked", "no_bias", "activation_layers", "functional_mask", "time_distributed")
-ALSO_H5 += ("backwards_sequences", "stateful", "dropout", "repeat", "repeat_functional")
+ALSO_H5 += ("backwards_sequences", "stateful", "dropout", "repeat", "repeat_functional", "conv_same")
 
 
 def write(name: str, model: Any, x: np.ndarray, rng: np.random.Generator, folder: Path) -> None:

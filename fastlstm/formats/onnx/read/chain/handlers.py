@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...graph.elementwise import ACTIVATIONS
-from . import masks, pointwise, recurrent, repeating, reshaping, selecting
+from . import convolving, masks, pointwise, recurrent, repeating, reshaping, selecting
 from .trace import Handler
 
 __all__ = ["HANDLERS"]
@@ -13,6 +13,7 @@ HANDLERS: dict[str, Handler] = {
     "Add": pointwise.read_arithmetic,
     "Cast": reshaping.read_cast,
     "Concat": reshaping.read_concat,
+    "Conv": convolving.read_conv,
     "ConstantOfShape": masks.read_filled,
     "Div": pointwise.read_arithmetic,
     "Dropout": pointwise.read_dropout,

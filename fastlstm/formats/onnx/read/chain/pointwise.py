@@ -95,12 +95,14 @@ def _dense(trace: Trace, signal: Signal, weight: Array, bias: Array | None) -> S
 
 def read_activation(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     signal = trace.top(inputs[0], node)
-    trace.features(signal, node)
     if node.op == "Softmax":
+        trace.features(signal, node)
         axis = axis_of(node.attributes.get("axis", 1 if node.opset < 13 else -1), len(signal.axes))
         if axis != len(signal.axes) - 1:
             raise NoChain(str(node))
         return [trace.add(Item("Activation", {"kind": "softmax"}), signal)]
+    if "f" not in signal.axes:
+        raise NoChain(f"{node}: the features are no axis of their own")
     function = activation_of(node)
     return [trace.add(Item("Activation", {"kind": function}), signal)]
 
