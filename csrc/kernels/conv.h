@@ -500,9 +500,7 @@ static void conv_dbias_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         for (ptrdiff_t b = 0; b < pass->batch; ++b) {
             const real *dy = context->dy + b * pass->steps * pass->filters + first;
             const ptrdiff_t steps = conv_steps(pass, conv_length(pass, b), &left);
-            for (ptrdiff_t t = 0; t < steps; ++t, dy += pass->filters)
-                for (ptrdiff_t c = 0; c < count; ++c)
-                    sums[c] += dy[c];
+            add_rows(dy, steps, pass->filters, count, sums);
         }
         for (ptrdiff_t c = 0; c < count; ++c)
             context->dbias[first + c] += (real)sums[c];

@@ -210,9 +210,7 @@ static void dense_dbias_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     for (ptrdiff_t first = begin; first < end; first += 64) {
         const ptrdiff_t count = minimum(64, end - first);
         double sums[64] = {0};
-        for (ptrdiff_t n = 0; n < rows; ++n)
-            for (ptrdiff_t c = 0; c < count; ++c)
-                sums[c] += context->dy[n * output + first + c];
+        add_rows(context->dy + first, rows, output, count, sums);
         for (ptrdiff_t c = 0; c < count; ++c)
             context->dbias[first + c] += (real)sums[c];
     }

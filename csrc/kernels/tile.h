@@ -205,3 +205,11 @@ static void transpose_to(const real *from, ptrdiff_t ld_from, ptrdiff_t rows, pt
             v_store(to + (first + p) * ld_to, v[p]);
     }
 }
+
+/* sums[c] += the elements of column c < count of some rows, which are ld apart, in their order. */
+static void add_rows(const real *from, ptrdiff_t rows, ptrdiff_t ld, ptrdiff_t count, double *sums)
+{
+    for (ptrdiff_t n = 0; n < rows; ++n, from += ld)
+        for (ptrdiff_t c = 0; c < count; ++c)
+            sums[c] += from[c];
+}

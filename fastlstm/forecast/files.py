@@ -14,8 +14,8 @@ from .._typing import Array
 from ..formats import safetensors
 from ..formats.foreign import with_advice
 from ..formats.model_file import model_from
-from ..layers import layer_config, layer_from_config
-from ..tasks.described import PLAIN, listed
+from ..layers import layer_from_config
+from ..tasks.described import plain_parameter
 from .arguments import check_arguments, settings_for
 from .conformal import Corrections
 from .engine import Engine, widths_of
@@ -123,20 +123,14 @@ def _id(value: Any) -> Any:
 
 def _described(name: str, value: Any) -> Any:
     """Return a parameter as data for JSON."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if name == "layers" and value is not None:
-        return [layer_config(layer) for layer in value]
-    if name == "random_state" and not isinstance(value, (int, type(None))):
-        return None
-    plain = listed(value)
-    if plain is not None:
-        return plain
-    if isinstance(value, PLAIN):
-        return value
-    if name in _OF_FIT:
-        return None  # what follows from it is in the reader's description
-    raise ValueError(f"{name}={short_repr(value)} cannot be saved, expected a number, a string or a list of these")
+    try:
+        return plain_parameter(name, value)
+    except TypeError:
+        if name in _OF_FIT:
+            return None  # what follows from it is in the reader's description
+        raise ValueError(
+            f"{name}={short_repr(value)} cannot be saved, expected a number, a string or a list of these"
+        ) from None
 
 
 # ------------------------------------------------------------------------------------ reading

@@ -52,7 +52,7 @@ def save_onnx(path: str | os.PathLike[str], reader: FrameReader, engine: Engine)
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )  # fmt: skip
-    helper.set_model_props(proto, {RECIPE: json.dumps(recipe_of(reader, engine), default=str)})
+    helper.set_model_props(proto, {RECIPE: json.dumps(recipe_of(reader, engine))})
     onnx.checker.check_model(proto)
     atomic.write(path, [proto.SerializeToString()])
 
@@ -99,7 +99,7 @@ def _sorted(graph: GraphBuilder, values: str, count: int) -> str:
 def recipe_of(reader: FrameReader, engine: Engine) -> dict[str, Any]:
     """Return what is needed to make the inputs and to read the output: names, units, and where values are taken from.
 
-    docs/forecasting.md says how to read it.
+    examples/forecast_onnx.py makes the inputs of it.
     """
     layout, settings, columns = engine.layout, engine.settings, reader.columns
     futr = [*columns.futr_exog, *reader.axis.feature_names]

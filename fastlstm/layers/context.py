@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._core import PackedWeights
+from .._core import PackedWeights, Workspace
 from .._typing import Array, State
 from ..runtime.buffers import Buffers
 from .masked_steps import MaskedSteps
@@ -41,6 +41,14 @@ class LayerCache:
         """Gradient of the loss with respect to `state_out`; None: zeros."""
         self.d_state_in: State | None = None
         """Gradient of the loss with respect to `state_in`."""
+        self._workspace: Workspace | None = None
+
+    @property
+    def workspace(self) -> Workspace:
+        """Memory of the layer's kernel, which its passes use one after the other."""
+        if self._workspace is None:
+            self._workspace = Workspace()
+        return self._workspace
 
 
 class PassContext:

@@ -212,12 +212,6 @@ class Conv1D(Layer):
         """Return the arguments of the kernels that say which steps a window has."""
         return {"stride": self.stride, "dilation": self.dilation, "groups": self.groups, "padding": self._zeros()}
 
-    def _workspace(self, cache: LayerCache) -> _core.Workspace:
-        workspace: _core.Workspace | None = cache.saved.get("workspace")
-        if workspace is None:
-            workspace = cache.saved["workspace"] = _core.Workspace()
-        return workspace
-
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         cache.saved["lengths"], cache.saved["masked"] = ctx.lengths, None
         lengths = ctx.lengths
@@ -236,7 +230,7 @@ class Conv1D(Layer):
             self.parameters["weight"],
             self.parameters.get("bias"),
             y,
-            self._workspace(cache),
+            cache.workspace,
             lengths=lengths,
             n_threads=ctx.n_threads,
             packed=ctx.packed,
@@ -267,7 +261,7 @@ class Conv1D(Layer):
             dx,
             gradients.get("weight"),
             gradients.get("bias"),
-            self._workspace(cache),
+            cache.workspace,
             lengths=lengths,
             n_threads=ctx.n_threads,
             **self._window(),

@@ -71,12 +71,6 @@ class Dense(Layer):
         if self.bias:
             yield ParameterSpec("bias", (self.output_size,), initializer("uniform", bound))
 
-    def _workspace(self, cache: LayerCache) -> _core.Workspace:
-        workspace: _core.Workspace | None = cache.saved.get("workspace")
-        if workspace is None:
-            workspace = cache.saved["workspace"] = _core.Workspace()
-        return workspace
-
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         rows = x.reshape(-1, self.input_size)
         y = cache.buffers.get("y", (*x.shape[:-1], self.output_size), ctx.dtype)
@@ -85,7 +79,7 @@ class Dense(Layer):
             self.parameters["weight"],
             self.parameters.get("bias"),
             y.reshape(-1, self.output_size),
-            self._workspace(cache),
+            cache.workspace,
             ctx.n_threads,
             ctx.packed,
         )
@@ -102,7 +96,7 @@ class Dense(Layer):
             None if dx is None else dx.reshape(-1, self.input_size),
             gradients.get("weight"),
             gradients.get("bias"),
-            self._workspace(cache),
+            cache.workspace,
             ctx.n_threads,
         )
         return dx

@@ -14,7 +14,7 @@ from ..formats import safetensors
 from ..layers import layer_config
 from ..model import Model
 
-__all__ = ["FITTED", "KEY", "PLAIN", "VERSION", "description", "listed", "save_described"]
+__all__ = ["FITTED", "KEY", "VERSION", "description", "listed", "plain_parameter", "save_described"]
 
 KEY = "estimator"
 """Key in the config of the file."""
@@ -22,7 +22,7 @@ FITTED = ("n_features_in_", "n_iter_", "best_epoch_", "loss_curve_", "input_ndim
 """Attributes that the file of every estimator holds."""
 VERSION = 1
 """Of the description, which later versions of the package read as well."""
-PLAIN = (bool, int, float, str, type(None))
+_PLAIN = (bool, int, float, str, type(None))
 """Types of values that JSON holds as they are."""
 
 
@@ -76,23 +76,39 @@ def save_described(
 
 def _described(name: str, value: Any) -> Any:
     """Return a parameter as data for JSON."""
+    try:
+        return plain_parameter(name, value)
+    except TypeError:
+        if isinstance(value, dict):
+            return {"dict": [[_described(name, key), _described(name, one)] for key, one in value.items()]}
+        raise ValueError(
+            f"{name}={short_repr(value)} cannot be saved, expected a number, a string or a list: give the name of an "
+            "optimizer and its rate, or save model_ alone"
+        ) from None
+
+
+def plain_parameter(name: str, value: Any) -> Any:
+    """Return a parameter of an estimator or forecaster as data for JSON.
+
+    Layers become their settings; a generator of random numbers, which cannot be saved, None.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a number, a string, None, nor a list of these.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if name == "layers" and value is not None:
         return [layer_config(layer) for layer in value]
     if name == "random_state" and not isinstance(value, (int, type(None))):
         return None
+    if isinstance(value, _PLAIN):
+        return value
     plain = listed(value)
-    if plain is not None:
-        return plain
-    if isinstance(value, dict):
-        return {"dict": [[_described(name, key), _described(name, one)] for key, one in value.items()]}
-    if not isinstance(value, PLAIN):
-        raise ValueError(
-            f"{name}={short_repr(value)} cannot be saved, expected a number, a string or a list: give the name of an "
-            "optimizer and its rate, or save model_ alone"
-        )
-    return value
+    if plain is None:
+        raise TypeError(f"{name} is not plain")
+    return plain
 
 
 def listed(value: Any) -> Any:
@@ -100,7 +116,7 @@ def listed(value: Any) -> Any:
     if not isinstance(value, (list, tuple, np.ndarray)):
         return None
     plain = [one.item() if isinstance(one, np.generic) else one for one in value]
-    if not all(isinstance(one, PLAIN) for one in plain):
+    if not all(isinstance(one, _PLAIN) for one in plain):
         return None
     return {"tuple": plain} if isinstance(value, tuple) else plain
 

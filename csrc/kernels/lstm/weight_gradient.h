@@ -56,7 +56,9 @@ static void gradient_add(const lstm_work *work, const gradient_parts *parts, con
 {
     const ptrdiff_t item_end = minimum(parts->per_chunk, end - chunk * parts->per_chunk);
     ptrdiff_t item = begin - chunk * parts->per_chunk, lda, width;
-    for (item = item < 0 ? 0 : item; item < item_end && columns->gradient; ++item) {
+    if (!columns->gradient)
+        return;
+    for (item = item < 0 ? 0 : item; item < item_end; ++item) {
         const ptrdiff_t bank = item / GATES, gate = item % GATES, row = lstm_gate_row(work, (int)gate);
         const ptrdiff_t units = minimum(UNITS, work->hidden - bank * UNITS), tiles = tile_count(units, ROWS);
         const real *dz = gradient_bank(work, gates, bank, n, &lda, &width) + gate * width;
