@@ -21,9 +21,11 @@ void fl_random_words(uint64_t seed, uint64_t first, ptrdiff_t n, uint64_t *words
 
 void fl_normals(uint64_t seed, uint64_t first, ptrdiff_t n, double *y)
 {
-    uint64_t word;
-    for (ptrdiff_t k = 0; k < n; ++k) {
-        fl_random_words(seed, first + (uint64_t)k, 1, &word);
-        y[k] = fl_normal(((double)(word >> 12) + 0.5) * 0x1p-52);
+    uint64_t words[64]; /* one block of Philox gives two words: drawn singly each would be computed twice */
+    for (ptrdiff_t k = 0; k < n; k += 64) {
+        const ptrdiff_t count = n - k < 64 ? n - k : 64;
+        fl_random_words(seed, first + (uint64_t)k, count, words);
+        for (ptrdiff_t j = 0; j < count; ++j)
+            y[k + j] = fl_normal(((double)(words[j] >> 12) + 0.5) * 0x1p-52);
     }
 }

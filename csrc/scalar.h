@@ -7,8 +7,8 @@
  *   exp(x) = 2^n 2^(j/32) (1 + expm1(r)),   x = (32 n + j) ln 2 / 32 + r,   |r| <= ln(2) / 64
  *   log(x) = n ln 2 + log1p(f),             x = 2^n (1 + f),  1 + f in [sqrt(1/2), sqrt(2)),  by the series of atanh
  *
- * Their errors are below 1.3 units in the last place (20 million numbers each; tests/test_bits.c checks some). Results below the smallest normal
- * number are 0, as everywhere in the kernels.
+ * Their errors are below 1.3 units in the last place (20 million numbers each; tests/test_bits.c checks some). Results
+ * below the smallest normal number are 0, as everywhere in the kernels.
  */
 #ifndef FASTLSTM_SCALAR_H
 #define FASTLSTM_SCALAR_H

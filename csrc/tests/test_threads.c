@@ -10,6 +10,7 @@
 #include "../threads/calls.h"
 #include "../threads/clock.h"
 #include "../threads/contention.h"
+#include "../threads/wake.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -333,6 +334,35 @@ static int calls(void)
     return wrong;
 }
 
+/* Which series of calls wake the team, with invented times that begin after those of `contention`. */
+static int waking(void)
+{
+    const int64_t ms = 1000000;
+    int64_t now = fl_now() + (int64_t)7200 * 1000 * ms;
+    int wrong = 0;
+    fl_always_wake(0);
+    fl_team_rests(now);
+    wrong += expect(fl_worth_waking(1e6, now + ms / 10), "a team that spins takes any work");
+    now += ms;
+    wrong += expect(!fl_worth_waking(3e6, now) && fl_worth_waking(30e6, now + 10 * ms), "large calls wake the team");
+    int woken = 0;
+    for (int call = 0; call < 8; ++call) {
+        woken = fl_worth_waking(3e6, now += 10 * ms);
+        fl_single_thread_rests(now += ms);
+    }
+    wrong += expect(!woken, "calls with pauses leave it asleep");
+    for (int call = 0; call < 8; ++call, now += ms / 100) {
+        woken = fl_worth_waking(3e6, now);
+        fl_single_thread_rests(now += 10 * ms);
+    }
+    wrong += expect(woken, "calls that follow each other wake it, however long they take");
+    for (int call = 0; call < 8; ++call, now += ms / 10)
+        woken = fl_worth_waking(3e6, now);
+    wrong += expect(woken, "also where only their beginning is known");
+    fl_always_wake(1);
+    return wrong;
+}
+
 int main(void)
 {
     alarm(SECONDS);
@@ -347,9 +377,9 @@ int main(void)
         forked = forks();
         printf("%d forks: %d wrong\n", FORKS, forked);
     }
-    const int judged = contention(), counted = calls();
-    printf("verdicts on contention: %d wrong; calls at the same time: %d wrong\n", judged, counted);
+    const int judged = contention(), counted = calls(), woken = waking();
+    printf("verdicts on contention: %d wrong; calls at the same time: %d; waking: %d\n", judged, counted, woken);
     for (int k = 0; k < PROBLEMS; ++k)
         release(problems[k]);
-    return at_once || forked || judged || counted;
+    return at_once || forked || judged || counted || woken;
 }

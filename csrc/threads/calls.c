@@ -9,6 +9,7 @@
 #include "calls.h"
 #include "../fastlstm.h"
 #include "clock.h"
+#include "wake.h"
 
 #include <stdatomic.h>
 
@@ -36,8 +37,10 @@ int fl_call_begins(double work)
 
 void fl_call_ends(int counted)
 {
-    if (counted)
-        atomic_fetch_sub_explicit(&in_flight, 1, memory_order_relaxed);
+    if (!counted)
+        return;
+    atomic_fetch_sub_explicit(&in_flight, 1, memory_order_relaxed);
+    fl_single_thread_rests(fl_now());
 }
 
 void fl_calls_forget(void)

@@ -15,10 +15,10 @@
 
 #define AWAKE_NS 150000  /* how long a team surely spins after its work; the Python package lets OpenMP spin longer */
 #define WAKE_WORK 20e6   /* multiply-adds that pay for waking a team, some 0.4 ms of one core */
-#define LEAST_SPEED 20.0 /* multiply-adds per ns that one thread does at least: estimates the end of a call's work */
+#define LEAST_SPEED 20.0 /* multiply-adds per ns of one thread: the end of work that does not note it is estimated */
 
 static _Atomic int64_t team_finished; /* when the team had its last work */
-static _Atomic int64_t single_end;    /* estimate of when the last work on one thread ended */
+static _Atomic int64_t single_end;    /* when the last work on one thread ended, or an estimate */
 static _Atomic double single_work;    /* multiply-adds that a series of calls did on one thread */
 static atomic_int always_wake;
 
@@ -37,9 +37,13 @@ void fl_team_rests(int64_t now)
     atomic_store_explicit(&team_finished, now, memory_order_relaxed);
 }
 
-static int worth_waking(double work)
+void fl_single_thread_rests(int64_t now)
 {
-    const int64_t now = fl_now();
+    atomic_store_explicit(&single_end, now, memory_order_relaxed);
+}
+
+int fl_worth_waking(double work, int64_t now)
+{
     if (now == 0 || atomic_load_explicit(&always_wake, memory_order_relaxed))
         return 1;
     if (fl_contended(now))
@@ -59,7 +63,7 @@ int fl_worthwhile_threads(int n_threads, double work)
     /* Handing work to a team that spins costs 1 to 2 microseconds, in which one core does 50,000 multiply-adds. */
     const double per_thread = 100e3;
     double most = work / per_thread;
-    if (n_threads < 2 || most < 2 || !worth_waking(work))
+    if (n_threads < 2 || most < 2 || !fl_worth_waking(work, fl_now()))
         return 1;
     return most < n_threads ? (int)most : n_threads;
 }

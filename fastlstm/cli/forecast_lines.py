@@ -167,16 +167,15 @@ class _Series:
         future = self._future_after(step)
         known = self._known.get(step, futr)
         own = [other if one != one else one for one, other in zip(futr, known, strict=True)]
-        answers = None
+        at = _for_stream(time, utc)
         if self._passes(step):
             for passed in range(self._next, step):  # without a reading, but not without what was known of them
                 nothing = [float("nan")] * len(self._names)
                 given = self._known.get(passed, nothing)
                 missing = [float("nan")] * len(hist) or None
                 self._stream.step(None, float("nan"), hist=missing, futr=given, future=future)
-            answers = self._stream.step(None, y, hist=past, futr=own, future=future)
-        else:
-            answers = self._stream.step(_for_stream(time, utc), y, hist=past, futr=own, future=future)
+            at = None
+        answers = self._stream.step(at, y, hist=past, futr=own, future=future)
         self._next = step + 1
         self._known = {one: values for one, values in self._known.items() if one > step}
         return answers

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _exact
 from .._arrays import as_array, as_numeric, place_of, strings
 from .._checks import short_repr
 from .._foreign import is_missing
@@ -90,7 +91,7 @@ def weights(given: Any, shape: tuple[int, ...]) -> Array | None:
 
 def mean(numbers: Array, weight: Array | None) -> float:
     """Return the mean of the numbers, weighted if there are weights of their shape."""
-    return float(np.mean(numbers) if weight is None else np.sum(numbers * weight) / np.sum(weight))
+    return _exact.mean(numbers) if weight is None else _exact.total(numbers * weight) / _exact.total(weight)
 
 
 def labels(name: str, given: Any) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _exact
 from .._arrays import as_array, place_of
 from .._typing import Array
 from .arguments import binary_labels, check_same_shape, mean, values, weights
@@ -213,7 +214,7 @@ def log_loss(
     true, p, weight = _probabilities(y_true, y_proba, classes, sample_weight)
     p = p.clip(tiny, 1 - tiny)
     right = p[np.arange(len(p)), true] / p.sum(axis=1)
-    return mean(-np.log(right), weight)
+    return mean(-_exact.log(right), weight)
 
 
 def brier_score(

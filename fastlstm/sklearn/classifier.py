@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
+from .. import _exact
 from .._foreign import is_missing
 from .._typing import Array
 from ..data import Scaler
@@ -403,8 +404,8 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         -------
         ndarray, shape (n, classes)
         """
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(self.predict_proba(X, lengths=lengths)))
+        probabilities = self.predict_proba(X, lengths=lengths)
+        return _exact.log(probabilities).astype(probabilities.dtype)
 
     def predict(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return the most probable label of each case.

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .. import _checks
+from .. import _checks, _exact
 from .._typing import Array
 from ..data import Scaler, Standardizer
 from ..layers import Deviations, Differences, Layer, StackSteps
@@ -133,11 +133,11 @@ def measure_alike(series: Series, scaler: Scaler | None) -> Alike | None:
         center = _rounded(total / len(series))
         around_mean, squares, changes = 0.0, np.zeros(features), np.zeros(features)
         for one in scaled():
-            around_mean += float(np.square(one - center.mean(axis=0)).sum())
-            squares += np.square(one - center).sum(axis=0)
-            changes += np.square(np.diff(one - center, axis=0)).sum(axis=0)
-        share = float(np.sqrt(squares.sum() / around_mean)) if around_mean > 0 else np.nan
-        rms = float(np.sqrt(squares.sum() / (len(series) * center.size)))
+            around_mean += _exact.total(np.square(one - center.mean(axis=0)))
+            squares += _squares(one - center)
+            changes += _squares(np.diff(one - center, axis=0))
+        share = float(np.sqrt(_exact.total(squares) / around_mean)) if around_mean > 0 else np.nan
+        rms = float(np.sqrt(_exact.total(squares) / (len(series) * center.size)))
         factors = np.sqrt(squares / changes * max(end - 1, 1) / end)
     if not (np.isfinite(share) and share > _LEAST_SHARE):
         return None
@@ -149,6 +149,11 @@ def measure_alike(series: Series, scaler: Scaler | None) -> Alike | None:
         return Alike(center, scale, share, by)
     center = np.concatenate([center, np.zeros((end, added))], axis=1)
     return Alike(center, [scale] * features + [1.0] * added, share, by + [1.0] * added)
+
+
+def _squares(x: Array) -> Array:
+    """Return the sums over the rows of x of the squares."""
+    return _exact.column_squares(x, np.zeros(x.shape[1]))
 
 
 def _rounded(values: Array) -> Array:
@@ -171,7 +176,7 @@ def difference_scale(series: Series, added: int = 0) -> float | list[float]:
         with np.errstate(over="ignore", invalid="ignore"):
             changes = np.diff(np.asarray(case[:end], np.float64), axis=0)
             known = ~np.isnan(changes)
-            squares += np.square(np.where(known, changes, 0.0)).sum(axis=0)
+            squares += _squares(np.where(known, changes, 0.0))
         counts += known.sum(axis=0)
     try:
         deviation = Standardizer(missing="mask").fit(series.data, series.lengths).scale_

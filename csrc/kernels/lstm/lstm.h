@@ -58,6 +58,9 @@
  *                                                                 between makers' processors, and so would the bits
  *   a walk by units for many rows                                 as fast on an idle machine, half as fast next to
  *                                                                 another process
+ *   a reciprocal by vrcp14ps and two Newton steps, the second     the bits of a division, but +2 to +16 % on an Emerald
+ *   of which rounds as a division does                            Rapids (hidden 64 to 256): the cell waits for the units
+ *                                                                 that add and multiply, while that of divisions is idle
  *
  * Strides between streams that are read at the same time (ldhx, ldn) avoid multiples of 4096 bytes, which would map
  * them all to the same few sets of the first-level cache.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .... import _exact
 from ...._typing import Array
 from ....activations import KINDS, Activation
 from .nodes import Node
@@ -83,8 +84,8 @@ def _unary(name: str, value: Callable[[Array], Any], slope: Callable[[Array, Arr
 _unary("Neg", np.negative, lambda x, y: x.dtype.type(-1))
 _unary("Abs", np.abs, lambda x, y: np.sign(x))
 _unary("Sqrt", np.sqrt, lambda x, y: 0.5 / y)
-_unary("Exp", np.exp, lambda x, y: y)
-_unary("Log", np.log, lambda x, y: 1 / x)
+_unary("Exp", _exact.exp, lambda x, y: y)
+_unary("Log", _exact.log, lambda x, y: 1 / x)
 _unary("Reciprocal", lambda x: 1 / x, lambda x, y: -y * y)
 
 

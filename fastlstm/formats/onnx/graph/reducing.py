@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .... import _exact
 from ...._typing import Array
 from .nodes import Node
 from .operators import (
@@ -200,10 +201,10 @@ def _softmax(node: Node) -> Forward:
         axes = tuple(range(axis, x.ndim)) if node.opset < 13 else (axis,)
         require(x.size > 0 or all(x.shape[k] for k in axes), f"sums over an axis of size 0 of {x.shape}")
         top = x.max(axis=axes, keepdims=True)
-        e = np.exp(x - top)
+        e = _exact.exp(x - top).astype(x.dtype)
         total = e.sum(axis=axes, keepdims=True)
         p = e / total
-        y = x - top - np.log(total) if log else p
+        y = x - top - _exact.log(total).astype(x.dtype) if log else p
 
         def back(dy: Gradients, needs: Sequence[bool]) -> Gradients:
             d = dy[0]
