@@ -127,8 +127,15 @@ typedef struct {
     void *workspace;    /* fl_lstm_workspace() bytes, aligned to 64 */
     const void *packed; /* the weights as fl_lstm_pack() has packed them, which any number of passes may read at the
                            same time. NULL: this pass packs them in its workspace. Not with training. */
+    int quantized;      /* 1: compute with weights and inputs of 8 bits (kernels/bytes.h), which fl_lstm_pack() makes of
+                           `weight_ih` and `weight_hh`. FL_F32, without `cell` and training, input and hidden up to
+                           FL_QUANTIZED_SIZE, |h0| <= 1 */
+    const float *x_limits; /* `quantized`: (input), the largest magnitude of each feature of x, beyond which it is cut; it
+                              counts when the weights are packed, too. NULL: each row and step has its own scale */
     int n_threads;
 } fl_lstm_pass;
+
+enum { FL_QUANTIZED_SIZE = 65536 };
 
 /* Gradients. Those that come in (dy, dhn, dcn) may be NULL for zeros, those that go out may be NULL for 'not wanted'.
  * The weight gradients are added to what the arrays hold. dx is overwritten, or added to with `dx_add`; dh0 and dc0 are
@@ -169,10 +176,12 @@ typedef struct {
     int backward;              /* 1: the workspace is for fl_dense_backward(), or for both functions */
     const void *packed;        /* for the forward pass: weight and bias as fl_dense_pack() has packed them; NULL: it
                                   packs them in its workspace */
+    int quantized;             /* as in fl_lstm_pass; not with `backward` */
+    const float *x_limits;
     int n_threads;
 } fl_dense_pass;
 
-/* 0 with `packed` and without `backward`. */
+/* 0 with `packed` and without `backward` and `quantized`. */
 size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *pass);
 /* As fl_lstm_packed_size() and fl_lstm_pack(): `input`, `output`, `weight` and `bias` matter, `rows` does not. */
 size_t fl_dense_packed_size(fl_dtype dtype, const fl_dense_pass *pass);

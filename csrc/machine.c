@@ -8,6 +8,9 @@
 #if !defined(_WIN32)
 #include <unistd.h>
 #endif
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+#endif
 
 /* A number above 0. Threads that ask at the same time get the same answer, so it does not matter which of them stores
  * it. */
@@ -39,6 +42,23 @@ static long ask_processors(void)
         return processors;
 #endif
     return 1 << 20;
+}
+
+/* CPUID leaf 7, ECX, bit 11. 1: no, 2: yes. */
+static long ask_vnni(void)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    unsigned a, b, c, d;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return 1 + (c >> 11 & 1);
+#endif
+    return 1;
+}
+
+int fl_has_vnni(void)
+{
+    static _Atomic long known;
+    return known_once(&known, ask_vnni) == 2;
 }
 
 double fl_second_level_cache(void)

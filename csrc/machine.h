@@ -8,4 +8,7 @@ double fl_second_level_cache(void);
 /* Processors that are online; a number larger than any team where the system does not tell. */
 long fl_online_processors(void);
 
+/* Whether the processor has VNNI, which sums products of bytes, for the registers of AVX-512. */
+int fl_has_vnni(void);
+
 #endif

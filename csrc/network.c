@@ -232,6 +232,21 @@ static void pack_dense(const fl_network *network, fl_stage *stage)
     fl_dense_pack(network->dtype, &stage->dense, stage->own_packed);
 }
 
+static size_t workspace_dense(const fl_network *network, fl_stage *stage, ptrdiff_t steps)
+{
+    fl_dense_pass *pass = &stage->dense;
+    pass->rows = network->batch * steps;
+    pass->packed = pass; /* given: the address does not matter */
+    const size_t bytes = fl_dense_workspace(network->dtype, pass);
+    pass->packed = stage->packed;
+    return bytes;
+}
+
+static void bind_dense(fl_stage *stage, void *workspace)
+{
+    stage->dense.workspace = workspace;
+}
+
 static void run_dense(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
                       const void *const *side, void *y)
 {
@@ -389,7 +404,12 @@ static const stage_functions kinds[FL_STAGE_KINDS] = {
                        .workspace = workspace_lstm,
                        .bind = bind_lstm,
                        .run = run_lstm},
-    [FL_STAGE_DENSE] = {.prepare = prepare_dense, .packed = packed_dense, .pack = pack_dense, .run = run_dense},
+    [FL_STAGE_DENSE] = {.prepare = prepare_dense,
+                        .packed = packed_dense,
+                        .pack = pack_dense,
+                        .workspace = workspace_dense,
+                        .bind = bind_dense,
+                        .run = run_dense},
     [FL_STAGE_CONV] = {.prepare = prepare_conv,
                        .state = state_conv,
                        .packed = packed_conv,

@@ -70,7 +70,12 @@ cdef extern from "fastlstm.h" nogil:
         void *cn
         void *workspace
         const void *packed
+        int quantized
+        const float *x_limits
         int n_threads
+
+    cdef enum:
+        FL_QUANTIZED_SIZE
 
     ctypedef struct fl_lstm_gradients:
         const void *dy
@@ -108,6 +113,8 @@ cdef extern from "fastlstm.h" nogil:
         void *workspace
         int backward
         const void *packed
+        int quantized
+        const float *x_limits
         int n_threads
 
     size_t fl_dense_workspace(fl_dtype dtype, const fl_dense_pass *dense)

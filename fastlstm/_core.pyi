@@ -58,6 +58,8 @@ class LSTMPass:
         cell: Cell | None = None,
         cell_weights: CellWeights | None = None,
         seed: int = 0,
+        quantized: bool = False,
+        x_limits: Array | None = None,
     ) -> None: ...
     def backward(
         self,
@@ -137,6 +139,8 @@ def dense_forward(
     workspace: Workspace,
     n_threads: int = 1,
     packed: PackedWeights | None = None,
+    quantized: bool = False,
+    x_limits: Array | None = None,
 ) -> None: ...
 def dense_backward(
     dy: Array,

@@ -222,13 +222,14 @@ cdef class LSTMPass:
     def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
                 bint reverse=False, bint training=False, ptrdiff_t recompute_every=0, PackedWeights packed=None,
-                n_threads=1, cell=None, cell_weights=None, uint64_t seed=0):
+                n_threads=1, cell=None, cell_weights=None, uint64_t seed=0, bint quantized=False, x_limits=None):
         """Run the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
         ``cell`` is a ``fastlstm.cell.Cell`` and ``cell_weights`` its ``fastlstm.cell.CellWeights``, for all cells
         except the plain one; ``seed`` is that of the cell's masks.
         ``x`` must not change until ``backward`` has read it again. ``packed``: where weights that nobody can write to
-        are kept packed, for inference.
+        are kept packed, for inference. ``quantized``: in 8 bits; ``x_limits`` (input,): the largest magnitude of each
+        feature of x, None for a scale of each row and step.
         """
         cdef fl_lstm_pass *lstm = &self.lstm
         cdef fl_dtype dtype
@@ -274,9 +275,15 @@ cdef class LSTMPass:
             self.isa = fl_isa_active()
             # Before the pass: nothing that may fail comes between it and its end.
             self.held = (x, weight_ih, weight_hh, lengths, cell_weights) if training else None
+            lstm.x_limits = _quantized(quantized, x_limits, dtype, lstm.input, lstm.hidden)
+            lstm.quantized = quantized
+            if quantized and (training or cell is not None):
+                raise ValueError("quantized weights serve inference with the plain cell alone")
             if packed is not None and not training:
-                weights = packed.of_lstm(dtype, lstm, (weight_ih, weight_hh, bias_ih, bias_hh, cell_weights))
+                weights = packed.of_lstm(dtype, lstm, (weight_ih, weight_hh, bias_ih, bias_hh, cell_weights, x_limits))
                 lstm.packed = NULL if weights is None else weights.data
+            if quantized and weights is None:
+                raise ValueError("quantized weights and x_limits must be read-only, and `packed` be given")
             lstm.training = training
             try:
                 lstm.workspace = self.workspace.reserve(fl_lstm_workspace(dtype, lstm))
@@ -286,7 +293,8 @@ cdef class LSTMPass:
             with nogil:
                 fl_lstm_forward(dtype, lstm)
         finally:
-            lstm.packed = NULL
+            lstm.packed = lstm.x_limits = NULL
+            lstm.quantized = 0
             self.busy = False
 
     def backward(self, *, dy=None, dhn=None, dcn=None, dx=None, bint dx_add=False, dweight_ih=None, dweight_hh=None,
@@ -355,16 +363,19 @@ cdef int _dense(fl_dense_pass *dense, fl_dtype dtype, cnp.ndarray x, cnp.ndarray
         raise ValueError(f"input size {dense.input} and output size {dense.output} must be 1 or more")
     dense.x = array_of(x, "x", dtype, shape2(dense.rows, dense.input), False)
     dense.weight = array_of(weight, "weight", dtype, shape2(dense.output, dense.input), False)
-    dense.bias = dense.y = dense.packed = NULL
+    dense.bias = dense.y = dense.packed = dense.x_limits = NULL
+    dense.quantized = 0
     dense.n_threads = n_threads
     return 0
 
 
 def dense_forward(cnp.ndarray x not None, cnp.ndarray weight not None, bias, cnp.ndarray y not None,
-                  Workspace workspace not None, n_threads=1, PackedWeights packed=None):
+                  Workspace workspace not None, n_threads=1, PackedWeights packed=None, bint quantized=False,
+                  x_limits=None):
     """Compute y = x weight' + bias for x (rows, input), weight (output, input), y (rows, output).
 
-    ``packed``: where weight and bias that nobody can write to are kept packed.
+    ``packed``: where weight and bias that nobody can write to are kept packed; ``quantized``, ``x_limits``: as in
+    `LSTMPass.forward`.
     """
     cdef fl_dense_pass dense
     cdef fl_dtype dtype = dtype_of(x, "x")
@@ -373,9 +384,13 @@ def dense_forward(cnp.ndarray x not None, cnp.ndarray weight not None, bias, cnp
     dense.bias = optional_of(bias, "bias", dtype, shape1(dense.output), False)
     dense.y = array_of(y, "y", dtype, shape2(dense.rows, dense.output), True)
     dense.backward = 0
+    dense.x_limits = _quantized(quantized, x_limits, dtype, dense.input, 1)
+    dense.quantized = quantized
     if packed is not None:
-        weights = packed.of_dense(dtype, &dense, (weight, bias))
+        weights = packed.of_dense(dtype, &dense, (weight, bias, x_limits))
         dense.packed = NULL if weights is None else weights.data
+    if quantized and weights is None:
+        raise ValueError("quantized weights and x_limits must be read-only, and `packed` be given")
     dense.workspace = workspace.reserve(fl_dense_workspace(dtype, &dense))
     with nogil:
         fl_dense_forward(dtype, &dense)

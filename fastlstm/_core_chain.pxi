@@ -244,6 +244,8 @@ cdef class Chain:
             to.dense.output = len(weights["weight"])
             to.dense.weight = array_of(weights["weight"], "weight", dtype, shape2(to.dense.output, inputs), False)
             to.dense.bias = optional_of(weights.get("bias"), "bias", dtype, shape1(to.dense.output), False)
+            to.dense.quantized = settings.get("quantized", False)
+            to.dense.x_limits = _quantized(to.dense.quantized, weights.get("x_limits"), dtype, inputs, 1)
             return to.dense.output
         elif to.kind == FL_STAGE_CONV:
             if settings["padding"] != "causal" or settings["stride"] != 1:
@@ -284,6 +286,10 @@ cdef class Chain:
         check_two_axes(weights["weight_hh"], "weight_hh")
         _lstm_weights(&to.lstm, cell, self.dtype, to.input, weights["weight_ih"], weights["weight_hh"],
                       weights.get("bias_ih"), weights.get("bias_hh"), cell_weights)
+        to.lstm.quantized = settings.get("quantized", False)
+        to.lstm.x_limits = _quantized(to.lstm.quantized, weights.get("x_limits"), self.dtype, to.input, to.lstm.hidden)
+        if to.lstm.quantized and cell != NULL:
+            raise ValueError("quantized weights serve the plain cell alone")
         to.lstm.reverse = settings["reverse"]
         to.last = self.whole and settings.get("last", False)
         return _recurrent(&to.lstm)

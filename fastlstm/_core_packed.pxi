@@ -14,7 +14,8 @@ cdef bint _read_only(weights):
 cdef bint _same_lstm(const fl_lstm_pass *a, const fl_lstm_pass *b) noexcept nogil:
     """Return whether two passes have the same weights, apart from those of their cells."""
     return (a.input == b.input and a.hidden == b.hidden and a.weight_ih == b.weight_ih and a.weight_hh == b.weight_hh
-            and a.bias_ih == b.bias_ih and a.bias_hh == b.bias_hh and (a.cell == NULL) == (b.cell == NULL))
+            and a.bias_ih == b.bias_ih and a.bias_hh == b.bias_hh and (a.cell == NULL) == (b.cell == NULL)
+            and a.quantized == b.quantized and a.x_limits == b.x_limits)
 
 
 cdef bint _same_cell(const fl_lstm_cell *a, const fl_lstm_cell *b) noexcept nogil:
@@ -22,6 +23,20 @@ cdef bint _same_cell(const fl_lstm_cell *a, const fl_lstm_cell *b) noexcept nogi
     return (a.projection == b.projection and a.coupled == b.coupled and a.layer_norm == b.layer_norm
             and a.weight_hr == b.weight_hr and a.peepholes == b.peepholes and a.gain_ih == b.gain_ih
             and a.gain_hh == b.gain_hh and a.gain_c == b.gain_c and a.bias_c == b.bias_c)
+
+
+cdef const float *_quantized(quantized, x_limits, int dtype, ptrdiff_t input, ptrdiff_t hidden) except? NULL:
+    """Return the limits of the features of x, NULL if there are none; raise an error if the sizes or types do not fit."""
+    if not quantized:
+        if x_limits is not None:
+            raise ValueError("x_limits belong to quantized weights")
+        return NULL
+    if dtype != FL_F32:
+        raise TypeError("quantized weights serve float32 alone")
+    if input > FL_QUANTIZED_SIZE or hidden > FL_QUANTIZED_SIZE:
+        raise ValueError(f"{max(input, hidden)} features are more than the {FL_QUANTIZED_SIZE} whose products of "
+                         "integers can be summed")
+    return <const float *>optional_of(x_limits, "x_limits", dtype, shape1(input), False)
 
 
 cdef class _Packed:
@@ -87,7 +102,8 @@ cdef class PackedWeights:
         cdef _Packed old = self.entries.get(key), packed
         if (old is not None and old.isa == fl_isa_active() and old.dtype == dtype and old.dense.input == dense.input
                 and old.dense.output == dense.output and old.dense.weight == dense.weight
-                and old.dense.bias == dense.bias):
+                and old.dense.bias == dense.bias and old.dense.quantized == dense.quantized
+                and old.dense.x_limits == dense.x_limits):
             return old
         if not _read_only(arrays):
             return None

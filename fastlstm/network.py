@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -95,6 +95,7 @@ class Network:
         self.input_masks: InputMasks | None = None
         self.passes = 0
         self.chains: dict[str, Any] = {}
+        self.observer: Callable[[int, str, Array, Array | None], None] | None = None
         self._longest: int | None = None
         self._contexts = threading.local()
         self._recurrent = [k for k, layer in enumerate(layers) if layer.state_shapes(1) is not None]
@@ -354,6 +355,7 @@ class Network:
             if training and layer.is_stochastic:
                 cache.seed = mixed_seed(self.seed, self.passes, index)
             cache.masked_steps = None
+            ctx.observe = None if self.observer is None else partial(self.observer, index)
             x = layer.forward(x, ctx, cache) if ctx.mask is None else forward_masked(layer, x, ctx, cache)
             if cache.mask_in is not None:
                 ctx.mask = cache.mask_in  # also of a user's layer, whose forward computes a mask from what it reads
@@ -442,7 +444,7 @@ class Network:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for copy and pickle, without the contexts, which belong to this process's threads."""
         return {
-            "layers": [copied_layer(layer) for layer in self.layers],
+            "layers": [_copied(layer) for layer in self.layers],
             "dtype": self.dtype,
             "seed": self.seed,
             "passes": self.passes,
@@ -457,3 +459,10 @@ class Network:
             self.build(state["input_size"], state["flat"])
         if state["frozen"]:
             self.freeze()
+
+
+def _copied(layer: Layer) -> Layer:
+    """Return a copy of a layer for weights that are copied, too."""
+    copy = copied_layer(layer)
+    copy.quantized = layer.quantized
+    return copy

@@ -148,7 +148,14 @@ class Parameters:
             self.packed = packed
 
     def unfreeze(self) -> None:
-        """Move the parameters to writable memory, with gradients of zero."""
+        """Move the parameters to writable memory, with gradients of zero.
+
+        Raises
+        ------
+        RuntimeError
+            If layers are quantized.
+        """
+        self.require_no_integers("unfreeze")
         if self.frozen:
             flat = aligned_zeros(self.flat.size, self.dtype)
             flat[:] = self.flat
@@ -157,8 +164,16 @@ class Parameters:
 
     def require_unfrozen(self, what: str) -> None:
         """Raise RuntimeError if the parameters are frozen; `what` is the call that would write to them."""
+        self.require_no_integers(what)
         if self.frozen:
             raise RuntimeError(f"the model is frozen, its parameters are read-only: call unfreeze() before {what}")
+
+    def require_no_integers(self, what: str) -> None:
+        """Raise RuntimeError if layers are quantized, whose weights cannot change; `what` is the call."""
+        if any(layer.quantized is not None for layer in self._layers):
+            raise RuntimeError(
+                f"the model's weights have 8 bits, which {what} cannot change: use the model of which quantize() made it"
+            )
 
     # ------------------------------------------------------------------------------------ by name
 

@@ -21,12 +21,21 @@ class _Row(NamedTuple):
     output: str
     parameters: str
     trainable: bool
+    bits: int | None
+    """8 if its weights have so many."""
+
+    @property
+    def remark(self) -> str:
+        """What is not as usual."""
+        if self.bits is not None:
+            return f"  weights of {self.bits} bits"
+        return "" if self.trainable else "  not trainable"
 
 
 def _rows(network: Network) -> list[_Row]:
     """Return the rows of the layers; without shapes and sizes if the network is not built yet."""
     if not network.built:
-        return [_Row(repr(layer), "", "", layer.trainable) for layer in network.layers]
+        return [_Row(repr(layer), "", "", layer.trainable, None) for layer in network.layers]
     rows = []
     for layer, signal in zip(network.layers, network.signals(), strict=True):
         groups = "time" if signal.stride == 1 else f"time / {signal.stride}"
@@ -34,7 +43,8 @@ def _rows(network: Network) -> list[_Row]:
         time = groups if signal.steps is None else signal.steps
         shape = f"(batch, {time}, {signal.features})" if signal.per_step else f"(batch, {signal.features})"
         size = sum(p.size for p in layer.parameters.values())
-        rows.append(_Row(repr(layer), shape, f"{size:,}", layer.trainable))
+        bits = None if layer.quantized is None else 8
+        rows.append(_Row(repr(layer), shape, f"{size:,}", layer.trainable, bits))
     return rows
 
 
@@ -52,8 +62,7 @@ def text_summary(model: InferenceModel) -> str:
     if model.scaler is not None and model.scaler.added_channels:
         rows.append((f"scaler {model.scaler!r}", f"(batch, time, {network.input_size})", "0", ""))
     for index, row in enumerate(_rows(network)):
-        remark = "" if row.trainable else "  not trainable"
-        rows.append((f"{index} {row.layer}", row.output, row.parameters, remark))
+        rows.append((f"{index} {row.layer}", row.output, row.parameters, row.remark))
     total = network.parameters.flat.size
     rows.append(("total", network.dtype.name, f"{total:,}", ""))
     if network.parameters.trainable_ranges is not None:
@@ -66,7 +75,7 @@ def html_summary(model: InferenceModel) -> str:
     """Return the layers and the settings of a model, built or not, as two HTML tables."""
     network = model.network
     rows = [
-        (str(index), row.layer, row.output or "?", row.parameters or "?", "yes" if row.trainable else "no")
+        (str(index), row.layer, row.output or "?", row.parameters or "?", "yes" if row.trainable and row.bits is None else "no")
         for index, row in enumerate(_rows(network))
     ]
     if network.built:

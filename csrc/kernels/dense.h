@@ -8,7 +8,7 @@
  *
  *   packed     panels of W, then the padded bias: in the workspace, or in memory that passes share
  *   workspace  packed, or panels of W' for dx, whichever is larger; then per thread a block of x, (n)(COLS)(LANES), for
- *              dW
+ *              dW; with weights of 8 bits instead the rows of x in integers
  */
 enum { DENSE_BLOCK = 256 }; /* rows of x copied at a time */
 
@@ -17,6 +17,11 @@ typedef struct {
     const real *dy;
     real *dx, *dweight, *dbias;
     real *panel, *bias, *blocks;
+    /* Of weights of 8 bits (bytes.h): their way, words of a row, and what is packed with them: (output), (input). Then the
+     * rows of x in words, with their factors. */
+    int way;
+    ptrdiff_t groups, words_row;
+    real *start, *scale, *inverse, *words, *factor;
 } dense_context;
 
 /* Lay out panels of `panel` elements and the bias. */
@@ -24,6 +29,20 @@ static size_t dense_lay_out_packed(const fl_dense_pass *pass, char *base, double
 {
     const double padded_output = ceil((double)pass->output / LANES) * LANES;
     size_t used = 0;
+    context->pass = pass;
+    context->way = pass->quantized ? bytes_way() : BYTES_NONE;
+    context->groups = context->words_row = 0;
+    if (context->way) {
+        const double width = COLS * LANES, whole = ceil((double)pass->output / width) * width;
+        context->groups = BYTES_CALL(context->way, bytes_words, (pass->input));
+        context->words_row = BYTES_CALL(context->way, bytes_words, (round_up(pass->input, LANES)));
+        context->bias = take(base, &used, whole, sizeof(real));
+        context->start = take(base, &used, whole, sizeof(real));
+        context->scale = take(base, &used, whole, sizeof(real));
+        context->inverse = take(base, &used, (double)pass->input, sizeof(real));
+        context->panel = take(base, &used, whole * (double)context->groups, sizeof(real));
+        return used;
+    }
     context->panel = take(base, &used, fmax(panel, (double)pass->input * padded_output), sizeof(real));
     context->bias = take(base, &used, padded_output, sizeof(real));
     return used;
@@ -37,6 +56,13 @@ static size_t dense_lay_out(const fl_dense_pass *pass, dense_context *context)
     if (pass->backward || !pass->packed)
         used = dense_lay_out_packed(pass, pass->workspace, pass->backward ? (double)pass->output * padded_input : 0,
                                     context);
+    else
+        dense_lay_out_packed(pass, (char *)pass->packed, 0, context);
+    if (context->way) {
+        context->words =
+            take(pass->workspace, &used, (double)pass->rows * (double)context->words_row, sizeof(real));
+        context->factor = take(pass->workspace, &used, (double)pass->rows, sizeof(real));
+    }
     if (pass->backward)
         context->blocks =
             take(pass->workspace, &used, (double)pass->n_threads * DENSE_BLOCK * COLS * LANES, sizeof(real));
@@ -101,13 +127,21 @@ static void dense_pack_backward(const fl_dense_pass *pass, real *to)
     }
 }
 
+#if REAL_IS_FLOAT
+#define BYTES_FILE "dense_bytes_tile.h"
+#include "bytes_ways.h"
+#undef BYTES_FILE
+#endif
+
 static void dense_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
 {
     const dense_context *context = argument;
     const fl_dense_pass *pass = context->pass;
     ptrdiff_t begin, end;
     fl_share(pass->rows, thread, team, &begin, &end);
-    if (begin < end)
+    if (begin < end && context->way)
+        BYTES_CALL(context->way, dense_bytes_rows, (context, begin, end));
+    else if (begin < end)
         dense_rows(context->panel, context->bias, pass->input, pass->output, pass->x, pass->y, begin, end);
 }
 
@@ -125,8 +159,14 @@ static size_t dense_packed_size(const fl_dense_pass *pass)
 /* Pack weight and bias where the context has laid them out. */
 static void dense_pack_to(const fl_dense_pass *pass, const dense_context *context)
 {
-    dense_pack_forward(pass, context->panel);
-    memset(context->bias, 0, (size_t)round_up(pass->output, LANES) * sizeof(real));
+    if (context->way) {
+        BYTES_CALL(context->way, dense_bytes_pack, (pass, context));
+        for (ptrdiff_t k = 0; pass->x_limits && k < pass->input; ++k)
+            context->inverse[k] = pass->x_limits[k] > 0 ? 127 / pass->x_limits[k] : 0;
+    } else {
+        dense_pack_forward(pass, context->panel);
+    }
+    memset(context->bias, 0, (size_t)round_up(pass->output, context->way ? COLS * LANES : LANES) * sizeof(real));
     if (pass->bias)
         memcpy(context->bias, pass->bias, (size_t)pass->output * sizeof(real));
 }
@@ -142,9 +182,7 @@ static void dense_forward(const fl_dense_pass *pass)
 {
     dense_context context;
     dense_lay_out(pass, &context);
-    if (pass->packed)
-        dense_lay_out_packed(pass, (char *)pass->packed, 0, &context);
-    else
+    if (!pass->packed)
         dense_pack_to(pass, &context);
     fl_parallel(fl_worthwhile_threads(pass->n_threads, dense_work(pass)), dense_forward_body, &context);
 }

@@ -24,6 +24,8 @@
 #include <immintrin.h>
 #elif defined(FL_ISA_NEON)
 #include <arm_neon.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 #if defined(FL_ISA_AVX2)

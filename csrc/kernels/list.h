@@ -13,6 +13,7 @@
 #if defined(FL_DEFINE_KERNELS)
 
 /* In an order in which each finds what it needs of those before: ctc.h and pooling.h use sums of softmax.h. */
+#include "bytes.h"
 #include "lstm/lstm.h"
 #include "lstm/layout.h"
 #include "lstm/plan.h"
@@ -20,6 +21,7 @@
 #include "lstm/cells.h"
 #include "lstm/norm.h"
 #include "lstm/forward_tile.h"
+#include "lstm/forward_bytes.h"
 #include "lstm/forward.h"
 #include "lstm/cells_backward.h"
 #include "lstm/backward_walk.h"

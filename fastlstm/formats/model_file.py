@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .._checks import MANY, count, short_repr
 from ..data import SCALERS, Scaler, Standardizer, scaler_from_config
-from ..layers import Layer, connect, layer_from_config, stack_parameters, takes_tokens
+from ..layers import EightBits, Layer, connect, layer_from_config, restore_layer, stack_parameters, takes_tokens
 from ..losses import get_loss
 from ..model import Model
 from . import safetensors
@@ -137,8 +137,19 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
         raise ValueError(f"the file does not describe a fastlstm model: {error} is missing") from error
     except (AttributeError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"the file does not describe a fastlstm model: {error}") from error
+    quantized: dict[int, EightBits] = {}
+    for index in (k for k, layer in enumerate(config["layers"]) if layer.get("bits") is not None):
+        prefix = f"{index}."
+        own = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+        try:
+            quantized[index] = restore_layer(layers[index], own)
+        except ValueError as error:
+            raise ValueError(f"layer {index}: {error}") from None
+        tensors.update({prefix + name: tensor for name, tensor in own.items()})
     model.load_state_dict(tensors)
-    return model
+    for index, integers in quantized.items():
+        layers[index].quantized = integers
+    return model.freeze() if quantized else model
 
 
 def _layer(config: Mapping[str, Any]) -> Layer:

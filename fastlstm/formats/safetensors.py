@@ -47,7 +47,7 @@ _MAX_HEADER = 4_000_000
 _MAX_MARKS = 200_000
 """Maximum number of commas, colons and brackets in a JSON text; the value at each may take some 100 bytes of memory."""
 _MARKS = ",:[{"
-_CODES = {"float32": "F32", "float64": "F64", "int64": "I64"}
+_CODES = {"float32": "F32", "float64": "F64", "int64": "I64", "int8": "I8"}
 _DTYPES = {code: np.dtype(name) for name, code in _CODES.items()}
 
 
@@ -62,7 +62,7 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], config
     path : path
         Conventionally ends in ``.safetensors``. Its folder must exist.
     tensors : mapping of str to ndarray
-        Any shapes; dtype float32, float64 or int64.
+        Any shapes; dtype float32, float64, int64 or int8.
     config : mapping
         Anything JSON can hold, without NaN or infinity. Tuples come back as lists.
 

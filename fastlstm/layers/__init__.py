@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .activation import Activation as Activation
+from .base import EightBits as EightBits
 from .base import Layer as Layer
+from .base import Matrix as Matrix
 from .base import ParameterSpec as ParameterSpec
 from .base import Signal as Signal
 from .base import stages_describe_forward as stages_describe_forward
@@ -28,6 +30,11 @@ from .pooling import LastStep as LastStep
 from .pooling import MaxPool as MaxPool
 from .pooling import MeanPool as MeanPool
 from .pooling import Pool as Pool
+from .quantization import inputs_of as inputs_of
+from .quantization import quantize_layer as quantize_layer
+from .quantization import quantized_layers as quantized_layers
+from .quantization import restore_layer as restore_layer
+from .quantization import stored_tensors as stored_tensors
 from .registry import copied_layer as copied_layer
 from .registry import layer_config as layer_config
 from .registry import layer_from_config as layer_from_config

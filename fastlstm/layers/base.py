@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from .._typing import Array
 from .context import LayerCache, PassContext
 from .stages import Stage
 
-__all__ = ["Layer", "ParameterSpec", "Signal", "stages_describe_forward"]
+__all__ = ["EightBits", "Layer", "Matrix", "ParameterSpec", "Signal", "stages_describe_forward"]
 
 
 class Signal(NamedTuple):
@@ -44,6 +44,24 @@ class Signal(NamedTuple):
     keeps_steps: bool = True
     """Whether there is a step for each `stride` steps of the series, also at its ends. A layer that keeps the steps may
     leave it out."""
+
+
+class Matrix(NamedTuple):
+    """A matrix of weights that a quantized layer stores as integers."""
+
+    name: str
+    """Name of the parameter."""
+    of_input: str | None
+    """Name of the input whose features it multiplies, in `Layer.quantized`; None: h, whose limits are 1."""
+
+
+class EightBits(NamedTuple):
+    """What a quantized layer has besides its parameters, which are the numbers that the integers stand for."""
+
+    limits: Mapping[str, Array | None]
+    """For each input the largest magnitude of each feature, float32, read-only; None: each row has its own scale."""
+    integers: Mapping[str, tuple[Array, Array]]
+    """For each matrix of weights the integers, int8, and the scale of each row, float32."""
 
 
 class ParameterSpec(NamedTuple):
@@ -82,6 +100,8 @@ class Layer(ExplainsArguments, ABC):
     """Whether the initial values depend on `Signal.longest`."""
     num_tokens: int | None = None
     """Number of valid token ids, 0 to num_tokens - 1, of a layer that reads tokens; None if there is no limit."""
+    quantized: EightBits | None = None
+    """The integers of a layer whose weights have 8 bits; None for weights of the model's type."""
     input_weight: ClassVar[str | None] = None
     """Name of a parameter from which `input_size_of` reads the input size; None if there is none. When a state dict is
     loaded, a model that is not built takes its input size from this parameter."""
@@ -168,6 +188,14 @@ class Layer(ExplainsArguments, ABC):
             If a series has too few steps; 0 is never too few.
         """
         return lengths
+
+    def quantizing_obstacle(self) -> str | None:
+        """Return why the weights of a built layer cannot have 8 bits, to follow "layer 0 ..."; None if they can."""
+        return "has no matrix that the kernels read in 8 bits"
+
+    def quantized_matrices(self) -> Iterator[Matrix]:
+        """Yield the matrices that have 8 bits in a quantized layer."""
+        return iter(())
 
     def input_size_of(self, weight: Array) -> int | None:
         """Return the input size for which the parameter `input_weight` has been made; None if its axes do not fit."""

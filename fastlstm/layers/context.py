@@ -7,6 +7,7 @@ each with its own context.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,9 @@ class PassContext:
         self.training = training
         self.packed: PackedWeights | None = None
         """Where inference keeps the packed weights of read-only parameters; None: they may change."""
+        self.observe: Callable[[str, Array, Array | None], None] | None = None
+        """Called by layers that can be quantized with the name of an input, its values and their lengths, before they
+        compute, in inference."""
         self.n_threads = 1
         self.recompute_every = 0
         """Number of steps whose gates an LSTM stores; backward recomputes the others in segments. 0: all steps."""

@@ -9,10 +9,11 @@ from typing import Any
 from .. import _core
 from .._checks import as_bool, count
 from .._typing import Array
-from .base import Layer, ParameterSpec, Signal
+from .base import Layer, Matrix, ParameterSpec, Signal
 from .context import LayerCache, PassContext
 from .initializers import checked_initializer, initializer
 from .registry import register
+from .quantization import MOST_TERMS, with_limits
 from .stages import Stage
 
 __all__ = ["Dense"]
@@ -71,7 +72,15 @@ class Dense(Layer):
         if self.bias:
             yield ParameterSpec("bias", (self.output_size,), initializer("uniform", bound))
 
+    def quantizing_obstacle(self) -> str | None:
+        return None if self.input_size <= MOST_TERMS else f"has more than {MOST_TERMS} inputs"
+
+    def quantized_matrices(self) -> Iterator[Matrix]:
+        yield Matrix("weight", "x")
+
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
+        if ctx.observe is not None:
+            ctx.observe("x", x, ctx.lengths if x.ndim == 3 else None)
         rows = x.reshape(-1, self.input_size)
         y = cache.buffers.get("y", (*x.shape[:-1], self.output_size), ctx.dtype)
         _core.dense_forward(
@@ -82,6 +91,8 @@ class Dense(Layer):
             cache.workspace,
             ctx.n_threads,
             ctx.packed,
+            self.quantized is not None,
+            None if self.quantized is None else self.quantized.limits["x"],
         )
         cache.saved["x"] = rows if ctx.training else None
         return y
@@ -102,7 +113,10 @@ class Dense(Layer):
         return dx
 
     def stages(self) -> list[Stage]:
-        return [Stage("dense", self.output_size, dict(self.parameters))]
+        if self.quantized is None:
+            return [Stage("dense", self.output_size, dict(self.parameters))]
+        weights = with_limits(self.parameters, self.quantized.limits["x"])
+        return [Stage("dense", self.output_size, weights, {"quantized": True})]
 
     def get_config(self) -> dict[str, Any]:
         return {"output_size": self.output_size, "bias": self.bias, "weight_init": self.weight_init}

@@ -19,12 +19,13 @@ from .._draws import Draws, mixed_seed
 from .._typing import Array
 from ..activations import ActivationLike
 from ..cell import PLAIN, Cell, CellWeights
-from .base import Layer, ParameterSpec, Signal
+from .base import Layer, Matrix, ParameterSpec, Signal
 from .cells import cell_specs, cell_weights, make_cell
 from .chrono import CHRONO, checked_forget_bias, chrono_biases, needed_steps
 from .context import LayerCache, PassContext
 from .initializers import checked_initializer, initializer, zeros
 from .merge import MERGES, join, merged_size, outputs, split
+from .quantization import MOST_TERMS, with_limits
 from .registry import register
 from .stages import Stage, StageState
 
@@ -366,6 +367,24 @@ class LSTM(Layer):
                     yield ParameterSpec(direction.h0, (self.state_size,), zeros)
                     yield ParameterSpec(direction.c0, (self.hidden_size,), zeros)
 
+    # ------------------------------------------------------------------------------------------ weights of 8 bits
+
+    def quantizing_obstacle(self) -> str | None:
+        if self.kernel_cell is not None:
+            return "has another cell than the plain one, whose h is not certain to lie between -1 and 1"
+        if max(self.input_size, self.output_size) > MOST_TERMS:
+            return f"has more than {MOST_TERMS} inputs or units"
+        for direction in chain(*self._layers) if self.learn_state else ():
+            if not np.abs(self.parameters[direction.h0]).max() <= 1:
+                return "has learnt an initial h beyond -1 or 1"
+        return None
+
+    def quantized_matrices(self) -> Iterator[Matrix]:
+        for layer, directions in enumerate(self._layers):
+            for direction in directions:
+                yield Matrix(direction.weight_ih, f"x_l{layer}")
+                yield Matrix(direction.weight_hh, None)
+
     # ------------------------------------------------------------------------------------------ passes
 
     def _passes(self, cache: LayerCache) -> list[tuple[_core.LSTMPass, CellWeights | None]]:
@@ -417,6 +436,8 @@ class LSTM(Layer):
             cache.saved["learnt"] = h0 is None
             if h0 is None:
                 h0, c0 = self._learnt_state(ctx, cache, batch)
+        if self.quantized is not None and h0 is not None and not np.abs(h0).max(initial=0) <= 1:
+            raise ValueError("the state h of an LSTM with weights of 8 bits lies between -1 and 1, got values beyond")
         y: Array | None = None
         for layer, directions in enumerate(self._layers):
             y, parts = None, None
@@ -425,6 +446,8 @@ class LSTM(Layer):
             if ctx.training and self.input_dropout:
                 mask = self._input_mask(layer, (batch, x.shape[2]), ctx, cache)
                 x = np.multiply(x, mask, out=x if layer else buffers.get("x", x.shape, ctx.dtype))
+            if ctx.observe is not None:
+                ctx.observe(f"x_l{layer}", x, ctx.lengths)
             for d, direction in enumerate(directions):
                 k = direction.state_index
                 lstm, cell_weights = passes[k]
@@ -448,6 +471,8 @@ class LSTM(Layer):
                     cell=cell,
                     cell_weights=cell_weights,
                     seed=mixed_seed(cache.seed, _CELL, k) if cell is not None and ctx.training else 0,
+                    quantized=self.quantized is not None,
+                    x_limits=None if self.quantized is None else self.quantized.limits[f"x_l{layer}"],
                 )
             if y is None or parts is None:
                 break
@@ -601,7 +626,11 @@ class LSTM(Layer):
                     weights[name + tail] = self.parameters[name + of_direction]
             for name, size in (("h", self.state_size), ("c", self.hidden_size)):
                 states.append(StageState(name + tail, size, self.parameters.get(f"{name}0{of_direction}")))
+        if self.quantized is not None:
+            for tail in ("", "_reverse")[: self.directions]:
+                weights = with_limits(weights, self.quantized.limits[f"x_l{layer}"], tail)
         settings = {
+            **({} if self.quantized is None else {"quantized": True}),
             "cell": self.cell,
             "hidden_size": self.hidden_size,
             "proj_size": self.proj_size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from .._checks import short_repr
 from .base import Layer
 
 __all__ = ["copied_layer", "layer_config", "layer_from_config", "register", "registered_layers"]
@@ -25,8 +26,13 @@ def registered_layers() -> dict[str, type[Layer]]:
 
 
 def layer_config(layer: Layer) -> dict[str, Any]:
-    """Return ``{"type": ..., **layer.get_config()}``, with ``"trainable": False`` if it is, as data for JSON."""
+    """Return ``{"type": ..., **layer.get_config()}`` as data for JSON.
+
+    With ``"trainable": False`` if it is, and ``"bits": 8`` if its weights have so many.
+    """
     config = {"type": type(layer).__name__, **layer.get_config()}
+    if layer.quantized is not None:
+        config["bits"] = 8
     return config if layer.trainable else {**config, "trainable": False}
 
 
@@ -50,6 +56,8 @@ def layer_from_config(config: Mapping[str, Any]) -> Layer:
     if name not in _LAYERS:
         raise ValueError(f"unknown layer type {name!r}, expected one of {sorted(_LAYERS)}")
     trainable = settings.pop("trainable", True)
+    if settings.pop("bits", None) not in (None, 8):
+        raise ValueError(f"a {name} layer has weights of {short_repr(config['bits'])} bits, expected 8")
     try:
         layer = _LAYERS[name](**settings)
         layer.trainable = trainable

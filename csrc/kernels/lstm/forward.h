@@ -25,6 +25,8 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
     const real *bias_ih = pass->bias_ih, *bias_hh = pass->bias_hh;
     ptrdiff_t begin, end;
     fl_share(work->blocks, thread, team, &begin, &end);
+    for (ptrdiff_t block = begin; block < end && work->bytes.way; ++block)
+        BYTES_CALL(work->bytes.way, forward_bytes_pack, (pass, work, block));
     for (ptrdiff_t block = begin; block < end; ++block)
         for (int gate = 0; gate < GATES; ++gate) {
             const int caller_gate = lstm_gate_row(work, gate);
@@ -32,9 +34,11 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
             const ptrdiff_t rows = caller_gate < 0 ? 0 : minimum(LANES, hidden - block * LANES);
             real *to = work->panel + (block * PASSES + gate / COLS) * (input + recurrent) * width + gate % COLS * LANES;
             real *bias = work->bias + (block * GATES + gate) * LANES;
-            transpose_to(row_of(pass->weight_ih, row, input), input, rows, input, to, width);
-            transpose_to(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + input * width,
-                         width);
+            if (!work->bytes.way) {
+                transpose_to(row_of(pass->weight_ih, row, input), input, rows, input, to, width);
+                transpose_to(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + input * width,
+                             width);
+            }
             for (ptrdiff_t lane = 0; lane < LANES; ++lane)
                 bias[lane] =
                     lane >= rows ? 0 : (bias_ih ? bias_ih[row + lane] : 0) + (bias_hh ? bias_hh[row + lane] : 0);
@@ -49,6 +53,8 @@ static void forward_pack_all(forward_context *context)
     fl_parallel(fl_worthwhile_threads(context->pass->n_threads, weights), forward_pack, context);
     if (work->cell)
         cell_pack(work);
+    for (ptrdiff_t k = 0; work->bytes.way && context->pass->x_limits && k < work->input; ++k)
+        work->bytes.inverse[k] = context->pass->x_limits[k] > 0 ? 127 / context->pass->x_limits[k] : 0;
 }
 
 static void lstm_pack(const fl_lstm_pass *pass, void *packed)
@@ -75,12 +81,14 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
     for (ptrdiff_t row = begin; row < end; ++row) {
         const ptrdiff_t b = work->order[row];
         const real *h0 = row_of(pass->h0, b, work->recurrent);
-        real *h = forward_h(work, work->hx, work->active[0], row);
+        real *h = forward_h(work, work->hx, work->bytes.way ? 0 : work->active[0], row);
         memset(h, 0, (size_t)work->recurrent_padded * sizeof(real));
         if (h0)
             memcpy(h, h0, (size_t)work->recurrent * sizeof(real));
         if (work->cell)
             cell_begin(work, row, h);
+        if (work->bytes.way && row < work->active[0])
+            BYTES_CALL(work->bytes.way, forward_bytes_h, (h, work->padded, work->hx + row * work->ldhx));
         lstm_pack_state(work, row, row_of(pass->c0, b, work->hidden), work->c0);
     }
 }
@@ -164,7 +172,13 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
         const real *x =
             (const real *)pass->x + work->order[row] * pass->x_batch + lstm_time_of(pass, work, row, s) * pass->x_time;
-        memcpy(hx + row * work->ldhx + work->recurrent_padded, x, (size_t)work->input * sizeof(real));
+        if (work->bytes.way)
+            work->bytes.factor[s % 2 * work->batch + row] =
+                BYTES_CALL(work->bytes.way, forward_bytes_x,
+                           (x, work->input, pass->x_limits ? work->bytes.inverse : NULL,
+                            hx + row * work->ldhx + work->bytes.words_h));
+        else
+            memcpy(hx + row * work->ldhx + work->recurrent_padded, x, (size_t)work->input * sizeof(real));
     }
 }
 
@@ -228,6 +242,7 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
         .c_after_block = work->batch * LANES,
         .init = work->bias,
         .inputs = work->input,
+        .factor = work->bytes.way ? work->bytes.factor + s % 2 * work->batch : NULL,
     };
     if (work->x_sums) {
         step.init_row = work->padded * GATES;
@@ -285,20 +300,29 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
             norm_forward(&step, share.row_begin, share.row_begin + live);
         } else {
             ptrdiff_t block = share.block_begin;
+            if (live == 1 && work->bytes.way) {
+                BYTES_CALL(work->bytes.way, forward_bytes_row, (&step, block, share.block_end, share.row_begin));
+                block = share.block_end;
+            }
             if (live == 1)
                 for (; block + 1 < share.block_end; block += 2)
                     forward_pair(&step, block, share.row_begin);
             for (; block < share.block_end; ++block)
                 for (ptrdiff_t t = 0; t < tiles; ++t) {
                     const ptrdiff_t first = tile_begin(live, tiles, t);
-                    forward_rows(&step, block, share.row_begin + first, tile_begin(live, tiles, t + 1) - first);
+                    const ptrdiff_t rows = tile_begin(live, tiles, t + 1) - first;
+                    if (work->bytes.way)
+                        BYTES_CALL(work->bytes.way, forward_bytes_rows, (&step, block, share.row_begin + first, rows));
+                    else
+                        forward_rows(&step, block, share.row_begin + first, rows);
                 }
         }
         if (work->cell && work->cell->projection)
             projection_forward(&step, share.row_begin, share.row_begin + live);
         if (pass->y && !context->recompute && units > 0) {
-            /* Other cells store h in `final` always, since the h in `hx` may have been multiplied by a mask. */
-            const ptrdiff_t in_hx = work->cell ? 0 : step.next_active;
+            /* Other cells store h in `final` always, since the h in `hx` may have been multiplied by a mask; and so does
+             * the plain one where `hx` holds integers. */
+            const ptrdiff_t in_hx = work->cell || work->bytes.way ? 0 : step.next_active;
             for (ptrdiff_t row = share.row_begin; row < share.row_begin + live; ++row)
                 memcpy((real *)pass->y + work->order[row] * pass->y_batch +
                            lstm_time_of(pass, work, row, s) * pass->y_time + unit,

@@ -4,15 +4,17 @@
  * there.
  */
 
-/* Compute the plain cell of one row and block from the net inputs of its gates. */
-INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V z_i, V z_f, V z_g, V z_o)
+/* Compute the plain cell of one row and block from the net inputs of its gates, and return h. */
+INLINE V forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t row, V z_i, V z_f, V z_g, V z_o)
 {
     const lstm_work *work = step->work;
     V i = v_sigmoid(z_i), f = v_sigmoid(z_f), g = v_tanh(z_g), o = v_sigmoid(z_o);
     V c = v_fma(f, v_load(step->c_before + block * step->c_before_block + row * LANES), i * g);
     V h = o * v_tanh(c);
     v_store(step->c_after + block * step->c_after_block + row * LANES, c);
-    real *to = row < step->next_active ? step->hx_next + row * work->ldhx : work->final + row * work->padded;
+    /* In `hx` are integers if the weights are. */
+    real *to = row < step->next_active && !work->bytes.way ? step->hx_next + row * work->ldhx
+                                                           : work->final + row * work->padded;
     v_store(to + block * LANES, h);
     if (step->gates) {
         ptrdiff_t stride;
@@ -22,6 +24,7 @@ INLINE void forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t ro
         v_store(gates + 2 * stride, g);
         v_store(gates + 3 * stride, o);
     }
+    return h;
 }
 
 /* Compute a tile of rows of one block. */

@@ -31,6 +31,7 @@ static lstm_sizes lstm_measure(const fl_lstm_pass *pass, lstm_work *work)
     sizes.recurrent = (double)recurrent;
     sizes.recurrent_padded = ceil(sizes.recurrent / LANES) * LANES;
     work->cell = pass->cell;
+    work->bytes = (lstm_bytes){.way = pass->quantized ? bytes_way() : BYTES_NONE};
     work->input = pass->input;
     work->hidden = pass->hidden;
     work->blocks = pass->hidden / LANES + (pass->hidden % LANES > 0);
@@ -50,6 +51,20 @@ static size_t lstm_lay_out_packed(const lstm_sizes *sizes, char *base, double pa
     cell_workspace *ws = &work->cell_ws;
     size_t used = 0;
     work->bias = take(base, &used, sizes->padded * GATES, sizeof(real));
+    if (work->bytes.way) {
+        lstm_bytes *bytes = &work->bytes;
+        bytes->groups_x = BYTES_CALL(bytes->way, bytes_words, (work->input));
+        bytes->groups_h = BYTES_CALL(bytes->way, bytes_words, (work->hidden));
+        bytes->words_h = BYTES_CALL(bytes->way, bytes_words, (work->padded));
+        bytes->scale_x = take(base, &used, sizes->padded * GATES, sizeof(real));
+        bytes->scale_h = take(base, &used, sizes->padded * GATES, sizeof(real));
+        bytes->start_x = take(base, &used, sizes->padded * GATES, sizeof(real));
+        bytes->start_h = take(base, &used, sizes->padded * GATES, sizeof(real));
+        bytes->inverse = take(base, &used, sizes->input, sizeof(real));
+        work->panel = take(base, &used, sizes->padded * GATES * (double)(bytes->groups_x + bytes->groups_h),
+                           sizeof(real));
+        return used;
+    }
     work->panel =
         take(base, &used, fmax(panel, sizes->padded * GATES * (sizes->recurrent + sizes->input)), sizeof(real));
     if (cell && cell->projection)
@@ -86,11 +101,6 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
             kept += (double)minimum(pass->lengths[b], work->segment);
         }
     }
-    const double line = 64 / sizeof(real);
-    double ldhx = ceil((recurrent_padded + input) / line);
-    ldhx = (fmod(ldhx, 16) == 0 ? ldhx + 1 : ldhx) * line;
-    const double ldn = ceil(kept / 16) * 16 + 7, ldc = ceil((batch + kept) / 16) * 16 + 7;
-
     char *base = pass->workspace;
     size_t used = 0;
     const double transposed = padded * GATES * (recurrent_padded + ceil(input / LANES) * LANES);
@@ -100,6 +110,14 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
         lstm_lay_out_packed(&sizes, (char *)pass->packed, 0, work);
     else
         used = lstm_lay_out_packed(&sizes, base, pass->training && !apart ? transposed : 0, work);
+    const double line = 64 / sizeof(real);
+    const lstm_bytes *bytes = &work->bytes;
+    double ldhx = ceil((recurrent_padded + input) / line);
+    if (bytes->way)
+        ldhx = ceil((double)(bytes->words_h + BYTES_CALL(bytes->way, bytes_words, (round_up(work->input, LANES)))) / line);
+    ldhx = (fmod(ldhx, 16) == 0 ? ldhx + 1 : ldhx) * line;
+    const double ldn = ceil(kept / 16) * 16 + 7, ldc = ceil((batch + kept) / 16) * 16 + 7;
+
     cell_workspace *ws = &work->cell_ws;
     const int projects = cell && cell->projection, norm = cell && cell->layer_norm;
     work->transposed = apart ? take(base, &used, transposed, sizeof(real)) : work->panel;
@@ -111,9 +129,12 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * recurrent_padded, sizeof(real));
     work->hx = take(base, &used, 2 * batch * ldhx, sizeof(real));
+    if (bytes->way)
+        work->bytes.factor = take(base, &used, 2 * batch, sizeof(real));
     /* Full tiles of steps of a row, some 24 (row, step) pairs in total. */
     const int sums_x =
-        pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm;
+        pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm &&
+        !bytes->way;
     work->lookahead = sums_x ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
     work->x_sums = take(base, &used, (double)work->lookahead * batch * padded * GATES, sizeof(real));
     if (!sums_x)

@@ -87,6 +87,16 @@ typedef struct {
     real *dh_new, *dh_kept, *dh_all, *row_sums, *gradient_hr; /* of the backward pass */
 } cell_workspace;
 
+/* Weights of 8 bits, in `panel` as (block)(pass)(group of x, then of h)(COLS)(LANES) words: bytes.h. */
+typedef struct {
+    int way;                                   /* of bytes.h; BYTES_NONE: the weights are of type real */
+    ptrdiff_t groups_x, groups_h;              /* of k */
+    ptrdiff_t words_h;                         /* of a row of h in hx; those of x follow */
+    real *scale_x, *scale_h, *start_x, *start_h; /* (block)(4)(LANES) */
+    real *inverse;                             /* (input): 127 / limit of each column of x, or NULL */
+    real *factor;                              /* (2)(batch): of the x of two steps */
+} lstm_bytes;
+
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
     ptrdiff_t blocks, padded;                                /* of hidden units; padded = blocks * LANES */
@@ -103,6 +113,7 @@ typedef struct {
     real *bias, *panel, *transposed, *gradient, *hx, *c0, *states, *cells, *gates, *final, *x_sums, *dh, *dc;
     const fl_lstm_cell *cell; /* NULL: the plain cell, and cell_ws is not used */
     cell_workspace cell_ws;
+    lstm_bytes bytes;
 } lstm_work;
 
 /* Sums that a cell's backward pass keeps for each row: the gradients of the peepholes; with layer normalisation, those
@@ -197,6 +208,7 @@ typedef struct {
     ptrdiff_t init_row; /* distance between the values of two rows; 0 for the bias */
     ptrdiff_t inputs;   /* terms of x that are still to add: all, or none */
     ptrdiff_t pair;     /* the first pair n of the step, where gates are kept */
+    const real *factor; /* (row): of x in integers, or NULL */
     real *h_kept;       /* (row)(LANES) in blocks ldc apart: h_read of other cells, or NULL */
 } forward_step;
 

@@ -1,0 +1,180 @@
+"""Weights of 8 bits for a trained model: which layers get them, with which limits, and what that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._checks import as_list, count
+from .._tables import aligned
+from .._typing import Array
+from ..layers import inputs_of, quantize_layer
+from ..protocols import InferenceModel
+
+__all__ = ["QuantizedLayer", "QuantizationReport", "Quantizing"]
+
+
+class QuantizedLayer(NamedTuple):
+    """What `Model.quantize` has done with a layer that has weights."""
+
+    index: int
+    """Number of the layer."""
+    layer: str
+    """Its name."""
+    bits: int
+    """8, or those of the model's type."""
+    reason: str
+    """Why it has not 8 bits; empty if it has."""
+    bytes: int
+    """Of its weights in a file."""
+    error: float | None
+    """Root mean square of the change of the outputs if this layer alone is quantized, divided by their standard deviation;
+    None without calibration data."""
+
+
+class QuantizationReport(NamedTuple):
+    """What `Model.quantize` has done, and what it has changed on the calibration data; printed as a table."""
+
+    layers: list[QuantizedLayer]
+    error: float | None
+    """As of a layer, for all of them together."""
+    agreement: float | None
+    """Share of the answers (of cases, or of steps) with the same most probable class; None if the outputs are no classes."""
+
+    def __str__(self) -> str:
+        rows = [("layer", "bits", "bytes", "change of the outputs", "")]
+        for one in self.layers:
+            change = "" if one.error is None else f"{one.error:.2%}"
+            rows.append((f"{one.index} {one.layer}", str(one.bits), f"{one.bytes:,}", change, one.reason))
+        change = "" if self.error is None else f"{self.error:.2%}"
+        same = "" if self.agreement is None else f"the same class in {self.agreement:.2%}"
+        rows.append(("all", "", f"{sum(one.bytes for one in self.layers):,}", change, same))
+        return "\n".join(aligned(rows))
+
+
+class Quantizing:
+    """Quantization of one model, which is built, not frozen, and belongs to the caller.
+
+    Parameters
+    ----------
+    model : InferenceModel
+    predict : callable
+        Returns what `Model.predict` gives for the calibration data; None without such data.
+    skip : sequence of int
+        Numbers of layers that keep their weights, counted from the end if negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the numbers are no layers, the model's type is not float32, or no layer can be quantized.
+    """
+
+    def __init__(
+        self, model: InferenceModel, predict: Callable[[], Any] | None, skip: Sequence[int] | int = ()
+    ) -> None:
+        self._model, self._predict = model, predict
+        self._layers = model.network.layers
+        if model.network.dtype != np.float32:
+            raise ValueError(
+                f"the model computes in {model.network.dtype}, expected float32: weights of 8 bits serve speed and size; "
+                "make a fl.Model of dtype='float32' and give it the weights by load_state_dict"
+            )
+        self._skip = _places(skip, len(self._layers))
+        reasons = {k: self._reason(k) for k, layer in enumerate(self._layers) if layer.parameters}
+        self._reasons: dict[int, str] = {k: reason or "" for k, reason in reasons.items()}
+        self._chosen = [k for k, reason in self._reasons.items() if not reason]
+        if not self._chosen:
+            found = "; ".join(f"layer {k} {reason}" for k, reason in self._reasons.items()) or "no layer has weights"
+            raise ValueError(f"there is nothing to quantize: {found}")
+
+    def _reason(self, index: int) -> str | None:
+        return "is left out" if index in self._skip else self._layers[index].quantizing_obstacle()
+
+    def run(self) -> QuantizationReport:
+        """Quantize the model's layers, and return what that has changed."""
+        network = self._model.network
+        names = {k: inputs_of(self._layers[k]) for k in self._chosen}
+        largest: dict[int, dict[str, Array | None]] = {k: dict.fromkeys(names[k]) for k in self._chosen}
+        before = alone = None
+        if self._predict is not None:
+            network.observer = partial(_note, largest)
+            try:
+                before = _flat(self._predict())
+            finally:
+                network.observer = None
+            alone = {k: _change(before, self._answers([k], largest)) for k in self._chosen}
+        after = self._answers(self._chosen, largest, keep=True)
+        agreement = None
+        if before is not None and str(self._model.output_kind).startswith("class_") and before.shape[-1] > 1:
+            agreement = float((before.argmax(axis=-1) == after.argmax(axis=-1)).mean()) if len(before) else None
+        rows = []
+        for k, reason in self._reasons.items():
+            layer, size = self._layers[k], sum(p.nbytes for p in self._layers[k].parameters.values())
+            if layer.quantized is not None:
+                size -= sum(3 * q.size - s.nbytes for q, s in layer.quantized.integers.values())
+                size += sum(one.nbytes for one in layer.quantized.limits.values() if one is not None)
+            error = None if alone is None else alone.get(k)
+            bits = 32 if layer.quantized is None else 8
+            rows.append(QuantizedLayer(k, type(layer).__name__, bits, reason, size, error))
+        return QuantizationReport(rows, None if before is None else _change(before, after), agreement)
+
+    def _answers(self, chosen: Sequence[int], largest: dict[int, dict[str, Array | None]], keep: bool = False) -> Any:
+        """Quantize some layers and predict; undo it unless `keep`."""
+        network = self._model.network
+        weights = network.parameters.flat.copy()
+        for k in chosen:
+            try:
+                quantize_layer(self._layers[k], largest[k])
+            except ValueError as error:
+                raise ValueError(f"layer {k}: {error}") from None
+        network.freeze()
+        answers = None if self._predict is None else _flat(self._predict())
+        if not keep:
+            for k in chosen:
+                self._layers[k].quantized = None
+            network.unfreeze()
+            network.parameters.flat[:] = weights
+        return answers
+
+
+def _places(skip: Sequence[int] | int, layers: int) -> set[int]:
+    numbers = as_list("skip", [skip] if isinstance(skip, int) else skip, "numbers of layers")
+    places = set()
+    for number in numbers:
+        place = count("skip", number, least=-layers)
+        if place >= layers:
+            raise ValueError(f"skip holds {place}, expected numbers of the {layers} layers, 0 to {layers - 1}")
+        places.add(place % layers)
+    return places
+
+
+def _note(
+    largest: dict[int, dict[str, Array | None]], index: int, name: str, x: Array, lengths: Array | None
+) -> None:
+    """Keep the largest magnitude of each feature of an input of a layer."""
+    if index not in largest:
+        return
+    values = np.abs(x)
+    if lengths is not None:
+        values[np.arange(x.shape[1]) >= lengths[:, None]] = 0
+    found = values.max(axis=tuple(range(x.ndim - 1)), initial=0)
+    earlier = largest[index][name]
+    largest[index][name] = found if earlier is None else np.maximum(earlier, found)
+
+
+def _flat(answers: Any) -> Array:
+    """Return the outputs of all cases and steps, (n, outputs)."""
+    parts = answers if isinstance(answers, list) else [answers]
+    rows = [np.asarray(part, np.float64).reshape(-1, np.shape(part)[-1] if np.ndim(part) > 1 else 1) for part in parts]
+    return np.concatenate(rows) if rows else np.empty((0, 1))
+
+
+def _change(before: Array, after: Array) -> float:
+    difference = float(np.sqrt(np.square(after - before).mean())) if before.size else 0.0
+    spread = float((before - before.mean(axis=0)).std()) if before.size else 0.0
+    return difference / spread if spread > 0 else difference
+
+
