@@ -25,7 +25,8 @@
  *              calls at the same time           threads/calls.c: in_flight, seen, seen_until
  *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool, which a
  *                                               handler of pthread_atfork() sets
- *              cache size, processor count      machine.c: known, known
+ *              cache size, processor count,     machine.c: known, known, known, without_vnni
+ *                VNNI
  *            OpenMP keeps its threads and its limits (fl_openmp_set_max_threads) itself. A network (below) keeps its
  *            state in the caller's memory.
  * Threads    any function may be called from several threads at once, except fl_isa_select, and except that two calls
@@ -56,6 +57,9 @@ int fl_isa_select(const char *name);
 int fl_isa_lanes(fl_dtype dtype); /* elements in one vector of the active instruction set */
 int fl_isa_fused(
     void); /* 1: it rounds a multiply-add once, and gives the bits of all sets that do; 0: the portable set */
+/* 0: sums of 8-bit integers as on processors without VNNI, with the same results; not while packed weights are in use. For
+ * tests. */
+void fl_allow_vnni(int allow);
 int fl_has_openmp(void);
 /* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c).
  * For tests, and for runtimes whose threads never sleep. */

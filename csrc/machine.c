@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* _SC_LEVEL2_CACHE_SIZE, _SC_NPROCESSORS_ONLN */
 #endif
 #include "machine.h"
+#include "fastlstm.h"
 
 #include <stdatomic.h>
 #if !defined(_WIN32)
@@ -44,6 +45,8 @@ static long ask_processors(void)
     return 1 << 20;
 }
 
+static atomic_int without_vnni;
+
 /* CPUID leaf 7, ECX, bit 11. 1: no, 2: yes. */
 static long ask_vnni(void)
 {
@@ -58,7 +61,12 @@ static long ask_vnni(void)
 int fl_has_vnni(void)
 {
     static _Atomic long known;
-    return known_once(&known, ask_vnni) == 2;
+    return known_once(&known, ask_vnni) == 2 && !atomic_load_explicit(&without_vnni, memory_order_relaxed);
+}
+
+void fl_allow_vnni(int allow)
+{
+    atomic_store_explicit(&without_vnni, !allow, memory_order_relaxed);
 }
 
 double fl_second_level_cache(void)

@@ -98,6 +98,7 @@ cdef extern from "fastlstm.h" nogil:
         void *dgain_c
         void *dbias_c
 
+    void fl_allow_vnni(int allow)
     size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *lstm)
     size_t fl_lstm_packed_size(fl_dtype dtype, const fl_lstm_pass *lstm)
     void fl_lstm_pack(fl_dtype dtype, const fl_lstm_pass *lstm, void *packed)

@@ -82,6 +82,11 @@ def always_wake(bint always):
     fl_always_wake(always)
 
 
+def allow_vnni(bint allow):
+    """Set whether sums of 8-bit integers may use VNNI, which changes no result; for tests."""
+    fl_allow_vnni(allow)
+
+
 def compiler():
     """Return the compiler that built the kernels."""
     return FASTLSTM_COMPILER.decode()

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
@@ -414,13 +413,6 @@ class Model:
         """Whether layers have weights of 8 bits: `quantize`."""
         return any(layer.quantized is not None for layer in self.layers)
 
-    def _require_no_integers(self, what: str) -> None:
-        if self.quantized:
-            raise ValueError(
-                f"{what} writes weights of float type, and those of this model have 8 bits: use the model of which "
-                "quantize() made it"
-            )
-
     @explain_arguments
     def quantize(
         self,
@@ -443,10 +435,10 @@ class Model:
         Parameters
         ----------
         calibrate : array, list or data set, optional
-            Typical inputs, as `predict` takes them; some hundred series are enough. The largest magnitude of each feature
-            of each layer's input then gets its own scale; what lies beyond it later is cut to it. Without them each row
-            of inputs is scaled by its own largest magnitude at each step, so that a feature that is always much larger
-            than the others takes their accuracy.
+            Typical inputs, as `predict` takes them; some hundred series are enough. Each feature of each layer's input
+            then has a scale of its own, from its largest magnitude; what lies beyond it later is cut to it. Without
+            them each row of inputs is scaled by its own largest magnitude at each step, so that a feature that is
+            always much larger than the others takes their accuracy.
         lengths : int array (n,), optional
             Valid steps of each case of an array.
         skip : int or list of int, optional
@@ -463,8 +455,8 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            If the data or `skip` do not fit, the model's dtype is not float32, no layer can be quantized, or a weight is
-            not finite.
+            If the data or `skip` do not fit, the model's dtype is not float32, no layer can be quantized, or a weight
+            is not finite.
         RuntimeError
             If the model has no weights, or is quantized already.
 
@@ -485,17 +477,10 @@ class Model:
         >>> np.array_equal(fl.load("small.safetensors").predict(X), small.predict(X))
         True
         """
-        from .inference.quantizing import Quantizing  # few programs need it
+        from .inference.quantizing import quantize  # few programs need it
 
-        self.network.require_built()
-        if self.quantized:
-            raise RuntimeError("the model is quantized already: quantize the one of which it was made")
         model = copy(self)
-        model.network.unfreeze()
-        run = None if calibrate is None else partial(model.predict, calibrate, lengths, n_threads=n_threads)
-        if calibrate is None and lengths is not None:
-            raise ValueError("lengths belong to calibrate: give both")
-        model.quantization_report = Quantizing(model, run, skip).run()
+        model.quantization_report = quantize(model, calibrate, lengths, skip=skip, n_threads=n_threads)
         return model
 
     # ------------------------------------------------------------------------------------------ parameters
@@ -698,7 +683,6 @@ class Model:
         OSError
             If the file cannot be written.
         """
-        self._require_no_integers("to_onnx")
         from .formats.onnx.write import save_onnx  # few programs need it
 
         save_onnx(self, path, with_lengths=with_lengths, with_state=with_state, dtype=dtype)
@@ -757,7 +741,6 @@ class Model:
         >>> list(report.files), report.inputs, report.outputs, report.ram_bytes
         (['pf.h', 'pf.c'], 3, 2, 96)
         """
-        self._require_no_integers("to_c")
         from .formats.c.export import export_c  # few programs need it
 
         return export_c(self, name, directory, dtype=dtype, calibrate=calibrate, selftest=selftest, style=style)

@@ -172,7 +172,8 @@ class Parameters:
         """Raise RuntimeError if layers are quantized, whose weights cannot change; `what` is the call."""
         if any(layer.quantized is not None for layer in self._layers):
             raise RuntimeError(
-                f"the model's weights have 8 bits, which {what} cannot change: use the model of which quantize() made it"
+                f"the model's weights have 8 bits, which {what} cannot change: use the model of which quantize() made "
+                "it"
             )
 
     # ------------------------------------------------------------------------------------ by name

@@ -25,6 +25,11 @@ class _Row(NamedTuple):
     """8 if its weights have so many."""
 
     @property
+    def trained(self) -> bool:
+        """Whether training changes the layer."""
+        return self.trainable and self.bits is None
+
+    @property
     def remark(self) -> str:
         """What is not as usual."""
         if self.bits is not None:
@@ -75,7 +80,13 @@ def html_summary(model: InferenceModel) -> str:
     """Return the layers and the settings of a model, built or not, as two HTML tables."""
     network = model.network
     rows = [
-        (str(index), row.layer, row.output or "?", row.parameters or "?", "yes" if row.trainable and row.bits is None else "no")
+        (
+            str(index),
+            row.layer,
+            row.output or "?",
+            row.parameters or "?",
+            "yes" if row.trainable and row.bits is None else "no",
+        )
         for index, row in enumerate(_rows(network))
     ]
     if network.built:

@@ -5,14 +5,14 @@ The module works with older builds of the package, too: methods that these do no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..cases import CLIP_NORM, EPOCH_LR, TRAIN_LR, Array, Case, Data, Problem
-from ..verify import Answer
+from ..verify import NARROW_TOLERANCES, TOLERANCES, Answer
 from . import OWN, Runner, local
 
 
@@ -30,6 +30,9 @@ def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
         return _kernels(case, data, threads)
     make = {"train": _train, "infer": _infer, "step": _step, "epoch": _epoch}[case.kind]
     runners = {OWN: make(case.problem, data, data.lengths, threads)}
+    narrow = {"infer": _infer_int8, "step": _step_int8}.get(case.kind)
+    if narrow is not None and data.lengths is None and _quantizes():
+        runners[f"{OWN} int8"] = narrow(case.problem, data, threads)
     if data.lengths is not None:
         runners[f"{OWN} padded"] = make(case.problem, data, None, threads)
     return runners
@@ -145,9 +148,29 @@ def _kernels(case: Case, data: Data, threads: int) -> dict[str, Runner]:
     return {OWN: local(run, answer), f"{OWN}, Model": local(whole, None)}
 
 
-def _step(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
-    model = _model(problem, data)
+def _quantizes() -> bool:
+    import fastlstm as fl
 
+    return hasattr(fl.Model, "quantize")
+
+
+def _infer_int8(problem: Problem, data: Data, threads: int) -> Runner:
+    """Return the runner of weights of 8 bits, with a scale of x for each row and step, as ONNX Runtime takes one."""
+    model = _model(problem, data).quantize()
+    run = partial(_passes(model)[0], data.x, None, False, threads)
+    return local(run, lambda: {"output": run().copy()}, tolerances=NARROW_TOLERANCES)
+
+
+def _step_int8(problem: Problem, data: Data, threads: int) -> Runner:
+    model = _model(problem, data).quantize()
+    return _stepping(model, problem, data, threads, NARROW_TOLERANCES)
+
+
+def _step(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
+    return _stepping(_model(problem, data), problem, data, threads, TOLERANCES)
+
+
+def _stepping(model: Any, problem: Problem, data: Data, threads: int, tolerances: Mapping[str, float]) -> Runner:
     def answer() -> Answer:
         stream = model.stream(1, threads)
         steps = [stream.step(data.x[:, t]).copy() for t in range(problem.time)]
@@ -159,7 +182,7 @@ def _step(problem: Problem, data: Data, lengths: Array | None, threads: int) -> 
         run()
     except TypeError:  # a build whose steps all write to one array
         run = partial(step, x)
-    return local(run, answer)
+    return local(run, answer, tolerances=tolerances)
 
 
 def _epoch(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._version import __version__
-from . import demo, detect, evaluate, export, info, init, predict, train
+from . import demo, detect, evaluate, export, info, init, predict, quantize, train
 from .errors import CommandError
 
 __all__ = ["main"]
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastlstm {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (init, train, predict, evaluate, detect, export, info, demo):
+    for module in (init, train, predict, evaluate, detect, export, quantize, info, demo):
         module.add(commands)
     return parser
 

@@ -11,10 +11,11 @@ import numpy as np
 from .._checks import as_list, count
 from .._tables import aligned
 from .._typing import Array
-from ..layers import inputs_of, quantize_layer
+from ..layers import inputs_of, quantize_layer, quantized_layers
 from ..protocols import InferenceModel
+from .predict import predict
 
-__all__ = ["QuantizedLayer", "QuantizationReport", "Quantizing"]
+__all__ = ["QuantizationReport", "QuantizedLayer", "quantize"]
 
 
 class QuantizedLayer(NamedTuple):
@@ -31,8 +32,8 @@ class QuantizedLayer(NamedTuple):
     bytes: int
     """Of its weights in a file."""
     error: float | None
-    """Root mean square of the change of the outputs if this layer alone is quantized, divided by their standard deviation;
-    None without calibration data."""
+    """Root mean square of the change of the outputs if this layer alone is quantized, divided by the outputs' standard
+    deviation; None without calibration data."""
 
 
 class QuantizationReport(NamedTuple):
@@ -42,7 +43,7 @@ class QuantizationReport(NamedTuple):
     error: float | None
     """As of a layer, for all of them together."""
     agreement: float | None
-    """Share of the answers (of cases, or of steps) with the same most probable class; None if the outputs are no classes."""
+    """Share of the answers (of cases, or of steps) with the same most probable class; None if there are no classes."""
 
     def __str__(self) -> str:
         rows = [("layer", "bits", "bytes", "change of the outputs", "")]
@@ -55,7 +56,22 @@ class QuantizationReport(NamedTuple):
         return "\n".join(aligned(rows))
 
 
-class Quantizing:
+def quantize(
+    model: InferenceModel, calibrate: Any, lengths: Any, *, skip: Sequence[int] | int, n_threads: int | None
+) -> QuantizationReport:
+    """Give a model, a copy that belongs to the caller, weights of 8 bits; see `fastlstm.Model.quantize`."""
+    network = model.network
+    network.require_built()
+    if quantized_layers(network.layers):
+        raise RuntimeError("the model is quantized already: quantize the one of which it was made")
+    if calibrate is None and lengths is not None:
+        raise ValueError("lengths belong to calibrate: give both")
+    network.unfreeze()
+    run = None if calibrate is None else partial(predict, model, calibrate, lengths, n_threads=n_threads)
+    return _Quantizing(model, run, skip).run()
+
+
+class _Quantizing:
     """Quantization of one model, which is built, not frozen, and belongs to the caller.
 
     Parameters
@@ -79,8 +95,8 @@ class Quantizing:
         self._layers = model.network.layers
         if model.network.dtype != np.float32:
             raise ValueError(
-                f"the model computes in {model.network.dtype}, expected float32: weights of 8 bits serve speed and size; "
-                "make a fl.Model of dtype='float32' and give it the weights by load_state_dict"
+                f"the model computes in {model.network.dtype}, expected float32: weights of 8 bits serve speed and "
+                "size; make a fl.Model of dtype='float32' and give it the weights by load_state_dict"
             )
         self._skip = _places(skip, len(self._layers))
         reasons = {k: self._reason(k) for k, layer in enumerate(self._layers) if layer.parameters}
@@ -151,9 +167,7 @@ def _places(skip: Sequence[int] | int, layers: int) -> set[int]:
     return places
 
 
-def _note(
-    largest: dict[int, dict[str, Array | None]], index: int, name: str, x: Array, lengths: Array | None
-) -> None:
+def _note(largest: dict[int, dict[str, Array | None]], index: int, name: str, x: Array, lengths: Array | None) -> None:
     """Keep the largest magnitude of each feature of an input of a layer."""
     if index not in largest:
         return
@@ -176,5 +190,3 @@ def _change(before: Array, after: Array) -> float:
     difference = float(np.sqrt(np.square(after - before).mean())) if before.size else 0.0
     spread = float((before - before.mean(axis=0)).std()) if before.size else 0.0
     return difference / spread if spread > 0 else difference
-
-

@@ -12,8 +12,8 @@ from .._typing import Array
 from .base import Layer, Matrix, ParameterSpec, Signal
 from .context import LayerCache, PassContext
 from .initializers import checked_initializer, initializer
-from .registry import register
 from .quantization import MOST_TERMS, with_limits
+from .registry import register
 from .stages import Stage
 
 __all__ = ["Dense"]

@@ -8,7 +8,7 @@ goes on to work; the kernels pack them in 8 bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ __all__ = [
     "of_limits",
     "quantize_layer",
     "quantized_layers",
+    "require_numbers",
     "restore_layer",
     "stored_tensors",
     "with_limits",
@@ -150,6 +151,15 @@ def _checked(name: str, array: Array, dtype: str, positive: bool = False) -> Arr
     return kept
 
 
-def quantized_layers(layers: list[Layer]) -> Iterator[tuple[int, Layer]]:
-    """Yield the number and the layer of those with weights of 8 bits."""
-    return ((index, layer) for index, layer in enumerate(layers) if layer.quantized is not None)
+def quantized_layers(layers: Sequence[Layer]) -> list[tuple[int, Layer]]:
+    """Return the number and the layer of those with weights of 8 bits."""
+    return [(index, layer) for index, layer in enumerate(layers) if layer.quantized is not None]
+
+
+def require_numbers(layers: Sequence[Layer], what: str) -> None:
+    """Raise ValueError if layers have weights of 8 bits; `what` is the call that writes others."""
+    if quantized_layers(layers):
+        raise ValueError(
+            f"{what} writes floating-point weights, and those of this model have 8 bits: use the model of which "
+            "quantize() made it"
+        )

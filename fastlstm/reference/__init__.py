@@ -52,6 +52,7 @@ from .layers import (
 )
 from .lstm import LSTMTrace, cell_backward, cell_forward, lstm_backward, lstm_forward, sigmoid
 from .optimizers import adam, rmsprop, sgd
+from .quantized import quantized_inputs, quantized_lstm_forward, quantized_product, quantized_weight
 from .random import dropout_mask, philox4x32
 
 __all__ = [
@@ -79,6 +80,10 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "philox4x32",
+    "quantized_inputs",
+    "quantized_lstm_forward",
+    "quantized_product",
+    "quantized_weight",
     "repeat_vector_backward",
     "repeat_vector_forward",
     "rmsprop",

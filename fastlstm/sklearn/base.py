@@ -6,11 +6,13 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -333,6 +335,33 @@ class SeriesEstimator(BaseEstimator):
                 f"{type(self).__name__}(bidirectional=True) needs the end of a series, so it cannot answer step by "
                 "step: fit one with bidirectional=False"
             )
+
+    def quantize(self, X: Any = None, *, lengths: ArrayLike | None = None, skip: Sequence[int] | int = ()) -> Any:
+        """Return a copy of this estimator whose network has weights of 8 bits; see `Model.quantize`.
+
+        Parameters
+        ----------
+        X, lengths
+            Typical series, as in `fit`; some hundred are enough. None: each row of inputs has its own scale.
+        skip : int or list of int, optional
+            Numbers of layers of ``model_`` that keep their weights.
+
+        Returns
+        -------
+        estimator
+            Its ``model_.quantization_report`` says what has changed. It predicts and is saved; `partial_fit` is
+            refused, and `fit` begins anew with weights of float32.
+        """
+        check_is_fitted(self)
+        series = None if X is None else self._read(X, lengths, reset=False)
+        made = copy(self)
+        made.model_ = self.model_.quantize(
+            None if series is None else series.data,
+            None if series is None else series.lengths,
+            skip=skip,
+            n_threads=self._threads,
+        )
+        return made
 
     def to_onnx(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write the model to an ONNX file; see `Model.to_onnx`."""

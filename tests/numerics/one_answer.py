@@ -189,6 +189,16 @@ def _long(dtype: str) -> list[np.ndarray]:
     ]
 
 
+def _quantized(dtype: str) -> list[np.ndarray]:
+    """Return answers of weights of 8 bits, which are float32 whatever the type."""
+    x, lengths = series((9, 14, 21), 6), _lengths(9, 14)
+    model = fl.Model([fl.LSTM(37, num_layers=2, bidirectional=True), fl.Dense(35)], input_size=21, seed=3)
+    found = []
+    for small in (model.quantize(), model.quantize(x, lengths)):
+        found += [small.predict(x, lengths=lengths), small.predict(x[:1])]
+    return found
+
+
 def _stream(dtype: str) -> list[np.ndarray]:
     layers = [fl.LSTM(23, return_sequences=True), fl.AttentionPool(5), fl.Dense(4), fl.Activation("softmax")]
     model = fl.Model(layers, input_size=3, seed=2, dtype=dtype).freeze()
@@ -217,6 +227,7 @@ COMPUTATIONS: dict[str, Callable[[str], list[np.ndarray]]] = {
     "ctc": _ctc,
     "long series": _long,
     "stream": _stream,
+    "quantized": _quantized,
 }
 
 

@@ -18,7 +18,7 @@ from ..._typing import Array
 from ...inference.inputs import input_features
 from ...inference.masked_stream import MaskedStream, Masking, new_stream
 from ...inference.stream_stages import stream_stages, with_scalers
-from ...layers import Stage
+from ...layers import Stage, require_numbers
 from ...protocols import InferenceModel
 from .checks import check_kinds, check_masking, check_model, check_sizes
 from .integer.calibration import calibration_data, integer_model, quality
@@ -52,6 +52,7 @@ def export_c(
     one_of("style", style, ("files", "header"))
     count("selftest", selftest, bits=15)  # what int holds on every target
     layers = stream_stages(model)
+    require_numbers(model.network.layers, "to_c")
     check_model(model)
     if (dtype == "int8") != (calibrate is not None):
         raise ValueError(

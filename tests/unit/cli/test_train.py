@@ -290,6 +290,25 @@ def test_export(beats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     np.testing.assert_allclose(imported.predict(x), fl.load(beats).predict(x), rtol=1e-4, atol=1e-5)
 
 
+def test_quantize(beats: Path, pump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small, data = tmp_path / "small.safetensors", beats.parent / "beats.csv"
+    assert command("quantize", beats, "-o", small, "--calibrate", data) == 0
+    assert "LSTM" in capsys.readouterr().err
+    assert fl.load(small).quantized and small.stat().st_size < beats.stat().st_size
+    assert command("predict", small, data) == 0
+    found = capsys.readouterr().out.splitlines()
+    assert command("predict", beats, data) == 0
+    expected = capsys.readouterr().out.splitlines()
+    same = [one.split(",")[1] == other.split(",")[1] for one, other in zip(found, expected, strict=True)]
+    assert sum(same) > 0.9 * len(same)
+    assert command("quantize", pump, "-o", small, "--skip", "-1", "--quiet") == 0
+    assert capsys.readouterr().err == ""
+    assert command("quantize", small, "-o", small) == 1
+    assert "quantized already" in capsys.readouterr().err
+    assert command("quantize", pump, "-o", small, "--skip", "one") == 2
+    assert "expected numbers of layers" in capsys.readouterr().err
+
+
 def test_export_to_torch(pump: Path, tmp_path: Path) -> None:
     assert command("export", pump, "torch", "-o", tmp_path / "t.safetensors", "--quiet") == 0
     imported = fl.from_torch(tmp_path / "t.safetensors", order=["0", "1"], return_sequences=True)

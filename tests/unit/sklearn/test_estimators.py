@@ -491,6 +491,21 @@ def test_streams_and_onnx(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[:, 0], regressor.predict(X), rtol=0, atol=1e-4)  # float32 throughout
 
 
+def test_weights_of_8_bits(tmp_path: Path) -> None:
+    fitted = LSTMClassifier(**SMALL).fit(X, LABELS)
+    before = fitted.predict_proba(X)
+    for small in (fitted.quantize(), fitted.quantize(X)):
+        assert small.model_.quantized and not fitted.model_.quantized
+        assert (small.predict(X) == fitted.predict(X)).mean() > 0.95
+        small.save(tmp_path / "small.safetensors")
+        again = load(tmp_path / "small.safetensors")
+        np.testing.assert_array_equal(again.predict_proba(X), small.predict_proba(X))
+        with pytest.raises(RuntimeError, match="8 bits"):
+            small.partial_fit(X, LABELS)
+    np.testing.assert_array_equal(fitted.predict_proba(X), before)
+    assert not small.fit(X, LABELS).model_.quantized
+
+
 def test_the_number_of_threads_changes_nothing() -> None:
     answers = [LSTMClassifier(**SMALL, n_jobs=jobs).fit(X, LABELS).predict_proba(X) for jobs in (None, 1, 2, -1)]
     for answer in answers[1:]:

@@ -15,7 +15,7 @@ from ...._version import __version__
 from ....data import Scaler
 from ....inference.carried import require_states_suffice
 from ....inference.inputs import input_features, known_channels
-from ....layers import Layer
+from ....layers import Layer, require_numbers
 from ....protocols import InferenceModel
 from ... import atomic
 from ..graph.layer import OnnxGraph
@@ -55,6 +55,7 @@ def model_proto(
     """Return the ``onnx.ModelProto`` of a model; the arguments are those of `Model.to_onnx`."""
     onnx = import_onnx()
     model.network.require_built()
+    require_numbers(model.network.layers, "to_onnx")
     with_lengths, with_state = as_bool("with_lengths", with_lengths), as_bool("with_state", with_state)
     if with_state:
         require_states_suffice(model)
