@@ -26,7 +26,7 @@ cdef bint _same_cell(const fl_lstm_cell *a, const fl_lstm_cell *b) noexcept nogi
 
 
 cdef const float *_quantized(quantized, x_limits, int dtype, ptrdiff_t input, ptrdiff_t hidden) except? NULL:
-    """Return the limits of the features of x, NULL if there are none; raise an error if the sizes or types do not fit."""
+    """Return the limits of the features of x, NULL if there are none; raise an error if sizes or types do not fit."""
     if not quantized:
         if x_limits is not None:
             raise ValueError("x_limits belong to quantized weights")

@@ -175,6 +175,80 @@ static void lstm(void)
         one_lstm(1 + number % 5 * 3, 1 + number % 7, 1 + number % 11 * 2, hidden[number / 8], number);
 }
 
+/* ---------------------------------------------------------------- weights of 8 bits */
+
+/* A layer with packed weights of 8 bits, for one row and for many, and a dense layer on its answers. */
+static void one_of_bytes(ptrdiff_t batch, ptrdiff_t time, ptrdiff_t input, ptrdiff_t hidden, int number)
+{
+    const ptrdiff_t outputs = 1 + number * 7 % 90;
+    void *w_ih = draw(4 * hidden * input, 0.5), *w_hh = draw(4 * hidden * hidden, 0.5), *bias = draw(4 * hidden, 1);
+    void *x = draw(batch * time * input, 3), *y = draw(batch * time * hidden, 0), *h0 = draw(batch * hidden, 1);
+    void *weight = draw(outputs * hidden, 0.5), *z = draw(batch * time * outputs, 0);
+    float *limits = allocate((size_t)input * sizeof *limits), *limits_h = allocate((size_t)hidden * sizeof *limits);
+    int64_t lengths[64];
+    for (ptrdiff_t k = 0; k < input; ++k)
+        limits[k] = 2 + (float)(k % 3) / 2;
+    for (ptrdiff_t k = 0; k < hidden; ++k)
+        limits_h[k] = 1;
+    for (ptrdiff_t b = 0; b < batch; ++b)
+        lengths[b] = (5 * b + number) % (time + 1);
+    fl_lstm_pass pass = {
+        .batch = batch,
+        .time = time,
+        .input = input,
+        .hidden = hidden,
+        .lengths = number % 2 ? lengths : NULL,
+        .reverse = number % 3 == 0,
+        .weight_ih = w_ih,
+        .weight_hh = w_hh,
+        .bias_ih = bias,
+        .x = x,
+        .x_batch = time * input,
+        .x_time = input,
+        .h0 = number % 5 ? h0 : NULL,
+        .y = y,
+        .y_batch = time * hidden,
+        .y_time = hidden,
+        .quantized = 1,
+        .x_limits = number % 4 < 2 ? limits : NULL,
+        .n_threads = 1 + number % 2,
+    };
+    fl_dense_pass dense = {
+        .rows = batch * time,
+        .input = hidden,
+        .output = outputs,
+        .weight = weight,
+        .x = y,
+        .y = z,
+        .quantized = 1,
+        .x_limits = number % 4 < 2 ? limits_h : NULL,
+        .n_threads = 1 + number % 2,
+    };
+    void *packed = allocate(fl_lstm_packed_size(FL_F32, &pass)), *of_dense;
+    fl_lstm_pack(FL_F32, &pass, packed);
+    pass.packed = packed;
+    pass.workspace = allocate(fl_lstm_workspace(FL_F32, &pass));
+    fl_lstm_forward(FL_F32, &pass);
+    of_dense = allocate(fl_dense_packed_size(FL_F32, &dense));
+    fl_dense_pack(FL_F32, &dense, of_dense);
+    dense.packed = of_dense;
+    dense.workspace = allocate(fl_dense_workspace(FL_F32, &dense));
+    fl_dense_forward(FL_F32, &dense);
+    fold_reals(y, batch * time * hidden);
+    fold_reals(z, batch * time * outputs);
+    void *const all[] = {w_ih, w_hh,  bias,     x,      y,       h0,       weight,
+                         z,    limits, limits_h, packed, of_dense, pass.workspace, dense.workspace};
+    for (size_t k = 0; k < sizeof all / sizeof all[0]; ++k)
+        free(all[k]);
+}
+
+static void bytes(void)
+{
+    static const ptrdiff_t hidden[] = {1, 3, 8, 13, 16, 24, 37, 64};
+    for (int number = 0; number < 64 && dtype == FL_F32; ++number)
+        one_of_bytes(1 + number % 5 * 3, 1 + number % 7, 1 + number % 11 * 4, hidden[number / 8], number);
+}
+
 /* ---------------------------------------------------------------- dense layers, activations, dropout */
 
 static void layers(void)
@@ -427,6 +501,7 @@ static const part parts[] = {
     {"updates", updates, {UINT64_C(0xc6f3dad4dc77a709), UINT64_C(0x85fb0718d3869e76)}},
     {"doubles", doubles, {UINT64_C(0x58ef2a6e3bcaacef), UINT64_C(0x58ef2a6e3bcaacef)}},
     {"scalars", scalars, {UINT64_C(0x1d2324d8922e1df5), UINT64_C(0x1d2324d8922e1df5)}},
+    {"bytes", bytes, {UINT64_C(0x0685788a79c07a0f), UINT64_C(0xcbf29ce484222325)}},
 };
 
 int main(int argc, char **argv)
