@@ -134,7 +134,8 @@ typedef struct {
     int quantized;      /* 1: compute with weights and inputs of 8 bits (kernels/bytes.h), which fl_lstm_pack() makes of
                            `weight_ih` and `weight_hh`. FL_F32, without `cell` and training, input and hidden up to
                            FL_QUANTIZED_SIZE, |h0| <= 1 */
-    const float *x_limits; /* `quantized`: (input), the largest magnitude of each feature of x, beyond which it is cut; it
+    const float
+        *x_limits; /* `quantized`: (input), the largest magnitude of each feature of x, beyond which it is cut; it
                               counts when the weights are packed, too. NULL: each row and step has its own scale */
     int n_threads;
 } fl_lstm_pass;

@@ -104,7 +104,8 @@ typedef struct {
 #define BYTES(name) BYTES_PASTE(name, BYTES_WAY)
 
 #if defined(FL_ISA_AVX512)
-#define BYTES_CALL(way, function, arguments) ((way) == BYTES_VNNI ? function##_vnni arguments : function##_wide arguments)
+#define BYTES_CALL(way, function, arguments)                                                                           \
+    ((way) == BYTES_VNNI ? function##_vnni arguments : function##_wide arguments)
 #else
 #define BYTES_CALL(way, function, arguments) function##_wide arguments
 #endif

@@ -59,8 +59,7 @@ static size_t dense_lay_out(const fl_dense_pass *pass, dense_context *context)
     else
         dense_lay_out_packed(pass, (char *)pass->packed, 0, context);
     if (context->way) {
-        context->words =
-            take(pass->workspace, &used, (double)pass->rows * (double)context->words_row, sizeof(real));
+        context->words = take(pass->workspace, &used, (double)pass->rows * (double)context->words_row, sizeof(real));
         context->factor = take(pass->workspace, &used, (double)pass->rows, sizeof(real));
     }
     if (pass->backward)

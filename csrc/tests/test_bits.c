@@ -236,8 +236,8 @@ static void one_of_bytes(ptrdiff_t batch, ptrdiff_t time, ptrdiff_t input, ptrdi
     fl_dense_forward(FL_F32, &dense);
     fold_reals(y, batch * time * hidden);
     fold_reals(z, batch * time * outputs);
-    void *const all[] = {w_ih, w_hh,  bias,     x,      y,       h0,       weight,
-                         z,    limits, limits_h, packed, of_dense, pass.workspace, dense.workspace};
+    void *const all[] = {w_ih,     w_hh,           bias,           x, y, h0, weight, z, limits, limits_h, packed,
+                         of_dense, pass.workspace, dense.workspace};
     for (size_t k = 0; k < sizeof all / sizeof all[0]; ++k)
         free(all[k]);
 }

@@ -6,8 +6,9 @@
  * and of h are exact; all else is float, as in the plain tile.
  */
 /* The net inputs of the gates of a tile. */
-__attribute__((always_inline)) static inline BYTES_TARGET void
-BYTES(forward_bytes_sums)(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const int rows, V (*z)[GATES])
+__attribute__((always_inline)) static inline BYTES_TARGET void BYTES(forward_bytes_sums)(const forward_step *step,
+                                                                                         ptrdiff_t block, ptrdiff_t row,
+                                                                                         const int rows, V (*z)[GATES])
 {
     const lstm_work *work = step->work;
     const lstm_bytes *bytes = &work->bytes;
@@ -36,16 +37,18 @@ BYTES(forward_bytes_sums)(const forward_step *step, ptrdiff_t block, ptrdiff_t r
     }
 }
 
-__attribute__((always_inline)) static inline BYTES_TARGET void
-BYTES(forward_bytes_cell)(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const V z[GATES])
+__attribute__((always_inline)) static inline BYTES_TARGET void BYTES(forward_bytes_cell)(const forward_step *step,
+                                                                                         ptrdiff_t block, ptrdiff_t row,
+                                                                                         const V z[GATES])
 {
     const V h = forward_cell(step, block, row, z[0], z[1], z[2], z[3]);
     if (row < step->next_active)
         BYTES(bytes_store)(step->hx_next + row * step->work->ldhx, block * LANES, bytes_of(h * v_set(127)));
 }
 
-__attribute__((always_inline)) static inline BYTES_TARGET void
-BYTES(forward_bytes_tile)(const forward_step *step, ptrdiff_t block, ptrdiff_t row, const int rows)
+__attribute__((always_inline)) static inline BYTES_TARGET void BYTES(forward_bytes_tile)(const forward_step *step,
+                                                                                         ptrdiff_t block, ptrdiff_t row,
+                                                                                         const int rows)
 {
     V z[ROWS][GATES];
     BYTES(forward_bytes_sums)(step, block, row, rows, z);
@@ -90,8 +93,7 @@ static void BYTES(forward_bytes_pack)(const fl_lstm_pass *pass, const lstm_work 
     for (int gate = 0; gate < GATES; ++gate) {
         const ptrdiff_t row = gate * hidden + block * LANES, rows = minimum(LANES, hidden - block * LANES);
         const ptrdiff_t at = (block * GATES + gate / COLS * COLS) * LANES;
-        real *words =
-            work->panel + (block * PASSES + gate / COLS) * (bytes->groups_x + bytes->groups_h) * COLS * LANES;
+        real *words = work->panel + (block * PASSES + gate / COLS) * (bytes->groups_x + bytes->groups_h) * COLS * LANES;
         BYTES(bytes_pack)(row_of(pass->weight_ih, row, work->input), rows, work->input, pass->x_limits, gate % COLS,
                           words, bytes->start_x + at, bytes->scale_x + at);
         BYTES(bytes_pack)(row_of(pass->weight_hh, row, hidden), rows, hidden, NULL, gate % COLS,

@@ -61,8 +61,8 @@ static size_t lstm_lay_out_packed(const lstm_sizes *sizes, char *base, double pa
         bytes->start_x = take(base, &used, sizes->padded * GATES, sizeof(real));
         bytes->start_h = take(base, &used, sizes->padded * GATES, sizeof(real));
         bytes->inverse = take(base, &used, sizes->input, sizeof(real));
-        work->panel = take(base, &used, sizes->padded * GATES * (double)(bytes->groups_x + bytes->groups_h),
-                           sizeof(real));
+        work->panel =
+            take(base, &used, sizes->padded * GATES * (double)(bytes->groups_x + bytes->groups_h), sizeof(real));
         return used;
     }
     work->panel =
@@ -114,7 +114,8 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     const lstm_bytes *bytes = &work->bytes;
     double ldhx = ceil((recurrent_padded + input) / line);
     if (bytes->way)
-        ldhx = ceil((double)(bytes->words_h + BYTES_CALL(bytes->way, bytes_words, (round_up(work->input, LANES)))) / line);
+        ldhx =
+            ceil((double)(bytes->words_h + BYTES_CALL(bytes->way, bytes_words, (round_up(work->input, LANES)))) / line);
     ldhx = (fmod(ldhx, 16) == 0 ? ldhx + 1 : ldhx) * line;
     const double ldn = ceil(kept / 16) * 16 + 7, ldc = ceil((batch + kept) / 16) * 16 + 7;
 
@@ -132,9 +133,8 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     if (bytes->way)
         work->bytes.factor = take(base, &used, 2 * batch, sizeof(real));
     /* Full tiles of steps of a row, some 24 (row, step) pairs in total. */
-    const int sums_x =
-        pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 && pass->input > X_SUMS_MIN_INPUTS && !norm &&
-        !bytes->way;
+    const int sums_x = pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 &&
+                       pass->input > X_SUMS_MIN_INPUTS && !norm && !bytes->way;
     work->lookahead = sums_x ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
     work->x_sums = take(base, &used, (double)work->lookahead * batch * padded * GATES, sizeof(real));
     if (!sums_x)

@@ -89,12 +89,12 @@ typedef struct {
 
 /* Weights of 8 bits, in `panel` as (block)(pass)(group of x, then of h)(COLS)(LANES) words: bytes.h. */
 typedef struct {
-    int way;                                   /* of bytes.h; BYTES_NONE: the weights are of type real */
-    ptrdiff_t groups_x, groups_h;              /* of k */
-    ptrdiff_t words_h;                         /* of a row of h in hx; those of x follow */
+    int way;                                     /* of bytes.h; BYTES_NONE: the weights are of type real */
+    ptrdiff_t groups_x, groups_h;                /* of k */
+    ptrdiff_t words_h;                           /* of a row of h in hx; those of x follow */
     real *scale_x, *scale_h, *start_x, *start_h; /* (block)(4)(LANES) */
-    real *inverse;                             /* (input): 127 / limit of each column of x, or NULL */
-    real *factor;                              /* (2)(batch): of the x of two steps */
+    real *inverse;                               /* (input): 127 / limit of each column of x, or NULL */
+    real *factor;                                /* (2)(batch): of the x of two steps */
 } lstm_bytes;
 
 typedef struct {
