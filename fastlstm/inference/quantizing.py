@@ -21,8 +21,8 @@ __all__ = ["QuantizationReport", "QuantizedLayer", "quantize"]
 class QuantizedLayer(NamedTuple):
     """What `Model.quantize` has done with a layer that has weights."""
 
-    index: int
-    """Number of the layer."""
+    number: int
+    """Of the layer in the model."""
     layer: str
     """Its name."""
     bits: int
@@ -49,7 +49,7 @@ class QuantizationReport(NamedTuple):
         rows = [("layer", "bits", "bytes", "change of the outputs", "")]
         for one in self.layers:
             change = "" if one.error is None else f"{one.error:.2%}"
-            rows.append((f"{one.index} {one.layer}", str(one.bits), f"{one.bytes:,}", change, one.reason))
+            rows.append((f"{one.number} {one.layer}", str(one.bits), f"{one.bytes:,}", change, one.reason))
         change = "" if self.error is None else f"{self.error:.2%}"
         same = "" if self.agreement is None else f"the same class in {self.agreement:.2%}"
         rows.append(("all", "", f"{sum(one.bytes for one in self.layers):,}", change, same))

@@ -138,7 +138,7 @@ def _integers(weight: Array, limits: Array | None) -> tuple[Array, Array]:
 def _numbers(integers: Array, scale: Array, limits: Array | None) -> Array:
     """Return the weights, float32, that integers stand for."""
     weight = integers.astype(np.float32) * scale[:, None]
-    return weight if limits is None else weight / limits
+    return np.asarray(weight if limits is None else weight / limits)
 
 
 def _checked(name: str, array: Array, dtype: str, positive: bool = False) -> Array:

@@ -39,7 +39,7 @@ def quantized_inputs(x: Array, limits: Array | None = None) -> tuple[Array, Arra
 def quantized_product(x: Array, weight: Array, limits: Array | None = None) -> Array:
     """Return an approximation of ``x @ weight.T`` for x (rows, k) and weight (outputs, k), by sums of integers."""
     (q_w, scale), (q_x, factor) = quantized_weight(weight, limits), quantized_inputs(x, limits)
-    return (q_x @ q_w.T).astype(x.dtype) * (factor[:, None] * (scale / x.dtype.type(127)))
+    return np.asarray((q_x @ q_w.T).astype(x.dtype) * (factor[:, None] * (scale / x.dtype.type(127))))
 
 
 def quantized_lstm_forward(

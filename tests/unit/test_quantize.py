@@ -114,7 +114,7 @@ def test_the_report() -> None:
     small = whole.quantize(X, skip=[-1])
     report = small.quantization_report
     assert report is not None and whole.quantization_report is None
-    assert [(one.index, one.layer, one.bits) for one in report.layers] == [
+    assert [(one.number, one.layer, one.bits) for one in report.layers] == [
         (0, "LSTM", 32),
         (1, "LSTM", 8),
         (2, "Dense", 32),
