@@ -146,7 +146,7 @@ def _checked(name: str, array: Array, dtype: str, positive: bool = False) -> Arr
         raise ValueError(f"{name} has dtype {array.dtype}, expected {dtype}")
     if dtype == "float32" and not (np.isfinite(array).all() and (array > 0 if positive else array >= 0).all()):
         raise ValueError(f"{name} holds values that are no {'limits' if positive else 'scales'}")
-    kept = array.copy()
+    kept: Array = array.copy()
     kept.flags.writeable = False
     return kept
 
