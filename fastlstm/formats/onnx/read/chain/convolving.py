@@ -83,9 +83,12 @@ def _windows(trace: Trace, item: Item, signal: Signal, features: Any, keeps_step
     steps = signal.sizes[2]
     if not keeps_steps:
         known = steps.known if isinstance(steps, Size) else steps
-        layer = layer_from_config({"type": item.kind, **item.settings})
-        assert isinstance(layer, WindowLayer)
-        steps = None if known is None else int(layer.steps_after(np.array([known]))[0])
+        try:
+            layer = layer_from_config({"type": item.kind, **item.settings})
+            assert isinstance(layer, WindowLayer)
+            steps = None if known is None else int(layer.steps_after(np.array([known]))[0])
+        except (TypeError, ValueError) as error:
+            raise NoChain(f"no layer {item.kind}: {error}") from None
     after = trace.add(item, signal)
     return Signal(signal.axes, (signal.sizes[0], features, steps), after.parts)
 
