@@ -173,7 +173,13 @@ class BatchNorm(Layer):
 
     def _folded(self) -> tuple[Array, Array, Array]:
         """Return 1 / sqrt(running_var + eps), and scale and shift of the whole layer in inference, in float64."""
-        inverse = 1 / np.sqrt(self.parameters["running_var"].astype(np.float64) + self.eps)
+        variance = self.parameters["running_var"].astype(np.float64) + self.eps
+        if (variance <= 0).any():
+            raise ValueError(
+                f"running_var of a BatchNorm holds {variance.min() - self.eps:.3g}, expected variances of at least 0: "
+                "load the weights again, or set it"
+            )
+        inverse = 1 / np.sqrt(variance)
         scale = self._times_weight(inverse)
         return inverse, scale, self._bias() - self.parameters["running_mean"].astype(np.float64) * scale
 

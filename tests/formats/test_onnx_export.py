@@ -279,7 +279,7 @@ def test_every_kind_of_stage_is_written_or_refused() -> None:
 
 def test_every_layer_type_is_tried() -> None:
     tried = {type(layer).__name__ for make in [*MODELS.values(), *REFUSED.values()] for layer in make()}
-    # test_normalizations.py tries Flatten, which needs a number of steps, and BatchNorm, whose variances are not negative.
+    # test_normalizations.py tries Flatten, which needs a number of steps, and BatchNorm, with variances above 0.
     assert tried == set(registered_layers()) - {"BatchNorm", "Flatten", "OnnxGraph"}
 
 

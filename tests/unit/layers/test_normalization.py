@@ -149,6 +149,15 @@ def test_statistics_alone_are_moved_too() -> None:
         alone.fit(x, np.zeros((4, 4)), loss="mse", verbose=0)
 
 
+def test_negative_variances_are_refused() -> None:
+    model = fl.Model([fl.BatchNorm(), fl.LSTM(2)], input_size=4)
+    model.parameters()["0.running_var"][1] = -0.5
+    with pytest.raises(ValueError, match="running_var of a BatchNorm holds -0.5, expected variances of at least 0"):
+        model.predict(data())
+    with pytest.raises(ValueError, match=r"holds -0.5"):
+        model.stream()
+
+
 def test_a_batch_of_one_step_and_of_none() -> None:
     model = fl.Model([fl.BatchNorm(momentum=0.5)], input_size=2, dtype="float64")
     x = np.array([[[3.0, -1.0]]])
