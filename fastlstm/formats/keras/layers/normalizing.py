@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...._typing import Array
-from ....layers import BatchNorm, LayerNorm
+from ....layers import BatchNorm, Layer, LayerNorm
 from .options import Options
 from .registry import Part, SignalState, reader
 
@@ -49,9 +49,7 @@ def _settings(options: Options, state: SignalState) -> dict[str, Any]:
     }
 
 
-def _part(
-    options: Options, layer: BatchNorm | LayerNorm, settings: dict[str, Any], statistics: tuple[str, ...]
-) -> Part:
+def _part(options: Options, layer: Layer, settings: dict[str, Any], statistics: tuple[str, ...]) -> Part:
     own = [name for name, key in (("gamma", "weight"), ("beta", "bias")) if settings[key]]
     names = (*own, *statistics)
     if not names:

@@ -77,7 +77,7 @@ def _pool(node: Node) -> Forward:
     return forward
 
 
-_WINDOW: dict[str, type] = {"auto_pad": str, "ceil_mode": int, "dilations": list, "kernel_shape": list}
+_WINDOW: dict[str, Any] = {"auto_pad": str, "ceil_mode": int, "dilations": list, "kernel_shape": list}
 _WINDOW.update(pads=list, strides=list)
 operator("MaxPool", 1, storage_order=int, **_WINDOW)(_pool)
 operator("AveragePool", 1, count_include_pad=int, **_WINDOW)(_pool)
