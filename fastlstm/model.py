@@ -1205,5 +1205,5 @@ class Model(NetworkModel):
         model = Model.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
         model.scaler, model.target_scaler = self.scaler, self.target_scaler
-        model._metadata = dict(self.metadata)
+        model.metadata = self.metadata
         return model

@@ -68,6 +68,11 @@ class LuongAttention(Layer):
             )
         if signal.tokens:
             raise ValueError("LuongAttention reads numbers and gets token ids: put it after the LSTM")
+        if not signal.per_step:
+            raise ValueError(
+                "LuongAttention reads every step of the decoder and gets one vector for each case: set "
+                "return_sequences=True in the LSTM before it"
+            )
         if self.score == "dot" and signal.memory != signal.features:
             raise ValueError(
                 f'LuongAttention("dot") needs as many features in the encoder as in the decoder, got {signal.memory} '

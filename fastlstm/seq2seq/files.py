@@ -37,6 +37,8 @@ def pair_from(path: Source, config: Mapping[str, Any], tensors: Mapping[str, Arr
 def _pair(config: Mapping[str, Any], tensors: dict[str, Array]) -> EncoderDecoder:
     layers = [_layer(layer) for layer in config["layers"]]
     cut = count(_KEY, config[_KEY])
+    if cut >= len(layers):
+        raise ValueError(f"{_KEY} is {cut}, expected fewer than the {len(layers)} layers")
     scaler: Scaler | None = None
     if config["scaler"] is not None:
         scaler = scaler_from_config(config["scaler"])

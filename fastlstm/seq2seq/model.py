@@ -708,7 +708,7 @@ class EncoderDecoder(NetworkModel):
         model = EncoderDecoder.__new__(type(self))
         model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
         model.scaler = own_scaler("scaler", self.scaler)
-        model._metadata = dict(self.metadata)
+        model.metadata = self.metadata
         return model
 
 
