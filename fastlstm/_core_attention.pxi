@@ -9,7 +9,8 @@ cdef int _attention(fl_attention_pass *attention, fl_dtype dtype, cnp.ndarray qu
     attention.time, attention.width = values.shape[1], values.shape[2]
     attention.query = data_of(query, "query", dtype, False)
     attention.keys = array_of(keys, "keys", dtype, shape3(attention.batch, attention.time, attention.key_size), False)
-    attention.values = array_of(values, "values", dtype, shape3(attention.batch, attention.time, attention.width), False)
+    attention.values = array_of(
+        values, "values", dtype, shape3(attention.batch, attention.time, attention.width), False)
     attention.lengths = lengths_of(lengths, attention.batch, attention.time)
     attention.query_lengths = lengths_of(query_lengths, attention.batch, attention.queries)
     attention.n_threads = thread_count(n_threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ._arguments import explain_arguments
 from ._checks import MANY, as_bool, as_list, count, distinct_names, float_type, named_data, short_repr
 from ._typing import Array, Dataset, State
-from .data import SCALERS, Scaler
+from .data import Scaler
 from .data.sequences import Sequences
 from .formats import safetensors
 from .inference import manual

@@ -291,9 +291,7 @@ class Network:
         arrays = {name: as_array(value, str(name)) for name, value in state.items()}
         if not self.built:
             first = next(((k, layer) for k, layer in enumerate(self.layers) if layer.input_weight), None)
-            weight = None if first is None else arrays.get(
-                f"{self.parameters.names[first[0]]}.{first[1].input_weight}"
-            )
+            weight = None if first is None else arrays.get(f"{self.parameters.names[first[0]]}.{first[1].input_weight}")
             size = None if first is None or weight is None else first[1].input_size_of(weight)
             if size is None:
                 raise ValueError(f"the tensors {sorted(arrays)} do not give the input size: give Model its input_size")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any, TypeVar
 
-import numpy.typing as npt
 import numpy as np
+import numpy.typing as npt
 
 from ._checks import count, named_data, short_repr
 from ._typing import Array

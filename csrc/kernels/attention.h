@@ -89,8 +89,7 @@ INLINE void mix_tile(const mixture *job, const int rows, const int cols, ptrdiff
         UNROLL
         for (int c = 0; c < cols - 1; ++c)
             panel[c] = v_load(b + c * LANES);
-        panel[cols - 1] =
-            last == LANES ? v_load(b + (cols - 1) * LANES) : v_load_part(b + (cols - 1) * LANES, last);
+        panel[cols - 1] = last == LANES ? v_load(b + (cols - 1) * LANES) : v_load_part(b + (cols - 1) * LANES, last);
         UNROLL
         for (int r = 0; r < rows; ++r) {
             const V factor = v_set(a[r * job->row]);

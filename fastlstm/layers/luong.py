@@ -24,8 +24,8 @@ __all__ = ["LuongAttention"]
 class LuongAttention(Layer):
     """Attention of a decoder over the valid steps of its encoder (Luong, Pham & Manning 2015).
 
-    For each step of the decoder, with features h, the context c is the mean of the encoder's outputs s_i weighted by the
-    softmax of their scores over the valid steps; the output is c followed by h. The paper's attentional vector
+    For each step of the decoder, with features h, the context c is the mean of the encoder's outputs s_i weighted by
+    the softmax of their scores over the valid steps; the output is c followed by h. The paper's attentional vector
     ``tanh(W [c; h])`` is a `Dense` and an ``Activation("tanh")`` after this layer. It belongs in the decoder of an
     `EncoderDecoder`, after the last LSTM, so that whole target sequences are computed at once.
 

@@ -32,9 +32,7 @@ class PairCases(Cases):
         Tokens of beginning and end.
     """
 
-    def __init__(
-        self, inputs: Sequences, targets: LabelSequences, weight: Array | None, bos: int, eos: int
-    ) -> None:
+    def __init__(self, inputs: Sequences, targets: LabelSequences, weight: Array | None, bos: int, eos: int) -> None:
         super().__init__(inputs, targets, weight)
         self.bos, self.eos = bos, eos
 

@@ -206,9 +206,7 @@ class _Search:
             chosen.parents.append(0)
             chosen.tokens.append(self.eos)
             chosen.sums.append(-math.inf)
-        self._live = [
-            [*self._live[parent], token] for parent, token in zip(chosen.parents, chosen.tokens, strict=True)
-        ]
+        self._live = [[*self._live[parent], token] for parent, token in zip(chosen.parents, chosen.tokens, strict=True)]
         self._sums = chosen.sums
         self._found.sort(key=lambda one: -one.score)
         del self._found[self.n_best :]
@@ -220,7 +218,7 @@ class _Search:
         return chosen
 
     def _score(self, total: float, steps: int) -> float:
-        return total / ((5 + steps) / 6) ** self.length_penalty
+        return float(total / ((5 + steps) / 6) ** self.length_penalty)
 
     def _add(self, tokens: list[int], total: float, steps: int, ended: bool) -> None:
         self._found.append(Hypothesis(np.array(tokens, np.int64), total, self._score(total, steps), ended))

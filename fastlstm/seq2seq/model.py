@@ -49,8 +49,8 @@ class EncoderDecoder(NetworkModel):
     Parameters
     ----------
     encoder : sequence of Layer
-        Begins with an `Embedding` if sources are tokens; otherwise it reads numbers (batch, time, features). It needs an
-        output at each step (``return_sequences=True``) if the decoder attends to them.
+        Begins with an `Embedding` if sources are tokens; otherwise it reads numbers (batch, time, features). It needs
+        an output at each step (``return_sequences=True``) if the decoder attends to them.
     decoder : sequence of Layer
         Begins with an `Embedding` and ends with one output for each of its tokens: scores, such as those of a `Dense`,
         or a softmax. Its LSTM layers have the sizes of the encoder's, layer by layer; a bidirectional layer of the
@@ -97,7 +97,6 @@ class EncoderDecoder(NetworkModel):
     target_scaler: Scaler | None = None
     target_shape: tuple[int, ...] | None = None
     feature_names: list[str] | None = None
-    network: PairNetwork
 
     @explain_arguments
     def __init__(
@@ -114,11 +113,11 @@ class EncoderDecoder(NetworkModel):
         source_tokens: Sequence[str] | None = None,
         target_tokens: Sequence[str] | None = None,
     ) -> None:
-        chains = [_checked_layers(name, chain) for name, chain in (("encoder", encoder), ("decoder", decoder))]
-        if len({id(layer) for chain in chains for layer in chain}) < sum(map(len, chains)):
+        first, second = _checked_layers("encoder", encoder), _checked_layers("decoder", decoder)
+        if len({id(layer) for layer in (*first, *second)}) < len(first) + len(second):
             raise ValueError("the same layer object is twice in the model: make a new object for each layer")
         drawn = int.from_bytes(os.urandom(4), "little") if seed is None else count("seed", seed, least=0, bits=MANY)
-        self.network = PairNetwork(*chains, float_type(dtype), drawn)
+        self.network = PairNetwork(first, second, float_type(dtype), drawn)
         if scaler is not None and (scaler.missing != "error" or self.network.takes_tokens):
             raise ValueError(
                 "scaler is for sources of numbers without missing values, got "
@@ -131,7 +130,7 @@ class EncoderDecoder(NetworkModel):
         self.own_optimizer: Optimizer | None = None
         self.longest_target = 0
         self._source = self._vocabulary("source_tokens", source_tokens, self.network.layers[0].num_tokens)
-        self._target = self._vocabulary("target_tokens", target_tokens, self.network.num_tokens)
+        self._target = self._vocabulary("target_tokens", target_tokens, self.pairs.num_tokens)
         self.bos, self.eos = self._token("bos", bos), self._token("eos", eos)
         if self.takes_tokens:
             if input_size is not None:
@@ -150,24 +149,34 @@ class EncoderDecoder(NetworkModel):
     def _token(self, name: str, value: int | str) -> int:
         if isinstance(value, str):
             if self._target is None:
-                raise ValueError(f"{name} is the name {value!r}, and the model has no target_tokens: give them, or an id")
+                raise ValueError(
+                    f"{name} is the name {value!r}, and the model has no target_tokens: give them, or an id"
+                )
             return int(self._target.ids([value], name)[0])
         token = count(name, value, least=0)
-        if token >= self.network.num_tokens:
-            raise ValueError(f"{name} is {token}, expected an id of the decoder's Embedding, [0, {self.network.num_tokens})")
+        if token >= self.pairs.num_tokens:
+            raise ValueError(
+                f"{name} is {token}, expected an id of the decoder's Embedding, [0, {self.pairs.num_tokens})"
+            )
         return token
 
     # ------------------------------------------------------------------------------------------ properties
 
     @property
+    def pairs(self) -> PairNetwork:
+        """`network`, by its type."""
+        assert isinstance(self.network, PairNetwork)
+        return self.network
+
+    @property
     def encoder(self) -> list[Layer]:
         """The layers of the encoder."""
-        return self.network.encoder
+        return self.pairs.encoder
 
     @property
     def decoder(self) -> list[Layer]:
         """The layers of the decoder."""
-        return self.network.decoder
+        return self.pairs.decoder
 
     @property
     def takes_tokens(self) -> bool:
@@ -237,8 +246,8 @@ class EncoderDecoder(NetworkModel):
         X : array (n, T) of token ids or (n, T, F) of numbers, list of (T_i,) or (T_i, F) arrays, or of names
             Sources.
         Y : list of n sequences of token ids or of names, or int array (n, L)
-            Targets, without the tokens of beginning and end. A sequence may be empty. The rows of an array are padded by
-            -100, or by anything if there are `target_lengths`.
+            Targets, without the tokens of beginning and end. A sequence may be empty. The rows of an array are padded
+            by -100, or by anything if there are `target_lengths`.
         lengths : int array (n,), optional
             Valid steps of each source of an array.
         target_lengths : int array (n,), optional
@@ -310,8 +319,7 @@ class EncoderDecoder(NetworkModel):
             return None
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3, 4):
             raise ValueError(
-                "validation_data must be (X, Y), or (X, Y, lengths, target_lengths), got "
-                f"{short_repr(validation_data)}"
+                f"validation_data must be (X, Y), or (X, Y, lengths, target_lengths), got {short_repr(validation_data)}"
             )
         X, Y, lengths, target_lengths = (*validation_data, None, None)[:4]
         return self._pairs(X, Y, lengths, target_lengths, None, names=("validation X", "validation Y"))
@@ -329,7 +337,7 @@ class EncoderDecoder(NetworkModel):
     ) -> PairCases:
         inputs = self._sources(X, lengths, names[0], training=training)
         targets = target_sequences(
-            Y, target_lengths, len(inputs), self.network.num_tokens, self.bos, self.eos, self._target, names[1]
+            Y, target_lengths, len(inputs), self.pairs.num_tokens, self.bos, self.eos, self._target, names[1]
         )
         return PairCases(inputs, targets, as_weight(sample_weight, inputs, False), self.bos, self.eos)
 
@@ -524,7 +532,7 @@ class EncoderDecoder(NetworkModel):
         if isinstance(X, (list, tuple, np.ndarray)) and not len(X):
             return []
         inputs = self._sources(X, lengths)
-        decoder = Decoder(self.network, n_threads)
+        decoder = Decoder(self.pairs, n_threads)
         found: dict[int, list[Hypothesis]] = {}
         for numbers, encoded in self._encoded(inputs, max(1, rows // beam), n_threads):
             if beam == 1:
@@ -540,7 +548,7 @@ class EncoderDecoder(NetworkModel):
         """Yield for each batch of sources their numbers and what the decoder needs of them."""
         for chosen in bounded_batches(inputs, batch_size):
             x, ends, masks = read_inputs(inputs, chosen, self.dtype, self.scaler)
-            yield case_numbers(chosen), self.network.encode(x, ends, masks, n_threads)
+            yield case_numbers(chosen), self.pairs.encode(x, ends, masks, n_threads)
 
     def forward(
         self,
@@ -572,7 +580,7 @@ class EncoderDecoder(NetworkModel):
             If the model has no weights.
         """
         pair, steps = self._pair(X, Y, lengths, target_lengths)
-        out = self.network.forward(pair, steps, False, n_threads).copy()
+        out: Array = self.pairs.forward(pair, steps, False, n_threads).copy()
         if steps is not None:
             out[np.arange(out.shape[1]) >= steps[:, None]] = 0
         return out
@@ -602,11 +610,12 @@ class EncoderDecoder(NetworkModel):
         ValueError
             If the decoder has no such layer; else as `forward`.
         """
-        if not self.network.attends:
+        if not self.pairs.attends:
             raise ValueError("the decoder has no fl.LuongAttention: there are no weights")
         pair, steps = self._pair(X, Y, lengths, target_lengths)
-        self.network.forward(pair, steps, False, n_threads)
-        return self.network.attention_weights().copy()
+        self.pairs.forward(pair, steps, False, n_threads)
+        weights: Array = self.pairs.attention_weights().copy()
+        return weights
 
     def _pair(self, X: Any, Y: Any, lengths: Any, target_lengths: Any) -> tuple[Pair, Array | None]:
         """Return all cases as one batch, and the steps of the decoder for each."""
@@ -643,7 +652,7 @@ class EncoderDecoder(NetworkModel):
         """
         inputs = self._sources(X, lengths)
         x, ends, masks = read_inputs(inputs, slice(0, len(inputs)), self.dtype, self.scaler)
-        return DecoderStream(self.network, self.network.encode(x, ends, masks, n_threads), n_threads)
+        return DecoderStream(self.pairs, self.pairs.encode(x, ends, masks, n_threads), n_threads)
 
     # ------------------------------------------------------------------------------------------ tables and files
 
@@ -715,7 +724,9 @@ class EncoderDecoder(NetworkModel):
 def _checked_layers(name: str, layers: Any) -> list[Layer]:
     stack = as_list(name, layers, "layers such as [fl.Embedding(100, 32), fl.LSTM(64, return_sequences=True)]")
     if not stack or not all(isinstance(layer, Layer) for layer in stack):
-        raise TypeError(f"{name} must be a list of layers such as [fl.Embedding(100, 32), ...], got {short_repr(layers)}")
+        raise TypeError(
+            f"{name} must be a list of layers such as [fl.Embedding(100, 32), ...], got {short_repr(layers)}"
+        )
     if any(layer.parameters for layer in stack):
         raise ValueError(f"a layer of the {name} already belongs to another model: make new layer objects")
     return stack

@@ -27,7 +27,6 @@ from ..layers import (
     PassContext,
     Signal,
     connect,
-    copied_layer,
 )
 from ..network import Network
 from ..parameters import Parameters
@@ -163,9 +162,9 @@ class PairNetwork(Network):
         given, taken = self._sizes(self._of_encoder), self._sizes(self._of_decoder)
         if given != taken:
             raise ValueError(
-                f"the encoder has {_described(given)}, and the decoder {_described(taken)}: the final states of the one "
-                "are the initial states of the other, layer by layer, those of two directions side by side. Give the "
-                "decoder as many layers, of these sizes, or change the encoder"
+                f"the encoder has {_described(given)}, and the decoder {_described(taken)}: the final states of the "
+                "one are the initial states of the other, layer by layer, those of two directions side by side. Give "
+                "the decoder as many layers, of these sizes, or change the encoder"
             )
 
     def _sizes(self, indices: list[int]) -> list[tuple[int, int, int]]:
@@ -235,7 +234,7 @@ class PairNetwork(Network):
         if lengths is not None and self.layers[0].touches_padding:
             x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
         out = self.through(range(self.cut), x, ctx)
-        left = None if ctx.mask is None or out.ndim == 2 else MaskedSteps.of(ctx.mask, ctx.lengths, False)
+        left = _left_by_mask(out, ctx)
         memory = None
         if self.attends:
             memory = Memory(out, ctx.lengths)
@@ -266,8 +265,7 @@ class PairNetwork(Network):
                 h, c = (np.concatenate(part[first : first + layer.directions], axis=-1) for part in state)
                 by_layer.append((h, c))
         return [
-            (np.stack([h for h, _ in states]), np.stack([c for _, c in states]))
-            for states in self._by_object(by_layer)
+            (np.stack([h for h, _ in states]), np.stack([c for _, c in states])) for states in self._by_object(by_layer)
         ]
 
     def _by_object(self, by_layer: Sequence[State]) -> Iterator[Sequence[State]]:
@@ -343,7 +341,7 @@ class PairNetwork(Network):
         packed: PackedWeights | None = None,
         skip: int | None = None,
     ) -> tuple[Array, list[State]]:
-        """Return the outputs (batch, steps, tokens) for the next given tokens (batch, steps), and the states after them.
+        """Return the outputs (batch, steps, tokens) for the next given tokens, and the states after them.
 
         The batch may have several rows for each case of the memory. The outputs are a buffer that is valid until this
         thread's next pass.
@@ -398,6 +396,11 @@ class PairNetwork(Network):
             self.freeze()
 
 
+def _left_by_mask(out: Array, ctx: PassContext) -> MaskedSteps | None:
+    """Return the steps of outputs that the context's mask leaves; None if it leaves all."""
+    return None if ctx.mask is None or out.ndim == 2 else MaskedSteps.of(ctx.mask, ctx.lengths, False)
+
+
 class _named:
     """Context that puts the name of a chain before the number of a layer in an error."""
 
@@ -415,7 +418,9 @@ class _named:
 def _check_encoder(layers: Sequence[Layer]) -> None:
     recurrent = [layer for layer in layers if layer.state_shapes(1) is not None]
     if not recurrent or not all(isinstance(layer, LSTM) for layer in recurrent):
-        raise ValueError("the encoder has no LSTM layer, whose final states the decoder would begin with: put one in it")
+        raise ValueError(
+            "the encoder has no LSTM layer, whose final states the decoder would begin with: put one in it"
+        )
 
 
 def _check_decoder(layers: Sequence[Layer]) -> None:

@@ -76,11 +76,12 @@ class DecoderStream:
             raise ValueError(f"tokens hold {given[wrong[0]]}, expected ids in [0, {limit})")
         encoded = Encoded(self._states, self._begin.memory)
         scores, self._states = self._decoder.step(given.astype(np.int64), encoded)
-        return scores.copy()
+        own: Array = scores.copy()
+        return own
 
     @property
     def state(self) -> list[State]:
-        """The states (h, c) after the last step, one pair for each LSTM object of the decoder; copies. It can be set."""
+        """The states (h, c) after the last step, copies, for each LSTM object of the decoder; it can be set."""
         return [(h.copy(), c.copy()) for h, c in self._states]
 
     @state.setter

@@ -1,8 +1,8 @@
 """Encoders and decoders of Keras: a Functional model whose second LSTM begins with the states of the first.
 
-The form is that of Keras's tutorial on sequence-to-sequence learning: two inputs; the LSTM layers of the one return their
-states, and those of the other take them as ``initial_state``; the decoder may read the encoder's outputs through an
-``Attention``, followed by a ``Concatenate`` with its own.
+The form is that of Keras's tutorial on sequence-to-sequence learning: two inputs; the LSTM layers of the one return
+their states, and those of the other take them as ``initial_state``; the decoder may read the encoder's outputs through
+an ``Attention``, followed by a ``Concatenate`` with its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from ..._typing import Array
 from ...layers import Embedding, Layer, LuongAttention
 from ...seq2seq.model import EncoderDecoder
-from .archive import Source
 from .architecture import part_of
+from .archive import Source
 from .layers.registry import Part, SignalState
 from .weights import arrays_of, converted
 
@@ -171,7 +171,9 @@ def _inputs(nodes: Mapping[str, _Node]) -> tuple[str, str]:
     of_decoder = {name for name in inputs if any(nodes[step.name].states for step in _chain(nodes, name))}
     of_encoder = [name for name in inputs if name not in of_decoder]
     if len(inputs) != 2 or len(of_decoder) != 1:
-        raise ValueError(f"the model has the inputs {inputs}, expected one of an encoder and one of a decoder. {_ADVICE}")
+        raise ValueError(
+            f"the model has the inputs {inputs}, expected one of an encoder and one of a decoder. {_ADVICE}"
+        )
     return of_encoder[0], of_decoder.pop()
 
 
@@ -295,7 +297,9 @@ def _one_hot(nodes: Mapping[str, _Node], decoder: Sequence[_Step]) -> int | None
     config = nodes[decoder[0].name].layer["config"]
     shape = config.get("batch_shape", config.get("batch_input_shape", config.get("shape")))
     if not isinstance(shape, list) or not shape or not isinstance(shape[-1], int):
-        raise ValueError(f"the decoder's input has the shape {str(shape)[:100]}, expected a number of tokens at its end")
+        raise ValueError(
+            f"the decoder's input has the shape {str(shape)[:100]}, expected a number of tokens at its end"
+        )
     return shape[-1]
 
 

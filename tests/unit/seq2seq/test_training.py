@@ -48,7 +48,9 @@ def test_names_and_ids_give_the_same_bits() -> None:
     names = ["<s>", "</s>", *"abcdef"]
     ids, words = model_of(), model_of(source_tokens=names, target_tokens=names, bos="<s>", eos="</s>")
     ids.fit(X, Y, epochs=2, verbose=0)
-    words.fit(["".join(names[k] for k in one) for one in X], [[names[k] for k in one] for one in Y], epochs=2, verbose=0)
+    words.fit(
+        ["".join(names[k] for k in one) for one in X], [[names[k] for k in one] for one in Y], epochs=2, verbose=0
+    )
     np.testing.assert_array_equal(words.flat_parameters, ids.flat_parameters)
     answers = words.predict_tokens(["abc", ["f", "a"]])
     assert answers == [[names[k] for k in one] for one in ids.predict([[2, 3, 4], [7, 2]])]

@@ -1,7 +1,7 @@
-"""Write pairs3.zip and pairs2.zip: encoders and decoders with random weights, and what Keras itself computes with them.
+"""Write pairs3.zip and pairs2.zip: encoders and decoders with random weights, and what Keras computes with them.
 
-Run it once with each Keras, as make.py says; the tests do not run it. An archive has for each model NAME.keras, NAME.h5,
-and NAME.npz with the inputs ``source`` and ``given``, the targets ``target`` and the output ``y``.
+Run it once with each Keras, as make.py says; the tests do not run it. An archive has for each model NAME.keras, NAME.h5
+and NAME.npz with the input ``source``, the targets ``target`` and the output ``y``.
 """
 
 from __future__ import annotations
