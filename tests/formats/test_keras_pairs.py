@@ -58,6 +58,47 @@ def test_the_model_can_be_trained_on(archive: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.parameters()["decoder.0.weight"], table)  # one-hot vectors stay what they are
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("name", ["encoder_half", "encoder_with_output", "decoder_half"])
+def test_halves_take_and_give_states(name: str, suffix: str, tmp_path: Path) -> None:
+    expected = np.load(extracted("pairs3.zip", f"{name}.npz", tmp_path))
+    model = fl.from_keras(extracted("pairs3.zip", name + suffix, tmp_path))
+    given = [expected[f"state{k}"][None] for k in range(4) if f"state{k}" in expected]
+    out, states = model.predict(expected["x"], state=list(zip(given[::2], given[1::2], strict=True)) or None,
+                                return_state=True)  # fmt: skip
+    found = [part[0] for pair in states for part in pair]
+    if name != "encoder_half":
+        found.insert(0, out)
+    assert len(found) == sum(key.startswith("output") for key in expected)
+    for k, one in enumerate(found):
+        np.testing.assert_allclose(one, expected[f"output{k}"], atol=1e-6)  # float32
+
+
+def test_states_elsewhere_are_refused(tmp_path: Path) -> None:
+    path = extracted("pairs3.zip", "decoder_half.keras", tmp_path)
+    path = tmp_path / path.name
+
+    def swapped(config: dict[str, Any]) -> None:
+        first, second = config["output_layers"][1:3]
+        config["output_layers"][1:3] = second, first
+
+    def fewer(config: dict[str, Any]) -> None:
+        del config["output_layers"][3:]
+
+    def crossed(config: dict[str, Any]) -> None:
+        cells = [one for one in config["layers"] if one["class_name"] == "LSTM"]
+        calls = [one["inbound_nodes"][0]["kwargs"] for one in cells]
+        calls[0]["initial_state"].reverse()
+
+    for change, message in (
+        (swapped, "expected 'dense"),
+        (fewer, "expected 'dense"),
+        (crossed, "do not begin with h, c from the inputs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fl.from_keras(changed(tmp_path, path.name, change))
+
+
 def changed(folder: Path, name: str, change: Any) -> Path:
     """Return a file of Keras 3 whose description has been changed."""
     old = zipfile.ZipFile(io.BytesIO((folder / name).read_bytes()))

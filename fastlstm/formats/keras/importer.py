@@ -22,6 +22,7 @@ from .architecture import parts as parts_of
 from .archive import Source, open_source
 from .assumed import Activations, assumptions, with_activations
 from .bare import described
+from .carried import carried_chain
 from .graph import chain
 from .pair import is_pair, pair_of
 from .weights import arrays_of, converted
@@ -184,7 +185,7 @@ def _model(
     if source.config is not None:
         if config is not None:
             raise ValueError("the file itself describes its model: omit config")
-        layers = chain(source.config)
+        layers = carried_chain(source.config) or chain(source.config)
     elif config is not None:
         layers = chain(config)
         if version is None:  # Keras 2 writes its version to the JSON, Keras 3 does not

@@ -1,7 +1,8 @@
 """Write pairs3.zip and pairs2.zip: encoders and decoders with random weights, and what Keras computes with them.
 
 Run it once with each Keras, as make.py says; the tests do not run it. An archive has for each model NAME.keras, NAME.h5
-and NAME.npz with the input ``source``, the targets ``target`` and the output ``y``.
+and NAME.npz with the input ``source``, the targets ``target`` and the output ``y``; of a half of such a model with its
+input ``x``, the states that it is given and all its outputs. (pairs2.zip was written without the halves.)
 """
 
 from __future__ import annotations
@@ -77,6 +78,30 @@ def shuffled_states() -> Any:
     return keras.Model([source, tokens], layers.Dense(TOKENS)(y))
 
 
+def encoder_half() -> Any:
+    source, x = words()
+    x, h, c = lstm(8, return_sequences=True)(x)
+    _, h2, c2 = lstm(6)(x)
+    return keras.Model(source, [h, c, h2, c2])
+
+
+def encoder_with_output() -> Any:
+    source = layers.Input(shape=(None, 6))
+    out, h, c = lstm(8, return_sequences=True)(source)
+    return keras.Model(source, [out, h, c])
+
+
+def decoder_half() -> Any:
+    tokens, y = given(mask_zero=False)
+    states = [layers.Input(shape=(size,)) for size in (8, 8, 6, 6)]
+    y, h, c = lstm(8, return_sequences=True)(y, initial_state=states[:2])
+    y, h2, c2 = lstm(6, return_sequences=True)(y, initial_state=states[2:])
+    out = layers.Dense(TOKENS, activation="softmax")(y)
+    return keras.Model([tokens, *states], [out, h, c, h2, c2])
+
+
+HALVES = {"encoder_half": encoder_half, "encoder_with_output": encoder_with_output, "decoder_half": decoder_half}
+
 MODELS = {
     "tutorial": tutorial,
     "embedded": embedded,
@@ -109,6 +134,22 @@ def main() -> None:
                 model.save(file)
                 archive.write(file, file.name)
             np.savez(Path(folder, f"{name}.npz"), source=source, target=target, y=y)
+            archive.write(Path(folder, f"{name}.npz"), f"{name}.npz")
+        for name, build in HALVES.items():
+            model = build()
+            x: Any = rng.integers(1, TOKENS, (BATCH, TIME))
+            if name == "encoder_with_output":
+                x = rng.standard_normal((BATCH, TIME, 6)).astype(np.float32)
+            sizes = (8, 8, 6, 6) if name == "decoder_half" else ()
+            states = [rng.standard_normal((BATCH, size)).astype(np.float32) for size in sizes]
+            outputs = model.predict([x, *states] if states else x, verbose=0)
+            for suffix in (".keras", ".h5"):
+                file = Path(folder, name + suffix)
+                model.save(file)
+                archive.write(file, file.name)
+            arrays = {f"state{k}": one for k, one in enumerate(states)}
+            arrays.update({f"output{k}": np.asarray(one) for k, one in enumerate(outputs)})
+            np.savez(Path(folder, f"{name}.npz"), x=x, **arrays)
             archive.write(Path(folder, f"{name}.npz"), f"{name}.npz")
     print(path, path.stat().st_size, sys.version)
 
