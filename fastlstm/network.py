@@ -84,6 +84,9 @@ class Network:
         What `fastlstm.inference.chains` has made of the network; empty in a copy.
     """
 
+    is_chain = True
+    """Whether the input goes through all layers, one after the other."""
+
     def __init__(self, layers: list[Layer], dtype: np.dtype[Any], seed: int) -> None:
         self.layers = layers
         self.dtype = dtype

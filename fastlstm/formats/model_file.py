@@ -19,7 +19,7 @@ from . import safetensors
 from .foreign import with_advice
 from .safetensors import RUN_KEY, RUN_PREFIX, Source
 
-__all__ = ["load", "model_from", "read_config"]
+__all__ = ["any_model_from", "load", "model_from", "read_config"]
 
 _FORECASTER_KEY = "forecaster"
 _PAIR_KEY = "encoder_layers"
@@ -56,6 +56,11 @@ def load(path: Source) -> Model:
     """
     with with_advice(path, "load") if isinstance(path, (str, os.PathLike)) else nullcontext():
         tensors, config = safetensors.load(path)
+    return any_model_from(path, config, tensors)
+
+
+def any_model_from(path: Source, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Model:
+    """Do `model_from`, or return the EncoderDecoder of a file that holds one."""
     if _PAIR_KEY in config:
         from ..seq2seq.files import pair_from  # few files hold such a model
 

@@ -82,6 +82,8 @@ class PairNetwork(Network):
         If a layer cannot be in its place.
     """
 
+    is_chain = False
+
     def __init__(self, encoder: list[Layer], decoder: list[Layer], dtype: np.dtype[Any], seed: int) -> None:
         super().__init__([*encoder, *decoder], dtype, seed)
         self.cut = len(encoder)

@@ -11,6 +11,7 @@ from .._arrays import as_array
 from .._checks import distinct_names, short_repr
 from .._typing import Array
 from ..data.label_sequences import LabelSequences, label_arrays
+from ..data.targets import IGNORE
 
 __all__ = ["Vocabulary", "as_ids", "target_sequences"]
 
@@ -115,7 +116,24 @@ def target_sequences(
                 f"target_lengths are for an array of tokens (n, T), got {name} of shape {array.shape}: leave them out "
                 "for a list of sequences"
             )
-        ids = (array, as_array(target_lengths, "target_lengths"))
+        numbers = as_array(target_lengths, "target_lengths")
+        if numbers.shape != array.shape[:1] or numbers.dtype.kind not in "iu":
+            raise ValueError(f"target_lengths must be {len(array)} integers, got {short_repr(target_lengths)}")
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() <= array.shape[1]:
+            raise ValueError(
+                f"target_lengths hold {numbers.min()} to {numbers.max()}, expected 0 to {array.shape[1]}, the columns "
+                f"of {name}"
+            )
+        ids = (array, numbers)
+    elif isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype.kind in "iu":
+        inside = ids >= 0
+        wrong = np.argwhere((~inside & (ids != IGNORE)) | (inside & ~np.logical_and.accumulate(inside, axis=1)))
+        if len(wrong):
+            case, step = wrong[0].tolist()
+            raise ValueError(
+                f"{name}[{case}, {step}] is {ids[case, step]}, but a row must hold ids and then {IGNORE} as padding: "
+                "give target_lengths for other padding"
+            )
     arrays = label_arrays(ids, cases, name)
     for case, tokens in enumerate(arrays):
         wrong = np.flatnonzero((tokens < 0) | (tokens >= num_tokens) | (tokens == bos) | (tokens == eos))

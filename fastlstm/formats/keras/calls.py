@@ -18,6 +18,8 @@ ADVICE = (
 
 
 class Node(NamedTuple):
+    """A layer with what it reads."""
+
     layer: Mapping[str, Any]
     sources: list[Tensor]
     states: list[Tensor]

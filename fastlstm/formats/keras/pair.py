@@ -16,8 +16,8 @@ from ..._typing import Array
 from ...layers import Embedding, Layer, LuongAttention
 from ...seq2seq.model import EncoderDecoder
 from .architecture import part_of
-from .calls import ADVICE, MASKS, Node, Tensor, nodes_of
 from .archive import Source
+from .calls import ADVICE, MASKS, Node, Tensor, nodes_of
 from .layers.registry import Part, SignalState
 from .weights import arrays_of, converted
 

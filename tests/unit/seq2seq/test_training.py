@@ -214,6 +214,8 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         ([*X[:-1], np.array([8])], Y, r"holds token 8 at \[case, step\] = \[59, 0\]"),
         ([*X[:-1], np.array([], int)], Y, "X"),
         (X, None, "Y"),
+        (X, np.tile([2, -100, 3], (60, 1)), r"Y\[0, 2\] is 3, but a row must hold ids and then -100 as padding"),
+        (X, np.tile([2, -1, -1], (60, 1)), r"Y\[0, 1\] is -1, .* give target_lengths for other padding"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(source: Any, target: Any, message: str) -> None:
@@ -223,6 +225,35 @@ def test_data_that_do_not_fit_are_refused(source: Any, target: Any, message: str
         model.fit(source, target, verbose=0)
     np.testing.assert_array_equal(model.flat_parameters, before)
     assert model.longest_target == 0
+
+
+def test_lengths_of_targets_are_checked() -> None:
+    model, (source, lengths) = model_of(), padded(X, 0)
+    target = np.full((60, 3), 2)
+    for numbers, message in (
+        ([4] * 60, "target_lengths hold 4 to 4, expected 0 to 3"),
+        ([1] * 59, "target_lengths must be 60 integers"),
+        ([1.5] * 60, "target_lengths must be 60 integers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(source, target, lengths=lengths, target_lengths=numbers, verbose=0)
+    with pytest.raises(ValueError, match="target_lengths are for an array of tokens"):
+        model.fit(X, Y[0], target_lengths=[1] * 60, verbose=0)
+
+
+def test_functions_for_chains_refuse_such_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from fastlstm.cli import main
+
+    model: Any = fl.EncoderDecoder(
+        [fl.Embedding(8, 4), fl.LSTM(4)], [fl.Embedding(8, 4), fl.LSTM(4, return_sequences=True), fl.Dense(8)]
+    )
+    with pytest.raises(ValueError, match="use its predict"):
+        fl.generate(model, [2], 3)
+    with pytest.raises(ValueError, match="an encoder with a decoder"):
+        fl.Stream(model)
+    model.save(tmp_path / "m.safetensors")
+    assert main(["info", str(tmp_path / "m.safetensors")]) == 0
+    assert "EncoderDecoder([Embedding(" in capsys.readouterr().out
 
 
 def test_nothing_in_gives_nothing_out() -> None:
