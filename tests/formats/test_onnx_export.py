@@ -275,7 +275,7 @@ def test_every_kind_of_stage_is_written_or_refused() -> None:
 
 def test_every_layer_type_is_tried() -> None:
     tried = {type(layer).__name__ for make in [*MODELS.values(), *REFUSED.values()] for layer in make()}
-    assert tried == set(registered_layers()) - {"OnnxGraph"}
+    assert tried == set(registered_layers()) - {"OnnxGraph", "LuongAttention"}  # of no chain
 
 
 class Doubled(fl.layers.Layer):
