@@ -81,4 +81,6 @@ def _check_tensors(network: PairNetwork, input_size: int, tensors: Mapping[str, 
 def _layer(config: Any) -> Layer:
     if not isinstance(config, Mapping):
         raise ValueError(f"a layer is described by {short_repr(config)}, expected an object")
+    if config.get("bits") is not None:
+        raise ValueError("a layer has weights of 8 bits, which an encoder-decoder cannot have")
     return layer_from_config(config)
