@@ -127,9 +127,9 @@ def target_sequences(
         ids = (array, numbers)
     elif isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype.kind in "iu":
         inside = ids >= 0
-        wrong = np.argwhere((~inside & (ids != IGNORE)) | (inside & ~np.logical_and.accumulate(inside, axis=1)))
-        if len(wrong):
-            case, step = wrong[0].tolist()
+        misplaced = np.argwhere((~inside & (ids != IGNORE)) | (inside & ~np.logical_and.accumulate(inside, axis=1)))
+        if len(misplaced):
+            case, step = misplaced[0].tolist()
             raise ValueError(
                 f"{name}[{case}, {step}] is {ids[case, step]}, but a row must hold ids and then {IGNORE} as padding: "
                 "give target_lengths for other padding"

@@ -84,7 +84,7 @@ def _check(nodes: Mapping[str, Node], chain: list[str], states: list[Tensor], co
     outputs = config.get("output_layers")
     if isinstance(outputs, list) and outputs and isinstance(outputs[0], str):  # a single one
         outputs = [outputs]
-    listed = [tuple(one[::2]) for one in outputs] if _is_listed(outputs) else []
+    listed = _listed(outputs)
     if len(recurrent) and listed[:1] != [(chain[-1], 0)]:
         possible = possible[1:]  # the states alone
         if nodes[chain[-1]].kind != "LSTM":
@@ -96,8 +96,11 @@ def _check(nodes: Mapping[str, Node], chain: list[str], states: list[Tensor], co
         )
 
 
-def _is_listed(outputs: Any) -> bool:
-    return isinstance(outputs, list) and all(isinstance(one, list) and len(one) == 3 for one in outputs)
+def _listed(outputs: Any) -> list[Tensor]:
+    """Return the outputs of a model as tensors; none if they are described in another way."""
+    if not isinstance(outputs, list) or not all(isinstance(one, list) and len(one) == 3 for one in outputs):
+        return []
+    return [(one[0], one[2]) for one in outputs]
 
 
 def _without_states(node: Node) -> Mapping[str, Any]:
