@@ -185,14 +185,15 @@ class PairNetwork(Network):
         return self.connected(self.input_size or 0)
 
     def _check_lengths(self, inputs: Sequences) -> None:
-        signals = self.signals()[: self.cut]
-        if all(signal.keeps_steps for signal in signals):
+        if all(type(layer).steps_after is Layer.steps_after for layer in self.encoder):
             return
         lengths = np.array([inputs.time]) if inputs.lengths is None else inputs.lengths
-        for layer, signal in zip(self.encoder, signals, strict=True):
-            if not signal.per_step or signal.steps is not None:
+        for layer, signal in zip(self.encoder, self.signals(), strict=False):
+            if signal.steps is not None:
                 return
             lengths = layer.steps_after(lengths)
+            if not signal.per_step:
+                return
 
     def _unbuild(self) -> None:
         super()._unbuild()
