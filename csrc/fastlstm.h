@@ -408,6 +408,27 @@ void fl_window_pool_forward(fl_dtype dtype, const fl_window_pool_pass *pass);
  * has it. */
 void fl_window_pool_backward(fl_dtype dtype, const fl_window_pool_pass *pass, const void *dy, void *dx);
 
+/* ---------------------------------------------------------- Attention of queries over a memory (kernels/attention.h) */
+
+/* The same struct, with the same values, is given to fl_attention_forward and then to fl_attention_backward. */
+typedef struct {
+    ptrdiff_t batch, queries, time, key_size, width; /* queries and memory steps of each case; their features */
+    const int64_t *lengths;       /* (batch), each in [0, time], of the memory; NULL: all are `time` long */
+    const int64_t *query_lengths; /* (batch), each in [0, queries]; NULL: all queries count */
+    const void *query;            /* (batch, queries, key_size); padding is never read, here and below */
+    const void *keys;             /* (batch, time, key_size) */
+    const void *values;           /* (batch, time, width) */
+    void *weights;                /* (batch, queries, time): what each query takes of each step; 0 in padding */
+    void *y;                      /* (batch, queries, width); 0 for queries that do not count, or without memory */
+    int n_threads;
+} fl_attention_pass;
+
+void fl_attention_forward(fl_dtype dtype, const fl_attention_pass *pass);
+/* The gradients are overwritten, with zeros in the padding. dscores (batch, queries, time) is memory that the caller
+ * lends. */
+void fl_attention_backward(fl_dtype dtype, const fl_attention_pass *pass, const void *dy, void *dscores, void *dquery,
+                           void *dkeys, void *dvalues);
+
 /* ---------------------------------------------------------- Networks: stages with states (network.c) */
 
 /* A whole model in inference. Each of its stages reads one value (batch, steps, features) and computes one; an LSTM,

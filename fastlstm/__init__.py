@@ -38,6 +38,7 @@ from .layers import (
     GaussianNoise,
     LastStep,
     LayerNorm,
+    LuongAttention,
     Masking,
     MaxPool,
     MaxPool1D,
@@ -72,6 +73,7 @@ if _TYPE_CHECKING:
     from .inference.attention import attention_weights
     from .inference.generation import generate
     from .inference.stream import Stream
+    from .seq2seq.model import EncoderDecoder
     from .sklearn import LSTMAnomalyDetector as LSTMAnomalyDetector
     from .sklearn import LSTMClassifier as LSTMClassifier
     from .sklearn import LSTMFeatures as LSTMFeatures
@@ -109,12 +111,14 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Embedding",
+    "EncoderDecoder",
     "Flatten",
     "GaussianNoise",
     "History",
     "Huber",
     "LastStep",
     "LayerNorm",
+    "LuongAttention",
     "Masking",
     "MaxPool",
     "MaxPool1D",
@@ -179,6 +183,7 @@ _LAZY_NAMES = {  # the module of each name
     "Checkpoint": "training.checkpoint",
     "CheckpointError": "training.checkpoint",
     "EarlyStopping": "training.callbacks",
+    "EncoderDecoder": "seq2seq.model",
     "History": "training.history",
     "ModelCheckpoint": "training.callbacks",
     "ReduceLROnPlateau": "training.callbacks",

@@ -263,6 +263,21 @@ cdef extern from "fastlstm.h" nogil:
     void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pool)
     void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pool, const void *dy, void *dx, void *dscores)
 
+    ctypedef struct fl_attention_pass:
+        ptrdiff_t batch, queries, time, key_size, width
+        const int64_t *lengths
+        const int64_t *query_lengths
+        const void *query
+        const void *keys
+        const void *values
+        void *weights
+        void *y
+        int n_threads
+
+    void fl_attention_forward(fl_dtype dtype, const fl_attention_pass *attention)
+    void fl_attention_backward(fl_dtype dtype, const fl_attention_pass *attention, const void *dy, void *dscores,
+                               void *dquery, void *dkeys, void *dvalues)
+
     ctypedef enum fl_stage_kind:
         FL_STAGE_STANDARDIZE
         FL_STAGE_UNSTANDARDIZE

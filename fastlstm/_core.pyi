@@ -329,6 +329,32 @@ def window_pool_backward(
     lengths: Array | None = None,
     n_threads: int = 1,
 ) -> None: ...
+def attention_forward(
+    query: Array,
+    keys: Array,
+    values: Array,
+    weights: Array,
+    y: Array,
+    *,
+    lengths: Array | None = None,
+    query_lengths: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
+def attention_backward(
+    dy: Array,
+    query: Array,
+    keys: Array,
+    values: Array,
+    weights: Array,
+    dscores: Array,
+    dquery: Array,
+    dkeys: Array,
+    dvalues: Array,
+    *,
+    lengths: Array | None = None,
+    query_lengths: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
 def sgd_step(
     p: Array,
     g: Array,

@@ -791,6 +791,11 @@ def pool_backward(str kind, cnp.ndarray x not None, cnp.ndarray y not None, cnp.
 include "_core_window.pxi"
 
 
+# ------------------------------------------------------------------ attention
+
+include "_core_attention.pxi"
+
+
 # ------------------------------------------------------------------ streams
 
 include "_core_chain.pxi"

@@ -84,6 +84,9 @@ class Network:
         What `fastlstm.inference.chains` has made of the network; empty in a copy.
     """
 
+    is_chain = True
+    """Whether the input goes through all layers, one after the other."""
+
     def __init__(self, layers: list[Layer], dtype: np.dtype[Any], seed: int) -> None:
         self.layers = layers
         self.dtype = dtype
@@ -291,7 +294,7 @@ class Network:
         arrays = {name: as_array(value, str(name)) for name, value in state.items()}
         if not self.built:
             first = next(((k, layer) for k, layer in enumerate(self.layers) if layer.input_weight), None)
-            weight = None if first is None else arrays.get(f"{first[0]}.{first[1].input_weight}")
+            weight = None if first is None else arrays.get(f"{self.parameters.names[first[0]]}.{first[1].input_weight}")
             size = None if first is None or weight is None else first[1].input_size_of(weight)
             if size is None:
                 raise ValueError(f"the tensors {sorted(arrays)} do not give the input size: give Model its input_size")
@@ -354,17 +357,23 @@ class Network:
             x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
         if training:
             self.passes += 1
-        for index, (layer, cache) in enumerate(zip(self.layers, ctx.layers, strict=True)):
-            if index == skip:
+        x = self.through(range(len(self.layers)), x, ctx)
+        ctx.out_shape = x.shape
+        return x
+
+    def through(self, indices: range, x: Array, ctx: PassContext) -> Array:
+        """Return the output of some consecutive layers for x, in a pass that the context describes."""
+        for index in indices:
+            if index == ctx.skipped:
                 continue
-            if training and layer.is_stochastic:
+            layer, cache = self.layers[index], ctx.layers[index]
+            if ctx.training and layer.is_stochastic:
                 cache.seed = mixed_seed(self.seed, self.passes, index)
             cache.masked_steps = None
             ctx.observe = None if self.observer is None else partial(self.observer, index)
             x = layer.forward(x, ctx, cache) if ctx.mask is None else forward_masked(layer, x, ctx, cache)
             if cache.mask_in is not None:
                 ctx.mask = cache.mask_in  # also of a user's layer, whose forward computes a mask from what it reads
-        ctx.out_shape = x.shape
         return x
 
     def forward_from(
@@ -407,16 +416,19 @@ class Network:
 
         Unless `need_dx`, the layers below the lowest one with parameters to train are left out.
         """
-        ctx = self.context(True)
-        gradient: Array | None = d_out
         lowest = 0 if need_dx else self.parameters.lowest_trainable
-        for index in reversed(range(lowest, len(self.layers))):
+        return self.back_through(range(lowest, len(self.layers)), d_out, self.context(True), need_dx)
+
+    def back_through(self, indices: range, d_out: Array, ctx: PassContext, need_dx: bool) -> Array | None:
+        """Do the backward pass of what `through` has computed with these layers."""
+        gradient: Array | None = d_out
+        for index in reversed(indices):
             assert gradient is not None
             if index == ctx.skipped:
                 continue
             layer, cache = self.layers[index], ctx.layers[index]
             backward = layer.backward if cache.masked_steps is None else partial(backward_masked, layer)
-            gradient = backward(gradient, ctx, cache, need_dx or index > lowest)
+            gradient = backward(gradient, ctx, cache, need_dx or index > indices.start)
             if not layer.trainable:
                 layer.zero_gradients()  # of a user's layer, which adds to them all the same
         return gradient

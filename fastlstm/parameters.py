@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,13 @@ class Parameters:
         Empty before `initialize`; `flat_gradients` is also empty while the parameters are frozen.
     packed : PackedWeights or None
         Packed forms of frozen parameters, for all threads and streams; None while they may change.
+    names : list of str
+        Name of each layer, before those of its parameters: by default its number.
     """
 
-    def __init__(self, layers: Sequence[Layer], dtype: np.dtype[Any]) -> None:
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype[Any], names: Sequence[str] | None = None) -> None:
         self._layers = layers
+        self.names = list(map(str, range(len(layers)))) if names is None else list(names)
         self.dtype = dtype
         self.flat: Array = np.empty(0, dtype)
         self.flat_gradients: Array = np.empty(0, dtype)
@@ -75,7 +78,7 @@ class Parameters:
                     draws = Draws(seed, "weights", with_parameters.index(index), spec.name)
                     flat[part].reshape(spec.shape)[...] = spec.initialize(draws, spec.shape)
                 except ValueError as error:
-                    raise ValueError(f"layer {index}: {error}") from None
+                    raise ValueError(f"layer {self.names[index]}: {error}") from None
                 start = part.stop
         else:
             flat[:] = values
@@ -176,11 +179,14 @@ class Parameters:
 
     def named(self) -> dict[str, Array]:
         """Return views of the parameters by name, such as ``"0.weight_ih_l0"`` for layer 0."""
-        return {f"{k}.{name}": p for k, layer in enumerate(self._layers) for name, p in layer.parameters.items()}
+        return {f"{k}.{name}": p for k, layer in self._by_name() for name, p in layer.parameters.items()}
 
     def named_gradients(self) -> dict[str, Array]:
         """Return views of the gradients, named and shaped as the parameters."""
-        return {f"{k}.{name}": g for k, layer in enumerate(self._layers) for name, g in layer.gradients.items()}
+        return {f"{k}.{name}": g for k, layer in self._by_name() for name, g in layer.gradients.items()}
+
+    def _by_name(self) -> Iterable[tuple[str, Layer]]:
+        return zip(self.names, self._layers, strict=True)
 
     def zero_gradients(self) -> None:
         """Set all gradients to zero."""

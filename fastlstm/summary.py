@@ -66,8 +66,8 @@ def text_summary(model: InferenceModel) -> str:
     rows = [("layer", "output", "parameters", "")]
     if model.scaler is not None and model.scaler.added_channels:
         rows.append((f"scaler {model.scaler!r}", f"(batch, time, {network.input_size})", "0", ""))
-    for index, row in enumerate(_rows(network)):
-        rows.append((f"{index} {row.layer}", row.output, row.parameters, row.remark))
+    for name, row in zip(network.parameters.names, _rows(network), strict=True):
+        rows.append((f"{name} {row.layer}", row.output, row.parameters, row.remark))
     total = network.parameters.flat.size
     rows.append(("total", network.dtype.name, f"{total:,}", ""))
     if network.parameters.trainable_ranges is not None:
@@ -81,13 +81,13 @@ def html_summary(model: InferenceModel) -> str:
     network = model.network
     rows = [
         (
-            str(index),
+            name,
             row.layer,
             row.output or "?",
             row.parameters or "?",
             "yes" if row.trainable and row.bits is None else "no",
         )
-        for index, row in enumerate(_rows(network))
+        for name, row in zip(network.parameters.names, _rows(network), strict=True)
     ]
     if network.built:
         total = network.parameters.flat.size

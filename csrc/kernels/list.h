@@ -12,7 +12,8 @@
  */
 #if defined(FL_DEFINE_KERNELS)
 
-/* In an order in which each finds what it needs of those before: ctc.h and pooling.h use sums of softmax.h. */
+/* In an order in which each finds what it needs of those before: ctc.h, pooling.h and attention.h use sums of
+ * softmax.h. */
 #include "bytes.h"
 #include "lstm/lstm.h"
 #include "lstm/layout.h"
@@ -35,6 +36,7 @@
 #include "ctc.h"
 #include "pooling.h"
 #include "window_pool.h"
+#include "attention.h"
 #include "optimizers.h"
 
 #elif defined(FL_KERNEL)
@@ -126,6 +128,11 @@ FL_KERNEL(void, pool_backward, (const fl_pool_pass *pass, const void *dy, void *
 
 FL_KERNEL(void, window_pool_forward, (const fl_window_pool_pass *pass), (pass))
 FL_KERNEL(void, window_pool_backward, (const fl_window_pool_pass *pass, const void *dy, void *dx), (pass, dy, dx))
+
+FL_KERNEL(void, attention_forward, (const fl_attention_pass *pass), (pass))
+FL_KERNEL(void, attention_backward,
+          (const fl_attention_pass *pass, const void *dy, void *dscores, void *dquery, void *dkeys, void *dvalues),
+          (pass, dy, dscores, dquery, dkeys, dvalues))
 
 FL_KERNEL(void, sgd,
           (ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov, double weight_decay,

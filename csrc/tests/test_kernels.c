@@ -819,6 +819,68 @@ static void test_pooling(fl_dtype dtype)
     }
 }
 
+/* Compare with plain loops; padding of queries and memory holds NaN. */
+static void test_attention(fl_dtype dtype)
+{
+    enum { B = 4, U = 5, T = 19, K = 21, W = 35 };
+    static const int64_t lengths[B] = {T, 0, 7, 1}, valid[B] = {U, 3, 0, 2};
+    snprintf(where, sizeof where, "%s %s attention", fl_isa_active(), dtype == FL_F32 ? "f32" : "f64");
+    array q = make(dtype, B * U * K, 1), k = make(dtype, B * T * K, 1), v = make(dtype, B * T * W, 1);
+    array dy = make(dtype, B * U * W, 1), a = make(dtype, B * U * T, 0), y = make(dtype, B * U * W, 0);
+    array lent = make(dtype, B * U * T, 0), dq = make(dtype, B * U * K, 0), dk = make(dtype, B * T * K, 0);
+    array dv = make(dtype, B * T * W, 0);
+    for (int b = 0; b < B; ++b) {
+        for (int u = 0; u < valid[b]; ++u) {
+            const double *query = q.exact + (b * U + u) * K, *slope = dy.exact + (b * U + u) * W;
+            double *weights = a.exact + (b * U + u) * T, total = 0, mean = 0, da[T];
+            for (int i = 0; i < lengths[b]; ++i) {
+                double score = 0;
+                for (int c = 0; c < K; ++c)
+                    score += query[c] * k.exact[(b * T + i) * K + c];
+                total += weights[i] = exp(score);
+            }
+            for (int i = 0; i < lengths[b]; ++i) {
+                weights[i] /= total;
+                da[i] = 0;
+                for (int c = 0; c < W; ++c) {
+                    y.exact[(b * U + u) * W + c] += weights[i] * v.exact[(b * T + i) * W + c];
+                    da[i] += slope[c] * v.exact[(b * T + i) * W + c];
+                    dv.exact[(b * T + i) * W + c] += weights[i] * slope[c];
+                }
+                mean += weights[i] * da[i];
+            }
+            for (int i = 0; i < lengths[b]; ++i)
+                for (int c = 0; c < K; ++c) {
+                    dq.exact[(b * U + u) * K + c] += weights[i] * (da[i] - mean) * k.exact[(b * T + i) * K + c];
+                    dk.exact[(b * T + i) * K + c] += weights[i] * (da[i] - mean) * query[c];
+                }
+        }
+        for (int i = (int)lengths[b] * K; i < T * K; ++i)
+            set_nan(dtype, k, (size_t)(b * T * K + i));
+        for (int i = (int)lengths[b] * W; i < T * W; ++i)
+            set_nan(dtype, v, (size_t)(b * T * W + i));
+        for (int i = (int)valid[b] * K; i < U * K; ++i)
+            set_nan(dtype, q, (size_t)(b * U * K + i));
+        for (int i = (int)valid[b] * W; i < U * W; ++i)
+            set_nan(dtype, dy, (size_t)(b * U * W + i));
+    }
+    array *const results[] = {&a, &y, &dq, &dk, &dv, &lent};
+    for (int r = 0; r < 6; ++r)
+        for (size_t i = 0; i < results[r]->n; ++i)
+            set_nan(dtype, *results[r], i);
+    const fl_attention_pass pass = {B, U, T, K, W, lengths, valid, q.data, k.data, v.data, a.data, y.data, 2};
+    fl_attention_forward(dtype, &pass);
+    fl_attention_backward(dtype, &pass, dy.data, lent.data, dq.data, dk.data, dv.data);
+    expect_close(dtype, a, "weights");
+    expect_close(dtype, y, "context");
+    expect_close(dtype, dq, "gradient of the queries");
+    expect_close(dtype, dk, "gradient of the keys");
+    expect_close(dtype, dv, "gradient of the values");
+    array *const all[] = {&q, &k, &v, &dy, &a, &y, &lent, &dq, &dk, &dv};
+    for (size_t r = 0; r < sizeof all / sizeof all[0]; ++r)
+        release(*all[r]);
+}
+
 /* Compare with the sum over all paths of four steps that mean given labels, and the gradient with a sum over the same
  * paths. */
 static void test_ctc(fl_dtype dtype)
@@ -1042,6 +1104,7 @@ int main(void)
             test_softmax((fl_dtype)dtype);
             test_activations((fl_dtype)dtype);
             test_pooling((fl_dtype)dtype);
+            test_attention((fl_dtype)dtype);
             test_ctc((fl_dtype)dtype);
             test_optimizers((fl_dtype)dtype);
             test_long_vectors((fl_dtype)dtype);

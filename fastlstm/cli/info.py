@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from ..formats.model_file import model_from
+    from ..formats.model_file import any_model_from
     from ..tasks.described import KEY
     from .model_file import TABLE, read_config
     from .output import json_text
@@ -53,7 +53,7 @@ def _show(arguments: argparse.Namespace) -> int:
         print(json_text({"table": table, "estimator": estimator, "metadata": notes}))
         return 0
     try:
-        model = model_from(arguments.model, config, tensors)
+        model = any_model_from(arguments.model, config, tensors)
         lines = _table_lines(table) if table else ["the file does not say on which columns the model was trained"]
         if estimator:
             parameters = ", ".join(f"{name}={value}" for name, value in estimator["parameters"].items())

@@ -15,7 +15,7 @@ from .label_checks import label_type_error
 from .sequences import Indices
 from .targets import IGNORE
 
-__all__ = ["LabelSequences", "as_label_sequences"]
+__all__ = ["LabelSequences", "as_label_sequences", "label_arrays"]
 
 
 class LabelSequences:
@@ -106,9 +106,7 @@ def as_label_sequences(
     TypeError, ValueError
         If y has another form, or a label is negative, the blank, or unknown.
     """
-    cases = _padded_cases(y, name) if _is_array(y) else _listed_cases(y, name)
-    if len(cases) != n:
-        raise ValueError(f"{name} has {len(cases)} cases, X has {n}: expected one sequence of labels for each")
+    cases = label_arrays(y, n, name)
     numbers = np.array([len(case) for case in cases], np.int64)
     flat: Array = np.concatenate(cases) if cases else np.zeros(0, np.int64)
     if flat.dtype.kind == "U":
@@ -129,6 +127,14 @@ def as_label_sequences(
         )
     n_outputs = limit if limit is not None else max(int(flat.max(initial=0)), blank) + 1
     return LabelSequences(flat, numbers, starts, n_outputs, classes, steps)
+
+
+def label_arrays(y: Any, n: int, name: str) -> list[Array]:
+    """Return the labels of each of n cases, integers or names, from what `as_label_sequences` takes."""
+    cases = _padded_cases(y, name) if _is_array(y) else _listed_cases(y, name)
+    if len(cases) != n:
+        raise ValueError(f"{name} has {len(cases)} cases, X has {n}: expected one sequence of labels for each")
+    return cases
 
 
 def _is_array(y: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,10 @@ from . import safetensors
 from .foreign import with_advice
 from .safetensors import RUN_KEY, RUN_PREFIX, Source
 
-__all__ = ["load", "model_from", "read_config"]
+__all__ = ["any_model_from", "load", "model_from", "read_config"]
 
 _FORECASTER_KEY = "forecaster"
+_PAIR_KEY = "encoder_layers"
 
 
 def load(path: Source) -> Model:
@@ -35,8 +36,8 @@ def load(path: Source) -> Model:
 
     Returns
     -------
-    Model
-        Equal to the saved model, including its scalers.
+    Model or EncoderDecoder
+        Equal to the saved model, including its scalers and the names of its tokens.
 
     Raises
     ------
@@ -55,6 +56,15 @@ def load(path: Source) -> Model:
     """
     with with_advice(path, "load") if isinstance(path, (str, os.PathLike)) else nullcontext():
         tensors, config = safetensors.load(path)
+    return any_model_from(path, config, tensors)
+
+
+def any_model_from(path: Source, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Model:
+    """Do `model_from`, or return the EncoderDecoder of a file that holds one."""
+    if _PAIR_KEY in config:
+        from ..seq2seq.files import pair_from  # few files hold such a model
+
+        return cast("Model", pair_from(path, config, tensors))  # the type of nearly all files
     return model_from(path, config, tensors)
 
 
@@ -90,6 +100,8 @@ def model_from(path: Source, config: Mapping[str, Any], tensors: Mapping[str, np
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(RUN_PREFIX)}
     if _FORECASTER_KEY in config:
         raise ValueError(f"{safetensors.name_of(path)}: the file holds a forecaster: fl.Forecaster.load reads it")
+    if _PAIR_KEY in config:
+        raise ValueError(f"{safetensors.name_of(path)}: the file holds an encoder-decoder: fl.load reads it")
     try:
         return _model(config, dict(tensors))
     except ValueError as error:

@@ -27,6 +27,10 @@ def stream_stages(model: InferenceModel) -> list[list[Stage]]:
     """
     network = model.network
     network.require_built()
+    if not network.is_chain:
+        raise ValueError(
+            "the model is an encoder with a decoder, whose layers are no chain: use its methods predict and stream"
+        )
     for index, layer in enumerate(network.layers):
         if layer.streaming_obstacle():
             raise ValueError(f"layer {index} {layer.streaming_obstacle()}, or predict on blocks")

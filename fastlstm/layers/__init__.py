@@ -23,10 +23,12 @@ from .flatten import Flatten as Flatten
 from .input_masks import InputMasks as InputMasks
 from .layer_norm import LayerNorm as LayerNorm
 from .lstm import LSTM as LSTM
+from .luong import LuongAttention as LuongAttention
 from .masked import backward_masked as backward_masked
 from .masked import forward_masked as forward_masked
 from .masked_steps import MaskedSteps as MaskedSteps
 from .masking import Masking as Masking
+from .memory import Memory as Memory
 from .noise import GaussianNoise as GaussianNoise
 from .pooling import AttentionPool as AttentionPool
 from .pooling import LastStep as LastStep

@@ -44,6 +44,9 @@ class Signal(NamedTuple):
     keeps_steps: bool = True
     """Whether there is a step for each `stride` steps of the series, also at its ends. A layer that keeps the steps may
     leave it out."""
+    memory: int | None = None
+    """Number of features of the memory that layers can read as a side input: the outputs of an encoder; None if there
+    is no memory. A layer may leave it out."""
 
 
 class Matrix(NamedTuple):

@@ -16,6 +16,7 @@ from .._core import PackedWeights, Workspace
 from .._typing import Array, State
 from ..runtime.buffers import Buffers
 from .masked_steps import MaskedSteps
+from .memory import Memory
 
 __all__ = ["LayerCache", "PassContext"]
 
@@ -61,6 +62,8 @@ class PassContext:
         self.lengths: Array | None = None
         """(batch,): valid steps of each case; None: all. A layer that begins new series replaces it for the layers
         above in its forward pass, and restores it in its backward pass."""
+        self.memory: Memory | None = None
+        """What layers read as a side input: the outputs of an encoder; None: there is none."""
         self.mask: Array | None = None
         """(batch, time), boolean: the steps that are not masked; None: all. Layers set it during the forward pass."""
         self.training = training

@@ -27,8 +27,10 @@ References
 .. [14] ONNX operator LSTM, onnx.ai/onnx/operators/onnx__LSTM.html. (Choice of activations; clipping of their inputs.)
 .. [15] A. Graves, S. Fernandez, F. Gomez, J. Schmidhuber, "Connectionist temporal classification", ICML 2006.
 .. [16] S. Ioffe, C. Szegedy, "Batch normalization", arXiv:1502.03167.
+.. [17] M. Luong, H. Pham, C. Manning, "Effective approaches to attention-based neural machine translation", EMNLP 2015.
 """
 
+from .attention import attention_backward, attention_forward
 from .cells import any_cell_backward, any_cell_forward, layer_norm, layer_norm_backward
 from .ctc import ctc
 from .layers import (
@@ -63,6 +65,8 @@ __all__ = [
     "adam",
     "any_cell_backward",
     "any_cell_forward",
+    "attention_backward",
+    "attention_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "cell_backward",

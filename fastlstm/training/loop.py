@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .. import _core, _exact
 from .._typing import Array
@@ -30,7 +29,7 @@ from .callbacks import Callback
 from .checkpoint import find_saved
 from .history import History
 from .interrupt import BetweenBatches, Interrupt
-from .prepare import TrainingData, prepare
+from .prepare import TrainingData
 from .reduce import Reduce
 from .run_state import Progress, RunState, SavedRun, described
 from .settings import Settings
@@ -59,22 +58,11 @@ class TrainingDiverged(FloatingPointError):
         return type(self), (self.args[0], self.history)
 
 
-def fit(
-    model: TrainableModel,
-    X: Any,
-    y: ArrayLike | None,
-    settings: Settings,
-    *,
-    lengths: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    validation_data: Any = None,
-) -> History:
-    """Do the work of `Model.fit`."""
+def fit(model: TrainableModel, settings: Settings, prepare: Callable[[], TrainingData]) -> History:
+    """Do the work of `Model.fit`; `prepare` checks the data and builds the network for them."""
     saved = find_saved(settings.resume, settings.callbacks)
     with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
-        data = prepare(
-            model, settings, X, y, lengths=lengths, sample_weight=sample_weight, validation_data=validation_data
-        )
+        data = prepare()
         training = TrainingLoop(model, data, settings)
         state = training.start(saved)
     return training.fit(saved, state)

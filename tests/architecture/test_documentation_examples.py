@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
-OBJECTS = {"model": fl.Model, "stream": fl.Stream, "optimizer": fl.Adam}
+OBJECTS = {"model": fl.Model, "translator": fl.EncoderDecoder, "stream": fl.Stream, "optimizer": fl.Adam}
 """Classes of the variables that examples use without making them."""
 
 OF_KERAS = {"model.to_json", "model.save_weights"}

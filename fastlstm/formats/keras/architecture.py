@@ -15,7 +15,7 @@ from .layers import (  # noqa: F401  (importing them registers their layers)
 from .layers.options import Config, Options
 from .layers.registry import READERS, Part, SignalState, kind_of
 
-__all__ = ["parts"]
+__all__ = ["part_of", "parts"]
 
 
 def parts(layers: Iterable[Config], version: int | None) -> list[Part]:
@@ -37,12 +37,13 @@ def parts(layers: Iterable[Config], version: int | None) -> list[Part]:
     shape = _shape(layers[0]["config"])
     if shape is not None and len(shape) > 1 and type(shape[1]) is int and shape[1] > 0:
         state.steps = shape[1]
-    found = [_part(layer, state) for layer in layers]
+    found = [part_of(layer, state) for layer in layers]
     _check_input(layers[0]["config"], found)
     return found
 
 
-def _part(layer: Config, state: SignalState) -> Part:
+def part_of(layer: Config, state: SignalState) -> Part:
+    """Return one layer, and change the state of the signal to that after it."""
     kind = kind_of(layer)
     options = Options(kind, layer["config"])
     part = READERS[kind](options, state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ from .architecture import parts as parts_of
 from .archive import Source, open_source
 from .assumed import Activations, assumptions, with_activations
 from .bare import described
+from .carried import carried_chain
 from .graph import chain
+from .pair import is_pair, pair_of
 from .weights import arrays_of, converted
 
 __all__ = ["from_keras"]
@@ -40,6 +42,8 @@ def from_keras(
     dtype: npt.DTypeLike | None = None,
     loss: Loss | str | None = None,
     seed: int = 0,
+    bos: int | None = None,
+    eos: int | None = None,
 ) -> Model:
     """Return a model with the layers and weights of a file that Keras 2 or 3 wrote.
 
@@ -74,10 +78,12 @@ def from_keras(
         `predict_classes` and `evaluate` need a final sigmoid or softmax.
     seed : int, default 0
         The model's seed, for dropout and further training.
+    bos, eos : int, optional
+        Of a file with an encoder and a decoder: the ids of the tokens with which targets begin and end.
 
     Returns
     -------
-    Model
+    Model, or EncoderDecoder
         A built model with copies of the weights, all of them trainable. Its outputs equal those of Keras's ``predict``
         except for rounding.
 
@@ -100,11 +106,16 @@ def from_keras(
 
     Notes
     -----
-    Supported are Sequential models, and Functional models that are a chain of layers. The supported layers are
-    InputLayer, LSTM, Bidirectional(LSTM), Conv1D, MaxPooling1D, AveragePooling1D, BatchNormalization,
-    LayerNormalization, Dense, TimeDistributed(Dense), Embedding, Masking, Activation, ReLU, LeakyReLU, ELU,
-    ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity, ActivityRegularization, and Flatten of
-    a fixed number of steps. See docs/keras.md for their options.
+    Supported are Sequential models, Functional models that are a chain of layers, and encoders with decoders as in
+    Keras's tutorial on sequence-to-sequence learning: LSTM layers with ``return_state=True``, in one direction or both,
+    whose states are the ``initial_state`` of the decoder's, and at most an Attention with a Concatenate; the file is
+    that of the training model. A decoder that reads one-hot vectors gets a fixed table of them. A chain whose outputs
+    are states, or that begins with states from inputs, is a `Model`, whose `predict` takes and returns them.
+
+    The supported layers are InputLayer, LSTM, Bidirectional(LSTM), Conv1D, MaxPooling1D, AveragePooling1D,
+    BatchNormalization, LayerNormalization, Dense, TimeDistributed(Dense), Embedding, Masking, Activation, ReLU,
+    LeakyReLU, ELU, ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity,
+    ActivityRegularization, and Flatten of a fixed number of steps. See docs/keras.md for their options.
 
     ``stateful=True`` is not kept: every series begins with a state of zeros; use `Model.stream` or the ``state`` of
     `Model.forward` to continue from another state. Not kept either are initializers, regularizers, constraints, which
@@ -120,7 +131,12 @@ def from_keras(
     text = _described_by(config)
     known = None if loss is None else get_loss(loss)
     try:
-        model, assumed = _model(open_source(name), text, activations, logits, dtype, seed)
+        source = open_source(name)
+        if source.config is not None and is_pair(source.config):
+            return cast("Model", pair_of(source, bos, eos, dtype, seed))  # the type of nearly all files
+        if bos is not None or eos is not None:
+            raise ValueError("bos and eos are for an encoder with a decoder, which the file does not hold: omit them")
+        model, assumed = _model(source, text, activations, logits, dtype, seed)
         model.loss = model.loss if known is None else known
     except ValueError as error:
         more = advice(name, "from_keras")
@@ -169,7 +185,7 @@ def _model(
     if source.config is not None:
         if config is not None:
             raise ValueError("the file itself describes its model: omit config")
-        layers = chain(source.config)
+        layers = carried_chain(source.config) or chain(source.config)
     elif config is not None:
         layers = chain(config)
         if version is None:  # Keras 2 writes its version to the JSON, Keras 3 does not

@@ -100,6 +100,8 @@ def run_module(module: Any, parts: Sequence[Part]) -> list[Runs]:
     """
     firsts = [bool(one.batch_first) for one in module.modules() if is_torch(one, "LSTM")]
     orders = [False] if not firsts else [not any(firsts), any(firsts)]
+    if any(is_torch(one, "LSTMCell") for one in module.modules()):
+        orders += [False, True]  # the order is that of a loop in forward
     modules = [(module, _weights(module))]
     with _evaluating(module):
         try:
@@ -214,7 +216,18 @@ def _outputs(module: Any, x: Any, time_first: bool) -> list[Array]:
     given = x.transpose(0, 1).contiguous() if time_first else x.clone()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if is_torch(module, "LSTMCell"):
+            return [_stepped(module, given)]
         return _arrays(module(given, *_more_arguments(module, batch, time)))
+
+
+def _stepped(cell: Any, x: Any) -> Array:
+    """Return the outputs of an ``nn.LSTMCell`` by itself over the steps of x (batch, time, features)."""
+    state, outputs = None, []
+    for step in range(x.shape[1]):
+        state = cell(x[:, step], state)
+        outputs.append(state[0].double().numpy())
+    return np.stack(outputs, axis=1)
 
 
 def _drawn(rng: np.random.Generator, parts: Sequence[Part], batch: int, time: int) -> Array:

@@ -9,7 +9,7 @@ from ..._typing import Array
 from ...layers import Activation, Dropout
 from .functions import torch_activation
 from .normalizing import batch_norm_part, flatten_part, layer_norm_part, pool_part, with_steps
-from .parts import ACTIVATIONS, KNOWN, Part, build, conv_part, embedding_part, joined, linear_part, lstm_part
+from .parts import ACTIVATIONS, KNOWN, Part, build, cell_part, conv_part, embedding_part, joined, linear_part, lstm_part
 from .tensors import as_float_array
 
 __all__ = ["module_parts"]
@@ -58,6 +58,11 @@ def _tensors(name: str, module: Any) -> dict[str, Array]:
 
 def _lstm(name: str, module: Any) -> Part:
     return lstm_part(name, _tensors(name, module), dropout=module.dropout)
+
+
+def _cell(name: str, module: Any) -> Part:
+    """Return the layer of an ``nn.LSTMCell``, which `forward` must call for one step after the other."""
+    return cell_part(name, _tensors(name, module))
 
 
 def _linear(name: str, module: Any) -> Part:
@@ -124,6 +129,7 @@ _READERS: dict[tuple[str, str], Callable[[str, Any], Part | None]] = {
     ("torch.nn.modules.pooling", "AvgPool1d"): pool_part,
     ("torch.nn.modules.pooling", "MaxPool1d"): pool_part,
     ("torch.nn.modules.rnn", "LSTM"): _lstm,
+    ("torch.nn.modules.rnn", "LSTMCell"): _cell,
     ("torch.nn.modules.sparse", "Embedding"): _embedding,
     **{("torch.nn.modules.activation", name): _activation for name in ACTIVATIONS},
 }

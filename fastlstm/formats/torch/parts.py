@@ -18,6 +18,7 @@ __all__ = [
     "KNOWN",
     "Part",
     "build",
+    "cell_part",
     "conv_part",
     "embedding_part",
     "joined",
@@ -46,11 +47,13 @@ IDENTITY = "Identity"
 """Kind of a part that stands for nothing: `order` may say so."""
 
 KNOWN = (
-    "nn.LSTM, nn.Linear, nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.BatchNorm1d, nn.LayerNorm, nn.Flatten, "
+    "nn.LSTM, nn.LSTMCell, nn.Linear, nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.BatchNorm1d, nn.LayerNorm, nn.Flatten, "
     "nn.Embedding, nn.Dropout, nn.Identity and the activations "
     f"{', '.join('nn.' + name for name in ACTIVATIONS)}, also within nn.Sequential"
 )
 _LSTM_TENSOR = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]{0,8})(_reverse)?")
+
+_CELL_TENSORS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Part(NamedTuple):
@@ -88,7 +91,8 @@ def tensor_parts(tensors: Mapping[str, Array]) -> list[list[Part]]:
     for full, array in tensors.items():
         prefix, _, name = full.rpartition(".")
         groups.setdefault(prefix, {})[name] = array
-    recurrent = {prefix for prefix, group in groups.items() if any(map(_LSTM_TENSOR.fullmatch, group))}
+    cells = {prefix for prefix, group in groups.items() if "weight_hh" in group and set(group) <= set(_CELL_TENSORS)}
+    recurrent = {prefix for prefix, group in groups.items() if any(map(_LSTM_TENSOR.fullmatch, group))} | cells
     parts = []
     for prefix, group in groups.items():
         if "running_mean" in group or (np.ndim(group.get("weight", 0)) == 1 and prefix not in recurrent):
@@ -102,7 +106,9 @@ def tensor_parts(tensors: Mapping[str, Array]) -> list[list[Part]]:
                 "dilation and padding a state dict does not tell: pass the nn.Module itself, or build the model and "
                 "call load_state_dict"
             )
-        if prefix in recurrent:
+        if prefix in cells:
+            parts.append([cell_part(prefix, group)])
+        elif prefix in recurrent:
             parts.append([lstm_part(prefix, group)])
         elif list(group) == ["weight"] and recurrent:
             parts.append([embedding_part(prefix, group), linear_part(prefix, group)])
@@ -177,6 +183,22 @@ def lstm_part(prefix: str, tensors: dict[str, Array], dropout: float = 0.0) -> P
         proj_size=state if projects else 0,
     )
     return Part(prefix, "LSTM", layer, inputs, len(suffixes) * state, tensors)
+
+
+def cell_part(prefix: str, tensors: dict[str, Array]) -> Part:
+    """Return the layer that an ``nn.LSTMCell`` makes over the steps of a series, given its tensors."""
+    gates, hidden = _matrix(prefix, "weight_hh", tensors, "(4 * hidden_size, hidden_size)")
+    if gates != 4 * hidden:
+        raise ValueError(
+            f"{joined(prefix, 'weight_hh')!r} has shape {(gates, hidden)}, expected (4 * hidden_size, hidden_size): "
+            "only an LSTMCell has four gates"
+        )
+    inputs = _matrix(prefix, "weight_ih", tensors, "(4 * hidden_size, input_size)")[1]
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, inputs), "weight_hh": (gates, hidden)}
+    if "bias_ih" in tensors or "bias_hh" in tensors:
+        shapes["bias_ih"] = shapes["bias_hh"] = (gates,)
+    _check_shapes(prefix, tensors, shapes)
+    return lstm_part(prefix, {f"{name}_l0": array for name, array in tensors.items()})._replace(kind="LSTMCell")
 
 
 def _matrix(prefix: str, name: str, tensors: Mapping[str, Array], axes: str) -> tuple[int, int]:

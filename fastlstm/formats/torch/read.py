@@ -45,7 +45,8 @@ def from_torch(
     ----------
     source : torch.nn.Module, mapping of str to tensor or array, or path
         - A module: ``nn.LSTM`` or ``nn.Linear``, an ``nn.Sequential``, or any module whose children are ``nn.LSTM``,
-          ``nn.Linear``, ``nn.Conv1d`` (between two transpositions in its ``forward``), ``nn.Embedding``,
+          ``nn.LSTMCell`` (called step by step in its ``forward``), ``nn.Linear``, ``nn.Conv1d`` (between two
+          transpositions in its ``forward``), ``nn.Embedding``,
           ``nn.Dropout``, ``nn.Identity``, an activation (``nn.ReLU``, ``nn.Tanh``, ``nn.Sigmoid``,
           ``nn.Softmax(dim=-1)``, ``nn.LeakyReLU``, ``nn.ELU``, ``nn.Softplus``, ``nn.Softsign``, ``nn.Hardsigmoid``)
           or an ``nn.Sequential`` of these. The layers are taken in the order in which they were defined, and `check`

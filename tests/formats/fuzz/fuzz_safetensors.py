@@ -82,8 +82,13 @@ def bases(folder: Path) -> list[Data]:
         fl.Model([fl.LSTM(2)], input_size=2, scaler=fl.Standardizer("mask-all", per_series=True).fit(np.eye(2))),
     ]  # fmt: skip
     models[0].fit(np.zeros((2, 2, 1)), [0, 1], epochs=1, verbose=0, n_threads=1)
+    pair = fl.EncoderDecoder(
+        [fl.Embedding(4, 2), fl.LSTM(1, bidirectional=True, return_sequences=True)],
+        [fl.Embedding(3, 2), fl.LSTM(2, return_sequences=True), fl.LuongAttention(), fl.Dense(3)],
+        source_tokens=list("abcd"),
+    )
     found = []
-    for model in models:
+    for model in (*models, pair):
         model.save(folder / "base")
         found.append((folder / "base").read_bytes())
     for updates in (2, 5, 0):
@@ -367,8 +372,13 @@ def case(files: list[Data], seed: int, number: int) -> Data:
 
 
 def loads(path: Path) -> None:
-    model = fl.load(path)
-    if model.flat_parameters.size <= SMALL and model.output_size <= 1000 and (model.input_size or 0) <= 1000:
+    model: Any = fl.load(path)
+    if isinstance(model, fl.EncoderDecoder):
+        if model.flat_parameters.size <= SMALL and (model.input_size or 0) <= 1000:
+            source: Any = np.zeros((1, 3), int) if model.takes_tokens else np.zeros((1, 3, model.input_size or 1))
+            with np.errstate(all="ignore"):
+                model.predict(source, beam=2, max_length=3, n_threads=1)
+    elif model.flat_parameters.size <= SMALL and model.output_size <= 1000 and (model.input_size or 0) <= 1000:
         x: Any = np.zeros((1, 3), int) if model.takes_tokens else np.zeros((1, 3, model.input_size or 1))
         with np.errstate(all="ignore"):
             model.predict(x, n_threads=1)

@@ -238,7 +238,7 @@ CASES = [pytest.param(make, id=f"{name} {k}") for name, some in LAYERS.items() f
 
 
 def test_every_layer_is_tried() -> None:
-    assert set(LAYERS) == set(layer_types.registered_layers()) - {"OnnxGraph"}
+    assert set(LAYERS) == set(layer_types.registered_layers()) - {"OnnxGraph", "LuongAttention"}  # of no chain
 
 
 def built(layers: list[Layer], **options: Any) -> fl.Model:

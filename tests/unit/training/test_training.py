@@ -24,6 +24,7 @@ from fastlstm.optimizers import SGD, Adam
 from fastlstm.schedules import CosineLR
 from fastlstm.training.callbacks import Callback, EarlyStopping
 from fastlstm.training.loop import TrainingDiverged, fit
+from fastlstm.training.prepare import prepare
 from fastlstm.training.settings import Settings
 
 Array = NDArray[Any]
@@ -163,7 +164,8 @@ DEFAULTS = {
 def train(model: Any, X: Any, y: Any, **arguments: Any) -> Any:
     given = {**DEFAULTS, "optimizer": SGD(lr=0.1), "epochs": 3, "verbose": 0, **arguments}
     data = {name: given.pop(name) for name in ("lengths", "sample_weight", "validation_data")}
-    return fit(model, X, y, Settings.checked(model.seed, **given), **data)
+    settings = Settings.checked(model.seed, **given)
+    return fit(model, settings, lambda: prepare(model, settings, X, y, **data))
 
 
 # ---------------------------------------------------------------------------------------------- learning
