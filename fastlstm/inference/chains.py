@@ -121,7 +121,7 @@ def _whole_stages(layer: Layer) -> list[Stage] | None:
     values = [0]
     for stage in stages:
         main = values[stage.main]
-        side = {name: values[number] for name, number in stage.side.items()}
+        side = {name: n if isinstance(n, str) else values[n] for name, n in stage.side.items()}
         translate = _TRANSLATIONS.get(stage.kind)
         translated = None if translate is None else translate(stage._replace(main=main, side=side), len(result))
         if translated is None:
@@ -180,8 +180,14 @@ def _conv(stage: Stage, place: int) -> list[Stage] | None:
     return [stage] if causal else None
 
 
+_ONE_STEP = (
+    *("embedding", "dense", "activation", "softmax", "add", "multiply", "concat", "final"),
+    *("magnitude", "tap", "frame_conv", "take"),
+)
+"""Kinds of stages that C computes in the same way in whole series as in streams, and those of ends."""
+
 _TRANSLATIONS = {
-    **dict.fromkeys(("embedding", "dense", "activation", "softmax", "add", "concat", "final"), _same),
+    **dict.fromkeys(_ONE_STEP, _same),
     "pool": _pool,
     "lstm": _lstm,
     "conv": _conv,

@@ -16,15 +16,18 @@ from .conv import Conv1D as Conv1D
 from .dense import Dense as Dense
 from .deviations import Deviations as Deviations
 from .differences import Differences as Differences
+from .distributed import TimeDistributed as TimeDistributed
 from .dropout import Dropout as Dropout
 from .embedding import Embedding as Embedding
 from .input_masks import InputMasks as InputMasks
 from .lstm import LSTM as LSTM
+from .magnitude import Magnitude as Magnitude
 from .masked import backward_masked as backward_masked
 from .masked import forward_masked as forward_masked
 from .masked_steps import MaskedSteps as MaskedSteps
 from .masking import Masking as Masking
 from .noise import GaussianNoise as GaussianNoise
+from .padding import Pad1D as Pad1D
 from .pooling import AttentionPool as AttentionPool
 from .pooling import LastStep as LastStep
 from .pooling import MaxPool as MaxPool
@@ -53,3 +56,5 @@ from .stages import join_stages as join_stages
 from .stages import scaling_stage as scaling_stage
 from .states import checked_states as checked_states
 from .states import finite as finite
+from .taps import Merge as Merge
+from .taps import Tap as Tap

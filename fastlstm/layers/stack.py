@@ -14,17 +14,20 @@ def takes_tokens(layers: Sequence[Layer]) -> bool:
     return layers[0].takes_tokens
 
 
-def connect(layers: Sequence[Layer], input_size: int, longest: int | None = None) -> list[Signal]:
+def connect(
+    layers: Sequence[Layer], input_size: int, longest: int | None = None, steps: int | None = None
+) -> list[Signal]:
     """Build each layer with the signal of the layer before; return the output signal of each layer.
 
-    `longest` is the number of steps of the longest training series, if there are data yet.
+    `longest` is the number of steps of the longest training series, if there are data yet; `steps` is that of every
+    series, if it is always the same.
 
     Raises
     ------
     ValueError
         If two layers do not fit each other; the message says which.
     """
-    signal = Signal(input_size, True, takes_tokens(layers), longest=longest)
+    signal = Signal(input_size, True, takes_tokens(layers), steps, longest)
     signals = []
     for index, layer in enumerate(layers):
         try:
@@ -33,7 +36,7 @@ def connect(layers: Sequence[Layer], input_size: int, longest: int | None = None
             raise ValueError(f"layer {index}: {error}") from None
         if signal.per_step and built.per_step and built.steps is None:
             built = _continued(signal, built)
-        signal = built
+        signal = built if built.taps else built._replace(taps=signal.taps)
         signals.append(signal)
     return signals
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...graph.convolving import Window, window_of
 from ...graph.nodes import Node
-from .symbols import Known, NoChain, Signal
+from .symbols import Known, NoChain, Signal, Size
 from .trace import Item, Trace
 
 __all__ = ["read_conv"]
@@ -24,6 +25,11 @@ def read_conv(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         raise NoChain(str(node))
     filters, features, kernel = array.shape
     signal = trace.top(x, node)
+    if trace.framed and "f" not in signal.axes and signal.axes[1:2] == ("1",):
+        signal = replace(signal, axes=(signal.axes[0], "f", *signal.axes[2:]))  # one feature for each step of a frame
+    plain = kernel == 1 and groups == 1 and window.stride == 1 and window.pads in (None, (0, 0))
+    if plain and len(signal.axes) == 3 and signal.axes[1] == "f" and trace.carried and not trace.framed:
+        return [_dense(trace, node, signal, array, bias)]
     if len(signal.axes) != 3 or signal.axes[1] != "f" or {signal.axes[0], signal.axes[2]} != {"a0", "a1"}:
         raise NoChain(f"{node} reads other axes than (cases, features, steps)")
     if trace.time not in (None, signal.axes[2]):
@@ -33,6 +39,7 @@ def read_conv(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     trace.time = signal.axes[2]
     if not trace.items and trace.input_size is None:
         trace.input_size = features * groups
+    known = trace.steps_of(signal, 2)
     padding, keeps_steps = _padding(window, kernel, node)
     settings = {
         "filters": filters,
@@ -47,8 +54,24 @@ def read_conv(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if bias is not None:
         item.weights["bias"] = bias.array
     trace.items.append(item)
-    sizes = signal.sizes[0], filters, signal.sizes[2] if keeps_steps else None
-    return [Signal(signal.axes, sizes, ((len(trace.items) - 1, 0),))]
+    steps: Any = signal.sizes[2] if keeps_steps else None
+    if trace.framed and known is not None:
+        zeros = sum(window.zeros(kernel, known))
+        steps = Size("a1", (known + zeros - (kernel - 1) * window.dilation - 1) // window.stride + 1)
+    return [Signal(signal.axes, (signal.sizes[0], filters, steps), ((len(trace.items) - 1, 0),))]
+
+
+def _dense(trace: Trace, node: Node, signal: Signal, weight: Any, bias: Any) -> Signal:
+    """Read windows of one step: a dense layer."""
+    filters, features, _ = weight.shape
+    if signal.sizes[1] != features or (bias is not None and bias.array.shape != (filters,)):
+        raise NoChain(str(node))
+    item = Item("Dense", {"output_size": filters, "bias": bias is not None}, {"weight": weight[:, :, 0]})
+    if bias is not None:
+        item.weights["bias"] = bias.array
+    trace.items.append(item)
+    sizes = (signal.sizes[0], filters, signal.sizes[2])
+    return Signal(signal.axes, sizes, ((len(trace.items) - 1, 0),))
 
 
 def _padding(window: Window, kernel: int, node: Node) -> tuple[str | tuple[int, int], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...graph.elementwise import ACTIVATIONS
-from . import convolving, masks, pointwise, recurrent, repeating, reshaping, selecting
+from . import convolving, masks, padding, pointwise, recurrent, repeating, reshaping, selecting, spectra
 from .trace import Handler
 
 __all__ = ["HANDLERS"]
@@ -26,6 +26,8 @@ HANDLERS: dict[str, Handler] = {
     "Less": masks.read_less,
     "MatMul": pointwise.read_matmul,
     "Mul": pointwise.read_arithmetic,
+    "Pad": padding.read_pad,
+    "Pow": spectra.read_pow,
     "Range": masks.read_range,
     "ReduceMax": selecting.read_reduce,
     "ReduceMean": selecting.read_reduce,
@@ -34,6 +36,7 @@ HANDLERS: dict[str, Handler] = {
     "Slice": selecting.read_slice,
     "Softmax": pointwise.read_activation,
     "Split": selecting.read_split,
+    "Sqrt": spectra.read_sqrt,
     "Squeeze": reshaping.read_squeeze,
     "Sub": pointwise.read_arithmetic,
     "Tile": repeating.read_tile,

@@ -11,7 +11,8 @@ from ....._typing import Array
 from ...graph.elementwise import activation_of
 from ...graph.nodes import Node
 from ...graph.operators import axis_of
-from .symbols import Known, Merged, NoChain, Signal, Size, Sizes, objects
+from .spectra import read_energy
+from .symbols import Channels, Energy, Known, Merged, NoChain, Signal, Size, Sizes, objects
 from .trace import Item, Trace
 
 __all__ = ["read_activation", "read_arithmetic", "read_dropout", "read_gemm", "read_matmul"]
@@ -32,6 +33,10 @@ def read_arithmetic(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any
         filled = np.empty(np.broadcast_shapes(a.shape, b.shape), object)
         filled.fill(result)
         return [Sizes(filled)]
+    if any(isinstance(one, (Channels, Energy)) for one in inputs):
+        return read_energy(trace, node, inputs)
+    if all(isinstance(one, Signal) for one in inputs):
+        return [_merged(trace, node, *inputs)]
     swapped = isinstance(inputs[0], Known)
     value, constant = inputs[::-1] if swapped else inputs
     if not isinstance(constant, Known) or (swapped and node.op in ("Sub", "Div")):
@@ -50,6 +55,19 @@ def read_arithmetic(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any
         last.weights["bias"] = np.broadcast_to(flat, size)
         return [signal]
     return [trace.add(Item("affine", {"op": node.op, "by": flat}), signal)]
+
+
+def _merged(trace: Trace, node: Node, a: Signal, b: Signal) -> Signal:
+    """Read the product or the sum of the last item's output and that of an earlier one."""
+    mode = {"Mul": "multiply", "Add": "add"}.get(node.op)
+    last = len(trace.items) - 1
+    of_last = [one for one in (a, b) if one.parts[0][0] == last]
+    if mode is None or len(of_last) != 1 or a.axes != b.axes or a.sizes != b.sizes:
+        raise NoChain(f"{node} joins two values in a way that no layer has")
+    signal = trace.top(of_last[0], node)
+    name = trace.tapped(b if signal is a else a, node)
+    trace.items.append(Item("Merge", {"tap": name, "mode": mode}))
+    return Signal(signal.axes, signal.sizes, ((len(trace.items) - 1, 0),))
 
 
 def read_matmul(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:

@@ -61,9 +61,9 @@ def read_squeeze(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if not isinstance(value, Signal):
         raise NoChain(str(node))
     if axes is None:
-        axes = [k for k, label in enumerate(value.axes) if label == "1"]
+        axes = [k for k, label in enumerate(value.axes) if label == "1" or trace.is_one(value, k)]
     for axis in sorted(axes_of(axes, len(value.axes)), reverse=True):
-        if value.axes[axis] != "1":
+        if value.axes[axis] != "1" and not trace.is_one(value, axis):
             raise NoChain(str(node))
         value = value.without(axis)
     return [value]

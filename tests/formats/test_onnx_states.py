@@ -1,0 +1,146 @@
+"""Graphs that take and return the states of their LSTMs: detectors and suppressors of sound, read frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import load_benchmarks
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+
+load_benchmarks()
+from benchmarks import frame_graphs  # noqa: E402
+
+import fastlstm as fl  # noqa: E402
+
+Array = np.ndarray
+FRAMES = 200
+
+
+def session(proto: Any) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def fed_back(proto: Any, frames: Array, states: dict[str, str], **settings: Any) -> tuple[Array, dict[str, Array]]:
+    """Run ONNX Runtime over frames (frames, ...), with the outputs of the states fed back to their inputs."""
+    run = session(proto)
+    shapes = {one.name: [n if isinstance(n, int) else len(frames[0]) for n in one.shape] for one in run.get_inputs()}
+    now = {name: np.zeros(shapes[name], np.float32) for name in states}
+    data = next(one.name for one in run.get_inputs() if one.name not in states and one.name not in settings)
+    rest = [one.name for one in run.get_outputs() if one.name not in states.values()]
+    answers = []
+    for frame in frames:
+        results = run.run([rest[0], *states.values()], {data: frame, **now, **settings})
+        answers.append(results[0])
+        now = dict(zip(states, results[1:], strict=True))
+    return np.stack(answers), now
+
+
+def kinds(model: fl.Model) -> list[str]:
+    return [type(layer).__name__ for layer in model.layers]
+
+
+def sound(*shape: int) -> Array:
+    return (0.3 * np.random.default_rng(1).standard_normal(shape)).astype(np.float32)
+
+
+def agree(model: fl.Model, X: Array, expected: Array) -> list[Any]:
+    """Check all ways to read a series (batch, steps, features); return the states at its end."""
+    size = expected.shape[-1]
+    flat = expected.reshape(X.shape[1], len(X), size).swapaxes(0, 1)
+    whole, end = model.predict(X, return_state=True)
+    np.testing.assert_allclose(whole, flat, atol=1e-5)
+    assert model.predict(X).tobytes() == whole.tobytes()
+    state = None
+    for t in range(X.shape[1]):
+        one, state = model.predict(X[:, t : t + 1], state=state, return_state=True)
+        assert one.tobytes() == np.ascontiguousarray(whole[:, t : t + 1]).tobytes()
+    assert all(a.tobytes() == b.tobytes() for one, other in zip(state, end, strict=True) for a, b in zip(one, other, strict=True))
+    stream = model.stream(batch_size=len(X))
+    steps = np.stack([stream.step(np.ascontiguousarray(X[:, t])) for t in range(X.shape[1])], axis=1)
+    assert steps.tobytes() == whole.tobytes()
+    model.freeze()
+    assert model.predict(X).tobytes() == whole.tobytes()
+    model.unfreeze()
+    return list(end)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_voice_activity_detector(batch: int, tmp_path: Path) -> None:
+    proto = frame_graphs.detector()
+    frames = sound(FRAMES, batch, 512)
+    expected, states = fed_back(proto, frames, {"state": "stateN"})
+    assert expected.std() > 1e-4
+    model = fl.from_onnx(proto)
+    assert kinds(model) == ["TimeDistributed", "LSTM", "Activation", "Dense", "Activation"]
+    ((h, c),) = agree(model, frames.swapaxes(0, 1), expected)
+    np.testing.assert_allclose(np.concatenate([h, c]), states["state"], atol=1e-5)
+    model.save(tmp_path / "m.safetensors")
+    again = fl.load(tmp_path / "m.safetensors")
+    assert again.predict(frames.swapaxes(0, 1)).tobytes() == model.predict(frames.swapaxes(0, 1)).tobytes()
+
+
+def test_a_detector_of_two_sampling_rates() -> None:
+    """The branch of the If is that of the rate that the user gives; the samples of a frame are left open."""
+    proto = frame_graphs.detector_of_two_rates()
+    with pytest.raises(ValueError, match=r"depends on the values of the inputs.*constants=\{'sr': ...\}"):
+        fl.from_onnx(proto)
+    with pytest.raises(ValueError, match="give its number of samples, input_size="):
+        fl.from_onnx(proto, constants={"sr": 16000})
+    for rate, samples in ((16000, 512), (8000, 256)):
+        frames = sound(20, 1, samples)
+        expected, _ = fed_back(proto, frames, {"state": "stateN"}, sr=np.array(rate))
+        model = fl.from_onnx(proto, constants={"sr": rate}, input_size=samples)
+        agree(model, frames.swapaxes(0, 1), expected)
+    with pytest.raises(ValueError, match="several steps of each block"):
+        fl.from_onnx(proto, constants={"sr": 16000}, input_size=1024)
+    with pytest.raises(ValueError, match="constants has 'rate', and the inputs of the graph are"):
+        fl.from_onnx(proto, constants={"rate": 16000})
+    with pytest.raises(TypeError, match="constants must map names"):
+        fl.from_onnx(proto, constants=[16000])  # type: ignore[arg-type]
+
+
+def test_a_two_stage_noise_suppressor() -> None:
+    proto = frame_graphs.suppressor()
+    frames = sound(FRAMES, 2, 1, 257)
+    expected, states = fed_back(proto, frames, {"h": "hN", "c": "cN"})
+    model = fl.from_onnx(proto)
+    assert kinds(model) == [
+        *("Tap", "LSTM", "LSTM", "Dense", "Activation", "Merge"),
+        *("Dense", "Tap", "LSTM", "LSTM", "Dense", "Activation", "Merge", "Dense"),
+    ]
+    end = agree(model, frames[:, :, 0].swapaxes(0, 1), expected)
+    np.testing.assert_allclose(np.concatenate([h for h, _ in end]), states["h"], atol=1e-5)
+    np.testing.assert_allclose(np.concatenate([c for _, c in end]), states["c"], atol=1e-5)
+
+
+def test_blocks_of_several_steps() -> None:
+    """The suppressor reads any number of steps in a call: the model is the same."""
+    proto = frame_graphs.suppressor(bins=9, code=8, hidden=6)
+    blocks = sound(4, 2, 5, 9)
+    expected, _ = fed_back(proto, blocks, {"h": "hN", "c": "cN"})
+    model = fl.from_onnx(proto)
+    series = blocks.swapaxes(0, 1).reshape(2, 20, 9)
+    got = model.predict(series)
+    np.testing.assert_allclose(got, expected.swapaxes(0, 1).reshape(2, 20, 512), atol=1e-5)
+
+
+def test_the_state_is_carried_in_training_and_files(tmp_path: Path) -> None:
+    proto = frame_graphs.suppressor(bins=9, code=8, hidden=6)
+    model = fl.from_onnx(proto)
+    X, y = sound(4, 12, 9), sound(4, 12, 512)
+    before = model.evaluate(X, y, loss="mse") if False else float(((model.predict(X) - y) ** 2).mean())
+    model.fit(X, y, loss="mse", epochs=5, optimizer=fl.Adam(1e-2), verbose=0)
+    assert float(((model.predict(X) - y) ** 2).mean()) < before
+    model.to_onnx(tmp_path / "again.onnx", with_state=True)
+    states = {f"state_{k}_{part}": f"final_{k}_{part}" for k in (1, 2, 8, 9) for part in "hc"}
+    expected, _ = fed_back(onnx.load(tmp_path / "again.onnx"), X[:, :, None].swapaxes(0, 1), states)
+    np.testing.assert_allclose(model.predict(X), expected[:, :, 0].swapaxes(0, 1), atol=1e-5)
+    again = fl.from_onnx(tmp_path / "again.onnx")
+    np.testing.assert_allclose(again.predict(X), model.predict(X), atol=1e-6)
