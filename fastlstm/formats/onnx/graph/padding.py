@@ -11,7 +11,7 @@ from ...._typing import Array
 from .nodes import Node
 from .operators import Back, Forward, Gradients, Inputs, Run, axes_of, integer_list, integers, operator, require
 
-__all__ = ["pads_of"]
+__all__ = ["mode_of", "pads_of"]
 
 _MODES = ("constant", "reflect", "edge")
 

@@ -67,7 +67,7 @@ def without_branches(
         unknown = {name for _, one, _ in waiting for name in one.node.outputs}
         for place, one, depth in waiting:
             needed = _needed(plain, one.node.inputs[0])
-            if not unknown.intersection(one.node.inputs, *(node.inputs for node in needed)):
+            if not unknown.intersection(set(one.node.inputs).union(*(node.inputs for node in needed))):
                 break
         else:
             raise ValueError(f"{waiting[0][1].node}: its condition depends on itself")
@@ -156,7 +156,9 @@ def _condition(
             data.update(one.outputs)
     if name in data:
         settings = [one.name for one in inputs if one.shape is not None and len(one.shape) <= 1]
-        advice = f"; if {settings[0]!r} is a setting, give its value: constants={{{settings[0]!r}: ...}}" * bool(settings)
+        advice = ""
+        if settings:
+            advice = f"; if {settings[0]!r} is a setting, give its value: constants={{{settings[0]!r}: ...}}"
         raise ValueError(
             f"{node}: which of its branches is computed depends on the values of the inputs, and only what shapes and "
             f"constants decide is supported{advice}"
