@@ -91,7 +91,7 @@ def test_a_detector_of_two_sampling_rates() -> None:
     proto = frame_graphs.detector_of_two_rates()
     with pytest.raises(ValueError, match=r"depends on the values of the inputs.*constants=\{'sr': ...\}"):
         fl.from_onnx(proto)
-    with pytest.raises(ValueError, match="give its number of samples, input_size="):
+    with pytest.raises(ValueError, match="has no fixed number of samples: give it, input_size="):
         fl.from_onnx(proto, constants={"sr": 16000})
     for rate, samples in ((16000, 512), (8000, 256)):
         frames = sound(20, 1, samples)
@@ -144,3 +144,120 @@ def test_the_state_is_carried_in_training_and_files(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.predict(X), expected[:, :, 0].swapaxes(0, 1), atol=1e-5)
     again = fl.from_onnx(tmp_path / "again.onnx")
     np.testing.assert_allclose(again.predict(X), model.predict(X), atol=1e-6)
+
+
+# ------------------------------------------------------------------ as PyTorch's exporters write them
+
+
+def torch_detector(torch: Any) -> Any:
+    nn = torch.nn
+
+    class Detector(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.basis = nn.Conv1d(1, 66, 64, stride=32, bias=False)
+            self.encoder = nn.Sequential(
+                nn.Conv1d(33, 16, 3, padding=1), nn.ReLU(), nn.Conv1d(16, 12, 3, stride=2, padding=1), nn.ReLU(),
+                nn.Conv1d(12, 12, 2), nn.ReLU(),
+            )  # fmt: skip
+            self.lstm = nn.LSTM(12, 8)
+            self.decoder = nn.Sequential(nn.ReLU(), nn.Conv1d(8, 1, 1), nn.Sigmoid())
+
+        def forward(self, x: Any, state: Any) -> Any:
+            x = nn.functional.pad(x.unsqueeze(1), (16, 16), "reflect")
+            y = self.basis(x)
+            y = torch.sqrt(y[:, :33] ** 2 + y[:, 33:] ** 2)
+            y = self.encoder(y).permute(2, 0, 1)
+            y, (h, c) = self.lstm(y, (state[0:1], state[1:2]))
+            return self.decoder(y.permute(1, 2, 0)).squeeze(-1), torch.cat([h, c])
+
+    return Detector()
+
+
+def torch_suppressor(torch: Any) -> Any:
+    nn = torch.nn
+
+    class Suppressor(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.LSTM(9, 6, num_layers=2, batch_first=True)
+            self.mask = nn.Linear(6, 9)
+            self.encode = nn.Conv1d(9, 7, 1, bias=False)
+            self.second = nn.LSTM(7, 6, num_layers=2, batch_first=True)
+            self.mask_2 = nn.Linear(6, 7)
+            self.decode = nn.Conv1d(7, 16, 1, bias=False)
+
+        def forward(self, x: Any, h: Any, c: Any, h_2: Any, c_2: Any) -> Any:
+            y, (h, c) = self.first(x, (h, c))
+            x = torch.sigmoid(self.mask(y)) * x
+            x = self.encode(x.transpose(1, 2)).transpose(1, 2)
+            y, (h_2, c_2) = self.second(x, (h_2, c_2))
+            x = torch.sigmoid(self.mask_2(y)) * x
+            return self.decode(x.transpose(1, 2)).transpose(1, 2), h, c, h_2, c_2
+
+    return Suppressor()
+
+
+def exported(torch: Any, module: Any, arguments: tuple[Any, ...], names: list[str], path: Path, dynamo: bool) -> Any:
+    outputs = ["output", *(f"{name}N" for name in names[1:])]
+    if dynamo:
+        pytest.importorskip("onnxscript")
+    torch.onnx.export(
+        module.eval(), arguments, path, input_names=names, output_names=outputs, dynamo=dynamo, external_data=False
+    )
+    return onnx.load(path)
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporters have many
+@pytest.mark.parametrize("dynamo", [False, True], ids=["TorchScript", "torch.export"])
+def test_graphs_exported_by_torch(dynamo: bool, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(3)
+    path = tmp_path / "m.onnx"
+    state = torch.zeros(2, 1, 8)
+    proto = exported(torch, torch_detector(torch), (torch.zeros(1, 128), state), ["input", "state"], path, dynamo)
+    frames = sound(FRAMES, 1, 128)
+    expected, _ = fed_back(proto, frames, {"state": "stateN"})
+    model = fl.from_onnx(path)
+    assert kinds(model) == ["TimeDistributed", "LSTM", "Activation", "Dense", "Activation"]
+    agree(model, frames.swapaxes(0, 1), expected)
+    names = ["input", "h", "c", "h_2", "c_2"]
+    states = tuple(torch.zeros(2, 1, 6) for _ in range(4))
+    proto = exported(torch, torch_suppressor(torch), (torch.zeros(1, 1, 9), *states), names, path, dynamo)
+    frames = sound(FRAMES, 1, 1, 9)
+    expected, _ = fed_back(proto, frames, {name: f"{name}N" for name in names[1:]})
+    model = fl.from_onnx(path)
+    assert kinds(model).count("LSTM") == 4 and kinds(model).count("Merge") == 2
+    agree(model, frames[:, :, 0].swapaxes(0, 1), expected)
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+def changed(change: Any) -> Any:
+    proto = frame_graphs.suppressor(bins=9, code=8, hidden=6)
+    change(proto.graph)
+    return proto
+
+
+def first(graph: Any, kind: str) -> Any:
+    return next(node for node in graph.node if node.op_type == kind)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: first(g, "LSTM").input.__setitem__(6, ""), "only one of its two initial states is an input"),
+        (lambda g: [first(g, "LSTM").input.__setitem__(k, "") for k in (5, 6)], "its states begin anew in each call"),
+        (lambda g: g.output.__delitem__(2), "the input 'c' holds states of LSTMs, and no output holds the same states"),
+        (lambda g: g.node[-1].input.__setitem__(0, first(g, "LSTM").output[1]), "no output holds the same states"),
+        (lambda g: setattr(first(g, "LSTM").attribute.add(name="direction", type=3), "s", b"reverse"), "from its end"),
+        (lambda g: setattr(first(g, "Sigmoid"), "op_type", "Erf"), "Erf"),
+        (lambda g: setattr(first(g, "Sigmoid"), "op_type", "Exp"), "is no chain of layers: node .*operator Exp, opset 17\\). Run it with"),
+        (lambda g: setattr(first(g, "Mul"), "op_type", "Div"), "joins two values in a way that no layer has"),
+        (lambda g: first(g, "Mul").input.__setitem__(1, "h"), "computes with the states in the input 'h' in other ways"),
+    ],
+)
+def test_states_that_layers_do_not_have(change: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fl.from_onnx(changed(change))

@@ -165,6 +165,10 @@ def _stepwise(
         declared = _block_size(shape, framed)
         if not framed and len(shape) != 3:
             continue
+        if framed and declared is None and (size is None or len(shape) != 2):
+            if len(shape) == 2:
+                reasons.append(f"the input {data.name!r} has no fixed number of samples: give it, input_size=")
+            continue
         chain, found = lower(
             graph,
             data.name,
@@ -179,8 +183,6 @@ def _stepwise(
             assumed = fixed_sizes(shape if not framed else (shape[0], None), bool(found))
             return _lowered(chain, False, size if declared is None else declared, graph, kind, seed), assumed
         reasons.append(chain)
-    if framed and _block_size(shape, True) is None and size is None:
-        reasons.append(f"if the input {data.name!r} holds a frame, give its number of samples, input_size=")
     raise ValueError(
         f"the graph takes and returns the states of its LSTMs ({', '.join(carried.inputs)}) and is no chain of layers: "
         f"{'; or '.join(dict.fromkeys(reasons))}. Run it with fastlstm.onnx_backend.prepare(onnx.load(path)).run([...])"

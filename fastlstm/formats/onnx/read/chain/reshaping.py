@@ -188,7 +188,7 @@ def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> S
             raise NoChain(str(node))
         if wanted == -1:
             count = len(left) - sum(1 for one in target[k + 1 :] if one != 1)
-        elif wanted == 1 and not (left and left[0][1] == 1 and len(left) >= len(target) - k):
+        elif wanted == 1 and not (left and _is_one(left[0][1]) and len(left) >= len(target) - k):
             count = 0
         else:
             count = 1
@@ -226,3 +226,7 @@ def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> S
     if left:
         raise NoChain(str(node))
     return replace(signal, axes=tuple(axes), sizes=tuple(sizes))
+
+
+def _is_one(size: Any) -> bool:
+    return size == 1 or (isinstance(size, Size) and size.known == 1)
