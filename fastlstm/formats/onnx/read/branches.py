@@ -1,4 +1,4 @@
-"""Nodes `If` whose branch is known: the branch takes the place of the node.
+"""Nodes with graphs of their own: the branch of an `If` that is known, and the LSTM that a `Loop` is, take their place.
 
 TorchScript writes ``squeeze(dim)`` of an axis of unknown size as an If over that size, and some files hold a network for
 each setting, such as two sampling rates. The condition of such a node follows from constants and shapes; it is
@@ -18,8 +18,9 @@ from ...._typing import Array
 from ..graph.nodes import Graph, GraphInput, Node, in_order, needed_nodes
 from ..graph.operators import Run
 from ..graph.program import Program
+from .loops import Loop, lstm_of_loop, reads_of_loop
 
-__all__ = ["MAX_DEPTH", "Body", "If", "without_branches"]
+__all__ = ["MAX_DEPTH", "Body", "If", "without_subgraphs"]
 
 MAX_DEPTH = 8
 """How many nodes If may stand one within the other."""
@@ -31,7 +32,7 @@ _SIZES = ((2, 3, 5), (7, 4, 9), (1, 1, 1), (3, 640, 16), (3, 512, 16), (2, 100, 
 class Body(NamedTuple):
     """A branch: a graph without inputs, which also reads the values of the graphs around it."""
 
-    nodes: tuple[Node | If, ...]
+    nodes: tuple[Node | If | Loop, ...]
     constants: dict[str, Array]
     outputs: tuple[str, ...]
 
@@ -46,45 +47,54 @@ class If:
     """What is computed if the condition does not hold, and if it does."""
 
 
-def without_branches(
-    nodes: Sequence[Node | If], inputs: Sequence[GraphInput], constants: Mapping[str, Array], opset: int
+def without_subgraphs(
+    nodes: Sequence[Node | If | Loop], inputs: Sequence[GraphInput], constants: Mapping[str, Array], opset: int
 ) -> tuple[list[Node], dict[str, Array]]:
-    """Return nodes in which each If is replaced by one of its branches, and the constants with those of the branches.
+    """Return nodes without graphs of their own, and the constants with those that come from these graphs.
+
+    Each If is replaced by one of its branches, each Loop by a node LSTM.
 
     Raises
     ------
     ValueError
-        If a condition is not known, or the nodes are nested too deeply; the message names the node.
+        If a condition is not known, a Loop is no LSTM, or the nodes are nested too deeply; the message names the node.
     """
-    left: list[tuple[Node | If, int]] = [(one, 0) for one in nodes]
+    left: list[tuple[Node | If | Loop, int]] = [(one, 0) for one in nodes]
     found = dict(constants)
     made = 0
     while True:
-        waiting = [(place, one, depth) for place, (one, depth) in enumerate(left) if isinstance(one, If)]
+        waiting = [(place, one, depth) for place, (one, depth) in enumerate(left) if not isinstance(one, Node)]
         if not waiting:
             return [one for one, _ in left if isinstance(one, Node)], found
         plain = [one for one, _ in left if isinstance(one, Node)]
         unknown = {name for _, one, _ in waiting for name in one.node.outputs}
         for place, one, depth in waiting:
-            needed = _needed(plain, one.node.inputs[0])
-            if not unknown.intersection(set(one.node.inputs).union(*(node.inputs for node in needed))):
+            read = {one.node.inputs[0]} if isinstance(one, If) else reads_of_loop(one)
+            needed = _needed(plain, read)
+            if not unknown.intersection(read.union(*(node.inputs for node in needed))):
                 break
         else:
-            raise ValueError(f"{waiting[0][1].node}: its condition depends on itself")
-        if depth >= MAX_DEPTH:
-            raise ValueError(f"{one.node} stands within {depth} others, and at most {MAX_DEPTH} are supported")
-        body = one.branches[_condition(one.node, needed, inputs, found, opset)]
+            what = "condition" if isinstance(waiting[0][1], If) else "body"
+            raise ValueError(f"{waiting[0][1].node}: its {what} depends on itself")
         made += 1
-        inlined, own = _inlined(one.node, body, f"{one.node.name}/{made}/")
+        prefix = f"{one.node.name}/{made}/"
+        if isinstance(one, Loop):
+            shapes = [sizes for sizes, _ in _zeros(inputs)][:4]
+            inlined, own = lstm_of_loop(one, needed, inputs, found, opset, shapes, prefix)
+        else:
+            if depth >= MAX_DEPTH:
+                raise ValueError(f"{one.node} stands within {depth} others, and at most {MAX_DEPTH} are supported")
+            body = one.branches[_condition(one.node, needed, inputs, found, opset)]
+            inlined, own = _inlined(one.node, body, prefix)
         if own.keys() & found.keys():
-            raise ValueError(f"{one.node}: a name of its branch is defined twice")
+            raise ValueError(f"{one.node}: a name of its graph is defined twice")
         found.update(own)
         left[place : place + 1] = [(each, depth + 1) for each in inlined]
 
 
-def _needed(nodes: Sequence[Node], name: str) -> tuple[Node, ...]:
-    """Return the nodes that a value depends on; the nodes come in any order."""
-    wanted, kept = {name}, set()
+def _needed(nodes: Sequence[Node], names: set[str]) -> tuple[Node, ...]:
+    """Return the nodes that values depend on; the nodes come in any order."""
+    wanted, kept = set(names), set()
     changed = True
     while changed:
         changed = False
@@ -96,7 +106,7 @@ def _needed(nodes: Sequence[Node], name: str) -> tuple[Node, ...]:
     return tuple(nodes[index] for index in sorted(kept))
 
 
-def _inlined(node: Node, body: Body, prefix: str) -> tuple[list[Node | If], dict[str, Array]]:
+def _inlined(node: Node, body: Body, prefix: str) -> tuple[list[Any], dict[str, Array]]:
     """Return the nodes and constants of a branch, with names of their own, and nodes that give the node's outputs."""
     if len(body.outputs) != len(node.outputs):
         raise ValueError(f"{node}: a branch gives {len(body.outputs)} values, expected {len(node.outputs)}")
@@ -115,6 +125,12 @@ def _inlined(node: Node, body: Body, prefix: str) -> tuple[list[Node | If], dict
 def _renamed(one: Node | If, names: Mapping[str, str]) -> Any:
     if isinstance(one, Node):
         return _with_names(one, names)
+    if isinstance(one, Loop):
+        own = set(one.inputs) | set(one.constants) | {name for node in one.nodes for name in node.outputs}
+        outer = {name: new for name, new in names.items() if name not in own}
+        nodes = tuple(_with_names(node, outer) for node in one.nodes)
+        outputs = tuple(outer.get(name, name) for name in one.outputs)
+        return replace(one, node=_with_names(one.node, names), nodes=nodes, outputs=outputs)
     return If(_with_names(one.node, names), tuple(_body_renamed(body, names) for body in one.branches))  # type: ignore[arg-type]
 
 

@@ -18,7 +18,8 @@ from ...._typing import Array
 from ..graph.nodes import Graph, GraphInput, Node, in_order, needed_nodes
 from ..graph.tensors import ELEMENT_TYPES, tensor_array
 from ..package import import_onnx
-from .branches import MAX_DEPTH, Body, If, without_branches
+from .branches import MAX_DEPTH, Body, If, without_subgraphs
+from .loops import Loop
 
 __all__ = ["MAX_OPSET", "MIN_OPSET", "make_node", "read_graph", "read_proto"]
 
@@ -76,7 +77,7 @@ def read_graph(
     outputs: Sequence[str] | None = None,
     settings: Mapping[str, ArrayLike] | None = None,
 ) -> Graph:
-    """Return the graph of an ``onnx.ModelProto``, pruned to the nodes that the outputs need, without nodes `If`.
+    """Return the graph of an ``onnx.ModelProto``, pruned to the nodes that the outputs need, without nodes `If`, `Loop`.
 
     Parameters
     ----------
@@ -111,12 +112,12 @@ def read_graph(
     constants.update(_settings(settings or {}, inputs))
     fixed = set(settings or ())
     inputs = [one for one in inputs if one.name not in fixed]
-    nodes: list[Node | If] = []
+    nodes: list[Node | If | Loop] = []
     trainable = _trainable(constants, fixed)
     _read_nodes(proto.graph.node, opset, folder, nodes, constants, 0)
-    if any(isinstance(one, If) for one in nodes):
+    if not all(isinstance(one, Node) for one in nodes):
         before = set(constants)
-        plain, constants = without_branches(nodes, inputs, constants, opset)
+        plain, constants = without_subgraphs(nodes, inputs, constants, opset)
         trainable |= _trainable(constants, before)
         nodes = list(plain)
     given = [one.name for one in inputs] + list(constants)
@@ -172,12 +173,15 @@ def _settings(given: Mapping[str, ArrayLike], inputs: Sequence[GraphInput]) -> d
 
 
 def _read_nodes(
-    protos: Any, opset: int, folder: Path | None, nodes: list[Node | If], constants: dict[str, Array], depth: int
+    protos: Any, opset: int, folder: Path | None, nodes: list[Node | If | Loop], constants: dict[str, Array], depth: int
 ) -> None:
     """Append the nodes of a graph, and add the values of its nodes Constant to `constants`."""
     for index, proto in enumerate(protos):
         if proto.op_type == "If" and proto.domain in _DOMAINS:
             nodes.append(_read_if(proto, index, opset, folder, depth))
+            continue
+        if proto.op_type == "Loop" and proto.domain in _DOMAINS:
+            nodes.append(_read_loop(proto, index, opset, folder))
             continue
         one = make_node(proto, index, opset, folder)
         if one.op == "Constant":
@@ -209,6 +213,32 @@ def _read_if(proto: Any, index: int, opset: int, folder: Path | None, depth: int
     return If(node, (bodies[0], bodies[1]))
 
 
+def _read_loop(proto: Any, index: int, opset: int, folder: Path | None) -> Loop:
+    node = _named(proto, index, opset)
+    if len(proto.attribute) != 1 or proto.attribute[0].name != "body" or proto.attribute[0].type != 5:
+        raise ValueError(f"{node}: expected one attribute, the graph 'body'")
+    graph = proto.attribute[0].g
+    if len(graph.sparse_initializer):
+        raise ValueError(f"{node}: its body has sparse tensors, which are not supported")
+    constants, nodes = _initializers(graph, folder), []
+    for number, one in enumerate(graph.node):
+        if one.op_type in ("If", "Loop", "Scan"):
+            raise ValueError(f"{node}: its body has a node {one.op_type}, and a Loop is only read if it is an LSTM")
+        made = make_node(one, number, opset, folder)
+        if made.op == "Constant":
+            if len(made.outputs) != 1 or made.inputs or made.outputs[0] in constants:
+                raise ValueError(f"{made}: expected no inputs and one output with a unique name")
+            constants[made.outputs[0]] = _constant(made)
+        else:
+            nodes.append(made)
+    inputs, outputs = (
+        tuple(_text(one.name, "the name of a value") for one in side) for side in (graph.input, graph.output)
+    )
+    if len(inputs) < 2 or len(set(inputs)) < len(inputs) or len(node.inputs) < 2 or not outputs or not node.outputs:
+        raise ValueError(f"{node}: its body has the inputs {list(inputs)} and the outputs {list(outputs)}")
+    return Loop(node, inputs, tuple(nodes), constants, outputs)
+
+
 def _named(proto: Any, index: int, opset: int) -> Node:
     """Return a node without its attributes."""
     return Node(
@@ -234,7 +264,7 @@ def make_node(proto: Any, index: int, opset: int, folder: Path | None = None) ->
         if attribute.type in _SUBGRAPHS:
             raise ValueError(
                 f"{what} is a graph: of the operators with subgraphs only If is supported, with a branch that constants "
-                "and shapes decide (no Loop, no Scan)"
+                "and shapes decide, and Loop, if it is an LSTM (no Scan)"
             )
         if attribute.type not in _ATTRIBUTES or attribute.ref_attr_name:
             raise ValueError(f"{what} is of type {attribute.type}, which is not supported")
