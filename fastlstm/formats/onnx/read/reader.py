@@ -20,6 +20,7 @@ from ..graph.tensors import ELEMENT_TYPES, tensor_array
 from ..package import import_onnx
 from .branches import MAX_DEPTH, Body, If, without_subgraphs
 from .loops import Loop
+from .planes import as_series
 
 __all__ = ["MAX_OPSET", "MIN_OPSET", "make_node", "read_graph", "read_proto"]
 
@@ -120,10 +121,11 @@ def read_graph(
         plain, constants = without_subgraphs(nodes, inputs, constants, opset)
         trainable |= _trainable(constants, before)
         nodes = list(plain)
+    flat = as_series([one for one in nodes if isinstance(one, Node)], constants, trainable)
     given = [one.name for one in inputs] + list(constants)
     if len(set(given)) < len(given):
         raise ValueError("an input and a constant of the graph have the same name")
-    ordered = in_order([one for one in nodes if isinstance(one, Node)], given)
+    ordered = in_order(flat, given)
     declared = [_text(value.name, "the name of an output") for value in proto.graph.output]
     wanted = list(declared if outputs is None else outputs)
     computed = set(given).union(*(node.outputs for node in ordered)) if ordered else set(given)
