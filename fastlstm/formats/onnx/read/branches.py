@@ -94,15 +94,13 @@ def without_subgraphs(
 
 def _needed(nodes: Sequence[Node], names: set[str]) -> tuple[Node, ...]:
     """Return the nodes that values depend on; the nodes come in any order."""
-    wanted, kept = set(names), set()
-    changed = True
-    while changed:
-        changed = False
-        for index, node in enumerate(nodes):
-            if index not in kept and wanted.intersection(node.outputs):
-                kept.add(index)
-                wanted.update(node.inputs)
-                changed = True
+    producers = {name: index for index, node in enumerate(nodes) for name in node.outputs if name}
+    waiting, kept = list(names), set()
+    while waiting:
+        index = producers.get(waiting.pop())
+        if index is not None and index not in kept:
+            kept.add(index)
+            waiting += nodes[index].inputs
     return tuple(nodes[index] for index in sorted(kept))
 
 

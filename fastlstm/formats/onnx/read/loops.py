@@ -18,7 +18,7 @@ import numpy as np
 from ...._typing import Array
 from ....activations import as_activation
 from ..graph.nodes import Graph, GraphInput, Node, in_order, needed_nodes
-from ..graph.operators import Run
+from ..graph.operators import Run, make_forward
 from ..graph.program import Program
 
 __all__ = ["Loop", "lstm_of_loop", "reads_of_loop"]
@@ -122,6 +122,8 @@ def lstm_of_loop(
     ValueError
         If the Loop is no LSTM; the message says why.
     """
+    for node in loop.nodes:
+        make_forward(node)  # checks inputs, outputs and attributes
     carried = len(loop.inputs) - 2
     if carried < 0 or len(loop.node.inputs) != len(loop.inputs) or len(loop.outputs) < carried + 1:
         raise ValueError(f"{loop.node}: has {len(loop.node.inputs)} inputs, and its body {len(loop.inputs)}")
@@ -129,22 +131,34 @@ def lstm_of_loop(
     read = sorted(reads_of_loop(loop))
     given = {one.name for one in inputs} | set(constants)
     ordered = in_order(needed, given)
+    computed = given.union(*(node.outputs for node in ordered))
+    missing = [name for name in read if name not in computed]
+    if missing:
+        raise ValueError(f"{loop.node}: its input {missing[0]!r} is missing from the graph")
     graph = Graph(needed_nodes(ordered, read), tuple(inputs), tuple(read), dict(constants), frozenset(), opset)
     outer, rng = Program(graph), np.random.default_rng(0)
     body = _body(loop, read, opset)
     found: tuple[_Parts, tuple[int, ...], list[_Activation], list[Array]] | None = None
     error: ValueError | None = None
+    tried: list[Any] = []
     for shapes in sizes:
+        if found is not None and len(tried) > 1:
+            break
         feed = {one.name: _random(rng, shapes[one.name], one.dtype) for one in inputs if one.name in shapes}
         try:
             values = dict(zip(read, outer.forward({**constants, **feed}, Run(2**20))[0], strict=True))
         except ValueError as problem:
             error = error or problem
             continue
-        if found is None:
-            parts = _parts(loop, varying, values, constants)
-            found = (parts, *_cell(loop, body, parts, varying, values, rng))
-        _require_same(loop, body, found, varying, values)
+        try:
+            with np.errstate(all="ignore"):
+                if found is None:
+                    parts = _parts(loop, varying, values, constants)
+                    found = (parts, *_cell(loop, body, parts, varying, values, rng))
+                _require_same(loop, body, found, varying, values)
+        except (TypeError, IndexError, OverflowError, ZeroDivisionError) as problem:  # as NumPy raises for wrong shapes
+            raise _not_an_lstm(loop, f"it cannot be run ({problem})") from problem
+        tried.append(shapes)
     if found is None:
         raise error or ValueError(f"{loop.node}: cannot be run")
     return _replaced(loop, found, varying, opset, prefix)
@@ -274,7 +288,7 @@ def _cell(
 
 
 def _close(a: Array, b: Array) -> bool:
-    return a.shape == b.shape and bool(np.abs(a - b).max() <= _RATHER * max(1.0, float(np.abs(b).max())))
+    return a.shape == b.shape and a.size > 0 and b.dtype.kind == "f" and bool(np.abs(a - b).max() <= _RATHER * max(1.0, float(np.abs(b).max())))
 
 
 def _require_same(loop: Loop, body: Program, found: Any, varying: Sequence[int], values: Mapping[str, Array]) -> None:
