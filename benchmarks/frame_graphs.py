@@ -1,14 +1,15 @@
 """ONNX graphs that read sound frame by frame: a voice-activity detector and a two-stage noise suppressor.
 
 They have the form of well-known networks, with random weights. The detector reads 512 samples: reflected at the end, a
-short-time Fourier transform as a convolution, magnitudes, four convolutions, an LSTM, a sigmoid (the form of Silero VAD;
-its file also has a network for another sampling rate, in the other branch of an If). The suppressor reads a spectrum:
-two LSTMs give a mask that multiplies it, and two more give a second mask, of an encoding of the result (the form of
-DTLN).
+short-time Fourier transform as a convolution, magnitudes, four convolutions, an LSTM, a sigmoid (the form of Silero
+VAD, whose file also has a network for another sampling rate, in the other branch of an If). The suppressor reads a
+spectrum: two LSTMs give a mask that multiplies it, and two more give a second mask, of an encoding of the result (the
+form of DTLN).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -82,13 +83,19 @@ def _lstm(nodes: Nodes, x: str, h: str, c: str, features: int, hidden: int) -> l
 def _detect(nodes: Nodes, window: int) -> None:
     y = _spectrum(nodes, "input", window, window // 2, window // 4)
     sizes = [window // 2 + 1, 128, 64, 64, 128]
-    for k, (features, filters) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (features, filters) in enumerate(itertools.pairwise(sizes)):
         stride = 2 if k in (1, 2) else 1
         bias = nodes.constant(nodes.rng.uniform(-0.1, 0.1, filters).astype(np.float32))
-        y = nodes.add("Relu", nodes.add("Conv", y, nodes.weight(filters, features, 3), bias, strides=[stride], pads=[1, 1]))
+        y = nodes.add(
+            "Relu", nodes.add("Conv", y, nodes.weight(filters, features, 3), bias, strides=[stride], pads=[1, 1])
+        )
     steps = nodes.add("Transpose", y, perm=[2, 0, 1])
     states = [
-        nodes.add("Unsqueeze", nodes.add("Gather", "state", nodes.constant(np.array(k)), axis=0), nodes.constant(np.array([0])))
+        nodes.add(
+            "Unsqueeze",
+            nodes.add("Gather", "state", nodes.constant(np.array(k)), axis=0),
+            nodes.constant(np.array([0])),
+        )
         for k in (0, 1)
     ]
     y, hn, cn = _lstm(nodes, steps, *states, 128, 128)
@@ -135,15 +142,15 @@ def detector_of_two_rates(seed: int = 0) -> Any:
     outer = Nodes(seed, "outer")
     outer.nodes.append(helper.make_node("Equal", ["sr", outer.constant(np.array(16000))], ["fast"]))
     outer.nodes.append(helper.make_node("If", ["fast"], ["output", "stateN"], **branches))
-    inputs = _values(
-        ("input", "FLOAT", [None, None]), ("state", "FLOAT", [2, None, 128]), ("sr", "INT64", [])
-    )
+    inputs = _values(("input", "FLOAT", [None, None]), ("state", "FLOAT", [2, None, 128]), ("sr", "INT64", []))
     outputs = _values(("output", "FLOAT", None), ("stateN", "FLOAT", None))
     return _model(helper.make_graph(outer.nodes, "detector", inputs, outputs, outer.constants))
 
 
 def _dense(nodes: Nodes, x: str, features: int, outputs: int) -> str:
-    y = nodes.add("MatMul", x, nodes.constant(nodes.rng.uniform(-1, 1, (features, outputs)).astype("f4") / np.float32(16)))
+    y = nodes.add(
+        "MatMul", x, nodes.constant(nodes.rng.uniform(-1, 1, (features, outputs)).astype("f4") / np.float32(16))
+    )
     return str(nodes.add("Add", y, nodes.constant(nodes.rng.uniform(-0.1, 0.1, outputs).astype(np.float32))))
 
 

@@ -377,7 +377,7 @@ typedef enum {
     FL_STAGE_ADD,        /* the main input plus the side input */
     FL_STAGE_MULTIPLY,   /* the main input times the side input */
     FL_STAGE_TAKE,       /* `take`: the features in another order, and zeros */
-    FL_STAGE_MAGNITUDE,  /* `magnitude`: sqrt(re^2 + im^2 + eps); the features consist of `parts` parts of equal size, the
+    FL_STAGE_MAGNITUDE, /* `magnitude`: sqrt(re^2 + im^2 + eps); the features consist of `parts` parts of equal size, the
                                first half of a part are re, the second half im */
     FL_STAGE_FRAME_CONV, /* `conv`: time, stride, filters, kernel, dilation, groups, weight, bias. The features of each
                                step are a series of its own of `time` steps, whose windows it takes */

@@ -297,8 +297,8 @@ cdef class Chain:
         cdef ptrdiff_t room
         to.conv.time, to.conv.stride = settings["steps"], settings["stride"]
         if to.conv.time < 1 or to.input % to.conv.time or not 1 <= to.conv.stride <= MOST_STEPS:
-            raise ValueError(f"stage {k}, a convolution within {to.input} features, cannot have {settings['steps']} steps "
-                             f"and stride {settings['stride']}")
+            raise ValueError(f"stage {k}, a convolution within {to.input} features, cannot have {settings['steps']} "
+                             f"steps and stride {settings['stride']}")
         _conv_weights(&to.conv, self.dtype, to.input // to.conv.time, weights["weight"], weights.get("bias"),
                       settings["dilation"], settings["groups"])
         room = to.conv.time - (to.conv.kernel - 1) * to.conv.dilation - 1

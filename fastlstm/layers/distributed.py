@@ -25,8 +25,8 @@ __all__ = ["TimeDistributed"]
 class TimeDistributed(Layer):
     """Compute layers for each step by itself: from (batch, time, steps * k) to (batch, time, outputs).
 
-    The features of each step are a short series, (steps, k), step by step: a frame of sound, a day of a year, a group of
-    readings. The layers read it as they read any series, and what they give is the step's new features, flattened if
+    The features of each step are a short series, (steps, k), step by step: a frame of sound, a day of a year, a group
+    of readings. The layers read it as they read any series, and what they give is the step's new features, flattened if
     there are several steps left. So a series of frames is read as it comes, frame by frame: a model with convolutions
     over a frame and an LSTM over the frames streams, and carries its state from frame to frame. Keras has a layer of
     this name.
@@ -73,7 +73,7 @@ class TimeDistributed(Layer):
     # ------------------------------------------------------------------------------------ parameters
 
     @property
-    def parameters(self) -> dict[str, Array]:  # type: ignore[override]
+    def parameters(self) -> dict[str, Array]:
         """The parameters of the layers, each with the number of its layer."""
         return self._parameters
 
@@ -84,7 +84,7 @@ class TimeDistributed(Layer):
             layer.parameters = _of_layer(values, index)
 
     @property
-    def gradients(self) -> dict[str, Array]:  # type: ignore[override]
+    def gradients(self) -> dict[str, Array]:
         """Their gradients."""
         return self._gradients
 
@@ -111,8 +111,8 @@ class TimeDistributed(Layer):
         steps = signal.features if self.steps is None else self.steps
         if signal.features % steps:
             raise ValueError(
-                f"TimeDistributed divides each step in {steps} steps, and gets {signal.features} features, which cannot "
-                "be divided so"
+                f"TimeDistributed divides each step in {steps} steps, and gets {signal.features} features, which "
+                "cannot be divided so"
             )
         self._shape = steps, signal.features // steps
         inner = connect(self.layers, self._shape[1], steps=steps)

@@ -237,7 +237,7 @@ def standardize(x: Array, mean: Array, scale: Array, missing: Sequence[int] = ()
 
 
 def pad_forward(x: Array, before: int, after: int, mode: str = "constant", value: float = 0.0) -> Array:
-    """Add steps before and after series x (B, T, F): a constant, the series mirrored ("reflect"), or its ends ("edge")."""
+    """Add steps before and after series x (B, T, F): a constant, the series mirrored, or its first and last step."""
     around = ((0, 0), (before, after), (0, 0))
     if mode == "constant":
         return np.pad(x, around, constant_values=value)
@@ -266,4 +266,5 @@ def magnitude_backward(dy: Array, x: Array, eps: float = 0.0) -> Array:
     """Compute the gradient of :func:`magnitude_forward`: dy re / y and dy im / y, 0 where y is 0."""
     y = magnitude_forward(x, eps)
     factor = np.divide(dy, y, out=np.zeros_like(dy), where=y > 0)
-    return x * np.concatenate([factor, factor], axis=-1)
+    dx: Array = x * np.concatenate([factor, factor], axis=-1)
+    return dx

@@ -109,10 +109,14 @@ def test_torch_squeeze_of_an_axis_of_unknown_size() -> None:
 def test_branches_within_branches_and_names_that_occur_twice() -> None:
     def nested(depth: int) -> Any:
         """Multiply by 2 in each branch; the names within are the same at every depth."""
-        inner = [op("Mul", "x,two", "v")] if depth == 0 else [
-            helper.make_node("If", ["yes"], ["u"], then_branch=nested(depth - 1), else_branch=branch([], "x")),
-            op("Mul", "u,two", "v"),
-        ]
+        inner = (
+            [op("Mul", "x,two", "v")]
+            if depth == 0
+            else [
+                helper.make_node("If", ["yes"], ["u"], then_branch=nested(depth - 1), else_branch=branch([], "x")),
+                op("Mul", "u,two", "v"),
+            ]
+        )
         return branch(inner, "v", {"two": np.float32([2])})
 
     for depth in (0, 3, 6):

@@ -78,8 +78,12 @@ def models() -> dict[str, Any]:
         fl.LSTM(3, return_sequences=True), fl.Conv1D(4, 4, padding="same", dilation=2), fl.AttentionPool(2),
     ]  # fmt: skip
     made["TimeDistributed"] = lambda: [
-        fl.Tap("x"), fl.TimeDistributed([fl.Conv1D(4, 2, padding="same", activation="relu"), fl.Magnitude(0.1)]),
-        fl.LSTM(3, return_sequences=True), fl.Merge("x"), fl.Merge("x", "concat"), fl.MeanPool(),
+        fl.Tap("x"),
+        fl.TimeDistributed([fl.Conv1D(4, 2, padding="same", activation="relu"), fl.Magnitude(0.1)]),
+        fl.LSTM(3, return_sequences=True),
+        fl.Merge("x"),
+        fl.Merge("x", "concat"),
+        fl.MeanPool(),
     ]
     made["Conv1D with strides"] = lambda: [
         fl.Conv1D(6, 2, padding=1), fl.LSTM(3, return_sequences=True), fl.Conv1D(4, 3, stride=2, padding="causal"),

@@ -13,9 +13,8 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
 load_benchmarks()
-from benchmarks import frame_graphs  # noqa: E402
-
 import fastlstm as fl  # noqa: E402
+from benchmarks import frame_graphs  # noqa: E402
 
 Array = np.ndarray
 FRAMES = 200
@@ -61,7 +60,11 @@ def agree(model: fl.Model, X: Array, expected: Array) -> list[Any]:
     for t in range(X.shape[1]):
         one, state = model.predict(X[:, t : t + 1], state=state, return_state=True)
         assert one.tobytes() == np.ascontiguousarray(whole[:, t : t + 1]).tobytes()
-    assert all(a.tobytes() == b.tobytes() for one, other in zip(state, end, strict=True) for a, b in zip(one, other, strict=True))
+    assert all(
+        a.tobytes() == b.tobytes()
+        for one, other in zip(state, end, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
     stream = model.stream(batch_size=len(X))
     steps = np.stack([stream.step(np.ascontiguousarray(X[:, t])) for t in range(X.shape[1])], axis=1)
     assert steps.tobytes() == whole.tobytes()
@@ -253,9 +256,15 @@ def first(graph: Any, kind: str) -> Any:
         (lambda g: g.node[-1].input.__setitem__(0, first(g, "LSTM").output[1]), "no output holds the same states"),
         (lambda g: setattr(first(g, "LSTM").attribute.add(name="direction", type=3), "s", b"reverse"), "from its end"),
         (lambda g: setattr(first(g, "Sigmoid"), "op_type", "Erf"), "Erf"),
-        (lambda g: setattr(first(g, "Sigmoid"), "op_type", "Exp"), "is no chain of layers: node .*operator Exp, opset 17\\). Run it with"),
+        (
+            lambda g: setattr(first(g, "Sigmoid"), "op_type", "Exp"),
+            "is no chain of layers: node .*operator Exp, opset 17\\). Run it with",
+        ),
         (lambda g: setattr(first(g, "Mul"), "op_type", "Div"), "joins two values in a way that no layer has"),
-        (lambda g: first(g, "Mul").input.__setitem__(1, "h"), "computes with the states in the input 'h' in other ways"),
+        (
+            lambda g: first(g, "Mul").input.__setitem__(1, "h"),
+            "computes with the states in the input 'h' in other ways",
+        ),
     ],
 )
 def test_states_that_layers_do_not_have(change: Any, message: str) -> None:

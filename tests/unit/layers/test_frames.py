@@ -1,4 +1,4 @@
-"""`Pad1D`, `Magnitude`, `Tap`, `Merge`, `TimeDistributed`: values, gradients, lengths, masks, streams, files, refusals."""
+"""`Pad1D`, `Magnitude`, `Tap`, `Merge`, `TimeDistributed`: values, gradients, lengths, masks, streams, files."""
 
 from __future__ import annotations
 
@@ -121,7 +121,13 @@ def test_magnitudes(eps: float) -> None:
 
 def gated(mode: str) -> list[Layer]:
     inner = [fl.LSTM(4, return_sequences=True), fl.Activation("sigmoid")]
-    return [fl.Dense(4), fl.Tap("x"), *inner, fl.Merge("x", mode), fl.Merge("x", "add") if mode != "concat" else fl.Dense(3)]
+    return [
+        fl.Dense(4),
+        fl.Tap("x"),
+        *inner,
+        fl.Merge("x", mode),
+        fl.Merge("x", "add") if mode != "concat" else fl.Dense(3),
+    ]
 
 
 @pytest.mark.parametrize("mode", ["multiply", "add", "concat"])
@@ -237,7 +243,12 @@ def test_streams_have_the_bits_of_predict_on_every_instruction_set(dtype: str) -
 
 
 def test_files_copies_and_pickles(tmp_path: Path) -> None:
-    layers = [fl.Tap("raw"), fl.TimeDistributed([fl.Conv1D(3, 4, stride=2), fl.Dropout(0.2)], steps=8), fl.Dense(16), fl.Merge("raw")]
+    layers = [
+        fl.Tap("raw"),
+        fl.TimeDistributed([fl.Conv1D(3, 4, stride=2), fl.Dropout(0.2)], steps=8),
+        fl.Dense(16),
+        fl.Merge("raw"),
+    ]
     model = trained(layers, 16)
     model.layers[1].trainable = False
     x = data(16)
@@ -295,11 +306,23 @@ def test_the_core_refuses_stages_that_do_not_fit() -> None:
         (Stage("take", 1, settings={"index": np.array([4])}, main=0), "takes feature 4 of 4"),
         (Stage("magnitude", 2, settings={"parts": 3, "eps": 0.0}, main=0), "cannot divide 4 features"),
         (
-            Stage("frame_conv", 2, {"weight": np.zeros((2, 1, 5))}, {"steps": 4, "stride": 1, "dilation": 1, "groups": 1}, 0),
+            Stage(
+                "frame_conv",
+                2,
+                {"weight": np.zeros((2, 1, 5))},
+                {"steps": 4, "stride": 1, "dilation": 1, "groups": 1},
+                0,
+            ),
             "frames of 4 steps, has longer windows",
         ),
         (
-            Stage("frame_conv", 2, {"weight": np.zeros((2, 1, 5))}, {"steps": 3, "stride": 1, "dilation": 1, "groups": 1}, 0),
+            Stage(
+                "frame_conv",
+                2,
+                {"weight": np.zeros((2, 1, 5))},
+                {"steps": 3, "stride": 1, "dilation": 1, "groups": 1},
+                0,
+            ),
             "cannot have 3 steps",
         ),
     ):

@@ -199,7 +199,14 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
     "LastStep": [lambda: [fl.LSTM(5, return_sequences=True), fl.LastStep()]],
     "Magnitude": [lambda: [fl.Magnitude()], lambda: [fl.Magnitude(0.1), fl.LSTM(4)]],
     "Merge": [
-        lambda: [fl.Tap("a"), fl.LSTM(6, return_sequences=True), fl.Merge("a"), fl.Dense(3), fl.Dense(6), fl.Merge("a")],
+        lambda: [
+            fl.Tap("a"),
+            fl.LSTM(6, return_sequences=True),
+            fl.Merge("a"),
+            fl.Dense(3),
+            fl.Dense(6),
+            fl.Merge("a"),
+        ],
         lambda: [fl.Masking(), fl.LSTM(5), fl.Tap("a"), fl.Dense(5), fl.Merge("a", "add")],
         lambda: [fl.Dense(3), fl.Tap("b"), fl.LSTM(4, return_sequences=True), fl.Merge("b", "concat")],
     ],
@@ -228,7 +235,9 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
     "TimeDistributed": [
         lambda: [fl.TimeDistributed([fl.Pad1D(1, 1, "reflect"), fl.Conv1D(4, 3, stride=2), fl.Magnitude()])],
         lambda: [
-            fl.TimeDistributed([fl.Conv1D(4, 2, padding="same", groups=2), fl.Activation("tanh"), fl.LastStep()], steps=3),
+            fl.TimeDistributed(
+                [fl.Conv1D(4, 2, padding="same", groups=2), fl.Activation("tanh"), fl.LastStep()], steps=3
+            ),
             fl.LSTM(4),
         ],
         lambda: [fl.TimeDistributed([fl.Tap("a"), fl.Conv1D(3, 2, padding="causal"), fl.Merge("a", "add")], steps=2)],

@@ -1,9 +1,9 @@
-"""Nodes with graphs of their own: the branch of an `If` that is known, and the LSTM that a `Loop` is, take their place.
+"""Nodes with graphs of their own: the known branch of an `If`, and the LSTM that a `Loop` is, take their place.
 
-TorchScript writes ``squeeze(dim)`` of an axis of unknown size as an If over that size, and some files hold a network for
-each setting, such as two sampling rates. The condition of such a node follows from constants and shapes; it is
-computed by running the nodes that it needs on zeros. Where it needs the values of the data, or comes out differently for
-data of other sizes, the file is refused.
+TorchScript writes ``squeeze(dim)`` of an axis of unknown size as an If over that size, and some files hold a network
+for each setting, such as two sampling rates. The condition of such a node follows from constants and shapes; it is
+computed by running the nodes that it needs on zeros. Where it needs the values of the data, or comes out differently
+for data of other sizes, the file is refused.
 """
 
 from __future__ import annotations
@@ -67,15 +67,7 @@ def without_subgraphs(
         if not waiting:
             return [one for one, _ in left if isinstance(one, Node)], found
         plain = [one for one, _ in left if isinstance(one, Node)]
-        unknown = {name for _, one, _ in waiting for name in one.node.outputs}
-        for place, one, depth in waiting:
-            read = {one.node.inputs[0]} if isinstance(one, If) else reads_of_loop(one)
-            needed = _needed(plain, read)
-            if not unknown.intersection(read.union(*(node.inputs for node in needed))):
-                break
-        else:
-            what = "condition" if isinstance(waiting[0][1], If) else "body"
-            raise ValueError(f"{waiting[0][1].node}: its {what} depends on itself")
+        place, one, depth, needed = _next(waiting, plain)
         made += 1
         prefix = f"{one.node.name}/{made}/"
         if isinstance(one, Loop):
@@ -90,6 +82,18 @@ def without_subgraphs(
             raise ValueError(f"{one.node}: a name of its graph is defined twice")
         found.update(own)
         left[place : place + 1] = [(each, depth + 1) for each in inlined]
+
+
+def _next(waiting: Sequence[tuple[int, Any, int]], plain: Sequence[Node]) -> tuple[int, Any, int, tuple[Node, ...]]:
+    """Return the first of the nodes that depends on no other of them, and the nodes that it depends on."""
+    unknown = {name for _, one, _ in waiting for name in one.node.outputs}
+    for place, one, depth in waiting:
+        read = {one.node.inputs[0]} if isinstance(one, If) else reads_of_loop(one)
+        needed = _needed(plain, read)
+        if not unknown.intersection(read.union(*(node.inputs for node in needed))):
+            return place, one, depth, needed
+    what = "condition" if isinstance(waiting[0][1], If) else "body"
+    raise ValueError(f"{waiting[0][1].node}: its {what} depends on itself")
 
 
 def _needed(nodes: Sequence[Node], names: set[str]) -> tuple[Node, ...]:
@@ -120,7 +124,7 @@ def _inlined(node: Node, body: Body, prefix: str) -> tuple[list[Any], dict[str, 
     return nodes, {names[name]: value for name, value in body.constants.items()}
 
 
-def _renamed(one: Node | If, names: Mapping[str, str]) -> Any:
+def _renamed(one: Node | If | Loop, names: Mapping[str, str]) -> Any:
     if isinstance(one, Node):
         return _with_names(one, names)
     if isinstance(one, Loop):

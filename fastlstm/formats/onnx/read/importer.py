@@ -75,8 +75,8 @@ def from_onnx(
         A built model. Its ``predict`` returns the graph's output as (batch, time, features) or (batch, features), where
         time is that of the input, or fixed as after a decoder; further axes, such as that of the directions, are
         flattened into the features. A second input of the graph that
-        holds the number of valid steps of each case becomes the argument `lengths`. Inputs and outputs for the states of
-        the LSTMs are those of ``predict(X, state=..., return_state=True)`` and of ``stream()``: (h, c) of each LSTM
+        holds the number of valid steps of each case becomes the argument `lengths`. Inputs and outputs for the states
+        of the LSTMs are those of ``predict(X, state=..., return_state=True)`` and of ``stream()``: (h, c) of each LSTM
         layer, each (1, batch, size). If the graph reads blocks of samples (batch, samples), from which windows are
         taken, such a block is one step of the model, and the samples are its features.
 
@@ -262,17 +262,17 @@ def _inputs(graph: Graph, carried: bool = False) -> tuple[GraphInput, GraphInput
     rest = [one for one in used if one not in lengths]
     if len(rest) != 1 or len(lengths) > 1:
         raise ValueError(
-            f"the graph reads the inputs {[one.name for one in used]}; a model has one for the data, at most one for the "
-            "lengths, and those for the states of LSTMs; give the value of a setting by constants={name: value}, and run "
-            "other graphs with fastlstm.onnx_backend.prepare(onnx.load(path)).run([...])"
+            f"the graph reads the inputs {[one.name for one in used]}; a model has one for the data, at most one for "
+            "the lengths, and those for the states of LSTMs; give the value of a setting by constants={name: value}, "
+            "and run other graphs with fastlstm.onnx_backend.prepare(onnx.load(path)).run([...])"
         )
     data = rest[0]
     dtype = np.dtype(data.dtype)
     if carried:
         if dtype.kind != "f" or data.shape is None or len(data.shape) not in (2, 3):
             raise ValueError(
-                f"the input {data.name!r} is {data.dtype} of shape {data.shape}, expected floating-point numbers (batch, "
-                "samples) or (batch, time, features) beside the states: run it with fastlstm.onnx_backend"
+                f"the input {data.name!r} is {data.dtype} of shape {data.shape}, expected floating-point numbers "
+                "(batch, samples) or (batch, time, features) beside the states: run it with fastlstm.onnx_backend"
             )
         return data, lengths[0] if lengths else None
     rank = 3 if dtype.kind == "f" else 2

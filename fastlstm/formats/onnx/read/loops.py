@@ -52,7 +52,8 @@ class _Activation(NamedTuple):
 
 def _activation(name: str, kind: str, *numbers: float) -> _Activation:
     function = as_activation("kind", (kind, *numbers) if numbers else kind)
-    return _Activation(name, *([*numbers, None, None][:2]), function)  # type: ignore[arg-type]
+    alpha, beta = [*numbers, None, None][:2]
+    return _Activation(name, alpha, beta, function)
 
 
 _GATES = (
@@ -90,7 +91,9 @@ class _Parts(NamedTuple):
 def reads_of_loop(loop: Loop) -> set[str]:
     """Return the values of the graphs around a Loop that the Loop and its body read."""
     own = set(loop.inputs) | set(loop.constants) | {name for node in loop.nodes for name in node.outputs}
-    return {name for node in loop.nodes for name in node.inputs if name and name not in own} | set(loop.node.inputs) - {""}
+    return {name for node in loop.nodes for name in node.inputs if name and name not in own} | set(loop.node.inputs) - {
+        ""
+    }
 
 
 def lstm_of_loop(
@@ -231,7 +234,9 @@ def _parts(loop: Loop, varying: Sequence[int], values: Mapping[str, Array], cons
     kernel, recurrent = of_x[0].inputs[1], of_h[0].inputs[1]
     hidden = next(iter(shapes))[1]
     used = dict.fromkeys(name for node in loop.nodes if node.op in ("Add", "Sum") for name in node.inputs)
-    biases = [name for name in used if name in every and every[name].size == 4 * hidden > 1 and every[name].dtype.kind == "f"]
+    biases = [
+        name for name in used if name in every and every[name].size == 4 * hidden > 1 and every[name].dtype.kind == "f"
+    ]
     features = values[steps[0].inputs[0]].shape[2]
     if every[kernel].shape != (features, 4 * hidden) or every[recurrent].shape != (hidden, 4 * hidden):
         raise _not_an_lstm(loop, f"its matrices have the shapes {every[kernel].shape} and {every[recurrent].shape}")
@@ -288,7 +293,12 @@ def _cell(
 
 
 def _close(a: Array, b: Array) -> bool:
-    return a.shape == b.shape and a.size > 0 and b.dtype.kind == "f" and bool(np.abs(a - b).max() <= _RATHER * max(1.0, float(np.abs(b).max())))
+    return (
+        a.shape == b.shape
+        and a.size > 0
+        and b.dtype.kind == "f"
+        and bool(np.abs(a - b).max() <= _RATHER * max(1.0, float(np.abs(b).max())))
+    )
 
 
 def _require_same(loop: Loop, body: Program, found: Any, varying: Sequence[int], values: Mapping[str, Array]) -> None:
@@ -344,7 +354,9 @@ def _replaced(
             nodes.append(Node(name, op, opset, (value, f"{prefix}axis{axis}"), (name,)))
         return name
 
-    states = [moved("Unsqueeze", loop.node.inputs[k + 2], 0, f"{prefix}{n}0") for k, n in ((parts.h, "h"), (parts.c, "c"))]
+    states = [
+        moved("Unsqueeze", loop.node.inputs[k + 2], 0, f"{prefix}{n}0") for k, n in ((parts.h, "h"), (parts.c, "c"))
+    ]
     attributes: dict[str, Any] = {"hidden_size": len(recurrent), "activations": [one.name for one in activations]}
     for name in ("alpha", "beta"):
         numbers = [float(getattr(one, name)) for one in activations if getattr(one, name) is not None]

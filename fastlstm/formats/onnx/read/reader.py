@@ -78,7 +78,7 @@ def read_graph(
     outputs: Sequence[str] | None = None,
     settings: Mapping[str, ArrayLike] | None = None,
 ) -> Graph:
-    """Return the graph of an ``onnx.ModelProto``, pruned to the nodes that the outputs need, without nodes `If`, `Loop`.
+    """Return the graph of an ``onnx.ModelProto``, pruned to what the outputs need, without nodes If and Loop.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ def read_graph(
     ------
     ValueError
         If the graph is damaged or uses an unsupported feature: other domains, functions, subgraphs except branches that
-        constants and shapes decide, sparse tensors, opsets outside `MIN_OPSET` to `MAX_OPSET`. The message gives the reason.
+        constants and shapes decide, sparse tensors, opsets outside `MIN_OPSET` to `MAX_OPSET`. The message gives the
+        reason.
     """
     if not proto.HasField("graph"):
         raise ValueError("not an ONNX model: it holds no graph")
@@ -208,7 +209,8 @@ def _read_if(proto: Any, index: int, opset: int, folder: Path | None, depth: int
         if graphs[name].type != 5 or len(graphs[name].g.input) or len(graphs[name].g.sparse_initializer):
             raise ValueError(f"{node}: attribute {name!r} is no graph without inputs")
         graph = graphs[name].g
-        constants, nodes = _initializers(graph, folder), []
+        constants = _initializers(graph, folder)
+        nodes: list[Node | If | Loop] = []
         _read_nodes(graph.node, opset, folder, nodes, constants, depth + 1)
         outputs = tuple(_text(one.name, "the name of an output") for one in graph.output)
         bodies.append(Body(tuple(nodes), constants, outputs))
@@ -222,7 +224,8 @@ def _read_loop(proto: Any, index: int, opset: int, folder: Path | None) -> Loop:
     graph = proto.attribute[0].g
     if len(graph.sparse_initializer):
         raise ValueError(f"{node}: its body has sparse tensors, which are not supported")
-    constants, nodes = _initializers(graph, folder), []
+    constants = _initializers(graph, folder)
+    nodes: list[Node] = []
     for number, one in enumerate(graph.node):
         if one.op_type in ("If", "Loop", "Scan"):
             raise ValueError(f"{node}: its body has a node {one.op_type}, and a Loop is only read if it is an LSTM")
@@ -265,8 +268,8 @@ def make_node(proto: Any, index: int, opset: int, folder: Path | None = None) ->
             raise ValueError(f"{what} appears twice")
         if attribute.type in _SUBGRAPHS:
             raise ValueError(
-                f"{what} is a graph: of the operators with subgraphs only If is supported, with a branch that constants "
-                "and shapes decide, and Loop, if it is an LSTM (no Scan)"
+                f"{what} is a graph: of the operators with subgraphs only If is supported, with a branch that "
+                "constants and shapes decide, and Loop, if it is an LSTM (no Scan)"
             )
         if attribute.type not in _ATTRIBUTES or attribute.ref_attr_name:
             raise ValueError(f"{what} is of type {attribute.type}, which is not supported")

@@ -1,8 +1,8 @@
 """Inputs and outputs of a graph that hold the states of its LSTMs from call to call.
 
 A graph that reads a series frame by frame takes the states of its LSTMs and returns them, often stacked in one array.
-Between these inputs and outputs and the LSTMs stand only nodes that move numbers. So the nodes run on the numbers of the
-elements in the place of their values, and where an element ends up tells what it is.
+Between these inputs and outputs and the LSTMs there are only nodes that move numbers. So the nodes run on the numbers
+of the elements instead of their values, and where an element ends up tells what it is.
 """
 
 from __future__ import annotations
@@ -88,14 +88,15 @@ def without_states(graph: Graph, output: str | None) -> Carried | None:
         return None
     if len(without) < len(lstms):
         plain = next(node for node in lstms if (node.outputs[0] or node.outputs[-1]) not in without)
-        raise ValueError(f"{plain}: its states begin anew in each call, while those of other LSTMs are inputs of the graph")
+        raise ValueError(
+            f"{plain}: its states begin anew in each call, while those of other LSTMs are inputs of the graph"
+        )
     after = _moved(graph, states)
     nodes = [without.get(node.outputs[0] or node.outputs[-1], node) for node in graph.nodes]
     held = {
         name
         for name, array in codes.items()
-        if any(np.isin(array, states[of]).any() for of in states)
-        or _feeds(array, lstms, moved)
+        if any(np.isin(array, states[of]).any() for of in states) or _feeds(array, lstms, moved)
     }
     results = {}
     for name in held:
@@ -111,7 +112,9 @@ def without_states(graph: Graph, output: str | None) -> Carried | None:
     kept = needed_nodes(nodes, [wanted])
     read = {wanted}.union(*(node.inputs for node in kept))
     if read & held:
-        raise ValueError(f"the graph computes with the states in the input {sorted(read & held)[0]!r} in other ways than an LSTM")
+        raise ValueError(
+            f"the graph computes with the states in the input {sorted(read & held)[0]!r} in other ways than an LSTM"
+        )
     stateless = replace(
         graph,
         nodes=kept,
@@ -146,9 +149,7 @@ def _moved(graph: Graph, codes: Mapping[str, Array]) -> dict[str, Array]:
             continue
         if not names or not all(name in found or name in known for name in names):
             continue
-        if of_codes and not all(
-            name in found for name in (names if node.op == "Concat" else names[:1])
-        ):
+        if of_codes and not all(name in found for name in (names if node.op == "Concat" else names[:1])):
             continue
         try:
             arrays = [(found.get(name, known.get(name))) if name else None for name in node.inputs]
@@ -162,4 +163,3 @@ def _moved(graph: Graph, codes: Mapping[str, Array]) -> dict[str, Array]:
             elif name and value.dtype.kind in "iub":
                 known[name] = value
     return found
-

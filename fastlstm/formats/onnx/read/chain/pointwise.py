@@ -42,6 +42,8 @@ def read_arithmetic(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any
     if not isinstance(constant, Known) or (swapped and node.op in ("Sub", "Div")):
         raise NoChain(str(node))
     signal = trace.top(value, node)
+    if node.op == "Add" and _adds_bias(trace, signal, constant.array):
+        return [signal]
     trace.features(signal, node)
     array, size = constant.array, signal.sizes[-1]
     flat = array.reshape(-1)
@@ -55,6 +57,20 @@ def read_arithmetic(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any
         last.weights["bias"] = np.broadcast_to(flat, size)
         return [signal]
     return [trace.add(Item("affine", {"op": node.op, "by": flat}), signal)]
+
+
+def _adds_bias(trace: Trace, signal: Signal, array: Array) -> bool:
+    """Give the last item, a convolution without a bias, these numbers as its bias, if there is one for each filter."""
+    last = trace.items[-1] if trace.items else None
+    if last is None or last.kind != "Conv1D" or last.settings["bias"] or "f" not in signal.axes:
+        return False
+    axis = signal.axes.index("f") - len(signal.axes)
+    filters = last.settings["filters"]
+    if array.dtype.kind != "f" or array.size != filters or -axis > array.ndim or array.shape[axis] != filters:
+        return False
+    last.settings["bias"] = True
+    last.weights["bias"] = array.reshape(-1)
+    return True
 
 
 def _merged(trace: Trace, node: Node, a: Signal, b: Signal) -> Signal:

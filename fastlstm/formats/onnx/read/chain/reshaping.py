@@ -187,7 +187,9 @@ def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> S
         if wanted is None:
             raise NoChain(str(node))
         if wanted == -1:
-            count = len(left) - sum(1 for one in target[k + 1 :] if one != 1)
+            rest = target[k + 1 :]
+            ones = min(rest.count(1), sum(1 for _, size in left if size == 1))
+            count = len(left) - sum(1 for one in rest if one != 1) - ones
         elif wanted == 1 and not (left and _is_one(left[0][1]) and len(left) >= len(target) - k):
             count = 0
         else:

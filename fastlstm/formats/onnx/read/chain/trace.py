@@ -123,8 +123,10 @@ class Trace:
         item = signal.parts[0][0] if len(signal.parts) == 1 else -2
         if item < -1 or signal.cell or signal.final or (item >= 0 and self.items[item].directions > 1):
             raise NoChain(f"{node} reads a part of an earlier layer's output")
-        if item >= 0 and self.items[item].kind == "LSTM" and not self.items[item].settings.setdefault(
-            "return_sequences", True
+        if (
+            item >= 0
+            and self.items[item].kind == "LSTM"
+            and not self.items[item].settings.setdefault("return_sequences", True)
         ):
             raise NoChain(f"{node} reads every step of an LSTM whose last step is used, too")
         return self.taps.setdefault(item, f"layer {item}" if item >= 0 else "input")
