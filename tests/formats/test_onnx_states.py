@@ -270,3 +270,12 @@ def first(graph: Any, kind: str) -> Any:
 def test_states_that_layers_do_not_have(change: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fl.from_onnx(changed(change))
+
+
+def test_a_scaled_input_that_is_read_again(tmp_path: Path) -> None:
+    model = fl.Model([fl.Tap("x"), fl.LSTM(3, return_sequences=True), fl.Merge("x")], input_size=3)
+    model.scaler = fl.Standardizer().fit(4 + sound(5, 20, 3))
+    model.to_onnx(tmp_path / "m.onnx")
+    again = fl.from_onnx(tmp_path / "m.onnx")
+    assert kinds(again) == ["Tap", "LSTM", "Merge"] and again.scaler is not None
+    np.testing.assert_allclose(again.predict(4 + sound(5, 20, 3)), model.predict(4 + sound(5, 20, 3)), atol=1e-5)

@@ -15,6 +15,15 @@ __all__ = ["check_kinds", "check_masking", "check_model", "check_sizes", "intege
 
 _WIDEST = 65535 // 4  # uint_fast16_t, which may have 16 bits, counts the gates of a layer
 _FUNCTIONS = ("sigmoid", "tanh", "relu")
+_ABSENT = {
+    "conv": "the convolution of a Conv1D",
+    "frame_conv": "a convolution within the steps, of a TimeDistributed",
+    "take": "a part of a TimeDistributed",
+    "magnitude": "a Magnitude",
+    "multiply": "the product of a Merge",
+    "concat": "the concatenation of a Merge",
+}
+"""Stages that streams take and C does not have."""
 _KINDS = ("standardize", "embedding", "lstm", "dense", "add", "pool", "activation")
 
 
@@ -32,10 +41,11 @@ def check_model(model: InferenceModel) -> None:
 def check_kinds(stages: Sequence[Stage]) -> None:
     """Raise ValueError if a stream takes a stage and C does not have it."""
     for index, stage in enumerate(stages):
-        if stage.kind == "conv":
+        what = _ABSENT.get(stage.kind)
+        if what is not None:
             raise ValueError(
-                f"stage {index} of the model is the convolution of a Conv1D, which the C export does not have: leave "
-                "the layer out, or use model.stream()"
+                f"stage {index} of the model is {what}, which the C export does not have: leave the layer out, or use "
+                "model.stream()"
             )
 
 

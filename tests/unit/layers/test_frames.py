@@ -281,6 +281,18 @@ def test_written_to_onnx(tmp_path: Path) -> None:
             np.testing.assert_allclose(session.run(None, given)[0], model.predict(x, lengths), atol=2e-6)
 
 
+def test_firmware_refuses_them() -> None:
+    for layers, message in (
+        ([fl.TimeDistributed([fl.Conv1D(2, 3)]), fl.Dense(2)], "a convolution within the steps, of a TimeDistributed"),
+        ([fl.TimeDistributed([fl.Pad1D(1, 0), fl.Conv1D(2, 3)])], "a part of a TimeDistributed"),
+        ([fl.Magnitude(), fl.Dense(2)], "a Magnitude, which the C export does not have"),
+        ([fl.Tap("a"), fl.LSTM(4, return_sequences=True), fl.Merge("a")], "the product of a Merge"),
+        ([fl.Tap("a"), fl.Dense(2), fl.Merge("a", "concat")], "the concatenation of a Merge"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            trained(list(layers), dtype="float32").to_c("m")
+
+
 def test_what_cannot_stand_within_a_step() -> None:
     for make, error, message in (
         (lambda: fl.TimeDistributed([]), ValueError, "layers is empty"),

@@ -179,8 +179,8 @@ def _others(x: Array, axes: tuple[int, ...]) -> Array:
     ones = np.ones_like(rows[:, :1])
     before = np.concatenate([ones, rows[:, :-1]], axis=1).cumprod(axis=1)
     after = np.concatenate([ones, rows[:, :0:-1]], axis=1).cumprod(axis=1)[:, ::-1]
-    products: Array = (before * after).reshape(turned.shape)
-    return products.transpose(np.argsort(order))
+    products: Array = (before * after).reshape(turned.shape).transpose(np.argsort(order))
+    return products
 
 
 _reduction("ReduceProd", 18, lambda x, axes: x.prod(axis=axes, keepdims=True, dtype=x.dtype))

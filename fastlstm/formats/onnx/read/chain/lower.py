@@ -162,7 +162,11 @@ def _chain(trace: Trace) -> Chain:
             target_scaler = _standardizer(constants[1], constants[0], max(one.size for one in constants))
     except ValueError as error:
         raise NoChain(f"the graph scales by values that no Standardizer can have ({error})") from None
-    layers: list[Layer] = [Tap(trace.taps[-1])] if -1 in trace.taps else []
+    # What reads the scaled input again reads the model's first value.
+    first = -1 if scaler is None else 1
+    layers: list[Layer] = [Tap(trace.taps[first])] if first in trace.taps else []
+    if scaler is not None and not trace.taps.keys().isdisjoint((-1, 0)):
+        raise NoChain("the graph reads its input again before it is scaled")
     weights: dict[str, Array] = {}
     names = {id(trace.items[number]): name for number, name in trace.taps.items() if number >= 0}
     for item in items:
