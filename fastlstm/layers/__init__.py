@@ -9,6 +9,7 @@ from .base import Matrix as Matrix
 from .base import ParameterSpec as ParameterSpec
 from .base import Signal as Signal
 from .base import stages_describe_forward as stages_describe_forward
+from .batch_norm import BatchNorm as BatchNorm
 from .concat_pool import ConcatPool as ConcatPool
 from .context import LayerCache as LayerCache
 from .context import PassContext as PassContext
@@ -18,7 +19,9 @@ from .deviations import Deviations as Deviations
 from .differences import Differences as Differences
 from .dropout import Dropout as Dropout
 from .embedding import Embedding as Embedding
+from .flatten import Flatten as Flatten
 from .input_masks import InputMasks as InputMasks
+from .layer_norm import LayerNorm as LayerNorm
 from .lstm import LSTM as LSTM
 from .masked import backward_masked as backward_masked
 from .masked import forward_masked as forward_masked
@@ -53,3 +56,6 @@ from .stages import join_stages as join_stages
 from .stages import scaling_stage as scaling_stage
 from .states import checked_states as checked_states
 from .states import finite as finite
+from .window_pool import AvgPool1D as AvgPool1D
+from .window_pool import MaxPool1D as MaxPool1D
+from .windows import WindowLayer as WindowLayer
