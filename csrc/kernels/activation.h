@@ -23,7 +23,7 @@
  * The Python package's list of activations has the same numbers. NaN gives NaN, in values and derivatives (except in
  * the derivative of affine, a constant), and infinity gives the limit. Functions that need an exponential take it from
  * vmath.h; elu, softplus and the last four are accurate relative to the result, near 0 and far below it, except where a
- * factor of x is below the smallest normal number.
+ * factor of x is below the smallest normal number; in the tail of gelu_tanh the error is 2 |u| units in the last place.
  *
  * The last four are functions of their own, not inlined: cells have a choice of functions at five places, and their loops
  * should not carry the code of rare ones.
@@ -81,7 +81,7 @@ OUT_OF_LINE V v_activate_smooth(int kind, V alpha, V beta, V x)
     switch (kind) {
     case ACT_SILU: {
         const V finite = v_finite(x);
-        return finite * v_sigmoid(finite);
+        return v_select(x > finite, x, finite * v_sigmoid(finite));
     }
     case ACT_SELU: return beta * v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
     case ACT_GELU: {

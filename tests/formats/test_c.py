@@ -227,6 +227,8 @@ def test_arguments_of_compiled_are_checked() -> None:
         ([fl.Conv1D(3, 2, padding="causal"), fl.LSTM(3)], "stage 0 .* Conv1D, which the C export does not have"),
         ([fl.MaxPool1D(2), fl.LSTM(3)], "layer 0 is a MaxPool1D with stride 2"),
         ([fl.AvgPool1D(2, stride=1, padding="causal")], "stage 0 .* AvgPool1D, which the C export does not have"),
+        ([fl.LSTM(3), fl.Activation("gelu")], "stage 1 of the model is one with the activation gelu, which the C"),
+        ([fl.LSTM(3, cell_activation="gelu_tanh")], "stage 0 of the model is one with the activation gelu_tanh"),
         ([fl.LSTM(3), fl.LayerNorm()], "stage 1 .* LayerNorm, which the C export does not have"),
         ([fl.LSTM(3, return_sequences=True), fl.Flatten(4)], "layer 1 is a Flatten, whose output needs all 4 steps"),
     ],

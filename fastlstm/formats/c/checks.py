@@ -38,8 +38,13 @@ def check_kinds(stages: Sequence[Stage]) -> None:
     """Raise ValueError if a stream takes a stage and C does not have it."""
     for index, stage in enumerate(stages):
         what = _ABSENT.get(stage.kind)
-        if stage.kind == "activation" and stage.settings["function"].name in ("gelu", "gelu_tanh"):
-            what = f"the activation {stage.settings['function'].name}"
+        functions = [stage.settings["function"]] if stage.kind == "activation" else []
+        if stage.kind == "lstm":
+            cell = stage.settings["cell"]
+            functions = [cell.gate_activation, cell.cell_activation, cell.output_activation]
+        for function in functions:
+            if function.name in ("gelu", "gelu_tanh"):
+                what = f"one with the activation {function.name}"
         if what is not None:
             raise ValueError(
                 f"stage {index} of the model is {what}, which the C export does not have: leave the layer out, or use "

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...._typing import Array
-from . import convolving, elementwise, lstm, reducing, shaping  # noqa: F401  (importing them registers their operators)
+from . import (  # noqa: F401  (importing them registers their operators)
+    convolving,
+    elementwise,
+    lstm,
+    pooling,
+    reducing,
+    shaping,
+    smooth,
+)
 from .nodes import Graph, Node
 from .operators import Back, Run, make_forward
 

@@ -21,6 +21,7 @@ from .lstm import write_lstm
 from .normalizing import write_batch_norm, write_layer_norm
 from .placed import PlacedStage
 from .scaling import standardize, unstandardize
+from .smooth import SMOOTH_WRITERS
 from .windows import write_conv, write_window_pool
 
 __all__ = ["KINDS", "write_layer"]
@@ -88,6 +89,8 @@ def _activation(graph: GraphBuilder, at: PlacedStage) -> Value:
     if function.name == "scaled_tanh":
         y = graph.add("Tanh", [graph.add("Mul", [x, graph.constant(function.beta)])])
         return at.x._replace(name=graph.add("Mul", [y, graph.constant(function.alpha)]))
+    if function.name in SMOOTH_WRITERS:
+        return at.x._replace(name=SMOOTH_WRITERS[function.name](graph, function, x))
     attributes: dict[str, Any] = {}
     if function.name in TAKES_ALPHA:
         attributes["alpha"] = function.alpha

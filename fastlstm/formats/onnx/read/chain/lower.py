@@ -15,6 +15,7 @@ from .....data import Standardizer
 from .....layers import LSTM, Layer, layer_from_config
 from .....layers import Activation as ActivationLayer
 from ...graph.nodes import Graph
+from .fusing import fused
 from .handlers import HANDLERS
 from .selecting import is_whole
 from .symbols import NoChain, Signal
@@ -64,6 +65,7 @@ def lower(
     ValueError
         If the graph contradicts itself or `time_major`.
     """
+    graph = fused(graph)
     trace = Trace(graph, data, lengths, input_size)
     reason = ""
     try:
@@ -104,6 +106,8 @@ def _output(trace: Trace, signal: Any) -> Signal:
         raise NoChain("the output has no batch axis")
     if not trace.items:
         raise NoChain("the output is the input")
+    if trace.turned:
+        raise NoChain("the output holds all steps, feature by feature")
     return trace.top(signal, "the output")
 
 
