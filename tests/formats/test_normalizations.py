@@ -232,7 +232,7 @@ def test_exports_of_pytorch(name: str, dynamo: bool, tmp_path: Path) -> None:
 
 
 def test_gelu_of_the_exporters_is_recognized() -> None:
-    """Whatever the order of the nodes: a function is told by its values. A function that is close is not taken for it."""
+    """In any order of the nodes: a function is told by its values. Another one that is close is not taken for it."""
     onnx = pytest.importorskip("onnx")
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     rng = np.random.default_rng(0)

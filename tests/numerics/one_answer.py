@@ -243,7 +243,7 @@ COMPUTATIONS: dict[str, Callable[[str], list[np.ndarray]]] = {
             "layer norm",
             "windows",
             "flatten",
-        )  # fmt: skip
+        )
     },
     **{f"activation: {kind}": functools.partial(_activation, kind) for kind in ACTIVATIONS},
     **{
