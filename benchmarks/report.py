@@ -254,7 +254,7 @@ def markdown(results: Record) -> str:
     if results.get("signals"):
         parts += [
             "## Convolutions\n",
-            "A convolution alone, and a CNN-LSTM: convolution, batch normalisation, relu, pool of 2, LSTM, dense layer. "
+            "A convolution, and a CNN-LSTM: convolution, batch normalisation, relu, pool of 2, LSTM, dense layer. "
             "Training: forward, backward, clipping, Adam. In parentheses how many times as long as fastlstm.\n",
             _signals_table(results["signals"]),
         ]

@@ -53,8 +53,8 @@ class BatchNorm(Layer):
     normalised like others, but do not count in the statistics. A batch of one step alone has no variance: its
     normalised features are 0, and ``running_var`` stays as it is.
 
-    Computed in float64 and rounded to the model's dtype (there is neither bfloat16 nor int8). Streams and the C export
-    take the layer.
+    Computed in float64 and rounded to the model's dtype; a quantized model leaves the layer as it is. Streams and
+    `Model.to_c` take it, ``to_c(dtype="int8")`` does not.
 
     Examples
     --------

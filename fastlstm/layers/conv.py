@@ -73,6 +73,9 @@ class Conv1D(WindowLayer):
     Masked steps are left out before the windows are taken. If the output has a step for each step of the input, a
     masked step repeats the output of the one before; otherwise later layers know no mask.
 
+    Computed in the model's dtype; a quantized model leaves the layer as it is. Streams take ``padding="causal"`` with
+    ``stride=1``; `Model.to_c` does not have the layer.
+
     Examples
     --------
     >>> import numpy as np, fastlstm as fl

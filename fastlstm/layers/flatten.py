@@ -38,8 +38,8 @@ class Flatten(Layer):
     Shapes: (batch, steps, features) to (batch, steps * features), element ``t * features + k`` being feature k of step
     t. Masked steps are kept like others.
 
-    No number is changed (there is neither bfloat16 nor int8). Neither streams nor the C export have the layer, since
-    its output needs all steps.
+    No number is changed, nor in a quantized model. Neither streams nor `Model.to_c` have the layer, since its output
+    needs all steps.
 
     Examples
     --------

@@ -41,7 +41,7 @@ class LayerNorm(Layer):
     -----
     Parameters: ``weight`` (features,), ones at first; ``bias`` (features,), zeros.
 
-    Computed in the model's dtype (there is neither bfloat16 nor int8). Streams take the layer, the C export does not.
+    Computed in the model's dtype; a quantized model leaves the layer as it is. Streams take it, `Model.to_c` does not.
 
     Examples
     --------

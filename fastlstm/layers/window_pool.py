@@ -117,8 +117,8 @@ class MaxPool1D(_WindowPool):
     Number of steps, lengths and masks as in `Conv1D`. The gradient goes to the first step of a window that has the
     maximum.
 
-    Nothing is computed but comparisons, in the model's dtype (there is neither bfloat16 nor int8). Streams take
-    ``padding="causal"`` with ``stride=1``; the C export does not have the layer.
+    Nothing is computed but comparisons, in the model's dtype, also in a quantized model. Streams take
+    ``padding="causal"`` with ``stride=1``; `Model.to_c` does not have the layer.
 
     Examples
     --------
@@ -164,8 +164,8 @@ class AvgPool1D(_WindowPool):
     -----
     Number of steps, lengths and masks as in `Conv1D`. Sums are in float64, in the order of the steps.
 
-    The result has the model's dtype (there is neither bfloat16 nor int8). Streams take ``padding="causal"`` with
-    ``stride=1``; the C export does not have the layer.
+    The result has the model's dtype, also in a quantized model. Streams take ``padding="causal"`` with ``stride=1``;
+    `Model.to_c` does not have the layer.
 
     Examples
     --------
