@@ -187,6 +187,18 @@ def _cells_table(records: Sequence[Record]) -> str:
     return table(["cell", "training ms (of plain)", "inference ms (of plain)"], rows)
 
 
+def _signals_table(records: Sequence[Record]) -> str:
+    names = list(dict.fromkeys(name for record in records for name in record["figures"]))
+    rows = []
+    for record in records:
+        row = [record["model"], record["kind"], record["label"]]
+        for name in names:
+            median, times = record["figures"].get(name), record["ratios"].get(name)
+            row.append("" if median is None else number(median) + ("" if times is None else f" ({times:.2f})"))
+        rows.append(row)
+    return table(["model", "", "batch, time, features, convolution, hidden", *(f"{name}, ms" for name in names)], rows)
+
+
 def _all_figures(records: Sequence[Record]) -> str:
     rows = []
     for record in records:
@@ -238,6 +250,13 @@ def markdown(results: Record) -> str:
             f"One layer, {results['cells'][0]['problem']}: forward and backward with the gradient of the input, and "
             "inference of a frozen model.\n",
             _cells_table(results["cells"]),
+        ]
+    if results.get("signals"):
+        parts += [
+            "## Convolutions\n",
+            "A convolution, and a CNN-LSTM: convolution, batch normalisation, relu, pool of 2, LSTM, dense layer. "
+            "Training: forward, backward, clipping, Adam. In parentheses how many times as long as fastlstm.\n",
+            _signals_table(results["signals"]),
         ]
     if results.get("interference"):
         parts += [

@@ -76,9 +76,10 @@ void fl_openmp_set_max_threads(int n);
 
 /* ---------------------------------------------------------- LSTM: one layer, one direction (kernels/lstm/) */
 
-enum { FL_FUNCTIONS = 11 };
+enum { FL_FUNCTIONS = 15 };
 /* A function of one number. `kind` is its number, from 0, in the list sigmoid, tanh, relu, affine, leaky_relu,
- * thresholded_relu, scaled_tanh, hard_sigmoid, elu, softsign, softplus (kernels/activation.h). */
+ * thresholded_relu, scaled_tanh, hard_sigmoid, elu, softsign, softplus, silu, selu, gelu, gelu_tanh
+ * (kernels/activation.h). */
 typedef struct {
     int kind;
     double alpha, beta;
@@ -226,6 +227,47 @@ void fl_conv_forward(fl_dtype dtype, const fl_conv_pass *pass);
  * never read. pass->y is not used. */
 void fl_conv_backward(fl_dtype dtype, const fl_conv_pass *pass, const void *dy, void *dx, void *dweight, void *dbias);
 
+/* ---------------------------------------------------------- Normalisation (kernels/normalize.h) */
+
+/* Of a batch: mean and variance of each feature over the valid steps that count. All sums are in double. */
+typedef struct {
+    ptrdiff_t batch, time, width;
+    const int64_t *lengths;    /* (batch), each in [0, time]; NULL: all are `time` long */
+    const unsigned char *mask; /* (batch, time): 0 where a valid step does not count; NULL: all count */
+    const void *x;             /* (batch, time, width); padding is never read */
+    double *sums;              /* (batch, 2, width), for the kernel's own use; not of fl_batch_norm_forward() */
+    int n_threads;
+} fl_batch_norm_pass;
+
+/* Write mean and variance (width), that with the divisor n; return n, the number of steps that count. If it is 0, both
+ * are 0. */
+ptrdiff_t fl_batch_norm_statistics(fl_dtype dtype, const fl_batch_norm_pass *pass, double *mean, double *variance);
+/* y = (x - mean) scale + shift, computed in double, at each valid step, and 0 in the padding. */
+void fl_batch_norm_forward(fl_dtype dtype, const fl_batch_norm_pass *pass, const double *mean, const double *scale,
+                           const double *shift, void *y);
+/* The gradients of y = weight (x - mean) scale + bias; weight NULL: ones. `count`: the number of steps of which mean and
+ * scale, 1 / sqrt(variance + eps), are the statistics; 0: they are constants. dweight and dbias are added to; dx is
+ * overwritten, with zeros in the padding; each may be NULL. */
+void fl_batch_norm_backward(fl_dtype dtype, const fl_batch_norm_pass *pass, const double *mean, const double *scale,
+                            const void *weight, ptrdiff_t count, const void *dy, void *dx, void *dweight, void *dbias);
+
+/* Of each step: y = weight (x - mean) / sqrt(variance + eps) + bias, over its features. */
+typedef struct {
+    ptrdiff_t batch, time, width;
+    const int64_t *lengths;    /* as above */
+    const void *weight, *bias; /* (width); NULL: ones and zeros */
+    double eps;
+    const void *x; /* (batch, time, width); padding is never read */
+    void *y;       /* the same shape, zeros in the padding; not of the backward pass */
+    double *sums;  /* (batch, 2, width), of the backward pass with dweight or dbias alone */
+    int n_threads;
+} fl_layer_norm_pass;
+
+void fl_layer_norm_forward(fl_dtype dtype, const fl_layer_norm_pass *pass);
+/* dweight and dbias are added to; dx is overwritten, with zeros in the padding; each may be NULL. */
+void fl_layer_norm_backward(fl_dtype dtype, const fl_layer_norm_pass *pass, const void *dy, void *dx, void *dweight,
+                            void *dbias);
+
 /* ---------------------------------------------------------- Scaling, embedding and dropout (kernels/elementwise.h) */
 
 /* y = (x - mean) / scale, computed in double; x has a dtype of its own. */
@@ -345,6 +387,27 @@ void fl_pool_forward(fl_dtype dtype, const fl_pool_pass *pass);
 /* dx (batch, time, width) and dscores (batch, time) are overwritten, with zeros in the padding; either may be NULL. */
 void fl_pool_backward(fl_dtype dtype, const fl_pool_pass *pass, const void *dy, void *dx, void *dscores);
 
+/* ---------------------------------------------------------- Pooling over windows of steps (kernels/window_pool.h) */
+
+/* y[t] = maximum or mean of x[t * stride - left + k], k < kernel, over the steps that the series has. */
+typedef struct {
+    int kind;         /* FL_POOL_MEAN or FL_POOL_MAX */
+    int counts_zeros; /* of FL_POOL_MEAN, 1: steps beyond the ends are zeros that count */
+    ptrdiff_t batch, time, width, kernel, stride;
+    ptrdiff_t left, right;  /* steps before and after each series, each below `kernel` */
+    int same;               /* as in fl_conv_pass */
+    ptrdiff_t steps;        /* of y, as in fl_conv_pass */
+    const int64_t *lengths; /* (batch), each in [0, time]; NULL: all are `time` long */
+    const void *x;          /* (batch, time, width); padding is never read */
+    void *y;                /* (batch, steps, width), zeros after the steps of each series; not of the backward pass */
+    int n_threads;
+} fl_window_pool_pass;
+
+void fl_window_pool_forward(fl_dtype dtype, const fl_window_pool_pass *pass);
+/* dx (batch, time, width) is overwritten, with zeros in the padding. The gradient of a maximum goes to the first step that
+ * has it. */
+void fl_window_pool_backward(fl_dtype dtype, const fl_window_pool_pass *pass, const void *dy, void *dx);
+
 /* ---------------------------------------------------------- Networks: stages with states (network.c) */
 
 /* A whole model in inference. Each of its stages reads one value (batch, steps, features) and computes one; an LSTM,
@@ -368,8 +431,12 @@ typedef enum {
     FL_STAGE_EMBEDDING,     /* `embedding`; reads int64 tokens (batch, steps), which only the first stage can */
     FL_STAGE_LSTM,          /* `lstm`: hidden, the weights and biases, cell, reverse. States: h, c */
     FL_STAGE_DENSE,         /* `dense`: output, weight, bias */
-    FL_STAGE_CONV,       /* `conv`: filters, kernel, dilation, groups, weight, bias. It has the stride 1, and reads the
+    FL_STAGE_CONV,        /* `conv`: filters, kernel, dilation, groups, weight, bias. It has the stride 1, and reads the
                                steps up to its own. State: the last (kernel - 1) * dilation steps */
+    FL_STAGE_WINDOW_POOL, /* `window`: kind, counts_zeros, kernel. As FL_STAGE_CONV. States: the last kernel - 1 steps, and
+                               how many there have been, of double */
+    FL_STAGE_BATCH_NORM, /* `scaling`: x * scale + mean, as FL_STAGE_UNSTANDARDIZE, but always of `dtype` */
+    FL_STAGE_LAYER_NORM, /* `layer_norm`: weight, bias, eps */
     FL_STAGE_ACTIVATION, /* `activation` */
     FL_STAGE_SOFTMAX,    /* over the features */
     FL_STAGE_POOL,       /* `pool`: kind; each step gives the result so far. Side input of FL_POOL_ATTENTION:
@@ -425,7 +492,7 @@ typedef struct {
      * them for the active instruction set; NULL: the network packs them in its workspace. */
     const void *packed;
     int last; /* of an LSTM, a pool or FL_STAGE_FINAL, 1: the value is the result of the last step alone, (batch, 1, features), and so
-                 are all values that are computed from it, which may go through no LSTM, convolution or pool */
+                 are all values that are computed from it, which may go through no LSTM, convolution or pool of any kind */
     union { /* the one of the stage's kind; the network sets the other fields of a pass */
         fl_scaling scaling;
         fl_embedding embedding;
@@ -434,6 +501,8 @@ typedef struct {
         fl_conv_pass conv;
         fl_function activation;
         fl_pool_pass pool;
+        fl_window_pool_pass window;
+        fl_layer_norm_pass layer_norm;
         fl_directions directions;
         fl_taken take;
         fl_magnitude magnitude;
@@ -443,6 +512,7 @@ typedef struct {
     void *state[FL_STAGE_STATES]; /* each with `batch` rows; may be read and written between two runs */
     void *out;                    /* (batch, steps, output); NULL in the last stage, which writes to the caller's y */
     int one_step;                 /* 1: the value has one step */
+    void *workspace;              /* of a kind whose pass has no field for it */
     void *own_packed;             /* the packed weights in the workspace, if there are no others */
     int is_packed;                /* 1: they are packed */
     ptrdiff_t last_use, buffer, width, next_unused; /* the memory of `out`: network.c */

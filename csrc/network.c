@@ -465,6 +465,94 @@ static void run_pool(const fl_network *network, fl_stage *stage, ptrdiff_t steps
     fl_pool_forward(network->dtype, pass);
 }
 
+/* ---------------------------------------------------------------- pooling over windows */
+
+static ptrdiff_t prepare_window(const fl_network *network, fl_stage *stage)
+{
+    fl_window_pool_pass *pass = &stage->window;
+    (void)network;
+    pass->batch = pass->stride = 1;
+    pass->width = stage->input;
+    pass->right = 0;
+    pass->same = 0;
+    pass->lengths = NULL;
+    return stage->input;
+}
+
+static size_t state_window(const fl_network *network, const fl_stage *stage, int which)
+{
+    if (which == 1)
+        return stage->window.kernel > 1 ? sizeof(double) : 0;
+    return (size_t)((stage->window.kernel - 1) * stage->input) * size_of(network->dtype);
+}
+
+/* Room for the steps of a series with those before them. */
+static size_t workspace_window(const fl_network *network, fl_stage *stage, ptrdiff_t steps)
+{
+    const double bytes =
+        ((double)stage->window.kernel - 1 + (double)steps) * (double)stage->input * (double)size_of(network->dtype);
+    return bytes < (double)(SIZE_MAX / 4) ? (size_t)bytes : SIZE_MAX;
+}
+
+static void bind_window(fl_stage *stage, void *workspace)
+{
+    stage->workspace = workspace;
+}
+
+static void run_window(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                       const void *const *side, void *y)
+{
+    fl_window_pool_pass *pass = &stage->window;
+    const ptrdiff_t earlier = pass->kernel - 1;
+    const size_t step = (size_t)stage->input * size_of(network->dtype);
+    const size_t state = (size_t)earlier * step, block = (size_t)steps * step;
+    char *series = stage->workspace, *kept = stage->state[0];
+    double *counts = stage->state[1];
+    (void)side;
+    pass->steps = steps;
+    pass->n_threads = network->n_threads;
+    for (ptrdiff_t b = 0; b < network->batch; ++b, kept += state) {
+        const ptrdiff_t known = earlier > 0 ? (ptrdiff_t)counts[b] : 0; /* steps before, as far as they matter */
+        if (earlier > 0) {
+            memcpy(series, kept, state);
+            counts[b] = (double)(known + steps < earlier ? known + steps : earlier);
+        }
+        memcpy(series + state, (const char *)x + (size_t)b * block, block);
+        if (earlier > 0)
+            memcpy(kept, series + block, state);
+        pass->left = earlier - known;
+        pass->time = known + steps;
+        pass->x = series + (size_t)(earlier - known) * step;
+        pass->y = (char *)y + (size_t)b * block;
+        fl_window_pool_forward(network->dtype, pass);
+    }
+}
+
+/* ---------------------------------------------------------------- normalisation */
+
+static void run_batch_norm(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                           const void *const *side, void *y)
+{
+    (void)side;
+    fl_unstandardize(network->dtype, network->dtype, network->batch * steps, stage->output, x, stage->scaling.mean,
+                     stage->scaling.scale, y);
+}
+
+static void run_layer_norm(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                           const void *const *side, void *y)
+{
+    fl_layer_norm_pass *pass = &stage->layer_norm;
+    (void)side;
+    pass->batch = network->batch;
+    pass->time = steps;
+    pass->width = stage->input;
+    pass->lengths = NULL;
+    pass->n_threads = network->n_threads;
+    pass->x = x;
+    pass->y = y;
+    fl_layer_norm_forward(network->dtype, pass);
+}
+
 /* ---------------------------------------------------------------- final steps */
 
 static void run_final(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
@@ -512,6 +600,13 @@ static const stage_functions kinds[FL_STAGE_KINDS] = {
                        .workspace = workspace_conv,
                        .bind = bind_conv,
                        .run = run_conv},
+    [FL_STAGE_WINDOW_POOL] = {.prepare = prepare_window,
+                              .state = state_window,
+                              .workspace = workspace_window,
+                              .bind = bind_window,
+                              .run = run_window},
+    [FL_STAGE_BATCH_NORM] = {.prepare = prepare_same, .run = run_batch_norm},
+    [FL_STAGE_LAYER_NORM] = {.prepare = prepare_same, .run = run_layer_norm},
     [FL_STAGE_ACTIVATION] = {.prepare = prepare_same, .run = run_activation},
     [FL_STAGE_SOFTMAX] = {.prepare = prepare_same, .run = run_softmax},
     [FL_STAGE_POOL] = {.sides = 1, .prepare = prepare_pool, .state = state_pool, .run = run_pool},

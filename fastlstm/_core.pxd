@@ -148,6 +148,36 @@ cdef extern from "fastlstm.h" nogil:
     void fl_conv_backward(fl_dtype dtype, const fl_conv_pass *conv, const void *dy, void *dx, void *dweight,
                           void *dbias)
 
+    ctypedef struct fl_batch_norm_pass:
+        ptrdiff_t batch, time, width
+        const int64_t *lengths
+        const unsigned char *mask
+        const void *x
+        double *sums
+        int n_threads
+
+    ptrdiff_t fl_batch_norm_statistics(fl_dtype dtype, const fl_batch_norm_pass *norm, double *mean, double *variance)
+    void fl_batch_norm_forward(fl_dtype dtype, const fl_batch_norm_pass *norm, const double *mean, const double *scale,
+                               const double *shift, void *y)
+    void fl_batch_norm_backward(fl_dtype dtype, const fl_batch_norm_pass *norm, const double *mean,
+                                const double *scale, const void *weight, ptrdiff_t count, const void *dy, void *dx,
+                                void *dweight, void *dbias)
+
+    ctypedef struct fl_layer_norm_pass:
+        ptrdiff_t batch, time, width
+        const int64_t *lengths
+        const void *weight
+        const void *bias
+        double eps
+        const void *x
+        void *y
+        double *sums
+        int n_threads
+
+    void fl_layer_norm_forward(fl_dtype dtype, const fl_layer_norm_pass *norm)
+    void fl_layer_norm_backward(fl_dtype dtype, const fl_layer_norm_pass *norm, const void *dy, void *dx,
+                                void *dweight, void *dbias)
+
     void fl_standardize(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
                         const double *mean, const double *scale, void *y)
     void fl_standardize_missing(fl_dtype dtype, fl_dtype x_dtype, ptrdiff_t rows, ptrdiff_t width, const void *x,
@@ -197,6 +227,20 @@ cdef extern from "fastlstm.h" nogil:
         void *weights
         int n_threads
 
+    ctypedef struct fl_window_pool_pass:
+        int kind, counts_zeros
+        ptrdiff_t batch, time, width, kernel, stride
+        ptrdiff_t left, right
+        int same
+        ptrdiff_t steps
+        const int64_t *lengths
+        const void *x
+        void *y
+        int n_threads
+
+    void fl_window_pool_forward(fl_dtype dtype, const fl_window_pool_pass *window)
+    void fl_window_pool_backward(fl_dtype dtype, const fl_window_pool_pass *window, const void *dy, void *dx)
+
     ctypedef struct fl_ctc_pass:
         ptrdiff_t batch, time, classes, max_labels
         const int64_t *lengths
@@ -226,6 +270,9 @@ cdef extern from "fastlstm.h" nogil:
         FL_STAGE_LSTM
         FL_STAGE_DENSE
         FL_STAGE_CONV
+        FL_STAGE_WINDOW_POOL
+        FL_STAGE_BATCH_NORM
+        FL_STAGE_LAYER_NORM
         FL_STAGE_ACTIVATION
         FL_STAGE_SOFTMAX
         FL_STAGE_POOL
@@ -275,6 +322,8 @@ cdef extern from "fastlstm.h" nogil:
         fl_conv_pass conv
         fl_function activation
         fl_pool_pass pool
+        fl_window_pool_pass window
+        fl_layer_norm_pass layer_norm
         fl_directions directions
         fl_taken take
         fl_magnitude magnitude

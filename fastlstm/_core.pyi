@@ -184,6 +184,58 @@ def conv_backward(
     lengths: Array | None = None,
     n_threads: int = 1,
 ) -> None: ...
+def batch_norm_statistics(
+    x: Array,
+    mean: Array,
+    variance: Array,
+    workspace: Workspace,
+    *,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    n_threads: int = 1,
+) -> int: ...
+def batch_norm_forward(
+    x: Array, mean: Array, scale: Array, shift: Array, y: Array, *, lengths: Array | None = None, n_threads: int = 1
+) -> None: ...
+def batch_norm_backward(
+    dy: Array,
+    x: Array,
+    mean: Array,
+    scale: Array,
+    weight: Array | None,
+    count: int,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+    workspace: Workspace,
+    *,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
+def layer_norm_forward(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    y: Array,
+    *,
+    lengths: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
+def layer_norm_backward(
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    eps: float,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+    workspace: Workspace,
+    *,
+    lengths: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
 def embedding_forward(index: Array, table: Array, out: Array, n_threads: int = 1) -> None: ...
 def embedding_backward(index: Array, dout: Array, dtable: Array, n_threads: int = 1) -> None: ...
 def dropout(x: Array, y: Array, p: float, seed: int, n_threads: int = 1) -> None: ...
@@ -250,6 +302,31 @@ def pool_backward(
     index: Array | None = None,
     weights: Array | None = None,
     dscores: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
+def window_pool_forward(
+    kind: str,
+    x: Array,
+    y: Array,
+    *,
+    kernel: int,
+    stride: int = 1,
+    padding: tuple[int, int] | None = (0, 0),
+    count_include_pad: bool = False,
+    lengths: Array | None = None,
+    n_threads: int = 1,
+) -> None: ...
+def window_pool_backward(
+    kind: str,
+    dy: Array,
+    x: Array,
+    dx: Array,
+    *,
+    kernel: int,
+    stride: int = 1,
+    padding: tuple[int, int] | None = (0, 0),
+    count_include_pad: bool = False,
+    lengths: Array | None = None,
     n_threads: int = 1,
 ) -> None: ...
 def sgd_step(

@@ -6,16 +6,16 @@ array raises ValueError or TypeError here; below this file nothing is checked ag
 kernels compute; ``_core.pxd`` declares it for Cython.
 """
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
-from libc.stdint cimport SIZE_MAX, uintptr_t
+from libc.stdint cimport PTRDIFF_MAX, SIZE_MAX, uintptr_t
 from libc.float cimport FLT_MAX
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, isfinite
 from libc.string cimport memcmp, memcpy, memset
 
 import numpy as np
 
 from fastlstm._array_checks cimport (
-    array_of, array_shape, check_tokens, check_two_axes, data_of, dtype_of, has_shape, INT64, lengths_of, like,
-    optional_of, rows_of, series_of, shape1, shape2, shape3, sizes, thread_count, type_name, type_number,
+    array_of, array_shape, check_shape, check_tokens, check_two_axes, data_of, dtype_of, has_shape, INT64, lengths_of,
+    like, optional_of, rows_of, series_of, shape1, shape2, shape3, sizes, thread_count, type_name, type_number,
     vector_of,
 )
 
@@ -420,6 +420,7 @@ def dense_backward(cnp.ndarray dy not None, cnp.ndarray x not None, cnp.ndarray 
 # ------------------------------------------------------------------ Convolution
 
 include "_core_conv.pxi"
+include "_core_normalize.pxi"
 
 
 # ------------------------------------------------------------------ Scaling, embedding, dropout
@@ -785,6 +786,9 @@ def pool_backward(str kind, cnp.ndarray x not None, cnp.ndarray y not None, cnp.
                 raise ValueError(f"index holds {pool.index[k]}, expected 0 to {pool.time - 1}")
     with nogil:
         fl_pool_backward(dtype, &pool, from_dy, to_dx, to_dscores)
+
+
+include "_core_window.pxi"
 
 
 # ------------------------------------------------------------------ streams

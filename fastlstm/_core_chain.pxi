@@ -7,6 +7,8 @@ STAGE_KINDS = {
     "conv": FL_STAGE_CONV, "pool": FL_STAGE_POOL, "add": FL_STAGE_ADD, "concat": FL_STAGE_CONCAT,
     "final": FL_STAGE_FINAL, "multiply": FL_STAGE_MULTIPLY, "take": FL_STAGE_TAKE,
     "magnitude": FL_STAGE_MAGNITUDE, "frame_conv": FL_STAGE_FRAME_CONV,
+    "final": FL_STAGE_FINAL, "window_pool": FL_STAGE_WINDOW_POOL, "batch_norm": FL_STAGE_BATCH_NORM,
+    "layer_norm": FL_STAGE_LAYER_NORM,
 }
 
 # A chain keeps this many idle engines and one more, whatever their size. All chains together keep others up to this
@@ -229,6 +231,21 @@ cdef class Chain:
             if to.kind == FL_STAGE_STANDARDIZE and "missing" in weights:
                 to.scaling.missing = missing_features(weights["missing"], inputs, &to.scaling.count)
                 return inputs + to.scaling.count
+        elif to.kind == FL_STAGE_BATCH_NORM:
+            to.scaling.mean = <const double *>array_of(settings["shift"], "shift", FL_F64, shape1(inputs), False)
+            to.scaling.scale = <const double *>array_of(settings["scale"], "scale", FL_F64, shape1(inputs), False)
+        elif to.kind == FL_STAGE_LAYER_NORM:
+            to.layer_norm.weight = optional_of(weights.get("weight"), "weight", dtype, shape1(inputs), False)
+            to.layer_norm.bias = optional_of(weights.get("bias"), "bias", dtype, shape1(inputs), False)
+            to.layer_norm.eps = settings["eps"]
+        elif to.kind == FL_STAGE_WINDOW_POOL:
+            if settings["padding"] != "causal" or settings["stride"] != 1:
+                raise ValueError(f"stage {k}, a pool over windows with padding {settings['padding']!r} and stride "
+                                 f"{settings['stride']}, cannot be streamed, expected 'causal' and 1")
+            to.window.kind, to.window.kernel = POOL_KINDS[settings["method"]], settings["kernel_size"]
+            to.window.counts_zeros = settings["count_include_pad"]
+            if not 1 <= to.window.kernel <= MOST_STEPS:
+                raise ValueError(f"stage {k} pools {to.window.kernel} steps, expected 1 to {MOST_STEPS}")
         elif to.kind == FL_STAGE_EMBEDDING:
             table = weights["weight"]
             if k > 0 or inputs > 0:

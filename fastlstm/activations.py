@@ -6,6 +6,7 @@ underscores; `csrc/kernels/activation.h` computes the same functions.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +29,16 @@ KINDS: dict[str, tuple[float, float]] = {
     "elu": (1.0, 0.0),
     "softsign": (0.0, 0.0),
     "softplus": (0.0, 0.0),
+    "silu": (0.0, 0.0),
+    "selu": (1.6732632423543772, 1.0507009873554805),
+    "gelu": (0.0, 0.0),
+    "gelu_tanh": (0.0, 0.0),
 }
 """Each function's default alpha and beta, 0 if it has none; its position in this table is its number in the kernels."""
 
 _NUMBERS = {name: number for number, name in enumerate(KINDS)}
 
-_ALIASES = {"linear": "affine", "identity": "affine"}
+_ALIASES = {"linear": "affine", "identity": "affine", "swish": "silu"}
 
 
 class Activation(NamedTuple):
@@ -51,6 +56,10 @@ class Activation(NamedTuple):
     ``elu``                   x if x >= 0, else alpha (exp(x) - 1)
     ``softsign``              x / (1 + abs(x))
     ``softplus``              log(1 + exp(x))
+    ``silu``                  x / (1 + exp(-x))
+    ``selu``                  beta (x if x >= 0, else alpha (exp(x) - 1))
+    ``gelu``                  x Phi(x), Phi the normal distribution
+    ``gelu_tanh``             x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))) / 2
     ========================  ==================================================
 
     All of them map NaN to NaN.
@@ -98,6 +107,14 @@ class Activation(NamedTuple):
             largest = np.finfo(x.dtype).max  # infinity / infinity would be NaN
             x = np.clip(x, -largest, largest)
             return x / (1 + np.abs(x))
+        if self.name == "silu":
+            return _times(x, SIGMOID(x))
+        if self.name == "selu":
+            return beta * np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
+        if self.name == "gelu":
+            return _times(x, _normal(x))
+        if self.name == "gelu_tanh":
+            return _times(x, SIGMOID(_inner(x)))
         return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
     def _slope(self, x: Array) -> Any:
@@ -124,7 +141,39 @@ class Activation(NamedTuple):
             return np.where(x >= 0, x.dtype.type(1), alpha * np.exp(np.minimum(x, 0)))
         if self.name == "softsign":
             return 1 / (1 + np.abs(x)) ** 2
+        if self.name == "silu":
+            s = SIGMOID(x)
+            return s + _times(x, s * (1 - s))
+        if self.name == "selu":
+            return beta * np.where(x >= 0, x.dtype.type(1), alpha * np.exp(np.minimum(x, 0)))
+        if self.name == "gelu":
+            density = np.exp(-(x.astype(np.float64) ** 2) / 2) / math.sqrt(2 * math.pi)
+            return _normal(x) + _times(x, density.astype(x.dtype))
+        if self.name == "gelu_tanh":
+            s = SIGMOID(_inner(x))
+            near = np.clip(x, -40, 40)
+            rise = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * near.astype(np.float64) ** 2)
+            return s + near * s * (1 - s) * rise.astype(x.dtype)
         return SIGMOID(x)
+
+
+def _times(x: Array, factor: Array) -> Array:
+    """Return x * factor, 0 where the factor is: infinity * 0 would be NaN."""
+    product: Array = np.where(factor == 0, factor, x) * factor
+    return product
+
+
+def _normal(x: Array) -> Array:
+    """Return the normal distribution at x in the dtype of x."""
+    flat = [math.erfc(-one / math.sqrt(2)) / 2 for one in x.astype(np.float64).reshape(-1).tolist()]
+    return np.array(flat).reshape(x.shape).astype(x.dtype)
+
+
+def _inner(x: Array) -> Array:
+    """Return twice the argument of the tanh of ``gelu_tanh``, where it is far from overflow."""
+    near = np.clip(x, -40, 40).astype(np.float64)
+    inner: Array = (2 * math.sqrt(2 / math.pi) * (near + 0.044715 * near**3)).astype(x.dtype)
+    return inner
 
 
 SIGMOID, TANH = Activation("sigmoid", 0.0, 0.0), Activation("tanh", 0.0, 0.0)

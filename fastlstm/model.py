@@ -505,7 +505,10 @@ class Model:
 
     @property
     def trainable_ranges(self) -> list[slice] | None:
-        """Parts of `flat_parameters` that training changes: those of the layers with ``trainable``; None: all."""
+        """Parts of `flat_parameters` that an optimizer changes; None: all.
+
+        The others are those of layers that are not ``trainable``, and running statistics.
+        """
         return self.network.parameters.trainable_ranges
 
     def parameters(self) -> dict[str, Array]:

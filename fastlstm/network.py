@@ -24,6 +24,7 @@ from .layers import (
     MaskedSteps,
     PassContext,
     Signal,
+    WindowLayer,
     backward_masked,
     checked_states,
     connect,
@@ -151,9 +152,11 @@ class Network:
                 "out for an output for each step"
             )
         if not signal.keeps_steps and signal.steps is None:
+            windows = next(layer for layer in self.layers if isinstance(layer, WindowLayer) and not layer.keeps_steps)
             raise ValueError(
-                "the model would have fewer or more outputs than steps, which no target fits: give the Conv1D "
-                'padding="same" or padding="causal", or put a pooling layer such as fl.MaxPool() after it'
+                "the model would have fewer or more outputs than steps, which no target fits: give the "
+                f'{type(windows).__name__} padding="same" or padding="causal", or put a pooling layer such as '
+                "fl.MaxPool() after it"
             )
 
     def build_for(
@@ -192,14 +195,16 @@ class Network:
             inputs.check_tokens(num_tokens)
 
     def _check_lengths(self, inputs: Sequences) -> None:
-        """Raise ValueError if a series has too few steps for a layer that takes windows of them."""
-        if all(signal.keeps_steps for signal in self.signals()):
+        """Raise ValueError if a layer cannot take the number of steps of a series, as `Layer.steps_after` says."""
+        if all(type(layer).steps_after is Layer.steps_after for layer in self.layers):
             return
         lengths = np.array([inputs.time]) if inputs.lengths is None else inputs.lengths
         for layer, signal in zip(self.layers, self.signals(), strict=True):
-            if not signal.per_step or signal.steps is not None:
+            if signal.steps is not None:
                 return
             lengths = layer.steps_after(lengths)
+            if not signal.per_step:
+                return
 
     def require_built(self) -> None:
         """Raise RuntimeError if the input size is not known yet, so that there are no weights."""

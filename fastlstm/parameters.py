@@ -105,23 +105,19 @@ class Parameters:
 
     @property
     def trainable_ranges(self) -> list[slice] | None:
-        """Parts of the flat vectors that training changes, in order and not adjacent; None: all."""
-        for layer in self._layers:
-            if not layer.trainable and layer.parameters:
-                break
-        else:
-            return None
+        """Parts of the flat vectors that the optimizer changes, in order and not adjacent; None: all."""
         ranges: list[slice] = []
         start = 0
         for layer in self._layers:
-            stop = start + sum(parameter.size for parameter in layer.parameters.values())
-            if layer.trainable and stop > start:
-                if ranges and ranges[-1].stop == start:
-                    ranges[-1] = slice(ranges[-1].start, stop)
-                else:
-                    ranges.append(slice(start, stop))
-            start = stop
-        return ranges
+            for name, parameter in layer.parameters.items():
+                stop = start + parameter.size
+                if layer.trainable and name not in layer.statistics and stop > start:
+                    if ranges and ranges[-1].stop == start:
+                        ranges[-1] = slice(ranges[-1].start, stop)
+                    else:
+                        ranges.append(slice(start, stop))
+                start = stop
+        return None if ranges == [slice(0, start)] or start == 0 else ranges
 
     @property
     def lowest_trainable(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..peers import Peer
-from . import cells, imports, interference, oversubscription, serving, shapes
+from . import cells, imports, interference, oversubscription, serving, shapes, signals
 
 __all__ = ["ALL_GROUPS", "OTHER_GROUPS", "Settings"]
 
@@ -42,6 +42,10 @@ def _cells(settings: Settings) -> Any:
     return cells.measure(settings.threads, settings.seconds / 6)
 
 
+def _signals(settings: Settings) -> Any:
+    return signals.measure(settings.peers, settings.threads, settings.seconds / 3)
+
+
 def _interference(settings: Settings) -> Any:
     return interference.measure(settings.peers, settings.threads, 1 if settings.quick else 5)
 
@@ -61,6 +65,7 @@ def _serving(settings: Settings) -> Any:
 
 OTHER_GROUPS: dict[str, Callable[[Settings], Any]] = {
     "cells": _cells,
+    "signals": _signals,
     "interference": _interference,
     "oversubscription": _oversubscription,
     "import": _import,

@@ -12,10 +12,21 @@
  *   8       elu                x >= 0 ? x : alpha expm1(x)     x >= 0 ? 1 : alpha exp(x)
  *   9       softsign           x / (1 + |x|)                   1 / (1 + |x|)^2
  *   10      softplus           max(x, 0) + log1p(exp(-|x|))    sigmoid(x)
+ *   11      silu               x s,  s = sigmoid(x)            s + x s (1 - s)
+ *   12      selu               beta elu(x)                     beta (x >= 0 ? 1 : alpha exp(x))
+ *   13      gelu               x Phi(x)                        Phi(x) + x exp(-x^2 / 2) / sqrt(2 pi)
+ *   14      gelu_tanh          x s,  s = sigmoid(2 u)          s + x s (1 - s) 2 u'
+ *
+ * Phi is the normal distribution, u = sqrt(2 / pi) (x + 0.044715 x^3) and (1 + tanh(u)) / 2 = sigmoid(2 u) (Hendrycks &
+ * Gimpel 2016, arXiv:1606.08415; Klambauer et al. 2017, arXiv:1706.02515).
  *
  * The Python package's list of activations has the same numbers. NaN gives NaN, in values and derivatives (except in
  * the derivative of affine, a constant), and infinity gives the limit. Functions that need an exponential take it from
- * vmath.h; elu and softplus are accurate relative to the result, near 0 and far below it.
+ * vmath.h; elu, softplus and the last four are accurate relative to the result, near 0 and far below it, except where a
+ * factor of x is below the smallest normal number; in the tail of gelu_tanh the error is 2 |u| units in the last place.
+ *
+ * The last four are functions of their own, not inlined: cells have a choice of functions at five places, and their loops
+ * should not carry the code of rare ones.
  */
 enum {
     ACT_SIGMOID,
@@ -28,7 +39,11 @@ enum {
     ACT_HARD_SIGMOID,
     ACT_ELU,
     ACT_SOFTSIGN,
-    ACT_SOFTPLUS
+    ACT_SOFTPLUS,
+    ACT_SILU,
+    ACT_SELU,
+    ACT_GELU,
+    ACT_GELU_TANH
 };
 
 /* The argument of softsign. infinity / infinity would be NaN, while the largest number gives 1, as infinity must. */
@@ -42,6 +57,69 @@ INLINE V v_finite(V x)
 INLINE V v_unless_nan(V slope, V x)
 {
     return v_select(x == x, slope, x);
+}
+
+/* x in [-most, most]: beyond it the factors of x do not change any more, and infinity would give NaN. */
+INLINE V v_within(V x, real most)
+{
+    return v_at_least(v_at_most(x, v_set(most)), v_set(-most));
+}
+
+#define GELU_SLOPE ((real)1.59576912160573071176) /* 2 sqrt(2 / pi) */
+#define GELU_CUBE ((real)0.044715)
+#define GELU_MOST ((real)40) /* where sigmoid(2 u) is 0 or 1 */
+
+#if defined(__GNUC__)
+#define OUT_OF_LINE static __attribute__((noinline))
+#else
+#define OUT_OF_LINE static
+#endif
+
+OUT_OF_LINE V v_activate_smooth(int kind, V alpha, V beta, V x)
+{
+    const V zero = v_set(0), one = v_set(1);
+    switch (kind) {
+    case ACT_SILU: {
+        const V finite = v_finite(x);
+        return v_select(x > finite, x, finite * v_sigmoid(finite));
+    }
+    case ACT_SELU: return beta * v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
+    case ACT_GELU: {
+        const V inside = v_within(x, (real)NORMAL_MAX);
+        V bell;
+        const V tail = v_normal_tail(v_abs(inside), &bell);
+        return v_select(x > inside, x, inside * v_select(x >= zero, one - tail, tail));
+    }
+    default: {
+        const V inside = v_within(x, GELU_MOST);
+        const V twice = inside * v_set(GELU_SLOPE) * v_fma(inside * inside, v_set(GELU_CUBE), one);
+        return v_select(x > inside, x, inside * v_sigmoid(twice));
+    }
+    }
+}
+
+OUT_OF_LINE V v_activate_smooth_slope(int kind, V alpha, V beta, V x)
+{
+    const V zero = v_set(0), one = v_set(1);
+    switch (kind) {
+    case ACT_SILU: {
+        const V inside = v_within(x, 1000), s = v_sigmoid(inside);
+        return v_fma(inside * s, one - s, s);
+    }
+    case ACT_SELU: return v_unless_nan(beta * v_select(x >= zero, one, alpha * v_exp(v_at_most(x, zero))), x);
+    case ACT_GELU: {
+        const V inside = v_within(x, (real)NORMAL_MAX);
+        V bell;
+        const V tail = v_normal_tail(v_abs(inside), &bell);
+        return v_fma(inside * v_set((real)0.398942280401432677940), bell, v_select(x >= zero, one - tail, tail));
+    }
+    default: {
+        const V inside = v_within(x, GELU_MOST), square = inside * inside;
+        const V s = v_sigmoid(inside * v_set(GELU_SLOPE) * v_fma(square, v_set(GELU_CUBE), one));
+        const V rise = v_set(GELU_SLOPE) * v_fma(square, v_set(3 * GELU_CUBE), one);
+        return v_fma(inside * s * (one - s), rise, s);
+    }
+    }
 }
 
 INLINE V v_activate(int kind, V alpha, V beta, V x)
@@ -61,7 +139,8 @@ INLINE V v_activate(int kind, V alpha, V beta, V x)
         const V finite = v_finite(x);
         return finite / (one + v_abs(finite));
     }
-    default: return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
+    case ACT_SOFTPLUS: return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
+    default: return v_activate_smooth(kind, alpha, beta, x);
     }
 }
 
@@ -86,7 +165,8 @@ INLINE V v_activate_slope(int kind, V alpha, V beta, V x, V y)
         const V d = one + v_abs(x);
         return one / (d * d);
     }
-    default: return v_sigmoid(x);
+    case ACT_SOFTPLUS: return v_sigmoid(x);
+    default: return v_activate_smooth_slope(kind, alpha, beta, x);
     }
 }
 

@@ -29,10 +29,12 @@
 #include "lstm/backward.h"
 #include "dense.h"
 #include "conv.h"
+#include "normalize.h"
 #include "elementwise.h"
 #include "softmax.h"
 #include "ctc.h"
 #include "pooling.h"
+#include "window_pool.h"
 #include "optimizers.h"
 
 #elif defined(FL_KERNEL)
@@ -56,6 +58,20 @@ FL_KERNEL(size_t, conv_packed_size, (const fl_conv_pass *pass), (pass))
 FL_KERNEL(void, conv_pack, (const fl_conv_pass *pass, void *packed), (pass, packed))
 FL_KERNEL(void, conv_forward, (const fl_conv_pass *pass), (pass))
 FL_KERNEL(void, conv_backward, (const fl_conv_pass *pass, const void *dy, void *dx, void *dweight, void *dbias),
+          (pass, dy, dx, dweight, dbias))
+
+FL_KERNEL(ptrdiff_t, batch_norm_statistics, (const fl_batch_norm_pass *pass, double *mean, double *variance),
+          (pass, mean, variance))
+FL_KERNEL(void, batch_norm_forward,
+          (const fl_batch_norm_pass *pass, const double *mean, const double *scale, const double *shift, void *y),
+          (pass, mean, scale, shift, y))
+FL_KERNEL(void, batch_norm_backward,
+          (const fl_batch_norm_pass *pass, const double *mean, const double *scale, const void *weight, ptrdiff_t count,
+           const void *dy, void *dx, void *dweight, void *dbias),
+          (pass, mean, scale, weight, count, dy, dx, dweight, dbias))
+FL_KERNEL(void, layer_norm_forward, (const fl_layer_norm_pass *pass), (pass))
+FL_KERNEL(void, layer_norm_backward,
+          (const fl_layer_norm_pass *pass, const void *dy, void *dx, void *dweight, void *dbias),
           (pass, dy, dx, dweight, dbias))
 
 FL_KERNEL(void, standardize,
@@ -107,6 +123,9 @@ FL_KERNEL(void, ctc, (const fl_ctc_pass *pass), (pass))
 FL_KERNEL(void, pool_forward, (const fl_pool_pass *pass), (pass))
 FL_KERNEL(void, pool_backward, (const fl_pool_pass *pass, const void *dy, void *dx, void *dscores),
           (pass, dy, dx, dscores))
+
+FL_KERNEL(void, window_pool_forward, (const fl_window_pool_pass *pass), (pass))
+FL_KERNEL(void, window_pool_backward, (const fl_window_pool_pass *pass, const void *dy, void *dx), (pass, dy, dx))
 
 FL_KERNEL(void, sgd,
           (ptrdiff_t n, void *p, const void *g, void *m, double lr, double momentum, int nesterov, double weight_decay,

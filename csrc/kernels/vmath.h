@@ -1,4 +1,4 @@
-/* kernels/vmath.h - exp, expm1, log1p, sigmoid and tanh on vectors.
+/* kernels/vmath.h - exp, expm1, log1p, sigmoid, tanh and the normal distribution on vectors.
  *
  *   expm1(y) = 2^n (expm1(r) + 1) - 1,   n = round(y / ln 2),  r = y - n ln 2,  |r| <= ln(2)/2
  *   expm1(r) = r + r^2 q(r)              q: minimax polynomial, fitted for this file (Lawson's iteration, relative
@@ -102,4 +102,49 @@ INLINE V v_tanh(V x)
     V half = v_fma(scale, m, scale - v_set((real)0.5)), rest = one / (half + one);
     V near = v_fma(-half, half * rest, half), far = one - rest;
     return v_from_bits(v_bits(v_select(half < v_set((real)TANH_SEAM), near, far)) | sign);
+}
+
+/* The normal distribution. With a >= 0, r = 1 / (a + 4) and t = 1 - 8 r, exp(a^2 / 2) Phi(-a) is r P(t), P a polynomial
+ * (interpolated at Chebyshev nodes for this file, relative error 2.2e-9 for float, 1.8e-18 for double), so that the tail
+ * is accurate relative to the result. exp(-a^2 / 2) is computed from a^2 rounded, and the rest of it. */
+#if REAL_IS_FLOAT
+#define NORMAL_MAX 14.5f /* Phi(-a) is 0 below the smallest normal number */
+#define HALF_BITS 12
+static const real normal_coefficients[] = {-5.143016220557e-5f, -2.320224706626e-4f, 1.699849102145e-4f,
+                                           1.644523957412e-3f,  -3.488922386263e-3f, -7.544860544781e-3f,
+                                           6.039751158873e-2f,  -1.865213447412e-1f, 3.871373656381e-1f,
+                                           -6.078966566593e-1f, 7.552851306801e-1f};
+#else
+#define NORMAL_MAX 38.7
+#define HALF_BITS 27
+static const real normal_coefficients[] = {
+    -6.96801365429856343562e-10, -2.4575192437771133759e-9,  1.84634973102617638336e-9,  1.93846397687343385012e-8,
+    1.33228652024700661908e-8,   -8.50385923691237753246e-8, -1.54919956639685406236e-7, 2.71474698532187996759e-7,
+    1.02146861064194462188e-6,   -6.29513170362460648101e-7, -5.92011355431393464821e-6, 7.16600446691096446235e-7,
+    3.51446628867276676793e-5,   -1.90824316175576434886e-6, -2.31094929847400563234e-4, 1.33344310165727374456e-4,
+    1.63081845687538435395e-3,   -3.47969236719923339877e-3, -7.54018896667521447181e-3, 6.03965748909277826064e-2,
+    -1.86521857959658933651e-1,  3.87137400742214698637e-1,  -6.07896641971892091526e-1, 7.55285130415751492792e-1};
+#endif
+
+/* a^2 - square exactly, where square is a^2 rounded: by halves of the bits of a, where there is no fused multiply-add. */
+INLINE V v_square_rest(V a, V square)
+{
+#if FUSED
+    return v_fma(a, a, -square);
+#else
+    const V high = v_from_bits((VI)((VN)v_bits(a) >> HALF_BITS << HALF_BITS)), low = a - high;
+    return ((high * high - square) + (high + high) * low) + low * low;
+#endif
+}
+
+/* Phi(-a) for 0 <= a <= NORMAL_MAX, and exp(-a^2 / 2). */
+INLINE V v_normal_tail(V a, V *bell)
+{
+    const int terms = (int)(sizeof normal_coefficients / sizeof normal_coefficients[0]);
+    const V square = a * a, half = v_set((real)0.5), r = v_set(1) / (a + v_set(4)), t = v_fma(v_set(-8), r, v_set(1));
+    V p = v_set(normal_coefficients[0]);
+    for (int k = 1; k < terms; ++k)
+        p = v_fma(p, t, v_set(normal_coefficients[k]));
+    *bell = v_exp(-half * square) * (v_set(1) - half * v_square_rest(a, square));
+    return *bell * (p * r);
 }

@@ -275,7 +275,7 @@ static void layers(void)
         fold_reals(dx, rows * input);
         fold_reals(dweight, output * input);
         fold_reals(dbias, output);
-        for (int kind = 0; kind < FL_FUNCTIONS; ++kind) {
+        for (int kind = 0; kind < 11; ++kind) { /* the later ones are below */
             fl_activation(dtype, kind, 0.7, 0.4, rows * output, y, z, 2);
             fold_reals(z, rows * output);
             fl_activation_backward(dtype, kind, 0.7, 0.4, rows * output, y, z, dy, z, 2);
@@ -405,6 +405,110 @@ static void updates(void)
     free(v);
 }
 
+/* ---------------------------------------------------------------- convolutions, windows, normalisation */
+
+/* One convolution, normalisations and pools over (batch, time, width), with all gradients. */
+static void one_signal(int number)
+{
+    enum { B = 4, T = 23 };
+    static const int64_t lengths[B] = {23, 0, 9, 17};
+    const ptrdiff_t width = 1 + number * 5 % 39, filters = 2 * (1 + number * 3 % 20), kernel = 1 + number % 5;
+    const ptrdiff_t groups = width % 2 || number % 3 ? 1 : 2, stride = 1 + number % 3, n = B * T * width;
+    void *x = draw(n, 1), *y = draw(n, 0), *dy = draw(n, 1), *dx = draw(n, 0), *of = draw(B * T * filters, 0);
+    void *weight = draw(filters * width / groups * kernel, 1), *bias = draw(filters, 1),
+         *d_of = draw(B * T * filters, 1);
+    void *dweight = draw(filters * width / groups * kernel, 0), *dbias = draw(filters, 0);
+    fl_conv_pass conv = {.batch = B,
+                         .time = T,
+                         .steps = T,
+                         .input = width,
+                         .filters = filters,
+                         .kernel = kernel,
+                         .stride = stride,
+                         .dilation = 1 + number % 2,
+                         .groups = groups,
+                         .same = 1,
+                         .lengths = lengths,
+                         .weight = weight,
+                         .bias = bias,
+                         .x = x,
+                         .y = of,
+                         .backward = 1,
+                         .n_threads = 2};
+    conv.workspace = allocate(fl_conv_workspace(dtype, &conv));
+    fl_conv_forward(dtype, &conv);
+    fl_conv_backward(dtype, &conv, d_of, dx, dweight, dbias);
+    fold_reals(of, B * T * filters);
+    fold_reals(dx, n);
+    fold_reals(dweight, filters * width / groups * kernel);
+    fold_reals(dbias, filters);
+    double *sums = allocate((size_t)(B * 2 * width) * sizeof(double));
+    double *mean = allocate((size_t)width * sizeof(double)), *scale = allocate((size_t)width * sizeof(double));
+    void *gain = draw(width, 1), *dgain = draw(width, 0), *dshift = draw(width, 0);
+    const fl_batch_norm_pass batch = {
+        .batch = B, .time = T, .width = width, .lengths = lengths, .x = x, .sums = sums, .n_threads = 2};
+    const ptrdiff_t count = fl_batch_norm_statistics(dtype, &batch, mean, scale);
+    fold(mean, (size_t)width, sizeof mean[0]);
+    fold(scale, (size_t)width, sizeof scale[0]);
+    for (ptrdiff_t c = 0; c < width; ++c)
+        scale[c] = 1 / sqrt(scale[c] + 1e-3);
+    fl_batch_norm_forward(dtype, &batch, mean, scale, mean, y);
+    fl_batch_norm_backward(dtype, &batch, mean, scale, gain, count, dy, dx, dgain, dshift);
+    fold_reals(y, n);
+    fold_reals(dx, n);
+    const fl_layer_norm_pass layer = {.batch = B,
+                                      .time = T,
+                                      .width = width,
+                                      .lengths = lengths,
+                                      .weight = gain,
+                                      .bias = dshift,
+                                      .eps = 1e-3,
+                                      .x = x,
+                                      .y = y,
+                                      .sums = sums,
+                                      .n_threads = 2};
+    fl_layer_norm_forward(dtype, &layer);
+    fold_reals(y, n);
+    fl_layer_norm_backward(dtype, &layer, dy, dx, dgain, dshift);
+    fold_reals(dx, n);
+    fold_reals(dgain, width);
+    fold_reals(dshift, width);
+    for (int kind = FL_POOL_MEAN; kind <= FL_POOL_MAX; ++kind) {
+        const fl_window_pool_pass pool = {.kind = kind,
+                                          .batch = B,
+                                          .time = T,
+                                          .steps = T,
+                                          .width = width,
+                                          .kernel = kernel,
+                                          .stride = stride,
+                                          .same = 1,
+                                          .lengths = lengths,
+                                          .x = x,
+                                          .y = y,
+                                          .n_threads = 2};
+        fl_window_pool_forward(dtype, &pool);
+        fold_reals(y, n);
+        fl_window_pool_backward(dtype, &pool, dy, dx);
+        fold_reals(dx, n);
+    }
+    for (int kind = 11; kind < FL_FUNCTIONS; ++kind) {
+        fl_activation(dtype, kind, 1.2, 0.8, n, x, y, 2);
+        fold_reals(y, n);
+        fl_activation_backward(dtype, kind, 1.2, 0.8, n, x, y, dy, dx, 2);
+        fold_reals(dx, n);
+    }
+    void *const all[] = {x,    y,     dy,   dx,    of,    weight, bias, d_of, dweight, dbias, sums, conv.workspace,
+                         mean, scale, gain, dgain, dshift};
+    for (size_t a = 0; a < sizeof all / sizeof all[0]; ++a)
+        free(all[a]);
+}
+
+static void signals(void)
+{
+    for (int number = 0; number < 12; ++number)
+        one_signal(number);
+}
+
 /* ---------------------------------------------------------------- functions of scalar.h */
 
 /* The distance of two numbers, in units in the last place of the second. */
@@ -499,6 +603,7 @@ static const part parts[] = {
     {"layers", layers, {UINT64_C(0x7f9e62a668b09b6f), UINT64_C(0x3cfcb1d6432ad3d2)}},
     {"sums", sums, {UINT64_C(0xe055d7f5c713ccb5), UINT64_C(0xc771e1bdea54cc66)}},
     {"updates", updates, {UINT64_C(0xc6f3dad4dc77a709), UINT64_C(0x85fb0718d3869e76)}},
+    {"signals", signals, {UINT64_C(0), UINT64_C(0)}},
     {"doubles", doubles, {UINT64_C(0x58ef2a6e3bcaacef), UINT64_C(0x58ef2a6e3bcaacef)}},
     {"scalars", scalars, {UINT64_C(0x1d2324d8922e1df5), UINT64_C(0x1d2324d8922e1df5)}},
     {"bytes", bytes, {UINT64_C(0x0685788a79c07a0f), UINT64_C(0xcbf29ce484222325)}},

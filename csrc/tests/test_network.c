@@ -175,6 +175,19 @@ static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
         stage->conv.weight = numbers(p, stage->conv.filters * (input / stage->conv.groups) * stage->conv.kernel, 1);
         stage->conv.bias = below(3) ? numbers(p, stage->conv.filters, 1) : NULL;
         return stage->conv.filters;
+    case FL_STAGE_WINDOW_POOL:
+        stage->window.kind = below(2) ? FL_POOL_MAX : FL_POOL_MEAN;
+        stage->window.counts_zeros = below(2);
+        stage->window.kernel = 1 + below(5);
+        return input;
+    case FL_STAGE_BATCH_NORM:
+        stage->scaling = (fl_scaling){.mean = doubles(p, input, -1, 1), .scale = doubles(p, input, 0.5, 2)};
+        return input;
+    case FL_STAGE_LAYER_NORM:
+        stage->layer_norm.weight = below(3) ? numbers(p, input, 1) : NULL;
+        stage->layer_norm.bias = below(3) ? numbers(p, input, 1) : NULL;
+        stage->layer_norm.eps = 1e-3;
+        return input;
     case FL_STAGE_ACTIVATION:
         stage->activation = (fl_function){below(FL_FUNCTIONS), uniform(0.2, 1), uniform(0.2, 1)};
         return input;
@@ -355,6 +368,37 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
         pass.workspace = workspace;
         fl_conv_forward(dtype, &pass);
         free(workspace);
+        break;
+    }
+    case FL_STAGE_WINDOW_POOL: {
+        fl_window_pool_pass pass = {.kind = stage->window.kind,
+                                    .counts_zeros = stage->window.counts_zeros,
+                                    .batch = batch,
+                                    .time = steps,
+                                    .steps = steps,
+                                    .width = input,
+                                    .kernel = stage->window.kernel,
+                                    .stride = 1,
+                                    .left = stage->window.kernel - 1,
+                                    .x = x,
+                                    .y = y,
+                                    .n_threads = 1};
+        fl_window_pool_forward(dtype, &pass);
+        break;
+    }
+    case FL_STAGE_BATCH_NORM:
+        fl_unstandardize(dtype, dtype, rows, input, x, stage->scaling.mean, stage->scaling.scale, y);
+        break;
+    case FL_STAGE_LAYER_NORM: {
+        fl_layer_norm_pass pass = stage->layer_norm;
+        pass.batch = 1;
+        pass.time = rows;
+        pass.width = input;
+        pass.x = x;
+        pass.y = y;
+        pass.lengths = NULL;
+        pass.n_threads = 1;
+        fl_layer_norm_forward(dtype, &pass);
         break;
     }
     case FL_STAGE_ACTIVATION:

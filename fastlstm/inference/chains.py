@@ -174,26 +174,27 @@ def _lstm(stage: Stage, place: int) -> list[Stage] | None:
     return [*directions, Stage("concat", 2 * size, main=first, side={"second": second})]
 
 
-def _conv(stage: Stage, place: int) -> list[Stage] | None:
+def _window(stage: Stage, place: int) -> list[Stage] | None:
     """Return the stage if it keeps the steps and reads none that comes later, as C computes it."""
     causal = stage.settings["padding"] == "causal" and stage.settings["stride"] == 1
     return [stage] if causal else None
 
 
-_ONE_STEP = (
-    *("embedding", "dense", "activation", "softmax", "add", "multiply", "concat", "final"),
+_UNCHANGED = (
+    *("embedding", "dense", "batch_norm", "layer_norm", "activation", "softmax", "add", "multiply", "concat", "final"),
     *("magnitude", "tap", "frame_conv", "take"),
 )
 """Kinds of stages that C computes in the same way in whole series as in streams, and those of ends."""
 
 _TRANSLATIONS = {
-    **dict.fromkeys(_ONE_STEP, _same),
+    **dict.fromkeys(_UNCHANGED, _same),
     "pool": _pool,
     "lstm": _lstm,
-    "conv": _conv,
+    "conv": _window,
+    "window_pool": _window,
 }
 
-_STATE_NAMES = {"pool": ("sums", "counts"), "conv": ("steps",)}
+_STATE_NAMES = {"pool": ("sums", "counts"), "conv": ("steps",), "window_pool": ("steps", "count")}
 """Names of the states of each kind of stage other than an LSTM, as `Stream.save_state` gives them."""
 
 

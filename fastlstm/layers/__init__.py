@@ -9,6 +9,7 @@ from .base import Matrix as Matrix
 from .base import ParameterSpec as ParameterSpec
 from .base import Signal as Signal
 from .base import stages_describe_forward as stages_describe_forward
+from .batch_norm import BatchNorm as BatchNorm
 from .concat_pool import ConcatPool as ConcatPool
 from .context import LayerCache as LayerCache
 from .context import PassContext as PassContext
@@ -19,7 +20,9 @@ from .differences import Differences as Differences
 from .distributed import TimeDistributed as TimeDistributed
 from .dropout import Dropout as Dropout
 from .embedding import Embedding as Embedding
+from .flatten import Flatten as Flatten
 from .input_masks import InputMasks as InputMasks
+from .layer_norm import LayerNorm as LayerNorm
 from .lstm import LSTM as LSTM
 from .magnitude import Magnitude as Magnitude
 from .masked import backward_masked as backward_masked
@@ -58,3 +61,6 @@ from .states import checked_states as checked_states
 from .states import finite as finite
 from .taps import Merge as Merge
 from .taps import Tap as Tap
+from .window_pool import AvgPool1D as AvgPool1D
+from .window_pool import MaxPool1D as MaxPool1D
+from .windows import WindowLayer as WindowLayer

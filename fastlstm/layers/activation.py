@@ -21,6 +21,7 @@ _PARAMETERS = {
     "scaled_tanh": ("alpha", "beta"),
     "hard_sigmoid": ("alpha", "beta"),
     "elu": ("alpha",),
+    "selu": ("alpha", "beta"),
 }
 """Names of the parameters of each function that has any."""
 
@@ -41,6 +42,10 @@ class Activation(Layer):
     ``elu``                   x if x >= 0, else alpha (exp(x) - 1); alpha is 1
     ``softsign``              x / (1 + abs(x))
     ``softplus``              log(1 + exp(x))
+    ``silu``, ``swish``       x / (1 + exp(-x))
+    ``selu``                  beta (x if x >= 0, else alpha (exp(x) - 1)); 1.6732632423543772 and 1.0507009873554805
+    ``gelu``                  x Phi(x), Phi the normal distribution
+    ``gelu_tanh``             x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))) / 2, close to ``gelu``
     ``softmax``               exp(x) / sum(exp(x)), over the last axis
     ========================  ====================================================
 

@@ -94,6 +94,8 @@ class Layer(ExplainsArguments, ABC):
     """Whether a training pass reads ``cache.seed``."""
     takes_tokens = False
     """Whether the layer reads integer token ids, (batch, time), and so must be the first."""
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters that `backward` sets, after a training pass, and that no optimizer changes."""
     masks_steps = False
     """Whether the layer masks steps for the following layers; `counts` returns the mask. If the layer reads the model's
     input unchanged, the mask is that of the values that users pass, and `forward` finds it in `LayerCache.mask_in`."""
@@ -122,7 +124,8 @@ class Layer(ExplainsArguments, ABC):
         It can be set at any time between two updates, before and after the model is built. The parameters of a layer
         with ``trainable = False`` keep their bits: they take no part in clipping, in the update with its weight decay,
         and in the optimizer's moments. Their gradients are not computed and stay 0. In all else the layer is as it was,
-        so that dropout in it or before it stays active in training. Saved with the model.
+        so that dropout in it or before it stays active in training; a `BatchNorm` alone normalizes by its running
+        statistics then, which stay as they are. Saved with the model.
         """
         return self._trainable
 
@@ -183,12 +186,13 @@ class Layer(ExplainsArguments, ABC):
     def steps_after(self, lengths: Array) -> Array:
         """Return the numbers of steps (n,) of the output for series of these numbers of unmasked steps.
 
-        Only a layer that neither begins new series nor reduces a series to one vector is asked.
+        Only a layer that does not begin new series is asked; of one that reduces a series to one vector, the result
+        does not matter.
 
         Raises
         ------
         ValueError
-            If a series has too few steps; 0 is never too few.
+            If a series has too few steps, or another number than the layer can take; 0 is never too few.
         """
         return lengths
 

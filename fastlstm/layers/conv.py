@@ -9,25 +9,22 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .._checks import as_bool, count, short_repr
+from .._checks import as_bool, count
 from .._draws import Draws
 from .._typing import Array
 from ..activations import Activation, ActivationLike, as_activation
-from .base import Layer, ParameterSpec, Signal
+from .base import ParameterSpec, Signal
 from .context import LayerCache, PassContext
 from .initializers import checked_initializer, initializer
-from .masked_steps import MaskedSteps
 from .registry import register
 from .stages import Stage, StageState
+from .windows import WindowLayer
 
 __all__ = ["Conv1D"]
 
-_PADDINGS = ("valid", "same", "causal")
-_MOST_STEPS = 2**31 - 1
-
 
 @register
-class Conv1D(Layer):
+class Conv1D(WindowLayer):
     """Convolution over the steps of each series: each filter is a weighted sum over a window of consecutive steps.
 
     Signals are often read so before an LSTM: windows find short patterns, and with a stride the LSTM takes fewer steps.
@@ -76,6 +73,9 @@ class Conv1D(Layer):
     Masked steps are left out before the windows are taken. If the output has a step for each step of the input, a
     masked step repeats the output of the one before; otherwise later layers know no mask.
 
+    Computed in the model's dtype; a quantized model leaves the layer as it is. Streams take ``padding="causal"`` with
+    ``stride=1``; `Model.to_c` does not have the layer.
+
     Examples
     --------
     >>> import numpy as np, fastlstm as fl
@@ -99,59 +99,26 @@ class Conv1D(Layer):
         bias: bool = True,
         weight_init: str = "uniform",
     ) -> None:
-        super().__init__()
+        super().__init__(kernel_size, stride, dilation, padding)
         self.filters = count("filters", filters)
-        self.kernel_size = count("kernel_size", kernel_size, bits=31)
-        self.stride = count("stride", stride, bits=31)
-        self.dilation = count("dilation", dilation, bits=31)
         self.groups = count("groups", groups)
         if self.filters % self.groups:
             raise ValueError(f"groups is {groups}, expected a divisor of the number of filters, {filters}")
-        self.span = (self.kernel_size - 1) * self.dilation + 1
-        if self.span > _MOST_STEPS:
-            raise ValueError(
-                f"a window of {kernel_size} steps, {dilation} apart, spans {self.span} steps, more than {_MOST_STEPS}: "
-                "use a smaller dilation"
-            )
-        self.padding = _checked_padding(padding)
         self.activation = None if activation is None else as_activation("activation", activation)
         self.bias = as_bool("bias", bias)
         self.weight_init = checked_initializer("weight_init", weight_init)
         self.input_size = 0
         self.output_activation = "sigmoid" if self.activation and self.activation.name == "sigmoid" else None
-        zeros = self._zeros()
-        self.is_causal = self.stride == 1 and (self.span == 1 if zeros is None else zeros == (self.span - 1, 0))
-        """Whether the output at each step depends on this step and earlier ones."""
-        self.keeps_steps = self.stride == 1 and (zeros is None or sum(zeros) == self.span - 1)
-        """Whether the output has a step for each step of the input."""
-        self.supports_mask = self.keeps_steps
-
-    def _zeros(self) -> tuple[int, int] | None:
-        """Return the numbers of zeros before and after a series; None for "same"."""
-        if not isinstance(self.padding, str):
-            return self.padding
-        return None if self.padding == "same" else (self.span - 1 if self.padding == "causal" else 0, 0)
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Conv1D reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "Conv1D reads (batch, time, features) and gets (batch, features): set return_sequences=True before it, "
-                "or leave it out"
-            )
+        self.require_steps(signal)
         if signal.features % self.groups:
             raise ValueError(
                 f"Conv1D has {self.groups} groups, which do not divide the {signal.features} features of its input: "
                 "use a divisor of them"
             )
         self.input_size = signal.features
-        if self.keeps_steps:
-            return Signal(self.filters, True)
-        steps, longest = (
-            None if n is None else int(self.steps_after(np.array([n]))[0]) for n in (signal.steps, signal.longest)
-        )
-        return Signal(self.filters, True, False, steps, longest, signal.stride * self.stride, False)
+        return self.windows_of(signal, self.filters)
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
         shape = self.filters, self.input_size // self.groups, self.kernel_size
@@ -169,62 +136,13 @@ class Conv1D(Layer):
     def input_size_of(self, weight: Array) -> int | None:
         return weight.shape[1] * self.groups if weight.ndim == 3 else None
 
-    def streaming_obstacle(self) -> str | None:
-        if self.is_causal:
-            return None
-        if self.stride > 1:
-            return (
-                f"is a Conv1D with stride {self.stride}, which has no output at the steps between its windows; use "
-                "stride=1 and padding='causal'"
-            )
-        return (
-            f"is a Conv1D with padding {self.padding!r}, whose windows reach steps that are not known yet when the "
-            "series arrives in segments; use padding='causal'"
-        )
-
-    def segment_obstacle(self) -> str | None:
-        if self.is_causal and self.span > 1:
-            return (
-                f"is a Conv1D, which reads the {self.span - 1} steps before each step, also those of the segment "
-                "before; leave it out"
-            )
-        return self.streaming_obstacle()
-
-    def steps_after(self, lengths: Array) -> Array:
-        zeros = self._zeros()
-        if zeros is None:
-            return -(-lengths // self.stride)
-        room = lengths + (sum(zeros) - self.span)
-        short = np.flatnonzero((room < 0) & (lengths > 0))
-        if len(short):
-            case = int(short[0])
-            raise ValueError(
-                f"Conv1D reads windows of {self.span} steps, and series {case} has {lengths[case]}"
-                + (f" and {sum(zeros)} zeros around them" if sum(zeros) else "")
-                + ": leave such series out, or use padding='same' or padding='causal'"
-            )
-        return np.where(lengths > 0, room // self.stride + 1, 0)
-
-    def mask_after(self, mask: Array, lengths: Array | None) -> Array | None:
-        return mask if self.keeps_steps else None
-
-    def _window(self) -> dict[str, Any]:
-        """Return the arguments of the kernels that say which steps a window has."""
-        return {"stride": self.stride, "dilation": self.dilation, "groups": self.groups, "padding": self._zeros()}
+    def _settings(self) -> dict[str, Any]:
+        """Return the arguments of the kernels that say what a filter reads."""
+        return {"stride": self.stride, "dilation": self.dilation, "groups": self.groups, "padding": self.zeros}
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        cache.saved["lengths"], cache.saved["masked"] = ctx.lengths, None
-        lengths = ctx.lengths
-        if ctx.mask is not None and not self.keeps_steps:
-            masked = cache.saved["masked"] = MaskedSteps.of(ctx.mask, lengths, False)
-            x, lengths, ctx.mask = masked.pack(x, "packed x", cache.buffers), masked.lengths, None
-        x = np.ascontiguousarray(x)
-        batch, steps, _ = x.shape
-        if not self.keeps_steps:
-            counts = self.steps_after(np.full(batch, steps) if lengths is None else lengths)
-            steps = max(1, int(counts.max(initial=0)))
-            ctx.lengths = counts if (counts < steps).any() else None
-        y = cache.buffers.get("y", (batch, steps, self.filters), ctx.dtype)
+        x, lengths, steps = self.enter(x, ctx, cache)
+        y = cache.buffers.get("y", (len(x), steps, self.filters), ctx.dtype)
         _core.conv_forward(
             x,
             self.parameters["weight"],
@@ -234,7 +152,7 @@ class Conv1D(Layer):
             lengths=lengths,
             n_threads=ctx.n_threads,
             packed=ctx.packed,
-            **self._window(),
+            **self._settings(),
         )
         scores = y
         if self.activation is not None:
@@ -264,10 +182,9 @@ class Conv1D(Layer):
             cache.workspace,
             lengths=lengths,
             n_threads=ctx.n_threads,
-            **self._window(),
+            **self._settings(),
         )
-        masked: MaskedSteps | None = cache.saved["masked"]
-        return dx if masked is None or dx is None else masked.unpack(dx, "unpacked dx", cache.buffers)
+        return self.leave(dx, cache)
 
     def stages(self) -> list[Stage]:
         settings = {
@@ -285,14 +202,13 @@ class Conv1D(Layer):
         return result
 
     def get_config(self) -> dict[str, Any]:
-        padding = self.padding if isinstance(self.padding, str) else list(self.padding)
         return {
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "stride": self.stride,
             "dilation": self.dilation,
             "groups": self.groups,
-            "padding": padding,
+            "padding": self.described_padding(),
             "activation": None if self.activation is None else _described(self.activation),
             "bias": self.bias,
             "weight_init": self.weight_init,
@@ -307,19 +223,3 @@ def _numbers(function: Activation) -> tuple[int, float, float]:
 def _described(function: Activation) -> str | list[Any]:
     """Return the function as data for JSON: its name, with its parameters if they are not the usual ones."""
     return function.name if function == as_activation("activation", function.name) else list(function)
-
-
-def _checked_padding(padding: Any) -> str | tuple[int, int]:
-    if isinstance(padding, str):
-        if padding not in _PADDINGS:
-            raise ValueError(
-                f"padding is {padding!r}, expected one of {', '.join(map(repr, _PADDINGS))}, or numbers of zeros"
-            )
-        return padding
-    pair = tuple(padding) if isinstance(padding, (list, tuple)) else (padding, padding)
-    if len(pair) != 2:
-        raise ValueError(
-            f"padding is {short_repr(padding)}, expected two numbers, of zeros before and after each series"
-        )
-    before, after = (count("padding", one, 0, bits=31) for one in pair)
-    return before, after

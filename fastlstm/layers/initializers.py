@@ -24,7 +24,7 @@ from .._draws import Draws
 from .._typing import Array
 from .orthogonal import orthonormal_rows
 
-__all__ = ["INITIALIZERS", "checked_initializer", "initializer", "zeros"]
+__all__ = ["INITIALIZERS", "checked_initializer", "initializer", "ones", "zeros"]
 
 Initialize = Callable[[Draws, tuple[int, ...]], Array]
 
@@ -89,6 +89,11 @@ def initializer(name: str, bound: float, blocks: int = 1) -> Initialize:
 def zeros(draws: Draws, shape: tuple[int, ...]) -> Array:
     """Return zeros without drawing from the generator."""
     return np.zeros(shape)
+
+
+def ones(draws: Draws, shape: tuple[int, ...]) -> Array:
+    """Return ones without drawing from the generator."""
+    return np.ones(shape)
 
 
 def _matrix(name: str, draws: Draws, rows: int, columns: int) -> Array:

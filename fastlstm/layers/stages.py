@@ -28,6 +28,19 @@ settings, side inputs and states:
     before and after a series). The lengths of the value are those in windows. With a step for each step of the input
     masked steps keep their places, else they are left out. State of "causal" with stride 1: steps, the
     (kernel_size - 1) * dilation steps before.
+``window_pool``
+    Maximum or mean over windows of steps; see `fastlstm.MaxPool1D` and `fastlstm.AvgPool1D`. Settings: method ("max",
+    "mean"), kernel_size, stride, padding (as of ``conv``), count_include_pad. Lengths and masks as of ``conv``. States
+    of "causal" with stride 1: steps, the kernel_size - 1 steps before; count, how many of them the series has.
+``batch_norm``
+    weight (x - running_mean) / sqrt(running_var + eps) + bias, computed as x * scale + shift. Weights: weight, bias,
+    running_mean, running_var (features,). Settings: eps; scale, shift (features,), float64.
+``layer_norm``
+    weight (x - mean) / sqrt(variance + eps) + bias, over the features of each step. Weights: weight, bias (features,).
+    Settings: eps.
+``flatten``
+    One vector for each case, the features of one step after the other. Settings: steps, the number of steps that each
+    series must have.
 ``activation``
     A scalar function of each element. Settings: function (a `fastlstm.activations.Activation`).
 ``softmax``

@@ -26,6 +26,7 @@ References
 .. [13] D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", ICLR 2017.
 .. [14] ONNX operator LSTM, onnx.ai/onnx/operators/onnx__LSTM.html. (Choice of activations; clipping of their inputs.)
 .. [15] A. Graves, S. Fernandez, F. Gomez, J. Schmidhuber, "Connectionist temporal classification", ICML 2006.
+.. [16] S. Ioffe, C. Szegedy, "Batch normalization", arXiv:1502.03167.
 """
 
 from .cells import any_cell_backward, any_cell_forward, layer_norm, layer_norm_backward
@@ -55,15 +56,19 @@ from .layers import (
     standardize,
 )
 from .lstm import LSTMTrace, cell_backward, cell_forward, lstm_backward, lstm_forward, sigmoid
+from .normalization import batch_norm_backward, batch_norm_forward, feature_norm_backward, feature_norm_forward
 from .optimizers import adam, rmsprop, sgd
 from .quantized import quantized_inputs, quantized_lstm_forward, quantized_product, quantized_weight
 from .random import dropout_mask, philox4x32
+from .windows import window_pool_backward, window_pool_forward
 
 __all__ = [
     "LSTMTrace",
     "adam",
     "any_cell_backward",
     "any_cell_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
     "cell_backward",
     "cell_forward",
     "concat_pool_backward",
@@ -79,6 +84,8 @@ __all__ = [
     "differences_backward",
     "differences_forward",
     "dropout_mask",
+    "feature_norm_backward",
+    "feature_norm_forward",
     "layer_norm",
     "layer_norm_backward",
     "lstm_backward",
@@ -102,4 +109,6 @@ __all__ = [
     "stack_steps_backward",
     "stack_steps_forward",
     "standardize",
+    "window_pool_backward",
+    "window_pool_forward",
 ]

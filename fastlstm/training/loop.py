@@ -398,6 +398,7 @@ class TrainingLoop:
         try:
             optimizer.step(self.model, self.settings.n_threads)
         except FloatingPointError as error:
+            np.copyto(self.model.flat_parameters, self.last_finite_parameters)  # running statistics have changed
             raise TrainingDiverged(f"in epoch {self.progress.epoch}, batch {batch}, {error}", self.history) from error
 
     def _with_class_weights(self, y: Array, sample_weight: Array | None) -> Array:

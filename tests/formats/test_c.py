@@ -85,6 +85,16 @@ def test_attention_pooling() -> None:
 
 
 @needs_compiler
+def test_batch_norm_is_a_multiplication_and_an_addition() -> None:
+    layers = [fl.BatchNorm(), fl.LSTM(7, return_sequences=True), fl.BatchNorm(bias=False), fl.Dense(2), fl.BatchNorm()]
+    model = fl.Model(layers, input_size=3, seed=3)
+    model.flat_parameters[:] += np.random.default_rng(1).uniform(0, 0.3, model.flat_parameters.shape)
+    series = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    got = fl.compiled(model.to_c("net")).run(series)
+    np.testing.assert_array_equal(got.view(np.uint32), answers(model, series).view(np.uint32))
+
+
+@needs_compiler
 def test_the_self_test_finds_a_wrong_bit() -> None:
     report = fl.Model([fl.LSTM(5), fl.Dense(2)], input_size=3).to_c("net")
     text = report.files["net.c"]
@@ -215,6 +225,12 @@ def test_arguments_of_compiled_are_checked() -> None:
         ([fl.LSTM(3), fl.RepeatVector(2)], "RepeatVector"),
         ([fl.Conv1D(3, 2), fl.LSTM(3)], "layer 0 is a Conv1D with padding 'valid'"),
         ([fl.Conv1D(3, 2, padding="causal"), fl.LSTM(3)], "stage 0 .* Conv1D, which the C export does not have"),
+        ([fl.MaxPool1D(2), fl.LSTM(3)], "layer 0 is a MaxPool1D with stride 2"),
+        ([fl.AvgPool1D(2, stride=1, padding="causal")], "stage 0 .* AvgPool1D, which the C export does not have"),
+        ([fl.LSTM(3), fl.Activation("gelu")], "stage 1 of the model is one with the activation gelu, which the C"),
+        ([fl.LSTM(3, cell_activation="gelu_tanh")], "stage 0 of the model is one with the activation gelu_tanh"),
+        ([fl.LSTM(3), fl.LayerNorm()], "stage 1 .* LayerNorm, which the C export does not have"),
+        ([fl.LSTM(3, return_sequences=True), fl.Flatten(4)], "layer 1 is a Flatten, whose output needs all 4 steps"),
     ],
 )
 def test_what_no_stream_takes_is_refused_with_the_reason(layers: list[fl.layers.Layer], message: str) -> None:

@@ -94,7 +94,9 @@ void apply(const float *x, uint32_t n, float *y)
 }
 """
 
-KINDS = "sigmoid tanh relu affine leaky_relu thresholded_relu scaled_tanh hard_sigmoid elu softsign softplus".split()
+KINDS = (
+    "sigmoid tanh relu affine leaky_relu thresholded_relu scaled_tanh hard_sigmoid elu softsign softplus silu selu"
+).split()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -217,7 +217,7 @@ def layer_config(config: dict[str, Any], kind: str) -> dict[str, Any]:
 REFUSED = [
     ("final", "LSTM", "return_state", True, "LSTM 'lstm': return_state=True is not supported"),
     ("final", "LSTM", "time_major", True, "LSTM 'lstm': time_major=True is not supported"),
-    ("final", "LSTM", "activation", "gelu", "LSTM 'lstm': activation=gelu is not supported, expected one of"),
+    ("final", "LSTM", "activation", "mish", "LSTM 'lstm': activation=mish is not supported, expected one of"),
     ("final", "LSTM", "activation", "softmax", "LSTM 'lstm': activation=softmax is not supported inside an LSTM"),
     ("final", "LSTM", "activation", {"class_name": "function", "config": "f", "module": "mine"}, "activation=function"),
     ("final", "LSTM", "recurrent_activation", 3, "LSTM 'lstm': recurrent_activation=3 is not supported"),
@@ -257,7 +257,7 @@ def test_refused_options(name: str, kind: str, option: str, value: Any, message:
 @pytest.mark.parametrize(
     "kind, more, message",
     [
-        ("LayerNormalization", {}, "layer 'lstm' has class LayerNormalization, which is not supported"),
+        ("GroupNormalization", {}, "layer 'lstm' has class GroupNormalization, which is not supported"),
         ("GRU", {}, "layer 'lstm' has class GRU, which is not supported; from_keras supports Activation, Ac"),
         ("Lambda", {}, "Lambda 'lstm' holds code, which is never run"),
         ("LSTM", {"module": "mine"}, "layer 'lstm' has class mine.LSTM, which is not supported"),
@@ -280,7 +280,7 @@ def test_refused_neighbours(tmp_path: Path) -> None:
         return lambda config: config["config"]["layers"].insert(place, layer)
 
     for name, change, message in [
-        ("sequences", insert(2, "Flatten"), "Flatten 'flatten' concatenates the steps of a series"),
+        ("sequences", insert(2, "Flatten"), "Flatten 'flatten' joins the steps of a series"),
         ("sequences", insert(2, "RepeatVector", n=2), "RepeatVector 'repeatvector' repeats one vector for each case"),
         ("final", insert(2, "RepeatVector", n=0), "RepeatVector 'repeatvector': n=0 is not a number"),
         ("mask_sequences", insert(3, "Softmax"), "Softmax 'softmax' follows a mask"),

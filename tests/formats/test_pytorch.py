@@ -557,7 +557,7 @@ def test_wrong_orders() -> None:
     state: State = head("fc")
     wrong: Any
     for wrong, message in (
-        (["lstm", "gelu", "fc"], r"names \['lstm', 'fc'\] once, and between them relu, .*, got 'gelu'"),
+        (["lstm", "mish", "fc"], r"names \['lstm', 'fc'\] once, and between them relu, .*, got 'mish'"),
         (["lstm", fl.Dense(3), "fc"], r"got Dense\(output_size=3\)"),
         (["lstm", None, "fc"], "got None"),
         (["mean", "lstm", "fc"], "LSTM 'lstm' takes every step of a series, but MeanPool 'mean' before it returns one"),

@@ -93,7 +93,10 @@ CELLS: dict[str, dict[str, Any]] = {
 HIDDEN = (1, 3, 8, 12, 16, 24, 37, 64, 100)
 """Sizes that fill vectors and banks of every width, and sizes that do not."""
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "hard_sigmoid", "elu", "softsign", "softplus", "softmax")
+ACTIVATIONS = (
+    "sigmoid", "tanh", "relu", "leaky_relu", "hard_sigmoid", "elu", "softsign", "softplus", "softmax", "silu", "selu",
+    "gelu", "gelu_tanh",
+)  # fmt: skip
 
 
 def _cell(options: dict[str, Any], dtype: str) -> list[np.ndarray]:
@@ -121,8 +124,21 @@ def _layers(kind: str, dtype: str) -> list[np.ndarray]:
         "wide": [fl.Dense(67), fl.Activation("tanh"), fl.LSTM(5), fl.Dense(35), fl.Dense(2)],
         "stack": [fl.StackSteps(3), fl.LSTM(11), fl.Dense(3)],
         "differences": [fl.Differences(), fl.LSTM(11), fl.Dense(3)],
-    }
+        "convolutions": [
+            fl.Conv1D(37, 4, padding="same", activation="relu"), fl.Conv1D(10, 3, stride=2, groups=1, padding=2),
+            fl.Conv1D(12, 2, dilation=2, groups=2, padding="causal", bias=False), fl.LSTM(11), fl.Dense(3),
+        ],
+        "batch norm": [fl.BatchNorm(), fl.LSTM(11, return_sequences=True), fl.BatchNorm(), fl.MeanPool(), fl.Dense(3)],
+        "layer norm": [fl.LayerNorm(), fl.LSTM(11, return_sequences=True), fl.LayerNorm(), fl.MeanPool(), fl.Dense(3)],
+        "windows": [
+            fl.MaxPool1D(3, stride=2, padding="same"), fl.LSTM(11, return_sequences=True),
+            fl.AvgPool1D(4, stride=1, padding="causal"), fl.MeanPool(), fl.Dense(3),
+        ],
+        "flatten": [fl.LSTM(11, return_sequences=True), fl.Flatten(14), fl.Dense(3)],
+    }  # fmt: skip
     lengths = _lengths(9, 14)
+    if kind == "flatten":
+        return passes(dtype, kinds[kind], 21, x, None)
     return passes(dtype, kinds[kind], 21, x, np.maximum(lengths, 4) if kind == "stack" else lengths)
 
 
@@ -212,7 +228,22 @@ COMPUTATIONS: dict[str, Callable[[str], list[np.ndarray]]] = {
     **{f"hidden {size}": functools.partial(_size, size) for size in HIDDEN},
     **{
         f"layers: {kind}": functools.partial(_layers, kind)
-        for kind in ("attention", "mean", "max", "concat", "dropout", "noise", "wide", "stack", "differences")
+        for kind in (
+            "attention",
+            "mean",
+            "max",
+            "concat",
+            "dropout",
+            "noise",
+            "wide",
+            "stack",
+            "differences",
+            "convolutions",
+            "batch norm",
+            "layer norm",
+            "windows",
+            "flatten",
+        )
     },
     **{f"activation: {kind}": functools.partial(_activation, kind) for kind in ACTIVATIONS},
     **{

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ from benchmarks.groups import (  # noqa: E402
     oversubscription,
     serving,
     shapes,
+    signals,
 )
 from benchmarks.peers import OWN, Runner, numpy_reference, own  # noqa: E402
 from benchmarks.peers.onednn import library as onednn_library  # noqa: E402
@@ -409,20 +410,38 @@ def test_a_compiled_checkout_stays_in_the_path(tmp_path: Path, monkeypatch: pyte
 
 def test_the_other_groups_are_run_with_the_settings_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "measure", lambda *given: given)
+    monkeypatch.setattr(signals, "measure", lambda *given: given)
     monkeypatch.setattr(interference, "measure", lambda *given: given)
     monkeypatch.setattr(imports, "measure", lambda *given: given)
     monkeypatch.setattr(oversubscription, "measure", lambda threads, *, seconds, cases: (threads, seconds, len(cases)))
     monkeypatch.setattr(serving, "measure", lambda *given: given)
-    assert ALL_GROUPS == (*shapes.GROUPS, "cells", "interference", "oversubscription", "import", "serving")
+    assert ALL_GROUPS == (*shapes.GROUPS, "cells", "signals", "interference", "oversubscription", "import", "serving")
     for quick, rounds, number, runs in ((False, 5, 8, 10), (True, 1, 3, 5)):
         settings = Settings({}, 2, 6.0, quick)
         assert {name: measure(settings) for name, measure in OTHER_GROUPS.items()} == {
             "cells": (2, 1.0),
+            "signals": ({}, 2, 2.0),
             "interference": ({}, 2, rounds),
             "oversubscription": (2, 1.0, number),
             "import": (runs,),
             "serving": (6.0, quick),
         }
+
+
+def test_convolutions_are_verified_and_timed() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    small = [replace(one, batch=3, time=40, hidden=one.hidden and 5) for one in signals.MODELS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signals, "MODELS", small)
+        peers: Any = {"PyTorch": None, "ONNX Runtime": None}
+        got = signals.measure(peers, 1, 0.01)
+    assert [(one["model"], one["kind"], list(one["figures"])) for one in got] == [
+        ("Conv1D", "train", [OWN, "PyTorch"]),
+        ("Conv1D", "infer", [OWN, "PyTorch", "ONNX Runtime"]),
+        ("CNN-LSTM", "train", [OWN, "PyTorch"]),
+        ("CNN-LSTM", "infer", [OWN, "PyTorch", "ONNX Runtime"]),
+    ]
 
 
 def test_serving_measures_each_peer_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -612,6 +631,9 @@ def results() -> dict[str, Any]:
                 "infer_ratio": 1.5,
             },
         ],
+        "signals": [
+            {"model": "Conv1D", "kind": "train", "label": "1, 2", "figures": {OWN: 2.0, "x": 3.0}, "ratios": {"x": 1.5}}
+        ],
         "interference": [
             {"problem": "1, 2, 3, 4", "after": "NumPy", "quiet_ms": 2.0, "after_ms": 5.0, "ratio": 2.5, "runs": 50}
         ],
@@ -678,6 +700,7 @@ def test_the_report(results: dict[str, Any]) -> None:
         "## Series of many lengths",
         "## Threads",
         "## Cells",
+        "## Convolutions",
         "## Directly after other thread pools",
         "## Several processes at once",
         "## Import",

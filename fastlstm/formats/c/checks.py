@@ -11,7 +11,7 @@ from ...inference.masked_stream import Masking
 from ...layers import Stage
 from ...protocols import InferenceModel
 
-__all__ = ["check_kinds", "check_masking", "check_model", "check_sizes", "integer_part"]
+__all__ = ["check_kinds", "check_masking", "check_model", "check_sizes", "folded", "integer_part"]
 
 _WIDEST = 65535 // 4  # uint_fast16_t, which may have 16 bits, counts the gates of a layer
 _FUNCTIONS = ("sigmoid", "tanh", "relu")
@@ -22,6 +22,8 @@ _ABSENT = {
     "magnitude": "a Magnitude",
     "multiply": "the product of a Merge",
     "concat": "the concatenation of a Merge",
+    "window_pool": "the pooling of a MaxPool1D or AvgPool1D",
+    "layer_norm": "the normalisation of a LayerNorm",
 }
 """Stages that streams take and C does not have."""
 _KINDS = ("standardize", "embedding", "lstm", "dense", "add", "pool", "activation")
@@ -42,11 +44,26 @@ def check_kinds(stages: Sequence[Stage]) -> None:
     """Raise ValueError if a stream takes a stage and C does not have it."""
     for index, stage in enumerate(stages):
         what = _ABSENT.get(stage.kind)
+        functions = [stage.settings["function"]] if stage.kind == "activation" else []
+        if stage.kind == "lstm":
+            cell = stage.settings["cell"]
+            functions = [cell.gate_activation, cell.cell_activation, cell.output_activation]
+        for function in functions:
+            if function.name in ("gelu", "gelu_tanh"):
+                what = f"one with the activation {function.name}"
         if what is not None:
             raise ValueError(
                 f"stage {index} of the model is {what}, which the C export does not have: leave the layer out, or use "
                 "model.stream()"
             )
+
+
+def folded(stage: Stage) -> Stage:
+    """Return the stage as the C has it: batch normalisation is a multiplication and an addition."""
+    if stage.kind != "batch_norm":
+        return stage
+    weights = {"mean": stage.settings["shift"], "scale": stage.settings["scale"]}
+    return stage._replace(kind="unstandardize", weights=weights, settings={})
 
 
 def check_sizes(stages: Sequence[Stage], inputs: int) -> None:

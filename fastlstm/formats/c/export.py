@@ -20,7 +20,7 @@ from ...inference.masked_stream import MaskedStream, Masking, new_stream
 from ...inference.stream_stages import stream_stages, with_scalers
 from ...layers import Stage, require_numbers
 from ...protocols import InferenceModel
-from .checks import check_kinds, check_masking, check_model, check_sizes
+from .checks import check_kinds, check_masking, check_model, check_sizes, folded
 from .integer.calibration import calibration_data, integer_model, quality
 from .integer.emulator import Emulator
 from .integer.program import IntegerProgram
@@ -60,6 +60,7 @@ def export_c(
         )
     stages = with_scalers(model, layers)
     check_kinds(stages)
+    stages = [folded(stage) for stage in stages]
     check_sizes(stages, _features(model))
     _warn_of_coarse_inputs(stages, model.feature_names)
     if dtype == "int8":

@@ -286,8 +286,32 @@ static float @elu(float x, float alpha, float beta)
 )
 
 
+FUNCTIONS["silu"] = Piece(
+    """\
+static float @silu(float x, float alpha, float beta)
+{
+    const float finite = @at_least(@at_most(x, FLT_MAX), -FLT_MAX);
+    (void)alpha;
+    (void)beta;
+    return x > finite ? x : @flush(finite * @sigmoid(finite));
+}
+""",
+    ("clip", "flush", "sigmoid"),
+)
+
+FUNCTIONS["selu"] = Piece(
+    """\
+static float @selu(float x, float alpha, float beta)
+{
+    return beta * @elu(x, alpha, 0.0f);
+}
+""",
+    ("elu",),
+)
+
+
 def activation_call(function: Activation, x: str) -> str:
     """Return the C expression of an activation of x."""
-    if function.name in _WITH_PARAMETERS or function.name == "elu":
+    if function.name in (*_WITH_PARAMETERS, "elu", "silu", "selu"):
         return f"@{function.name}({x}, {literal(function.alpha)}, {literal(function.beta)})"
     return f"@{function.name}({x})"

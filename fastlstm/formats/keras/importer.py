@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..._checks import as_bool, short_repr
 from ..._checks import path as checked_path
 from ..._typing import Array
-from ...layers import Activation, Layer
+from ...layers import Activation, Flatten, Layer
 from ...losses import Loss, get_loss
 from ...model import Model
 from ..foreign import advice
@@ -101,9 +101,10 @@ def from_keras(
     Notes
     -----
     Supported are Sequential models, and Functional models that are a chain of layers. The supported layers are
-    InputLayer, LSTM, Bidirectional(LSTM), Conv1D, Dense, TimeDistributed(Dense), Embedding, Masking, Activation,
-    ReLU, LeakyReLU, ELU, ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity,
-    ActivityRegularization, and Flatten where it changes nothing. See docs/keras.md for their options.
+    InputLayer, LSTM, Bidirectional(LSTM), Conv1D, MaxPooling1D, AveragePooling1D, BatchNormalization,
+    LayerNormalization, Dense, TimeDistributed(Dense), Embedding, Masking, Activation, ReLU, LeakyReLU, ELU,
+    ThresholdedReLU, Softmax, Dropout, SpatialDropout1D, GaussianNoise, Identity, ActivityRegularization, and Flatten of
+    a fixed number of steps. See docs/keras.md for their options.
 
     ``stateful=True`` is not kept: every series begins with a state of zeros; use `Model.stream` or the ``state`` of
     `Model.forward` to continue from another state. Not kept either are initializers, regularizers, constraints, which
@@ -180,12 +181,16 @@ def _model(
     parameters: dict[str, Array] = {}
     features: int | None = None
     input_size: int | None = None
+    joined = 1  # steps that are features by now
     stack: list[Layer] = []
     for part, sets in zip(parts, arrays_of(source.weights, source.root, parts), strict=True):
         own, out_features = converted(part, sets, features)
         parameters.update({f"{len(stack)}.{name}": array for name, array in own.items()})
-        if input_size is None and part.paths and part.layers[0].input_weight is not None:
-            input_size = part.layers[0].input_size_of(own[part.layers[0].input_weight])
+        joined *= part.layers[0].steps if part.layers and isinstance(part.layers[0], Flatten) else 1
+        name = part.layers[0].input_weight if part.layers else None
+        if input_size is None and name is not None and name in own:
+            size = part.layers[0].input_size_of(own[name])
+            input_size = None if size is None else size // joined
         features = out_features
         stack += part.layers
     if not parameters:

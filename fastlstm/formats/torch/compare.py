@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._typing import Array
-from ...layers import Embedding
+from ...layers import Embedding, Flatten
 from .modules import module_parts
 from .parts import Part
 from .stack import model_of
@@ -151,8 +151,12 @@ def _runs(modules: Sequence[tuple[Any, Mapping[str, Any]]], parts: Sequence[Part
     own = modules[0][0]
     dtypes = [one.dtype for one in own.parameters() if one.is_floating_point()] or [torch.float32]
     rng = np.random.default_rng(0)
-    factor = _least_steps(parts)
-    drawn = [_drawn(rng, parts, batch, time * factor) for batch, time in _SIZES]
+    fixed = _fixed_steps(parts)
+    factor = _least_steps(parts) if fixed is None else 0
+    sizes = [(batch, time * factor) for batch, time in _SIZES]
+    if fixed is not None:
+        sizes = [(batch, fixed) for batch in (3 if fixed != 3 else 2, 1)]
+    drawn = [_drawn(rng, parts, batch, time) for batch, time in sizes]
     trials, errors, varies = [], [], False
     for module, weights in modules:
         runs: list[Run] = []
@@ -173,6 +177,22 @@ def _runs(modules: Sequence[tuple[Any, Mapping[str, Any]]], parts: Sequence[Part
         if any(run.x.shape[1] > factor for run in runs):  # one step alone does not tell the last from every step
             trials.append(Trial(weights, runs))
     return Runs(time_first, trials, errors, max(_TOLERANCES.get(str(one), 1e-1) for one in dtypes), varies)
+
+
+def _fixed_steps(parts: Sequence[Part]) -> int | None:
+    """Return the one number of steps that a Flatten among the layers takes; None if there is none."""
+    if not any(isinstance(part.layer, Flatten) for part in parts):
+        return None
+    for steps in range(1, 4097):
+        lengths = np.array([steps])
+        try:
+            for part in parts:
+                lengths = part.layer.steps_after(lengths)
+                if isinstance(part.layer, Flatten):
+                    return steps
+        except ValueError:
+            continue
+    return 1
 
 
 def _least_steps(parts: Sequence[Part]) -> int:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...layers import Activation, Dropout, GaussianNoise, LastStep, Layer, MaxPool, MeanPool, layer_from_config
+from ...layers import (
+    Activation,
+    AvgPool1D,
+    Dropout,
+    Flatten,
+    GaussianNoise,
+    LastStep,
+    Layer,
+    MaxPool,
+    MaxPool1D,
+    MeanPool,
+    layer_from_config,
+)
 from .parts import ACTIVATIONS, IDENTITY, Part
 
 __all__ = ["FUNCTION_NAMES", "function_part", "torch_activation"]
@@ -18,7 +30,7 @@ _SIMPLE: dict[str, Callable[[], Layer]] = {
     "mean": MeanPool,
 }
 _ACTIVATIONS = {name.lower(): name for name in ACTIVATIONS}
-_WITHOUT_WEIGHTS = (Activation, Dropout, GaussianNoise, LastStep, MaxPool, MeanPool)
+_WITHOUT_WEIGHTS = (Activation, AvgPool1D, Dropout, Flatten, GaussianNoise, LastStep, MaxPool, MaxPool1D, MeanPool)
 
 FUNCTION_NAMES = (*ACTIVATIONS.values(), "dropout", "mean", "max", "last", "identity")
 """Names that `function_part` knows."""

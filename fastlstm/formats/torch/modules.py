@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..._typing import Array
-from ...layers import Dropout
+from ...layers import Activation, Dropout
 from .functions import torch_activation
+from .normalizing import batch_norm_part, flatten_part, layer_norm_part, pool_part, with_steps
 from .parts import ACTIVATIONS, KNOWN, Part, build, conv_part, embedding_part, joined, linear_part, lstm_part
 from .tensors import as_float_array
 
@@ -21,7 +22,7 @@ _SOFTPLUS_THRESHOLD = 20.0
 def module_parts(module: Any) -> list[Part]:
     """Return the layers of a module, in the order of their definition."""
     parts = (_READERS[_class_of(child)](name, child) for name, child in _leaves(module, ""))
-    return [part for part in parts if part is not None]
+    return with_steps([part for part in parts if part is not None])
 
 
 def _class_of(module: Any) -> tuple[str, str]:
@@ -103,16 +104,25 @@ def _activation(name: str, module: Any) -> Part:
             f"Softplus {name!r}: beta={module.beta}, threshold={module.threshold} is not supported, expected beta=1 "
             f"and a threshold of at least {_SOFTPLUS_THRESHOLD}"
         )
+    if kind == "GELU":
+        return Part(
+            name, kind, build(Activation, kind, name, kind="gelu_tanh" if module.approximate == "tanh" else "gelu")
+        )
     alpha = {"LeakyReLU": "negative_slope", "ELU": "alpha"}.get(kind)
     settings = {} if alpha is None else {"alpha": getattr(module, alpha)}
     return Part(name, kind, build(torch_activation, kind, name, kind=kind, **settings))
 
 
 _READERS: dict[tuple[str, str], Callable[[str, Any], Part | None]] = {
+    ("torch.nn.modules.batchnorm", "BatchNorm1d"): batch_norm_part,
     ("torch.nn.modules.conv", "Conv1d"): _conv,
     ("torch.nn.modules.dropout", "Dropout"): _dropout,
+    ("torch.nn.modules.flatten", "Flatten"): flatten_part,
     ("torch.nn.modules.linear", "Identity"): _identity,
     ("torch.nn.modules.linear", "Linear"): _linear,
+    ("torch.nn.modules.normalization", "LayerNorm"): layer_norm_part,
+    ("torch.nn.modules.pooling", "AvgPool1d"): pool_part,
+    ("torch.nn.modules.pooling", "MaxPool1d"): pool_part,
     ("torch.nn.modules.rnn", "LSTM"): _lstm,
     ("torch.nn.modules.sparse", "Embedding"): _embedding,
     **{("torch.nn.modules.activation", name): _activation for name in ACTIVATIONS},

@@ -36,6 +36,9 @@ ACTIVATIONS = {
     "Softplus": "softplus",
     "Softsign": "softsign",
     "Hardsigmoid": "hard_sigmoid",
+    "SiLU": "silu",
+    "SELU": "selu",
+    "GELU": "gelu",
 }
 """torch's names of activations, and the names in this package."""
 
@@ -43,7 +46,8 @@ IDENTITY = "Identity"
 """Kind of a part that stands for nothing: `order` may say so."""
 
 KNOWN = (
-    "nn.LSTM, nn.Linear, nn.Conv1d, nn.Embedding, nn.Dropout, nn.Identity and the activations "
+    "nn.LSTM, nn.Linear, nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.BatchNorm1d, nn.LayerNorm, nn.Flatten, "
+    "nn.Embedding, nn.Dropout, nn.Identity and the activations "
     f"{', '.join('nn.' + name for name in ACTIVATIONS)}, also within nn.Sequential"
 )
 _LSTM_TENSOR = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]{0,8})(_reverse)?")
@@ -87,6 +91,11 @@ def tensor_parts(tensors: Mapping[str, Array]) -> list[list[Part]]:
     recurrent = {prefix for prefix, group in groups.items() if any(map(_LSTM_TENSOR.fullmatch, group))}
     parts = []
     for prefix, group in groups.items():
+        if "running_mean" in group or (np.ndim(group.get("weight", 0)) == 1 and prefix not in recurrent):
+            raise ValueError(
+                f"{joined(prefix, next(iter(group)))!r} belongs to an nn.BatchNorm1d or nn.LayerNorm, whose eps a "
+                "state dict does not tell: pass the nn.Module itself, or build the model and call load_state_dict"
+            )
         if np.ndim(group.get("weight", 0)) == 3:
             raise ValueError(
                 f"{joined(prefix, 'weight')!r} has shape {group['weight'].shape}, that of an nn.Conv1d, whose stride, "

@@ -141,7 +141,11 @@ def from_torch(
         model.loss = known
         return model
     if isinstance(source, Mapping):
-        tensors = {name: as_float_array(name, value) for name, value in state_dict_of(source).items()}
+        tensors = {
+            name: as_float_array(name, value)
+            for name, value in state_dict_of(source).items()
+            if not str(name).endswith(".num_batches_tracked")
+        }
     elif isinstance(source, (str, os.PathLike)):
         tensors, fixed = file_tensors(source)
     else:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ...layers import LSTM, Conv1D, LastStep, Layer, MaxPool, MeanPool
+from ...layers import LSTM, Flatten, LastStep, Layer, MaxPool, MeanPool, WindowLayer
 from ...model import Model
 from .parts import IDENTITY, Part, joined
 
 __all__ = ["is_pooled", "last_lstm", "model_of", "takes_windows"]
 
-_POOLS = (LastStep, MaxPool, MeanPool)
+_POOLS = (Flatten, LastStep, MaxPool, MeanPool)
 
 
 def last_lstm(parts: Sequence[Part]) -> int | None:
@@ -29,7 +29,7 @@ def is_pooled(parts: Sequence[Part]) -> bool:
 
 def takes_windows(parts: Sequence[Part]) -> bool:
     """Return whether a layer takes windows of the steps, so that no model has an output for each step."""
-    return any(isinstance(part.layer, Conv1D) and not part.layer.keeps_steps for part in parts)
+    return any(isinstance(part.layer, WindowLayer) and not part.layer.keeps_steps for part in parts)
 
 
 def model_of(parts: Sequence[Part], sequences: bool, dtype: npt.DTypeLike | None, seed: int) -> Model:

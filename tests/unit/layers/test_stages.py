@@ -72,8 +72,22 @@ def conv_of(stage: Stage, x: Array) -> Array:
     return reference.conv_forward(x[None], stage.weights["weight"], stage.weights.get("bias"), **stage.settings)[0]
 
 
+def windows_of(stage: Stage, x: Array) -> Array:
+    settings = dict(stage.settings)
+    method, kernel = settings.pop("method"), settings.pop("kernel_size")
+    return reference.window_pool_forward(x[None], method, kernel, **settings)[0]
+
+
+def normed(stage: Stage, x: Array) -> Array:
+    weights = stage.weights
+    scale = weights.get("weight", 1.0) / np.sqrt(weights["running_var"] + stage.settings["eps"])
+    return (x - weights["running_mean"]) * scale + weights.get("bias", 0.0)
+
+
 def keeps_steps(stage: Stage) -> bool:
-    """Return whether the value of a convolution has a step for each step of its input."""
+    """Return whether the value of windows has a step for each step of its input."""
+    if stage.kind == "window_pool":
+        return len(windows_of(stage, np.ones((99, 1)))) == 99
     weight = np.ones((1, 1, stage.weights["weight"].shape[2]))
     return reference.conv_forward(np.ones((1, 99, 1)), weight, **{**stage.settings, "groups": 1}).shape[1] == 99
 
@@ -99,6 +113,12 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "lstm": lambda stage, x, side: lstm_of(stage, x),
     "dense": lambda stage, x, side: x @ stage.weights["weight"].T + stage.weights.get("bias", 0.0),
     "conv": lambda stage, x, side: conv_of(stage, x),
+    "window_pool": lambda stage, x, side: windows_of(stage, x),
+    "batch_norm": lambda stage, x, side: normed(stage, x),
+    "layer_norm": lambda stage, x, side: reference.feature_norm_forward(
+        x, stage.weights.get("weight", 1.0), stage.weights.get("bias", 0.0), stage.settings["eps"]
+    ),
+    "flatten": lambda stage, x, side: x.reshape(-1),
     "activation": lambda stage, x, side: stage.settings["function"](x),
     "softmax": softmax,
     "add": lambda stage, x, side: x + side["addend"],
@@ -117,7 +137,7 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "concat": lambda stage, x, side: np.concatenate([x, side["second"]], axis=-1),
     "repeat": lambda stage, x, side: np.repeat(x[None], stage.settings["steps"], axis=0),
 }
-SKIP = ("lstm", "conv", "pool", "differences", "final")
+SKIP = ("lstm", "conv", "window_pool", "pool", "differences", "final")
 
 
 def run(stages: Sequence[Stage], x: Array) -> Array:
@@ -131,9 +151,9 @@ def run(stages: Sequence[Stage], x: Array) -> Array:
             counts = (main != stage.settings["value"]).any(axis=1)
         if stage.kind == "stack":
             main, counts = main[counts], np.ones(-(-counts.sum() // stage.settings["stride"]), bool)
-        if stage.kind == "conv" and not keeps_steps(stage):
+        if stage.kind in ("conv", "window_pool") and not keeps_steps(stage):
             main = main[counts]
-            counts = np.ones(len(conv_of(stage, main)), bool)
+            counts = np.ones(len(KINDS[stage.kind](stage, main, side)), bool)
         if stage.kind == "pad":
             main = main[counts]
             counts = np.ones(len(main) + stage.settings["before"] + stage.settings["after"], bool)
@@ -155,6 +175,15 @@ def run(stages: Sequence[Stage], x: Array) -> Array:
 LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
     "Activation": [lambda: [fl.Activation("elu", 0.7)], lambda: [fl.Activation("softmax")]],
     "AttentionPool": [lambda: [fl.AttentionPool(5), fl.Dense(2)]],
+    "AvgPool1D": [
+        lambda: [fl.AvgPool1D(3, stride=1, padding="causal")],
+        lambda: [fl.Masking(), fl.AvgPool1D(3, stride=1, padding="same"), fl.LSTM(4)],
+        lambda: [fl.Masking(), fl.AvgPool1D(4, stride=2, padding=(2, 3), count_include_pad=True), fl.MeanPool()],
+    ],
+    "BatchNorm": [
+        lambda: [fl.BatchNorm(), fl.LSTM(5), fl.BatchNorm(weight=False, eps=0.1), fl.Dense(2)],
+        lambda: [fl.Masking(), fl.BatchNorm(bias=False), fl.MeanPool()],
+    ],
     "ConcatPool": [
         lambda: [fl.ConcatPool(), fl.Dense(2)],
         lambda: [
@@ -181,6 +210,7 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
         lambda: [fl.Embedding(9, 4)],
         lambda: [fl.Embedding(9, 4, mask_token=2), fl.LSTM(5, return_sequences=True), fl.MeanPool()],
     ],
+    "Flatten": [lambda: [fl.LSTM(3, return_sequences=True), fl.Flatten(8), fl.Dense(2)]],
     "GaussianNoise": [lambda: [fl.GaussianNoise(0.3)]],
     "LSTM": [
         lambda: [fl.LSTM(5)],
@@ -197,6 +227,10 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
         lambda: [fl.LSTM(5, num_layers=2, variational_dropout=0.2, input_dropout=0.1, cell_activation=("elu", 0.5))],
     ],
     "LastStep": [lambda: [fl.LSTM(5, return_sequences=True), fl.LastStep()]],
+    "LayerNorm": [
+        lambda: [fl.LayerNorm(), fl.LSTM(5), fl.LayerNorm(weight=False, eps=0.1), fl.Dense(2)],
+        lambda: [fl.Masking(), fl.LayerNorm(bias=False), fl.MeanPool()],
+    ],
     "Magnitude": [lambda: [fl.Magnitude()], lambda: [fl.Magnitude(0.1), fl.LSTM(4)]],
     "Merge": [
         lambda: [
@@ -215,6 +249,11 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
         lambda: [fl.Masking(0.5), fl.LSTM(5, return_sequences=True), fl.Dense(3), fl.AttentionPool(4)],
     ],
     "MaxPool": [lambda: [fl.MaxPool()]],
+    "MaxPool1D": [
+        lambda: [fl.MaxPool1D(2), fl.LSTM(5)],
+        lambda: [fl.Masking(), fl.MaxPool1D(3, stride=1, padding="causal"), fl.LSTM(4)],
+        lambda: [fl.Masking(), fl.MaxPool1D(3, padding="same"), fl.MeanPool()],
+    ],
     "MeanPool": [lambda: [fl.LSTM(5, return_sequences=True), fl.MeanPool()]],
     "Pad1D": [
         lambda: [fl.Pad1D(2, 1, value=3.0), fl.MeanPool()],
@@ -297,6 +336,8 @@ def test_states_have_the_sizes_that_the_layer_carries(make: Callable[[], list[La
         elif isinstance(layer, fl.Conv1D):
             earlier = (layer.kernel_size - 1) * layer.dilation
             assert [(s.name, s.size) for s in states] == [("steps", earlier * 6)] * layer.is_causal
+        elif isinstance(layer, (fl.MaxPool1D, fl.AvgPool1D)):
+            assert [s.name for s in states] == ["steps", "count"] * layer.is_causal
         elif states:
             assert [(s.name, s.dtype) for s in states] == [("sums", "float64"), ("counts", "float64")]
 

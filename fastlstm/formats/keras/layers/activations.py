@@ -16,7 +16,7 @@ def function_of(options: Options, option: str, given: Any, version: int | None) 
     """Return a Keras activation as (name, alpha, beta) or, for softmax, (name,)."""
     if isinstance(given, dict):
         return _function_object(options, option, given, version)
-    names = {"relu", "sigmoid", "tanh", "elu", "softplus", "softsign", "softmax"}
+    names = {"relu", "sigmoid", "tanh", "elu", "softplus", "softsign", "softmax", "selu", "gelu", "silu", "swish"}
     if given is None or given == "linear":
         return ("affine", 1.0, 0.0)
     if isinstance(given, str) and given in names:

@@ -39,7 +39,7 @@ class Part(NamedTuple):
     convert: Converter | None = None
     """Function that takes the part, its sets of weights by Keras's names, and the number of input features (None if not
     known yet); it returns the parameters of the first layer and the number of output features. None if the layer has no
-    weights."""
+    weights and keeps the number."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r}"
@@ -58,7 +58,7 @@ class Part(NamedTuple):
         return int(kernel.shape[0])
 
 
-Converter = Callable[[Part, Sequence[dict[str, Array]], int | None], tuple[dict[str, Array], int]]
+Converter = Callable[[Part, Sequence[dict[str, Array]], int | None], tuple[dict[str, Array], int | None]]
 
 
 class SignalState:
@@ -68,6 +68,8 @@ class SignalState:
         self.version = version
         self.per_step = True
         self.masked = False
+        self.steps: int | None = None
+        """Number of steps of each series, if the model has a fixed one."""
 
 
 Reader = Callable[[Options, SignalState], Part]

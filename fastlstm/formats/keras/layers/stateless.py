@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ...._typing import Array
-from ....layers import Conv1D, Dense, Dropout, Embedding, GaussianNoise, Masking, MaxPool, MeanPool, RepeatVector
+from ....layers import Dense, Dropout, Embedding, GaussianNoise, Masking, MaxPool, MeanPool, RepeatVector
 from .activations import activation_layers, function_of
 from .options import Options
 from .registry import Part, SignalState, end_series, inner_options, names_of_weights, need_steps, reader
@@ -39,56 +37,6 @@ def _convert_dense(part: Part, sets: Sequence[dict[str, Array]], features: int |
         part.check_shape("bias", weights["bias"], (units,))
         parameters["bias"] = weights["bias"]
     return parameters, units
-
-
-@reader("Conv1D")
-def _conv(options: Options, state: SignalState) -> Part:
-    need_steps(options, state)
-    options.refuse("data_format", "channels_last")
-    if state.masked:
-        raise ValueError(f"{options.kind} {options.name!r} follows a mask, which Keras ignores in this layer")
-    filters, kernel = options.size("filters"), _one_number(options, "kernel_size")
-    padding, bias = options.take("padding", "valid"), options.flag("use_bias", True)
-    if padding not in ("valid", "same", "causal"):
-        raise options.error("padding", padding, "is not supported, expected valid, same or causal")
-    window = {
-        "stride": _one_number(options, "strides", 1),
-        "dilation": _one_number(options, "dilation_rate", 1),
-        "groups": _one_number(options, "groups", 1),
-    }
-    function = function_of(options, "activation", options.take("activation", None), state.version)
-    layer = options.build(Conv1D, filters, kernel, padding=padding, bias=bias, **window)
-    names = names_of_weights(("kernel", "bias"), bias)
-    sizes = filters, kernel, window["groups"]
-    layers = [layer, *activation_layers(options, function)]
-    return Part(options.name, options.kind, layers, ("",), names, sizes, _convert_conv)
-
-
-def _one_number(options: Options, option: str, default: int | None = None) -> int:
-    """Return an option that is a number of steps, which Keras stores as a list of one."""
-    value = options.take(option) if default is None else options.take(option, default)
-    if isinstance(value, (list, tuple)) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
-        raise options.error(option, value, "is not a number of at least 1")
-    return value
-
-
-def _convert_conv(part: Part, sets: Sequence[dict[str, Array]], features: int | None) -> tuple[dict[str, Array], int]:
-    (weights,), (filters, kernel, groups) = sets, part.sizes
-    array = weights["kernel"]
-    if features is None:
-        if array.ndim != 3 or not array.shape[1]:
-            raise ValueError(f"{part}: kernel has shape {array.shape}, expected (steps, features, filters)")
-        features = array.shape[1] * groups
-    if features % groups:
-        raise ValueError(f"{part}: groups={groups} does not divide its {features} features")
-    part.check_shape("kernel", array, (kernel, features // groups, filters))
-    parameters = {"weight": np.ascontiguousarray(array.transpose(2, 1, 0))}
-    if "bias" in weights:
-        part.check_shape("bias", weights["bias"], (filters,))
-        parameters["bias"] = weights["bias"]
-    return parameters, filters
 
 
 @reader("TimeDistributed")
@@ -145,14 +93,6 @@ def _noise(options: Options, state: SignalState) -> Part:
     return Part(options.name, options.kind, [options.build(GaussianNoise, options.number("stddev"))])
 
 
-@reader("Flatten")
-def _flatten(options: Options, state: SignalState) -> Part:
-    if state.per_step:
-        raise ValueError(f"Flatten {options.name!r} concatenates the steps of a series, which is not supported")
-    options.ignore(("data_format",))
-    return Part(options.name, options.kind, [])
-
-
 @reader("GlobalAveragePooling1D", "GlobalMaxPooling1D")
 def _pooling(options: Options, state: SignalState) -> Part:
     need_steps(options, state)
@@ -168,8 +108,8 @@ def _pooling(options: Options, state: SignalState) -> Part:
 def _repeat(options: Options, state: SignalState) -> Part:
     if state.per_step:
         raise ValueError(f"RepeatVector {options.name!r} repeats one vector for each case, but gets a series")
-    state.per_step = True
-    return Part(options.name, options.kind, [options.build(RepeatVector, options.size("n"))])
+    state.per_step, state.steps = True, options.size("n")
+    return Part(options.name, options.kind, [options.build(RepeatVector, state.steps)])
 
 
 @reader("ActivityRegularization", "Identity")

@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...._typing import Array
-from . import convolving, elementwise, lstm, padding, reducing, shaping  # noqa: F401  (importing registers operators)
+from . import (  # noqa: F401  (importing them registers their operators)
+    convolving,
+    elementwise,
+    lstm,
+    padding,
+    pooling,
+    reducing,
+    shaping,
+    smooth,
+)
 from .nodes import Graph, Node
 from .operators import Back, Run, make_forward
 

@@ -36,7 +36,7 @@ def write_lstm(graph: GraphBuilder, at: PlacedStage) -> Value:
     inputs = [graph.arranged(at.x, time_major=True).name, *_inputs(graph, at)]
     while inputs[-1] == "":
         inputs.pop()
-    y, y_h, y_c = graph.add_several("LSTM", inputs, 3, **_attributes(at.stage))
+    y, y_h, y_c = graph.add_several("LSTM", inputs, 3, **_attributes(at))
     if graph.with_state:
         graph.final_states.setdefault(at.index, []).append((y_h, y_c))
     steps: bool = settings["return_sequences"]
@@ -63,7 +63,8 @@ def _require_writable(at: PlacedStage) -> None:
         )
 
 
-def _attributes(stage: Stage) -> dict[str, Any]:
+def _attributes(at: PlacedStage) -> dict[str, Any]:
+    stage = at.stage
     settings, cell = stage.settings, stage.settings["cell"]
     both: bool = settings["bidirectional"]
     direction = "bidirectional" if both else "reverse" if settings["reverse"] else "forward"
@@ -74,6 +75,9 @@ def _attributes(stage: Stage) -> dict[str, Any]:
         attributes["clip"] = cell.gate_clip
     functions = [cell.gate_activation, cell.cell_activation, cell.output_activation] * (2 if both else 1)
     if [one.name for one in functions[:3]] != ["sigmoid", "tanh", "tanh"]:
+        for one in functions:
+            if one.name not in ONNX_NAMES:
+                raise at.refusal(f"the operator LSTM does not have the activation {one.name}")
         attributes["activations"] = [ONNX_NAMES[one.name] for one in functions]
         alphas = [one.alpha for one in functions if one.name in TAKES_ALPHA]
         betas = [one.beta for one in functions if one.name in TAKES_BETA]

@@ -19,8 +19,11 @@ from ..graph.lstm import TAKES_ALPHA, TAKES_BETA
 from .builder import GraphBuilder, Value
 from .frames import write_frame_conv, write_magnitude, write_pad, write_take
 from .lstm import write_lstm
+from .normalizing import write_batch_norm, write_layer_norm
 from .placed import PlacedStage
 from .scaling import standardize, unstandardize
+from .smooth import SMOOTH_WRITERS
+from .windows import write_conv, write_window_pool
 
 __all__ = ["KINDS", "write_layer"]
 
@@ -78,48 +81,6 @@ def _dense(graph: GraphBuilder, at: PlacedStage) -> Value:
     return at.x._replace(name=y)
 
 
-def _conv(graph: GraphBuilder, at: PlacedStage) -> Value:
-    """Write a convolution, for which ONNX has (batch, features, time)."""
-    weight, bias, settings = at.stage.weights["weight"], at.stage.weights.get("bias"), at.stage.settings
-    stride, padding, span = settings["stride"], settings["padding"], (weight.shape[2] - 1) * settings["dilation"] + 1
-    attributes: dict[str, Any] = {
-        "strides": [stride],
-        "dilations": [settings["dilation"]],
-        "group": settings["groups"],
-        "kernel_shape": [weight.shape[2]],
-    }
-    zeros = 0
-    if padding == "same" and stride > 1:
-        if graph.lengths:
-            raise at.refusal(
-                "the number of zeros before a series would depend on its length, which ONNX cannot express: use "
-                "with_lengths=False, or numbers of zeros as the padding"
-            )
-        attributes["auto_pad"] = "SAME_UPPER"
-    else:
-        if isinstance(padding, str):
-            before = {"valid": 0, "same": (span - 1) // 2, "causal": span - 1}[padding]
-            padding = before, span - 1 - before if padding == "same" else 0
-        attributes["pads"] = list(padding)
-        zeros = sum(padding)
-    x = graph.arranged(at.x, time_major=False)
-    name = graph.masked(x, 0.0) if zeros else x.name
-    inputs = [graph.add("Transpose", [name], perm=[0, 2, 1]), graph.constant(weight, at.constant_name("weight"))]
-    if bias is not None:
-        inputs.append(graph.constant(bias, at.constant_name("bias")))
-    y = graph.add("Transpose", [graph.add("Conv", inputs, **attributes)], perm=[0, 2, 1])
-    if graph.lengths and (stride > 1 or zeros != span - 1):
-        ends = graph.add("Cast", [graph.lengths], to=graph.onnx.TensorProto.INT64)
-        # The sum is at least 0 for a series of at least `span` steps with its zeros, which the layer demands.
-        room = graph.add(
-            "Max", [graph.add("Add", [ends, graph.constant([zeros - span + stride])]), graph.constant([0])]
-        )
-        windows = graph.add("Div", [room, graph.constant([stride])])
-        time = graph.add("Slice", [graph.add("Shape", [y]), graph.constant([1]), graph.constant([2])])
-        graph.regroup(graph.add("Cast", [windows], to=graph.onnx.TensorProto.INT32), time)
-    return Value(y)
-
-
 def _activation(graph: GraphBuilder, at: PlacedStage) -> Value:
     function: Activation = at.stage.settings["function"]
     x = at.x.name
@@ -129,6 +90,8 @@ def _activation(graph: GraphBuilder, at: PlacedStage) -> Value:
     if function.name == "scaled_tanh":
         y = graph.add("Tanh", [graph.add("Mul", [x, graph.constant(function.beta)])])
         return at.x._replace(name=graph.add("Mul", [y, graph.constant(function.alpha)]))
+    if function.name in SMOOTH_WRITERS:
+        return at.x._replace(name=SMOOTH_WRITERS[function.name](graph, function, x))
     attributes: dict[str, Any] = {}
     if function.name in TAKES_ALPHA:
         attributes["alpha"] = function.alpha
@@ -230,6 +193,11 @@ def _repeat(graph: GraphBuilder, at: PlacedStage) -> Value:
     return Value(graph.add("Tile", [one_step, graph.constant([1, at.stage.settings["steps"], 1])]))
 
 
+def _flatten(graph: GraphBuilder, at: PlacedStage) -> Value:
+    graph.lengths = ""  # each series has all steps
+    return Value(graph.add("Flatten", [graph.arranged(at.x, time_major=False).name], axis=1), per_step=False)
+
+
 def _final(graph: GraphBuilder, at: PlacedStage) -> Value:
     """Write the output of each direction at its own final step."""
     if at.stage.settings["bidirectional"]:
@@ -285,7 +253,11 @@ KINDS: dict[str, Callable[[GraphBuilder, PlacedStage], Value]] = {
     "embedding": _embedding,
     "lstm": write_lstm,
     "dense": _dense,
-    "conv": _conv,
+    "conv": write_conv,
+    "window_pool": write_window_pool,
+    "batch_norm": write_batch_norm,
+    "layer_norm": write_layer_norm,
+    "flatten": _flatten,
     "activation": _activation,
     "softmax": _softmax,
     "add": _add,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from ...graph.elementwise import ACTIVATIONS
-from . import convolving, masks, padding, pointwise, recurrent, repeating, reshaping, selecting, spectra
+from ...graph.smooth import SMOOTH
+from . import convolving, masks, normalizing, padding, pointwise, recurrent, repeating, reshaping, selecting, spectra
 from .trace import Handler
 
 __all__ = ["HANDLERS"]
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(ACTIVATIONS, pointwise.read_activation),
+    **dict.fromkeys(SMOOTH, pointwise.read_activation),
     "Add": pointwise.read_arithmetic,
+    "AveragePool": convolving.read_pool,
+    "BatchNormalization": normalizing.read_batch_norm,
     "Cast": reshaping.read_cast,
     "Concat": reshaping.read_concat,
     "Conv": convolving.read_conv,
@@ -23,8 +27,10 @@ HANDLERS: dict[str, Handler] = {
     "Gemm": pointwise.read_gemm,
     "Identity": reshaping.read_identity,
     "LSTM": recurrent.read_lstm,
+    "LayerNormalization": normalizing.read_layer_norm,
     "Less": masks.read_less,
     "MatMul": pointwise.read_matmul,
+    "MaxPool": convolving.read_pool,
     "Mul": pointwise.read_arithmetic,
     "Pad": padding.read_pad,
     "Pow": spectra.read_pow,

@@ -15,6 +15,7 @@ from .....data import Standardizer
 from .....layers import LSTM, Layer, Tap, TimeDistributed, layer_from_config
 from .....layers import Activation as ActivationLayer
 from ...graph.nodes import Graph
+from .fusing import fused
 from .handlers import HANDLERS
 from .selecting import is_whole
 from .symbols import NoChain, Signal
@@ -75,6 +76,7 @@ def lower(
     ValueError
         If the graph contradicts itself or `time_major`.
     """
+    graph = fused(graph)
     reason = ""
     try:
         trace = Trace(graph, data, lengths, input_size, carried, framed)
@@ -129,6 +131,8 @@ def _output(trace: Trace, signal: Any) -> Signal:
         raise NoChain("the output has no batch axis")
     if not trace.items:
         raise NoChain("the output is the input")
+    if trace.turned:
+        raise NoChain("the output holds all steps, feature by feature")
     return trace.top(signal, "the output")
 
 

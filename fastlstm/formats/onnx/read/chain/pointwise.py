@@ -11,6 +11,7 @@ from ....._typing import Array
 from ...graph.elementwise import activation_of
 from ...graph.nodes import Node
 from ...graph.operators import axis_of
+from ...graph.smooth import SMOOTH, smooth_of
 from .spectra import read_energy
 from .symbols import Channels, Energy, Known, Merged, NoChain, Signal, Size, Sizes, objects
 from .trace import Item, Trace
@@ -94,7 +95,7 @@ def read_matmul(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     trace.features(signal, node)
     if signal.sizes[-1] != weight.array.shape[0] or 0 in weight.array.shape:
         raise NoChain(str(node))
-    return [_dense(trace, signal, weight.array.T, None)]
+    return [_dense(trace, signal, trace.straightened(weight.array.T), None)]
 
 
 def read_gemm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
@@ -117,7 +118,7 @@ def read_gemm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         if given.size not in (1, weight.shape[0]) or given.shape[-1:] not in ((), (1,), (weight.shape[0],)):
             raise NoChain(str(node))
         bias = np.broadcast_to(given.reshape(-1) * given.dtype.type(get("beta", 1.0)), weight.shape[0])
-    return [_dense(trace, signal, weight, bias)]
+    return [_dense(trace, signal, trace.straightened(weight), bias)]
 
 
 def _dense(trace: Trace, signal: Signal, weight: Array, bias: Array | None) -> Signal:
@@ -137,7 +138,7 @@ def read_activation(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any
         return [trace.add(Item("Activation", {"kind": "softmax"}), signal)]
     if "f" not in signal.axes:
         raise NoChain(f"{node}: the features are no axis of their own")
-    function = activation_of(node)
+    function = smooth_of(node) if node.op in SMOOTH else activation_of(node)
     return [trace.add(Item("Activation", {"kind": function}), signal)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...graph.nodes import Node
 from ...graph.operators import axes_of, axis_of
+from .flattening import flattened
 from .selecting import complete, is_whole, known_axes
 from .symbols import Fill, MaskPart, Merged, NoChain, Signal, Size, Sizes, fixed_vector, objects, size_vector, vector
 from .trace import Trace
@@ -156,6 +157,9 @@ def read_reshape(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if not isinstance(value, Signal):
         raise NoChain(str(node))
     target = vector(inputs[1], node)
+    joined = flattened(trace, value, target, node)
+    if joined is not None:
+        return [joined]
     if not node.attributes.get("allowzero", 0):
         if any(one == 0 and k >= len(value.sizes) for k, one in enumerate(target)):
             raise NoChain(str(node))
@@ -167,7 +171,8 @@ def read_flatten(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     value = inputs[0]
     if not isinstance(value, Signal) or node.attributes.get("axis", 1) != 1 or not isinstance(value.sizes[0], Size):
         raise NoChain(str(node))
-    return [_regrouped(trace, value, [value.sizes[0], -1], node)]
+    joined = flattened(trace, value, [0, -1], node)
+    return [joined or _regrouped(trace, value, [value.sizes[0], -1], node)]
 
 
 def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> Signal:

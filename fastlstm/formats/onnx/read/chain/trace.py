@@ -50,6 +50,9 @@ class Trace:
         self.has_lengths = lengths is not None
         """Whether the cases have lengths that apply to the current steps; they end where new series begin."""
         self.input_size = input_size
+        self.turned = 0
+        """Number of steps if the features of the last value are those of all steps, feature by feature and not step by
+        step; 0 otherwise."""
         self.values: dict[str, Any] = {name: Known(value) for name, value in graph.constants.items()}
         weights = sum(value.size for value in graph.constants.values())
         self._folding = Run(0, weights)
@@ -112,8 +115,17 @@ class Trace:
                 raise NoChain(f"{node}: every step and the last one are both used")
         return signal
 
+    def straightened(self, weight: Array) -> Array:
+        """Return the weight (outputs, inputs) of a dense layer for inputs that are ordered step by step."""
+        if not self.turned:
+            return weight
+        steps, self.turned = self.turned, 0
+        return weight.reshape(len(weight), -1, steps).swapaxes(1, 2).reshape(weight.shape)
+
     def add(self, item: Item, signal: Signal, size: int | None = None) -> Signal:
         """Append a layer to the chain; return the signal after it."""
+        if self.turned and item.kind not in ("Activation", "Dropout"):
+            raise NoChain(f"the features of all steps, feature by feature, go into a {item.kind}")
         self.items.append(item)
         sizes = signal.sizes if size is None else (*signal.sizes[:-1], size)
         return Signal(signal.axes, sizes, ((len(self.items) - 1, 0),))
