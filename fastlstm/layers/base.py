@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -45,8 +44,8 @@ class Signal(NamedTuple):
     keeps_steps: bool = True
     """Whether there is a step for each `stride` steps of the series, also at its ends. A layer that keeps the steps may
     leave it out."""
-    taps: Mapping[str, Signal] = MappingProxyType({})
-    """Form of the data at each `Tap` so far, by its name. Layers other than `Tap` may leave it out."""
+    taps: tuple[tuple[str, Signal], ...] = ()
+    """Name of each `Tap` so far, with the form of the data there. Layers other than `Tap` may leave it out."""
 
 
 class Matrix(NamedTuple):

@@ -57,10 +57,10 @@ class Tap(Layer):
     def build(self, signal: Signal) -> Signal:
         if signal.tokens:
             raise ValueError("Tap reads numbers and gets token ids: put it after the fl.Embedding")
-        if self.name in signal.taps:
+        if self.name in dict(signal.taps):
             raise ValueError(f"another Tap before this one has the name {self.name!r}: give each its own")
         self._size = signal.features
-        return signal._replace(taps={**signal.taps, self.name: signal})
+        return signal._replace(taps=(*signal.taps, (self.name, signal._replace(taps=()))))
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         kept = cache.buffers.get("kept", x.shape, ctx.dtype)
@@ -115,9 +115,10 @@ class Merge(Layer):
         self._size = self._width = 0
 
     def build(self, signal: Signal) -> Signal:
-        tapped = signal.taps.get(self.tap)
+        taps = dict(signal.taps)
+        tapped = taps.get(self.tap)
         if tapped is None:
-            there = f"those before it are {', '.join(map(repr, signal.taps))}" if signal.taps else "there is none"
+            there = f"those before it are {', '.join(map(repr, taps))}" if taps else "there is none"
             raise ValueError(f"Merge reads the Tap {self.tap!r}, and {there}: put fl.Tap({self.tap!r}) before it")
         if _steps(signal) != _steps(tapped):
             raise ValueError(f"Merge gets other steps than those at the Tap {self.tap!r}: a layer between changes them")

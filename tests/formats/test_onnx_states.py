@@ -70,6 +70,15 @@ def agree(model: fl.Model, X: Array, expected: Array) -> list[Any]:
     assert steps.tobytes() == whole.tobytes()
     model.freeze()
     assert model.predict(X).tobytes() == whole.tobytes()
+    first, state = model.predict(X[:, :7].copy(), return_state=True)  # in one call of C, like a stream
+    assert first.tobytes() == whole[:, :7].tobytes()
+    rest, state = model.predict(X[:, 7:].copy(), state=state, return_state=True)
+    assert rest.tobytes() == whole[:, 7:].tobytes()
+    assert all(
+        a.tobytes() == b.tobytes()
+        for one, other in zip(state, end, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
     model.unfreeze()
     return list(end)
 

@@ -340,4 +340,4 @@ def test_the_core_refuses_stages_that_do_not_fit() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             _core.Chain([stage], 4, "float64")
-    assert Signal(3, True).taps == {}
+    assert Signal(3, True).taps == ()

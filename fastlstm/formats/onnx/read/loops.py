@@ -9,14 +9,14 @@ random series, and must give what the LSTM gives.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...._typing import Array
-from ....activations import as_activation
+from ....activations import Activation, as_activation
 from ..graph.nodes import Graph, GraphInput, Node, in_order, needed_nodes
 from ..graph.operators import Run, make_forward
 from ..graph.program import Program
@@ -47,7 +47,7 @@ class _Activation(NamedTuple):
     name: str
     alpha: float | None
     beta: float | None
-    function: Callable[[Array], Array]
+    function: Activation
 
 
 def _activation(name: str, kind: str, *numbers: float) -> _Activation:
