@@ -603,7 +603,7 @@ static const part parts[] = {
     {"layers", layers, {UINT64_C(0x7f9e62a668b09b6f), UINT64_C(0x3cfcb1d6432ad3d2)}},
     {"sums", sums, {UINT64_C(0xe055d7f5c713ccb5), UINT64_C(0xc771e1bdea54cc66)}},
     {"updates", updates, {UINT64_C(0xc6f3dad4dc77a709), UINT64_C(0x85fb0718d3869e76)}},
-    {"signals", signals, {UINT64_C(0), UINT64_C(0)}},
+    {"signals", signals, {UINT64_C(0x000d06970c40e1e6), UINT64_C(0xce8f4daa97e6df6a)}},
     {"doubles", doubles, {UINT64_C(0x58ef2a6e3bcaacef), UINT64_C(0x58ef2a6e3bcaacef)}},
     {"scalars", scalars, {UINT64_C(0x1d2324d8922e1df5), UINT64_C(0x1d2324d8922e1df5)}},
     {"bytes", bytes, {UINT64_C(0x0685788a79c07a0f), UINT64_C(0xcbf29ce484222325)}},

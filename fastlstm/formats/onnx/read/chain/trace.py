@@ -120,7 +120,8 @@ class Trace:
         if not self.turned:
             return weight
         steps, self.turned = self.turned, 0
-        return weight.reshape(len(weight), -1, steps).swapaxes(1, 2).reshape(weight.shape)
+        straight: Array = weight.reshape(len(weight), -1, steps).swapaxes(1, 2).reshape(weight.shape)
+        return straight
 
     def add(self, item: Item, signal: Signal, size: int | None = None) -> Signal:
         """Append a layer to the chain; return the signal after it."""
