@@ -463,6 +463,12 @@ typedef enum {
     FL_STAGE_POOL,       /* `pool`: kind; each step gives the result so far. Side input of FL_POOL_ATTENTION:
                                the scores (batch, steps, 1). States: sums, counts, of double */
     FL_STAGE_ADD,        /* the main input plus the side input */
+    FL_STAGE_MULTIPLY,   /* the main input times the side input */
+    FL_STAGE_TAKE,       /* `take`: the features in another order, and zeros */
+    FL_STAGE_MAGNITUDE, /* `magnitude`: sqrt(re^2 + im^2 + eps); the features consist of `parts` parts of equal size, the
+                               first half of a part are re, the second half im */
+    FL_STAGE_FRAME_CONV, /* `conv`: time, stride, filters, kernel, dilation, groups, weight, bias. The features of each
+                               step are a series of its own of `time` steps, whose windows it takes */
     FL_STAGE_CONCAT,     /* the features of the main input, then those of the side input */
     FL_STAGE_FINAL,      /* `directions`, of whole series, with `last`: each case's last step of the features of
                                a forward direction, and its first step of the others; 0 for a case without steps */
@@ -487,6 +493,16 @@ typedef struct {
 } fl_directions;
 
 typedef struct {
+    const int64_t *index; /* `count` numbers of features of the main input; -1: zero */
+    ptrdiff_t count;
+} fl_taken;
+
+typedef struct {
+    ptrdiff_t parts;
+    double eps;
+} fl_magnitude;
+
+typedef struct {
     fl_stage_kind kind;
     /* Which values the stage reads, counted back: 0 is the output of the stage before (for the first stage, the
      * network's input), 1 is the value before that one, and so on. */
@@ -509,6 +525,8 @@ typedef struct {
         fl_window_pool_pass window;
         fl_layer_norm_pass layer_norm;
         fl_directions directions;
+        fl_taken take;
+        fl_magnitude magnitude;
     };
     /* The network sets the rest. */
     ptrdiff_t input, output;      /* features of the value read, and of the value computed */

@@ -12,6 +12,7 @@
  */
 #include "fastlstm.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The functions of a kind; NULL: nothing to do. */
@@ -142,6 +143,72 @@ static void run_add(const fl_network *network, fl_stage *stage, ptrdiff_t steps,
     else
         for (ptrdiff_t k = 0; k < n; ++k)
             ((double *)y)[k] = ((const double *)x)[k] + ((const double *)side[0])[k];
+}
+
+static void run_multiply(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                         const void *const *side, void *y)
+{
+    const ptrdiff_t n = network->batch * steps * stage->output;
+    if (network->dtype == FL_F32)
+        for (ptrdiff_t k = 0; k < n; ++k)
+            ((float *)y)[k] = ((const float *)x)[k] * ((const float *)side[0])[k];
+    else
+        for (ptrdiff_t k = 0; k < n; ++k)
+            ((double *)y)[k] = ((const double *)x)[k] * ((const double *)side[0])[k];
+}
+
+static ptrdiff_t prepare_take(const fl_network *network, fl_stage *stage)
+{
+    (void)network;
+    return stage->take.count;
+}
+
+static void run_take(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                     const void *const *side, void *y)
+{
+    const int64_t *index = stage->take.index;
+    const ptrdiff_t count = stage->output, width = stage->input;
+    (void)side;
+    for (ptrdiff_t n = 0; n < network->batch * steps; ++n) {
+        if (network->dtype == FL_F32) {
+            const float *from = (const float *)x + n * width;
+            float *to = (float *)y + n * count;
+            for (ptrdiff_t k = 0; k < count; ++k)
+                to[k] = index[k] < 0 ? 0.0f : from[index[k]];
+        } else {
+            const double *from = (const double *)x + n * width;
+            double *to = (double *)y + n * count;
+            for (ptrdiff_t k = 0; k < count; ++k)
+                to[k] = index[k] < 0 ? 0.0 : from[index[k]];
+        }
+    }
+}
+
+static ptrdiff_t prepare_magnitude(const fl_network *network, fl_stage *stage)
+{
+    (void)network;
+    return stage->input / 2;
+}
+
+static void run_magnitude(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                          const void *const *side, void *y)
+{
+    const ptrdiff_t parts = stage->magnitude.parts, size = stage->output / parts;
+    const double eps = stage->magnitude.eps;
+    (void)side;
+    for (ptrdiff_t n = 0; n < network->batch * steps * parts; ++n) {
+        if (network->dtype == FL_F32) {
+            const float *re = (const float *)x + 2 * n * size, *im = re + size;
+            float *to = (float *)y + n * size;
+            for (ptrdiff_t k = 0; k < size; ++k)
+                to[k] = sqrtf(re[k] * re[k] + im[k] * im[k] + (float)eps);
+        } else {
+            const double *re = (const double *)x + 2 * n * size, *im = re + size;
+            double *to = (double *)y + n * size;
+            for (ptrdiff_t k = 0; k < size; ++k)
+                to[k] = sqrt(re[k] * re[k] + im[k] * im[k] + eps);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------- LSTM */
@@ -336,6 +403,34 @@ static void run_conv(const fl_network *network, fl_stage *stage, ptrdiff_t steps
     fl_conv_forward(network->dtype, pass);
 }
 
+/* ---------------------------------------------------------------- convolution within each step */
+
+static ptrdiff_t prepare_frame_conv(const fl_network *network, fl_stage *stage)
+{
+    fl_conv_pass *pass = &stage->conv;
+    (void)network;
+    pass->input = stage->input / pass->time;
+    pass->steps = (pass->time - (pass->kernel - 1) * pass->dilation - 1) / pass->stride + 1;
+    pass->left = pass->right = 0;
+    pass->same = pass->backward = 0;
+    pass->lengths = NULL;
+    return pass->steps * pass->filters;
+}
+
+static void run_frame_conv(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
+                           const void *const *side, void *y)
+{
+    fl_conv_pass *pass = &stage->conv;
+    (void)side;
+    pass->batch = network->batch * steps;
+    pass->packed = packed_weights(stage);
+    pass->n_threads = network->n_threads;
+    pass->workspace = NULL; /* none with packed weights and without zeros around the series */
+    pass->x = x;
+    pass->y = y;
+    fl_conv_forward(network->dtype, pass);
+}
+
 /* ---------------------------------------------------------------- pooling */
 
 static ptrdiff_t prepare_pool(const fl_network *network, fl_stage *stage)
@@ -516,6 +611,13 @@ static const stage_functions kinds[FL_STAGE_KINDS] = {
     [FL_STAGE_SOFTMAX] = {.prepare = prepare_same, .run = run_softmax},
     [FL_STAGE_POOL] = {.sides = 1, .prepare = prepare_pool, .state = state_pool, .run = run_pool},
     [FL_STAGE_ADD] = {.sides = 1, .prepare = prepare_same, .run = run_add},
+    [FL_STAGE_MULTIPLY] = {.sides = 1, .prepare = prepare_same, .run = run_multiply},
+    [FL_STAGE_TAKE] = {.prepare = prepare_take, .run = run_take},
+    [FL_STAGE_MAGNITUDE] = {.prepare = prepare_magnitude, .run = run_magnitude},
+    [FL_STAGE_FRAME_CONV] = {.prepare = prepare_frame_conv,
+                             .packed = packed_conv,
+                             .pack = pack_conv,
+                             .run = run_frame_conv},
     [FL_STAGE_CONCAT] = {.sides = 1, .prepare = prepare_concat, .run = run_concat},
     [FL_STAGE_FINAL] = {.prepare = prepare_same, .run = run_final},
 };

@@ -292,6 +292,10 @@ cdef extern from "fastlstm.h" nogil:
         FL_STAGE_SOFTMAX
         FL_STAGE_POOL
         FL_STAGE_ADD
+        FL_STAGE_MULTIPLY
+        FL_STAGE_TAKE
+        FL_STAGE_MAGNITUDE
+        FL_STAGE_FRAME_CONV
         FL_STAGE_CONCAT
         FL_STAGE_FINAL
 
@@ -311,6 +315,14 @@ cdef extern from "fastlstm.h" nogil:
     ctypedef struct fl_directions:
         ptrdiff_t forward
 
+    ctypedef struct fl_taken:
+        const int64_t *index
+        ptrdiff_t count
+
+    ctypedef struct fl_magnitude:
+        ptrdiff_t parts
+        double eps
+
     ctypedef struct fl_stage:
         fl_stage_kind kind
         ptrdiff_t main
@@ -328,6 +340,8 @@ cdef extern from "fastlstm.h" nogil:
         fl_window_pool_pass window
         fl_layer_norm_pass layer_norm
         fl_directions directions
+        fl_taken take
+        fl_magnitude magnitude
         ptrdiff_t input, output
         void **state
         bint one_step
@@ -480,6 +494,7 @@ cdef class Chain:
     cdef readonly PackedWeights packed
     cdef ptrdiff_t _reads(self, ptrdiff_t k, ptrdiff_t value, ptrdiff_t *features) except -1
     cdef ptrdiff_t _add(self, stage, fl_stage *to, ptrdiff_t k) except -1
+    cdef ptrdiff_t _add_frame_conv(self, fl_stage *to, weights, settings, ptrdiff_t k) except -1
     cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1
     cdef int _take_states(self, stages) except -1
     cdef bint _scaler_alone_reads_x(self)

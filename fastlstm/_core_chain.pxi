@@ -5,6 +5,8 @@ STAGE_KINDS = {
     "standardize": FL_STAGE_STANDARDIZE, "unstandardize": FL_STAGE_UNSTANDARDIZE, "embedding": FL_STAGE_EMBEDDING,
     "lstm": FL_STAGE_LSTM, "dense": FL_STAGE_DENSE, "activation": FL_STAGE_ACTIVATION, "softmax": FL_STAGE_SOFTMAX,
     "conv": FL_STAGE_CONV, "pool": FL_STAGE_POOL, "add": FL_STAGE_ADD, "concat": FL_STAGE_CONCAT,
+    "final": FL_STAGE_FINAL, "multiply": FL_STAGE_MULTIPLY, "take": FL_STAGE_TAKE,
+    "magnitude": FL_STAGE_MAGNITUDE, "frame_conv": FL_STAGE_FRAME_CONV,
     "final": FL_STAGE_FINAL, "window_pool": FL_STAGE_WINDOW_POOL, "batch_norm": FL_STAGE_BATCH_NORM,
     "layer_norm": FL_STAGE_LAYER_NORM,
 }
@@ -217,7 +219,7 @@ cdef class Chain:
     cdef ptrdiff_t _add(self, stage, fl_stage *to, ptrdiff_t k) except -1:
         """Set what stage k of this chain computes; return the features that it gives."""
         cdef int dtype = self.dtype
-        cdef ptrdiff_t inputs = to.input, expected = 0, features = 0
+        cdef ptrdiff_t inputs = to.input, expected = 0, features = 0, place
         cdef str kind = stage.kind
         weights, settings, side = stage.weights, stage.settings, stage.side
         if kind not in STAGE_KINDS:
@@ -279,6 +281,23 @@ cdef class Chain:
                 expected, to.side[0] = 1, self._reads(k, side["scores"], &features)
         elif to.kind == FL_STAGE_ADD:
             expected, to.side[0] = inputs, self._reads(k, side["addend"], &features)
+        elif to.kind == FL_STAGE_MULTIPLY:
+            expected, to.side[0] = inputs, self._reads(k, side["factor"], &features)
+        elif to.kind == FL_STAGE_TAKE:
+            to.take.count = len(settings["index"])
+            to.take.index = <const int64_t *>array_of(settings["index"], "index", INT64, shape1(to.take.count), False)
+            for place in range(to.take.count):
+                if not -1 <= to.take.index[place] < inputs:
+                    raise ValueError(f"stage {k} takes feature {to.take.index[place]} of {inputs}")
+            return to.take.count
+        elif to.kind == FL_STAGE_MAGNITUDE:
+            to.magnitude.parts, to.magnitude.eps = settings["parts"], settings["eps"]
+            if to.magnitude.parts < 1 or inputs % (2 * to.magnitude.parts):
+                raise ValueError(f"stage {k}, magnitude, cannot divide {inputs} features in pairs of "
+                                 f"{settings['parts']} parts")
+            return inputs // 2
+        elif to.kind == FL_STAGE_FRAME_CONV:
+            return self._add_frame_conv(to, weights, settings, k)
         elif to.kind == FL_STAGE_CONCAT:
             to.side[0] = self._reads(k, side["second"], &features)
             return inputs + features
@@ -290,6 +309,19 @@ cdef class Chain:
         if features != expected:
             raise ValueError(f"the side input of stage {k} has {features} features, expected {expected}")
         return inputs
+
+    cdef ptrdiff_t _add_frame_conv(self, fl_stage *to, weights, settings, ptrdiff_t k) except -1:
+        cdef ptrdiff_t room
+        to.conv.time, to.conv.stride = settings["steps"], settings["stride"]
+        if to.conv.time < 1 or to.input % to.conv.time or not 1 <= to.conv.stride <= MOST_STEPS:
+            raise ValueError(f"stage {k}, a convolution within {to.input} features, cannot have {settings['steps']} "
+                             f"steps and stride {settings['stride']}")
+        _conv_weights(&to.conv, self.dtype, to.input // to.conv.time, weights["weight"], weights.get("bias"),
+                      settings["dilation"], settings["groups"])
+        room = to.conv.time - (to.conv.kernel - 1) * to.conv.dilation - 1
+        if room < 0:
+            raise ValueError(f"stage {k}, a convolution within frames of {to.conv.time} steps, has longer windows")
+        return (room // to.conv.stride + 1) * to.conv.filters
 
     cdef ptrdiff_t _add_lstm(self, fl_stage *to, fl_lstm_cell *cell, weights, settings) except -1:
         cell_weights = CellWeights(*[weights.get(name) for name in CellWeights._fields])
@@ -343,7 +375,7 @@ cdef class Chain:
             if stage.main == k and stage.kind != FL_STAGE_STANDARDIZE:
                 return False
             if (stage.side[0] == k and (stage.kind == FL_STAGE_ADD or stage.kind == FL_STAGE_CONCAT
-                                        or stage.kind == FL_STAGE_POOL)):
+                                        or stage.kind == FL_STAGE_MULTIPLY or stage.kind == FL_STAGE_POOL)):
                 return False
         return True
 
@@ -359,7 +391,7 @@ cdef class Chain:
                 packed = self.packed.of_lstm(self.dtype, &self.stages[k].lstm, self.held[k])
             elif stages[k].kind == FL_STAGE_DENSE:
                 packed = self.packed.of_dense(self.dtype, &self.stages[k].dense, self.held[k])
-            elif stages[k].kind == FL_STAGE_CONV:
+            elif stages[k].kind == FL_STAGE_CONV or stages[k].kind == FL_STAGE_FRAME_CONV:
                 packed = self.packed.of_conv(self.dtype, &self.stages[k].conv, self.held[k])
             stages[k].packed = NULL if packed is None else packed.data
             if packed is not None:

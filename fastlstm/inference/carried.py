@@ -59,6 +59,8 @@ def require_states_suffice(model: InferenceModel) -> None:
             "the model's scaler scales each series as a whole (per_series=True), so that a series cannot be "
             "continued from a state: train a model with fl.Standardizer()"
         )
+    if model.network.chains.get("states suffice"):
+        return  # of the same layers, whose stages take long to make
     for index, layer in enumerate(model.network.layers):
         obstacle = layer.segment_obstacle()
         if obstacle:
@@ -73,6 +75,7 @@ def require_states_suffice(model: InferenceModel) -> None:
                 f"layer {index}, {layer!r}, remembers all steps of a series, which the states of the LSTM layers do "
                 "not hold: use model.stream() and its save_state()"
             )
+    model.network.chains["states suffice"] = True
 
 
 def _has_states(layer: Layer) -> bool:

@@ -121,7 +121,7 @@ def _whole_stages(layer: Layer) -> list[Stage] | None:
     values = [0]
     for stage in stages:
         main = values[stage.main]
-        side = {name: values[number] for name, number in stage.side.items()}
+        side = {name: n if isinstance(n, str) else values[n] for name, n in stage.side.items()}
         translate = _TRANSLATIONS.get(stage.kind)
         translated = None if translate is None else translate(stage._replace(main=main, side=side), len(result))
         if translated is None:
@@ -181,8 +181,11 @@ def _window(stage: Stage, place: int) -> list[Stage] | None:
 
 
 _UNCHANGED = (
-    "embedding", "dense", "batch_norm", "layer_norm", "activation", "softmax", "add", "concat", "final",
-)  # fmt: skip
+    *("embedding", "dense", "batch_norm", "layer_norm", "activation", "softmax", "add", "multiply", "concat", "final"),
+    *("magnitude", "tap", "frame_conv", "take"),
+)
+"""Kinds of stages that C computes in the same way in whole series as in streams, and those of ends."""
+
 _TRANSLATIONS = {
     **dict.fromkeys(_UNCHANGED, _same),
     "pool": _pool,

@@ -17,6 +17,7 @@ from .conv import Conv1D as Conv1D
 from .dense import Dense as Dense
 from .deviations import Deviations as Deviations
 from .differences import Differences as Differences
+from .distributed import TimeDistributed as TimeDistributed
 from .dropout import Dropout as Dropout
 from .embedding import Embedding as Embedding
 from .flatten import Flatten as Flatten
@@ -24,12 +25,14 @@ from .input_masks import InputMasks as InputMasks
 from .layer_norm import LayerNorm as LayerNorm
 from .lstm import LSTM as LSTM
 from .luong import LuongAttention as LuongAttention
+from .magnitude import Magnitude as Magnitude
 from .masked import backward_masked as backward_masked
 from .masked import forward_masked as forward_masked
 from .masked_steps import MaskedSteps as MaskedSteps
 from .masking import Masking as Masking
 from .memory import Memory as Memory
 from .noise import GaussianNoise as GaussianNoise
+from .padding import Pad1D as Pad1D
 from .pooling import AttentionPool as AttentionPool
 from .pooling import LastStep as LastStep
 from .pooling import MaxPool as MaxPool
@@ -58,6 +61,8 @@ from .stages import join_stages as join_stages
 from .stages import scaling_stage as scaling_stage
 from .states import checked_states as checked_states
 from .states import finite as finite
+from .taps import Merge as Merge
+from .taps import Tap as Tap
 from .window_pool import AvgPool1D as AvgPool1D
 from .window_pool import MaxPool1D as MaxPool1D
 from .windows import WindowLayer as WindowLayer

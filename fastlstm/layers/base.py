@@ -47,6 +47,8 @@ class Signal(NamedTuple):
     memory: int | None = None
     """Number of features of the memory that layers can read as a side input: the outputs of an encoder; None if there
     is no memory. A layer may leave it out."""
+    taps: tuple[tuple[str, Signal], ...] = ()
+    """Name of each `Tap` so far, with the form of the data there. Layers other than `Tap` may leave it out."""
 
 
 class Matrix(NamedTuple):

@@ -80,5 +80,9 @@ class PassContext:
         self.skipped: int | None = None
         """Index of the layer that the forward pass has left out."""
         self.out_shape: tuple[int, ...] = ()
+        self.taps: dict[str, Array] = {}
+        """Data at each `Tap` of this pass, by its name."""
+        self.d_taps: dict[str, Array | None] = {}
+        """Gradient of the loss with respect to them, as far as the backward pass has come; None: zeros."""
         self.pending = False
         """Whether a forward pass of a custom training loop has not been followed by its backward pass yet."""

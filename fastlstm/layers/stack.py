@@ -15,19 +15,23 @@ def takes_tokens(layers: Sequence[Layer]) -> bool:
 
 
 def connect(
-    layers: Sequence[Layer], input_size: int, longest: int | None = None, memory: int | None = None
+    layers: Sequence[Layer],
+    input_size: int,
+    longest: int | None = None,
+    memory: int | None = None,
+    steps: int | None = None,
 ) -> list[Signal]:
     """Build each layer with the signal of the layer before; return the output signal of each layer.
 
     `longest` is the number of steps of the longest training series, if there are data yet; `memory` the number of
-    features of the memory, if there is one.
+    features of the memory, if there is one; `steps` the number of steps of every series, if it is always the same.
 
     Raises
     ------
     ValueError
         If two layers do not fit each other; the message says which.
     """
-    signal = Signal(input_size, True, takes_tokens(layers), longest=longest, memory=memory)
+    signal = Signal(input_size, True, takes_tokens(layers), steps, longest, memory=memory)
     signals = []
     for index, layer in enumerate(layers):
         try:
@@ -36,7 +40,7 @@ def connect(
             raise ValueError(f"layer {index}: {error}") from None
         if signal.per_step and built.per_step and built.steps is None:
             built = _continued(signal, built)
-        signal = built._replace(memory=memory)
+        signal = built._replace(memory=memory, taps=built.taps or signal.taps)
         signals.append(signal)
     return signals
 

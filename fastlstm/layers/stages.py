@@ -45,8 +45,23 @@ settings, side inputs and states:
     A scalar function of each element. Settings: function (a `fastlstm.activations.Activation`).
 ``softmax``
     Softmax over the features.
-``add``
-    Sum of the main input and a side input. Side inputs: addend.
+``add``, ``multiply``
+    Sum of the main input and a side input, and their product. Side inputs: addend, factor.
+``magnitude``
+    Magnitudes of complex numbers. Settings: parts (in how many parts of equal size the features are divided, 1 except
+    within `fastlstm.TimeDistributed`; the first half of a part are real parts, the second half imaginary parts), eps
+    (added to the squares under the root).
+``pad``
+    Steps added before and after each series. Settings: before, after, mode ("constant", "reflect", "edge"), value. The
+    lengths of the value are those with the added steps; masked steps are left out.
+``tap``
+    The main input, to which later stages refer by a name. Settings: name. A side input that is a string is the value
+    of this stage; `join_stages` puts its number in the place of the name.
+``frame_conv``
+    Convolution within each step, whose features are a series of their own, step by step. Weights as of ``conv``.
+    Settings: steps (of this series), stride, dilation, groups.
+``take``
+    Features in another order. Settings: index (output_size,), int64, the feature to take; -1 for zero.
 ``pool``
     One vector from all steps. Settings: method ("last", "mean", "max" or "attention", a mean weighted by the softmax of
     the scores over the steps). Side inputs of "attention": scores, with one feature. States of all except "last": sums
@@ -123,8 +138,8 @@ class Stage(NamedTuple):
         Further arguments of the operation.
     main : int, default -1
         Number of the main input.
-    side : mapping of str to int
-        Numbers of the side inputs, by name.
+    side : mapping of str to int or str
+        Numbers of the side inputs, by name; or the name of a `fastlstm.Tap` in an earlier layer.
     states : tuple of StageState
         States that the stage carries.
 
@@ -144,7 +159,7 @@ class Stage(NamedTuple):
     weights: Mapping[str, Array] = _NOTHING
     settings: Mapping[str, Any] = _NOTHING
     main: int = -1
-    side: Mapping[str, int] = _NOTHING
+    side: Mapping[str, Any] = _NOTHING
     states: tuple[StageState, ...] = ()
 
 
@@ -187,14 +202,21 @@ def join_stages(
     """
     result: list[Stage] = []
     incoming = 0
+    taps: dict[str, int] = {}
     for stages in layers:
         values = [incoming]
         for stage in stages:
             main = values[stage.main]
-            if passes(stage):
+            if stage.kind == "tap":
+                taps[stage.settings["name"]] = main
+                values.append(main)
+            elif passes(stage):
                 values.append(main)
             else:
-                side = {name: values[number] for name, number in stage.side.items()}
+                side = {
+                    name: taps[number] if isinstance(number, str) else values[number]
+                    for name, number in stage.side.items()
+                }
                 result.append(stage._replace(main=main, side=side))
                 values.append(len(result))
         incoming = values[-1]

@@ -20,6 +20,10 @@ __all__ = [
     "deviations_forward",
     "differences_backward",
     "differences_forward",
+    "magnitude_backward",
+    "magnitude_forward",
+    "pad_backward",
+    "pad_forward",
     "repeat_vector_backward",
     "repeat_vector_forward",
     "softmax",
@@ -230,3 +234,37 @@ def standardize(x: Array, mean: Array, scale: Array, missing: Sequence[int] = ()
     y = (x.astype(np.float64) - mean) / scale
     y[..., features] = np.where(absent, 0.0, y[..., features])
     return np.concatenate([y, absent.astype(np.float64)], axis=-1)
+
+
+def pad_forward(x: Array, before: int, after: int, mode: str = "constant", value: float = 0.0) -> Array:
+    """Add steps before and after series x (B, T, F): a constant, the series mirrored, or its first and last step."""
+    around = ((0, 0), (before, after), (0, 0))
+    if mode == "constant":
+        return np.pad(x, around, constant_values=value)
+    return np.pad(x, around, mode="reflect" if mode == "reflect" else "edge")
+
+
+def pad_backward(dy: Array, before: int, after: int, mode: str = "constant") -> Array:
+    """Compute the gradient of :func:`pad_forward` with respect to x."""
+    time = dy.shape[1] - before - after
+    sources = pad_forward(np.arange(time, dtype=float)[None, :, None], before, after, mode, -1.0)[0, :, 0]
+    dx = np.zeros((len(dy), time, dy.shape[2]), dy.dtype)
+    for place, step in enumerate(sources.astype(int)):
+        if step >= 0:
+            dx[:, step] += dy[:, place]
+    return dx
+
+
+def magnitude_forward(x: Array, eps: float = 0.0) -> Array:
+    """Compute y = sqrt(re^2 + im^2 + eps) for x (..., 2 F), whose first half is re: (..., F)."""
+    re, im = np.split(x, 2, axis=-1)
+    y: Array = np.sqrt(re**2 + im**2 + x.dtype.type(eps))
+    return y
+
+
+def magnitude_backward(dy: Array, x: Array, eps: float = 0.0) -> Array:
+    """Compute the gradient of :func:`magnitude_forward`: dy re / y and dy im / y, 0 where y is 0."""
+    y = magnitude_forward(x, eps)
+    factor = np.divide(dy, y, out=np.zeros_like(dy), where=y > 0)
+    dx: Array = x * np.concatenate([factor, factor], axis=-1)
+    return dx

@@ -64,6 +64,7 @@ REFUSED = (
     "element type", "training_mode is true", "is not a tensor", "uses opset", "is object", "is bfloat16",
     "the base is int", "reads bool", "reduces an axis of size 0", "output_mean",
     "series have one axis of steps", "has the outputs ['y', 'z']", "attribute 'alpha' is 0.5, expected 1",
+    "expected one of constant, reflect, edge", "nothing is cut off",
 )  # fmt: skip
 
 

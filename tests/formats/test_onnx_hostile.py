@@ -156,7 +156,7 @@ def sequence_input(proto: Any) -> None:
 CHANGES: list[tuple[Any, str]] = [
     (two_outputs, "is defined twice"),
     (cycle, "the graph has a cycle"),
-    (subgraph, "attribute 'body' is a graph: operators with subgraphs"),
+    (subgraph, "attribute 'body' is a graph: of the operators with subgraphs only If"),
     (sparse, "sparse tensors"),
     (function, "defines its own functions"),
     (set_opset(6), "uses opset 6, supported are 7 to"),

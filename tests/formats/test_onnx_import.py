@@ -254,6 +254,10 @@ REDUCING = {
     "ReduceMean": [op("ReduceMean", "x,last", "a"), op("Mul", "a,x", "b"), op("Mul", "b,v")],
     "ReduceMax": [op("ReduceMax", "x,one", "a", keepdims=1), op("Mul", "a,x", "b"), op("Mul", "b,v")],
     "ReduceMin": [op("ReduceMin", "x,pair", "a", keepdims=0), op("Unsqueeze", "a,one", "b"), op("Mul", "b,v")],
+    "ReduceProd": [op("ReduceProd", "x,pair", "a", keepdims=1), op("Mul", "a,x", "b"), op("Mul", "b,v")],
+    "ReduceSumSquare": [op("ReduceSumSquare", "x,one", "a", keepdims=1), op("Mul", "a,x", "b"), op("Mul", "b,v")],
+    "GlobalAveragePool": [op("GlobalAveragePool", "x", "a"), op("Mul", "a,x", "b"), op("Mul", "b,v")],
+    "Pad": [op("Pad", "x,around", "a", mode="reflect"), op("MatMul", "a,wide")],
     "Softmax": [op("Mul", "x,v", "a"), op("Softmax", "a", "b", axis=1), op("Mul", "b,x")],
     "LogSoftmax": [op("Mul", "x,v", "a"), op("LogSoftmax", "a", "b", axis=-1), op("Mul", "b,x")],
     "LayerNormalization": [op("LayerNormalization", "x,v,w", "a"), op("Mul", "a,x")],
@@ -267,7 +271,7 @@ CONSTANTS = {
     "wide": normal(5, 3, seed=4), "wide6": normal(6, 3, seed=5), "one": ints(1), "last": ints(2), "pair": ints(1, 2),
     "twice": ints(1, 2, 1, 1), "begin": ints(-1), "end": ints(-3), "step": ints(-1), "sizes": ints(1, 2),
     "turn": ints(2, 0, -1), "tiles": ints(1, 1, 2), "lengths": ints(3, 1), "like": ints(0, -1, 3),
-    "low": np.array(-0.3), "high": np.array(0.25),
+    "around": ints(0, 0, 1, 0, 0, 1), "low": np.array(-0.3), "high": np.array(0.25),
 }  # fmt: skip
 
 
@@ -281,7 +285,7 @@ def test_gradients_of_each_operator(name: str) -> None:
     nodes[-1].attribute.extend({**ELEMENTWISE, **SHAPING, **REDUCING}[name][-1].attribute)
     nodes.append(op("Sum", "z,z"))
     constants = {key: value for key, value in CONSTANTS.items() if key in used}
-    if "Split" in name:
+    if "Split" in name or name == "Pad":
         constants["wide"] = CONSTANTS["wide"]
     model = graph_model(nodes, constants, dtype="float64")
     assert kinds(model) == ["OnnxGraph"]

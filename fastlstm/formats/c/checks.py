@@ -17,9 +17,15 @@ _WIDEST = 65535 // 4  # uint_fast16_t, which may have 16 bits, counts the gates 
 _FUNCTIONS = ("sigmoid", "tanh", "relu")
 _ABSENT = {
     "conv": "the convolution of a Conv1D",
+    "frame_conv": "a convolution within the steps, of a TimeDistributed",
+    "take": "a part of a TimeDistributed",
+    "magnitude": "a Magnitude",
+    "multiply": "the product of a Merge",
+    "concat": "the concatenation of a Merge",
     "window_pool": "the pooling of a MaxPool1D or AvgPool1D",
     "layer_norm": "the normalisation of a LayerNorm",
 }
+"""Stages that streams take and C does not have."""
 _KINDS = ("standardize", "embedding", "lstm", "dense", "add", "pool", "activation")
 
 

@@ -2,7 +2,8 @@
 
     python tests/formats/fuzz/fuzz_onnx.py --seconds 60 [--seed 0] [--keep folder]
 
-Take the files of tests/formats/data/onnx, change bytes of them, or fields of the protobuf, which stays well-formed,
+Take the files of tests/formats/data/onnx, of which those in the folder subgraphs have nodes If and Loop, or states as
+inputs and outputs, change bytes of them, or fields of the protobuf, which stays well-formed,
 and pass each to `fl.from_onnx`, `Model.predict`, one training pass, and `onnx_backend`. Any error except a ValueError,
 more memory than the limit, or more than 10 seconds for one file ends the run with status 1; `--keep` stores such files.
 The same seed changes the same files in the same way.
@@ -34,7 +35,8 @@ PATIENCE = 10.0
 NUMBERS = [0, 1, -1, 2, 3, 4, 5, 7, 16, 255, 2**31 - 1, -(2**31), 2**31, 2**62, 2**63 - 1, -(2**63)]
 OPERATORS = ["LSTM", "Gemm", "MatMul", "Add", "Reshape", "Expand", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze",
              "Split", "Tile", "ConstantOfShape", "Range", "Shape", "Transpose", "ReduceMax", "Softmax", "Pow", "Where",
-             "Cast", "Flatten", "LayerNormalization", "Loop", "Conv", "", "Identity", "Div", "Constant"]  # fmt: skip
+             "Cast", "Flatten", "LayerNormalization", "Loop", "If", "Pad", "Sqrt", "Mul", "Conv", "", "Identity", "Div",
+             "Constant"]  # fmt: skip
 
 Mutation = Callable[[np.random.Generator, bytes], bytes]
 
@@ -161,8 +163,26 @@ def bomb(rng: np.random.Generator, graph: Any) -> None:
     graph.node.insert(place, made)
 
 
+def some_graph(rng: np.random.Generator, model: Any) -> Any:
+    """Return the graph of a model, or often one within it: a branch of an If, the body of a Loop."""
+    inner = [one.g for node in model.graph.node for one in node.attribute if one.type == onnx.AttributeProto.GRAPH]
+    return pick(rng, inner) if inner and rng.integers(2) else model.graph
+
+
+def nest(rng: np.random.Generator, graph: Any) -> None:
+    """Put a copy of the whole graph into a node of it, as a branch or a body."""
+    node = pick(rng, graph.node)
+    if graph.ByteSize() < 20000:
+        copy = onnx.GraphProto.FromString(graph.SerializeToString())
+        node.attribute.append(onnx.helper.make_attribute(pick(rng, ["body", "then_branch", "else_branch"]), copy))
+        node.op_type = pick(rng, ["If", "Loop", "Scan"])
+
+
 def change_graph(rng: np.random.Generator, model: Any) -> None:
-    graph = model.graph
+    graph = some_graph(rng, model)
+    if rng.integers(20) == 0 and graph.node:
+        nest(rng, graph)
+        return
     what = int(rng.integers(12))
     if what <= 3 and graph.node:
         change_node(rng, graph)
@@ -170,7 +190,7 @@ def change_graph(rng: np.random.Generator, model: Any) -> None:
         change_tensor(rng, pick(rng, graph.initializer))
     elif what == 6 and graph.node:
         bomb(rng, graph)
-    elif what == 7:
+    elif what == 7 and (graph.input or graph.output):
         value = pick(rng, [*graph.input, *graph.output])
         dims = value.type.tensor_type.shape.dim
         if dims and rng.integers(2):
@@ -179,14 +199,14 @@ def change_graph(rng: np.random.Generator, model: Any) -> None:
             value.type.tensor_type.elem_type = int(rng.integers(0, 27))
     elif what == 8:
         model.opset_import[0].version = int(pick(rng, [0, 1, 6, 7, 9, 11, 12, 13, 17, 18, 20, 28, 29, -1, 2**40]))
-    elif what == 9:
+    elif what == 9 and graph.output:
         graph.output[0].name = pick(rng, names_of(graph))
     elif what == 10 and graph.initializer:
         tensor = pick(rng, graph.initializer)
         tensor.data_location = 1
         entry = tensor.external_data.add()
         entry.key, entry.value = "location", pick(rng, ["/etc/passwd", "../x", "x", "", "\0", "corpus"])
-    else:
+    elif graph.input:
         graph.input[0].name = pick(rng, names_of(graph))
 
 
@@ -260,7 +280,8 @@ def main() -> int:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     limit_memory()
-    sources = [path.read_bytes() for path in sorted(FOLDER.glob("*.onnx"))]
+    paths = [*sorted(FOLDER.glob("*.onnx")), *sorted((FOLDER / "subgraphs").glob("*.onnx")) * 3]
+    sources = [path.read_bytes() for path in paths]
     end, count, wrong = time.monotonic() + given.seconds, 0, 0
     while time.monotonic() < end:
         rng = np.random.default_rng([given.seed, count])

@@ -92,6 +92,18 @@ def keeps_steps(stage: Stage) -> bool:
     return reference.conv_forward(np.ones((1, 99, 1)), weight, **{**stage.settings, "groups": 1}).shape[1] == 99
 
 
+def frame_conv_of(stage: Stage, x: Array) -> Array:
+    settings = dict(stage.settings)
+    frames = x.reshape(len(x), settings.pop("steps"), -1)
+    weights = stage.weights["weight"], stage.weights.get("bias")
+    return reference.conv_forward(frames, *weights, **settings).reshape(len(x), -1)
+
+
+def magnitude_of(stage: Stage, x: Array) -> Array:
+    parts = x.reshape(*x.shape[:-1], stage.settings["parts"], -1)
+    return reference.magnitude_forward(parts, stage.settings["eps"]).reshape(*x.shape[:-1], -1)
+
+
 KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "standardize": lambda stage, x, side: reference.standardize(
         x, stage.weights["mean"], stage.weights["scale"], stage.weights.get("missing", ())
@@ -110,6 +122,11 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "activation": lambda stage, x, side: stage.settings["function"](x),
     "softmax": softmax,
     "add": lambda stage, x, side: x + side["addend"],
+    "multiply": lambda stage, x, side: x * side["factor"],
+    "magnitude": lambda stage, x, side: magnitude_of(stage, x),
+    "pad": lambda stage, x, side: reference.pad_forward(x[None], **stage.settings)[0],
+    "frame_conv": lambda stage, x, side: frame_conv_of(stage, x),
+    "take": lambda stage, x, side: np.where(stage.settings["index"] < 0, 0, x[..., stage.settings["index"]]),
     "pool": pool_of,
     "final": final_of,
     "mask": lambda stage, x, side: x,
@@ -117,7 +134,7 @@ KINDS: dict[str, Callable[[Stage, Array, dict[str, Array]], Array]] = {
     "stack": lambda stage, x, side: reference.stack_steps_forward(x[None], **stage.settings)[0],
     "differences": lambda stage, x, side: reference.differences_forward(x[None], stage.settings["scale"])[0],
     "deviations": lambda stage, x, side: reference.deviations_forward(x[None], **stage.settings)[0],
-    "concat": lambda stage, x, side: np.concatenate([x, side["second"]]),
+    "concat": lambda stage, x, side: np.concatenate([x, side["second"]], axis=-1),
     "repeat": lambda stage, x, side: np.repeat(x[None], stage.settings["steps"], axis=0),
 }
 SKIP = ("lstm", "conv", "window_pool", "pool", "differences", "final")
@@ -137,6 +154,9 @@ def run(stages: Sequence[Stage], x: Array) -> Array:
         if stage.kind in ("conv", "window_pool") and not keeps_steps(stage):
             main = main[counts]
             counts = np.ones(len(KINDS[stage.kind](stage, main, side)), bool)
+        if stage.kind == "pad":
+            main = main[counts]
+            counts = np.ones(len(main) + stage.settings["before"] + stage.settings["after"], bool)
         if stage.kind == "repeat":
             counts = np.ones(stage.settings["steps"], bool)
         if stage.kind in SKIP and not counts.all():
@@ -211,6 +231,19 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
         lambda: [fl.LayerNorm(), fl.LSTM(5), fl.LayerNorm(weight=False, eps=0.1), fl.Dense(2)],
         lambda: [fl.Masking(), fl.LayerNorm(bias=False), fl.MeanPool()],
     ],
+    "Magnitude": [lambda: [fl.Magnitude()], lambda: [fl.Magnitude(0.1), fl.LSTM(4)]],
+    "Merge": [
+        lambda: [
+            fl.Tap("a"),
+            fl.LSTM(6, return_sequences=True),
+            fl.Merge("a"),
+            fl.Dense(3),
+            fl.Dense(6),
+            fl.Merge("a"),
+        ],
+        lambda: [fl.Masking(), fl.LSTM(5), fl.Tap("a"), fl.Dense(5), fl.Merge("a", "add")],
+        lambda: [fl.Dense(3), fl.Tap("b"), fl.LSTM(4, return_sequences=True), fl.Merge("b", "concat")],
+    ],
     "Masking": [
         lambda: [fl.Masking(), fl.LSTM(5)],
         lambda: [fl.Masking(0.5), fl.LSTM(5, return_sequences=True), fl.Dense(3), fl.AttentionPool(4)],
@@ -222,6 +255,11 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
         lambda: [fl.Masking(), fl.MaxPool1D(3, padding="same"), fl.MeanPool()],
     ],
     "MeanPool": [lambda: [fl.LSTM(5, return_sequences=True), fl.MeanPool()]],
+    "Pad1D": [
+        lambda: [fl.Pad1D(2, 1, value=3.0), fl.MeanPool()],
+        lambda: [fl.Masking(), fl.Pad1D(0, 3, "reflect"), fl.Conv1D(4, 3), fl.LSTM(3)],
+        lambda: [fl.Pad1D(3, 2, "edge"), fl.LSTM(3)],
+    ],
     "RepeatVector": [
         lambda: [fl.LSTM(5), fl.RepeatVector(4), fl.LSTM(3, return_sequences=True), fl.Dense(2)],
         lambda: [fl.Masking(), fl.LSTM(5), fl.RepeatVector(11), fl.Masking(), fl.LSTM(3, return_sequences=True)],
@@ -231,6 +269,17 @@ LAYERS: dict[str, list[Callable[[], list[Layer]]]] = {
         lambda: [fl.StackSteps(3), fl.LSTM(5)],
         lambda: [fl.Masking(), fl.StackSteps(3), fl.MeanPool()],
         lambda: [fl.Differences(), fl.StackSteps(3, stride=2), fl.StackSteps(3), fl.LSTM(4, bidirectional=True)],
+    ],
+    "Tap": [lambda: [fl.Tap("a"), fl.Dense(2)]],
+    "TimeDistributed": [
+        lambda: [fl.TimeDistributed([fl.Pad1D(1, 1, "reflect"), fl.Conv1D(4, 3, stride=2), fl.Magnitude()])],
+        lambda: [
+            fl.TimeDistributed(
+                [fl.Conv1D(4, 2, padding="same", groups=2), fl.Activation("tanh"), fl.LastStep()], steps=3
+            ),
+            fl.LSTM(4),
+        ],
+        lambda: [fl.TimeDistributed([fl.Tap("a"), fl.Conv1D(3, 2, padding="causal"), fl.Merge("a", "add")], steps=2)],
     ],
     "Reverse": [lambda: [fl.LSTM(5, reverse=True, return_sequences=True), fl.Reverse()]],
 }

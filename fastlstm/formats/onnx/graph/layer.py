@@ -163,8 +163,21 @@ class OnnxGraph(Layer):
             passes=None if own_passes else cache.saved.setdefault("passes", {}),
         )
         wanted = [*(self._shapes if self.trainable else ()), self._data] if ctx.training else []
-        outputs, record = self._program.forward(values, run, wanted)
+        try:
+            outputs, record = self._program.forward(values, run, wanted)
+        except ValueError as error:
+            raise ValueError(f"{error}{self._other_sizes(*x.shape[:2])}") from error
         return outputs[0], record
+
+    def _other_sizes(self, batch: int, time: int) -> str:
+        """Return what to do if the file declares other numbers of cases and steps than these; else an empty string."""
+        shape = next(one.shape for one in self._graph.inputs if one.name == self._data) or (None, None)
+        cases, steps = (shape[1], shape[0]) if self.time_major else (shape[0], shape[1])
+        if isinstance(cases, int) and cases != batch:
+            return f"; the file is for {cases} series at a time: pass batch_size={cases}"
+        if isinstance(steps, int) and steps != time:
+            return f"; the file is for series of {steps} steps, and these have {time}"
+        return ""
 
     def _placed(self, out: Array, batch: int, time: int) -> Array:
         """Return the graph's output as (batch, time, features) or (batch, features)."""

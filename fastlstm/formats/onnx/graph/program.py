@@ -11,6 +11,7 @@ from . import (  # noqa: F401  (importing them registers their operators)
     convolving,
     elementwise,
     lstm,
+    padding,
     pooling,
     reducing,
     shaping,

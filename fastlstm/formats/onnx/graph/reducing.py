@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -134,13 +135,19 @@ def _reduction(name: str, since: int, compute: Callable[[Array, tuple[int, ...]]
                 count *= x.shape[axis]
             require(count > 0 or name == "ReduceSum", f"reduces an axis of size 0 of {x.shape}")
             kept = compute(x, axes) if axes else x
+            if name == "ReduceSumSquare" and not axes:
+                kept = x * x
             kept = kept.astype(x.dtype, copy=False)
 
             def back(dy: Gradients, needs: Sequence[bool]) -> Gradients:
                 if dy[0] is None:
                     return [None] * len(inputs)
                 d = dy[0].reshape(kept.shape)
-                if name in ("ReduceSum", "ReduceMean"):
+                if name == "ReduceProd":
+                    dx = np.broadcast_to(d, x.shape) * _others(x, axes)
+                elif name == "ReduceSumSquare":
+                    dx = 2 * x * d
+                elif name in ("ReduceSum", "ReduceMean"):
                     share = d / count if name == "ReduceMean" else d
                     dx = np.array(np.broadcast_to(share, x.shape))
                 else:
@@ -163,10 +170,43 @@ def _reduction(name: str, since: int, compute: Callable[[Array, tuple[int, ...]]
     operator(name, (1, 2), axes=list, keepdims=int, noop_with_empty_axes=int)(make)
 
 
+def _others(x: Array, axes: tuple[int, ...]) -> Array:
+    """Return for each element the product of the others that are reduced with it."""
+    rest = tuple(k for k in range(x.ndim) if k not in axes)
+    order = rest + axes
+    turned = x.transpose(order)
+    rows = turned.reshape(math.prod(turned.shape[: len(rest)]), -1)
+    ones = np.ones_like(rows[:, :1])
+    before = np.concatenate([ones, rows[:, :-1]], axis=1).cumprod(axis=1)
+    after = np.concatenate([ones, rows[:, :0:-1]], axis=1).cumprod(axis=1)[:, ::-1]
+    products: Array = (before * after).reshape(turned.shape).transpose(np.argsort(order))
+    return products
+
+
+_reduction("ReduceProd", 18, lambda x, axes: x.prod(axis=axes, keepdims=True, dtype=x.dtype))
+_reduction("ReduceSumSquare", 18, lambda x, axes: (x * x).sum(axis=axes, keepdims=True, dtype=x.dtype))
 _reduction("ReduceSum", 13, lambda x, axes: x.sum(axis=axes, keepdims=True, dtype=x.dtype))
 _reduction("ReduceMean", 18, lambda x, axes: x.mean(axis=axes, keepdims=True))
 _reduction("ReduceMax", 18, lambda x, axes: x.max(axis=axes, keepdims=True))
 _reduction("ReduceMin", 18, lambda x, axes: x.min(axis=axes, keepdims=True))
+
+
+@operator("GlobalAveragePool", 1)
+def _global_average_pool(node: Node) -> Forward:
+    def forward(inputs: Inputs, run: Run) -> tuple[list[Array], Back]:
+        x = inputs[0]
+        assert x is not None
+        require(x.ndim > 2 and x.dtype.kind == "f", f"reads {x.dtype} of shape {x.shape}, expected further axes")
+        axes = tuple(range(2, x.ndim))
+        count = math.prod(x.shape[2:])
+        require(count > 0, f"averages no elements of {x.shape}")
+
+        def back(dy: Gradients, needs: Sequence[bool]) -> Gradients:
+            return [None if dy[0] is None else np.array(np.broadcast_to(dy[0] / count, x.shape))]
+
+        return [x.mean(axis=axes, keepdims=True)], back
+
+    return forward
 
 
 @operator("ArgMax", 1, axis=int, keepdims=int, select_last_index=int)

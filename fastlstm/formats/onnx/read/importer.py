@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...._checks import as_bool, float_type, short_repr
+from ...._checks import as_bool, count, float_type, short_repr
 from ...._typing import Array
 from ....losses import Loss, get_loss
 from ....model import Model
@@ -22,8 +22,12 @@ from .assumed import fixed_sizes, time_first_by_names
 from .chain.lower import Chain, lower
 from .probe import Probe
 from .reader import read_graph, read_proto
+from .states import Carried, without_states
 
 __all__ = ["from_onnx"]
+
+_FLOATS = (1, 10, 11, 16)
+"""Floating-point types of onnx.TensorProto.DataType."""
 
 
 def from_onnx(
@@ -34,6 +38,8 @@ def from_onnx(
     dtype: npt.DTypeLike | None = None,
     loss: Loss | str | None = None,
     seed: int = 0,
+    input_size: int | None = None,
+    constants: Mapping[str, npt.ArrayLike] | None = None,
 ) -> Model:
     """Return a model with the layers and weights of an ONNX file.
 
@@ -58,6 +64,10 @@ def from_onnx(
         `predict_classes` and `evaluate` need a final sigmoid or softmax.
     seed : int, default 0
         The model's seed, for dropout and further training.
+    input_size : int, optional
+        Number of features of a step, or of samples of a frame, if the file leaves it open.
+    constants : mapping of str to number or array, optional
+        Values of inputs of the graph that are settings, such as ``{"sr": 16000}`` for a sampling rate.
 
     Returns
     -------
@@ -65,7 +75,10 @@ def from_onnx(
         A built model. Its ``predict`` returns the graph's output as (batch, time, features) or (batch, features), where
         time is that of the input, or fixed as after a decoder; further axes, such as that of the directions, are
         flattened into the features. A second input of the graph that
-        holds the number of valid steps of each case becomes the argument `lengths`.
+        holds the number of valid steps of each case becomes the argument `lengths`. Inputs and outputs for the states
+        of the LSTMs are those of ``predict(X, state=..., return_state=True)`` and of ``stream()``: (h, c) of each LSTM
+        layer, each (1, batch, size). If the graph reads blocks of samples (batch, samples), from which windows are
+        taken, such a block is one step of the model, and the samples are its features.
 
     Raises
     ------
@@ -75,7 +88,7 @@ def from_onnx(
         If `source` has another type.
     ValueError
         If the file is damaged, or the graph has an operator or an input that is not supported; the message names it.
-        Use `fastlstm.onnx_backend.prepare` to run a graph with further inputs, such as initial states.
+        Use `fastlstm.onnx_backend.prepare` to run a graph with further inputs.
     OSError
         If the file cannot be read.
 
@@ -95,6 +108,8 @@ def from_onnx(
     """
     if time_major is not None:
         time_major = as_bool("time_major", time_major)
+    if constants is not None and not isinstance(constants, Mapping):
+        raise TypeError(f"constants must map names of inputs to their values, got {short_repr(constants)}")
     known = None if loss is None else get_loss(loss)
     label = f"{os.fspath(source)}: " if isinstance(source, (str, os.PathLike)) else ""
     try:
@@ -102,9 +117,16 @@ def from_onnx(
         names = [value.name for value in proto.graph.output]
         if output is not None and (not isinstance(output, str) or output not in names):
             raise ValueError(f"output is {short_repr(output)}, expected one of {names}")
-        graph = read_graph(proto, folder, [output] if output is not None else names[:1])
         ours = proto.producer_name == "fastlstm"
-        model, assumed = _model(graph, ours, time_major, dtype, seed)
+        size = None if input_size is None else count("input_size", input_size)
+        settings = {} if constants is None else constants
+        carried = _carried(proto, folder, output, settings)
+        if carried is not None:
+            model, assumed = _stepwise(carried, size, time_major, dtype, seed)
+            names = [name for name in names if name not in carried.outputs]
+        else:
+            graph = read_graph(proto, folder, [output] if output is not None else names[:1], settings)
+            model, assumed = _model(graph, ours, time_major, dtype, seed, size)
         if ours:
             _restore_outputs(model, proto)
         model.loss = known
@@ -122,8 +144,64 @@ def from_onnx(
     return model
 
 
+def _carried(proto: Any, folder: Any, output: str | None, settings: Mapping[str, Any]) -> Carried | None:
+    """Return the graph without the inputs and outputs that hold states; None if it has none."""
+    if sum(one.type.tensor_type.elem_type in _FLOATS for one in proto.graph.input) < 2:
+        return None
+    return without_states(read_graph(proto, folder, None, settings), output)
+
+
+def _stepwise(
+    carried: Carried, size: int | None, time_major: bool | None, dtype: npt.DTypeLike | None, seed: int
+) -> tuple[Model, list[str]]:
+    """Return the model of a graph that reads a series in blocks of steps, and what is assumed about it."""
+    graph = carried.graph
+    data, lengths = _inputs(graph, carried=True)
+    for name in graph.trainable:
+        if not np.isfinite(graph.constants[name]).all():
+            raise ValueError(f"initializer {name!r} holds NaN or infinity")
+    shape, reasons = data.shape or (), []
+    for framed in (False, True):
+        declared = _block_size(shape, framed)
+        if not framed and len(shape) != 3:
+            continue
+        if framed and declared is None and (size is None or len(shape) != 2):
+            if len(shape) == 2:
+                reasons.append(f"the input {data.name!r} has no fixed number of samples: give it, input_size=")
+            continue
+        chain, found = lower(
+            graph,
+            data.name,
+            None if lengths is None else lengths.name,
+            size if declared is None else declared,
+            None if framed else time_major,
+            carried=True,
+            framed=framed,
+        )
+        if isinstance(chain, Chain):
+            kind = _kind(chain.weights.values()) if dtype is None else float_type(dtype)
+            assumed = fixed_sizes(shape if not framed else (shape[0], None), bool(found))
+            return _lowered(chain, False, size if declared is None else declared, graph, kind, seed), assumed
+        reasons.append(chain)
+    raise ValueError(
+        f"the graph takes and returns the states of its LSTMs ({', '.join(carried.inputs)}) and is no chain of layers: "
+        f"{'; or '.join(dict.fromkeys(reasons))}. Run it with fastlstm.onnx_backend.prepare(onnx.load(path)).run([...])"
+    )
+
+
+def _block_size(shape: tuple[int | str | None, ...], framed: bool) -> int | None:
+    """Return the number of features of a step that the shape of the input declares."""
+    sizes = [one for one in shape[1:] if one != 1] if framed else list(shape[2:])
+    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], int) else None
+
+
 def _model(
-    graph: Graph, ours: bool, time_major: bool | None, dtype: npt.DTypeLike | None, seed: int
+    graph: Graph,
+    ours: bool,
+    time_major: bool | None,
+    dtype: npt.DTypeLike | None,
+    seed: int,
+    given: int | None,
 ) -> tuple[Model, list[str]]:
     """Return the model, and what is assumed about the graph; `ours` says that `Model.to_onnx` wrote it."""
     data, lengths = _inputs(graph)
@@ -132,10 +210,11 @@ def _model(
     for name in graph.trainable:
         if not np.isfinite(graph.constants[name]).all():
             raise ValueError(f"initializer {name!r} holds NaN or infinity")
-    size = None
-    if not tokens and data.shape is not None:
-        last = data.shape[2]
-        size = last if isinstance(last, int) else None
+    size = None if tokens else given
+    if not tokens and data.shape is not None and isinstance(data.shape[2], int):
+        size = data.shape[2]
+        if given not in (None, size):
+            raise ValueError(f"input_size is {given}, and the input {data.name!r} has {size} features")
     lengths_name = None if lengths is None else lengths.name
     chain, found = lower(graph, data.name, lengths_name, size, time_major)
     if found is None and time_major is None:
@@ -175,7 +254,7 @@ def _kind(weights: Iterable[Array]) -> np.dtype[Any]:
     return np.dtype(np.float64 if any(value.dtype == np.float64 for value in weights) else np.float32)
 
 
-def _inputs(graph: Graph) -> tuple[GraphInput, GraphInput | None]:
+def _inputs(graph: Graph, carried: bool = False) -> tuple[GraphInput, GraphInput | None]:
     """Return the input for the data, and the input for the lengths or None."""
     read = set(graph.outputs).union(*(node.inputs for node in graph.nodes))
     used = [one for one in graph.inputs if one.name in read]
@@ -183,11 +262,19 @@ def _inputs(graph: Graph) -> tuple[GraphInput, GraphInput | None]:
     rest = [one for one in used if one not in lengths]
     if len(rest) != 1 or len(lengths) > 1:
         raise ValueError(
-            f"the graph reads the inputs {[one.name for one in used]}; a model has one for the data and at most one "
-            "for the lengths: run other graphs with fastlstm.onnx_backend.prepare(onnx.load(path)).run([...])"
+            f"the graph reads the inputs {[one.name for one in used]}; a model has one for the data, at most one for "
+            "the lengths, and those for the states of LSTMs; give the value of a setting by constants={name: value}, "
+            "and run other graphs with fastlstm.onnx_backend.prepare(onnx.load(path)).run([...])"
         )
     data = rest[0]
     dtype = np.dtype(data.dtype)
+    if carried:
+        if dtype.kind != "f" or data.shape is None or len(data.shape) not in (2, 3):
+            raise ValueError(
+                f"the input {data.name!r} is {data.dtype} of shape {data.shape}, expected floating-point numbers "
+                "(batch, samples) or (batch, time, features) beside the states: run it with fastlstm.onnx_backend"
+            )
+        return data, lengths[0] if lengths else None
     rank = 3 if dtype.kind == "f" else 2
     if dtype.kind not in "fiu" or (data.shape is not None and len(data.shape) != rank):
         axes = "an unknown number of" if data.shape is None else len(data.shape)

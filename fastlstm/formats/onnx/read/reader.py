@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ...._arrays import as_array
 from ...._checks import path as checked_path
 from ...._typing import Array
 from ..graph.nodes import Graph, GraphInput, Node, in_order, needed_nodes
 from ..graph.tensors import ELEMENT_TYPES, tensor_array
 from ..package import import_onnx
+from .branches import MAX_DEPTH, Body, If, without_subgraphs
+from .loops import Loop
+from .planes import as_series
 
 __all__ = ["MAX_OPSET", "MIN_OPSET", "make_node", "read_graph", "read_proto"]
 
@@ -66,8 +72,13 @@ def read_proto(source: Any) -> tuple[Any, Path | None]:
         raise ValueError(f"truncated, damaged, or not an ONNX model ({error})") from None
 
 
-def read_graph(proto: Any, folder: Path | None = None, outputs: Sequence[str] | None = None) -> Graph:
-    """Return the graph of an ``onnx.ModelProto``, pruned to the nodes that the outputs need.
+def read_graph(
+    proto: Any,
+    folder: Path | None = None,
+    outputs: Sequence[str] | None = None,
+    settings: Mapping[str, ArrayLike] | None = None,
+) -> Graph:
+    """Return the graph of an ``onnx.ModelProto``, pruned to what the outputs need, without nodes If and Loop.
 
     Parameters
     ----------
@@ -76,12 +87,15 @@ def read_graph(proto: Any, folder: Path | None = None, outputs: Sequence[str] | 
         Folder of the external data.
     outputs : sequence of str, optional
         Names of the outputs to keep; all by default.
+    settings : mapping of str to array, optional
+        Values of inputs, which are constants then.
 
     Raises
     ------
     ValueError
-        If the graph is damaged or uses an unsupported feature: other domains, functions, subgraphs, sparse tensors,
-        opsets outside `MIN_OPSET` to `MAX_OPSET`. The message gives the reason.
+        If the graph is damaged or uses an unsupported feature: other domains, functions, subgraphs except branches that
+        constants and shapes decide, sparse tensors, opsets outside `MIN_OPSET` to `MAX_OPSET`. The message gives the
+        reason.
     """
     if not proto.HasField("graph"):
         raise ValueError("not an ONNX model: it holds no graph")
@@ -90,32 +104,29 @@ def read_graph(proto: Any, folder: Path | None = None, outputs: Sequence[str] | 
         raise ValueError(f"the model defines its own functions ({proto.functions[0].name!r}), which is not supported")
     if len(proto.graph.sparse_initializer):
         raise ValueError("the model has sparse tensors, which are not supported")
-    constants: dict[str, Array] = {}
-    for tensor in proto.graph.initializer:
-        name = _text(tensor.name, "the name of an initializer")
-        if not name or name in constants:
-            raise ValueError(f"the initializer {name!r} has no name" if not name else f"{name!r} is defined twice")
-        constants[name] = tensor_array(tensor, folder, f"initializer {name!r}")
-    trainable = {name for name, value in constants.items() if value.dtype.kind == "f" and value.ndim > 0}
+    constants = _initializers(proto.graph, folder)
     inputs = [_input(value) for value in proto.graph.input]
     names = [one.name for one in inputs]
     if len(set(names)) < len(names):
         raise ValueError("two inputs of the graph have the same name")
     # Up to version 3 of the format, initializers are also listed among the inputs, as values that may be replaced.
     inputs = [one for one in inputs if one.name not in constants]
-    nodes = []
-    for index, node in enumerate(proto.graph.node):
-        one = make_node(node, index, opset, folder)
-        if one.op == "Constant":
-            if len(one.outputs) != 1 or one.inputs or one.outputs[0] in constants:
-                raise ValueError(f"{one}: expected no inputs and one output with a unique name")
-            constants[one.outputs[0]] = _constant(one)
-        else:
-            nodes.append(one)
+    constants.update(_settings(settings or {}, inputs))
+    fixed = set(settings or ())
+    inputs = [one for one in inputs if one.name not in fixed]
+    nodes: list[Node | If | Loop] = []
+    trainable = _trainable(constants, fixed)
+    _read_nodes(proto.graph.node, opset, folder, nodes, constants, 0)
+    if not all(isinstance(one, Node) for one in nodes):
+        before = set(constants)
+        plain, constants = without_subgraphs(nodes, inputs, constants, opset)
+        trainable |= _trainable(constants, before)
+        nodes = list(plain)
+    flat = as_series([one for one in nodes if isinstance(one, Node)], constants, trainable)
     given = [one.name for one in inputs] + list(constants)
     if len(set(given)) < len(given):
         raise ValueError("an input and a constant of the graph have the same name")
-    ordered = in_order(nodes, given)
+    ordered = in_order(flat, given)
     declared = [_text(value.name, "the name of an output") for value in proto.graph.output]
     wanted = list(declared if outputs is None else outputs)
     computed = set(given).union(*(node.outputs for node in ordered)) if ordered else set(given)
@@ -130,13 +141,123 @@ def read_graph(proto: Any, folder: Path | None = None, outputs: Sequence[str] | 
     return Graph(kept, tuple(inputs), tuple(wanted), constants, frozenset(trainable & constants.keys()), opset)
 
 
+def _initializers(graph: Any, folder: Path | None) -> dict[str, Array]:
+    constants: dict[str, Array] = {}
+    for tensor in graph.initializer:
+        name = _text(tensor.name, "the name of an initializer")
+        if not name or name in constants:
+            raise ValueError(f"the initializer {name!r} has no name" if not name else f"{name!r} is defined twice")
+        constants[name] = tensor_array(tensor, folder, f"initializer {name!r}")
+    return constants
+
+
+def _trainable(constants: Mapping[str, Array], without: Collection[str]) -> set[str]:
+    """Return which of the constants are parameters."""
+    return {
+        name for name, value in constants.items() if value.dtype.kind == "f" and value.ndim > 0 and name not in without
+    }
+
+
+def _settings(given: Mapping[str, ArrayLike], inputs: Sequence[GraphInput]) -> dict[str, Array]:
+    """Return the values that the user gives for inputs, as the graph declares them."""
+    declared = {one.name: one for one in inputs}
+    result = {}
+    for name, value in given.items():
+        if name not in declared:
+            raise ValueError(f"constants has {name!r}, and the inputs of the graph are {list(declared)}")
+        array = as_array(value, f"constants[{name!r}]")
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"constants[{name!r}] is {array.dtype}, expected numbers")
+        result[name] = array.astype(declared[name].dtype)
+        shape = declared[name].shape
+        if shape is not None and len(shape) == 1 and array.ndim == 0:
+            result[name] = result[name].reshape(1)
+    return result
+
+
+def _read_nodes(
+    protos: Any, opset: int, folder: Path | None, nodes: list[Node | If | Loop], constants: dict[str, Array], depth: int
+) -> None:
+    """Append the nodes of a graph, and add the values of its nodes Constant to `constants`."""
+    for index, proto in enumerate(protos):
+        if proto.op_type == "If" and proto.domain in _DOMAINS:
+            nodes.append(_read_if(proto, index, opset, folder, depth))
+            continue
+        if proto.op_type == "Loop" and proto.domain in _DOMAINS:
+            nodes.append(_read_loop(proto, index, opset, folder))
+            continue
+        one = make_node(proto, index, opset, folder)
+        if one.op == "Constant":
+            if len(one.outputs) != 1 or one.inputs or one.outputs[0] in constants:
+                raise ValueError(f"{one}: expected no inputs and one output with a unique name")
+            constants[one.outputs[0]] = _constant(one)
+        else:
+            nodes.append(one)
+
+
+def _read_if(proto: Any, index: int, opset: int, folder: Path | None, depth: int) -> If:
+    node = _named(proto, index, opset)
+    if len(node.inputs) != 1 or not node.inputs[0] or not node.outputs:
+        raise ValueError(f"{node}: has the inputs {list(node.inputs)}, expected one, the condition")
+    if depth >= MAX_DEPTH:
+        raise ValueError(f"{node} stands within {depth} others, and at most {MAX_DEPTH} are supported")
+    graphs = {_text(one.name, "the name of an attribute"): one for one in proto.attribute}
+    if len(proto.attribute) != 2 or set(graphs) != {"else_branch", "then_branch"}:
+        raise ValueError(f"{node}: has the attributes {sorted(graphs)}, expected then_branch and else_branch")
+    bodies = []
+    for name in ("else_branch", "then_branch"):
+        if graphs[name].type != 5 or len(graphs[name].g.input) or len(graphs[name].g.sparse_initializer):
+            raise ValueError(f"{node}: attribute {name!r} is no graph without inputs")
+        graph = graphs[name].g
+        constants = _initializers(graph, folder)
+        nodes: list[Node | If | Loop] = []
+        _read_nodes(graph.node, opset, folder, nodes, constants, depth + 1)
+        outputs = tuple(_text(one.name, "the name of an output") for one in graph.output)
+        bodies.append(Body(tuple(nodes), constants, outputs))
+    return If(node, (bodies[0], bodies[1]))
+
+
+def _read_loop(proto: Any, index: int, opset: int, folder: Path | None) -> Loop:
+    node = _named(proto, index, opset)
+    if len(proto.attribute) != 1 or proto.attribute[0].name != "body" or proto.attribute[0].type != 5:
+        raise ValueError(f"{node}: expected one attribute, the graph 'body'")
+    graph = proto.attribute[0].g
+    if len(graph.sparse_initializer):
+        raise ValueError(f"{node}: its body has sparse tensors, which are not supported")
+    constants = _initializers(graph, folder)
+    nodes: list[Node] = []
+    for number, one in enumerate(graph.node):
+        if one.op_type in ("If", "Loop", "Scan"):
+            raise ValueError(f"{node}: its body has a node {one.op_type}, and a Loop is only read if it is an LSTM")
+        made = make_node(one, number, opset, folder)
+        if made.op == "Constant":
+            if len(made.outputs) != 1 or made.inputs or made.outputs[0] in constants:
+                raise ValueError(f"{made}: expected no inputs and one output with a unique name")
+            constants[made.outputs[0]] = _constant(made)
+        else:
+            nodes.append(made)
+    inputs, outputs = (
+        tuple(_text(one.name, "the name of a value") for one in side) for side in (graph.input, graph.output)
+    )
+    if len(inputs) < 2 or len(set(inputs)) < len(inputs) or len(node.inputs) < 2 or not outputs or not node.outputs:
+        raise ValueError(f"{node}: its body has the inputs {list(inputs)} and the outputs {list(outputs)}")
+    return Loop(node, inputs, tuple(nodes), constants, outputs)
+
+
+def _named(proto: Any, index: int, opset: int) -> Node:
+    """Return a node without its attributes."""
+    return Node(
+        _text(proto.name, "the name of a node") or f"#{index}",
+        _text(proto.op_type, "the operator of a node"),
+        opset,
+        tuple(_text(one, "an input of a node") for one in proto.input),
+        tuple(_text(one, "an output of a node") for one in proto.output),
+    )
+
+
 def make_node(proto: Any, index: int, opset: int, folder: Path | None = None) -> Node:
     """Return the node of an ``onnx.NodeProto``; raise ValueError if it has a foreign domain or a subgraph."""
-    op = _text(proto.op_type, "the operator of a node")
-    name = _text(proto.name, "the name of a node") or f"#{index}"
-    inputs = tuple(_text(one, "an input of a node") for one in proto.input)
-    outputs = tuple(_text(one, "an output of a node") for one in proto.output)
-    node = Node(name, op, opset, inputs, outputs)
+    node = _named(proto, index, opset)
     if proto.domain not in _DOMAINS:
         raise ValueError(f"{node}: its domain {proto.domain!r} is not supported, only ONNX's standard operators are")
     attributes: dict[str, Any] = {}
@@ -146,7 +267,10 @@ def make_node(proto: Any, index: int, opset: int, folder: Path | None = None) ->
         if key in attributes:
             raise ValueError(f"{what} appears twice")
         if attribute.type in _SUBGRAPHS:
-            raise ValueError(f"{what} is a graph: operators with subgraphs (Loop, If, Scan) are not supported")
+            raise ValueError(
+                f"{what} is a graph: of the operators with subgraphs only If is supported, with a branch that "
+                "constants and shapes decide, and Loop, if it is an LSTM (no Scan)"
+            )
         if attribute.type not in _ATTRIBUTES or attribute.ref_attr_name:
             raise ValueError(f"{what} is of type {attribute.type}, which is not supported")
         value = getattr(attribute, _ATTRIBUTES[attribute.type])
@@ -159,7 +283,7 @@ def make_node(proto: Any, index: int, opset: int, folder: Path | None = None) ->
         elif attribute.type in (6, 7):
             value = list(value)
         attributes[key] = value
-    return Node(name, op, opset, inputs, outputs, attributes)
+    return replace(node, attributes=attributes)
 
 
 def _text(value: Any, what: str) -> str:

@@ -47,6 +47,8 @@ class GraphBuilder:
         Whether the states of LSTM layers are inputs and outputs of the file.
     final_states : dict of int to list of (str, str)
         For each layer that has a state, by index: h and c (1, batch, size) after the steps, of each stacked layer.
+    taps : dict of str to Value
+        The value at each layer `Tap` so far, by its name.
     nodes : list of onnx.NodeProto
     constants : dict of str to ndarray
     scope : str
@@ -58,6 +60,7 @@ class GraphBuilder:
         self.onnx, self.dtype = onnx, dtype
         self.with_state = with_state
         self.final_states: dict[int, list[tuple[str, str]]] = {}
+        self.taps: dict[str, Value] = {}
         self.takes_lengths = with_lengths
         self.lengths = "lengths" if with_lengths else ""
         self.nodes: list[Any] = []

@@ -17,6 +17,7 @@ from ....layers import Layer, stages_describe_forward
 from ..graph.elementwise import ACTIVATION_OPERATORS
 from ..graph.lstm import TAKES_ALPHA, TAKES_BETA
 from .builder import GraphBuilder, Value
+from .frames import write_frame_conv, write_magnitude, write_pad, write_take
 from .lstm import write_lstm
 from .normalizing import write_batch_norm, write_layer_norm
 from .placed import PlacedStage
@@ -44,7 +45,7 @@ def write_layer(graph: GraphBuilder, index: int, layer: Layer, x: Value) -> Valu
         write = KINDS.get(stage.kind)
         if write is None:
             raise ValueError(f"layer {index}, {layer!r}, cannot be written as ONNX: no operators for {stage.kind!r}")
-        side = {name: values[k] for name, k in stage.side.items()}
+        side = {name: graph.taps[k] if isinstance(k, str) else values[k] for name, k in stage.side.items()}
         values.append(write(graph, PlacedStage(index, layer, number, stage, values[stage.main], side)))
     return values[-1]
 
@@ -106,6 +107,16 @@ def _softmax(graph: GraphBuilder, at: PlacedStage) -> Value:
 def _add(graph: GraphBuilder, at: PlacedStage) -> Value:
     addend = graph.arranged(at.side["addend"], at.x.time_major)
     return at.x._replace(name=graph.add("Add", [at.x.name, addend.name]))
+
+
+def _multiply(graph: GraphBuilder, at: PlacedStage) -> Value:
+    factor = graph.arranged(at.side["factor"], at.x.time_major)
+    return at.x._replace(name=graph.add("Mul", [at.x.name, factor.name]))
+
+
+def _tap(graph: GraphBuilder, at: PlacedStage) -> Value:
+    graph.taps[at.stage.settings["name"]] = at.x
+    return at.x
 
 
 def _reverse(graph: GraphBuilder, at: PlacedStage) -> Value:
@@ -172,7 +183,8 @@ def _deviations(graph: GraphBuilder, at: PlacedStage) -> Value:
 
 
 def _concat(graph: GraphBuilder, at: PlacedStage) -> Value:
-    return at.x._replace(name=graph.add("Concat", [at.x.name, at.side["second"].name], axis=-1))
+    second = graph.arranged(at.side["second"], at.x.time_major)
+    return at.x._replace(name=graph.add("Concat", [at.x.name, second.name], axis=-1))
 
 
 def _repeat(graph: GraphBuilder, at: PlacedStage) -> Value:
@@ -249,6 +261,12 @@ KINDS: dict[str, Callable[[GraphBuilder, PlacedStage], Value]] = {
     "activation": _activation,
     "softmax": _softmax,
     "add": _add,
+    "multiply": _multiply,
+    "tap": _tap,
+    "magnitude": write_magnitude,
+    "pad": write_pad,
+    "frame_conv": write_frame_conv,
+    "take": write_take,
     "pool": _pool,
     "final": _final,
     "mask": _mask,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ def read_conv(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if array.ndim != 3 or 0 in array.shape or array.dtype.kind != "f" or window.kernel not in (None, array.shape[2]):
         raise NoChain(str(node))
     filters, features, kernel = array.shape
+    plain = kernel == groups == window.stride == 1 and window.pads in (None, (0, 0))
+    if plain and trace.carried and not trace.framed:
+        return [_dense(trace, node, trace.top(x, node), array, bias)]
     signal = _series(trace, x, node)
     if signal.sizes[1] not in (None, features * groups) or (bias is not None and bias.array.shape != (filters,)):
         raise NoChain(str(node))
@@ -46,6 +50,21 @@ def read_conv(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if bias is not None:
         item.weights["bias"] = bias.array
     return [_windows(trace, item, signal, filters, keeps_steps)]
+
+
+def _dense(trace: Trace, node: Node, signal: Signal, weight: Any, bias: Any) -> Signal:
+    """Read windows of one step: a dense layer."""
+    filters, features, _ = weight.shape
+    if len(signal.axes) != 3 or signal.axes[1] != "f" or signal.sizes[1] != features:
+        raise NoChain(str(node))
+    if bias is not None and bias.array.shape != (filters,):
+        raise NoChain(str(node))
+    item = Item("Dense", {"output_size": filters, "bias": bias is not None}, {"weight": weight[:, :, 0]})
+    if bias is not None:
+        item.weights["bias"] = bias.array
+    trace.items.append(item)
+    sizes = (signal.sizes[0], filters, signal.sizes[2])
+    return Signal(signal.axes, sizes, ((len(trace.items) - 1, 0),))
 
 
 def read_pool(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
@@ -70,6 +89,8 @@ def read_pool(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
 def _series(trace: Trace, value: Any, node: Node) -> Signal:
     """Return the signal if it has the axes (cases, features, steps)."""
     signal = trace.top(value, node)
+    if trace.framed and "f" not in signal.axes and signal.axes[1:2] == ("1",):
+        signal = replace(signal, axes=(signal.axes[0], "f", *signal.axes[2:]))  # one feature for each step of a frame
     if len(signal.axes) != 3 or signal.axes[1] != "f" or {signal.axes[0], signal.axes[2]} != {"a0", "a1"}:
         raise NoChain(f"{node} reads other axes than (cases, features, steps)")
     if trace.time not in (None, signal.axes[2]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...graph.elementwise import ACTIVATIONS
 from ...graph.smooth import SMOOTH
-from . import convolving, masks, normalizing, pointwise, recurrent, repeating, reshaping, selecting
+from . import convolving, masks, normalizing, padding, pointwise, recurrent, repeating, reshaping, selecting, spectra
 from .trace import Handler
 
 __all__ = ["HANDLERS"]
@@ -32,6 +32,8 @@ HANDLERS: dict[str, Handler] = {
     "MatMul": pointwise.read_matmul,
     "MaxPool": convolving.read_pool,
     "Mul": pointwise.read_arithmetic,
+    "Pad": padding.read_pad,
+    "Pow": spectra.read_pow,
     "Range": masks.read_range,
     "ReduceMax": selecting.read_reduce,
     "ReduceMean": selecting.read_reduce,
@@ -40,6 +42,7 @@ HANDLERS: dict[str, Handler] = {
     "Slice": selecting.read_slice,
     "Softmax": pointwise.read_activation,
     "Split": selecting.read_split,
+    "Sqrt": spectra.read_sqrt,
     "Squeeze": reshaping.read_squeeze,
     "Sub": pointwise.read_arithmetic,
     "Tile": repeating.read_tile,

@@ -12,7 +12,7 @@ from ....._typing import Array
 from .....activations import SIGMOID, TANH
 from .....cell import Cell
 from .....data import Standardizer
-from .....layers import LSTM, Layer, layer_from_config
+from .....layers import LSTM, Layer, Tap, TimeDistributed, layer_from_config
 from .....layers import Activation as ActivationLayer
 from ...graph.nodes import Graph
 from .fusing import fused
@@ -36,7 +36,14 @@ class Chain:
 
 
 def lower(
-    graph: Graph, data: str, lengths: str | None, input_size: int | None, time_major: bool | None
+    graph: Graph,
+    data: str,
+    lengths: str | None,
+    input_size: int | None,
+    time_major: bool | None,
+    *,
+    carried: bool = False,
+    framed: bool = False,
 ) -> tuple[Chain | str, bool | None]:
     """Return the layers equivalent to a graph, or the reason why there are none; and whether the graph is time-major.
 
@@ -52,6 +59,10 @@ def lower(
         Number of features of the input, if known.
     time_major : bool, optional
         The layout that the user asks for.
+    carried : bool, default False
+        Whether the graph reads a series in blocks of steps, and its LSTMs carry their states from block to block.
+    framed : bool, default False
+        Whether such a block is one step of the model, a frame (cases, samples), with the samples as its features.
 
     Returns
     -------
@@ -66,8 +77,11 @@ def lower(
         If the graph contradicts itself or `time_major`.
     """
     graph = fused(graph)
-    trace = Trace(graph, data, lengths, input_size)
     reason = ""
+    try:
+        trace = Trace(graph, data, lengths, input_size, carried, framed)
+    except NoChain as stop:
+        return str(stop), None
     try:
         trace.run(HANDLERS)
         signal = _output(trace, trace.values[graph.outputs[0]])
@@ -83,13 +97,24 @@ def lower(
         return reason, found
     if found is None:
         trace.time = "a0" if time_major else "a1"
-    per_step = trace.time in signal.axes
+    per_step = trace.time in signal.axes or (carried and not signal.final)
     if not per_step and not any(item.ends_series for item in trace.items):
         return "the output has no time axis, but no LSTM or pooling layer removes the axis", found
     try:
+        if carried:
+            _require_steps(trace)
         return _chain(trace), found
     except NoChain as stop:
         return str(stop), found
+
+
+def _require_steps(trace: Trace) -> None:
+    """Raise NoChain if a layer of a graph that reads a series in blocks reads other steps than its own."""
+    if trace.framed:
+        raise NoChain("no LSTM reads the frames")
+    for item in trace.items:
+        if item.kind in ("Conv1D", "Pad1D", "MaxPool", "MeanPool", "LastStep", "RepeatVector"):
+            raise NoChain(f"a {item.kind} reads several steps of each block, and begins anew with each call")
 
 
 def _output(trace: Trace, signal: Any) -> Signal:
@@ -133,7 +158,7 @@ def _chain(trace: Trace) -> Chain:
     items = list(trace.items)
     scaler = target_scaler = None
     try:
-        constants = _pop_affine(items, ["Sub", "Div"], at_end=False)
+        constants = None if -1 in trace.taps else _pop_affine(items, ["Sub", "Div"], at_end=False)
         if constants is not None and trace.input_size is not None:
             scaler = _standardizer(constants[0], constants[1], trace.input_size)
         constants = _pop_affine(items, ["Mul", "Add"], at_end=True)
@@ -141,11 +166,18 @@ def _chain(trace: Trace) -> Chain:
             target_scaler = _standardizer(constants[1], constants[0], max(one.size for one in constants))
     except ValueError as error:
         raise NoChain(f"the graph scales by values that no Standardizer can have ({error})") from None
-    layers: list[Layer] = []
+    # What reads the scaled input again reads the model's first value.
+    first = -1 if scaler is None else 1
+    layers: list[Layer] = [Tap(trace.taps[first])] if first in trace.taps else []
+    if scaler is not None and not trace.taps.keys().isdisjoint((-1, 0)):
+        raise NoChain("the graph reads its input again before it is scaled")
     weights: dict[str, Array] = {}
+    names = {id(trace.items[number]): name for number, name in trace.taps.items() if number >= 0}
     for item in items:
         weights.update({f"{len(layers)}.{name}": value for name, value in item.weights.items()})
         layers.append(_layer(item))
+        if id(item) in names:
+            layers.append(Tap(names[id(item)]))
     if not layers:
         raise NoChain("the graph has no layers")
     return Chain(layers, weights, scaler, target_scaler)
@@ -203,9 +235,14 @@ def _lstm_layer(item: Item) -> Layer:
     return LSTM(**arguments)
 
 
+def _distributed_layer(item: Item) -> Layer:
+    return TimeDistributed([_layer(one) for one in item.settings["layers"]], steps=item.settings["steps"])
+
+
 _MAKERS: dict[str, Callable[[Item], Layer]] = {
     "Activation": _activation_layer,
     "LSTM": _lstm_layer,
+    "TimeDistributed": _distributed_layer,
     "affine": _refuse_affine,
 }
 """Builders for items whose settings differ from the constructor's arguments."""

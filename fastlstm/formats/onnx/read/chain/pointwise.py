@@ -12,7 +12,8 @@ from ...graph.elementwise import activation_of
 from ...graph.nodes import Node
 from ...graph.operators import axis_of
 from ...graph.smooth import SMOOTH, smooth_of
-from .symbols import Known, Merged, NoChain, Signal, Size, Sizes, objects
+from .spectra import read_energy
+from .symbols import Channels, Energy, Known, Merged, NoChain, Signal, Size, Sizes, objects
 from .trace import Item, Trace
 
 __all__ = ["read_activation", "read_arithmetic", "read_dropout", "read_gemm", "read_matmul"]
@@ -33,11 +34,17 @@ def read_arithmetic(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any
         filled = np.empty(np.broadcast_shapes(a.shape, b.shape), object)
         filled.fill(result)
         return [Sizes(filled)]
+    if any(isinstance(one, (Channels, Energy)) for one in inputs):
+        return read_energy(trace, node, inputs)
+    if all(isinstance(one, Signal) for one in inputs):
+        return [_merged(trace, node, *inputs)]
     swapped = isinstance(inputs[0], Known)
     value, constant = inputs[::-1] if swapped else inputs
     if not isinstance(constant, Known) or (swapped and node.op in ("Sub", "Div")):
         raise NoChain(str(node))
     signal = trace.top(value, node)
+    if node.op == "Add" and _adds_bias(trace, signal, constant.array):
+        return [signal]
     trace.features(signal, node)
     array, size = constant.array, signal.sizes[-1]
     flat = array.reshape(-1)
@@ -51,6 +58,33 @@ def read_arithmetic(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any
         last.weights["bias"] = np.broadcast_to(flat, size)
         return [signal]
     return [trace.add(Item("affine", {"op": node.op, "by": flat}), signal)]
+
+
+def _adds_bias(trace: Trace, signal: Signal, array: Array) -> bool:
+    """Give the last item, a convolution without a bias, these numbers as its bias, if there is one for each filter."""
+    last = trace.items[-1] if trace.items else None
+    if last is None or last.kind != "Conv1D" or last.settings["bias"] or "f" not in signal.axes:
+        return False
+    axis = signal.axes.index("f") - len(signal.axes)
+    filters = last.settings["filters"]
+    if array.dtype.kind != "f" or array.size != filters or -axis > array.ndim or array.shape[axis] != filters:
+        return False
+    last.settings["bias"] = True
+    last.weights["bias"] = array.reshape(-1)
+    return True
+
+
+def _merged(trace: Trace, node: Node, a: Signal, b: Signal) -> Signal:
+    """Read the product or the sum of the last item's output and that of an earlier one."""
+    mode = {"Mul": "multiply", "Add": "add"}.get(node.op)
+    last = len(trace.items) - 1
+    of_last = [one for one in (a, b) if one.parts[0][0] == last]
+    if mode is None or len(of_last) != 1 or a.axes != b.axes or a.sizes != b.sizes:
+        raise NoChain(f"{node} joins two values in a way that no layer has")
+    signal = trace.top(of_last[0], node)
+    name = trace.tapped(b if signal is a else a, node)
+    trace.items.append(Item("Merge", {"tap": name, "mode": mode}))
+    return Signal(signal.axes, signal.sizes, ((len(trace.items) - 1, 0),))
 
 
 def read_matmul(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:

@@ -25,6 +25,8 @@ def read_lstm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if (lengths is not None) != trace.has_lengths or lengths not in (None, MaskPart("lengths", ("cases",))):
         raise NoChain(str(node))
     signal = trace.top(x, node)
+    if trace.framed:
+        signal = trace.close_frame(signal, node)
     arrays = [None if one is None else one.array for one in weights]
     hidden, size = _checked_weights(arrays, settings.reverse, settings.hidden_size, signal.sizes[-1], node)
     if len(signal.axes) != 3 or signal.axes[2] != "f" or set(signal.axes[:2]) != {"a0", "a1"}:
@@ -50,8 +52,10 @@ def read_lstm(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     d, h = (("d", directions), ("h", hidden)) if directions > 1 else (("1", 1), ("f", hidden))
     full = [case, step, d, h] if settings.batch_first else [step, d, case, h]
     state = [case, d, h] if settings.batch_first else [d, case, h]
+    # In a block of one step the final h is the output of that step.
+    every_step = trace.carried and trace.steps_of(signal, steps) == 1
     outputs = [
-        Signal(tuple(a for a, _ in axes), tuple(s for _, s in axes), parts, final=k > 0, cell=k == 2)
+        Signal(tuple(a for a, _ in axes), tuple(s for _, s in axes), parts, k > 0 and not every_step, cell=k == 2)
         for k, axes in enumerate((full, state, state))
     ]
     return outputs[: len(node.outputs)]

@@ -62,9 +62,9 @@ def read_squeeze(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     if not isinstance(value, Signal):
         raise NoChain(str(node))
     if axes is None:
-        axes = [k for k, label in enumerate(value.axes) if label == "1"]
+        axes = [k for k, label in enumerate(value.axes) if label == "1" or trace.is_one(value, k)]
     for axis in sorted(axes_of(axes, len(value.axes)), reverse=True):
-        if value.axes[axis] != "1":
+        if value.axes[axis] != "1" and not trace.is_one(value, axis):
             raise NoChain(str(node))
         value = value.without(axis)
     return [value]
@@ -192,8 +192,10 @@ def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> S
         if wanted is None:
             raise NoChain(str(node))
         if wanted == -1:
-            count = len(left) - sum(1 for one in target[k + 1 :] if one != 1)
-        elif wanted == 1 and not (left and left[0][1] == 1 and len(left) >= len(target) - k):
+            rest = target[k + 1 :]
+            ones = min(rest.count(1), sum(1 for _, size in left if size == 1))
+            count = len(left) - sum(1 for one in rest if one != 1) - ones
+        elif wanted == 1 and not (left and _is_one(left[0][1]) and len(left) >= len(target) - k):
             count = 0
         else:
             count = 1
@@ -231,3 +233,7 @@ def _regrouped(trace: Trace, signal: Signal, target: list[Any], node: Node) -> S
     if left:
         raise NoChain(str(node))
     return replace(signal, axes=tuple(axes), sizes=tuple(sizes))
+
+
+def _is_one(size: Any) -> bool:
+    return size == 1 or (isinstance(size, Size) and size.known == 1)

@@ -9,6 +9,7 @@ from typing import Any
 from ....._typing import Array
 from ...graph.nodes import Node
 from ...graph.operators import axes_of, axis_of
+from .spectra import channels
 from .symbols import Fill, Known, NoChain, Signal, Size, Sizes, fixed_vector, size_vector
 from .trace import Item, Trace
 
@@ -71,6 +72,8 @@ def read_slice(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         size = value.sizes[axis]
         if isinstance(size, int):
             index = list(range(size))[slice(start, end, step)]
+            if value.axes[axis] == "f" and step == 1 and 0 < len(index) < size and len(axes) == 1:
+                return [channels(trace, value, axis, index[0], index[-1] + 1, node)]
             if index != list(range(size)):
                 value = chosen(trace, value, axis, index, True, node)
         elif (start, step) == (0, 1) and end >= 2**31 - 1:
@@ -92,6 +95,13 @@ def read_split(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
     sizes = node.attributes.get("split")
     if len(inputs) > 1 and inputs[1] is not None:
         sizes = fixed_vector(inputs[1], node)
+    size = value.sizes[axis]
+    if value.axes[axis] == "f" and isinstance(size, int):
+        parts = sizes or [-(-size // len(node.outputs))] * len(node.outputs)
+        if sum(parts) != size or len(parts) != len(node.outputs):
+            raise NoChain(str(node))
+        ends = [sum(parts[: k + 1]) for k in range(len(parts))]
+        return [channels(trace, value, axis, end - n, end, node) for n, end in zip(parts, ends, strict=True)]
     if value.axes[axis] != "d" or (sizes is not None and set(sizes) != {1}) or len(node.outputs) != len(value.parts):
         raise NoChain(str(node))
     return [chosen(trace, value, axis, [k], True, node) for k in range(len(value.parts))]
@@ -103,6 +113,9 @@ def read_reduce(trace: Trace, node: Node, inputs: Sequence[Any]) -> list[Any]:
         raise NoChain(str(node))
     kind = {"ReduceMean": "MeanPool", "ReduceMax": "MaxPool"}[node.op]
     axis = axis_of(axes[0], len(value.axes))
+    if trace.is_one(value, axis):
+        keep = bool(node.attributes.get("keepdims", 1))
+        return [value if keep else value.without(axis)]
     return [pooled(trace, value, axis, bool(node.attributes.get("keepdims", 1)), kind, node)]
 
 
@@ -133,6 +146,8 @@ def chosen(trace: Trace, signal: Signal, axis: int, index: Sequence[int], keep: 
 
 def _at_step(trace: Trace, signal: Signal, axis: int, step: int, keep: bool, node: Node) -> Signal:
     """Select one step: the last one, or the first one of directions that run backwards."""
+    if trace.is_one(signal, axis) and step in (0, -1):
+        return signal if keep else signal.without(axis)
     size = signal.sizes[axis]
     known = size.known if isinstance(size, Size) else size
     is_last = step == -1 or (known is not None and step == known - 1)

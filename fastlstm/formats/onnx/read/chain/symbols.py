@@ -12,6 +12,8 @@ from ....._typing import Array
 from ...graph.nodes import Node
 
 __all__ = [
+    "Channels",
+    "Energy",
     "Fill",
     "Known",
     "MaskPart",
@@ -101,6 +103,24 @@ class Signal:
         return replace(
             self, axes=self.axes[:axis] + self.axes[axis + 1 :], sizes=self.sizes[:axis] + self.sizes[axis + 1 :]
         )
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Consecutive features of a signal, or their squares."""
+
+    signal: Signal
+    start: int
+    stop: int
+    squared: bool = False
+
+
+@dataclass(frozen=True)
+class Energy:
+    """re^2 + im^2 + eps of a signal whose features are re, then im."""
+
+    signal: Signal
+    eps: float = 0.0
 
 
 def vector(value: Any, node: Node) -> list[Any]:

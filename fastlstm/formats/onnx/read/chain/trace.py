@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,17 @@ class Item:
 class Trace:
     """One symbolic execution of a graph, which collects the items of the chain."""
 
-    def __init__(self, graph: Graph, data: str, lengths: str | None, input_size: int | None) -> None:
+    def __init__(
+        self, graph: Graph, data: str, lengths: str | None, input_size: int | None, carried: bool, framed: bool
+    ) -> None:
         self.graph = graph
         self.items: list[Item] = []
+        self.carried = carried
+        """Whether the graph reads a series in blocks of steps, and the LSTMs carry their states from block to block."""
+        self.framed = framed
+        """Whether such a block is one step, a frame, whose features are a series of their own; so far read as that."""
+        self.taps: dict[int, str] = {}
+        """Names of the outputs of items that are read again later; of item -1, the input."""
         self.time: str | None = None
         """The input's time axis, ``a0`` or ``a1``; None until the first LSTM determines it."""
         self.has_lengths = lengths is not None
@@ -53,6 +61,9 @@ class Trace:
                 self.values[one.name] = MaskPart("lengths", ("cases",))
             elif one.name == data:
                 shape = one.shape or (None, None, None)
+                if framed:
+                    self.values[one.name] = _frame(shape, input_size)
+                    continue
                 sizes: list[Any] = [
                     Size(f"a{k}", size if isinstance(size, int) else None) for k, size in enumerate(shape[:2])
                 ]
@@ -120,6 +131,64 @@ class Trace:
         sizes = signal.sizes if size is None else (*signal.sizes[:-1], size)
         return Signal(signal.axes, sizes, ((len(self.items) - 1, 0),))
 
+    def tapped(self, signal: Signal, node: Node) -> str:
+        """Return the name under which the complete output of an earlier item is read again."""
+        item = signal.parts[0][0] if len(signal.parts) == 1 else -2
+        if item < -1 or signal.cell or signal.final or (item >= 0 and self.items[item].directions > 1):
+            raise NoChain(f"{node} reads a part of an earlier layer's output")
+        if (
+            item >= 0
+            and self.items[item].kind == "LSTM"
+            and not self.items[item].settings.setdefault("return_sequences", True)
+        ):
+            raise NoChain(f"{node} reads every step of an LSTM whose last step is used, too")
+        return self.taps.setdefault(item, f"layer {item}" if item >= 0 else "input")
+
+    def close_frame(self, signal: Signal, node: Node) -> Signal:
+        """Put all items so far into one that reads frames; return the signal with a step for each frame.
+
+        From here on the time axis is that of the frames, of which a call of the graph has one.
+        """
+        self.framed = False
+        if any(item >= 0 for item in self.taps):
+            raise NoChain(f"{node}: a layer before it reads the output of an earlier one")
+        others = [k for k, label in enumerate(signal.axes) if label not in ("a0", "f")]
+        if len(others) != 1 or self.steps_of(signal, others[0]) != 1:
+            raise NoChain(f"{node} reads several steps of each block, of which each call begins the windows anew")
+        axis = others[0]
+        signal = replace(
+            signal,
+            axes=(*signal.axes[:axis], "a1", *signal.axes[axis + 1 :]),
+            sizes=(*signal.sizes[:axis], Size("a1", 1), *signal.sizes[axis + 1 :]),
+        )
+        if not self.items:
+            raise NoChain(f"{node} reads the frames themselves")
+        weights = {f"{k}.{name}": array for k, item in enumerate(self.items) for name, array in item.weights.items()}
+        self.items = [Item("TimeDistributed", {"layers": self.items, "steps": self.input_size}, weights)]
+        return replace(signal, parts=((0, 0),))
+
+    def is_one(self, signal: Signal, axis: int) -> bool:
+        """Return whether an axis is that of the steps of a block, of which there is one."""
+        return self.carried and signal.axes[axis] == "a1" and self.steps_of(signal, axis) == 1
+
+    @staticmethod
+    def steps_of(signal: Signal, axis: int) -> int | None:
+        """Return the size of an axis, if it is known."""
+        size = signal.sizes[axis]
+        return size.known if isinstance(size, Size) else size if isinstance(size, int) else None
+
     def features(self, signal: Signal, node: Node) -> None:
         if signal.axes[-1:] != ("f",):
             raise NoChain(f"{node}: the features are not the last axis")
+
+
+def _frame(shape: Sequence[Any], samples: int | None) -> Signal:
+    """Return the symbol of a block (cases, samples) that is one frame; its axes of size 1 mean nothing."""
+    axes, sizes = ["a0"], [Size("a0", shape[0] if isinstance(shape[0], int) else None)]
+    left = [k for k in range(1, len(shape)) if shape[k] != 1]
+    if len(left) != 1 or not samples:
+        raise NoChain("a block of the input has no fixed number of samples")
+    for k in range(1, len(shape)):
+        axes.append("a1" if k == left[0] else "1")
+        sizes.append(Size("a1", samples) if k == left[0] else 1)  # type: ignore[arg-type]
+    return Signal(tuple(axes), tuple(sizes), ((-1, 0),))
