@@ -95,7 +95,9 @@ class _RecentJudge(Judge):
 
 @dataclass(frozen=True)
 class Examined(Criterion):
-    """All test sequences are right, and their mean error is small; tested every so often.
+    """All test sequences are right, and their mean error is small.
+
+    There is a test every so often, with the first training sequences after it that are all right.
 
     Parameters
     ----------
@@ -135,9 +137,10 @@ class _ExaminedJudge(Judge):
         self.next = criterion.every
 
     def met(self, presented: int, errors: np.ndarray, measure: Errors) -> Iterator[str]:
-        if presented < self.next:
-            return
         criterion = self.criterion
+        # A network that errs on the sequences that it is trained on need not be tested.
+        if presented < self.next or (errors >= criterion.tolerance).any():
+            return
         self.next = presented + criterion.every
         found: list[np.ndarray] = []
         for batch in self._parts():

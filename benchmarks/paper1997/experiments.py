@@ -84,6 +84,7 @@ def _experiments() -> list[Experiment]:
                 200_000,
                 0.25,
                 last_test=0,
+                cell=(("output_activation", "linear"),),  # as in the paper: h is the identity
             )
         )
     for q, printed in ((50, 30_000), (100, 31_000), (200, 33_000), (500, 38_000), (1000, 49_000)):

@@ -79,7 +79,9 @@ class Trial:
         """Make one update; return the errors from before it."""
         model = self.model
         out = model.forward(batch.x, batch.lengths, training=True)
-        _, _, d_out = self.loss(out, batch.y, batch.lengths if self.task.per_step else None)
+        _, positions, d_out = self.loss(out, batch.y, batch.lengths if self.task.per_step else None)
+        # As in the paper, the error of a sequence is the sum over its steps: the one that matters may be a single step.
+        d_out *= positions / len(out)
         model.zero_grad()
         model.backward(d_out)
         self.optimizer.step(model)

@@ -238,6 +238,7 @@ def test_tests_come_every_so_often_and_end_with_the_first_wrong_one() -> None:
     criterion = Examined(0.2, 600, every=100, means=(("ST1", 1.0), ("ST2", 0.01)))
     judge, error = criterion.judge(Adding(20), Draws(0)), 0.3
     assert list(judge.met(99, np.zeros(99), measure)) == [] and seen == []
+    assert list(judge.met(100, np.array([0.2]), measure)) == [] and seen == []  # wrong in training
     assert list(judge.met(100, np.zeros(1), measure)) == [] and seen == [250]
     error = 0.05
     assert list(judge.met(150, np.zeros(50), measure)) == []
