@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--experiments",
         default="paper",
         metavar="NAME,...",
-        help="such as 1,4-100,continual; paper, later, newcomers or all (default: %(default)s)",
+        help="such as 1,4-100,continual; paper, later, open, newcomers or all (default: %(default)s)",
     )
     paper.add_argument("--trials", type=_count, default=10, help="of each experiment (default: %(default)s)")
     paper.add_argument("--first-seed", type=int, default=0, help="seed of the first trial (default: %(default)s)")

@@ -15,7 +15,7 @@ from .recipe import NEWCOMER, RECIPE, Recipe
 from .tasks import Adding, Distractors, Lag, Multiplying, Task, TemporalOrder, TwoSequences
 from .trial import Trial
 
-__all__ = ["LATER", "NEWCOMERS", "PAPER", "Experiment", "named"]
+__all__ = ["EVERYTHING", "LATER", "NEWCOMERS", "OPEN", "PAPER", "Experiment", "named"]
 
 
 @dataclass(frozen=True)
@@ -156,35 +156,21 @@ PAPER = {one.name: one for one in _experiments()}
 
 def _later() -> list[Any]:
     found: list[Any] = [Continual()]
-    for peepholes in (False, True):
-        end = ", peepholes" if peepholes else ""
-        cell = (("peepholes", True),) if peepholes else ()
-        found.append(
-            Experiment(
-                "spacing-50" + ("-peepholes" if peepholes else ""),
-                f"spikes 49 or 50 steps apart{end}",
-                lambda seed: SpikeSpacing(50),
-                Examined(0.5, 1000, every=256),
-                {},
-                200_000,
-                0.5,
-                last_test=0,
-                cell=cell,
+    for steps in (10, 20):
+        for peepholes in (False, True):
+            found.append(
+                Experiment(
+                    f"timed-{steps}" + ("-peepholes" if peepholes else ""),
+                    f"a spike each {steps} steps" + (", peepholes" if peepholes else ""),
+                    lambda seed, steps=steps: TimedSpikes(steps, 10),  # type: ignore[misc]
+                    Examined(0.5, 1, every=64),
+                    {},
+                    100_000,
+                    0.5,
+                    last_test=0,
+                    cell=(("output_activation", "linear"), ("peepholes", peepholes)),  # h is the identity there, too
+                )
             )
-        )
-        found.append(
-            Experiment(
-                "timed-50" + ("-peepholes" if peepholes else ""),
-                f"a spike each 50 steps{end}",
-                lambda seed: TimedSpikes(50, 10),
-                Examined(0.5, 1, every=64),
-                {},
-                100_000,
-                0.5,
-                last_test=0,
-                cell=cell,
-            )
-        )
     for steps in (600, 1000):
         found.append(
             Experiment(
@@ -198,6 +184,16 @@ def _later() -> list[Any]:
                 last_test=0,
             )
         )
+    return [*found, Digits()]
+
+
+LATER = {one.name: one for one in _later()}
+"""Tasks that came after the paper, by name."""
+
+
+def _open() -> list[Any]:
+    found: list[Any] = []
+    for steps in (100, 600, 1000):
         found.append(
             Experiment(
                 f"copy-{steps}",
@@ -208,13 +204,28 @@ def _later() -> list[Any]:
                 500_000,
                 float("inf"),
                 last_test=0,
+                recipe=replace(RECIPE, hidden=128),  # ten symbols of three bits
             )
         )
-    return [*found, Digits()]
+    for peepholes in (False, True):
+        found.append(
+            Experiment(
+                "spacing-20" + ("-peepholes" if peepholes else ""),
+                "spikes 19 or 20 steps apart" + (", peepholes" if peepholes else ""),
+                lambda seed: SpikeSpacing(20),
+                Examined(0.5, 1000, every=256),
+                {},
+                200_000,
+                0.5,
+                last_test=0,
+                cell=(("output_activation", "linear"), ("peepholes", peepholes)),
+            )
+        )
+    return found
 
 
-LATER = {one.name: one for one in _later()}
-"""Tasks that came after the paper, by name."""
+OPEN = {one.name: one for one in _open()}
+"""Tasks that the recipe has not learnt yet, by name."""
 
 NEWCOMERS = {
     f"newcomer-{name}": replace(
@@ -224,18 +235,18 @@ NEWCOMERS = {
 }
 """Tasks of the paper as a newcomer would try them first: a bias of 1, a usual learning rate, no clipping."""
 
-EVERYTHING = {**PAPER, **LATER, **NEWCOMERS}
+EVERYTHING = {**PAPER, **LATER, **OPEN, **NEWCOMERS}
 
 
 def named(names: Sequence[str]) -> list[Any]:
-    """Return the experiments of these names, of which "paper", "later", "newcomers" and "all" stand for several.
+    """Return the experiments of these names, of which "paper", "later", "open", "newcomers" and "all" stand for several.
 
     Raises
     ------
     ValueError
         If there is none of a name.
     """
-    groups = {"paper": PAPER, "later": LATER, "newcomers": NEWCOMERS, "all": EVERYTHING}
+    groups = {"paper": PAPER, "later": LATER, "open": OPEN, "newcomers": NEWCOMERS, "all": EVERYTHING}
     found: dict[str, Any] = {}
     for name in names:
         if name in groups:

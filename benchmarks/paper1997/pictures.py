@@ -88,13 +88,28 @@ def error_flow(model: fl.Model, x: np.ndarray) -> np.ndarray:
     return np.array(norms)
 
 
+def _spread(task: Adding, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return a sequence (time, 2) of two numbers above .3, marked a third of T apart or more; the steps; the target."""
+    draws = Draws(seed, "picture")
+    while True:
+        x, y, lengths = task.draw(draws, 1)
+        assert lengths is not None
+        marked = np.flatnonzero(x[0, :, 1] == 1)
+        if len(marked) == 2 and marked[1] - marked[0] >= task.steps // 3 and x[0, marked, 0].min() > 0.3:
+            return x[0, : lengths[0]], marked, float(y[0, 0])
+
+
 def carousel(model: fl.Model, task: Task, seed: int, path: Path) -> Path:
-    """Draw what a trained network of the adding problem remembers of one sequence, and how its error flows back."""
+    """Draw what a trained network of the adding problem remembers of one sequence, and how its error flows back.
+
+    What the marked numbers change in the cell states is the difference from the states for the same sequence with zeros
+    in place of these numbers.
+    """
     assert isinstance(task, Adding)
-    batch = task.draw(Draws(seed, "picture"), 1)
-    x = batch.x[0, : batch.lengths[0]]  # type: ignore[index]
-    states = states_of(model, x)
-    marked = np.flatnonzero(x[:, 1] == 1)
+    x, marked, wanted = _spread(task, seed)
+    without = x.copy()
+    without[marked, 0] = 0
+    change = states_of(model, x) - states_of(model, without)
     answer = float(model.predict(x[None])[0, 0])
     picture = _figure(9, 8)
     top, middle, bottom = picture.subplots(3, 1, sharex=True, height_ratios=(1, 2, 2))
@@ -102,28 +117,24 @@ def carousel(model: fl.Model, task: Task, seed: int, path: Path) -> Path:
     top.plot(marked, x[marked, 0], "o", color="tab:red", label="marked")
     top.set_ylabel("input")
     top.legend(loc="upper right", fontsize=8)
-    top.set_title(f"adding, {len(x)} steps: wanted {batch.y[0, 0]:.3f}, answer {answer:.3f}", fontsize=10)
-    # The units whose state the marks change most and that keep it until the end.
-    after = marked.max() + 1
-    kept = np.abs(states[-2] - states[0]) - states[after:-1].std(axis=0)
-    best = np.argsort(-kept)[:3]
-    for unit in range(states.shape[1]):
+    top.set_title(f"adding, {len(x)} steps: wanted {wanted:.3f}, answer {answer:.3f}", fontsize=10)
+    best = np.argsort(-np.abs(change).max(axis=0))[:3]
+    for unit in range(change.shape[1]):
         if unit not in best:
-            middle.plot(states[:, unit], color="tab:gray", linewidth=0.5, alpha=0.5)
+            middle.plot(change[:, unit], color="tab:gray", linewidth=0.5, alpha=0.5)
     for unit in best:
-        middle.plot(states[:, unit], linewidth=2, label=f"unit {unit}")
+        middle.plot(change[:, unit], linewidth=2, label=f"unit {unit}")
     for place in marked:
         for axes in (middle, bottom):
             axes.axvline(place, color="tab:red", linestyle=":", linewidth=1)
-    middle.set_ylabel("cell state")
-    middle.legend(loc="upper right", fontsize=8)
+    middle.set_ylabel("cell state: change by\nthe marked numbers")
+    middle.legend(loc="upper left", fontsize=8)
     for label, one in (
         ("learnt", model),
         ("before learning, chrono biases", RECIPE.model(task, seed)),
         ("before learning, bias 1", NEWCOMER.model(task, seed)),
     ):
         bottom.semilogy(np.maximum(error_flow(one, x), 1e-30), label=label)
-    bottom.set_ylim(1e-16, 10)
     bottom.set_ylabel("gradient of the answer with\nrespect to the cell state")
     bottom.set_xlabel("step")
     bottom.legend(loc="lower right", fontsize=8)
