@@ -20,7 +20,10 @@ Errors = Callable[[Batch], np.ndarray]
 class Criterion:
     """A criterion with one or several milestones; the last one is success."""
 
-    names: tuple[str, ...] = ("solved",)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the milestones."""
+        raise NotImplementedError
 
     def judge(self, task: Task, draws: Draws) -> Judge:
         """Return a new judge for a trial."""
@@ -67,7 +70,7 @@ class Recent(Criterion):
     recent: int = 2000
 
     @property
-    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+    def names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.fewer)
 
     def judge(self, task: Task, draws: Draws) -> Judge:
@@ -120,7 +123,7 @@ class Examined(Criterion):
     sets: Callable[[Task], list[Batch]] | None = field(default=None, repr=False)
 
     @property
-    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+    def names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.means)
 
     def judge(self, task: Task, draws: Draws) -> Judge:

@@ -12,7 +12,7 @@ from .digits import Digits
 from .grammar import Grammar
 from .later import CopyMemory, LongAdding, SpikeSpacing, TimedSpikes
 from .recipe import NEWCOMER, RECIPE, Recipe
-from .tasks import Adding, Distractors, Lag, Multiplying, Task, TemporalOrder, TwoSequences
+from .tasks import Adding, Batch, Distractors, Lag, Multiplying, Task, TemporalOrder, TwoSequences
 from .trial import Trial
 
 __all__ = ["EVERYTHING", "LATER", "NEWCOMERS", "OPEN", "PAPER", "Experiment", "named"]
@@ -52,7 +52,12 @@ class Experiment:
         return record, trial.model
 
 
-def _both_sets(task: Task) -> list[Any]:
+def _same(make: Callable[..., Task], *arguments: Any) -> Callable[[int], Task]:
+    """Return a function from the seed of a trial to a task that does not depend on it."""
+    return lambda seed: make(*arguments)
+
+
+def _both_sets(task: Task) -> list[Batch]:
     assert isinstance(task, Grammar)
     return [task.training, task.test]
 
@@ -62,7 +67,7 @@ def _experiments() -> list[Experiment]:
         Experiment(
             "1",
             "embedded Reber grammar",
-            lambda seed: Grammar(seed),
+            Grammar,
             Examined(0.5, every=64, sets=_both_sets),
             {"solved": 8440},
             200_000,
@@ -78,7 +83,7 @@ def _experiments() -> list[Experiment]:
             Experiment(
                 name,
                 title,
-                lambda seed, random=random: Lag(100, random),  # type: ignore[misc]
+                _same(Lag, 100, random),
                 Examined(0.25, 10_000, every=64),
                 {"solved": printed},
                 200_000,
@@ -92,7 +97,7 @@ def _experiments() -> list[Experiment]:
             Experiment(
                 f"2c-{q}",
                 f"{q} distractors or more",
-                lambda seed, q=q: Distractors(q, q),  # type: ignore[misc]
+                _same(Distractors, q, q),
                 Examined(0.2, 10_000, every=256),
                 {"solved": printed},
                 300_000,
@@ -105,7 +110,7 @@ def _experiments() -> list[Experiment]:
             Experiment(
                 f"3a-{steps}-{told}",
                 f"two classes in noise, T = {steps}, N = {told}",
-                lambda seed, steps=steps, told=told: TwoSequences(steps, told),  # type: ignore[misc]
+                _same(TwoSequences, steps, told),
                 Examined(0.2, 256, every=256, means=(("ST1", float("inf")), ("ST2", 0.01))),
                 {"ST1": first, "ST2": second},
                 1_000_000,
@@ -117,7 +122,7 @@ def _experiments() -> list[Experiment]:
             Experiment(
                 f"4-{steps}",
                 f"adding, T = {steps}",
-                lambda seed, steps=steps: Adding(steps),  # type: ignore[misc]
+                _same(Adding, steps),
                 Recent(0.04, mean=0.01),
                 {"solved": printed},
                 2_000_000,
@@ -128,7 +133,7 @@ def _experiments() -> list[Experiment]:
         Experiment(
             "5",
             "multiplying, T = 100",
-            lambda seed: Multiplying(100),
+            _same(Multiplying, 100),
             Recent(0.04, (("140 wrong", 140), ("13 wrong", 13))),
             {"140 wrong": 482_000, "13 wrong": 1_273_000},
             3_000_000,
@@ -140,7 +145,7 @@ def _experiments() -> list[Experiment]:
             Experiment(
                 name,
                 f"temporal order of {marks} marks",
-                lambda seed, marks=marks: TemporalOrder(marks),  # type: ignore[misc]
+                _same(TemporalOrder, marks),
                 Recent(0.3, mean=0.1),
                 {"solved": printed},
                 1_000_000,
@@ -162,7 +167,7 @@ def _later() -> list[Any]:
                 Experiment(
                     f"timed-{steps}" + ("-peepholes" if peepholes else ""),
                     f"a spike each {steps} steps" + (", peepholes" if peepholes else ""),
-                    lambda seed, steps=steps: TimedSpikes(steps, 10),  # type: ignore[misc]
+                    _same(TimedSpikes, steps, 10),
                     Examined(0.5, 1, every=64),
                     {},
                     100_000,
@@ -176,7 +181,7 @@ def _later() -> list[Any]:
             Experiment(
                 f"adding-{steps}",
                 f"adding as posed today, T = {steps}: squared error below .01",
-                lambda seed, steps=steps: LongAdding(steps),  # type: ignore[misc]
+                _same(LongAdding, steps),
                 Examined(float("inf"), 1000, every=1000, means=(("solved", 0.01),)),
                 {},
                 500_000,
@@ -198,7 +203,7 @@ def _open() -> list[Any]:
             Experiment(
                 f"copy-{steps}",
                 f"copy memory, T = {steps}: 99 % of the symbols",
-                lambda seed, steps=steps: CopyMemory(steps),  # type: ignore[misc]
+                _same(CopyMemory, steps),
                 Examined(float("inf"), 1000, every=2000, means=(("solved", 0.01),)),
                 {},
                 500_000,
@@ -212,7 +217,7 @@ def _open() -> list[Any]:
             Experiment(
                 "spacing-20" + ("-peepholes" if peepholes else ""),
                 "spikes 19 or 20 steps apart" + (", peepholes" if peepholes else ""),
-                lambda seed: SpikeSpacing(20),
+                _same(SpikeSpacing, 20),
                 Examined(0.5, 1000, every=256),
                 {},
                 200_000,
@@ -239,7 +244,7 @@ EVERYTHING = {**PAPER, **LATER, **OPEN, **NEWCOMERS}
 
 
 def named(names: Sequence[str]) -> list[Any]:
-    """Return the experiments of these names, of which "paper", "later", "open", "newcomers" and "all" stand for several.
+    """Return the experiments of these names; "paper", "later", "open", "newcomers" and "all" stand for several.
 
     Raises
     ------

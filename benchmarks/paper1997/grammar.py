@@ -51,13 +51,9 @@ class Grammar(Task):
 
     def errors(self, out: np.ndarray, batch: Batch) -> np.ndarray:
         """Return 1 for each string in which a symbol that may come next is not among the most active, else 0."""
-        return np.array(
-            [
-                not all_legal(out[row, :length], batch.x[row, :length]).all()
-                for row, length in enumerate(batch.lengths)  # type: ignore[arg-type]
-            ],
-            np.float64,
-        )
+        assert batch.lengths is not None
+        rows = zip(out, batch.x, batch.lengths, strict=True)
+        return np.array([float(not all_legal(one[:length], x[:length]).all()) for one, x, length in rows])
 
 
 def all_legal(out: np.ndarray, symbols: np.ndarray, start: int = 0) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,13 +76,13 @@ def run(
             one.name,
             seeds,
             one.settings(),
-            lambda seed, one=one: _trial(one, seed, folder),  # type: ignore[misc]
+            partial(_trial, one, folder),
             lambda: time.monotonic() >= end,
         )
     return found, sum(len(seeds) - len(records) for records in found.values())
 
 
-def _trial(experiment: Runnable, seed: int, folder: Path) -> Record:
+def _trial(experiment: Runnable, folder: Path, seed: int) -> Record:
     line = ProgressLine(f"{experiment.name}, seed {seed}")
     record, model = experiment.trial(seed, line)
     place = folder / experiment.name
