@@ -33,6 +33,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
@@ -84,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         help="such as 1,4-100,continual; paper, later, open, newcomers or all (default: %(default)s)",
     )
     paper.add_argument("--trials", type=_count, default=10, help="of each experiment (default: %(default)s)")
-    paper.add_argument("--first-seed", type=int, default=0, help="seed of the first trial (default: %(default)s)")
+    paper.add_argument("--first-seed", type=_seed, default=0, help="seed of the first trial (default: %(default)s)")
     paper.add_argument("--minutes", type=_positive, help="start no trial after this time; another run continues")
     for command in (run, sweep, ucr, estimators, forecast, paper):
         command.add_argument("--threads", type=_count, help="threads of all peers (default: fastlstm's)")
@@ -234,6 +241,9 @@ def _paper1997(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         records, left = run.run(chosen, seeds, folder, options.minutes)
     except results.OtherSettings as error:
         parser.error(f"--out: {error}")
+    except KeyboardInterrupt:
+        suite.progress("interrupted: the same command continues with the trials that are not complete")
+        return 130
     text = report.report(chosen, records, f"{_heading(threads)}; fastlstm {fastlstm.__version__}")
     print(text, end="")
     for path in report.write(text, chosen, records, folder):

@@ -32,6 +32,7 @@ from benchmarks.paper1997.tasks import (  # noqa: E402
     TemporalOrder,
     TwoSequences,
 )
+from benchmarks.paper1997.trial import Trial  # noqa: E402
 from fastlstm._draws import Draws  # noqa: E402
 
 
@@ -334,10 +335,26 @@ def test_a_failed_trial_is_said_and_time_that_is_over(
     assert "give another --out, or remove the folder" in capsys.readouterr().err
 
 
+def test_an_interrupted_run_says_how_to_continue(small: str, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    def interrupt(self: Any, batch: Batch) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    options = ["paper1997", "--experiments", small, "--out", str(tmp_path), "--trials", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "learn", interrupt)
+        assert command.main(options) == 130
+    assert "interrupted: the same command continues" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.json"))
+    assert command.main(options) == 0
+
+
 def test_experiments_that_do_not_exist_are_refused(tmp_path: Path, capsys: Any) -> None:
     with pytest.raises(SystemExit):
         command.main(["paper1997", "--experiments", "1,7", "--out", str(tmp_path)])
     assert "there is no experiment '7'; there are: paper, later, open, newcomers, all, 1, 2a" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["paper1997", "--first-seed", "-1", "--out", str(tmp_path)])
+    assert "-1 is negative" in capsys.readouterr().err
     assert [one.name for one in experiments.named(["4-100", "paper"])][:2] == ["4-100", "1"]
 
 
