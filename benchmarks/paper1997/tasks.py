@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from fastlstm import _exact
 from fastlstm._draws import Draws
 
 __all__ = ["Adding", "Batch", "Distractors", "Lag", "Multiplying", "Task", "TemporalOrder", "TwoSequences"]
@@ -136,7 +137,8 @@ class Distractors(Task):
 
     def draw(self, draws: Draws, n: int) -> Batch:
         e, b, x = self.p, self.p + 1, self.p + 2
-        more = np.floor(np.log(1 - draws.uniform(0, 1, (n,))) / np.log(0.9)).astype(np.int64)
+        logs = _exact.log(np.append(1 - draws.uniform(0, 1, (n,)), 0.9))
+        more = np.floor(logs[:-1] / logs[-1]).astype(np.int64)
         lengths = self.q + 3 + more
         label = draws.integers(2, n)
         longest = int(lengths.max())
