@@ -19,6 +19,9 @@ __all__ = ["carousel", "curves", "error_flow", "states_of"]
 
 Record = Mapping[str, Any]
 
+_LEAST = 1e-4
+"""Smallest error that is drawn."""
+
 
 def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
@@ -36,13 +39,14 @@ def curves(experiments: Sequence[Experiment], records: Mapping[str, Sequence[Rec
     for axes, one in zip(panels, shown, strict=False):
         for record in records[one.name]:
             each, errors = record["curve"]["each"], record["curve"]["errors"]
-            axes.plot(each * (1 + np.arange(len(errors))), np.maximum(errors, 1e-4), linewidth=0.8, alpha=0.7)
+            axes.plot(each * (1 + np.arange(len(errors))), np.maximum(errors, _LEAST), linewidth=0.8, alpha=0.7)
         for name, printed in one.printed.items():
             axes.axvline(printed, color="black", linestyle=":", linewidth=1)
             if len(one.printed) > 1:
                 axes.annotate(f" {name}", (printed, 0.02), xycoords=("data", "axes fraction"), fontsize=6, rotation=90)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.set_ylim(_LEAST, 1.5)
         axes.set_title(f"{one.name}: {one.title}", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
