@@ -56,7 +56,7 @@ class Recent(Criterion):
     ----------
     tolerance : float
         A sequence is right if its error is below this.
-    fewer : dict of str to int
+    fewer : tuple of (str, int)
         Milestones: fewer than so many wrong ones.
     mean : float
         Bound of the mean error.
