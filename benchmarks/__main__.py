@@ -93,8 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     paper.add_argument("--trials", type=_count, default=10, help="of each experiment (default: %(default)s)")
     paper.add_argument("--first-seed", type=_seed, default=0, help="seed of the first trial (default: %(default)s)")
     paper.add_argument("--minutes", type=_positive, help="start no trial after this time; another run continues")
-    for command in (run, sweep, ucr, estimators, forecast, paper):
+    paper.add_argument("--threads", type=_count, default=1, help="(default: %(default)s: the networks are small)")
+    for command in (run, sweep, ucr, estimators, forecast):
         command.add_argument("--threads", type=_count, help="threads of all peers (default: fastlstm's)")
+    for command in (run, sweep, ucr, estimators, forecast, paper):
         command.add_argument("--isa", help="instruction set of fastlstm, such as avx2; the others choose their own")
         command.add_argument(
             "--out", type=Path, default=Path(__file__).parent / "results", help="folder (default: benchmarks/results)"
@@ -223,7 +225,6 @@ def _forecast(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
 
 
 def _paper1997(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    options.threads = options.threads or 1  # small networks: a second thread gains nothing
     threads = _own_threads(options, parser)
     import fastlstm
 

@@ -84,6 +84,8 @@ def run_missing(
     """
     found = {record["seed"]: record for record in load(folder, name, seeds, settings)}
     for seed in seeds:
+        for record in load(folder, name, [seed], settings):  # of another process, perhaps
+            found[seed] = record
         if seed in found or over():
             continue
         record = {"name": name, "seed": seed, "settings": dict(settings), **run(seed)}

@@ -94,7 +94,10 @@ def _trial(experiment: Runnable, folder: Path, seed: int) -> Record:
 
 def outcome(record: Record) -> str:
     """Return in words how a trial ended."""
-    text = "solved" if record["solved"] else "NOT solved"
+    if "accuracy" in record["milestones"]:
+        text = f"accuracy {record['milestones']['accuracy']:.3f}"
+    else:
+        text = "solved" if record["solved"] else "NOT solved"
     text += f" after {record['presented']:,} presented, {record['seconds']:.1f} s"
     test = record.get("test")
     return (

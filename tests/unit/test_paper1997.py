@@ -19,6 +19,7 @@ from benchmarks import __main__ as command  # noqa: E402
 from benchmarks.paper1997 import experiments, pictures, report, results  # noqa: E402
 from benchmarks.paper1997.continual import ContinualTrial  # noqa: E402
 from benchmarks.paper1997.criteria import Examined, Recent  # noqa: E402
+from benchmarks.paper1997.digits import Digits  # noqa: E402
 from benchmarks.paper1997.grammar import Grammar, all_legal  # noqa: E402
 from benchmarks.paper1997.later import CopyMemory, LongAdding, SpikeSpacing, TimedSpikes  # noqa: E402
 from benchmarks.paper1997.reber import LEGAL, SYMBOLS, Strings, states_after  # noqa: E402
@@ -382,6 +383,9 @@ def test_the_first_mistake_in_a_stream_is_found() -> None:
     trial.learn([Strings(Draws(0, k)) for k in range(3)])
     assert len(trial.losses) == 1 and 0 < trial.losses[0] < 2.5
     assert trial.first_mistake(2, 4000, "t") is not None
+    record = trial.run(600)  # two calls of fit for three streams of 100 symbols
+    assert not record["solved"] and record["presented"] == 600 and len(trial.losses) == 3
+    assert trial.losses[2] < trial.losses[0]
 
     class Oracle:
         """Knows the grammar; forgets it at one step."""
@@ -438,3 +442,16 @@ def test_chrono_biases_have_the_memory_of_the_task() -> None:
         (name,) = (one for one in bias if one.endswith("bias_ih_l0"))
         forget = bias[name].reshape(4, -1)[1] + bias[name.replace("ih", "hh")].reshape(4, -1)[1]
         assert 0 <= forget.min() < forget.max() <= np.log(steps - 1)
+
+
+def test_digits_are_measured_on_images_that_were_held_out(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setitem(experiments.EVERYTHING, "digits", Digits(epochs=2, recipe=Recipe(hidden=4, batch=64)))
+    assert command.main(["paper1997", "--experiments", "digits", "--trials", "1", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    record = json.loads((tmp_path / "paper1997" / "digits" / "0.json").read_text())
+    accuracy = record["milestones"]["accuracy"]
+    assert 0 <= accuracy <= 1 and accuracy * 450 == pytest.approx(round(accuracy * 450))
+    assert record["presented"] == 2 * 1100
+    assert f"digits, seed 0: accuracy {accuracy:.3f} after 2,200 presented" in printed.err
+    assert f"| accuracy {accuracy:.3f} ({accuracy:.3f} to {accuracy:.3f}) |" in printed.out
