@@ -92,12 +92,22 @@ def _experiments() -> list[Experiment]:
                 cell=(("output_activation", "linear"),),  # as in the paper: h is the identity
             )
         )
-    for q, printed in ((50, 30_000), (100, 31_000), (200, 33_000), (500, 38_000), (1000, 49_000)):
+    for q, p, printed in (
+        (50, 50, 30_000),
+        (100, 100, 31_000),
+        (200, 200, 33_000),
+        (500, 500, 38_000),
+        (1000, 1000, 49_000),
+        (1000, 500, 49_000),
+        (1000, 200, 75_000),
+        (1000, 100, 135_000),
+        (1000, 50, 203_000),
+    ):
         found.append(
             Experiment(
-                f"2c-{q}",
-                f"{q} distractors or more",
-                _same(Distractors, q, q),
+                f"2c-{q}" + (f"-{p}" if p < q else ""),
+                f"{q} distractors or more" + (f", of {p} kinds" if p < q else ""),
+                _same(Distractors, q, p),
                 Examined(0.2, 10_000, every=256),
                 {"solved": printed},
                 300_000,
