@@ -183,8 +183,23 @@ def _timed(steps: int, peepholes: bool) -> Experiment:
     )
 
 
+def _spacing(steps: int, peepholes: bool, limit: int) -> Experiment:
+    return Experiment(
+        f"spacing-{steps}" + ("-peepholes" if peepholes else ""),
+        f"spikes {steps - 1} or {steps} steps apart" + (", peepholes" if peepholes else ""),
+        _same(SpikeSpacing, steps),
+        Examined(0.5, 1000, every=256),
+        {},
+        limit,
+        0.5,
+        last_test=0,
+        cell=(("output_activation", "linear"), ("peepholes", peepholes)),
+    )
+
+
 def _later() -> list[Any]:
     found: list[Any] = [Continual(), _timed(10, False), _timed(10, True)]
+    found += [_spacing(20, False, 200_000), _spacing(20, True, 200_000)]
     for steps in (600, 1000):
         found.append(
             Experiment(
@@ -207,6 +222,7 @@ LATER = {one.name: one for one in _later()}
 
 def _open() -> list[Any]:
     found: list[Any] = [_timed(20, False), _timed(20, True)]
+    found += [_spacing(50, False, 500_000), _spacing(50, True, 500_000)]
     for steps in (100, 600, 1000):
         found.append(
             Experiment(
@@ -219,20 +235,6 @@ def _open() -> list[Any]:
                 float("inf"),
                 last_test=0,
                 recipe=replace(RECIPE, hidden=128),  # ten symbols of three bits
-            )
-        )
-    for peepholes in (False, True):
-        found.append(
-            Experiment(
-                "spacing-20" + ("-peepholes" if peepholes else ""),
-                "spikes 19 or 20 steps apart" + (", peepholes" if peepholes else ""),
-                _same(SpikeSpacing, 20),
-                Examined(0.5, 1000, every=256),
-                {},
-                200_000,
-                0.5,
-                last_test=0,
-                cell=(("output_activation", "linear"), ("peepholes", peepholes)),
             )
         )
     return found
