@@ -62,6 +62,19 @@ def _both_sets(task: Task) -> list[Batch]:
     return [task.training, task.test]
 
 
+def _distractors(q: int, p: int, printed: int) -> Experiment:
+    return Experiment(
+        f"2c-{q}" + (f"-{p}" if p < q else ""),
+        f"{q} distractors or more" + (f", of {p} kinds (the paper's: {printed:,})" if p < q else ""),
+        _same(Distractors, q, p),
+        Examined(0.2, 10_000, every=256),
+        {"solved": printed},
+        300_000,
+        0.2,
+        last_test=0,
+    )
+
+
 def _experiments() -> list[Experiment]:
     found = [
         Experiment(
@@ -92,29 +105,8 @@ def _experiments() -> list[Experiment]:
                 cell=(("output_activation", "linear"),),  # as in the paper: h is the identity
             )
         )
-    for q, p, printed in (
-        (50, 50, 30_000),
-        (100, 100, 31_000),
-        (200, 200, 33_000),
-        (500, 500, 38_000),
-        (1000, 1000, 49_000),
-        (1000, 500, 49_000),
-        (1000, 200, 75_000),
-        (1000, 100, 135_000),
-        (1000, 50, 203_000),
-    ):
-        found.append(
-            Experiment(
-                f"2c-{q}" + (f"-{p}" if p < q else ""),
-                f"{q} distractors or more" + (f", of {p} kinds" if p < q else ""),
-                _same(Distractors, q, p),
-                Examined(0.2, 10_000, every=256),
-                {"solved": printed},
-                300_000,
-                0.2,
-                last_test=0,
-            )
-        )
+    for q, printed in ((50, 30_000), (100, 31_000), (200, 33_000), (500, 38_000), (1000, 49_000)):
+        found.append(_distractors(q, q, printed))
     for steps, told, first, second in ((100, 3, 27_380, 39_850), (100, 1, 58_370, 64_330), (1000, 3, 446_850, 452_460)):
         found.append(
             Experiment(
@@ -223,6 +215,9 @@ LATER = {one.name: one for one in _later()}
 def _open() -> list[Any]:
     found: list[Any] = [_timed(20, False), _timed(20, True)]
     found += [_spacing(50, False, 500_000), _spacing(50, True, 500_000)]
+    found += [
+        _distractors(1000, p, printed) for p, printed in ((500, 49_000), (200, 75_000), (100, 135_000), (50, 203_000))
+    ]
     for steps in (100, 600, 1000):
         found.append(
             Experiment(
