@@ -64,7 +64,7 @@ def check(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def nightly(session: nox.Session) -> None:
-    """Run what takes too long for every change, three quarters of an hour (.ci/nightly)."""
+    """Run what takes too long for every change, two hours or three (.ci/nightly)."""
     script(session, "nightly")
 
 

@@ -8,6 +8,7 @@
     python -m benchmarks ucr Coffee Beef      # accuracy of LSTMClassifier on sets of the UCR archive
     python -m benchmarks estimators           # its training time on ECG5000 beside skorch and Keras
     python -m benchmarks forecast             # errors of Forecaster beside naive forecasts and LightGBM
+    python -m benchmarks paper1997            # the experiments of Hochreiter & Schmidhuber (1997), and later tasks
 
 Every case is verified before it is timed: all peers get the same weights and data, and their answers (outputs, and in
 training all gradients, that of the input, and the norm after clipping) must agree with the NumPy reference in float64.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-_COMMANDS = ("run", "compare", "sweep", "ucr", "estimators", "forecast")
+_COMMANDS = ("run", "compare", "sweep", "ucr", "estimators", "forecast", "paper1997")
 
 
 def _prefer_the_installed_package() -> None:
@@ -30,6 +30,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
 
 
@@ -56,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
 
     forecast = commands.add_parser("forecast", help="errors of Forecaster beside naive forecasts and LightGBM")
 
+    paper = commands.add_parser("paper1997", help="the experiments of Hochreiter & Schmidhuber (1997), and later ones")
+
     run.add_argument("--quick", action="store_true", help="fewer shapes, less time: within two minutes")
     run.add_argument("--only", metavar="GROUP,...", help="only these groups")
     run.add_argument("--seconds", type=_positive, help="time for each case (default: 6, with --quick 1)")
@@ -75,8 +84,19 @@ def _parser() -> argparse.ArgumentParser:
         "--demand", type=Path, metavar="CSV", help="fpp2's elecdemand: ds, Demand, Temperature, WorkDay"
     )
     forecast.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    paper.add_argument(
+        "--experiments",
+        default="paper",
+        metavar="NAME,...",
+        help="such as 1,4-100,continual; paper, later, open, newcomers or all (default: %(default)s)",
+    )
+    paper.add_argument("--trials", type=_count, default=10, help="of each experiment (default: %(default)s)")
+    paper.add_argument("--first-seed", type=_seed, default=0, help="seed of the first trial (default: %(default)s)")
+    paper.add_argument("--minutes", type=_positive, help="start no trial after this time; another run continues")
+    paper.add_argument("--threads", type=_count, default=1, help="(default: %(default)s: the networks are small)")
     for command in (run, sweep, ucr, estimators, forecast):
         command.add_argument("--threads", type=_count, help="threads of all peers (default: fastlstm's)")
+    for command in (run, sweep, ucr, estimators, forecast, paper):
         command.add_argument("--isa", help="instruction set of fastlstm, such as avx2; the others choose their own")
         command.add_argument(
             "--out", type=Path, default=Path(__file__).parent / "results", help="folder (default: benchmarks/results)"
@@ -204,6 +224,36 @@ def _forecast(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     return 0
 
 
+def _paper1997(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    threads = _own_threads(options, parser)
+    import fastlstm
+
+    from . import suite
+    from .paper1997 import experiments, report, results, run
+
+    fastlstm.set_num_threads(threads)
+    try:
+        chosen = experiments.named(options.experiments.split(","))
+    except ValueError as error:
+        parser.error(f"--experiments: {error}")
+    seeds = range(options.first_seed, options.first_seed + options.trials)
+    folder = options.out / "paper1997"
+    try:
+        records, left = run.run(chosen, seeds, folder, options.minutes)
+    except results.OtherSettings as error:
+        parser.error(f"--out: {error}")
+    except KeyboardInterrupt:
+        suite.progress("interrupted: the same command continues with the trials that are not complete")
+        return 130
+    text = report.report(chosen, records, f"{_heading(threads)}; fastlstm {fastlstm.__version__}")
+    print(text, end="")
+    for path in report.write(text, chosen, records, folder):
+        suite.progress(f"wrote {path}")
+    if left:
+        suite.progress(f"{left} trials are left: the same command continues with them")
+    return int(any(not record["solved"] for found in records.values() for record in found))
+
+
 def _compare(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from . import machine, regression
 
@@ -257,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "ucr": _ucr,
         "estimators": _estimators,
         "forecast": _forecast,
+        "paper1997": _paper1997,
     }
     try:
         return commands[options.command](options, parser)
