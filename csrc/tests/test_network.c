@@ -141,6 +141,11 @@ static ptrdiff_t some_missing(problem *p, fl_scaling *scaling, ptrdiff_t input)
     return scaling->count;
 }
 
+static ptrdiff_t minimum_of(ptrdiff_t a, ptrdiff_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Fill in stage k and return the number of features of its output. */
 static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
 {
@@ -200,10 +205,39 @@ static ptrdiff_t random_stage(problem *p, ptrdiff_t k, fl_stage_kind kind)
         }
         return input;
     case FL_STAGE_ADD:
+    case FL_STAGE_MULTIPLY:
         stage->side[0] = back_to(p, k, input);
         if (stage->side[0] < 0)
             stage->side[0] = stage->main;
         return input;
+    case FL_STAGE_TAKE: {
+        const ptrdiff_t count = 1 + below(20);
+        int64_t *index = kept(p, malloc((size_t)count * sizeof(int64_t)));
+        for (ptrdiff_t n = 0; n < count; ++n)
+            index[n] = below((int)input + 1) - 1;
+        stage->take = (fl_taken){index, count};
+        return count;
+    }
+    case FL_STAGE_MAGNITUDE:
+        if (input % 2) {
+            stage->kind = FL_STAGE_SOFTMAX;
+            return input;
+        }
+        stage->magnitude = (fl_magnitude){input % 4 == 0 && below(2) ? 2 : 1, 1e-3};
+        return input / 2;
+    case FL_STAGE_FRAME_CONV: {
+        fl_conv_pass *conv = &stage->conv;
+        const ptrdiff_t features = input % 3 == 0 ? 3 : input % 2 == 0 ? 2 : 1;
+        conv->time = input / features;
+        conv->groups = features == 2 && below(2) ? 2 : 1;
+        conv->filters = conv->groups * (1 + below(4));
+        conv->kernel = 1 + below((int)minimum_of(3, conv->time));
+        conv->dilation = 1 + (conv->kernel > 1 ? below((int)((conv->time - 1) / (conv->kernel - 1))) : 0);
+        conv->stride = 1 + below(3);
+        conv->weight = numbers(p, conv->filters * (features / conv->groups) * conv->kernel, 1);
+        conv->bias = below(3) ? numbers(p, conv->filters, 1) : NULL;
+        return ((conv->time - (conv->kernel - 1) * conv->dilation - 1) / conv->stride + 1) * conv->filters;
+    }
     case FL_STAGE_CONCAT:
         stage->side[0] = back_to(p, k, 0);
         if (stage->side[0] < 0)
@@ -315,6 +349,41 @@ static void lstm_by_hand(const problem *p, const fl_stage *stage, ptrdiff_t step
     free(c0);
 }
 
+/* Number n of an array of the network's type. */
+static double number_of(const problem *p, const void *a, ptrdiff_t n)
+{
+    return p->network.dtype == FL_F32 ? (double)((const float *)a)[n] : ((const double *)a)[n];
+}
+
+static void number_by_number(const problem *p, const fl_stage *stage, ptrdiff_t rows, ptrdiff_t input, ptrdiff_t output,
+                             const void *x, const void *side, void *y)
+{
+    for (ptrdiff_t n = 0; n < rows * output; ++n) {
+        const ptrdiff_t row = n / output, column = n % output;
+        double value;
+        if (stage->kind == FL_STAGE_MULTIPLY) {
+            value = number_of(p, x, n) * number_of(p, side, n);
+        } else if (stage->kind == FL_STAGE_TAKE) {
+            const int64_t from = stage->take.index[column];
+            value = from < 0 ? 0 : number_of(p, x, row * input + from);
+        } else {
+            const ptrdiff_t size = output / stage->magnitude.parts;
+            const ptrdiff_t at = row * input + column / size * 2 * size + column % size;
+            const double re = number_of(p, x, at), im = number_of(p, x, at + size);
+            if (p->network.dtype == FL_F32) {
+                const float a = (float)re, b = (float)im;
+                value = (double)sqrtf(a * a + b * b + (float)stage->magnitude.eps);
+            } else {
+                value = sqrt(re * re + im * im + stage->magnitude.eps);
+            }
+        }
+        if (p->network.dtype == FL_F32)
+            ((float *)y)[n] = (float)value;
+        else
+            ((double *)y)[n] = value;
+    }
+}
+
 static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *const *values)
 {
     const fl_stage *stage = &p->stages[k];
@@ -423,6 +492,27 @@ static void stage_by_hand(const problem *p, ptrdiff_t k, ptrdiff_t steps, void *
         fl_pool_forward(dtype, &pass);
         free(counts);
         free(sums);
+        break;
+    }
+    case FL_STAGE_TAKE:
+    case FL_STAGE_MAGNITUDE:
+    case FL_STAGE_MULTIPLY: number_by_number(p, stage, rows, input, output, x, side, y); break;
+    case FL_STAGE_FRAME_CONV: {
+        fl_conv_pass pass = stage->conv;
+        pass.batch = rows;
+        pass.input = input / pass.time;
+        pass.steps = output / pass.filters;
+        pass.left = pass.right = 0;
+        pass.same = pass.backward = 0;
+        pass.lengths = NULL;
+        pass.packed = NULL;
+        pass.x = x;
+        pass.y = y;
+        pass.n_threads = 1;
+        void *workspace = unset(fl_conv_workspace(dtype, &pass));
+        pass.workspace = workspace;
+        fl_conv_forward(dtype, &pass);
+        free(workspace);
         break;
     }
     case FL_STAGE_CONCAT: {
