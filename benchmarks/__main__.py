@@ -74,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--minutes", type=_positive, help="start no new shape after this time")
     sweep.add_argument("--seconds", type=_positive, default=0.5, help="time for each case (default: %(default)s)")
     ucr.add_argument("names", nargs="*", metavar="NAME", help="sets such as Coffee (default: all)")
+    ucr.add_argument(
+        "--convolution",
+        action="store_true",
+        help="a convolution of windows of 7 steps, every second one, in front of the default network",
+    )
     ucr.add_argument("--seeds", type=_count, default=1, help="runs of each set (default: %(default)s)")
     estimators.add_argument("--set", default="ECG5000", help="a set of the archive (default: %(default)s)")
     estimators.add_argument("--epochs", type=_count, default=20, help="(default: %(default)s)")
@@ -178,8 +183,10 @@ def _ucr(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from .archive import scores
 
     fastlstm.set_num_threads(threads)
-    records = scores.run(options.names, options.folder, range(options.seeds), suite.progress)
-    heading = f"{_heading(threads)}; seeds 0 to {options.seeds - 1}; fastlstm {fastlstm.__version__}"
+    layers = {"layers": scores.convolved()} if options.convolution else {}
+    records = scores.run(options.names, options.folder, range(options.seeds), suite.progress, layers)
+    heading = "With a convolution in front; " if options.convolution else ""
+    heading += f"{_heading(threads)}; seeds 0 to {options.seeds - 1}; fastlstm {fastlstm.__version__}"
     text = scores.report(records, heading)
     print(text, end="")
     contents = {"machine": machine.describe(), "threads": threads, "sets": records}

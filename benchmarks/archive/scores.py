@@ -17,7 +17,7 @@ from ..report import table
 from .neighbour import nearest_by_dtw, predict_euclidean
 from .sets import DEVELOPMENT, Problem, find, longest, read
 
-__all__ = ["measure", "report", "run", "standard_error", "write"]
+__all__ = ["convolved", "measure", "report", "run", "standard_error", "write"]
 
 Record = Mapping[str, Any]
 
@@ -72,6 +72,23 @@ def measure(problem: Problem, seeds: Sequence[int], options: Mapping[str, Any] |
         "nearest": fl.metrics.accuracy(problem.y_test, predict_euclidean(problem)),
         "dtw": None if warped is None else fl.metrics.accuracy(problem.y_test, warped),
     }
+
+
+def convolved() -> list[Any]:
+    """Return the default network of `LSTMClassifier` behind a convolution that halves the steps.
+
+    Examples
+    --------
+    >>> convolved()[0].filters
+    64
+    """
+    return [
+        fl.Conv1D(64, 7, stride=2, padding="same"),
+        fl.BatchNorm(),
+        fl.Activation("relu"),
+        fl.LSTM(64, bidirectional=True, return_sequences=True),
+        fl.ConcatPool(bidirectional=True),
+    ]
 
 
 def mean_of(record: Record, name: str) -> float:

@@ -168,3 +168,13 @@ def test_peers_train_on_the_same_data(peer: str, tmp_path: Path) -> None:
     problem = sets.read("Slope", sets.find([], tmp_path)["Slope"])
     result = train(problem, training_time.Setting(30, 4, 1e-2, 1), 0)
     assert result.accuracy > 0.9 and result.fit_s > 0
+
+
+def test_the_network_behind_a_convolution() -> None:
+    sklearn = pytest.importorskip("fastlstm.sklearn")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(24, 15, 1)), np.arange(24) % 2
+    X[y == 1] += np.sin(np.arange(15))[:, None]
+    classifier = sklearn.LSTMClassifier(layers=scores.convolved(), epochs=3, random_state=0).fit(X, y)
+    assert [type(layer).__name__ for layer in classifier.model_.layers[:2]] == ["Conv1D", "BatchNorm"]
+    assert classifier.predict_proba(X).shape == (24, 2)
