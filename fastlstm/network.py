@@ -31,6 +31,7 @@ from .layers import (
     copied_layer,
     forward_masked,
     layer_config,
+    require_small,
     takes_tokens,
 )
 from .parameters import Parameters
@@ -444,7 +445,11 @@ class Network:
         if state is None:
             return [None] * len(shapes)
         expected = [(*shape, self.dtype) for shape in shapes]
-        return list(checked_states([state] if isinstance(state, tuple) else state, expected, "LSTM layer objects"))
+        states = checked_states([state] if isinstance(state, tuple) else state, expected, "LSTM layer objects")
+        for k, (h, _) in zip(self._recurrent, states, strict=True):
+            if self.layers[k].quantized is not None:
+                require_small(h)
+        return list(states)
 
     # ------------------------------------------------------------------------------------ copies and files
 

@@ -12,7 +12,7 @@ from weakref import ReferenceType, ref
 from .. import _core
 from .._typing import Array
 from ..data.scaler import Scaler
-from ..layers import Layer, Stage, StageState, join_stages, stages_describe_forward
+from ..layers import Layer, Stage, StageState, join_stages, quantized_layers, stages_describe_forward
 from ..protocols import InferenceModel
 from .inputs import input_features
 from .stream_stages import between_scalers, stream_stages, with_scalers
@@ -212,6 +212,8 @@ class StreamChain(_core.Chain):
         Index of each such layer.
     kinds : dict of int to str
         Kind of its stages with states, by index.
+    quantized : set of int
+        Indices of the layers with weights of 8 bits.
     features : int
         Number of features that users pass.
     feature_names : list of str or None
@@ -222,6 +224,7 @@ class StreamChain(_core.Chain):
     depths: list[int]
     places: list[int]
     kinds: dict[int, str]
+    quantized: set[int]
     features: int
     feature_names: list[str] | None
     features_masked: bool
@@ -299,6 +302,7 @@ def _new_stream_chain(model: InferenceModel, packed: _core.PackedWeights | None)
     chain.depths = [count for count in counts if count]
     chain.places = [index for index, count in enumerate(counts) if count]
     chain.kinds = {k: stage.kind for k in chain.places for stage in network.layers[k].stages() if stage.states}
+    chain.quantized = {index for index, _ in quantized_layers(network.layers)}
     chain.features, chain.feature_names = features, model.feature_names
     chain.features_masked = model.scaler is not None and model.scaler.missing != "error"
     return chain

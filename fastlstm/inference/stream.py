@@ -12,7 +12,7 @@ from .. import _checks, _core
 from .._arrays import as_array, as_numeric
 from .._typing import Array, State
 from ..data.sequences import missing_cure
-from ..layers import checked_states, finite
+from ..layers import checked_states, finite, require_small
 from ..protocols import InferenceModel
 from ..runtime.config import resolve_threads
 from .chains import StreamChain, stream_chain
@@ -108,6 +108,9 @@ class Stream(_core.Stream):
     def _set_states(self, value: Sequence[State]) -> None:
         expected = [(h.shape, c.shape, h.dtype) for h, c in self.state]
         pairs = checked_states(value, expected, "layers with a state")
+        for index, (h, _) in zip(self.chain.places, pairs, strict=True):
+            if index in self.chain.quantized:
+                require_small(h)
         new = [layer for pair in pairs for layer in zip(*pair, strict=True)]
         for (h, c), (new_h, new_c) in zip(self._pairs(), new, strict=True):
             h[:], c[:] = new_h, new_c
@@ -284,6 +287,8 @@ class Stream(_core.Stream):
         if set(state) != set(present):
             raise ValueError(f"got the states {sorted(state)}, expected {sorted(present)}, the names of save_state()")
         new = {name: _like(state[name], name, (size, *array.shape[1:]), array.dtype) for name, array in present.items()}
+        for index in self.chain.quantized & set(self.chain.places):
+            require_small(new[f"{index}.h"])
         for name, array in present.items():
             array[slice(None) if chosen is None else chosen] = new[name]
         self._put(present)

@@ -436,8 +436,6 @@ class LSTM(Layer):
             cache.saved["learnt"] = h0 is None
             if h0 is None:
                 h0, c0 = self._learnt_state(ctx, cache, batch)
-        if self.quantized is not None and h0 is not None and not np.abs(h0).max(initial=0) <= 1:
-            raise ValueError("the state h of an LSTM with weights of 8 bits lies between -1 and 1, got values beyond")
         y: Array | None = None
         for layer, directions in enumerate(self._layers):
             y, parts = None, None

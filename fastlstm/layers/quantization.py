@@ -22,6 +22,7 @@ __all__ = [
     "quantize_layer",
     "quantized_layers",
     "require_numbers",
+    "require_small",
     "restore_layer",
     "stored_tensors",
     "with_limits",
@@ -149,6 +150,12 @@ def _checked(name: str, array: Array, dtype: str, positive: bool = False) -> Arr
     kept: Array = array.copy()
     kept.flags.writeable = False
     return kept
+
+
+def require_small(h: Array) -> None:
+    """Raise ValueError if a state h of an LSTM with weights of 8 bits lies beyond -1 or 1, where it would be cut."""
+    if not np.abs(h).max(initial=0) <= 1:
+        raise ValueError("the state h of an LSTM with weights of 8 bits lies between -1 and 1, got values beyond")
 
 
 def quantized_layers(layers: Sequence[Layer]) -> list[tuple[int, Layer]]:

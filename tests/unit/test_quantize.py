@@ -105,8 +105,14 @@ def test_any_batch_thread_and_state() -> None:
     first, state = small.predict(X[:, :5], return_state=True)
     np.testing.assert_array_equal(np.concatenate([first, small.predict(X[:, 5:], state=state)], axis=1), expected)
     h, c = state[0]
+    beyond = h * 0 + 1.5
     with pytest.raises(ValueError, match="lies between -1 and 1"):
-        small.predict(X, state=[(h * 0 + 1.5, c)])
+        small.predict(X, state=[(beyond, c)])
+    stream = small.stream(len(X))
+    with pytest.raises(ValueError, match="lies between -1 and 1"):
+        stream.state = [(beyond, c)]
+    with pytest.raises(ValueError, match="lies between -1 and 1"):
+        stream.load_state({**stream.save_state(), "0.h": np.ones_like(stream.save_state()["0.h"]) * -2})
 
 
 def test_the_report() -> None:
@@ -186,6 +192,8 @@ REFUSALS: dict[str, tuple[Callable[[fl.Model], Any], type[Exception], str]] = {
 @pytest.mark.parametrize("what", REFUSALS)
 def test_what_a_quantized_model_refuses(what: str) -> None:
     call, error, message = REFUSALS[what]
+    if what == "onnx":
+        pytest.importorskip("onnx")
     small = model().quantize()
     with pytest.raises(error, match=message):
         call(small)
