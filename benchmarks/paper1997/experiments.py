@@ -236,7 +236,7 @@ def _open() -> list[Any]:
 
 
 OPEN = {one.name: one for one in _open()}
-"""Tasks that the recipe does not learn in every trial, by name."""
+"""Tasks that the recipe does not learn in every trial, or for which ten trials take long, by name."""
 
 NEWCOMERS = {
     f"newcomer-{name}": replace(
