@@ -114,10 +114,11 @@ def modules(torch: Any) -> dict[str, Callable[[], Any]]:
         def __init__(self) -> None:
             super().__init__()
             self.lstm = nn.LSTM(FEATURES, 4, batch_first=True)
+            self.flat = nn.Flatten()
             self.head = nn.Linear(4 * STEPS, 2)
 
         def forward(self, x: Any) -> Any:
-            return self.head(self.lstm(x)[0].flatten(1))
+            return self.head(self.flat(self.lstm(x)[0]))
 
     class Normal(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -135,9 +136,12 @@ def modules(torch: Any) -> dict[str, Callable[[], Any]]:
             self.lstm = nn.LSTM(FEATURES, 4, batch_first=True, bidirectional=True)
             self.norm = nn.BatchNorm1d(8)
             self.head = nn.Linear(8, 2)
+            self.chances = nn.Softmax(dim=-1)
 
         def forward(self, x: Any) -> Any:
-            return torch.softmax(self.head(self.norm(self.lstm(x)[0][:, -1])), dim=-1)
+            y, _ = self.lstm(x)
+            ends = torch.cat([y[:, -1, :4], y[:, 0, 4:]], dim=-1)  # the last step that each direction has read
+            return self.chances(self.head(self.norm(ends)))
 
     return {
         "autoencoder": Autoencoder,

@@ -213,9 +213,9 @@ class Scaled(nn.Module):  # type: ignore[name-defined, misc]
 
 
 def test_modules_that_compute_something_else_are_named() -> None:
-    stacked = nn.Sequential(OrderedDict(lstm=nn.LSTM(2, 3), act=nn.GELU()))
+    stacked = nn.Sequential(OrderedDict(lstm=nn.LSTM(2, 3), act=nn.Softshrink()))
     for source, message in (
-        (stacked, r"child 'act' is a torch.nn.modules.activation.GELU; from_torch supports nn.LSTM"),
+        (stacked, r"child 'act' is a torch.nn.modules.activation.Softshrink; from_torch supports nn.LSTM"),
         (nn.Sequential(nn.Sequential(nn.GRU(2, 3))), r"child '0.0' is a torch.nn.modules.rnn.GRU"),
         (nn.GRU(2, 3), r"source is a torch.nn.modules.rnn.GRU"),
         (Scaled("child"), r"child 'scale' is a .*Attention"),
