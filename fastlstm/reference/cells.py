@@ -125,7 +125,7 @@ def any_cell_backward(
     dh_before, dc_before : (B, P) and (B, H) arrays
         Gradients with respect to h_(t-1), through zoneout only, and to c_(t-1).
     gradients : dict of arrays
-        Gradients of the weights, by the names of :class:`CellWeights`.
+        Gradients of the weights, by the names of ``CellWeights``.
     """
     sigma, psi, chi = cell.gate_activation, cell.cell_activation, cell.output_activation
     (z_i, z_f, z_g, z_o), (p_i, p_f, p_o), draws = saved["z"], saved["p"], saved["draws"]

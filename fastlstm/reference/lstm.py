@@ -244,7 +244,7 @@ def lstm_backward(
     -------
     dict of arrays
         ``x``, ``weight_ih``, ``weight_hh``, ``bias`` (the same for bias_ih and bias_hh), ``h0``, ``c0``, and those of
-        the :class:`CellWeights` that the cell has.
+        the ``CellWeights`` that the cell has.
     """
     weight_ih, weight_hh = trace.weights
     cell, cell_weights = trace.cell, trace.cell_weights

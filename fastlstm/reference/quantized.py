@@ -15,7 +15,7 @@ __all__ = ["quantized_inputs", "quantized_lstm_forward", "quantized_product", "q
 
 
 def quantized_weight(weight: Array, limits: Array | None = None) -> tuple[Array, Array]:
-    """Return integers q (rows, k), and scales s (rows,) with ``weight * limits ~ s[:, None] * q``, |q| <= 127."""
+    """Return integers q (rows, k), and scales s (rows,) with ``weight * limits ~ s[:, None] * q``, ``|q| <= 127``."""
     scaled = weight if limits is None else weight * limits
     scale = np.abs(scaled).max(axis=1) / weight.dtype.type(127)
     return np.rint(scaled / np.where(scale > 0, scale, 1)[:, None]).astype(np.int64), scale

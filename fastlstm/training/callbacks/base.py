@@ -23,7 +23,7 @@ class Callback(ExplainsArguments):
     Attributes
     ----------
     model : Model
-        The model in training; a callback may use the members of `fastlstm.protocols.CallbackModel`.
+        The model in training; a callback may use the members of ``fastlstm.protocols.CallbackModel``.
     optimizer : Optimizer
         The optimizer of the run; set ``self.optimizer.lr`` to change the learning rate.
     history : History
