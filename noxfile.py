@@ -51,9 +51,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check the links of the documents, and run the examples in docstrings."""
-    session.install(".[test]")
+    """Build the site into build/site, check its links, and run the examples in documents and docstrings."""
+    session.install(".[docs,test]")
     session.run("pytest", "-k", "documentation or doctests", *session.posargs)
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "build/site")
 
 
 @nox.session(venv_backend="none")

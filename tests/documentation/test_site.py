@@ -1,0 +1,115 @@
+"""The site: built without a warning; its links and anchors lead somewhere; nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+
+for module in ("sphinx", "myst_parser", "numpydoc", "sphinx_copybutton", "furo", "sklearn", "onnx", "matplotlib"):
+    pytest.importorskip(module)
+
+ROOT = Path(__file__).parents[2]
+REPOSITORY = "https://repository.invalid/fastlstm/blob/main"
+
+
+class Page(HTMLParser):
+    """The anchors of a page, where it links to, and what a browser loads to show it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        self.anchors.update(value for name, value in given.items() if name == "id")
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        elif tag in ("img", "script", "source", "iframe") and "src" in given:
+            self.loaded.append(given["src"])
+        elif tag == "link" and given.get("rel") in ("stylesheet", "icon", "preload"):
+            self.loaded.append(given["href"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [
+            sys.executable,
+            "-P" if sys.version_info >= (3, 11) else "-I",
+            "-m",
+            "sphinx",
+            "-W",
+            "--keep-going",
+            "-n",
+            "-q",
+        ]
+        + ["-b", "html", "-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FASTLSTM_REPOSITORY": REPOSITORY},
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Page]:
+    return {path: Page(path) for path in sorted(site.rglob("*.html"))}
+
+
+def test_every_document_is_a_page_in_the_menu(site: Path, pages: dict[Path, Page]) -> None:
+    menu = {urldefrag(link)[0] for link in pages[site / "index.html"].links}
+    expected = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
+    expected |= {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.rst")}
+    assert {path.as_posix() for path in expected} - menu == {"index.html"}
+
+
+def test_links_lead_somewhere(site: Path, pages: dict[Path, Page]) -> None:
+    broken, checked, files = [], 0, 0
+    for path, page in pages.items():
+        for link in page.links:
+            if link.startswith(REPOSITORY):
+                files += 1
+                target = link.removeprefix(REPOSITORY).partition("#")[0].strip("/")
+                if not target or not (ROOT / target).exists():
+                    broken.append((path.name, link))
+                continue
+            if urlsplit(link).scheme or link.startswith("#svg-"):  # pictures of the theme, which are within the page
+                continue
+            checked += 1
+            file, anchor = urldefrag(link)
+            found = (path.parent / unquote(file)).resolve() if file else path
+            known = pages.get(found)
+            if not found.exists() or (known and anchor and unquote(anchor) not in known.anchors):
+                broken.append((path.name, link))
+    assert broken == []
+    assert checked > 1000
+    assert files > 50
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
+    loaded = [(path, name) for path, page in pages.items() for name in page.loaded]
+    assert [name for _, name in loaded if urlsplit(name).netloc] == []
+    missing = [name for path, name in loaded if not (path.parent / unquote(name.partition("?")[0])).exists()]
+    assert missing == []
+    for sheet in site.rglob("*.css"):
+        assert re.findall(r"(?:url\(|@import )['\"]?(?:https?:)?//", sheet.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("word", ["lengths", "quantile", "stream", "fastlstm.Model.fit", "LSTMClassifier"])
+def test_the_search_finds(word: str, site: Path) -> None:
+    index = (site / "searchindex.js").read_text("utf-8")
+    # The words of the texts are stemmed as by Porter; names of the reference are kept.
+    assert re.search(rf'"{re.escape(word.rpartition(".")[2].removesuffix("s").lower()[:6])}', index.lower())
