@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # For `import helpers`, `import golden` and `from test_kernels import ...`, with pytest's importlib mode.
-sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("support", "numerics", "kernels")]
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("support", "numerics", "kernels", "documentation")]
 
 
 @pytest.fixture(params=_core.available_isas())

@@ -43,18 +43,10 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
+    isolated = "-P" if sys.version_info >= (3, 11) else "-I"  # not the checkout, but the installed package
     built = subprocess.run(
-        [
-            sys.executable,
-            "-P" if sys.version_info >= (3, 11) else "-I",
-            "-m",
-            "sphinx",
-            "-W",
-            "--keep-going",
-            "-n",
-            "-q",
-        ]
-        + ["-b", "html", "-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")],
+        [sys.executable, isolated, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html"]
+        + ["-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")],
         capture_output=True,
         text=True,
         env={**os.environ, "FASTLSTM_REPOSITORY": REPOSITORY},
