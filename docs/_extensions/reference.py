@@ -8,6 +8,7 @@ parameters.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import isclass
@@ -29,6 +30,10 @@ PREFIXES = ("", *(f"fastlstm.{module}" for module in ("", "data.", "metrics.", "
 
 INTERFACES = (Layer, Loss, Optimizer, Schedule)
 """Classes whose methods are described once, and not again for each of their subclasses."""
+
+OWNERS = {"fl": "fastlstm", "model": "fastlstm.Model", "stream": "fastlstm.Stream", "forecaster": "fastlstm.Forecaster"}
+CODE = re.compile(rf"({'|'.join(OWNERS)})\.([\w.]+)(?:\([^()]*\))?")
+"""A name, or a call, by the names that objects have in the guides."""
 
 OTHER_PACKAGES = ("numpy.", "torch.", "sklearn.", "pandas.", "scipy.")
 
@@ -84,7 +89,8 @@ def has_attribute(owner: str, attribute: str) -> bool:
 
 
 def link_sources(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Let the numbers of sources lead to the page of the mathematics, and list them there."""
+    """Let names of pages lead there, and the numbers of sources to the page of the mathematics, which lists them."""
+    lines[:] = [re.sub(r"(?<![\w`/])docs/([\w-]+)\.md", r":doc:`/\1`", line) for line in lines]
     if name == "fastlstm.reference":
         text = re.sub(r"^\.\. \[(\d+)\] ", r"- [\1] ", "\n".join(lines), flags=re.M)
         lines[:] = [*re.sub(r"\n {4,}", " ", text).rstrip().splitlines(), ""]
@@ -122,10 +128,30 @@ def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: An
     return True if what == "class" and module.partition(".")[0] in ("sklearn", "builtins") and module else None
 
 
+def link_code(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let code in the text of a guide, such as ``fl.split`` or ``model.fit(...)``, lead to its entry."""
+    domain = app.env.domains.python_domain
+    for node in list(doctree.findall(nodes.literal)):
+        found = CODE.fullmatch(node.astext())
+        if found is None or any(isinstance(parent, nodes.reference | nodes.title) for parent in parents(node)):
+            continue
+        name = f"{OWNERS[found[1]]}.{found[2]}"
+        if name in domain.objects:
+            link = domain.resolve_xref(app.env, docname, app.builder, "obj", name, pending_xref(), node.deepcopy())
+            if link is not None:
+                node.replace_self(link)
+
+
+def parents(node: nodes.Node) -> Iterator[nodes.Node]:
+    while (node := node.parent) is not None:
+        yield node
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("name", Name())
     app.connect("source-read", add_entries)
     app.connect("missing-reference", resolve)
+    app.connect("doctree-resolved", link_code)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", link_sources, priority=100)  # before numpydoc, which knows one docstring
     return {"parallel_read_safe": True, "parallel_write_safe": True}

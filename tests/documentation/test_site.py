@@ -91,6 +91,12 @@ def test_links_lead_somewhere(site: Path, pages: dict[Path, Page]) -> None:
     assert files > 50
 
 
+def test_code_in_the_guides_leads_to_the_reference(site: Path, pages: dict[Path, Page]) -> None:
+    links = pages[site / "guide.html"].links
+    assert {"reference/data.html#fastlstm.Standardizer", "reference/models.html#fastlstm.Model.summary"} <= set(links)
+    assert sum("#fastlstm." in link for link in links) > 40
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
     loaded = [(path, name) for path, page in pages.items() for name in page.loaded]
     assert [name for _, name in loaded if urlsplit(name).netloc] == []
