@@ -674,6 +674,7 @@ class Model(NetworkModel):
         seed: int | None = None,
         recompute_every: int | None = None,
         tbptt_steps: int | None = None,
+        shards: int = 1,
         resume: str | os.PathLike[str] | bool | None = None,
         on_interrupt: Literal["raise", "return"] = "raise",
     ) -> History:
@@ -762,6 +763,12 @@ class Model(NetworkModel):
             direction and an output for each step. Validation works in the same way. If lengths differ, the number of
             updates of an epoch depends on which series share a batch; schedules assume that of the first epoch. By
             default each batch is one update.
+        shards : int, default 1
+            Number of parts in which the cases of each batch are divided, as evenly as possible. The gradient of each
+            part is computed alone, and they are summed in a fixed order, so that the result depends on this number, in
+            its last digits, and not on where the parts are computed; random masks are those of the whole batch. Memory
+            for a training pass is that of one part. A `BatchNorm` that is trained needs whole batches, and is refused
+            with several shards. See docs/shards.md.
         resume : path or bool, optional
             Continue a run that a `Checkpoint` has saved: from this file or, if True, from the newest file of the
             `Checkpoint` among the callbacks; if there is none yet, True starts a new run. All other arguments,
@@ -827,6 +834,7 @@ class Model(NetworkModel):
             seed=seed,
             recompute_every=recompute_every,
             tbptt_steps=tbptt_steps,
+            shards=shards,
             resume=resume,
             on_interrupt=on_interrupt,
         )

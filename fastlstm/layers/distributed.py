@@ -189,6 +189,10 @@ class TimeDistributed(Layer):
         """Return the number of the first layer with parameters, below which no gradient is needed."""
         return next((k for k, layer in enumerate(self.layers) if layer.parameters), len(self.layers) - 1)
 
+    def shard_obstacle(self) -> str | None:
+        inner = (layer.shard_obstacle() for layer in self.layers) if self.trainable else ()
+        return next((f"holds a layer that {obstacle}" for obstacle in inner if obstacle is not None), None)
+
     # ------------------------------------------------------------------------------------ files and streams
 
     def stages(self) -> list[Stage]:

@@ -300,6 +300,7 @@ class EncoderDecoder(NetworkModel):
             seed=seed,
             recompute_every=recompute_every,
             tbptt_steps=None,
+            shards=1,
             resume=resume,
             on_interrupt=on_interrupt,
         )

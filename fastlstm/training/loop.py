@@ -1,7 +1,8 @@
 """The training loop: fit, epoch, step.
 
-A step is: batch -> forward -> loss -> backward -> reduce -> update. An epoch consists of the steps over all batches,
-the validation and the callbacks. A run consists of the epochs between `on_train_begin` and `on_train_end`.
+A step is: batch -> forward -> loss -> backward -> update; a batch that is cut into shards goes to backward shard by
+shard, and their gradients are summed before the update. An epoch consists of the steps over all batches, the validation
+and the callbacks. A run consists of the epochs between `on_train_begin` and `on_train_end`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .checkpoint import find_saved
 from .history import History
 from .interrupt import BetweenBatches, Interrupt
 from .prepare import TrainingData
-from .reduce import Reduce
+from .reduce import Reduce, Sums, shard_bounds
 from .run_state import Progress, RunState, SavedRun, described
 from .settings import Settings
 
@@ -86,8 +87,6 @@ class TrainingLoop:
     model : TrainableModel
     data : TrainingData
     settings : Settings
-    reduce : Reduce, optional
-        Reduction over the processes of the run; by default there is one process.
 
     Attributes
     ----------
@@ -100,13 +99,11 @@ class TrainingLoop:
         The last weights whose loss was finite.
     """
 
-    def __init__(
-        self, model: TrainableModel, data: TrainingData, settings: Settings, reduce: Reduce | None = None
-    ) -> None:
+    def __init__(self, model: TrainableModel, data: TrainingData, settings: Settings) -> None:
         self.model = model
         self.data = data
         self.settings = settings
-        self.reduce = Reduce() if reduce is None else reduce
+        self.reduce = Reduce(settings.shards)
         self.history = History(data.quantities)
         self.progress = Progress()
         self.feed = Feed(
@@ -209,6 +206,7 @@ class TrainingLoop:
             "shuffle": settings.shuffle,
             "seed": settings.seed,
             "tbptt_steps": settings.tbptt_steps,
+            "shards": settings.shards,
             "steps_per_epoch": steps_per_epoch,
             "names": list(self.history.history),
         }
@@ -309,56 +307,81 @@ class TrainingLoop:
             _EVALUATION_BATCH,
             settings.n_threads,
             steps=settings.tbptt_steps,
-            reduce_sums=self.reduce.sums,
         )
 
     # ------------------------------------------------------------------------------------ a step
 
     def step(self, batch: int, segment: Segment) -> None:
-        """Make one update: forward, loss, backward, reduce, optimizer."""
+        """Make one update: forward, loss and backward of each shard, their sum, optimizer."""
         network = self.model.network
         passes = network.passes
         try:
-            weight, total_weight, d_out = self._forward(batch, segment)
+            sums = self._shard(segment) if self.reduce.shards == 1 else self._shards(segment)
+            if not math.isfinite(sums.loss):
+                self._diverge(f"the training loss became {sums.loss} in epoch {self.progress.epoch}, batch {batch}")
+            if self.reduce.shards > 1:
+                self._accept(sums, network.parameters.flat_gradients)
+            self.progress.add(sums.loss, sums.weight, sums.metric, sums.metric_weight)
             # Without positions that count there is no gradient, but momentum would still move the weights.
-            if total_weight > 0:
-                network.backward(d_out)
-                self.reduce.gradients(network.parameters.flat_gradients, weight, total_weight)
+            if sums.weight > 0:
                 self._update(batch)
         except Exception:
             network.passes = passes  # so that a retry draws the same masks
             raise
 
-    def _forward(self, batch: int, segment: Segment) -> tuple[float, float, Array]:
-        """Compute the loss of a segment and add it to the sums.
+    def _shards(self, segment: Segment) -> Sums:
+        """Compute the gradient of the mean loss of a segment and its sums, shard by shard."""
+        network, rows, count = self.model.network, len(segment.x), self.reduce.shards
+        passes = network.passes
+        states = self.feed.begin(segment)
 
-        Return the weight of the segment, that of the segments of all processes, and the gradient of the output.
+        def compute(index: int) -> Sums:
+            begin, end = shard_bounds(rows, count, index)
+            if begin == end:
+                return Sums()
+            network.passes = passes  # all shards draw the masks of one pass, each those of its rows
+            with states.of_rows(begin):
+                return self._shard(segment.part(begin, end), begin)
+
+        sums = self.reduce(compute, network.parameters.flat_gradients)
+        states.join()
+        if math.isfinite(sums.loss) and not math.isfinite(sums.weight):
+            raise ValueError(f"the weights of a batch must have a finite sum, got {sums.weight}")
+        return sums
+
+    def _shard(self, segment: Segment, first_row: int = 0) -> Sums:
+        """Compute the gradient of the mean loss of some rows, from `first_row` on, and their sums.
+
+        There is no gradient if no position counts, or the loss is not finite.
         """
         loss, network, n_threads = self.settings.loss, self.model.network, self.settings.n_threads
         network.parameters.zero_gradients()
-        segment, out = self.feed.counted(segment, self.feed.forward(segment))
+        segment, out = self.feed.counted(segment, self.feed.forward(segment, first_row))
         _, lengths, y, sample_weight, *_ = segment
         weight = sample_weight if self.data.class_weights is None else self._with_class_weights(y, sample_weight)
         if self.model.target_scaler is not None:
             y = self.model.target_scaler.scaled(y, network.dtype)
-        total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
-        if self.mean_weight is None:
-            total, total_weight = self.reduce.sums(total, weight_sum)
-        else:
-            count = _exact.total(loss.positions(Batch(out, y, lengths, weight)))
-            total, total_weight, count_of_all = self.reduce.sums(total, weight_sum, count)
-            if total_weight > 0:
-                # Divide the sum of the weighted gradients by the number of positions instead of the sum of weights, so
-                # that a batch of small weights moves the model less.
-                d_out *= total_weight / (self.mean_weight * count_of_all)
+        total, total_weight, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
         if not math.isfinite(total):
-            self._diverge(f"the training loss became {total} in epoch {self.progress.epoch}, batch {batch}")
-        np.copyto(self.last_finite_parameters, network.parameters.flat)
+            return Sums(total, total_weight)
+        positions = 0.0 if self.mean_weight is None else _exact.total(loss.positions(Batch(out, y, lengths, weight)))
         metric, metric_weight = 0.0, 0.0
         if loss.metric_name is not None:
-            metric, metric_weight = self.reduce.sums(*loss.metric(out, y, lengths, sample_weight, self.target_scale))
-        self.progress.add(total, total_weight, metric, metric_weight)
-        return weight_sum, total_weight, self.feed.gradient(d_out)
+            metric, metric_weight = loss.metric(out, y, lengths, sample_weight, self.target_scale)
+        sums = Sums(total, total_weight, positions, metric, metric_weight)
+        if self.reduce.shards == 1:
+            self._accept(sums, d_out)
+        if total_weight > 0:
+            network.backward(self.feed.gradient(d_out))
+        return sums
+
+    def _accept(self, sums: Sums, gradient: Array) -> None:
+        """Take note of weights whose loss is finite, and scale the gradient of the mean loss by the mean weight."""
+        np.copyto(self.last_finite_parameters, self.model.flat_parameters)
+        if self.mean_weight is not None and sums.weight > 0:
+            # Divide the sum of the weighted gradients by the number of positions instead of the sum of weights, so that
+            # a batch of small weights moves the model less.
+            gradient *= sums.weight / (self.mean_weight * sums.positions)
 
     def _mean_weight(self) -> float | None:
         data, loss, network = self.data, self.settings.loss, self.model.network
@@ -377,7 +400,6 @@ class TrainingLoop:
             weights = position_weights(counts.shape, counts == 0, weight)
             total += total_weight(weights, counts.size)
             count += _exact.total(counts)
-        total, count = self.reduce.sums(total, count)
         return total / count if total > 0 else None
 
     def _update(self, batch: int) -> None:

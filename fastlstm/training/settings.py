@@ -46,6 +46,8 @@ class Settings:
     """Number of steps whose gates are stored for the backward pass; 0: all steps."""
     tbptt_steps: int
     """Steps per segment of truncated back-propagation; 0: each batch is one update."""
+    shards: int
+    """Parts in which a batch is cut, whose gradients are computed one by one."""
     resume: Resume
     on_interrupt: Literal["raise", "return"]
 
@@ -67,6 +69,7 @@ class Settings:
             seed=model_seed if seed is None else _checks.count("seed", seed, least=0, bits=_checks.MANY),
             recompute_every=_checks.recompute_steps(given["recompute_every"]),
             tbptt_steps=0 if steps is None else _checks.count("tbptt_steps", steps),
+            shards=_checks.count("shards", given["shards"], bits=16),
             shuffle=_checks.as_bool("shuffle", given["shuffle"]),
             n_threads=given["n_threads"],
             callbacks=_checked_callbacks(given["callbacks"], given["verbose"]),
