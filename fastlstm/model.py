@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .inference.stream import Stream
     from .training.callbacks import Callback
     from .training.history import History
+    from .training.ranks import Communicator
     from .training.settings import ClassWeight
 
 __all__ = ["Model"]
@@ -675,6 +676,7 @@ class Model(NetworkModel):
         recompute_every: int | None = None,
         tbptt_steps: int | None = None,
         shards: int = 1,
+        communicator: Communicator | None = None,
         resume: str | os.PathLike[str] | bool | None = None,
         on_interrupt: Literal["raise", "return"] = "raise",
     ) -> History:
@@ -769,6 +771,11 @@ class Model(NetworkModel):
             its last digits, and not on where the parts are computed; random masks are those of the whole batch. Memory
             for a training pass is that of one part. A `BatchNorm` that is trained needs whole batches, and is refused
             with several shards. See docs/shards.md.
+        communicator : mpi4py communicator, optional
+            Processes that compute the shards together, for example ``MPI.COMM_WORLD`` in a program that is started by
+            ``mpiexec -n 4 python -m mpi4py program.py``. All call `fit` with the same model, data and arguments, and
+            all end with the same weights, which have the bits of the same `shards` in one process. Rank 0 alone prints
+            and writes. `shards` must be at least the number of processes.
         resume : path or bool, optional
             Continue a run that a `Checkpoint` has saved: from this file or, if True, from the newest file of the
             `Checkpoint` among the callbacks; if there is none yet, True starts a new run. All other arguments,
@@ -835,6 +842,7 @@ class Model(NetworkModel):
             recompute_every=recompute_every,
             tbptt_steps=tbptt_steps,
             shards=shards,
+            communicator=communicator,
             resume=resume,
             on_interrupt=on_interrupt,
         )

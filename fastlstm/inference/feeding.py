@@ -9,10 +9,10 @@ Shapes: a batch has b cases and T steps.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -245,10 +245,14 @@ class PartStates:
         yield
         self._after[first_row] = self._feed.states
 
-    def join(self) -> None:
-        """Make the states at the end of all parts those at the end of the segment."""
+    def join(self, joined: Callable[[dict[int, Any]], dict[int, Any]]) -> None:
+        """Make the states at the end of all parts those at the end of the segment.
+
+        `joined` adds the parts that other processes have computed.
+        """
         if self._feed.steps:
-            layers = zip(*(self._after[row] for row in sorted(self._after)), strict=True)
+            after = joined(self._after)
+            layers = zip(*(after[row] for row in sorted(after)), strict=True)
             self._feed.states = [
                 (np.concatenate([h for h, _ in parts], axis=1), np.concatenate([c for _, c in parts], axis=1))
                 for parts in layers

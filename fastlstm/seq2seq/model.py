@@ -301,6 +301,7 @@ class EncoderDecoder(NetworkModel):
             recompute_every=recompute_every,
             tbptt_steps=None,
             shards=1,
+            communicator=None,
             resume=resume,
             on_interrupt=on_interrupt,
         )

@@ -7,6 +7,7 @@ and the callbacks. A run consists of the epochs between `on_train_begin` and `on
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -31,8 +32,9 @@ from .checkpoint import find_saved
 from .history import History
 from .interrupt import BetweenBatches, Interrupt
 from .prepare import TrainingData
+from .ranks import Ranks
 from .reduce import Reduce, Sums, shard_bounds
-from .run_state import Progress, RunState, SavedRun, described
+from .run_state import Progress, RunState, SavedRun, described, environment
 from .settings import Settings
 
 __all__ = ["TrainingDiverged", "TrainingLoop", "fit"]
@@ -61,12 +63,31 @@ class TrainingDiverged(FloatingPointError):
 
 def fit(model: TrainableModel, settings: Settings, prepare: Callable[[], TrainingData]) -> History:
     """Do the work of `Model.fit`; `prepare` checks the data and builds the network for them."""
-    saved = find_saved(settings.resume, settings.callbacks)
+    reduce = _reduce(settings)
     with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
-        data = prepare()
-        training = TrainingLoop(model, data, settings)
-        state = training.start(saved)
+        error: Exception | None = None
+        described: dict[str, Any] = {}
+        try:
+            saved = find_saved(settings.resume, settings.callbacks)
+            data = prepare()
+            training = TrainingLoop(model, data, settings)
+            state = training.start(saved)
+            if settings.communicator is not None:
+                described = training.described(saved)
+        except Exception as raised:
+            error = raised
+        reduce.agree(described, error)
     return training.fit(saved, state)
+
+
+def _reduce(settings: Settings) -> Reduce:
+    if settings.communicator is None:
+        return Reduce(settings.shards)
+    return Ranks(settings.shards, settings.communicator)
+
+
+def _digest(values: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def _described_scaler(model: TrainableModel, name: str) -> object:
@@ -103,7 +124,9 @@ class TrainingLoop:
         self.model = model
         self.data = data
         self.settings = settings
-        self.reduce = Reduce(settings.shards)
+        self.reduce = _reduce(settings)
+        rank_0 = self.reduce.rank == 0
+        self.callbacks = [one for one in settings.callbacks if rank_0 or not one.on_rank_0_only]
         self.history = History(data.quantities)
         self.progress = Progress()
         self.feed = Feed(
@@ -137,7 +160,7 @@ class TrainingLoop:
                     completed = self.run_epoch()
                     if not completed or self._stopped_by_callback():
                         break
-                    self.interrupt.take()
+                    self.interrupt.take(self.reduce)
             except KeyboardInterrupt as error:
                 self._interrupted(error)
         return self.history
@@ -146,14 +169,16 @@ class TrainingLoop:
         """Say what Ctrl-C has left, save it if the state is complete, and raise KeyboardInterrupt with the history."""
         self.history.interrupted = True
         progress, total = self.progress, self.data.steps_per_epoch
-        print(
-            f"fastlstm: training interrupted in epoch {progress.epoch}, after {progress.batch} of {total} updates; the "
-            "model has the weights of this moment",
-            file=sys.stderr,
-        )
+        if self.reduce.rank == 0:
+            print(
+                f"fastlstm: training interrupted in epoch {progress.epoch}, after {progress.batch} of {total} updates; "
+                "the model has the weights of this moment",
+                file=sys.stderr,
+            )
         if isinstance(error, BetweenBatches):
             for checkpoint in self.settings.checkpoints:
-                checkpoint.save_now()
+                if checkpoint in self.callbacks:
+                    checkpoint.save_now()
         if self.settings.on_interrupt == "raise":
             raised = KeyboardInterrupt("training interrupted")
             raised.history = self.history  # type: ignore[attr-defined]
@@ -211,16 +236,31 @@ class TrainingLoop:
             "names": list(self.history.history),
         }
 
+    def described(self, saved: SavedRun | None) -> dict[str, Any]:
+        """Return what must be the same in all processes of a run."""
+        return {
+            **self._arguments(self.data.steps_per_epoch),
+            "environment": environment(),
+            "weights": _digest(self.model.flat_parameters),
+            "number of training passes": self.model.network.passes,
+            "epochs so far": self.settings.optimizer.epochs,
+            "recompute_every": self.settings.recompute_every,
+            "callbacks": [type(callback).__qualname__ for callback in self.settings.callbacks],
+            "resumed run": None if saved is None else (saved.progress.epoch, saved.progress.batch),
+        }
+
     def _begin(self, state: RunState, saved: SavedRun | None, at_end: ExitStack) -> None:
         """Call the callbacks' first hooks, restore a saved run, and fit the scalers."""
-        callbacks, model, train = self.settings.callbacks, self.model, self.data.train
+        callbacks, model, train = self.callbacks, self.model, self.data.train
         if saved is None:
             for callback in callbacks:
                 at_end.callback(callback.on_train_end)
                 callback.on_train_begin()
         else:
             saved.restore(state)
-            for callback, remembered in saved.with_states(callbacks):
+            for callback, remembered in saved.with_states(self.settings.callbacks):
+                if callback not in callbacks:
+                    continue
                 at_end.callback(callback.on_train_end)
                 saved.resume_callback(callback, remembered)
             saved.restore_weights(state)
@@ -235,13 +275,13 @@ class TrainingLoop:
             self.target_scale = model.target_scaler.scale_
 
     def _stopped_by_callback(self) -> bool:
-        return any(callback.stop_training for callback in self.settings.callbacks)
+        return self.reduce.any(any(callback.stop_training for callback in self.settings.callbacks))
 
     # ------------------------------------------------------------------------------------ an epoch
 
     def run_epoch(self) -> bool:
         """Train on the rest of the current epoch, validate and record; return False if a callback cut it short."""
-        callbacks, progress = self.settings.callbacks, self.progress
+        callbacks, progress = self.callbacks, self.progress
         epoch = progress.epoch
         if not progress.batch:
             for callback in callbacks:
@@ -274,10 +314,11 @@ class TrainingLoop:
             if self.batch_listeners:
                 logs = self._means()
                 for callback in self.batch_listeners:
-                    callback.on_batch_end(batch, logs)
+                    if callback in self.callbacks:
+                        callback.on_batch_end(batch, logs)
                 if self._stopped_by_callback():
                     return None
-            self.interrupt.take()
+            self.interrupt.take(self.reduce)
         if progress.sums[1] == 0:
             raise ValueError(
                 "nothing to learn: every target has label -100 or weight 0 or is missing (nan), or its step is masked, "
@@ -344,7 +385,8 @@ class TrainingLoop:
                 return self._shard(segment.part(begin, end), begin)
 
         sums = self.reduce(compute, network.parameters.flat_gradients)
-        states.join()
+        states.join(self.reduce.joined)
+        network.passes = passes + 1
         if math.isfinite(sums.loss) and not math.isfinite(sums.weight):
             raise ValueError(f"the weights of a batch must have a finite sum, got {sums.weight}")
         return sums

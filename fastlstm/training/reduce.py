@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._typing import Array
 from ..runtime.buffers import Buffers
 
-__all__ = ["Reduce", "Sums", "shard_bounds"]
+__all__ = ["Reduce", "Sums", "add_mean", "shard_bounds"]
 
 
 class Sums(NamedTuple):
@@ -42,7 +42,14 @@ class Reduce:
     Parameters
     ----------
     shards : int
+
+    Attributes
+    ----------
+    rank : int
+        Number of this process among those of the run, 0 if it is the only one. Rank 0 prints and writes.
     """
+
+    rank = 0
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
@@ -66,6 +73,19 @@ class Reduce:
         second = self._node(middle, end, compute, gradients)
         add_mean(gradients, second.weight, kept, first.weight)
         return first.plus(second)
+
+    def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
+        """Return the entries of all processes together."""
+        return parts
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process."""
+        return flag
+
+    def agree(self, described: Any, error: BaseException | None) -> None:
+        """Check that all processes begin the same run: equal dicts `described`, and no error, which is raised."""
+        if error is not None:
+            raise error
 
     def _kept(self, shards: int, gradients: Array) -> Array:
         """Return the buffer of a node of this number of shards, of which there is one on the way to any shard."""
