@@ -65,18 +65,16 @@ def fit(model: TrainableModel, settings: Settings, prepare: Callable[[], Trainin
     """Do the work of `Model.fit`; `prepare` checks the data and builds the network for them."""
     reduce = _reduce(settings)
     with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
-        error: Exception | None = None
-        described: dict[str, Any] = {}
         try:
             saved = find_saved(settings.resume, settings.callbacks)
             data = prepare()
             training = TrainingLoop(model, data, settings)
             state = training.start(saved)
-            if settings.communicator is not None:
-                described = training.described(saved)
-        except Exception as raised:
-            error = raised
-        reduce.agree(described, error)
+            described = {} if settings.communicator is None else training.described(saved)
+        except Exception as error:
+            reduce.failed(error)
+            raise
+        reduce.agree(described)
     return training.fit(saved, state)
 
 

@@ -116,16 +116,16 @@ class Ranks(Reduce):
     def any(self, flag: bool) -> bool:
         return any(self._communicator.allgather(flag))
 
-    def agree(self, described: Any, error: BaseException | None) -> None:
-        errors = self._communicator.allgather(None if error is None else f"{type(error).__name__}: {error}")
-        if error is not None:
-            raise error
-        for rank, message in enumerate(errors):
-            if message is not None:
-                raise RuntimeError(f"rank {rank} of the communicator cannot begin the training: {message}")
-        all_described = self._communicator.allgather(described)
-        for rank, other in enumerate(all_described):
-            for name, value in all_described[0].items():
+    def failed(self, error: Exception) -> None:
+        self._communicator.allgather(f"{type(error).__name__}: {error}")
+
+    def agree(self, described: dict[str, Any]) -> None:
+        found = self._communicator.allgather(described)
+        for rank, other in enumerate(found):
+            if isinstance(other, str):
+                raise RuntimeError(f"rank {rank} of the communicator cannot begin the training: {other}")
+        for rank, other in enumerate(found):
+            for name, value in found[0].items():
                 if other.get(name) != value:
                     raise ValueError(
                         "the processes of the communicator must train the same model in the same way, and "

@@ -82,10 +82,11 @@ class Reduce:
         """Return whether the flag is set in any process."""
         return flag
 
-    def agree(self, described: Any, error: BaseException | None) -> None:
-        """Check that all processes begin the same run: equal dicts `described`, and no error, which is raised."""
-        if error is not None:
-            raise error
+    def failed(self, error: Exception) -> None:
+        """Tell the other processes, which call `agree`, that this one cannot begin the run."""
+
+    def agree(self, described: dict[str, Any]) -> None:
+        """Check that all processes begin the run that is described; raise RuntimeError or ValueError if not."""
 
     def _kept(self, shards: int, gradients: Array) -> Array:
         """Return the buffer of a node of this number of shards, of which there is one on the way to any shard."""
