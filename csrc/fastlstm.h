@@ -94,9 +94,11 @@ typedef struct {
     /* Limits of the gates' net inputs, of c, and of the argument of `output`; INFINITY: none. */
     double gate_clip, cell_clip, output_clip;
     double norm_eps; /* added to the variance */
-    /* Probabilities in [0, 1), and the seed of their masks. */
+    /* Probabilities in [0, 1), the seed of their masks, and the number of the first row: row b of the pass has the masks
+     * of row first_row + b, so that a part of a batch has those of the whole. first_row + batch < 2^32. */
     double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c;
     uint64_t seed;
+    ptrdiff_t first_row;
 
     const void *weight_hr;         /* (projection, hidden) */
     const void *peepholes;         /* (3, hidden): i, f, o; or (2, hidden): i, o with `coupled`; NULL: none */
@@ -290,13 +292,13 @@ void fl_embedding_forward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const
 void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
                            void *dtable, int n_threads);
 /* For `rows` rows of `size` elements: y[n] = x[n] / (1 - p) where the generator's n-th draw of the row keeps it, else 0.
- * The draw depends on (seed, row, n) alone, so the backward pass calls the same function with the gradient as x. y may be
- * x. */
+ * The draw depends on (seed, row, n) alone, so the backward pass calls the same function with the gradient as x. Rows are
+ * numbered from first_row on, so that a part of a batch draws what the whole does; first_row + rows < 2^32. y may be x. */
 void fl_dropout(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed,
-                int n_threads);
+                ptrdiff_t first_row, int n_threads);
 /* y[n] = x[n] + stddev z, with z a normal number that depends on (seed, row, n) alone. */
 void fl_noise(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed,
-              int n_threads);
+              ptrdiff_t first_row, int n_threads);
 /* Four draws of Philox4x32-10 at a counter: the generator beneath all draws. */
 void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t out[4]);
 /* The random words of 64 bits number first, first + 1, ... of a seed, and normal numbers in the same way. */

@@ -43,6 +43,7 @@ cdef extern from "fastlstm.h" nogil:
         double norm_eps
         double recurrent_dropout, variational_dropout, zoneout_h, zoneout_c
         uint64_t seed
+        ptrdiff_t first_row
         const void *weight_hr
         const void *peepholes
         const void *gain_ih
@@ -190,9 +191,9 @@ cdef extern from "fastlstm.h" nogil:
     void fl_embedding_backward(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout,
                                void *dtable, int n_threads)
     void fl_dropout(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed,
-                    int n_threads)
+                    ptrdiff_t first_row, int n_threads)
     void fl_noise(fl_dtype dtype, ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed,
-                  int n_threads)
+                  ptrdiff_t first_row, int n_threads)
     void fl_random_words(uint64_t seed, uint64_t first, ptrdiff_t n, uint64_t *words)
     void fl_normals(uint64_t seed, uint64_t first, ptrdiff_t n, double *y)
     void fl_philox4x32(uint64_t seed, uint64_t counter, uint32_t *out)

@@ -227,11 +227,12 @@ cdef class LSTMPass:
     def forward(self, cnp.ndarray x not None, cnp.ndarray weight_ih not None, cnp.ndarray weight_hh not None,
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
                 bint reverse=False, bint training=False, ptrdiff_t recompute_every=0, PackedWeights packed=None,
-                n_threads=1, cell=None, cell_weights=None, uint64_t seed=0, bint quantized=False, x_limits=None):
+                n_threads=1, cell=None, cell_weights=None, uint64_t seed=0, ptrdiff_t first_row=0,
+                bint quantized=False, x_limits=None):
         """Run the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
         ``cell`` is a ``fastlstm.cell.Cell`` and ``cell_weights`` its ``fastlstm.cell.CellWeights``, for all cells
-        except the plain one; ``seed`` is that of the cell's masks.
+        except the plain one; ``seed`` is that of the cell's masks, and row b has those of row ``first_row + b``.
         ``x`` must not change until ``backward`` has read it again. ``packed``: where weights that nobody can write to
         are kept packed, for inference. ``quantized``: in 8 bits; ``x_limits`` (input,): the largest magnitude of each
         feature of x, None for a scale of each row and step.
@@ -256,7 +257,7 @@ cdef class LSTMPass:
                 self.settings = None
                 _settings(&self.cell, cell)
                 self.settings = cell
-            self.cell.seed = seed
+            self.cell.seed, self.cell.first_row = seed, _first_row(first_row, cnp.PyArray_DIM(x, 0))
             lstm.batch, lstm.time = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
             _lstm_weights(lstm, NULL if cell is None else &self.cell, dtype, cnp.PyArray_DIM(x, 2), weight_ih,
                           weight_hh, bias_ih, bias_hh, NO_CELL_WEIGHTS if cell_weights is None else cell_weights)
@@ -517,10 +518,19 @@ def embedding_backward(cnp.ndarray index not None, cnp.ndarray dout not None, cn
         fl_embedding_backward(dtype, n, width, tokens, from_dout, to, threads)
 
 
-def dropout(cnp.ndarray x not None, cnp.ndarray y not None, double p, uint64_t seed, n_threads=1):
+cdef ptrdiff_t _first_row(ptrdiff_t first_row, ptrdiff_t rows) except -1:
+    """Return the number of the first row, by which rows draw; raise ValueError if one has no word of 32 bits."""
+    if first_row < 0 or first_row + rows > 1 << 32:
+        raise ValueError(f"first_row is {first_row} for {rows} rows, expected numbers of rows from 0 to 2^32 - 1")
+    return first_row
+
+
+def dropout(cnp.ndarray x not None, cnp.ndarray y not None, double p, uint64_t seed, n_threads=1, *,
+            ptrdiff_t first_row=0):
     """Compute y = x / (1 - p) where kept, 0 elsewhere, for x (batch, ...). y may be x.
 
-    The draw of an element depends on the seed, its row of the batch and its place in the row.
+    The draw of an element depends on the seed, its row of the batch and its place in the row. Rows are numbered from
+    ``first_row`` on, so that a part of a batch draws what the whole does.
     """
     cdef fl_dtype dtype = dtype_of(x, "x")
     cdef int threads = thread_count(n_threads)
@@ -529,19 +539,22 @@ def dropout(cnp.ndarray x not None, cnp.ndarray y not None, double p, uint64_t s
     cdef void *to = like(y, "y", dtype, x, True)
     if not 0 <= p < 1:
         raise ValueError(f"dropout p is {p}, expected 0 <= p < 1")
+    first_row = _first_row(first_row, rows)
     with nogil:
-        fl_dropout(dtype, rows, size, from_x, to, p, seed, threads)
+        fl_dropout(dtype, rows, size, from_x, to, p, seed, first_row, threads)
 
 
-def noise(cnp.ndarray x not None, cnp.ndarray y not None, double stddev, uint64_t seed, n_threads=1):
+def noise(cnp.ndarray x not None, cnp.ndarray y not None, double stddev, uint64_t seed, n_threads=1, *,
+          ptrdiff_t first_row=0):
     """Compute y = x + stddev z, for x (batch, ...), with normal z drawn as by `dropout`. y may be x."""
     cdef fl_dtype dtype = dtype_of(x, "x")
     cdef int threads = thread_count(n_threads)
     cdef ptrdiff_t rows = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) > 0 else 1, size = x.size // max(rows, 1)
     cdef void *from_x = data_of(x, "x", dtype, False)
     cdef void *to = like(y, "y", dtype, x, True)
+    first_row = _first_row(first_row, rows)
     with nogil:
-        fl_noise(dtype, rows, size, from_x, to, stddev, seed, threads)
+        fl_noise(dtype, rows, size, from_x, to, stddev, seed, first_row, threads)
 
 
 def philox(uint64_t seed, uint64_t counter):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .inference.stream import Stream
     from .training.callbacks import Callback
     from .training.history import History
+    from .training.ranks import Communicator
     from .training.settings import ClassWeight
 
 __all__ = ["Model"]
@@ -674,6 +675,8 @@ class Model(NetworkModel):
         seed: int | None = None,
         recompute_every: int | None = None,
         tbptt_steps: int | None = None,
+        shards: int = 1,
+        communicator: Communicator | None = None,
         resume: str | os.PathLike[str] | bool | None = None,
         on_interrupt: Literal["raise", "return"] = "raise",
     ) -> History:
@@ -762,6 +765,17 @@ class Model(NetworkModel):
             direction and an output for each step. Validation works in the same way. If lengths differ, the number of
             updates of an epoch depends on which series share a batch; schedules assume that of the first epoch. By
             default each batch is one update.
+        shards : int, default 1
+            Number of parts in which the cases of each batch are divided, as evenly as possible. The gradient of each
+            part is computed alone, and they are summed in a fixed order, so that the result depends on this number, in
+            its last digits, and not on where the parts are computed; random masks are those of the whole batch. Memory
+            for a training pass is that of one part. A `BatchNorm` that is trained needs whole batches, and is refused
+            with several shards. See docs/shards.md.
+        communicator : mpi4py communicator, optional
+            Processes that compute the shards together, for example ``MPI.COMM_WORLD`` in a program that is started by
+            ``mpiexec -n 4 python -m mpi4py program.py``. All call `fit` with the same model, data and arguments, and
+            all end with the same weights, which have the bits of the same `shards` in one process. Rank 0 alone prints
+            and writes. `shards` must be at least the number of processes.
         resume : path or bool, optional
             Continue a run that a `Checkpoint` has saved: from this file or, if True, from the newest file of the
             `Checkpoint` among the callbacks; if there is none yet, True starts a new run. All other arguments,
@@ -827,6 +841,8 @@ class Model(NetworkModel):
             seed=seed,
             recompute_every=recompute_every,
             tbptt_steps=tbptt_steps,
+            shards=shards,
+            communicator=communicator,
             resume=resume,
             on_interrupt=on_interrupt,
         )

@@ -322,6 +322,7 @@ class Network:
         recompute_every: int = 0,
         skip: int | None = None,
         masks: Array | None = None,
+        first_row: int = 0,
     ) -> Array:
         """Return the output for a batch of checked inputs, a buffer that is valid until this thread's next pass.
 
@@ -342,6 +343,8 @@ class Network:
         masks : boolean ndarray (batch, time, k), optional
             Masks of the steps as users have passed them, `Sequences.masks`, if the network has `input_masks`; by
             default the layers compute them from x.
+        first_row : int, default 0
+            Number of the first case in the batch of which x is a part: its random numbers are those of the whole batch.
         """
         ctx = self.context(training)
         ctx.skipped = skip
@@ -352,6 +355,7 @@ class Network:
         ctx.packed = self.parameters.packed
         ctx.n_threads = call_threads(n_threads)
         ctx.recompute_every = recompute_every
+        ctx.first_row = first_row
         ctx.pending = False
         if lengths is not None and self.layers[0].touches_padding:
             # The padding may hold NaN or invalid token ids, so it is set to zero.
@@ -387,13 +391,14 @@ class Network:
         recompute_every: int = 0,
         skip: int | None = None,
         masks: Array | None = None,
+        first_row: int = 0,
     ) -> Array:
         """Do `forward` from checked initial states, one for each LSTM layer object; None: the layers' own."""
         caches = self.recurrent_caches(training)
         try:
             for cache, state in zip(caches, states or [None] * len(caches), strict=True):
                 cache.state_in = state
-            return self.forward(x, lengths, training, n_threads, recompute_every, skip, masks)
+            return self.forward(x, lengths, training, n_threads, recompute_every, skip, masks, first_row)
         finally:
             for cache in caches:
                 cache.state_in = None

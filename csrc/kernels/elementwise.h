@@ -124,6 +124,7 @@ typedef struct {
     double stddev;      /* noise */
     int adds;           /* 1: noise */
     uint64_t seed;
+    ptrdiff_t first_row;
 } draw_context;
 
 static void draw_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
@@ -139,7 +140,7 @@ static void draw_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
         const ptrdiff_t count = minimum(GROUP, job->size - first);
         const real *x = job->x + row * job->size + first;
         real *y = job->y + row * job->size + first;
-        draw_words(job->seed, (uint64_t)(first / 4), 0, row, (int)tile_count(count, 4), words);
+        draw_words(job->seed, (uint64_t)(first / 4), 0, job->first_row + row, (int)tile_count(count, 4), words);
         if (job->adds)
             for (ptrdiff_t k = 0; k < count; ++k)
                 y[k] = (real)((double)x[k] + job->stddev * fl_normal(fl_chance_of_word(words[k % 4][k / 4])));
@@ -149,7 +150,8 @@ static void draw_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
     }
 }
 
-static void dropout(ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed, int n_threads)
+static void dropout(ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed,
+                    ptrdiff_t first_row, int n_threads)
 {
     draw_context job = {
         .rows = rows,
@@ -159,12 +161,23 @@ static void dropout(ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, doub
         .scale = (real)(p < 1 ? 1 / (1 - p) : 0),
         .threshold = (uint64_t)(p * 4294967296.0),
         .seed = seed,
+        .first_row = first_row,
     };
     fl_parallel(fl_worthwhile_threads(n_threads, 8.0 * (double)rows * (double)size), draw_body, &job);
 }
 
-static void noise(ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed, int n_threads)
+static void noise(ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed,
+                  ptrdiff_t first_row, int n_threads)
 {
-    draw_context job = {.rows = rows, .size = size, .x = x, .y = y, .stddev = stddev, .adds = 1, .seed = seed};
+    draw_context job = {
+        .rows = rows,
+        .size = size,
+        .x = x,
+        .y = y,
+        .stddev = stddev,
+        .adds = 1,
+        .seed = seed,
+        .first_row = first_row,
+    };
     fl_parallel(fl_worthwhile_threads(n_threads, 40.0 * (double)rows * (double)size), draw_body, &job);
 }

@@ -95,11 +95,13 @@ FL_KERNEL(void, embedding_backward,
           (ptrdiff_t rows, ptrdiff_t width, const int64_t *index, const void *dout, void *dtable, int n_threads),
           (rows, width, index, dout, dtable, n_threads))
 FL_KERNEL(void, dropout,
-          (ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed, int n_threads),
-          (rows, size, x, y, p, seed, n_threads))
+          (ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double p, uint64_t seed, ptrdiff_t first_row,
+           int n_threads),
+          (rows, size, x, y, p, seed, first_row, n_threads))
 FL_KERNEL(void, noise,
-          (ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed, int n_threads),
-          (rows, size, x, y, stddev, seed, n_threads))
+          (ptrdiff_t rows, ptrdiff_t size, const void *x, void *y, double stddev, uint64_t seed, ptrdiff_t first_row,
+           int n_threads),
+          (rows, size, x, y, stddev, seed, first_row, n_threads))
 
 FL_KERNEL(void, activation,
           (int kind, double alpha, double beta, ptrdiff_t n, const void *x, void *y, int n_threads),

@@ -281,9 +281,9 @@ static void layers(void)
             fl_activation_backward(dtype, kind, 0.7, 0.4, rows * output, y, z, dy, z, 2);
             fold_reals(z, rows * output);
         }
-        fl_dropout(dtype, rows, output, y, z, 0.3, 99, 2);
+        fl_dropout(dtype, rows, output, y, z, 0.3, 99, 0, 2);
         fold_reals(z, rows * output);
-        fl_noise(dtype, rows, output, y, z, 0.3, 99, 2);
+        fl_noise(dtype, rows, output, y, z, 0.3, 99, 0, 2);
         fold_reals(z, rows * output);
         free(pass.workspace);
         void *const all[] = {weight, bias, x, y, dy, dx, dweight, dbias, z};

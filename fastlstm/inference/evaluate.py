@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -65,12 +65,10 @@ def run_evaluation(
     *,
     steps: int = 0,
     per_output: bool = False,
-    reduce_sums: Callable[..., tuple[float, ...]] = lambda *sums: sums,
 ) -> dict[str, float]:
     """Measure the loss, its metric and `metrics` over all cases, in segments of `steps` steps; 0: in whole series.
 
-    With `per_output` also the metric of each output, if there are several outputs and the loss allows it. `reduce_sums`
-    adds the sums of loss and metric over the processes of a run; `metrics` are those of this process's cases.
+    With `per_output` also the metric of each output, if there are several outputs and the loss allows it.
     """
     scaler = model.target_scaler
     scale = None if scaler is None else scaler.scale_
@@ -101,7 +99,6 @@ def run_evaluation(
                 output_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
                 own = weight if weight is None or weight.ndim < out.ndim else weight[..., k]
                 errors[k] += loss.metric(out[..., one], y[..., one], lengths, own, output_scale)
-    sums[:] = reduce_sums(*sums.tolist())
     if sums[1] == 0:
         raise ValueError(
             "nothing to evaluate: every label is -100, every weight is 0, every target is missing (nan), or every step "

@@ -9,10 +9,10 @@ Shapes: a batch has b cases and T steps.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,19 @@ class Segment(NamedTuple):
     """As in `CaseBatch`."""
     rows: slice | Array | None
     """Rows of the previous segment that continue here; None: all cases begin here."""
+
+    def part(self, begin: int, end: int) -> Segment:
+        """Return some cases of the segment; None stays None, and the number of steps is that of the segment."""
+        x, lengths, y, weight, masks, rows = self
+        part = slice(begin, end)
+        return Segment(
+            x[part],
+            None if lengths is None else lengths[part],
+            y[part],
+            None if weight is None else weight[part],
+            None if masks is None else masks[part],
+            None if rows is None else part if isinstance(rows, slice) else rows[part],
+        )
 
 
 class Feed:
@@ -132,23 +145,33 @@ class Feed:
         self.states = states
         self._from_file = True
 
-    def forward(self, segment: Segment) -> Array:
-        """Compute the output for a segment: a buffer that is valid until this thread's next pass."""
+    def forward(self, segment: Segment, first_row: int = 0) -> Array:
+        """Compute the output for a segment: a buffer that is valid until this thread's next pass.
+
+        `first_row` is the number of the first case in the segment of which this one is a part.
+        """
         network = self.model.network
         arguments = (self.training, self.n_threads, self.recompute_every, self.skip)
         if not self.steps:
-            return network.forward(segment.x, segment.lengths, *arguments, segment.masks)
-        if self._from_file:
-            self._check_rows(segment)
-            self._from_file = False
+            return network.forward(segment.x, segment.lengths, *arguments, segment.masks, first_row)
+        self._check_rows(segment)
         states: list[State] | None = None
         if isinstance(segment.rows, slice):
-            states = self.states
+            states = [
+                (np.ascontiguousarray(h[:, segment.rows]), np.ascontiguousarray(c[:, segment.rows]))
+                for h, c in self.states
+            ]
         elif segment.rows is not None:
             states = [(h.take(segment.rows, axis=1), c.take(segment.rows, axis=1)) for h, c in self.states]
-        out = network.forward_from(states, segment.x, segment.lengths, *arguments, segment.masks)
+        out = network.forward_from(states, segment.x, segment.lengths, *arguments, segment.masks, first_row)
         self.states = network.final_states(self.training)  # copies, because a callback may use the model in between
         return out
+
+    def begin(self, segment: Segment) -> PartStates:
+        """Return the states of a segment whose parts are passed to `forward` instead of the whole."""
+        if self.steps:
+            self._check_rows(segment)
+        return PartStates(self)
 
     def counted(self, segment: Segment, out: Array) -> tuple[Segment, Array]:
         """Return the segment and its output, that of the last `forward`, as a loss reads them.
@@ -188,7 +211,10 @@ class Feed:
         return y, weight
 
     def _check_rows(self, segment: Segment) -> None:
-        """Raise ValueError if the states from a file are not those of the series that continue here."""
+        """Raise ValueError if the states are from a file, and not those of the series that continue here."""
+        if not self._from_file:
+            return
+        self._from_file = False
         series = self.states[0][0].shape[1]
         fits = (
             len(segment.x) == series
@@ -197,6 +223,40 @@ class Feed:
         )
         if not fits:
             raise ValueError(f"the checkpoint holds the states of {series} series, which do not fit this batch")
+
+
+class PartStates:
+    """States of a segment whose parts are computed one by one.
+
+    Parameters
+    ----------
+    feed : Feed
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._before = feed.states
+        self._after: dict[int, list[State]] = {}
+
+    @contextmanager
+    def of_rows(self, first_row: int) -> Iterator[None]:
+        """Return a context in which the part of a segment from this row on is computed."""
+        self._feed.states = self._before
+        yield
+        self._after[first_row] = self._feed.states
+
+    def join(self, joined: Callable[[dict[int, Any]], dict[int, Any]]) -> None:
+        """Make the states at the end of all parts those at the end of the segment.
+
+        `joined` adds the parts that other processes have computed.
+        """
+        if self._feed.steps:
+            after = joined(self._after)
+            layers = zip(*(after[row] for row in sorted(after)), strict=True)
+            self._feed.states = [
+                (np.concatenate([h for h, _ in parts], axis=1), np.concatenate([c for _, c in parts], axis=1))
+                for parts in layers
+            ]
 
 
 def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:

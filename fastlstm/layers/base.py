@@ -185,6 +185,18 @@ class Layer(ExplainsArguments, ABC):
         """
         return self.streaming_obstacle()
 
+    def shard_obstacle(self) -> str | None:
+        """Return why a training pass cannot compute parts of a batch one by one, as `streaming_obstacle`.
+
+        It can if a case does not depend on the other cases of its batch.
+        """
+        if self.statistics and self.trainable:
+            return (
+                f"is a {type(self).__name__}: it needs the statistics of the whole batch; leave shards out, set its "
+                "trainable to False, so that it normalizes by its running statistics, or use fl.LayerNorm"
+            )
+        return None
+
     def steps_after(self, lengths: Array) -> Array:
         """Return the numbers of steps (n,) of the output for series of these numbers of unmasked steps.
 

@@ -73,6 +73,8 @@ class PassContext:
         """Called by layers that can be quantized with the name of an input, its values and their lengths, before they
         compute, in inference."""
         self.n_threads = 1
+        self.first_row = 0
+        """Number of the first case in the batch of which this pass computes a part; random numbers are drawn by it."""
         self.recompute_every = 0
         """Number of steps whose gates an LSTM stores; backward recomputes the others in segments. 0: all steps."""
         self.want_d_state = False

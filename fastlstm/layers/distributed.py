@@ -128,18 +128,20 @@ class TimeDistributed(Layer):
             return valid
         return ctx.mask if valid is None else valid & ctx.mask
 
-    def _context(self, ctx: PassContext, cache: LayerCache) -> PassContext:
+    def _context(self, time: int, ctx: PassContext, cache: LayerCache) -> PassContext:
         name = "training" if ctx.training else "inference"
         inner: PassContext | None = cache.saved.get(name)
         if inner is None:
             inner = cache.saved[name] = PassContext(len(self.layers), ctx.dtype, ctx.training)
         inner.packed, inner.n_threads, inner.recompute_every = ctx.packed, ctx.n_threads, ctx.recompute_every
         inner.lengths = inner.mask = None
+        # Exact if all steps are computed. Otherwise the steps before it that are not computed leave numbers unused.
+        inner.first_row = ctx.first_row * time
         return inner
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         batch, time = x.shape[:2]
-        inner, valid = self._context(ctx, cache), self._valid(x, ctx)
+        inner, valid = self._context(time, ctx, cache), self._valid(x, ctx)
         frames = x if valid is None else x[valid]
         frames = np.ascontiguousarray(frames).reshape(-1, *self._shape)
         cache.saved["valid"] = valid
@@ -160,7 +162,7 @@ class TimeDistributed(Layer):
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         valid: Array | None = cache.saved["valid"]
-        inner = self._context(ctx, cache)
+        inner = self._context(dy.shape[1], ctx, cache)
         d_frames = dy if valid is None else dy[valid]
         d_frames = np.ascontiguousarray(d_frames).reshape(-1, *self._after)
         features = math.prod(self._shape)
@@ -186,6 +188,10 @@ class TimeDistributed(Layer):
     def _lowest(self) -> int:
         """Return the number of the first layer with parameters, below which no gradient is needed."""
         return next((k for k, layer in enumerate(self.layers) if layer.parameters), len(self.layers) - 1)
+
+    def shard_obstacle(self) -> str | None:
+        inner = (layer.shard_obstacle() for layer in self.layers) if self.trainable else ()
+        return next((f"holds a layer that {obstacle}" for obstacle in inner if obstacle is not None), None)
 
     # ------------------------------------------------------------------------------------ files and streams
 

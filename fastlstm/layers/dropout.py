@@ -66,10 +66,10 @@ class Dropout(Layer):
         y = cache.buffers.get(name, x.shape, ctx.dtype)
         if self.per_series and x.ndim == 3:
             factors = np.ones((x.shape[0], x.shape[2]), ctx.dtype)
-            _core.dropout(factors, factors, self.p, cache.seed, ctx.n_threads)
+            _core.dropout(factors, factors, self.p, cache.seed, ctx.n_threads, first_row=ctx.first_row)
             np.multiply(x, factors[:, None, :], out=y)
         else:
-            _core.dropout(x, y, self.p, cache.seed, ctx.n_threads)
+            _core.dropout(x, y, self.p, cache.seed, ctx.n_threads, first_row=ctx.first_row)
         return y
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:

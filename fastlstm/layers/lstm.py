@@ -403,7 +403,8 @@ class LSTM(Layer):
         """Draw the factors (batch, 1, features) of a layer's input; the backward pass draws the same factors again."""
         mask = cache.buffers.get("input_mask", shape, ctx.dtype)
         mask.fill(1)
-        _core.dropout(mask, mask, self.input_dropout, mixed_seed(cache.seed, _INPUT, layer), ctx.n_threads)
+        seed = mixed_seed(cache.seed, _INPUT, layer)
+        _core.dropout(mask, mask, self.input_dropout, seed, ctx.n_threads, first_row=ctx.first_row)
         return mask[:, None]
 
     def _learnt_state(self, ctx: PassContext, cache: LayerCache, batch: int) -> tuple[Array, Array]:
@@ -469,6 +470,7 @@ class LSTM(Layer):
                     cell=cell,
                     cell_weights=cell_weights,
                     seed=mixed_seed(cache.seed, _CELL, k) if cell is not None and ctx.training else 0,
+                    first_row=ctx.first_row,
                     quantized=self.quantized is not None,
                     x_limits=None if self.quantized is None else self.quantized.limits[f"x_l{layer}"],
                 )
@@ -481,7 +483,8 @@ class LSTM(Layer):
                 np.add(y, x, out=y)
             if layer < top:
                 if ctx.training and self.dropout:
-                    _core.dropout(y, y, self.dropout, mixed_seed(cache.seed, layer), ctx.n_threads)
+                    seed = mixed_seed(cache.seed, layer)
+                    _core.dropout(y, y, self.dropout, seed, ctx.n_threads, first_row=ctx.first_row)
                 x = y
         cache.state_out = hn, cn
         cache.saved["time"] = time
@@ -564,7 +567,8 @@ class LSTM(Layer):
             if self.input_dropout:
                 dx *= self._input_mask(layer, (batch, inputs), ctx, cache)
             if layer and self.dropout:
-                _core.dropout(dx, dx, self.dropout, mixed_seed(cache.seed, layer - 1), ctx.n_threads)
+                seed = mixed_seed(cache.seed, layer - 1)
+                _core.dropout(dx, dx, self.dropout, seed, ctx.n_threads, first_row=ctx.first_row)
             d_sequence = dx
         if d_start is not None and learnt:
             for direction in chain(*self._layers):

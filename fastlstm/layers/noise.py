@@ -57,7 +57,7 @@ class GaussianNoise(Layer):
         if not (ctx.training and self.stddev):
             return x
         y = cache.buffers.get("y", x.shape, ctx.dtype)
-        _core.noise(x, y, self.stddev, cache.seed, ctx.n_threads)
+        _core.noise(x, y, self.stddev, cache.seed, ctx.n_threads, first_row=ctx.first_row)
         return y
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:

@@ -110,7 +110,7 @@ class StackSteps(Layer):
             x, lengths, ctx.mask = masked.pack(x, "packed x", cache.buffers), masked.lengths, None
         batch, time, features = x.shape
         ends = np.full(batch, time) if lengths is None else lengths
-        early = self._early(batch, cache.seed) if ctx.training and self.is_stochastic else np.zeros(batch, np.int64)
+        early = self._early(batch, ctx, cache) if ctx.training and self.is_stochastic else np.zeros(batch, np.int64)
         counts = np.where(ends > 0, -(-(ends + early) // self.stride), 0)
         groups = max(1, int(counts.max()))
         places = (np.arange(groups)[:, None] * self.stride + np.arange(self.size)).reshape(-1)
@@ -124,9 +124,9 @@ class StackSteps(Layer):
             ctx.lengths = None
         return y
 
-    def _early(self, batch: int, seed: int) -> Array:
+    def _early(self, batch: int, ctx: PassContext, cache: LayerCache) -> Array:
         """Draw how many steps before each case its first group begins, (batch,)."""
-        return Draws(seed, "early").integers(self.stride, batch)
+        return Draws(cache.seed, "early").integers(self.stride, ctx.first_row + batch)[ctx.first_row :]
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
         ctx.lengths = cache.saved["lengths"]

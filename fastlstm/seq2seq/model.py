@@ -300,6 +300,8 @@ class EncoderDecoder(NetworkModel):
             seed=seed,
             recompute_every=recompute_every,
             tbptt_steps=None,
+            shards=1,
+            communicator=None,
             resume=resume,
             on_interrupt=on_interrupt,
         )

@@ -210,6 +210,7 @@ class PairNetwork(Network):
         recompute_every: int = 0,
         skip: int | None = None,
         masks: Array | None = None,
+        first_row: int = 0,
     ) -> Array:
         """Return the decoder's outputs (batch, steps, tokens) for sources and the tokens that it is given.
 
@@ -219,6 +220,7 @@ class PairNetwork(Network):
         ctx.skipped = skip
         ctx.recompute_every = recompute_every
         ctx.n_threads = call_threads(n_threads)
+        ctx.first_row = first_row
         ctx.packed = self.parameters.packed
         ctx.pending = False
         if training:

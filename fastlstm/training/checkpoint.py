@@ -89,6 +89,8 @@ class Checkpoint(Callback):
     3
     """
 
+    on_rank_0_only = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],

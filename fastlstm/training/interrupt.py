@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from .reduce import Reduce
+
 __all__ = ["BetweenBatches", "Interrupt"]
 
 
@@ -41,7 +43,7 @@ class Interrupt:
             raise KeyboardInterrupt
         self._noted = True
 
-    def take(self) -> None:
-        """Raise `BetweenBatches` if Ctrl-C was noted."""
-        if self._noted:
+    def take(self, reduce: Reduce | None = None) -> None:
+        """Raise `BetweenBatches` if Ctrl-C was noted, in this process or another one of the run."""
+        if self._noted if reduce is None else reduce.any(self._noted):
             raise BetweenBatches

@@ -1,11 +1,13 @@
 """The training loop: fit, epoch, step.
 
-A step is: batch -> forward -> loss -> backward -> reduce -> update. An epoch consists of the steps over all batches,
-the validation and the callbacks. A run consists of the epochs between `on_train_begin` and `on_train_end`.
+A step is: batch -> forward -> loss -> backward -> update; a batch that is cut into shards goes to backward shard by
+shard, and their gradients are summed before the update. An epoch consists of the steps over all batches, the validation
+and the callbacks. A run consists of the epochs between `on_train_begin` and `on_train_end`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -30,8 +32,9 @@ from .checkpoint import find_saved
 from .history import History
 from .interrupt import BetweenBatches, Interrupt
 from .prepare import TrainingData
-from .reduce import Reduce
-from .run_state import Progress, RunState, SavedRun, described
+from .ranks import Ranks
+from .reduce import Reduce, Sums, shard_bounds
+from .run_state import Progress, RunState, SavedRun, described, environment
 from .settings import Settings
 
 __all__ = ["TrainingDiverged", "TrainingLoop", "fit"]
@@ -60,12 +63,29 @@ class TrainingDiverged(FloatingPointError):
 
 def fit(model: TrainableModel, settings: Settings, prepare: Callable[[], TrainingData]) -> History:
     """Do the work of `Model.fit`; `prepare` checks the data and builds the network for them."""
-    saved = find_saved(settings.resume, settings.callbacks)
+    reduce = _reduce(settings)
     with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
-        data = prepare()
-        training = TrainingLoop(model, data, settings)
-        state = training.start(saved)
+        try:
+            saved = find_saved(settings.resume, settings.callbacks)
+            data = prepare()
+            training = TrainingLoop(model, data, settings)
+            state = training.start(saved)
+            described = {} if settings.communicator is None else training.described(saved)
+        except Exception as error:
+            reduce.failed(error)
+            raise
+        reduce.agree(described)
     return training.fit(saved, state)
+
+
+def _reduce(settings: Settings) -> Reduce:
+    if settings.communicator is None:
+        return Reduce(settings.shards)
+    return Ranks(settings.shards, settings.communicator)
+
+
+def _digest(values: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def _described_scaler(model: TrainableModel, name: str) -> object:
@@ -86,8 +106,6 @@ class TrainingLoop:
     model : TrainableModel
     data : TrainingData
     settings : Settings
-    reduce : Reduce, optional
-        Reduction over the processes of the run; by default there is one process.
 
     Attributes
     ----------
@@ -100,13 +118,13 @@ class TrainingLoop:
         The last weights whose loss was finite.
     """
 
-    def __init__(
-        self, model: TrainableModel, data: TrainingData, settings: Settings, reduce: Reduce | None = None
-    ) -> None:
+    def __init__(self, model: TrainableModel, data: TrainingData, settings: Settings) -> None:
         self.model = model
         self.data = data
         self.settings = settings
-        self.reduce = Reduce() if reduce is None else reduce
+        self.reduce = _reduce(settings)
+        rank_0 = self.reduce.rank == 0
+        self.callbacks = [one for one in settings.callbacks if rank_0 or not one.on_rank_0_only]
         self.history = History(data.quantities)
         self.progress = Progress()
         self.feed = Feed(
@@ -140,7 +158,7 @@ class TrainingLoop:
                     completed = self.run_epoch()
                     if not completed or self._stopped_by_callback():
                         break
-                    self.interrupt.take()
+                    self.interrupt.take(self.reduce)
             except KeyboardInterrupt as error:
                 self._interrupted(error)
         return self.history
@@ -149,14 +167,16 @@ class TrainingLoop:
         """Say what Ctrl-C has left, save it if the state is complete, and raise KeyboardInterrupt with the history."""
         self.history.interrupted = True
         progress, total = self.progress, self.data.steps_per_epoch
-        print(
-            f"fastlstm: training interrupted in epoch {progress.epoch}, after {progress.batch} of {total} updates; the "
-            "model has the weights of this moment",
-            file=sys.stderr,
-        )
+        if self.reduce.rank == 0:
+            print(
+                f"fastlstm: training interrupted in epoch {progress.epoch}, after {progress.batch} of {total} updates; "
+                "the model has the weights of this moment",
+                file=sys.stderr,
+            )
         if isinstance(error, BetweenBatches):
             for checkpoint in self.settings.checkpoints:
-                checkpoint.save_now()
+                if checkpoint in self.callbacks:
+                    checkpoint.save_now()
         if self.settings.on_interrupt == "raise":
             raised = KeyboardInterrupt("training interrupted")
             raised.history = self.history  # type: ignore[attr-defined]
@@ -209,20 +229,36 @@ class TrainingLoop:
             "shuffle": settings.shuffle,
             "seed": settings.seed,
             "tbptt_steps": settings.tbptt_steps,
+            "shards": settings.shards,
             "steps_per_epoch": steps_per_epoch,
             "names": list(self.history.history),
         }
 
+    def described(self, saved: SavedRun | None) -> dict[str, Any]:
+        """Return what must be the same in all processes of a run."""
+        return {
+            **self._arguments(self.data.steps_per_epoch),
+            "environment": environment(),
+            "weights": _digest(self.model.flat_parameters),
+            "number of training passes": self.model.network.passes,
+            "epochs so far": self.settings.optimizer.epochs,
+            "recompute_every": self.settings.recompute_every,
+            "callbacks": [type(callback).__qualname__ for callback in self.settings.callbacks],
+            "resumed run": None if saved is None else (saved.progress.epoch, saved.progress.batch),
+        }
+
     def _begin(self, state: RunState, saved: SavedRun | None, at_end: ExitStack) -> None:
         """Call the callbacks' first hooks, restore a saved run, and fit the scalers."""
-        callbacks, model, train = self.settings.callbacks, self.model, self.data.train
+        callbacks, model, train = self.callbacks, self.model, self.data.train
         if saved is None:
             for callback in callbacks:
                 at_end.callback(callback.on_train_end)
                 callback.on_train_begin()
         else:
             saved.restore(state)
-            for callback, remembered in saved.with_states(callbacks):
+            for callback, remembered in saved.with_states(self.settings.callbacks):
+                if callback not in callbacks:
+                    continue
                 at_end.callback(callback.on_train_end)
                 saved.resume_callback(callback, remembered)
             saved.restore_weights(state)
@@ -237,13 +273,13 @@ class TrainingLoop:
             self.target_scale = model.target_scaler.scale_
 
     def _stopped_by_callback(self) -> bool:
-        return any(callback.stop_training for callback in self.settings.callbacks)
+        return self.reduce.any(any(callback.stop_training for callback in self.settings.callbacks))
 
     # ------------------------------------------------------------------------------------ an epoch
 
     def run_epoch(self) -> bool:
         """Train on the rest of the current epoch, validate and record; return False if a callback cut it short."""
-        callbacks, progress = self.settings.callbacks, self.progress
+        callbacks, progress = self.callbacks, self.progress
         epoch = progress.epoch
         if not progress.batch:
             for callback in callbacks:
@@ -276,10 +312,11 @@ class TrainingLoop:
             if self.batch_listeners:
                 logs = self._means()
                 for callback in self.batch_listeners:
-                    callback.on_batch_end(batch, logs)
+                    if callback in self.callbacks:
+                        callback.on_batch_end(batch, logs)
                 if self._stopped_by_callback():
                     return None
-            self.interrupt.take()
+            self.interrupt.take(self.reduce)
         if progress.sums[1] == 0:
             raise ValueError(
                 "nothing to learn: every target has label -100 or weight 0 or is missing (nan), or its step is masked, "
@@ -309,56 +346,82 @@ class TrainingLoop:
             _EVALUATION_BATCH,
             settings.n_threads,
             steps=settings.tbptt_steps,
-            reduce_sums=self.reduce.sums,
         )
 
     # ------------------------------------------------------------------------------------ a step
 
     def step(self, batch: int, segment: Segment) -> None:
-        """Make one update: forward, loss, backward, reduce, optimizer."""
+        """Make one update: forward, loss and backward of each shard, their sum, optimizer."""
         network = self.model.network
         passes = network.passes
         try:
-            weight, total_weight, d_out = self._forward(batch, segment)
+            sums = self._shard(segment) if self.reduce.shards == 1 else self._shards(segment)
+            if not math.isfinite(sums.loss):
+                self._diverge(f"the training loss became {sums.loss} in epoch {self.progress.epoch}, batch {batch}")
+            if self.reduce.shards > 1:
+                self._accept(sums, network.parameters.flat_gradients)
+            self.progress.add(sums.loss, sums.weight, sums.metric, sums.metric_weight)
             # Without positions that count there is no gradient, but momentum would still move the weights.
-            if total_weight > 0:
-                network.backward(d_out)
-                self.reduce.gradients(network.parameters.flat_gradients, weight, total_weight)
+            if sums.weight > 0:
                 self._update(batch)
         except Exception:
             network.passes = passes  # so that a retry draws the same masks
             raise
 
-    def _forward(self, batch: int, segment: Segment) -> tuple[float, float, Array]:
-        """Compute the loss of a segment and add it to the sums.
+    def _shards(self, segment: Segment) -> Sums:
+        """Compute the gradient of the mean loss of a segment and its sums, shard by shard."""
+        network, rows, count = self.model.network, len(segment.x), self.reduce.shards
+        passes = network.passes
+        states = self.feed.begin(segment)
 
-        Return the weight of the segment, that of the segments of all processes, and the gradient of the output.
+        def compute(index: int) -> Sums:
+            begin, end = shard_bounds(rows, count, index)
+            if begin == end:
+                return Sums()
+            network.passes = passes  # all shards draw the masks of one pass, each those of its rows
+            with states.of_rows(begin):
+                return self._shard(segment.part(begin, end), begin)
+
+        sums = self.reduce(compute, network.parameters.flat_gradients)
+        states.join(self.reduce.joined)
+        network.passes = passes + 1
+        if math.isfinite(sums.loss) and not math.isfinite(sums.weight):
+            raise ValueError(f"the weights of a batch must have a finite sum, got {sums.weight}")
+        return sums
+
+    def _shard(self, segment: Segment, first_row: int = 0) -> Sums:
+        """Compute the gradient of the mean loss of some rows, from `first_row` on, and their sums.
+
+        There is no gradient if no position counts, or the loss is not finite.
         """
         loss, network, n_threads = self.settings.loss, self.model.network, self.settings.n_threads
         network.parameters.zero_gradients()
-        segment, out = self.feed.counted(segment, self.feed.forward(segment))
+        segment, out = self.feed.counted(segment, self.feed.forward(segment, first_row))
         _, lengths, y, sample_weight, *_ = segment
         weight = sample_weight if self.data.class_weights is None else self._with_class_weights(y, sample_weight)
         if self.model.target_scaler is not None:
             y = self.model.target_scaler.scaled(y, network.dtype)
-        total, weight_sum, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
-        if self.mean_weight is None:
-            total, total_weight = self.reduce.sums(total, weight_sum)
-        else:
-            count = _exact.total(loss.positions(Batch(out, y, lengths, weight)))
-            total, total_weight, count_of_all = self.reduce.sums(total, weight_sum, count)
-            if total_weight > 0:
-                # Divide the sum of the weighted gradients by the number of positions instead of the sum of weights, so
-                # that a batch of small weights moves the model less.
-                d_out *= total_weight / (self.mean_weight * count_of_all)
+        total, total_weight, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
         if not math.isfinite(total):
-            self._diverge(f"the training loss became {total} in epoch {self.progress.epoch}, batch {batch}")
-        np.copyto(self.last_finite_parameters, network.parameters.flat)
+            return Sums(total, total_weight)
+        positions = 0.0 if self.mean_weight is None else _exact.total(loss.positions(Batch(out, y, lengths, weight)))
         metric, metric_weight = 0.0, 0.0
         if loss.metric_name is not None:
-            metric, metric_weight = self.reduce.sums(*loss.metric(out, y, lengths, sample_weight, self.target_scale))
-        self.progress.add(total, total_weight, metric, metric_weight)
-        return weight_sum, total_weight, self.feed.gradient(d_out)
+            metric, metric_weight = loss.metric(out, y, lengths, sample_weight, self.target_scale)
+        sums = Sums(total, total_weight, positions, metric, metric_weight)
+        if self.reduce.shards == 1:
+            self._accept(sums, d_out)
+        if total_weight > 0:
+            network.backward(self.feed.gradient(d_out))
+        return sums
+
+    def _accept(self, sums: Sums, gradient: Array) -> None:
+        """Take note of weights whose loss is finite, and scale the gradient of the mean loss by the mean weight."""
+        np.copyto(self.last_finite_parameters, self.model.flat_parameters)
+        if self.mean_weight is not None and sums.weight > 0:
+            # Divide the sum of the weighted gradients by the number of positions instead of the sum of weights, so that
+            # a batch of small weights moves the model less.
+            gradient *= sums.weight / (self.mean_weight * sums.positions)
 
     def _mean_weight(self) -> float | None:
         data, loss, network = self.data, self.settings.loss, self.model.network
@@ -377,7 +440,6 @@ class TrainingLoop:
             weights = position_weights(counts.shape, counts == 0, weight)
             total += total_weight(weights, counts.size)
             count += _exact.total(counts)
-        total, count = self.reduce.sums(total, count)
         return total / count if total > 0 else None
 
     def _update(self, batch: int) -> None:

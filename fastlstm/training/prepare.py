@@ -166,6 +166,13 @@ def _check_network(model: TrainableModel, settings: Settings) -> None:
     skipped_layer(model.network, settings.loss, training=True)  # raises ValueError if the two do not fit each other
     if settings.tbptt_steps:
         check_segments(model.network, settings.loss)
+    if settings.shards > 1:
+        for index, layer in enumerate(model.network.layers):
+            obstacle = layer.shard_obstacle()
+            if obstacle is not None:
+                raise ValueError(
+                    f"shards={settings.shards} computes each part of a batch alone, and layer {index} {obstacle}"
+                )
 
 
 def _validation_cases(model: TrainableModel, train: Cases, loss: Loss, validation_data: Any) -> Cases | None:

@@ -1,34 +1,106 @@
-"""Reduction of gradients and sums over the processes of a training run."""
+"""Shards of a batch, and the fixed tree in which their gradients and sums are added."""
 
 from __future__ import annotations
 
-from .._typing import Array
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-__all__ = ["Reduce"]
+import numpy as np
+
+from .._typing import Array
+from ..runtime.buffers import Buffers
+
+__all__ = ["Reduce", "Sums", "add_mean", "shard_bounds"]
+
+
+class Sums(NamedTuple):
+    """Sums over the positions of a batch, or of a part of it."""
+
+    loss: float = 0.0
+    weight: float = 0.0
+    positions: float = 0.0
+    """Number of positions that count; 0 if the run does not need it."""
+    metric: float = 0.0
+    metric_weight: float = 0.0
+
+    def plus(self, other: Sums) -> Sums:
+        """Return the sums of two parts together."""
+        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def shard_bounds(rows: int, shards: int, index: int) -> tuple[int, int]:
+    """Return the first row of a shard and the one after its last: sizes differ by at most 1, and may be 0."""
+    return rows * index // shards, rows * (index + 1) // shards
 
 
 class Reduce:
-    """Sum over the processes of a run; in this base class there is one process, so each sum is its own value.
+    """Sum over the shards of a batch, up a tree that depends on their number alone.
 
-    For a run over several machines, a subclass implements each method as an all-reduce in a fixed order. `TrainingLoop`
-    passes it the gradients between the backward pass and the update, and the sums of loss and metric, of training and
-    validation, before it reports them. All processes call the same methods in the same order.
+    A node of the tree stands for some consecutive shards, and its children for the first half of them and the rest. It
+    has the gradient of the mean loss of its shards: the mean of its children's, weighted by their weights.
+
+    Parameters
+    ----------
+    shards : int
+
+    Attributes
+    ----------
+    rank : int
+        Number of this process among those of the run, 0 if it is the only one. Rank 0 prints and writes.
     """
 
-    def gradients(self, flat_gradients: Array, weight: float, total_weight: float) -> None:
-        """Replace the gradients of this process by those of all processes, in place.
+    rank = 0
 
-        Parameters
-        ----------
-        flat_gradients : ndarray
-            Gradients of the mean loss of this process's batch; those of the mean loss of all processes on return: the
-            sum over the processes of ``flat_gradients * (weight / total_weight)``.
-        weight : float
-            Sum of the weights of this process's batch.
-        total_weight : float
-            Sum of the weights of all processes, > 0.
+    def __init__(self, shards: int) -> None:
+        self.shards = shards
+        self._buffers = Buffers()
+
+    def __call__(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
+        """Compute all shards; return their sums, and leave the gradient of the mean loss in `gradients`.
+
+        `compute` leaves the gradient of one shard in `gradients`, unless the weight of the shard is 0. That of several
+        shards whose weight is 0 is undefined.
         """
+        return self._node(0, self.shards, compute, gradients)
 
-    def sums(self, *parts: float) -> tuple[float, ...]:
-        """Return the sums over all processes, for example of the loss and the weight of a batch."""
+    def _node(self, begin: int, end: int, compute: Callable[[int], Sums], gradients: Array) -> Sums:
+        if end - begin == 1:
+            return compute(begin)
+        middle = (begin + end) // 2
+        first = self._node(begin, middle, compute, gradients)
+        kept = self._kept(end - begin, gradients)
+        np.copyto(kept, gradients)
+        second = self._node(middle, end, compute, gradients)
+        add_mean(gradients, second.weight, kept, first.weight)
+        return first.plus(second)
+
+    def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
+        """Return the entries of all processes together."""
         return parts
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process."""
+        return flag
+
+    def failed(self, error: Exception) -> None:
+        """Tell the other processes, which call `agree`, that this one cannot begin the run."""
+
+    def agree(self, described: dict[str, Any]) -> None:
+        """Check that all processes begin the run that is described; raise RuntimeError or ValueError if not."""
+
+    def _kept(self, shards: int, gradients: Array) -> Array:
+        """Return the buffer of a node of this number of shards, of which there is one on the way to any shard."""
+        return self._buffers.get(f"of {shards}", gradients.shape, gradients.dtype)
+
+
+def add_mean(gradients: Array, weight: float, first: Array, first_weight: float) -> None:
+    """Replace gradients by the weighted mean of `first`, which is overwritten, and them."""
+    if first_weight == 0:
+        return
+    if weight == 0:
+        np.copyto(gradients, first)
+        return
+    # Shares of at most 1, so that no weight overflows the dtype of the gradients.
+    np.multiply(first, first_weight / (first_weight + weight), out=first)
+    np.multiply(gradients, weight / (first_weight + weight), out=gradients)
+    np.add(first, gradients, out=gradients)

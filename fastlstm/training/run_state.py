@@ -161,7 +161,7 @@ class SavedRun:
         epoch = _checks.count("epoch", progress["epoch"], least=before + 1)
         batch = _checks.count("batch", progress["batch"], least=0)
         self.progress = Progress(epoch, before, batch, sums[:4], sums[4], bool(progress["stopped"]))
-        self.arguments: dict[str, Any] = dict(training["run"])
+        self.arguments: dict[str, Any] = {"shards": 1, **training["run"]}  # older files have no such entry
         self.epochs = _checks.count("epochs", self.arguments["epochs"])
         self.environment: dict[str, Any] = dict(training["environment"])
         self._optimizer: dict[str, Any] = dict(_decoded(training["optimizer"], self._tensors))

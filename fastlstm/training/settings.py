@@ -16,6 +16,7 @@ from ..optimizers import Optimizer, get_optimizer
 from ..runtime.config import resolve_threads
 from .callbacks import Callback, EpochPrinter, ProgressBar
 from .checkpoint import Checkpoint
+from .ranks import Communicator, checked_communicator
 
 __all__ = ["ClassWeight", "Resume", "Settings"]
 
@@ -46,6 +47,10 @@ class Settings:
     """Number of steps whose gates are stored for the backward pass; 0: all steps."""
     tbptt_steps: int
     """Steps per segment of truncated back-propagation; 0: each batch is one update."""
+    shards: int
+    """Parts in which a batch is cut, whose gradients are computed one by one."""
+    communicator: Communicator | None
+    """Processes that share them out; None: this one computes all."""
     resume: Resume
     on_interrupt: Literal["raise", "return"]
 
@@ -58,6 +63,7 @@ class Settings:
         loss = get_loss(given["loss"])
         seed, steps, share = given["seed"], given["tbptt_steps"], given["validation_split"]
         resolve_threads(given["n_threads"])
+        shards = _checks.count("shards", given["shards"], bits=16)
         return cls(
             loss=loss,
             optimizer=get_optimizer(given["optimizer"], own_optimizer),
@@ -67,6 +73,8 @@ class Settings:
             seed=model_seed if seed is None else _checks.count("seed", seed, least=0, bits=_checks.MANY),
             recompute_every=_checks.recompute_steps(given["recompute_every"]),
             tbptt_steps=0 if steps is None else _checks.count("tbptt_steps", steps),
+            shards=shards,
+            communicator=checked_communicator(given["communicator"], shards),
             shuffle=_checks.as_bool("shuffle", given["shuffle"]),
             n_threads=given["n_threads"],
             callbacks=_checked_callbacks(given["callbacks"], given["verbose"]),

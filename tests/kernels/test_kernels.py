@@ -394,6 +394,22 @@ def test_dropout_equals_reference(isa: str, dtype: str, p: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("draw", [_core.dropout, _core.noise])
+def test_rows_of_a_part_draw_what_the_whole_does(isa: str, dtype: str, draw: Any) -> None:
+    x = np.random.default_rng(16).standard_normal((7, 5, 31)).astype(dtype)
+    whole = np.empty_like(x)
+    draw(x, whole, 0.4, 2**63 + 12345, 2)
+    for begin, end in ((0, 3), (3, 4), (4, 7), (7, 7)):
+        part = np.ascontiguousarray(x[begin:end])
+        draw(part, part, 0.4, 2**63 + 12345, 2, first_row=begin)
+        np.testing.assert_array_equal(part, whole[begin:end])
+    draw(x, x, 0.4, 1, first_row=2**32 - 7)  # the last rows that have a number of 32 bits
+    for first_row in (-1, 2**32 - 6):
+        with pytest.raises(ValueError, match=f"first_row is {first_row} for 7 rows"):
+            draw(x, x, 0.4, 1, first_row=first_row)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [1, 2, 9, 33])
 def test_cross_entropy_equals_reference(isa: str, dtype: str, classes: int) -> None:
     rng = np.random.default_rng(16)

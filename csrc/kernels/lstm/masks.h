@@ -18,7 +18,7 @@ static void cell_mask(const lstm_work *work, uint32_t stream, ptrdiff_t time, pt
         uint32_t words[4][GROUP];
         real mask[4 * GROUP];
         const int count = (int)minimum(GROUP, tile_count(end - 4 * group, 4));
-        draw_words(work->cell->seed, (uint64_t)(first + group), stream, b, count, words);
+        draw_words(work->cell->seed, (uint64_t)(first + group), stream, work->cell->first_row + b, count, words);
         for (int k = 0; k < count; ++k)
             for (int word = 0; word < 4; ++word)
                 mask[4 * k + word] = words[word][k] < threshold ? dropped : kept;

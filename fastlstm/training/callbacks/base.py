@@ -36,6 +36,9 @@ class Callback(ExplainsArguments):
         Whether this object was last attached to the same model, in an earlier call of `fit`.
     stop_training : bool
         Set to True to end the training.
+    on_rank_0_only : bool
+        Attribute of the class: whether, of the processes of ``fit(communicator=)``, rank 0 alone calls the hooks,
+        because they print or write. Hooks that change weights or rates must run in all.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class Callback(ExplainsArguments):
     steps_per_epoch: int
     goes_on: bool = False
     stop_training: bool = False
+    on_rank_0_only: bool = False
 
     def attach(
         self,

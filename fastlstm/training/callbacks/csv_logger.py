@@ -43,6 +43,8 @@ class CSVLogger(Callback):
     epoch,loss,mae,lr
     """
 
+    on_rank_0_only = True
+
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         self.path = _checks.path(path)
         self.append = _checks.as_bool("append", append)

@@ -243,6 +243,8 @@ class ModelCheckpoint(_Monitor):
     Model([LSTM(hidden_size=4), Dense(output_size=1)])
     """
 
+    on_rank_0_only = True
+
     _forgets = False
 
     def __init__(

@@ -26,6 +26,8 @@ class ProgressBar(Callback):
     after the last one.
     """
 
+    on_rank_0_only = True
+
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
         self._validation = ""
@@ -94,6 +96,8 @@ class ProgressBar(Callback):
 
 class EpochPrinter(Callback):
     """Print one line per epoch to stdout; `Model.fit` adds one for ``verbose=2``."""
+
+    on_rank_0_only = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         print(f"epoch {epoch}/{self.epochs}: {_format(logs)}", flush=True)

@@ -125,6 +125,7 @@ class Linear:
         recompute_every: int = 0,
         skip: int | None = None,
         masks: Array | None = None,
+        first_row: int = 0,
     ) -> Array:
         if training:
             self.batches.append(x.copy())

@@ -1,0 +1,85 @@
+"""Measure training by several processes of MPI against one process with as many threads.
+
+    FASTLSTM_NUM_THREADS=1 mpiexec -n 2 python -m mpi4py -m benchmarks.ranks [--shards 2] [--epochs 3]
+    python -m benchmarks.ranks --threads 2
+
+Prints, for three shapes, the median time of an epoch after the first in the slowest process, the time per update, and
+the size of a gradient. Without `mpiexec` there is one process, and without `--shards` it computes whole batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+import fastlstm as fl
+
+SHAPES = [  # hidden units, batch, steps, inputs
+    (32, 64, 100, 8),
+    (128, 64, 100, 32),
+    (512, 64, 50, 64),
+]
+BATCHES = 8
+
+
+class Clock(fl.Callback):
+    """Time of each epoch."""
+
+    def on_train_begin(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, help="by default as many as there are processes")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="of each process; by default as configured")
+    arguments = parser.parse_args()
+    communicator, size = None, 1
+    try:
+        from mpi4py import MPI
+
+        communicator, size = MPI.COMM_WORLD, MPI.COMM_WORLD.Get_size()
+    except ImportError:
+        print("without mpi4py: one process")
+    shards = size if arguments.shards is None else arguments.shards
+    for hidden, batch, steps, inputs in SHAPES:
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((BATCHES * batch, steps, inputs)).astype(np.float32)
+        model = fl.Model([fl.LSTM(hidden), fl.Dense(4)])
+        clock = Clock()
+        labels = rng.integers(0, 4, len(X))
+        model.fit(
+            X,
+            labels,
+            batch_size=batch,
+            epochs=1 + arguments.epochs,
+            shards=shards,
+            communicator=communicator if size > 1 else None,
+            n_threads=arguments.threads,
+            callbacks=[clock],
+            verbose=0,
+        )
+        epoch = statistics.median(clock.seconds[1:])
+        if communicator is not None and size > 1:
+            epoch = max(communicator.allgather(epoch))
+        if communicator is None or communicator.Get_rank() == 0:
+            print(
+                f"hidden {hidden:4}, batch {batch}, {steps} steps: {size} processes, {shards} shards: epoch "
+                f"{1e3 * epoch:8.1f} ms, update {1e3 * epoch / BATCHES:7.2f} ms, gradient "
+                f"{model.flat_parameters.nbytes / 1e6:.2f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""`fit(communicator=)`: shards shared out to processes give the bits of one process, whatever their number."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastlstm as fl
+from fastlstm.training.ranks import Ranks
+from fastlstm.training.reduce import Reduce, Sums
+
+SEQUENCE = {"return_sequences": True}
+rng = np.random.default_rng(7)
+X, LENGTHS = rng.standard_normal((22, 9, 3)).astype("f4"), rng.integers(1, 10, 22)
+LABELS, STEP_LABELS = rng.integers(0, 4, 22), rng.integers(0, 4, (22, 9))
+
+
+class Team:
+    """What processes share: a queue from each to each, and what they gather."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.queues: dict[tuple[int, int], Queue[Any]] = {(a, b): Queue() for a in range(size) for b in range(size)}
+        self.barrier = threading.Barrier(size, timeout=60)
+        self.parts: list[Any] = [None] * size
+
+
+class Member:
+    """A process, here a thread, with the methods of an mpi4py communicator that training uses."""
+
+    def __init__(self, team: Team, rank: int) -> None:
+        self.team, self.rank = team, rank
+
+    def Get_rank(self) -> int:
+        return self.rank
+
+    def Get_size(self) -> int:
+        return self.team.size
+
+    def Send(self, buf: Any, dest: int) -> None:
+        self.team.queues[self.rank, dest].put(buf.copy())
+
+    def Recv(self, buf: Any, source: int) -> None:
+        buf[...] = self.team.queues[source, self.rank].get(timeout=60)
+
+    def Bcast(self, buf: Any, root: int) -> None:
+        buf[...] = self.allgather(buf.copy())[root]
+
+    def allgather(self, sendobj: Any) -> list[Any]:
+        self.team.parts[self.rank] = sendobj
+        self.team.barrier.wait()
+        parts = list(self.team.parts)
+        self.team.barrier.wait()
+        return parts
+
+
+def together(size: int, run: Callable[[Member], Any]) -> list[Any]:
+    """Return what each process of a team returns, or the exception that it raises."""
+    team = Team(size)
+
+    def one(rank: int) -> Any:
+        try:
+            return run(Member(team, rank))
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(one, range(size)))
+
+
+def model_of(name: str) -> fl.Model:
+    if name == "labels":
+        layers = [fl.LSTM(6, num_layers=2, dropout=0.3, zoneout_h=0.2), fl.Dropout(0.2), fl.Dense(4)]
+    else:
+        layers = [fl.Dropout(0.2), fl.LSTM(6, recurrent_dropout=0.2, **SEQUENCE), fl.Dense(4)]
+    return fl.Model(layers, input_size=3, seed=3, scaler=fl.Standardizer())
+
+
+RUNS: dict[str, dict[str, Any]] = {
+    "labels": {"y": LABELS, "lengths": LENGTHS, "class_weight": "balanced", "validation_split": 0.2},
+    "steps": {"y": STEP_LABELS, "lengths": LENGTHS, "sample_weight": rng.uniform(0, 2, 22)},
+    "segments": {"y": STEP_LABELS, "tbptt_steps": 4},
+    "segments, lengths": {"y": STEP_LABELS, "lengths": LENGTHS, "tbptt_steps": 4},
+}
+
+
+def train(name: str, communicator: Any = None, **more: Any) -> tuple[Any, Any, int]:
+    model = model_of(name)
+    arguments = {"epochs": 2, "batch_size": 8, "verbose": 0, "shards": 8, "n_threads": 1, **RUNS[name], **more}
+    history = model.fit(X, arguments.pop("y"), communicator=communicator, **arguments)
+    return model.flat_parameters.copy(), history.history, model.network.passes
+
+
+# ------------------------------------------------------------------ the tree
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 5, 8, 13])
+def test_ranks_sum_to_the_same_bits(shards: int) -> None:
+    parts = rng.standard_normal((shards, 40)).astype("f4")
+    weights = rng.uniform(0, 9, shards) * (rng.random(shards) < 0.8)
+
+    def summed(reduce: Reduce) -> tuple[Sums, bytes, list[int]]:
+        gradients, computed = np.zeros(40, "f4"), []
+
+        def compute(index: int) -> Sums:
+            computed.append(index)
+            gradients[:] = parts[index]
+            return Sums(0.1 * index, weights[index], 0.3)
+
+        sums = reduce(compute, gradients)
+        return sums, gradients.tobytes() if sums.weight else b"", computed
+
+    expected = summed(Reduce(shards))
+    for size in range(1, shards + 1):
+        found = together(size, lambda member: summed(Ranks(shards, member)))
+        assert sorted(index for *_, computed in found for index in computed) == list(range(shards))
+        for sums, gradients, computed in found:
+            assert (sums, gradients) == expected[:2] and computed
+
+
+# ------------------------------------------------------------------ runs
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("name", RUNS)
+def test_ranks_train_as_one_process(name: str, size: int) -> None:
+    weights, history, passes = train(name)
+    for found in together(size, lambda member: train(name, member)):
+        np.testing.assert_array_equal(found[0], weights)
+        assert found[1:] == (history, passes)
+
+
+@pytest.mark.parametrize("name", ["labels", "segments, lengths"])
+def test_another_number_of_ranks_resumes_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    class Kill(fl.Callback):
+        def on_epoch_begin(self, epoch: int) -> None:
+            self.epoch = epoch
+
+        def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            if (self.epoch, batch) == (2, 2):
+                raise RuntimeError("killed")
+
+    weights, history, _ = train(name, epochs=3)
+    path = tmp_path / "run.safetensors"
+
+    def begin(member: Member) -> Any:
+        return train(name, member, epochs=3, callbacks=[fl.Checkpoint(path, every_batches=1), Kill()])
+
+    assert [str(error) for error in together(4, begin)] == ["killed"] * 4
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    for found in together(2, lambda member: train(name, member, epochs=3, resume=path)):
+        np.testing.assert_array_equal(found[0], weights)
+        assert found[1] == history
+
+
+def test_rank_0_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train("labels", verbose=2)
+    expected = capsys.readouterr().out
+
+    def run(member: Member) -> Any:
+        folder = tmp_path / str(member.rank)
+        folder.mkdir()
+        best, log = fl.ModelCheckpoint(folder / "best.safetensors"), fl.CSVLogger(folder / "log.csv")
+        return train("labels", member, verbose=2, callbacks=[best, log, fl.Checkpoint(folder / "run.safetensors")])
+
+    together(3, run)
+    assert capsys.readouterr().out == expected
+    names = [sorted(one.name for one in (tmp_path / str(rank)).iterdir()) for rank in range(3)]
+    assert names == [["best.safetensors", "log.csv", "run.safetensors"], [], []]
+
+
+@pytest.mark.parametrize("stopping", [0, 2])
+def test_a_callback_of_one_rank_stops_all(stopping: int) -> None:
+    class Stop(fl.Callback):
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            self.stop_training = self.rank == stopping and batch == 2
+
+    def run(member: Member) -> Any:
+        return train("labels", member, callbacks=[Stop(member.rank)])
+
+    assert [passes for *_, passes in together(3, run)] == [2, 2, 2]
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+def test_different_runs_are_refused_in_all_ranks() -> None:
+    differing: dict[str, Any] = {"batch_size": (8, 9), "epochs": (2, 3), "shuffle": (True, False)}
+    for name, values in {**differing, "recompute_every": (3, 4), "shards": (4, 8)}.items():
+
+        def run(member: Member, name: str = name, values: Any = values) -> Any:
+            return train("labels", member, **{name: values[member.rank]})
+
+        for error in together(2, run):
+            assert isinstance(error, ValueError) and f"{name} differs between rank 0 and rank 1" in str(error), error
+    other = np.where(np.arange(22) == 5, (LABELS + 1) % 4, LABELS)
+    found = together(2, lambda member: train("labels", member, y=(LABELS, other)[member.rank]))
+    assert all("data differs between rank 0 and rank 1" in str(error) for error in found)
+
+    def other_weights(member: Member) -> Any:
+        model = fl.Model([fl.LSTM(4), fl.Dense(4)], input_size=3)
+        model.flat_parameters[3] += member.rank
+        return model.fit(X, LABELS, shards=2, communicator=member, verbose=0)
+
+    assert all("weights differs between rank 0 and rank 1" in str(error) for error in together(2, other_weights))
+
+
+def test_an_error_of_one_rank_ends_all() -> None:
+    found = together(3, lambda member: train("labels", member, y=LABELS[: 22 - (member.rank == 1)]))
+    assert isinstance(found[1], ValueError)
+    for error in (found[0], found[2]):
+        assert isinstance(error, RuntimeError)
+        assert str(error) == f"rank 1 of the communicator cannot begin the training: ValueError: {found[1]}"
+
+
+def test_a_loss_that_is_not_finite_ends_all_ranks() -> None:
+    y = rng.standard_normal((22, 1))
+    y[0] = 1e200  # whose square is infinite
+
+    def run(member: Member) -> Any:
+        model = fl.Model([fl.LSTM(4), fl.Dense(1)], input_size=3, dtype="float64")
+        with np.errstate(over="ignore"):
+            return model.fit(X, y, loss="mse", shards=3, batch_size=22, communicator=member, verbose=0)
+
+    assert [type(error) for error in together(3, run)] == [fl.TrainingDiverged] * 3
+
+
+def test_bad_communicators_are_refused() -> None:
+    with pytest.raises(TypeError, match="communicator must be an mpi4py communicator such as MPI.COMM_WORLD"):
+        train("labels", 3)
+    found = together(3, lambda member: train("labels", member, shards=2))
+    assert all("shards=2 leaves some of the 3 processes of the communicator without work" in str(one) for one in found)
+
+
+# ------------------------------------------------------------------ MPI itself
+
+PROGRAM = """
+import sys
+import numpy as np
+from mpi4py import MPI
+import fastlstm as fl
+
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((20, 7, 3)), rng.standard_normal((20, 7, 1))
+model = fl.Model([fl.LSTM(5, recurrent_dropout=0.2, return_sequences=True), fl.Dense(1)], seed=1)
+communicator = MPI.COMM_WORLD if sys.argv[1] == "mpi" else None
+model.fit(X, y, loss="mse", epochs=2, batch_size=8, tbptt_steps=4, shards=4, communicator=communicator, verbose=2)
+rank = MPI.COMM_WORLD.Get_rank()
+np.save(f"{sys.argv[2]}/{sys.argv[1]}{rank}.npy", model.flat_parameters)
+"""
+
+
+@pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")
+def test_two_processes_of_mpi(tmp_path: Path) -> None:
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    start = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
+    if start is None:
+        pytest.skip("needs mpiexec")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    outputs = []
+    for command, name in (([start, "-n", "2"], "mpi"), ([], "one")):
+        done = subprocess.run(
+            [*command, sys.executable, "-m", "mpi4py", str(program), name, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1] and outputs[0].count("epoch") == 2
+    ranks = [np.load(tmp_path / name) for name in ("mpi0.npy", "mpi1.npy", "one0.npy")]
+    np.testing.assert_array_equal(ranks[0], ranks[2])
+    np.testing.assert_array_equal(ranks[1], ranks[2])
