@@ -19,6 +19,14 @@ import numpy as np
 LOAD_TYPES = ("Light_Load", "Medium_Load", "Maximum_Load")
 
 
+def planes(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the lower half of the bits of integers and the rest apart: the file is a quarter smaller than together."""
+    bits = 4 * values.itemsize
+    low = (values & (2**bits - 1)).astype(f"u{bits // 8}")
+    high = (values >> bits).astype(f"i{bits // 8}")
+    return {f"{name}_low": low, f"{name}_high": high.astype(np.int8)}
+
+
 def make_vowels(source: Path, target: Path) -> None:
     """Store only the valid frames, as integer millionths, one row per coefficient."""
     arrays = {}
@@ -29,7 +37,7 @@ def make_vowels(source: Path, target: Path) -> None:
             millionths = np.rint(frames.astype(np.float64) * 1e6).astype(np.int32)
             if not np.array_equal((millionths / 1e6).astype(np.float32), frames):
                 raise ValueError(f"{source}: six decimals do not hold X_{part} exactly")
-            arrays[f"millionths_{part}"] = millionths.T.copy()
+            arrays.update(planes(f"millionths_{part}", millionths.T))
             arrays[f"lengths_{part}"] = lengths.astype(np.uint8)
             arrays[f"y_{part}"] = original[f"y_{part}"].astype(np.uint8)
     np.savez_compressed(target, **arrays)
@@ -53,7 +61,7 @@ def make_steel(source: Path, target: Path) -> None:
     if hundredths.tolist() != decimals:
         raise ValueError(f"{source}: two decimals do not hold the values exactly")
     load_type = np.array([LOAD_TYPES.index(row[10]) for row in rows], np.uint8)
-    np.savez_compressed(target, hundredths=hundredths.T.copy(), load_type=load_type)
+    np.savez_compressed(target, **planes("hundredths", hundredths.T), load_type=load_type)
 
 
 def main() -> None:

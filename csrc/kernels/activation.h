@@ -25,8 +25,8 @@
  * vmath.h; elu, softplus and the last four are accurate relative to the result, near 0 and far below it, except where a
  * factor of x is below the smallest normal number; in the tail of gelu_tanh the error is 2 |u| units in the last place.
  *
- * The last four are functions of their own, not inlined: cells have a choice of functions at five places, and their loops
- * should not carry the code of rare ones.
+ * Those with an exponential, except sigmoid and tanh, are functions of their own, not inlined: cells have a choice of
+ * functions at five places, and their loops should not carry the code of rare ones.
  */
 enum {
     ACT_SIGMOID,
@@ -75,10 +75,13 @@ INLINE V v_within(V x, real most)
 #define OUT_OF_LINE static
 #endif
 
-OUT_OF_LINE V v_activate_smooth(int kind, V alpha, V beta, V x)
+OUT_OF_LINE V v_activate_rare(int kind, V alpha, V beta, V x)
 {
     const V zero = v_set(0), one = v_set(1);
     switch (kind) {
+    case ACT_SCALED_TANH: return alpha * v_tanh(beta * x);
+    case ACT_ELU: return v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
+    case ACT_SOFTPLUS: return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
     case ACT_SILU: {
         const V finite = v_finite(x);
         return v_select(x > finite, x, finite * v_sigmoid(finite));
@@ -98,10 +101,16 @@ OUT_OF_LINE V v_activate_smooth(int kind, V alpha, V beta, V x)
     }
 }
 
-OUT_OF_LINE V v_activate_smooth_slope(int kind, V alpha, V beta, V x)
+OUT_OF_LINE V v_activate_rare_slope(int kind, V alpha, V beta, V x)
 {
     const V zero = v_set(0), one = v_set(1);
     switch (kind) {
+    case ACT_SCALED_TANH: {
+        const V t = v_tanh(beta * x);
+        return alpha * beta * (one - t * t);
+    }
+    case ACT_ELU: return v_select(x >= zero, one, alpha * v_exp(v_at_most(x, zero)));
+    case ACT_SOFTPLUS: return v_sigmoid(x);
     case ACT_SILU: {
         const V inside = v_within(x, 1000), s = v_sigmoid(inside);
         return v_fma(inside * s, one - s, s);
@@ -132,15 +141,12 @@ INLINE V v_activate(int kind, V alpha, V beta, V x)
     case ACT_AFFINE: return v_fma(alpha, x, beta);
     case ACT_LEAKY_RELU: return v_select(x >= zero, x, alpha * x);
     case ACT_THRESHOLDED_RELU: return v_select(x <= alpha, zero, x);
-    case ACT_SCALED_TANH: return alpha * v_tanh(beta * x);
     case ACT_HARD_SIGMOID: return v_at_most(v_at_least(v_fma(alpha, x, beta), zero), one);
-    case ACT_ELU: return v_select(x >= zero, x, alpha * v_expm1(v_at_most(x, zero)));
     case ACT_SOFTSIGN: {
         const V finite = v_finite(x);
         return finite / (one + v_abs(finite));
     }
-    case ACT_SOFTPLUS: return v_at_least(x, zero) + v_log1p_unit(v_exp(-v_abs(x)));
-    default: return v_activate_smooth(kind, alpha, beta, x);
+    default: return v_activate_rare(kind, alpha, beta, x);
     }
 }
 
@@ -155,18 +161,12 @@ INLINE V v_activate_slope(int kind, V alpha, V beta, V x, V y)
     case ACT_AFFINE: return alpha;
     case ACT_LEAKY_RELU: return v_unless_nan(v_select(x >= zero, one, alpha), x);
     case ACT_THRESHOLDED_RELU: return v_unless_nan(v_select(x > alpha, one, zero), x);
-    case ACT_SCALED_TANH: {
-        const V t = v_tanh(beta * x);
-        return alpha * beta * (one - t * t);
-    }
     case ACT_HARD_SIGMOID: return v_unless_nan(v_select(y > zero, v_select(y < one, alpha, zero), zero), y);
-    case ACT_ELU: return v_select(x >= zero, one, alpha * v_exp(v_at_most(x, zero)));
     case ACT_SOFTSIGN: {
         const V d = one + v_abs(x);
         return one / (d * d);
     }
-    case ACT_SOFTPLUS: return v_sigmoid(x);
-    default: return v_activate_smooth_slope(kind, alpha, beta, x);
+    default: return v_activate_rare_slope(kind, alpha, beta, x);
     }
 }
 
