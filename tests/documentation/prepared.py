@@ -293,6 +293,12 @@ def _(names: Names, c: list[str]) -> Names:
     return {"x": noise(1, 100, 3).astype("float32")}
 
 
+@before("shards.md", "shards=8)")
+def _(names: Names, c: list[str]) -> Names:
+    X, y = cases(60, 8, 3, 5)
+    return {"model": fl.Model([fl.LSTM(8), fl.Dense(5)]), "X": X, "y": y}
+
+
 @before("state.md", "model.stream(batch_size=8)")
 def _(names: Names, c: list[str]) -> Names:
     model = fl.Model([fl.LSTM(16, return_sequences=True), fl.Dense(1)], input_size=3)
