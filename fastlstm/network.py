@@ -31,7 +31,9 @@ from .layers import (
     copied_layer,
     forward_masked,
     layer_config,
+    quantized_layers,
     require_small,
+    sealed,
     takes_tokens,
 )
 from .parameters import Parameters
@@ -482,6 +484,9 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(Network(state["layers"], state["dtype"], state["seed"]).__dict__, passes=state["passes"])
+        for _, layer in quantized_layers(self.layers):
+            assert layer.quantized is not None
+            layer.quantized = sealed(layer.quantized)
         if state["input_size"] is not None:
             self.build(state["input_size"], state["flat"])
         if state["frozen"]:

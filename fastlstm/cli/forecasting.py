@@ -27,7 +27,7 @@ from .model_file import TABLE
 from .output import Say, json_text, say
 from .tables import read_table
 
-__all__ = ["NO_ID", "check_numbers", "forecast_columns", "settings", "train"]
+__all__ = ["NO_ID", "check_numbers", "forecast_columns", "save_forecaster", "settings", "train"]
 
 NO_ID = "unique_id"
 """Name of the column of ids where the command line names none."""
@@ -229,7 +229,7 @@ def _save(
     names: tuple[str, ...],
     report: dict[str, Any],
 ) -> None:
-    """Write the forecaster, and beside it what the command line knows of its columns.
+    """Write the forecaster with what the command line knows of its columns.
 
     `names` are all columns of the file, those that are ignored among them: later lines hold them, too.
     """
@@ -248,8 +248,6 @@ def _save(
         day_first=table.day_first(options["time"]),
         counted=time_is_counted(table, options["time"]),
     )
-    forecaster.save(path)
-    tensors, config = safetensors.load(path)
     known = {
         "version": 1,
         "fastlstm": __version__,
@@ -258,4 +256,11 @@ def _save(
         "configuration": {**configured.to_dict(), "output": None},
         "data": {"file": table.name, "rows": len(table), "grid": report["grid"]},
     }
+    save_forecaster(path, forecaster, known)
+
+
+def save_forecaster(path: str, forecaster: Forecaster, known: dict[str, Any]) -> None:
+    """Write a forecaster, and beside it what the command line knows of its columns."""
+    forecaster.save(path)
+    tensors, config = safetensors.load(path)
     safetensors.save(path, tensors, {**config, TABLE: known})

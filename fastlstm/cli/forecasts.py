@@ -12,7 +12,7 @@ from ..forecast.files import KEY
 from ..forecast.forecaster import Forecaster
 from ..runtime.config import set_num_threads
 from .errors import CommandError, DataRefused, UsageError, refusing
-from .forecasting import check_numbers
+from .forecasting import check_numbers, save_forecaster
 from .layout import Layout, layout_from
 from .measures import Measures
 from .model_file import TABLE, read_config
@@ -33,11 +33,18 @@ class SavedForecaster:
             set_num_threads(threads)
         try:
             self.forecaster = Forecaster.load(path)
-            table = read_config(path)[1].get(TABLE)
+            self._table = table = read_config(path)[1].get(TABLE)
             self.layout: Layout | None = None if table is None else layout_from(table["layout"])
             self.columns: list[str] | None = None if table is None else [str(one) for one in table["columns"]]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise CommandError(str(error)) from error
+
+    def save(self, forecaster: Forecaster, path: str) -> None:
+        """Write another forecaster of the same columns."""
+        if self._table is None:
+            forecaster.save(path)
+        else:
+            save_forecaster(path, forecaster, self._table)
 
     def read(self, source: str, arguments: argparse.Namespace, *, future: bool = False) -> CsvTable:
         """Return a table with the columns of the forecaster; others are ignored."""
@@ -127,4 +134,6 @@ def info(arguments: argparse.Namespace) -> int:
     for level, shares in saved.forecaster.coverage_.items():
         print(f"{level} % interval: {real('coverage', shares['corrected']):.1%} inside at the end of the training data")
     print(repr(saved.forecaster))
+    if saved.forecaster.quantized_:
+        print("the weights have 8 bits")
     return 0

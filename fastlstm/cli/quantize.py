@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .arguments import add_command
-from .errors import CommandError, UsageError
+from .errors import CommandError, UsageError, refusing
+
+if TYPE_CHECKING:
+    from ..inference.quantizing import QuantizationReport
 
 __all__ = ["add"]
 
@@ -37,15 +40,22 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..formats import safetensors
-    from ..formats.model_file import model_from
-    from .cases import read_cases
-    from .model_file import is_forecaster, load_model, read_config
+    from .model_file import is_forecaster
     from .output import check_output
 
     check_output(arguments.output)
-    if is_forecaster(arguments.model):
-        raise CommandError(f"{arguments.model} is a forecaster, whose network keeps weights of 32 bits")
+    report = (_quantize_forecaster if is_forecaster(arguments.model) else _quantize)(arguments)
+    if not arguments.quiet:
+        print(report, file=sys.stderr)
+    return 0
+
+
+def _quantize(arguments: argparse.Namespace) -> QuantizationReport | None:
+    from ..formats import safetensors
+    from ..formats.model_file import model_from
+    from .cases import read_cases
+    from .model_file import load_model, read_config
+
     series = None
     if arguments.calibrate is not None:
         saved = load_model(arguments.model)
@@ -58,9 +68,23 @@ def _run(arguments: argparse.Namespace) -> int:
     except (RuntimeError, TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
     safetensors.save(arguments.output, small.saved_tensors(), {**config, **small.get_config()})
-    if not arguments.quiet:
-        print(small.quantization_report, file=sys.stderr)
-    return 0
+    return small.quantization_report
+
+
+def _quantize_forecaster(arguments: argparse.Namespace) -> QuantizationReport:
+    from .forecasts import SavedForecaster
+
+    saved, skip = SavedForecaster(arguments.model), _numbers(arguments.skip)
+    try:
+        small = saved.forecaster.quantize(skip=skip)
+    except (RuntimeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    if arguments.calibrate is not None:
+        table = saved.read(arguments.calibrate, arguments)
+        with refusing():
+            small = saved.forecaster.quantize(table, skip=skip)
+    saved.save(small, arguments.output)
+    return small.quantization_report_
 
 
 def _numbers(text: str | None) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, State
+from ..inference.quantizing import QuantizationReport
 from ..layers import LSTM, Dropout, Layer, copied_layer
 from ..metrics.forecasting import interval_pairs
 from ..training.history import History
@@ -31,6 +33,8 @@ __all__ = ["Engine", "widths_of"]
 _VALIDATION_ORIGINS = 1000
 """Number of origins at which the loss of an epoch is measured at most."""
 _CONFORMAL_ORIGINS = 8000
+_CALIBRATION_ORIGINS = 2000
+"""Number of origins at which the head of a network is asked, about at most, before its weights become integers."""
 
 
 class Engine:
@@ -259,6 +263,31 @@ class Engine:
         self.trained_until = {**self.trained_until, **{one.id: one.times[-1] for one in panel.series}}
         self.memories = {}
         self._pass_to_end(series)
+
+    # ------------------------------------------------------------------------------------ weights of 8 bits
+
+    def quantized(self, panel: Panel | None, skip: Sequence[int] | int) -> tuple[Engine, QuantizationReport]:
+        """Return a copy whose network has weights of 8 bits, and what that has changed on a panel of typical series."""
+        made = copy.copy(self)
+        made.network = network = copy.deepcopy(self.network)
+        made.scales, made.memories = dict(self.scales), dict(self.memories)
+        answers = None
+        if panel is not None:
+            series = self.ready(panel)
+            stride = max(1, sum(map(len, series)) // _CALIBRATION_ORIGINS)
+            origins = [np.arange((len(one) - 1) % stride, len(one), stride) for one in series]
+
+            def answers() -> Array:
+                layout, n_threads = self.layout, self.settings.n_threads
+                passed = run_through(network, layout, series, origins, n_threads=n_threads)
+                blocks = [
+                    block.reshape(-1, block.shape[-1])
+                    for one, rows, result in zip(series, origins, passed, strict=True)
+                    for _, block in answers_at(network, layout, one, rows, result.contexts, n_threads, clip=True)
+                ]
+                return np.concatenate(blocks)
+
+        return made, network.quantize(answers, skip)
 
     # ------------------------------------------------------------------------------------ forecasts
 

@@ -32,6 +32,8 @@ from .stream import ForecastStream
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..inference.quantizing import QuantizationReport
+
 __all__ = ["Forecaster"]
 
 _F = TypeVar("_F", bound="Forecaster")
@@ -123,6 +125,10 @@ class Forecaster:
         has not learnt it: ``"network"`` before the correction and ``"corrected"``. Empty without such a part.
     history_ : History
         Losses of the epochs; not in a file.
+    quantized_ : bool
+        Whether the network has weights of 8 bits: `quantize`.
+    quantization_report_ : QuantizationReport
+        What `quantize` has changed, in the forecaster that it has returned; not in a file.
     seed_ : int
 
     Examples
@@ -134,6 +140,8 @@ class Forecaster:
     >>> forecaster.predict(level=90).columns.tolist()
     ['ds', 'fastlstm', 'fastlstm-lo-90', 'fastlstm-hi-90']
     """
+
+    _quantization_report: QuantizationReport | None = None
 
     @explain_arguments
     def __init__(
@@ -292,6 +300,7 @@ class Forecaster:
             saved = Checkpoint(os.fspath(checkpoint), resume, run_arguments(engine.settings, panel))
         engine.fit(panel, saved)
         self._reader, self._engine, self.seed_ = reader, engine, engine.settings.seed
+        self._quantization_report = None
         self._fitted_params = self.get_params()  # those of set_params act at the next fit
         return self
 
@@ -315,6 +324,11 @@ class Forecaster:
         """
         if not hasattr(self, "_engine"):
             return self.fit(df, static_df=static_df)
+        if self.quantized_:
+            raise RuntimeError(
+                "the weights of this forecaster have 8 bits, which partial_fit cannot change: use the forecaster of "
+                "which quantize() made it"
+            )
         engine = copy.copy(self._engine)  # a failure leaves the old one
         engine.network = copy.deepcopy(self._engine.network)
         engine.scales = dict(engine.scales)
@@ -356,6 +370,72 @@ class Forecaster:
         return SeriesData(
             given.id, given.times[start:], given.y[start:], given.hist[start:], given.futr[start:], given.static
         )
+
+    # ------------------------------------------------------------------------------------ weights of 8 bits
+
+    @explain_arguments
+    def quantize(self: _F, df: Any = None, *, skip: Sequence[int] | int = (), static_df: Any = None) -> _F:
+        """Return a copy of this forecaster whose network has weights of 8 bits; see `Model.quantize`.
+
+        It forecasts, reads new rows, streams and is saved. Units, corrections of the intervals and the known ends of
+        the series are those of this forecaster, which does not change. `partial_fit` and `to_onnx` are refused; `fit`
+        and `cross_validation` train new networks of float32.
+
+        Parameters
+        ----------
+        df : DataFrame, optional
+            Typical series, in the form of the training data; some thousand rows are enough. None: each row of inputs
+            has its own scale.
+        skip : int or list of int, optional
+            Numbers of layers that keep their weights, those of ``quantization_report_``.
+        static_df : DataFrame, optional
+            Static columns of new series in `df`.
+
+        Returns
+        -------
+        Forecaster
+            Its ``quantization_report_`` says what has changed: of all quantiles and steps of the horizon, in units of
+            the series.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `df` does not have the form of the training data, or `skip` holds no numbers of layers; if no layer can
+            be quantized.
+        RuntimeError
+            If the forecaster is quantized already.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> df = {"ds": np.arange(400), "y": np.sin(np.arange(400) / 5)}
+        >>> forecaster = fl.Forecaster(horizon=3, hidden_size=32, epochs=1, random_state=0, verbose=0).fit(df)
+        >>> small = forecaster.quantize(df)
+        >>> small.quantized_, small.quantization_report_.error < 0.05
+        (True, True)
+        """
+        engine = self._fitted
+        if df is None and static_df is not None:
+            raise ValueError("static_df belongs to df: give both")
+        made = copy.copy(self)
+        made._reader = copy.copy(self._reader)  # each keeps the report on the table that it has read last
+        panel = None if df is None else made._reader.read(df, static_df)
+        made._engine, made._quantization_report = engine.quantized(panel, skip)
+        return made
+
+    @property
+    def quantized_(self) -> bool:
+        """Whether the network has weights of 8 bits: `quantize`."""
+        return self._fitted.network.quantized
+
+    @property
+    def quantization_report_(self) -> QuantizationReport:
+        """What `quantize` has changed, in the forecaster that it has returned; not in a file."""
+        if not self.quantized_:
+            raise ValueError("the weights of this forecaster have 32 bits: quantize(df) returns one with 8 bits")
+        if self._quantization_report is None:
+            raise ValueError("a forecaster from a file has no quantization_report_")
+        return self._quantization_report
 
     # ------------------------------------------------------------------------------------ what was fitted
 
@@ -728,7 +808,7 @@ class Forecaster:
         ImportError
             If the package onnx is not installed.
         ValueError
-            If ONNX's operators cannot compute a layer.
+            If ONNX's operators cannot compute a layer, or the weights have 8 bits.
         OSError
             If the file cannot be written.
         """

@@ -9,13 +9,14 @@ ahead: 0.0193, with the ReLU 0.0203).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _exact
 from .._typing import Array, State
+from ..inference.quantizing import QuantizationReport, quantize_networks
 from ..layers import Activation, Dense, Layer
 from ..model import Model
 from ..optimizers import TrainingKey
@@ -180,6 +181,20 @@ class ForecastNetwork:
     def passes(self, values: Sequence[int]) -> None:
         for part, value in zip(self.parts, values, strict=True):
             part.network.passes = value
+
+    # ------------------------------------------------------------------------------------ weights of 8 bits
+
+    @property
+    def quantized(self) -> bool:
+        """Whether layers have weights of 8 bits."""
+        return any(part.quantized for part in self.parts)
+
+    def quantize(self, predict: Callable[[], Any] | None, skip: Sequence[int] | int) -> QuantizationReport:
+        """Give the parts weights of 8 bits, as `quantize_networks` does."""
+        networks = [part.network for part in self.parts]
+        report = quantize_networks(networks, predict, skip, names=("encoder", "common part", "local part"))
+        np.concatenate([part.flat_parameters for part in self.parts], out=self.flat_parameters)
+        return report
 
     # ------------------------------------------------------------------------------------ passes
 

@@ -13,6 +13,7 @@ from ..formats import atomic
 from ..formats.onnx.package import import_onnx
 from ..formats.onnx.write.builder import GraphBuilder, Value
 from ..formats.onnx.write.model import IR_VERSION, OPSET, write_network
+from ..layers import require_numbers
 from .engine import Engine
 from .frames import FrameReader
 from .network import ForecastNetwork
@@ -26,6 +27,7 @@ RECIPE = "fastlstm.forecast"
 def save_onnx(path: str | os.PathLike[str], reader: FrameReader, engine: Engine) -> None:
     """Do the work of `Forecaster.to_onnx`."""
     onnx = import_onnx()
+    require_numbers([layer for part in engine.network.parts for layer in part.layers], "to_onnx", "forecaster")
     helper, layout, settings = onnx.helper, engine.layout, engine.settings
     graph = GraphBuilder(onnx, np.dtype(np.float32), with_lengths=False)
     shifts = None if engine.corrections is None else engine.corrections.shifts

@@ -12,10 +12,11 @@ from .._checks import as_list, count
 from .._tables import aligned
 from .._typing import Array
 from ..layers import inputs_of, quantize_layer, quantized_layers
+from ..network import Network
 from ..protocols import InferenceModel
 from .predict import predict
 
-__all__ = ["QuantizationReport", "QuantizedLayer", "quantize"]
+__all__ = ["QuantizationReport", "QuantizedLayer", "quantize", "quantize_networks"]
 
 
 class QuantizedLayer(NamedTuple):
@@ -24,7 +25,7 @@ class QuantizedLayer(NamedTuple):
     number: int
     """Of the layer in the model."""
     layer: str
-    """Its name."""
+    """Its type; in a forecaster also the part of the network to which it belongs."""
     bits: int
     """8, or those of the model's type."""
     reason: str
@@ -60,44 +61,74 @@ def quantize(
     model: InferenceModel, calibrate: Any, lengths: Any, *, skip: Sequence[int] | int, n_threads: int | None
 ) -> QuantizationReport:
     """Give a model, a copy that belongs to the caller, weights of 8 bits; see `fastlstm.Model.quantize`."""
-    network = model.network
-    network.require_built()
-    if quantized_layers(network.layers):
-        raise RuntimeError("the model is quantized already: quantize the one of which it was made")
     if calibrate is None and lengths is not None:
         raise ValueError("lengths belong to calibrate: give both")
-    network.unfreeze()
     run = None if calibrate is None else partial(predict, model, calibrate, lengths, n_threads=n_threads)
-    return _Quantizing(model, run, skip).run()
+    return quantize_networks([model.network], run, skip, classes=str(model.output_kind).startswith("class_"))
 
 
-class _Quantizing:
-    """Quantization of one model, which is built, not frozen, and belongs to the caller.
+def quantize_networks(
+    networks: Sequence[Network],
+    predict: Callable[[], Any] | None,
+    skip: Sequence[int] | int = (),
+    *,
+    names: Sequence[str] = ("",),
+    classes: bool = False,
+) -> QuantizationReport:
+    """Give networks that work together weights of 8 bits, and freeze them; their layers are numbered in one row.
 
     Parameters
     ----------
-    model : InferenceModel
-    predict : callable
-        Returns what `Model.predict` gives for the calibration data; None without such data.
+    networks : sequence of Network
+        They belong to the caller, who drops them after an error.
+    predict : callable, optional
+        Returns the answers for the calibration data, the result of all networks.
     skip : sequence of int
         Numbers of layers that keep their weights, counted from the end if negative.
+    names : sequence of str
+        What the report calls each network; empty: nothing.
+    classes : bool
+        Whether the largest of several answers is the most probable class.
 
     Raises
     ------
     TypeError, ValueError
-        If the numbers are no layers, the model's type is not float32, or no layer can be quantized.
+        If the numbers are no layers, the type of the weights is not float32, or no layer can be quantized.
+    RuntimeError
+        If a network is not built, or quantized already.
     """
+    for network in networks:
+        network.require_built()
+        if quantized_layers(network.layers):
+            raise RuntimeError("the model is quantized already: quantize the one of which it was made")
+        network.unfreeze()
+    return _Quantizing(networks, predict, skip, names, classes).run()
+
+
+class _Quantizing:
+    """One call of `quantize_networks`."""
 
     def __init__(
-        self, model: InferenceModel, predict: Callable[[], Any] | None, skip: Sequence[int] | int = ()
+        self,
+        networks: Sequence[Network],
+        predict: Callable[[], Any] | None,
+        skip: Sequence[int] | int,
+        names: Sequence[str],
+        classes: bool,
     ) -> None:
-        self._model, self._predict = model, predict
-        self._layers = model.network.layers
-        if model.network.dtype != np.float32:
-            raise ValueError(
-                f"the model computes in {model.network.dtype}, expected float32: weights of 8 bits serve speed and "
-                "size; make a fl.Model of dtype='float32' and give it the weights by load_state_dict"
-            )
+        self._networks, self._predict, self._classes = networks, predict, classes
+        self._layers = [layer for network in networks for layer in network.layers]
+        self._names = [
+            f"{type(layer).__name__} of the {name}" if name else type(layer).__name__
+            for network, name in zip(networks, names, strict=True)
+            for layer in network.layers
+        ]
+        for network in networks:
+            if network.dtype != np.float32:
+                raise ValueError(
+                    f"the model computes in {network.dtype}, expected float32: weights of 8 bits serve speed and "
+                    "size; make a fl.Model of dtype='float32' and give it the weights by load_state_dict"
+                )
         self._skip = _places(skip, len(self._layers))
         reasons = {k: self._reason(k) for k, layer in enumerate(self._layers) if layer.parameters}
         self._reasons: dict[int, str] = {k: reason or "" for k, reason in reasons.items()}
@@ -110,21 +141,24 @@ class _Quantizing:
         return "is left out" if index in self._skip else self._layers[index].quantizing_obstacle()
 
     def run(self) -> QuantizationReport:
-        """Quantize the model's layers, and return what that has changed."""
-        network = self._model.network
+        """Quantize the layers, and return what that has changed."""
         names = {k: inputs_of(self._layers[k]) for k in self._chosen}
         largest: dict[int, dict[str, Array | None]] = {k: dict.fromkeys(names[k]) for k in self._chosen}
         before = alone = None
         if self._predict is not None:
-            network.observer = partial(_note, largest)
+            first = 0
+            for network in self._networks:
+                network.observer = partial(_note, largest, first)
+                first += len(network.layers)
             try:
                 before = _flat(self._predict())
             finally:
-                network.observer = None
+                for network in self._networks:
+                    network.observer = None
             alone = {k: _change(before, self._answers([k], largest)) for k in self._chosen}
         after = self._answers(self._chosen, largest, keep=True)
         agreement = None
-        if before is not None and str(self._model.output_kind).startswith("class_") and before.shape[-1] > 1:
+        if before is not None and self._classes and before.shape[-1] > 1:
             agreement = float((before.argmax(axis=-1) == after.argmax(axis=-1)).mean()) if len(before) else None
         rows = []
         for k, reason in self._reasons.items():
@@ -134,25 +168,26 @@ class _Quantizing:
                 size += sum(one.nbytes for one in layer.quantized.limits.values() if one is not None)
             error = None if alone is None else alone.get(k)
             bits = 32 if layer.quantized is None else 8
-            rows.append(QuantizedLayer(k, type(layer).__name__, bits, reason, size, error))
+            rows.append(QuantizedLayer(k, self._names[k], bits, reason, size, error))
         return QuantizationReport(rows, None if before is None else _change(before, after), agreement)
 
     def _answers(self, chosen: Sequence[int], largest: dict[int, dict[str, Array | None]], keep: bool = False) -> Any:
         """Quantize some layers and predict; undo it unless `keep`."""
-        network = self._model.network
-        weights = network.parameters.flat.copy()
+        weights = [network.parameters.flat.copy() for network in self._networks]
         for k in chosen:
             try:
                 quantize_layer(self._layers[k], largest[k])
             except ValueError as error:
                 raise ValueError(f"layer {k}: {error}") from None
-        network.freeze()
+        for network in self._networks:
+            network.freeze()
         answers = None if self._predict is None else _flat(self._predict())
         if not keep:
             for k in chosen:
                 self._layers[k].quantized = None
-            network.unfreeze()
-            network.parameters.flat[:] = weights
+            for network, flat in zip(self._networks, weights, strict=True):
+                network.unfreeze()
+                network.parameters.flat[:] = flat
         return answers
 
 
@@ -167,8 +202,11 @@ def _places(skip: Sequence[int] | int, layers: int) -> set[int]:
     return places
 
 
-def _note(largest: dict[int, dict[str, Array | None]], index: int, name: str, x: Array, lengths: Array | None) -> None:
-    """Keep the largest magnitude of each feature of an input of a layer."""
+def _note(
+    largest: dict[int, dict[str, Array | None]], first: int, index: int, name: str, x: Array, lengths: Array | None
+) -> None:
+    """Keep the largest magnitude of each feature of an input of a layer, `first` layers after the first one."""
+    index += first
     if index not in largest:
         return
     values = np.abs(x)

@@ -44,6 +44,7 @@ from .quantization import quantized_layers as quantized_layers
 from .quantization import require_numbers as require_numbers
 from .quantization import require_small as require_small
 from .quantization import restore_layer as restore_layer
+from .quantization import sealed as sealed
 from .quantization import stored_tensors as stored_tensors
 from .registry import copied_layer as copied_layer
 from .registry import layer_config as layer_config

@@ -24,6 +24,7 @@ __all__ = [
     "require_numbers",
     "require_small",
     "restore_layer",
+    "sealed",
     "stored_tensors",
     "with_limits",
 ]
@@ -152,6 +153,19 @@ def _checked(name: str, array: Array, dtype: str, positive: bool = False) -> Arr
     return kept
 
 
+def sealed(stored: EightBits) -> EightBits:
+    """Return integers and limits that nobody can write to, as the kernels ask; copies and pickles have forgotten it."""
+    limits = {name: None if one is None else _read_only(one) for name, one in stored.limits.items()}
+    return EightBits(limits, stored.integers)
+
+
+def _read_only(array: Array) -> Array:
+    if array.flags.writeable:
+        array = array.copy()
+        array.flags.writeable = False
+    return array
+
+
 def require_small(h: Array) -> None:
     """Raise ValueError if a state h of an LSTM with weights of 8 bits lies beyond -1 or 1, where it would be cut."""
     if not np.abs(h).max(initial=0) <= 1:
@@ -163,10 +177,10 @@ def quantized_layers(layers: Sequence[Layer]) -> list[tuple[int, Layer]]:
     return [(index, layer) for index, layer in enumerate(layers) if layer.quantized is not None]
 
 
-def require_numbers(layers: Sequence[Layer], what: str) -> None:
-    """Raise ValueError if layers have weights of 8 bits; `what` is the call that writes others."""
+def require_numbers(layers: Sequence[Layer], what: str, of: str = "model") -> None:
+    """Raise ValueError if layers have weights of 8 bits; `what` is the call that writes others, `of` who has them."""
     if quantized_layers(layers):
         raise ValueError(
-            f"{what} writes floating-point weights, and those of this model have 8 bits: use the model of which "
+            f"{what} writes floating-point weights, and those of this {of} have 8 bits: use the {of} of which "
             "quantize() made it"
         )

@@ -68,6 +68,7 @@ def test_files_copies_and_pickles_have_the_same_bits(name: str, tmp_path: Path) 
         for other in (fl.load(path), copy.copy(small), copy.deepcopy(small), pickle.loads(pickle.dumps(small))):
             assert other.quantized and other.frozen
             np.testing.assert_array_equal(other.predict(X, lengths), expected)
+            np.testing.assert_array_equal(other.forward(X[:, :3]), small.forward(X[:, :3]))  # layer by layer
             np.testing.assert_array_equal(other.flat_parameters, small.flat_parameters)
         small.save(tmp_path / "again.safetensors")
         fl.load(path).save(tmp_path / "third.safetensors")

@@ -77,6 +77,32 @@ def test_predict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected 1 to 24" in capsys.readouterr().err
 
 
+def test_quantize(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, small = folder / "m.safetensors", tmp_path / "small.safetensors"
+    assert command("quantize", whole, "-o", small, "--calibrate", folder / "meter.csv") == 0
+    assert "LSTM of the encoder" in capsys.readouterr().err
+    expected, found = (fl.Forecaster.load(one).predict()["fastlstm"].to_numpy() for one in (whole, small))
+    assert fl.Forecaster.load(small).quantized_ and 0 < np.abs(found - expected).max() < 0.1  # of a wave from 7 to 13
+    # What the command line knows of the columns goes along.
+    assert command("predict", small, folder / "later.csv") == 0
+    assert len(rows_of(capsys.readouterr().out)) == 24
+    assert command("info", small) == 0
+    assert "the weights have 8 bits" in capsys.readouterr().out
+    assert command("quantize", whole, "-o", small, "--skip", "0", "--quiet") == 0
+    assert capsys.readouterr().err == "" and fl.Forecaster.load(small).quantized_
+    for wrong, status, message in (
+        ([small], 1, "quantized already"),
+        ([whole, "--skip", "9"], 1, "skip holds 9"),
+        ([whole, "--skip", "one"], 2, "expected numbers of layers"),
+        ([whole, "--calibrate", folder / "m.safetensors"], 3, ""),
+    ):
+        assert command("quantize", *wrong, "-o", tmp_path / "new") == status
+        assert message in capsys.readouterr().err and not (tmp_path / "new").exists()
+    fl.Forecaster.load(whole).save(tmp_path / "python")
+    assert command("quantize", tmp_path / "python", "-o", small) == 0
+    assert fl.Forecaster.load(small).quantized_
+
+
 def test_what_was_understood(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (folder / "meter.csv").read_bytes().decode("latin-1").splitlines(keepends=True)
     damaged = [*text[:100], *text[103:200], text[199], *text[200:]]  # a gap of three hours, a row twice
