@@ -6,11 +6,16 @@
 #include "fastlstm.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #if !defined(_WIN32)
 #include <unistd.h>
 #endif
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
 #endif
 
 /* A number above 0. Threads that ask at the same time get the same answer, so it does not matter which of them stores
@@ -67,6 +72,53 @@ int fl_has_vnni(void)
 void fl_allow_vnni(int allow)
 {
     atomic_store_explicit(&without_vnni, !allow, memory_order_relaxed);
+}
+
+/* What the processor has of bfloat16: CPUID leaf 7. 1: nothing, 2: AVX512-BF16, 4 more: AMX-BF16, whose registers the
+ * system has let this process use. */
+static long ask_bf16(void)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    unsigned a, b, c, d;
+    int found = 1;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return found;
+    const int amx = (d >> 22 & 1) && (d >> 24 & 1);
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1))
+        found = 2;
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    enum { REQUEST_COMPONENT = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM */
+    if (amx && syscall(SYS_arch_prctl, REQUEST_COMPONENT, TILE_DATA) == 0)
+        found += 4;
+#endif
+    (void)amx;
+    return found;
+#else
+    return 1;
+#endif
+}
+
+/* FASTLSTM_BF16 names the best way that may be taken: "wide", "dots" or "tiles". */
+static long ask_bf16_limit(void)
+{
+    const char *name = getenv("FASTLSTM_BF16");
+    return name && strcmp(name, "wide") == 0 ? FL_BF16_WIDE : name && strcmp(name, "dots") == 0 ? FL_BF16_DOTS : FL_BF16_TILES;
+}
+
+static _Atomic long bf16_limit;
+
+int fl_has_bf16(int way)
+{
+    static _Atomic long known;
+    if (way > known_once(&bf16_limit, ask_bf16_limit))
+        return 0;
+    const long found = known_once(&known, ask_bf16);
+    return way == FL_BF16_TILES ? found >= 4 : (found & 2) > 0;
+}
+
+void fl_bf16_limit(int way)
+{
+    atomic_store_explicit(&bf16_limit, way, memory_order_relaxed);
 }
 
 double fl_second_level_cache(void)
