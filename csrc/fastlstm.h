@@ -25,7 +25,7 @@
  *              calls at the same time           threads/calls.c: in_flight, seen, seen_until
  *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool, which a
  *                                               handler of pthread_atfork() sets
- *              cache size, processor count,     machine.c: known (4), without_vnni, bf16_limit
+ *              cache size, processor count,     machine.c: known (4), without_vnni, bf16_choice
  *                VNNI, BF16
  *            OpenMP keeps its threads and its limits (fl_openmp_set_max_threads) itself. A network (below) keeps its
  *            state in the caller's memory.
@@ -61,10 +61,10 @@ int fl_isa_fused(
  * tests. */
 void fl_allow_vnni(int allow);
 enum { FL_BF16_WIDE = 1, FL_BF16_DOTS, FL_BF16_TILES };
-/* The best way of kernels/bf16.h that may be taken; not while packed weights are in use, and not
- * between a forward pass and its backward pass. At first the one that the environment variable FASTLSTM_BF16 names, "wide",
- * "dots" or "tiles", else the last. */
-void fl_bf16_limit(int way);
+/* Choose how products of numbers of 16 bits are computed (kernels/bf16.h), among what the processor has; not while packed
+ * weights are in use, and not between a forward pass and its backward pass. At first the way that the environment variable
+ * FASTLSTM_BF16 names, "wide", "dots" or "tiles", else the fastest. */
+void fl_bf16_choose(int way);
 /* The way that is taken. */
 int fl_bf16_way(void);
 int fl_has_openmp(void);

@@ -74,51 +74,60 @@ void fl_allow_vnni(int allow)
     atomic_store_explicit(&without_vnni, !allow, memory_order_relaxed);
 }
 
-/* What the processor has of bfloat16: CPUID leaf 7. 1: nothing, 2: AVX512-BF16, 4 more: AMX-BF16, whose registers the
- * system has let this process use. */
+/* What the processor has of bfloat16: a sum of these, not 0. Intel's dot products take longer than multiply-adds of
+ * float32. */
+enum { ASKED = 1, HAS_DOTS = 2, HAS_FAST_DOTS = 4, HAS_TILES = 8 };
+
+/* CPUID leaf 7: EDX bits 22 and 24, with subleaf 1 EAX bit 5. The registers of AMX are large, and Linux gives them to
+ * processes that ask. */
 static long ask_bf16(void)
 {
+    long found = ASKED;
 #if defined(__x86_64__) && defined(__GNUC__)
     unsigned a, b, c, d;
-    int found = 1;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return found;
     const int amx = (d >> 22 & 1) && (d >> 24 & 1);
-    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1))
-        found = 2;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1)) {
+        found += HAS_DOTS;
+        if (__get_cpuid(0, &a, &b, &c, &d) && b != signature_INTEL_ebx)
+            found += HAS_FAST_DOTS;
+    }
 #if defined(__linux__) && defined(SYS_arch_prctl)
     enum { REQUEST_COMPONENT = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM */
     if (amx && syscall(SYS_arch_prctl, REQUEST_COMPONENT, TILE_DATA) == 0)
-        found += 4;
+        found += HAS_TILES;
 #endif
     (void)amx;
-    return found;
-#else
-    return 1;
 #endif
+    return found;
 }
 
-/* FASTLSTM_BF16 names the best way that may be taken: "wide", "dots" or "tiles". */
-static long ask_bf16_limit(void)
+/* The way that FASTLSTM_BF16 names, "wide", "dots" or "tiles", else the best one. */
+static long ask_bf16_choice(void)
 {
     const char *name = getenv("FASTLSTM_BF16");
-    return name && strcmp(name, "wide") == 0 ? FL_BF16_WIDE : name && strcmp(name, "dots") == 0 ? FL_BF16_DOTS : FL_BF16_TILES;
+    if (name && strcmp(name, "wide") == 0)
+        return FL_BF16_WIDE;
+    if (name && strcmp(name, "dots") == 0)
+        return FL_BF16_DOTS;
+    return FL_BF16_TILES;
 }
 
-static _Atomic long bf16_limit;
+static _Atomic long bf16_choice;
 
 int fl_has_bf16(int way)
 {
     static _Atomic long known;
-    if (way > known_once(&bf16_limit, ask_bf16_limit))
-        return 0;
-    const long found = known_once(&known, ask_bf16);
-    return way == FL_BF16_TILES ? found >= 4 : (found & 2) > 0;
+    const long choice = known_once(&bf16_choice, ask_bf16_choice), found = known_once(&known, ask_bf16);
+    if (way == FL_BF16_TILES)
+        return choice == way && found & HAS_TILES;
+    return found & HAS_DOTS && (choice == way || (choice > way && found & HAS_FAST_DOTS));
 }
 
-void fl_bf16_limit(int way)
+void fl_bf16_choose(int way)
 {
-    atomic_store_explicit(&bf16_limit, way, memory_order_relaxed);
+    atomic_store_explicit(&bf16_choice, way, memory_order_relaxed);
 }
 
 double fl_second_level_cache(void)

@@ -92,9 +92,9 @@ def bf16_way():
     return ("wide", "dots", "tiles")[fl_bf16_way() - 1]
 
 
-def limit_bf16(str way not None):
+def choose_bf16(str way not None):
     """Set the best way of computing products of numbers of 16 bits that may be taken; for tests."""
-    fl_bf16_limit(1 + ("wide", "dots", "tiles").index(way))
+    fl_bf16_choose(1 + ("wide", "dots", "tiles").index(way))
 
 
 def compiler():

@@ -366,6 +366,10 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
                 BYTES_CALL(work->bytes.way, forward_bytes_row, (&step, block, share.block_end, share.row_begin));
                 block = share.block_end;
             }
+            if (share_rows == 1 && lstm_bf16_way(work)) {
+                forward_bf16_row(&step, block, share.block_end, share.row_begin, s % 2);
+                block = share.block_end;
+            }
             if (live == 1 && !lstm_bf16_way(work))
                 for (; block + 1 < share.block_end; block += 2)
                     forward_pair(&step, block, share.row_begin);
