@@ -87,7 +87,9 @@ def test_to_precision_makes_a_copy_that_rounds() -> None:
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_streams_give_the_bits_of_predict(frozen: bool) -> None:
-    model = fl.Model([fl.LSTM(30, num_layers=2, return_sequences=True), fl.Dense(2)], input_size=3, precision="bfloat16")
+    model = fl.Model(
+        [fl.LSTM(30, num_layers=2, return_sequences=True), fl.Dense(2)], input_size=3, precision="bfloat16"
+    )
     if frozen:
         model.freeze()
     x, _ = data(1)
