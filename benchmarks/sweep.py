@@ -162,16 +162,17 @@ def _by_pytorch(case: Case, peer: Peer, threads: int) -> Answer:
     return {name: value for name, value in answer().items() if case.kind == "train" or name != "norm"}
 
 
-def _means(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table: for each kind of case and of shape and each peer the geometric mean and the least ratio."""
-    names = peer_names(records)
+def _means(records: Sequence[Mapping[str, Any]], base: str, names: Sequence[str]) -> str:
+    """Return a table: for each kind of case and of shape the geometric mean and the least of other names' medians
+    divided by those of `base`."""
     rows = []
     for kind, shape in itertools.product(KINDS, ("all", *SHAPE_KINDS)):
         members = [r for r in records if r["kind"] == kind and shape in ("all", shape_kind(r["problem"]))]
         if members:
             cells = [kind, shape, str(len(members))]
             for name in names:
-                ratios = [record["ratios"][name] for record in members if name in record["ratios"]]
+                both = [r["figures"] for r in members if {name, base} <= r["figures"].keys()]
+                ratios = [figures[name]["median_ms"] / figures[base]["median_ms"] for figures in both]
                 cells.append(f"{statistics.geometric_mean(ratios):.2f} ({min(ratios):.2f})" if ratios else "")
             rows.append(cells)
     return table(["", "shapes", "count", *(f"{name} (least)" for name in names)], rows)
@@ -190,7 +191,11 @@ def report(records: Sequence[Mapping[str, Any]], heading: str) -> str:
     lost = [record for record in records if worst_ratio(record) < 1]
     parts = [f"# Random shapes\n\n{heading}\n\nA peer is faster in {len(lost)} of {len(records)} cases.\n"]
     parts.append("Ratios of medians to fastlstm's: geometric mean, and the least.\n")
-    parts.append(_means(records))
+    parts.append(_means(records, OWN, names))
+    rounded = f"{OWN} bf16"
+    if any(rounded in record["figures"] for record in records):
+        parts.append(f"The same to {rounded}.\n")
+        parts.append(_means(records, rounded, [OWN, *(name for name in names if "bf16" in name and name != rounded)]))
     if lost:
         lines = (f"- {r['kind']} {r['label']}: {worst_ratio(r):.2f}\n" for r in lost[:10])
         parts.append(f"The worst:\n\n{''.join(lines)}")

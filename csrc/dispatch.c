@@ -145,6 +145,11 @@ int fl_isa_lanes(fl_dtype dtype)
     return active_table(dtype)->lanes;
 }
 
+int fl_bf16_way(void)
+{
+    return active_table(FL_F32)->bf16_way();
+}
+
 int fl_isa_fused(void)
 {
     return active_table(FL_F32)->fused;

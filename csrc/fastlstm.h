@@ -25,8 +25,8 @@
  *              calls at the same time           threads/calls.c: in_flight, seen, seen_until
  *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool, which a
  *                                               handler of pthread_atfork() sets
- *              cache size, processor count,     machine.c: known, known, known, without_vnni
- *                VNNI
+ *              cache size, processor count,     machine.c: known (4), without_vnni, bf16_choice
+ *                VNNI, BF16
  *            OpenMP keeps its threads and its limits (fl_openmp_set_max_threads) itself. A network (below) keeps its
  *            state in the caller's memory.
  * Threads    any function may be called from several threads at once, except fl_isa_select, and except that two calls
@@ -60,6 +60,13 @@ int fl_isa_fused(
 /* 0: sums of 8-bit integers as on processors without VNNI, with the same results; not while packed weights are in use. For
  * tests. */
 void fl_allow_vnni(int allow);
+enum { FL_BF16_WIDE = 1, FL_BF16_DOTS, FL_BF16_TILES };
+/* Choose how products of numbers of 16 bits are computed (kernels/bf16.h), among what the processor has; not while packed
+ * weights are in use, and not between a forward pass and its backward pass. At first the way that the environment variable
+ * FASTLSTM_BF16 names, "wide", "dots" or "tiles", else the fastest. */
+void fl_bf16_choose(int way);
+/* The way that is taken. */
+int fl_bf16_way(void);
 int fl_has_openmp(void);
 /* 1: work goes to several threads whenever they are faster once awake, even if they may sleep now (threads/wake.c).
  * For tests, and for runtimes whose threads never sleep. */
@@ -134,6 +141,8 @@ typedef struct {
     void *workspace;    /* fl_lstm_workspace() bytes, aligned to 64 */
     const void *packed; /* the weights as fl_lstm_pack() has packed them, which any number of passes may read at the
                            same time. NULL: this pass packs them in its workspace. Not with training. */
+    int bf16;           /* 1: round the operands of the products with W_ih and W_hh to bfloat16 (kernels/bf16.h), also in
+                           the backward pass. FL_F32, and not with `quantized` */
     int quantized;      /* 1: compute with weights and inputs of 8 bits (kernels/bytes.h), which fl_lstm_pack() makes of
                            `weight_ih` and `weight_hh`. FL_F32, without `cell` and training, input and hidden up to
                            FL_QUANTIZED_SIZE, |h0| <= 1 */

@@ -6,11 +6,16 @@
 #include "fastlstm.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #if !defined(_WIN32)
 #include <unistd.h>
 #endif
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
 #endif
 
 /* A number above 0. Threads that ask at the same time get the same answer, so it does not matter which of them stores
@@ -67,6 +72,62 @@ int fl_has_vnni(void)
 void fl_allow_vnni(int allow)
 {
     atomic_store_explicit(&without_vnni, !allow, memory_order_relaxed);
+}
+
+/* What the processor has of bfloat16: a sum of these, not 0. Intel's dot products take longer than multiply-adds of
+ * float32. */
+enum { ASKED = 1, HAS_DOTS = 2, HAS_FAST_DOTS = 4, HAS_TILES = 8 };
+
+/* CPUID leaf 7: EDX bits 22 and 24, with subleaf 1 EAX bit 5. The registers of AMX are large, and Linux gives them to
+ * processes that ask. */
+static long ask_bf16(void)
+{
+    long found = ASKED;
+#if defined(__x86_64__) && defined(__GNUC__)
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return found;
+    const int amx = (d >> 22 & 1) && (d >> 24 & 1);
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1)) {
+        found += HAS_DOTS;
+        if (__get_cpuid(0, &a, &b, &c, &d) && b != signature_INTEL_ebx)
+            found += HAS_FAST_DOTS;
+    }
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    enum { REQUEST_COMPONENT = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM */
+    if (amx && syscall(SYS_arch_prctl, REQUEST_COMPONENT, TILE_DATA) == 0)
+        found += HAS_TILES;
+#endif
+    (void)amx;
+#endif
+    return found;
+}
+
+/* The way that FASTLSTM_BF16 names, "wide", "dots" or "tiles", else the best one. */
+static long ask_bf16_choice(void)
+{
+    const char *name = getenv("FASTLSTM_BF16");
+    if (name && strcmp(name, "wide") == 0)
+        return FL_BF16_WIDE;
+    if (name && strcmp(name, "dots") == 0)
+        return FL_BF16_DOTS;
+    return FL_BF16_TILES;
+}
+
+static _Atomic long bf16_choice;
+
+int fl_has_bf16(int way)
+{
+    static _Atomic long known;
+    const long choice = known_once(&bf16_choice, ask_bf16_choice), found = known_once(&known, ask_bf16);
+    if (way == FL_BF16_TILES)
+        return choice == way && found & HAS_TILES;
+    return found & HAS_DOTS && (choice == way || (choice > way && found & HAS_FAST_DOTS));
+}
+
+void fl_bf16_choose(int way)
+{
+    atomic_store_explicit(&bf16_choice, way, memory_order_relaxed);
 }
 
 double fl_second_level_cache(void)

@@ -11,4 +11,7 @@ long fl_online_processors(void);
 /* Whether the processor has VNNI, which sums products of bytes, for the registers of AVX-512. */
 int fl_has_vnni(void);
 
+/* Whether this way of kernels/bf16.h (FL_BF16_DOTS, FL_BF16_TILES) is to be taken, if no later one is. */
+int fl_has_bf16(int way);
+
 #endif

@@ -71,6 +71,7 @@ cdef extern from "fastlstm.h" nogil:
         void *cn
         void *workspace
         const void *packed
+        int bf16
         int quantized
         const float *x_limits
         int n_threads
@@ -100,6 +101,8 @@ cdef extern from "fastlstm.h" nogil:
         void *dbias_c
 
     void fl_allow_vnni(int allow)
+    void fl_bf16_choose(int way)
+    int fl_bf16_way()
     size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *lstm)
     size_t fl_lstm_packed_size(fl_dtype dtype, const fl_lstm_pass *lstm)
     void fl_lstm_pack(fl_dtype dtype, const fl_lstm_pass *lstm, void *packed)

@@ -87,6 +87,16 @@ def allow_vnni(bint allow):
     fl_allow_vnni(allow)
 
 
+def bf16_way():
+    """Return how products of numbers of 16 bits are computed here: "wide", "dots" or "tiles" (csrc/kernels/bf16.h)."""
+    return ("wide", "dots", "tiles")[fl_bf16_way() - 1]
+
+
+def choose_bf16(str way not None):
+    """Set the best way of computing products of numbers of 16 bits that may be taken; for tests."""
+    fl_bf16_choose(1 + ("wide", "dots", "tiles").index(way))
+
+
 def compiler():
     """Return the compiler that built the kernels."""
     return FASTLSTM_COMPILER.decode()
@@ -228,14 +238,15 @@ cdef class LSTMPass:
                 bias_ih=None, bias_hh=None, *, lengths=None, h0=None, c0=None, y=None, hn=None, cn=None,
                 bint reverse=False, bint training=False, ptrdiff_t recompute_every=0, PackedWeights packed=None,
                 n_threads=1, cell=None, cell_weights=None, uint64_t seed=0, ptrdiff_t first_row=0,
-                bint quantized=False, x_limits=None):
+                bint bf16=False, bint quantized=False, x_limits=None):
         """Run the layer; see ``fl_lstm_forward`` in csrc/fastlstm.h. Results go to y, hn, cn where given.
 
         ``cell`` is a ``fastlstm.cell.Cell`` and ``cell_weights`` its ``fastlstm.cell.CellWeights``, for all cells
         except the plain one; ``seed`` is that of the cell's masks, and row b has those of row ``first_row + b``.
         ``x`` must not change until ``backward`` has read it again. ``packed``: where weights that nobody can write to
-        are kept packed, for inference. ``quantized``: in 8 bits; ``x_limits`` (input,): the largest magnitude of each
-        feature of x, None for a scale of each row and step.
+        are kept packed, for inference. ``bf16``: the operands of its products are rounded to bfloat16. ``quantized``:
+        in 8 bits; ``x_limits`` (input,): the largest magnitude of each feature of x, None for a scale of each row and
+        step.
         """
         cdef fl_lstm_pass *lstm = &self.lstm
         cdef fl_dtype dtype
@@ -283,6 +294,9 @@ cdef class LSTMPass:
             self.held = (x, weight_ih, weight_hh, lengths, cell_weights) if training else None
             lstm.x_limits = _quantized(quantized, x_limits, dtype, lstm.input, lstm.hidden)
             lstm.quantized = quantized
+            if bf16 and (dtype != FL_F32 or quantized):
+                raise TypeError("operands of 16 bits belong to float32 weights that are not quantized")
+            lstm.bf16 = bf16
             if quantized and (training or cell is not None):
                 raise ValueError("quantized weights serve inference with the plain cell alone")
             if packed is not None and not training:

@@ -334,6 +334,9 @@ cdef class Chain:
         check_two_axes(weights["weight_hh"], "weight_hh")
         _lstm_weights(&to.lstm, cell, self.dtype, to.input, weights["weight_ih"], weights["weight_hh"],
                       weights.get("bias_ih"), weights.get("bias_hh"), cell_weights)
+        to.lstm.bf16 = settings.get("bf16", False)
+        if to.lstm.bf16 and self.dtype != FL_F32:
+            raise TypeError("operands of 16 bits belong to float32 weights")
         to.lstm.quantized = settings.get("quantized", False)
         to.lstm.x_limits = _quantized(to.lstm.quantized, weights.get("x_limits"), self.dtype, to.input, to.lstm.hidden)
         if to.lstm.quantized and cell != NULL:

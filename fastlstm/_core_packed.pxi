@@ -15,7 +15,7 @@ cdef bint _same_lstm(const fl_lstm_pass *a, const fl_lstm_pass *b) noexcept nogi
     """Return whether two passes have the same weights, apart from those of their cells."""
     return (a.input == b.input and a.hidden == b.hidden and a.weight_ih == b.weight_ih and a.weight_hh == b.weight_hh
             and a.bias_ih == b.bias_ih and a.bias_hh == b.bias_hh and (a.cell == NULL) == (b.cell == NULL)
-            and a.quantized == b.quantized and a.x_limits == b.x_limits)
+            and a.bf16 == b.bf16 and a.quantized == b.quantized and a.x_limits == b.x_limits)
 
 
 cdef bint _same_cell(const fl_lstm_cell *a, const fl_lstm_cell *b) noexcept nogil:

@@ -66,6 +66,8 @@ class Network:
         Type of parameters and computation, float32 or float64.
     seed : int
         Seed of the initial weights and of all random numbers of training.
+    precision : str, optional
+        Type of the operands of the LSTM layers' matrix products, "bfloat16" or, by default, the name of `dtype`.
 
     Attributes
     ----------
@@ -90,9 +92,12 @@ class Network:
     is_chain = True
     """Whether the input goes through all layers, one after the other."""
 
-    def __init__(self, layers: list[Layer], dtype: np.dtype[Any], seed: int) -> None:
+    def __init__(self, layers: list[Layer], dtype: np.dtype[Any], seed: int, precision: str | None = None) -> None:
         self.layers = layers
         self.dtype = dtype
+        self.precision = precision or dtype.name
+        for layer in layers:
+            layer.bfloat16 = self.precision == "bfloat16"
         self.seed = seed
         self.parameters = Parameters(layers, dtype)
         self.input_size: int | None = None
@@ -304,6 +309,13 @@ class Network:
             self.build(size)
         self.parameters.load(arrays)
 
+    def set_precision(self, precision: str) -> None:
+        """Set `precision`; no pass may be running, and none waits for its backward pass."""
+        self.precision = precision
+        for layer in self.layers:
+            layer.bfloat16 = precision == "bfloat16"
+        self._contexts, self.chains = threading.local(), {}
+
     # ------------------------------------------------------------------------------------ passes
 
     def context(self, training: bool) -> PassContext:
@@ -466,6 +478,7 @@ class Network:
             "layers": [layer_config(layer) for layer in self.layers],
             "input_size": self.input_size,
             "dtype": self.dtype.name,
+            **({"precision": self.precision} if self.precision != self.dtype.name else {}),
             "seed": self.seed,
             "steps": self.passes,
         }
@@ -475,6 +488,7 @@ class Network:
         return {
             "layers": [_copied(layer) for layer in self.layers],
             "dtype": self.dtype,
+            "precision": self.precision,
             "seed": self.seed,
             "passes": self.passes,
             "input_size": self.input_size,
@@ -483,7 +497,8 @@ class Network:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(Network(state["layers"], state["dtype"], state["seed"]).__dict__, passes=state["passes"])
+        new = Network(state["layers"], state["dtype"], state["seed"], state.get("precision"))
+        self.__dict__.update(new.__dict__, passes=state["passes"])
         for _, layer in quantized_layers(self.layers):
             assert layer.quantized is not None
             layer.quantized = sealed(layer.quantized)

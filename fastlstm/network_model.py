@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ._checks import count, named_data, short_repr
+from ._checks import count, named_data, operand_type, short_repr
 from ._typing import Array
 from .data import SCALERS, Scaler
 from .layers import Layer, quantized_layers, stored_tensors
@@ -49,6 +49,49 @@ class NetworkModel:
     def dtype(self) -> np.dtype[Any]:
         """Type of parameters and computation."""
         return self.network.dtype
+
+    @property
+    def precision(self) -> str:
+        """Type of the operands of the LSTM layers' matrix products: ``"bfloat16"``, or the name of `dtype`."""
+        return self.network.precision
+
+    def to_precision(self: _M, precision: str | None) -> _M:
+        """Return a copy of the model whose LSTM layers round the operands of matrix products to another type.
+
+        Weights, sums, activations, cell states and gradients keep their type, so that one model may be trained in one
+        precision and used in another. docs/precision.md says what it gains and costs.
+
+        Parameters
+        ----------
+        precision : {"bfloat16", "float32", "float64"} or None
+            ``"bfloat16"`` for models of dtype float32; None or the name of the model's dtype: no rounding.
+
+        Returns
+        -------
+        model
+            A model with its own weights, which begins its own training.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the precision is none of these.
+        RuntimeError
+            If the model is quantized.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model = fl.Model([fl.LSTM(32), fl.Dense(2)], input_size=3)
+        >>> X = np.random.default_rng(0).normal(size=(100, 20, 3))
+        >>> rounded = model.to_precision("bfloat16")
+        >>> bool(abs(rounded.predict(X) - model.predict(X)).max() < 0.02)
+        True
+        """
+        if any(layer.quantized is not None for layer in self.layers):
+            raise RuntimeError("the model is quantized: call to_precision on the one of which it was made")
+        model = copy(self)
+        model.network.set_precision(operand_type(precision, self.dtype))
+        return model
 
     @property
     def seed(self) -> int:

@@ -27,18 +27,32 @@ def version() -> str:
 def prepare(case: Case, data: Data, threads: int) -> dict[str, Runner]:
     """Return the runners for a case; with lengths, a second one computes the padding, too. See `Peer`."""
     if case.kind in ("passes", "forward"):
-        return _kernels(case, data, threads)
+        return _kernels(case, data, threads) | (_kernels(case, data, threads, True) if _rounds() else {})
     make = {"train": _train, "infer": _infer, "step": _step, "epoch": _epoch}[case.kind]
     runners = {OWN: make(case.problem, data, data.lengths, threads)}
     narrow = {"infer": _infer_int8, "step": _step_int8}.get(case.kind)
     if narrow is not None and data.lengths is None and _quantizes():
         runners[f"{OWN} int8"] = narrow(case.problem, data, threads)
+    if data.lengths is None and _rounds() and case.kind != "epoch":
+        runners[f"{OWN} bf16"] = {"train": _train, "infer": _infer, "step": _step}[case.kind](
+            case.problem, data, None, threads, "bfloat16"
+        )
     if data.lengths is not None:
         runners[f"{OWN} padded"] = make(case.problem, data, None, threads)
     return runners
 
 
-def _model(problem: Problem, data: Data, classes: int = 0) -> Any:
+def _rounds() -> bool:
+    import fastlstm as fl
+
+    return hasattr(fl.Model, "to_precision")
+
+
+def _tolerances(precision: str | None) -> Mapping[str, float]:
+    return TOLERANCES if precision is None else NARROW_TOLERANCES
+
+
+def _model(problem: Problem, data: Data, classes: int = 0, precision: str | None = None) -> Any:
     import fastlstm as fl
 
     lstm = fl.LSTM(
@@ -47,7 +61,9 @@ def _model(problem: Problem, data: Data, classes: int = 0) -> Any:
         bidirectional=problem.bidirectional,
         return_sequences=classes == 0,
     )
-    model = fl.Model([lstm, fl.Dense(classes)] if classes else [lstm], input_size=problem.inputs)
+    layers = [lstm, fl.Dense(classes)] if classes else [lstm]
+    narrow = {} if precision is None else {"precision": precision}  # older builds do not know it
+    model = fl.Model(layers, input_size=problem.inputs, **narrow)
     state = {f"0.{name}": value for name, value in data.state.items()}
     if data.head is not None:
         state["1.weight"], state["1.bias"] = data.head
@@ -63,11 +79,11 @@ def _passes(model: Any) -> tuple[Callable[..., Array], Callable[..., Array]]:
 
 
 def _training(
-    problem: Problem, data: Data, lengths: Array | None, threads: int
+    problem: Problem, data: Data, lengths: Array | None, threads: int, precision: str | None = None
 ) -> tuple[Callable[[], None], Callable[[], Answer]]:
     import fastlstm as fl
 
-    model = _model(problem, data)
+    model = _model(problem, data, precision=precision)
     optimizer = fl.Adam(lr=TRAIN_LR, clip_norm=CLIP_NORM)
     x, d_out = data.x, data.d_out
 
@@ -93,24 +109,27 @@ def _training(
     return run, answer
 
 
-def _train(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
-    return local(*_training(problem, data, lengths, threads))
+def _train(problem: Problem, data: Data, lengths: Array | None, threads: int, precision: str | None = None) -> Runner:
+    run, answer = _training(problem, data, lengths, threads, precision)
+    return local(run, answer, tolerances=_tolerances(precision))
 
 
-def inference(problem: Problem, data: Data, threads: int, lengths: Array | None = None) -> Callable[[], Array]:
+def inference(
+    problem: Problem, data: Data, threads: int, lengths: Array | None = None, precision: str | None = None
+) -> Callable[[], Array]:
     """Return a function that runs forward; its result is valid until its next call."""
-    model = _model(problem, data)
+    model = _model(problem, data, precision=precision)
     if hasattr(model, "freeze"):
         model.freeze()  # ONNX Runtime packs the weights once, too
     return partial(_passes(model)[0], data.x, lengths, False, threads)
 
 
-def _infer(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
-    run = inference(problem, data, threads, lengths)
-    return local(run, lambda: {"output": run().copy()})
+def _infer(problem: Problem, data: Data, lengths: Array | None, threads: int, precision: str | None = None) -> Runner:
+    run = inference(problem, data, threads, lengths, precision)
+    return local(run, lambda: {"output": run().copy()}, tolerances=_tolerances(precision))
 
 
-def _kernels(case: Case, data: Data, threads: int) -> dict[str, Runner]:
+def _kernels(case: Case, data: Data, threads: int, bf16: bool = False) -> dict[str, Runner]:
     """Return the runner of the kernels, and one that calls them through `Model`."""
     from fastlstm._core import LSTMPass, PackedWeights
 
@@ -122,9 +141,10 @@ def _kernels(case: Case, data: Data, threads: int) -> dict[str, Runner]:
     one, y, dx = LSTMPass(), np.empty_like(data.d_out), np.empty_like(data.x)
     sums = {f"d{name}": np.zeros_like(state[f"{name}_l0"]) for name in names}
     packed = None if train else PackedWeights()
+    narrow = {"bf16": True} if bf16 else {}
 
     def run() -> None:
-        one.forward(data.x, *weights, y=y, training=train, packed=packed, n_threads=threads)
+        one.forward(data.x, *weights, y=y, training=train, packed=packed, n_threads=threads, **narrow)
         if train:
             for total in sums.values():
                 total.fill(0)
@@ -136,6 +156,8 @@ def _kernels(case: Case, data: Data, threads: int) -> dict[str, Runner]:
             return {"output": y.copy()}
         return {"output": y.copy(), "d x": dx.copy()} | {f"d {name[1:]}_l0": one.copy() for name, one in sums.items()}
 
+    if bf16:
+        return {f"{OWN} bf16": local(run, answer, tolerances=NARROW_TOLERANCES)}
     model = _model(problem, data)
     forward, backward = _passes(model)
 
@@ -166,8 +188,8 @@ def _step_int8(problem: Problem, data: Data, threads: int) -> Runner:
     return _stepping(model, problem, data, threads, NARROW_TOLERANCES)
 
 
-def _step(problem: Problem, data: Data, lengths: Array | None, threads: int) -> Runner:
-    return _stepping(_model(problem, data), problem, data, threads, TOLERANCES)
+def _step(problem: Problem, data: Data, lengths: Array | None, threads: int, precision: str | None = None) -> Runner:
+    return _stepping(_model(problem, data, precision=precision), problem, data, threads, _tolerances(precision))
 
 
 def _stepping(model: Any, problem: Problem, data: Data, threads: int, tolerances: Mapping[str, float]) -> Runner:

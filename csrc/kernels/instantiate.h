@@ -58,6 +58,7 @@ FL_PRAGMA_TARGET(FL_TARGET)
 const fl_table FL_TABLE = {
     .lanes = LANES,
     .fused = FUSED,
+    .bf16_way = bf16_way,
 #include "list.h"
 };
 #undef FL_KERNEL

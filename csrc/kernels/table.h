@@ -10,6 +10,7 @@
 #define FL_KERNEL(type, name, parameters, arguments) type(*name) parameters;
 typedef struct {
     int lanes, fused;
+    int (*bf16_way)(void);
 #include "list.h"
 } fl_table;
 #undef FL_KERNEL

@@ -153,7 +153,7 @@ def _classify(layout: Layout, cases: Cases, held: Cases | None, settings: dict[s
         *_layers(settings, len(classes)),
     ]
     seed, order = run.seeds()
-    model = Model(layers, seed=seed, scaler=scaler, feature_names=_names(layout))
+    model = Model(layers, precision=settings["precision"], seed=seed, scaler=scaler, feature_names=_names(layout))
     recipe = _recipe(settings, run, updates=CLASSIFIER_UPDATES)
     validation = None
     if held is not None:
@@ -183,6 +183,7 @@ def _regress(layout: Layout, cases: Cases, held: Cases | None, settings: dict[st
     seed, order = run.seeds()
     model = Model(
         _layers(settings, 1 if levels is None else len(levels)),
+        precision=settings["precision"],
         seed=seed,
         scaler=input_scaler(settings["scaler"], settings["missing"], series_of(cases, layout)),
         target_scaler=Standardizer(),
@@ -219,6 +220,7 @@ def _detect(layout: Layout, cases: Cases, held: Cases | None, settings: dict[str
     everything = [*trained, *normal]
     model = Model(
         layers,
+        precision=settings["precision"],
         seed=seed,
         scaler=anomaly.detector_scaler(trained, everything, settings["missing"]),
         feature_names=_names(layout),

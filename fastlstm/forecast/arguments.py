@@ -41,6 +41,7 @@ def check_arguments(given: Any) -> None:
     if given.scaler is not None:
         _checks.one_of("scaler", given.scaler, ("standard", "robust"))
     _checks.one_of("missing", given.missing, ("mask", "error"))
+    _checks.one_of("precision", given.precision, ("float32", "bfloat16"))
     _checks.as_bool("conformal", given.conformal)
     _checks.as_bool("learn_validation", given.learn_validation)
     levels_of(given.quantiles)
@@ -146,6 +147,7 @@ def settings_for(given: Any, axis: TimeAxis, end: Any, rows: int, seed: int) -> 
         num_layers=given.num_layers,
         dropout=float(given.dropout),
         layers=_layers(given.layers),
+        precision=given.precision,
         learning_rate=float(given.learning_rate),
         weight_decay=float(given.weight_decay),
         batch_size=given.batch_size,

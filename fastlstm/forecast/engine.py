@@ -128,7 +128,7 @@ class Engine:
             ]
             if settings.dropout:
                 layers.append(Dropout(settings.dropout))
-        return ForecastNetwork(layers, widths_of(settings, layout), settings.seed)
+        return ForecastNetwork(layers, widths_of(settings, layout), settings.seed, settings.precision)
 
     def _new_trainer(self, series: list[ReadySeries], parts: Parts) -> Trainer:
         settings, network, layout = self.settings, self.network, self.layout

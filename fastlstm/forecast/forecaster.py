@@ -91,6 +91,9 @@ class Forecaster:
         Of the LSTM. Dropout acts between its layers and after the last one.
     layers : sequence of Layer, optional
         Replaces the LSTM; the last layer must have an output at each step.
+    precision : {"float32", "bfloat16"}, default "float32"
+        Type to which the operands of the matrix products of the encoder's LSTM layers are rounded; "bfloat16" is faster
+        for large layers on some processors, see docs/precision.md.
     learning_rate : float, default 0.01
         Of AdamW; it falls to a hundredth along a cosine.
     weight_decay : float, default 0.01
@@ -170,6 +173,7 @@ class Forecaster:
         num_layers: int = 1,
         dropout: float = 0.3,
         layers: Sequence[Layer] | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
         learning_rate: float = 0.01,
         weight_decay: float = 0.01,
         batch_size: int | Literal["auto"] = "auto",
@@ -204,6 +208,7 @@ class Forecaster:
         self.num_layers = num_layers
         self.dropout = dropout
         self.layers = layers
+        self.precision = precision
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.batch_size = batch_size

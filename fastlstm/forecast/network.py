@@ -66,6 +66,8 @@ class ForecastNetwork:
     widths : Widths
     seed : int
         Of the initial weights and of dropout.
+    precision : str, default "float32"
+        As in `Model`.
 
     Attributes
     ----------
@@ -77,9 +79,9 @@ class ForecastNetwork:
         Share of the last value from which each step of the horizon starts, see `gated`.
     """
 
-    def __init__(self, layers: Sequence[Layer], widths: Widths, seed: int) -> None:
+    def __init__(self, layers: Sequence[Layer], widths: Widths, seed: int, precision: str = "float32") -> None:
         self.widths: Widths = widths
-        encoder = Model(layers, input_size=widths.inputs, seed=seed)
+        encoder = Model(layers, input_size=widths.inputs, precision=precision, seed=seed)
         if not encoder.per_step:
             raise ValueError("the last layer must have an output at each step: give it return_sequences=True")
         for index, layer in enumerate(layers):

@@ -51,6 +51,7 @@ class Settings:
     num_layers: int = 1
     dropout: float = 0.3
     layers: tuple[Layer, ...] | None = None
+    precision: str = "float32"
     learning_rate: float = 0.01
     weight_decay: float = 0.01
     batch_size: int | Literal["auto"] = "auto"

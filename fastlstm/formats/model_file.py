@@ -133,6 +133,7 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
         model = Model(
             layers,
             dtype=config["dtype"],
+            precision=config.get("precision"),
             seed=count("seed", config["seed"], least=0, bits=MANY),
             classes=config["classes"],
             scaler=scalers.get("scaler"),

@@ -109,6 +109,8 @@ class Layer(ExplainsArguments, ABC):
     """Number of valid token ids, 0 to num_tokens - 1, of a layer that reads tokens; None if there is no limit."""
     quantized: EightBits | None = None
     """The integers of a layer whose weights have 8 bits; None for weights of the model's type."""
+    bfloat16 = False
+    """Whether the operands of matrix products are rounded to bfloat16, by layers that have kernels for it."""
     input_weight: ClassVar[str | None] = None
     """Name of a parameter from which `input_size_of` reads the input size; None if there is none. When a state dict is
     loaded, a model that is not built takes its input size from this parameter."""

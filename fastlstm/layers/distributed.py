@@ -94,6 +94,16 @@ class TimeDistributed(Layer):
         for index, layer in enumerate(self.layers):
             layer.gradients = _of_layer(values, index)
 
+    @property
+    def bfloat16(self) -> bool:  # type: ignore[override]
+        """Whether the layers round the operands of matrix products."""
+        return any(layer.bfloat16 for layer in self.layers)
+
+    @bfloat16.setter
+    def bfloat16(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.bfloat16 = value
+
     def parameter_specs(self) -> Iterator[ParameterSpec]:
         for _, name, spec in stack_parameters(self.layers):
             yield spec._replace(name=name)

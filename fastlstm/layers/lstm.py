@@ -471,6 +471,7 @@ class LSTM(Layer):
                     cell_weights=cell_weights,
                     seed=mixed_seed(cache.seed, _CELL, k) if cell is not None and ctx.training else 0,
                     first_row=ctx.first_row,
+                    bf16=self.bfloat16 and self.quantized is None,
                     quantized=self.quantized is not None,
                     x_limits=None if self.quantized is None else self.quantized.limits[f"x_l{layer}"],
                 )
@@ -633,6 +634,7 @@ class LSTM(Layer):
                 weights = with_limits(weights, self.quantized.limits[f"x_l{layer}"], tail)
         settings = {
             **({} if self.quantized is None else {"quantized": True}),
+            "bf16": self.bfloat16 and self.quantized is None,
             "cell": self.cell,
             "hidden_size": self.hidden_size,
             "proj_size": self.proj_size,

@@ -39,7 +39,7 @@ def layer_config(layer: Layer) -> dict[str, Any]:
 def copied_layer(layer: Layer) -> Layer:
     """Return a new layer with the same settings, which is not built."""
     copy = type(layer)(**layer.get_config())
-    copy.trainable = layer.trainable
+    copy.trainable, copy.bfloat16 = layer.trainable, layer.bfloat16
     return copy
 
 

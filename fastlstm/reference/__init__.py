@@ -31,6 +31,7 @@ References
 """
 
 from .attention import attention_backward, attention_forward
+from .bfloat16 import bfloat16
 from .cells import any_cell_backward, any_cell_forward, layer_norm, layer_norm_backward
 from .ctc import ctc
 from .layers import (
@@ -73,6 +74,7 @@ __all__ = [
     "attention_forward",
     "batch_norm_backward",
     "batch_norm_forward",
+    "bfloat16",
     "cell_backward",
     "cell_forward",
     "concat_pool_backward",

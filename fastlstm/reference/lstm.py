@@ -5,6 +5,7 @@ The numbers in brackets are those of the list in `fastlstm.reference`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from .._typing import Array
 from ..cell import NO_CELL_WEIGHTS, PLAIN, Cell, CellWeights
+from .bfloat16 import bfloat16
 from .cells import any_cell_backward, any_cell_forward, layer_norm, layer_norm_backward
 from .random import philox4x32
 
@@ -97,6 +99,7 @@ class LSTMTrace:
     steps: list[dict[str, Any]]
     cell: Cell = PLAIN
     cell_weights: CellWeights = NO_CELL_WEIGHTS
+    operand: Callable[[Array], Array] = np.asarray
 
 
 def _time_index(step: int, lengths: Array, reverse: bool) -> Array:
@@ -151,6 +154,7 @@ def lstm_forward(
     cell_weights: CellWeights = NO_CELL_WEIGHTS,
     training: bool = False,
     seed: int = 0,
+    precision: str = "full",
 ) -> tuple[Array, Array, Array, LSTMTrace]:
     """Compute one LSTM layer in one direction.
 
@@ -173,6 +177,9 @@ def lstm_forward(
         Whether to draw masks of dropout and zoneout; otherwise nothing is dropped, and zoneout takes its expectation.
     seed : int
         Seed of these masks.
+    precision : {"full", "bfloat16"}
+        With ``"bfloat16"`` the operands of the products with W_ih and W_hh are rounded to bfloat16, also in
+        :func:`lstm_backward`: weights, x, h, and the gradients of the net inputs. Sums and all else are not.
 
     Returns
     -------
@@ -196,7 +203,9 @@ def lstm_forward(
     c = np.zeros((batch, hidden), x.dtype) if c0 is None else c0.copy()
     bias = sum((b for b in (bias_ih, bias_hh) if b is not None), np.zeros(gates * hidden, x.dtype))
     y = np.zeros((batch, time, projected), x.dtype)
-    trace = LSTMTrace(x, h.copy(), c.copy(), (weight_ih, weight_hh), [], cell, cell_weights)
+    operand = bfloat16 if precision == "bfloat16" else np.asarray
+    x, weight_ih, weight_hh = operand(x), operand(weight_ih), operand(weight_hh)
+    trace = LSTMTrace(x, h.copy(), c.copy(), (weight_ih, weight_hh), [], cell, cell_weights, operand)
     plain = cell == PLAIN and cell_weights is NO_CELL_WEIGHTS
     mask = np.ones((batch, projected), x.dtype)
     if training and cell.variational_dropout:
@@ -208,11 +217,12 @@ def lstm_forward(
         h_before, c_before = h[live], c[live]
         saved: dict[str, Any] = {"live": live, "t": t, "c_before": c_before, "mask": mask[live]}
         if plain:
-            z = x[live, t] @ weight_ih.T + h_before @ weight_hh.T + bias
+            saved["h_read"] = operand(h_before)
+            z = x[live, t] @ weight_ih.T + saved["h_read"] @ weight_hh.T + bias
             h[live], c[live], gate_values = cell_forward(z, c_before)
-            saved.update(h_read=h_before, c=c[live], gates=gate_values)
+            saved.update(c=c[live], gates=gate_values)
         else:
-            saved["h_read"] = h_before * mask[live]
+            saved["h_read"] = operand(h_before * mask[live])
             z_x, z_h = x[live, t] @ weight_ih.T, saved["h_read"] @ weight_hh.T
             if cell.layer_norm:
                 (n_x, s_x), (n_h, s_h) = layer_norm(z_x), layer_norm(z_h)
@@ -271,6 +281,7 @@ def lstm_backward(
             d_cell_weights["gain_hh"] += (dz * s["n_h"]).sum(axis=0)
             dz_x = layer_norm_backward(dz * cell_weights.gain_ih, s["n_x"], s["s_x"])
             dz_h = layer_norm_backward(dz * cell_weights.gain_hh, s["n_h"], s["s_h"])
+        dz_x, dz_h = trace.operand(dz_x), trace.operand(dz_h)
         dh[live] = dz_h @ weight_hh * s["mask"] + dh_kept
         dx[live, t] = dz_x @ weight_ih
         dw_ih += dz_x.T @ trace.x[live, t]

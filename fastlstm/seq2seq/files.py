@@ -53,6 +53,7 @@ def _pair(config: Mapping[str, Any], tensors: dict[str, Array]) -> EncoderDecode
         bos=count("bos", config["bos"], least=0),
         eos=count("eos", config["eos"], least=0),
         dtype=config["dtype"],
+        precision=config.get("precision"),
         seed=count("seed", config["seed"], least=0, bits=MANY),
         scaler=scaler,
         source_tokens=config["source_tokens"],

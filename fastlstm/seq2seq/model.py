@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arguments import explain_arguments
-from .._checks import MANY, as_list, count, float_type, named_data, non_negative, short_repr
+from .._checks import MANY, as_list, count, float_type, named_data, non_negative, operand_type, short_repr
 from .._typing import Array
 from ..data import Scaler
 from ..data.batching import bounded_batches, case_numbers
@@ -62,6 +62,8 @@ class EncoderDecoder(NetworkModel):
         Number of features of a step of numbers, by default taken from the first data.
     dtype : {"float32", "float64"}, default "float32"
         Type of parameters and computation.
+    precision : {"bfloat16", "float32", "float64"}, optional
+        Type to which the operands of the LSTM layers' matrix products are rounded, as in `Model`.
     seed : int or None, default 0
         Seed of the initial weights, of dropout, and of the order of the training cases. None draws one.
     scaler : Standardizer or RobustScaler, optional
@@ -108,6 +110,7 @@ class EncoderDecoder(NetworkModel):
         eos: int | str = 1,
         input_size: int | None = None,
         dtype: npt.DTypeLike = "float32",
+        precision: str | None = None,
         seed: int | None = 0,
         scaler: Scaler | None = None,
         source_tokens: Sequence[str] | None = None,
@@ -117,7 +120,8 @@ class EncoderDecoder(NetworkModel):
         if len({id(layer) for layer in (*first, *second)}) < len(first) + len(second):
             raise ValueError("the same layer object is twice in the model: make a new object for each layer")
         drawn = int.from_bytes(os.urandom(4), "little") if seed is None else count("seed", seed, least=0, bits=MANY)
-        self.network = PairNetwork(first, second, float_type(dtype), drawn)
+        float_dtype = float_type(dtype)
+        self.network = PairNetwork(first, second, float_dtype, drawn, operand_type(precision, float_dtype))
         if scaler is not None and (scaler.missing != "error" or self.network.takes_tokens):
             raise ValueError(
                 "scaler is for sources of numbers without missing values, got "

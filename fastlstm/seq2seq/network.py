@@ -84,8 +84,10 @@ class PairNetwork(Network):
 
     is_chain = False
 
-    def __init__(self, encoder: list[Layer], decoder: list[Layer], dtype: np.dtype[Any], seed: int) -> None:
-        super().__init__([*encoder, *decoder], dtype, seed)
+    def __init__(
+        self, encoder: list[Layer], decoder: list[Layer], dtype: np.dtype[Any], seed: int, precision: str | None = None
+    ) -> None:
+        super().__init__([*encoder, *decoder], dtype, seed, precision)
         self.cut = len(encoder)
         """Number of layers of the encoder."""
         self.parameters = self._new_parameters()
@@ -393,7 +395,7 @@ class PairNetwork(Network):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         layers, cut = state["layers"], state["cut"]
-        new = PairNetwork(layers[:cut], layers[cut:], state["dtype"], state["seed"])
+        new = PairNetwork(layers[:cut], layers[cut:], state["dtype"], state["seed"], state.get("precision"))
         self.__dict__.update(new.__dict__, passes=state["passes"])
         if state["input_size"] is not None:
             self.build(state["input_size"], state["flat"])

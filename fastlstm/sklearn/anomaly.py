@@ -68,6 +68,9 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         LSTM layers.
     dropout : float, default 0.0
         Dropout between the LSTM layers.
+    precision : {"float32", "bfloat16"}, default "float32"
+        Type to which the operands of the LSTM's matrix products are rounded; "bfloat16" is faster for large layers on
+        some processors, see docs/precision.md.
     optimizer : str or Optimizer, default "adam"
         A name, or an object, of which a copy is used; it then sets the rate, the weight decay and the clipping.
     learning_rate : float, default 3e-3
@@ -159,6 +162,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         hidden_size: int = 32,
         num_layers: int = 1,
         dropout: float = 0.0,
+        precision: Literal["float32", "bfloat16"] = "float32",
         optimizer: str | Optimizer = "adam",
         learning_rate: float = 3e-3,
         schedule: Literal["cosine"] | None = "cosine",
@@ -182,6 +186,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.dropout = dropout
+        self.precision = precision
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -238,7 +243,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
             layers = detector_layers(
                 self.method, series[0].shape[1], window, self.hidden_size, self.num_layers, self.dropout
             )
-            self.model_ = Model(layers, seed=seed, scaler=scaler)
+            self.model_ = Model(layers, precision=self.precision, seed=seed, scaler=scaler)
             self.shuffle_seed_, self.window_, self.warmup_ = order, window, warmup
         assert self.model_.scaler is not None
         pairs = [window_pairs(self.method, part, window, self.model_.scaler) for part in (train, held)]

@@ -67,6 +67,7 @@ class SeriesEstimator(BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "pooling": [StrOptions(set(POOLINGS))],
         "layers": [None, list, tuple],
+        "precision": [StrOptions({"float32", "bfloat16"})],
         "scaler": [None, StrOptions({"standard", "robust"})],
         "missing": [StrOptions({"error", "mask", "mask-all"})],
         "optimizer": [str, Optimizer],
@@ -97,6 +98,7 @@ class SeriesEstimator(BaseEstimator):
         dropout: float,
         pooling: Pooling | Literal["auto"],
         layers: Sequence[Layer] | None,
+        precision: Literal["float32", "bfloat16"],
         scaler: Scaling | None,
         missing: Missing,
         optimizer: str | Optimizer,
@@ -120,6 +122,7 @@ class SeriesEstimator(BaseEstimator):
         self.dropout = dropout
         self.pooling = pooling
         self.layers = layers
+        self.precision = precision
         self.scaler = scaler
         self.missing = missing
         self.optimizer = optimizer

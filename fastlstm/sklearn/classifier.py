@@ -65,6 +65,9 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         ``bidirectional=True``; else, and if `layers` are given, 1.
     layers : list of Layer, optional
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
+    precision : {"float32", "bfloat16"}, default "float32"
+        Type to which the operands of the LSTM's matrix products are rounded; "bfloat16" is faster for large layers on
+        some processors, see docs/precision.md.
     scaler : {"standard", "robust"} or None, default "standard"
         "standard" brings each channel to mean 0 and standard deviation 1, "robust" to median 0 and interquartile range
         1, on which outliers have no influence.
@@ -157,6 +160,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         differences: bool | Literal["auto"] = "auto",
         stride: int | Literal["auto"] = "auto",
         layers: Sequence[Layer] | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
         scaler: Scaling | None = "standard",
         missing: Missing = "error",
         optimizer: str | Optimizer = "adam",
@@ -182,6 +186,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
             dropout=dropout,
             pooling=pooling,
             layers=layers,
+            precision=precision,
             scaler=scaler,
             missing=missing,
             optimizer=optimizer,
@@ -331,7 +336,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         if fresh or not hasattr(self, "model_"):
             scaler = self._new_scaler(series)
             layers = [*self._preparing_layers(series, scaler), *self._new_layers(len(self.classes_))]
-            self.model_ = Model(layers, seed=seed, scaler=scaler)
+            self.model_ = Model(layers, precision=self.precision, seed=seed, scaler=scaler)
             self.shuffle_seed_ = order
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs, "early_stopping": False}
         self._train(

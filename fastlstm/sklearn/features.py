@@ -43,6 +43,9 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         LSTM layers.
     dropout : float, default 0.0
         Dropout between the LSTM layers.
+    precision : {"float32", "bfloat16"}, default "float32"
+        Type to which the operands of the LSTM's matrix products are rounded; "bfloat16" is faster for large layers on
+        some processors, see docs/precision.md.
     optimizer : str or Optimizer, default "adam"
         A name, or an object, of which a copy is used; it then sets the rate, the weight decay and the clipping.
     learning_rate : float, default 3e-3
@@ -130,6 +133,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         missing: Missing = "error",
         num_layers: int = 1,
         dropout: float = 0.0,
+        precision: Literal["float32", "bfloat16"] = "float32",
         optimizer: str | Optimizer = "adam",
         learning_rate: float = 3e-3,
         schedule: Literal["cosine"] | None = "cosine",
@@ -149,6 +153,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         self.missing = missing
         self.num_layers = num_layers
         self.dropout = dropout
+        self.precision = precision
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -190,7 +195,7 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         if not (self.warm_start and hasattr(self, "_forecaster")):
             scaler = detector_scaler(series, series, self.missing)
             layers = detector_layers("forecast", channels, self.window, self.hidden_size, self.num_layers, self.dropout)
-            self.model_ = Model(layers, seed=seed, scaler=scaler, input_size=channels)
+            self.model_ = Model(layers, precision=self.precision, seed=seed, scaler=scaler, input_size=channels)
             self.shuffle_seed_ = order
         else:
             self.model_ = self._forecaster
@@ -213,7 +218,9 @@ class LSTMFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEsti
         layers: list[Layer] = [LSTM(self.hidden_size, num_layers=self.num_layers, return_sequences=not last)]
         if not last:
             layers.append(MeanPool() if self.pooling == "mean" else MaxPool())
-        model = Model(layers, input_size=forecaster.input_size, scaler=forecaster.scaler)
+        model = Model(
+            layers, input_size=forecaster.input_size, precision=forecaster.precision, scaler=forecaster.scaler
+        )
         weights = forecaster.state_dict()
         model.load_state_dict({name: weights[name] for name in model.state_dict()})
         return model

@@ -49,6 +49,9 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         state, the maximum and the mean, see `fastlstm.ConcatPool`.
     layers : list of Layer, optional
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
+    precision : {"float32", "bfloat16"}, default "float32"
+        Type to which the operands of the LSTM's matrix products are rounded; "bfloat16" is faster for large layers on
+        some processors, see docs/precision.md.
     scaler : {"standard", "robust"} or None, default "standard"
         "standard" brings each channel to mean 0 and standard deviation 1, "robust" to median 0 and interquartile range
         1, on which outliers have no influence.
@@ -136,6 +139,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         dropout: float = 0.0,
         pooling: Pooling = "last",
         layers: Sequence[Layer] | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
         scaler: Scaling | None = "standard",
         missing: Missing = "error",
         loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error",
@@ -162,6 +166,7 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
             dropout=dropout,
             pooling=pooling,
             layers=layers,
+            precision=precision,
             scaler=scaler,
             missing=missing,
             optimizer=optimizer,
@@ -273,7 +278,11 @@ class LSTMRegressor(RegressorMixin, SeriesEstimator):
         if fresh:
             outputs = len(loss.quantiles) if isinstance(loss, Quantile) else int(np.prod(targets.shape[1:]))
             self.model_ = Model(
-                self._new_layers(outputs), seed=seed, scaler=self._new_scaler(series), target_scaler=Standardizer()
+                self._new_layers(outputs),
+                precision=self.precision,
+                seed=seed,
+                scaler=self._new_scaler(series),
+                target_scaler=Standardizer(),
             )
             self.shuffle_seed_ = order
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs, "early_stopping": False}

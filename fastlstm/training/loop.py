@@ -40,7 +40,7 @@ from .settings import Settings
 __all__ = ["TrainingDiverged", "TrainingLoop", "fit"]
 
 _EVALUATION_BATCH = 256
-_FIXED = ("layers", "input_size", "dtype", "seed")
+_FIXED = ("layers", "input_size", "dtype", "precision", "seed")
 """Entries of a model's config that training does not change."""
 
 

@@ -6,14 +6,6 @@
  * (lstm.h).
  */
 
-/* The number of tasks for work that can be cut into `parts`: one for one thread, a few for each of several threads.
- * Few, because each of the weights' tasks goes through all of `cells` (8 for 2 threads: 256 rows, 187 steps, hidden 64
- * +13 %; 2: the others would wait for a thread that is delayed). */
-static ptrdiff_t backward_cut(int n_threads, ptrdiff_t parts)
-{
-    return n_threads < 2 ? 1 : minimum((ptrdiff_t)n_threads * 2, parts);
-}
-
 /* The number of steps of a walk: whole groups whose gates and cells fit into the second-level caches of the team, where
  * the weight gradient then finds them. */
 static ptrdiff_t backward_stride(const lstm_work *work, int n_threads)
@@ -32,12 +24,14 @@ static void backward_steps(backward_context *context, double weights, int want_w
     const int n_threads = fl_worthwhile_threads(context->pass->n_threads, (double)pairs * weights);
     context->barrier.arrived = 0;
     lstm_run(&plan, backward_walk, context);
-    if (context->out->dx && plan.by_units)
+    if (context->out->dx && backward_inputs_later(context))
         fl_parallel_tasks(n_threads, backward_cut(n_threads, tile_count(pairs, ROWS)), backward_inputs, context);
     context->sum_begin = context->begin + (context->begin > context->first ? context->work->group : 0);
     if (want_weights && context->sum_begin < context->sum_end) {
         const ptrdiff_t items = gradient_parts_of(context->work).items;
         fl_parallel_tasks(n_threads, backward_cut(n_threads, items), backward_weights, context);
+        if (lstm_bf16_way(context->work))
+            backward_bf16_weights(context, n_threads);
         context->sum_end = context->sum_begin;
     }
 }
@@ -61,7 +55,9 @@ static void lstm_backward(const fl_lstm_pass *pass, const fl_lstm_gradients *out
     const int counted = fl_call_begins(lstm_multiplications(&work));
     fl_parallel(pack_threads, backward_pack, &context);
     if (want_weights)
-        memset(work.gradient, 0, (size_t)(GATES * work.padded * (gradient_narrow(work.input) + 1)) * sizeof(real));
+        memset(work.gradient, 0, (size_t)(GATES * work.padded * (gradient_narrow(&work) + 1)) * sizeof(real));
+    if (lstm_bf16_way(&work))
+        backward_bf16_begin(&work);
     if (work.cell)
         cell_backward_begin(&work);
     for (ptrdiff_t segment = work.segments - 1; segment >= 0; --segment) {

@@ -19,6 +19,7 @@ typedef struct {
     ptrdiff_t first;              /* step at which the segment begins */
     ptrdiff_t begin, end;         /* the steps of this segment to walk back through */
     ptrdiff_t sum_begin, sum_end; /* the steps whose pairs to add to the weight gradient */
+    ptrdiff_t sum_from;           /* those from this step on are added now: backward_bf16_weights */
     ptrdiff_t h_vectors;          /* width of a panel of W_hh', in vectors */
     fl_barrier barrier;
 } backward_context;
@@ -26,7 +27,7 @@ typedef struct {
 /* Start of the panels of W_ih'. They follow those of W_hh', which have `recurrent_padded` columns. */
 static real *backward_panel_x(const lstm_work *work)
 {
-    return work->transposed + work->recurrent_padded * GATES * work->padded;
+    return work->transposed + work->recurrent_padded * (lstm_bf16_way(work) ? work->bf16.terms : GATES * work->padded);
 }
 
 /* The first pair n of a step. In a segment, n counts from the segment's beginning. */
@@ -40,6 +41,10 @@ static ptrdiff_t backward_pair(const backward_context *job, ptrdiff_t s)
 static void backward_pack_matrix(const lstm_work *work, const void *weight, ptrdiff_t columns, ptrdiff_t first,
                                  ptrdiff_t vectors, real *panel)
 {
+    if (lstm_bf16_way(work)) {
+        backward_bf16_pack(work, weight, columns, first, vectors, panel);
+        return;
+    }
     const ptrdiff_t width = minimum(columns - first, vectors * LANES), padded = round_up(width, LANES);
     real *to = panel + first * GATES * work->padded;
     for (ptrdiff_t bank = 0; bank < work->hidden; bank += UNITS)
@@ -157,16 +162,20 @@ static void backward_hidden(const backward_context *job, const lstm_share *share
 {
     const lstm_work *work = job->work;
     const ptrdiff_t n = work->offset[s] - work->offset[job->first];
-    const ptrdiff_t live = end - share->row_begin, tiles = tile_count(live, ROWS);
+    const ptrdiff_t live = end - share->row_begin, tiles = tile_count(live, lstm_height(work));
     for (ptrdiff_t block = share->h_begin; block < share->h_end; block += job->h_vectors) {
         const ptrdiff_t count = minimum(job->h_vectors, work->recurrent_blocks - block) * LANES;
         for (ptrdiff_t t = 0; t < tiles; ++t) {
             const ptrdiff_t first = share->row_begin + tile_begin(live, tiles, t);
             const ptrdiff_t rows = share->row_begin + tile_begin(live, tiles, t + 1) - first;
-            real *to[ROWS];
+            real *to[MOST_HEIGHT];
             for (ptrdiff_t r = 0; r < rows; ++r)
                 to[r] = work->dh + (first + r) * work->recurrent_padded + block * LANES;
-            backward_product(work, work->gates, n + first, rows,
+            if (lstm_bf16_way(work))
+                backward_bf16_product(work, backward_bf16_dz(work, work->bf16.dz, s), first, rows,
+                                      work->transposed + block * LANES * work->bf16.terms, count, to, 0);
+            else
+                backward_product(work, work->gates, n + first, rows,
                              work->transposed + block * LANES * GATES * work->padded, count, to, 0);
         }
     }
@@ -205,12 +214,18 @@ static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t
     }
 }
 
-/* Compute dx_t = W_ih' dz for `rows` pairs n, n + 1, ... */
-static void backward_inputs_tile(const backward_context *job, ptrdiff_t n, ptrdiff_t rows, real **to)
+/* Compute dx_t = W_ih' dz for `rows` pairs n, n + 1, ...; with operands of 16 bits these are the rows from `row` on of
+ * `dz`, the words of step. */
+static void backward_inputs_tile(const backward_context *job, const real *dz, ptrdiff_t row, ptrdiff_t n, ptrdiff_t rows,
+                                 real **to)
 {
     const lstm_work *work = job->work;
     for (ptrdiff_t first = 0; first < work->input; first += COLS * LANES) {
-        backward_product(work, backward_gates_x(work), n, rows, backward_panel_x(work) + first * GATES * work->padded,
+        if (lstm_bf16_way(work))
+            backward_bf16_product(work, dz, row, rows, backward_panel_x(work) + first * work->bf16.terms,
+                                  minimum(work->input - first, COLS * LANES), to, job->out->dx_add);
+        else
+            backward_product(work, backward_gates_x(work), n, rows, backward_panel_x(work) + first * GATES * work->padded,
                          minimum(work->input - first, COLS * LANES), to, job->out->dx_add);
         for (ptrdiff_t r = 0; r < rows; ++r)
             to[r] += COLS * LANES;
@@ -225,21 +240,28 @@ static real *backward_dx(const backward_context *job, ptrdiff_t row, ptrdiff_t s
 
 /* Compute dx of the share's rows while their dz are in the cache (256 rows, 187 steps, input 1, hidden 64: a separate
  * pass over all dz took .68 of the time of the product with W_hh, a quarter of which is arithmetic). */
-static void backward_inputs_step(const backward_context *job, const lstm_share *share, ptrdiff_t s, ptrdiff_t end)
+static void backward_inputs_step(const backward_context *job, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
 {
     const lstm_work *work = job->work;
-    const ptrdiff_t live = end - share->row_begin, tiles = tile_count(live, ROWS);
+    const real *dz = lstm_bf16_way(work) ? backward_bf16_dz(work, work->bf16.dz_x, s) : NULL;
+    const ptrdiff_t live = end - begin, tiles = tile_count(live > 0 ? live : 0, lstm_height(work));
     for (ptrdiff_t t = 0; t < tiles; ++t) {
-        const ptrdiff_t row = share->row_begin + tile_begin(live, tiles, t);
-        const ptrdiff_t rows = share->row_begin + tile_begin(live, tiles, t + 1) - row;
-        real *to[ROWS];
+        const ptrdiff_t row = begin + tile_begin(live, tiles, t), rows = begin + tile_begin(live, tiles, t + 1) - row;
+        real *to[MOST_HEIGHT];
         for (ptrdiff_t r = 0; r < rows; ++r)
             to[r] = backward_dx(job, row + r, s);
-        backward_inputs_tile(job, work->offset[s] - work->offset[job->first] + row, rows, to);
+        backward_inputs_tile(job, dz, row, backward_pair(job, s) + row, rows, to);
     }
 }
 
-/* Compute dx for a part of all n: after a walk by units, in which no thread has all of a row's dz. */
+/* Whether dx is computed after the walk: by units, no thread has all of a row's dz. The words of 16 bits are those of a
+ * step, so that a thread waits for them and then computes dx of some rows. */
+static int backward_inputs_later(const backward_context *job)
+{
+    return job->plan.by_units && !lstm_bf16_way(job->work);
+}
+
+/* Compute dx for a part of all n, after a walk by units. */
 static void backward_inputs(void *argument, ptrdiff_t task, ptrdiff_t tasks)
 {
     const backward_context *job = argument;
@@ -257,7 +279,7 @@ static void backward_inputs(void *argument, ptrdiff_t task, ptrdiff_t tasks)
                 ++s;
             to[r] = backward_dx(job, n + r + before - work->offset[s], s);
         }
-        backward_inputs_tile(job, n, rows, to);
+        backward_inputs_tile(job, NULL, 0, n, rows, to);
     }
 }
 
@@ -269,6 +291,8 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
     const int by_units = job->plan.by_units, team = (int)shares;
     const lstm_share share = lstm_share_walk(work, by_units, job->h_vectors, number, shares);
     unsigned round = 0;
+    if (lstm_bf16_way(work))
+        bf16_begin(lstm_bf16_way(work), share.row_end - share.row_begin);
     if (job->end == work->time)
         backward_begin(job, share.io_begin, share.io_end);
     if (by_units)
@@ -291,15 +315,22 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
         } else {
             backward_cells(job, &share, s, end);
         }
+        if (lstm_bf16_way(work)) {
+            backward_bf16_step(work, work->gates, backward_pair(job, s), s, work->bf16.dz, &share, end);
+            if (work->bf16.dz_x != work->bf16.dz)
+                backward_bf16_step(work, backward_gates_x(work), backward_pair(job, s), s, work->bf16.dz_x, &share, end);
+        }
         if (by_units)
             fl_wait(&job->barrier, &round, team);
         if (s > 0 || job->out->dh0)
             backward_hidden(job, &share, s, end);
-        if (job->out->dx && !by_units)
-            backward_inputs_step(job, &share, s, end);
+        if (job->out->dx && !backward_inputs_later(job))
+            backward_inputs_step(job, s, share.io_begin, minimum(share.io_end, work->active[s]));
     }
     if (by_units)
         fl_wait(&job->barrier, &round, team);
     if (job->begin == 0)
         backward_end(job, share.io_begin, share.io_end);
+    if (lstm_bf16_way(work))
+        bf16_end(lstm_bf16_way(work));
 }

@@ -50,6 +50,8 @@ static void cell_begin(const lstm_work *work, ptrdiff_t row, real *h)
         v_store(final + block * LANES, value);
         if (h != final)
             v_store(h + block * LANES, cell_read(work, row, block, value));
+        else if (lstm_bf16_way(work) && row < work->active[0])
+            bf16_write(work->hx + row * work->ldhx, block * LANES, cell_read(work, row, block, value));
     }
 }
 
@@ -170,7 +172,9 @@ static void cell_emit(const forward_step *step, ptrdiff_t block, ptrdiff_t row, 
         h = cell_zone(cell_kept(work->cell_ws.mask_h, work->cell->zoneout_h, at), v_load(work->final + at), h);
     v_store(work->final + at, h);
     const V read = cell_read(work, row, block, h);
-    if (row < step->next_active)
+    if (row < step->next_active && lstm_bf16_way(work))
+        bf16_write(step->hx_next + row * work->ldhx, block * LANES, read);
+    else if (row < step->next_active)
         v_store(step->hx_next + row * work->ldhx + block * LANES, read);
     if (step->h_kept)
         v_store(step->h_kept + (block * work->ldc + row) * LANES, read);

@@ -34,7 +34,9 @@ static void forward_pack(void *context, ptrdiff_t thread, ptrdiff_t team)
             const ptrdiff_t rows = caller_gate < 0 ? 0 : minimum(LANES, hidden - block * LANES);
             real *to = work->panel + (block * PASSES + gate / COLS) * (input + recurrent) * width + gate % COLS * LANES;
             real *bias = work->bias + (block * GATES + gate) * LANES;
-            if (!work->bytes.way) {
+            if (lstm_bf16_way(work)) {
+                forward_bf16_pack(pass, work, block, gate, row, rows);
+            } else if (!work->bytes.way) {
                 transpose_to(row_of(pass->weight_ih, row, input), input, rows, input, to, width);
                 transpose_to(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + input * width,
                              width);
@@ -75,13 +77,31 @@ static real *forward_h(const lstm_work *work, real *hx_next, ptrdiff_t next_acti
     return row < next_active ? hx_next + row * work->ldhx : work->final + row * work->recurrent_padded;
 }
 
+/* Whether h is in `final` rather than in `hx`, which holds integers or words of it. */
+static inline int forward_h_apart(const lstm_work *work)
+{
+    return work->bytes.way || lstm_bf16_way(work);
+}
+
+/* Write a row's first h, and zeros to the words that fill its chunks up, in both rows of hx. The cells other than the
+ * plain one write h themselves. */
+static void forward_bf16_begin(const lstm_work *work, ptrdiff_t row, const real *h)
+{
+    const ptrdiff_t words = work->recurrent_padded / 2 + work->recurrent_padded % 2;
+    for (int step = 0; step < 2; ++step)
+        for (ptrdiff_t word = words; word < work->bf16.words_h; ++word)
+            work->hx[(step * work->batch + row) * work->ldhx + word] = 0;
+    if (!work->cell && row < work->active[0])
+        bf16_write_row(h, work->recurrent_padded, work->hx + row * work->ldhx, words);
+}
+
 /* Store the initial state of the rows. */
 static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t begin, ptrdiff_t end)
 {
     for (ptrdiff_t row = begin; row < end; ++row) {
         const ptrdiff_t b = work->order[row];
         const real *h0 = row_of(pass->h0, b, work->recurrent);
-        real *h = forward_h(work, work->hx, work->bytes.way ? 0 : work->active[0], row);
+        real *h = forward_h(work, work->hx, forward_h_apart(work) ? 0 : work->active[0], row);
         memset(h, 0, (size_t)work->recurrent_padded * sizeof(real));
         if (h0)
             memcpy(h, h0, (size_t)work->recurrent * sizeof(real));
@@ -89,6 +109,8 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
             cell_begin(work, row, h);
         if (work->bytes.way && row < work->active[0])
             BYTES_CALL(work->bytes.way, forward_bytes_h, (h, work->padded, work->hx + row * work->ldhx));
+        if (lstm_bf16_way(work))
+            forward_bf16_begin(work, row, h);
         lstm_pack_state(work, row, row_of(pass->c0, b, work->hidden), work->c0);
     }
 }
@@ -98,15 +120,15 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
 static void forward_store_state(const lstm_work *work, const lstm_share *share, ptrdiff_t s, int kept)
 {
     const ptrdiff_t end = minimum(share->row_end, work->active[s]), segment = s / work->segment;
-    const real *h = work->cell ? work->final : forward_hx(work, s), *hx = forward_hx(work, s);
-    const ptrdiff_t h_row = work->cell ? work->recurrent_padded : work->ldhx;
+    const int in_final = work->cell || lstm_bf16_way(work);
+    const real *h = in_final ? work->final : forward_hx(work, s);
+    const ptrdiff_t h_row = in_final ? work->recurrent_padded : work->ldhx;
     for (ptrdiff_t row = share->row_begin; row < end; ++row) {
         for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
-            v_store(lstm_state_h(work, segment) + (block * work->batch + row) * LANES,
-                    v_load(h + row * h_row + block * LANES));
+            const V value = v_load(h + row * h_row + block * LANES);
+            v_store(lstm_state_h(work, segment) + (block * work->batch + row) * LANES, value);
             if (kept && work->cell)
-                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES,
-                        v_load(hx + row * work->ldhx + block * LANES));
+                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES, cell_read(work, row, block, value));
         }
         for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block) {
             const ptrdiff_t at = (block * work->batch + row) * LANES;
@@ -126,14 +148,15 @@ static void forward_load_state(const lstm_work *work, const lstm_share *share, p
     for (ptrdiff_t row = share->row_begin; row < minimum(share->row_end, work->active[s]); ++row) {
         for (ptrdiff_t block = share->h_begin; block < share->h_end; ++block) {
             const V h = v_load(lstm_state_h(work, segment) + (block * work->batch + row) * LANES);
-            real *to = hx + row * work->ldhx + block * LANES;
-            if (work->cell) {
+            const V read = work->cell ? cell_read(work, row, block, h) : h;
+            if (work->cell || lstm_bf16_way(work))
                 v_store(work->final + row * work->recurrent_padded + block * LANES, h);
-                v_store(to, cell_read(work, row, block, h));
-                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES, v_load(to));
-            } else {
-                v_store(to, h);
-            }
+            if (lstm_bf16_way(work))
+                bf16_write(hx + row * work->ldhx, block * LANES, read);
+            else
+                v_store(hx + row * work->ldhx + block * LANES, read);
+            if (work->cell)
+                v_store(work->cell_ws.h_read + (block * work->ldc + row) * LANES, read);
         }
         for (ptrdiff_t block = share->block_begin; block < share->block_end; ++block)
             v_store(work->cells + (block * work->ldc + row) * LANES,
@@ -169,6 +192,8 @@ static void forward_end(const forward_context *context, ptrdiff_t begin, ptrdiff
 static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
 {
     real *hx = forward_hx(work, s);
+    if (work->bf16.x_words)
+        return; /* forward_x_words */
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
         const real *x =
             (const real *)pass->x + work->order[row] * pass->x_batch + lstm_time_of(pass, work, row, s) * pass->x_time;
@@ -177,6 +202,8 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
                 BYTES_CALL(work->bytes.way, forward_bytes_x,
                            (x, work->input, pass->x_limits ? work->bytes.inverse : NULL,
                             hx + row * work->ldhx + work->bytes.words_h));
+        else if (lstm_bf16_way(work))
+            bf16_write_row(x, work->input, hx + row * work->ldhx + work->bf16.words_h, work->bf16.words_x);
         else
             memcpy(hx + row * work->ldhx + work->recurrent_padded, x, (size_t)work->input * sizeof(real));
     }
@@ -193,27 +220,33 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
 static void forward_x_sums(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,
                            ptrdiff_t shares)
 {
+    /* Operands of 16 bits have words of x, which forward_x_words has written. */
     const fl_lstm_pass *pass = context->pass;
     const lstm_work *work = context->work;
     const ptrdiff_t width = COLS * LANES, k = work->input + work->recurrent, parts = work->blocks * PASSES;
-    const ptrdiff_t last_row = minimum(share->row_end, work->active[s]);
+    const ptrdiff_t last_row = minimum(share->row_end, work->active[s]), height = lstm_height(work);
     ptrdiff_t tiles = 0, begin = 0, end, index = 0;
     for (ptrdiff_t row = share->row_begin; row < last_row; ++row)
-        tiles += tile_count(minimum(minimum(work->lookahead, context->end - s), work->length[row] - s), ROWS);
+        tiles += tile_count(minimum(minimum(work->lookahead, context->end - s), work->length[row] - s), height);
     end = tiles * parts;
     if (context->plan.by_units)
         fl_share(tiles * parts, number, shares, &begin, &end);
     for (ptrdiff_t part = 0; part < parts; ++part)
         for (ptrdiff_t row = share->row_begin; row < last_row; ++row) {
             const ptrdiff_t steps = minimum(minimum(work->lookahead, context->end - s), work->length[row] - s);
-            const ptrdiff_t of_row = tile_count(steps, ROWS);
+            const ptrdiff_t of_row = tile_count(steps, height);
             for (ptrdiff_t t = 0; t < of_row; ++t, ++index) {
                 if (index < begin || index >= end)
                     continue;
                 const ptrdiff_t first = tile_begin(steps, of_row, t), rows = tile_begin(steps, of_row, t + 1) - first;
-                real *to[ROWS];
+                real *to[MOST_HEIGHT];
                 for (ptrdiff_t r = 0; r < rows; ++r)
                     to[r] = work->x_sums + ((first + r) * work->batch + row) * work->padded * GATES + part * width;
+                if (lstm_bf16_way(work)) {
+                    const real *words = work->bf16.x_words + (row * work->lookahead + first) * work->bf16.words_x;
+                    forward_bf16_x_sums(work, part, words, rows, to);
+                    continue;
+                }
                 const inner_job job = {
                     .of = {{(const real *)pass->x + work->order[row] * pass->x_batch +
                                 lstm_time_of(pass, work, row, s + first) * pass->x_time,
@@ -226,6 +259,23 @@ static void forward_x_sums(const forward_context *context, const lstm_share *sha
                 inner_product(&job, (int)rows, COLS);
             }
         }
+}
+
+/* Write the words of x of the next `lookahead` steps of some rows. */
+static void forward_x_words(const forward_context *context, ptrdiff_t s, ptrdiff_t begin, ptrdiff_t end)
+{
+    const fl_lstm_pass *pass = context->pass;
+    const lstm_work *work = context->work;
+    for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
+        const ptrdiff_t steps = minimum(minimum(work->lookahead, context->end - s), work->length[row] - s);
+        for (ptrdiff_t step = 0; step < steps; ++step) {
+            const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
+                            lstm_time_of(pass, work, row, s + step) * pass->x_time;
+            bf16_write_row(x, work->input,
+                           work->bf16.x_words + (row * work->lookahead + step) * work->bf16.words_x,
+                           work->bf16.words_x);
+        }
+    }
 }
 
 static forward_step forward_make_step(const forward_context *context, ptrdiff_t s)
@@ -242,6 +292,7 @@ static forward_step forward_make_step(const forward_context *context, ptrdiff_t 
         .c_after_block = work->batch * LANES,
         .init = work->bias,
         .inputs = work->input,
+        .h_apart = forward_h_apart(work),
         .factor = work->bytes.way ? work->bytes.factor + s % 2 * work->batch : NULL,
     };
     if (work->x_sums) {
@@ -272,7 +323,10 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
     const lstm_share share = lstm_share_walk(work, by_units, 1, number, shares);
     const ptrdiff_t unit = share.h_begin * LANES;
     const ptrdiff_t units = minimum(share.h_end * LANES, work->recurrent) - unit;
+    const ptrdiff_t height = lstm_height(work), share_rows = share.row_end - share.row_begin;
     unsigned round = 0;
+    if (lstm_bf16_way(work))
+        bf16_begin(lstm_bf16_way(work), share_rows);
     if (context->recompute)
         forward_load_state(work, &share, context->begin);
     else
@@ -288,12 +342,20 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
         if (pass->training && !context->recompute && s % work->segment == 0)
             forward_store_state(work, &share, s, s == context->keep);
         if (work->x_sums && (s - context->begin) % work->lookahead == 0) {
+            if (lstm_bf16_way(work)) {
+                forward_x_words(context, s, share.io_begin, share.io_end);
+                if (by_units)
+                    fl_wait(&context->barrier, &round, team);
+                bf16_begin(lstm_bf16_way(work), work->lookahead);
+            }
             forward_x_sums(context, &share, s, number, shares);
+            if (lstm_bf16_way(work))
+                bf16_begin(lstm_bf16_way(work), share_rows);
             if (by_units)
                 fl_wait(&context->barrier, &round, team);
         }
         const forward_step step = forward_make_step(context, s);
-        const ptrdiff_t tiles = tile_count(live, ROWS);
+        const ptrdiff_t tiles = tile_count(live, height);
         if (work->cell)
             cell_draw_masks(pass, work, &share, s, share.row_begin + live);
         if (work->cell && work->cell->layer_norm) {
@@ -304,7 +366,11 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
                 BYTES_CALL(work->bytes.way, forward_bytes_row, (&step, block, share.block_end, share.row_begin));
                 block = share.block_end;
             }
-            if (live == 1)
+            if (share_rows == 1 && lstm_bf16_way(work)) {
+                forward_bf16_row(&step, block, share.block_end, share.row_begin, s % 2);
+                block = share.block_end;
+            }
+            if (live == 1 && !lstm_bf16_way(work))
                 for (; block + 1 < share.block_end; block += 2)
                     forward_pair(&step, block, share.row_begin);
             for (; block < share.block_end; ++block)
@@ -313,6 +379,8 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
                     const ptrdiff_t rows = tile_begin(live, tiles, t + 1) - first;
                     if (work->bytes.way)
                         BYTES_CALL(work->bytes.way, forward_bytes_rows, (&step, block, share.row_begin + first, rows));
+                    else if (lstm_bf16_way(work))
+                        forward_bf16_rows(&step, block, share.row_begin + first, rows);
                     else
                         forward_rows(&step, block, share.row_begin + first, rows);
                 }
@@ -321,8 +389,8 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
             projection_forward(&step, share.row_begin, share.row_begin + live);
         if (pass->y && !context->recompute && units > 0) {
             /* Other cells store h in `final` always, since the h in `hx` may have been multiplied by a mask; and so does
-             * the plain one where `hx` holds integers. */
-            const ptrdiff_t in_hx = work->cell || work->bytes.way ? 0 : step.next_active;
+             * the plain one where `hx` holds other numbers. */
+            const ptrdiff_t in_hx = work->cell || step.h_apart ? 0 : step.next_active;
             for (ptrdiff_t row = share.row_begin; row < share.row_begin + live; ++row)
                 memcpy((real *)pass->y + work->order[row] * pass->y_batch +
                            lstm_time_of(pass, work, row, s) * pass->y_time + unit,
@@ -335,6 +403,8 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
         fl_wait(&context->barrier, &round, team);
     if (!context->recompute)
         forward_end(context, share.io_begin, share.io_end);
+    if (lstm_bf16_way(work))
+        bf16_end(lstm_bf16_way(work));
 }
 
 static void lstm_forward(const fl_lstm_pass *pass)

@@ -32,6 +32,7 @@ static lstm_sizes lstm_measure(const fl_lstm_pass *pass, lstm_work *work)
     sizes.recurrent_padded = ceil(sizes.recurrent / LANES) * LANES;
     work->cell = pass->cell;
     work->bytes = (lstm_bytes){.way = pass->quantized ? bytes_way() : BYTES_NONE};
+    work->bf16 = (lstm_bf16){.way = pass->bf16 ? bf16_way() : BF16_NONE};
     work->input = pass->input;
     work->hidden = pass->hidden;
     work->blocks = pass->hidden / LANES + (pass->hidden % LANES > 0);
@@ -40,6 +41,10 @@ static lstm_sizes lstm_measure(const fl_lstm_pass *pass, lstm_work *work)
     work->recurrent_blocks = recurrent / LANES + (recurrent % LANES > 0);
     work->recurrent_padded = work->recurrent_blocks < PTRDIFF_MAX / LANES ? work->recurrent_blocks * LANES : 0;
     memset(&work->cell_ws, 0, sizeof work->cell_ws);
+    if (lstm_bf16_way(work)) {
+        work->bf16.words_x = bf16_words(lstm_bf16_way(work), work->input);
+        work->bf16.words_h = bf16_words(lstm_bf16_way(work), work->recurrent_padded);
+    }
     return sizes;
 }
 
@@ -65,8 +70,9 @@ static size_t lstm_lay_out_packed(const lstm_sizes *sizes, char *base, double pa
             take(base, &used, sizes->padded * GATES * (double)(bytes->groups_x + bytes->groups_h), sizeof(real));
         return used;
     }
-    work->panel =
-        take(base, &used, fmax(panel, sizes->padded * GATES * (sizes->recurrent + sizes->input)), sizeof(real));
+    const double terms =
+        lstm_bf16_way(work) ? (double)(work->bf16.words_x + work->bf16.words_h) : sizes->recurrent + sizes->input;
+    work->panel = take(base, &used, fmax(panel, sizes->padded * GATES * terms), sizeof(real));
     if (cell && cell->projection)
         ws->panel_hr = take(base, &used, sizes->recurrent_padded * sizes->hidden, sizeof(real));
     if (cell && cell->peepholes)
@@ -83,6 +89,23 @@ static size_t lstm_packed_size(const fl_lstm_pass *pass)
     lstm_work work;
     const lstm_sizes sizes = lstm_measure(pass, &work);
     return lstm_lay_out_packed(&sizes, NULL, 0, &work);
+}
+
+/* The sizes of the backward pass with operands of 16 bits. The weight gradient is summed over so many groups of steps at
+ * a time that their dz take about GRADIENT_BYTES. */
+static void lstm_lay_out_terms(const fl_lstm_pass *pass, lstm_work *work)
+{
+    enum { GRADIENT_BYTES = 1 << 20 };
+    lstm_bf16 *bf16 = &work->bf16;
+    const ptrdiff_t pairs = pass->batch * work->group, pieces = pairs > TERMS ? tile_count(pairs, TERMS) : 1;
+    const ptrdiff_t words = pieces > 1 ? pieces * bf16_words(lstm_bf16_way(work), TERMS) : bf16_words(lstm_bf16_way(work), pairs);
+    bf16->terms = round_up(work->hidden, UNITS) * (GATES / 2);
+    bf16->lddz = bf16->terms + 16; /* not a multiple of 4096 bytes */
+    bf16->groups = GRADIENT_BYTES / (bf16->terms * 4 * (pairs > 0 ? pairs : 1));
+    bf16->groups = minimum(bf16->groups < 1 ? 1 : bf16->groups, tile_count(work->segment, work->group));
+    if (bf16->groups < 1)
+        bf16->groups = 1;
+    bf16->ldsum = bf16->groups * words + 16;
 }
 
 /* Lay the arrays out in pass->workspace (may be NULL) and return the size. */
@@ -103,8 +126,12 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     }
     char *base = pass->workspace;
     size_t used = 0;
-    const double transposed = padded * GATES * (recurrent_padded + ceil(input / LANES) * LANES);
-    const double gradient = padded * GATES * (double)(gradient_narrow(pass->input) + 1);
+    lstm_bf16 *bf16 = &work->bf16;
+    if (lstm_bf16_way(work))
+        lstm_lay_out_terms(pass, work);
+    const double transposed = (lstm_bf16_way(work) ? (double)bf16->terms : padded * GATES) *
+                              (recurrent_padded + ceil(input / LANES) * LANES);
+    const double gradient = padded * GATES * (double)(gradient_narrow(work) + 1);
     const int apart = pass->training && work->segments > 1;
     if (pass->packed)
         lstm_lay_out_packed(&sizes, (char *)pass->packed, 0, work);
@@ -116,6 +143,8 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     if (bytes->way)
         ldhx =
             ceil((double)(bytes->words_h + BYTES_CALL(bytes->way, bytes_words, (round_up(work->input, LANES)))) / line);
+    if (lstm_bf16_way(work))
+        ldhx = ceil((double)(bf16->words_h + bf16->words_x) / line);
     ldhx = (fmod(ldhx, 16) == 0 ? ldhx + 1 : ldhx) * line;
     const double ldn = ceil(kept / 16) * 16 + 7, ldc = ceil((batch + kept) / 16) * 16 + 7;
 
@@ -129,16 +158,22 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->offset = take(base, &used, time + 2, sizeof(int64_t));
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * recurrent_padded, sizeof(real));
-    work->hx = take(base, &used, 2 * batch * ldhx, sizeof(real));
+    /* AMX reads and computes whole tiles of rows. */
+    const double slack = lstm_bf16_way(work) == BF16_TILES ? BF16_SLACK : 0;
+    work->hx = take(base, &used, (2 * batch + slack) * ldhx, sizeof(real));
     if (bytes->way)
         work->bytes.factor = take(base, &used, 2 * batch, sizeof(real));
     /* Full tiles of steps of a row, some 24 (row, step) pairs in total. */
     const int sums_x = pass->batch > 0 && pass->batch <= X_SUMS_MAX_ROWS && pass->time > 1 &&
                        pass->input > X_SUMS_MIN_INPUTS && !norm && !bytes->way;
-    work->lookahead = sums_x ? ROWS * (pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
-    work->x_sums = take(base, &used, (double)work->lookahead * batch * padded * GATES, sizeof(real));
+    const ptrdiff_t height = minimum(lstm_height(work), LOOKAHEAD_MOST);
+    work->lookahead = sums_x ? height * (height > ROWS || pass->batch > 4 ? 1 : 4 / pass->batch) : 0;
+    work->x_sums = take(base, &used, ((double)work->lookahead * batch + slack) * padded * GATES, sizeof(real));
     if (!sums_x)
         work->x_sums = NULL;
+    if (sums_x && lstm_bf16_way(work))
+        bf16->x_words =
+            take(base, &used, ((double)work->lookahead * batch + slack) * (double)bf16->words_x, sizeof(real));
     work->states = work->dh = work->dc = work->cells = work->gates = NULL;
     if (pass->training) {
         work->states = take(base, &used, (double)work->segments * batch * (recurrent_padded + padded), sizeof(real));
@@ -146,6 +181,18 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
         work->dc = take(base, &used, batch * padded, sizeof(real));
         work->cells = take(base, &used, padded * ldc, sizeof(real));
         work->gates = take(base, &used, padded * ldn * GATES, sizeof(real));
+    }
+    if (pass->training && lstm_bf16_way(work)) {
+        const double of_rows = (2 * batch + slack) * (double)bf16->lddz;
+        const double units = ceil(sizes.hidden / UNITS) * UNITS * GATES, ldsum = (double)bf16->ldsum;
+        const double chunks = ceil(recurrent_padded / (COLS * LANES)) + ceil(input / (COLS * LANES));
+        bf16->dz = bf16->dz_x = take(base, &used, of_rows, sizeof(real));
+        bf16->dz_rows = bf16->dz_x_rows = take(base, &used, units * ldsum, sizeof(real));
+        if (norm) {
+            bf16->dz_x = take(base, &used, of_rows, sizeof(real));
+            bf16->dz_x_rows = take(base, &used, units * ldsum, sizeof(real));
+        }
+        bf16->columns = take(base, &used, chunks * ldsum * COLS * LANES, sizeof(real));
     }
     const int drawn = pass->training && cell;
     if (drawn && cell->variational_dropout > 0)

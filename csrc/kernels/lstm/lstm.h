@@ -71,12 +71,6 @@ enum { GATES = 4, PASSES = GATES / COLS };
  * (forward_x_sums). */
 enum { X_SUMS_MAX_ROWS = 8, X_SUMS_MIN_INPUTS = 4 };
 
-/* The number of columns of x, the last ones, whose weight gradient is summed by vectors of units: those that fill no more
- * than half of the widest vector (weight_gradient.h). */
-static inline ptrdiff_t gradient_narrow(ptrdiff_t input)
-{
-    return input % UNITS <= UNITS / 2 ? input % UNITS : 0;
-}
 
 /* Additional arrays of cells other than the plain one: see cells.h. */
 typedef struct {
@@ -97,6 +91,20 @@ typedef struct {
     real *factor;                                /* (2)(batch): of the x of two steps */
 } lstm_bytes;
 
+/* Operands of 16 bits: bf16.h. `panel` is (block)(pass)(word of x, then of h)(COLS)(LANES), a row of hx has the words of
+ * h, then those of x; h itself is in `final`. */
+typedef struct {
+    int way;                    /* of bf16.h; BF16_NONE: operands of type real */
+    ptrdiff_t words_x, words_h; /* of a row of hx, with padding */
+    real *x_words;              /* (batch)(lookahead)(words_x): of the steps in x_sums */
+    ptrdiff_t terms, lddz;      /* words of a row of dz: (bank)(4)(UNITS / 2); distance of rows */
+    real *dz, *dz_x;            /* (2)(batch)(lddz): gradients of W_hh h and W_ih x of two steps; most often the same */
+    ptrdiff_t groups;           /* of steps whose weight gradient is summed in one go */
+    ptrdiff_t ldsum;            /* words of these pairs n */
+    real *dz_rows, *dz_x_rows;  /* (bank)(4)(UNITS)(ldsum): their dz */
+    real *columns;              /* (chunk)(ldsum)(COLS)(LANES): their h and x */
+} lstm_bf16;
+
 typedef struct {
     ptrdiff_t batch, time, input, hidden;
     ptrdiff_t blocks, padded;                                /* of hidden units; padded = blocks * LANES */
@@ -114,7 +122,22 @@ typedef struct {
     const fl_lstm_cell *cell; /* NULL: the plain cell, and cell_ws is not used */
     cell_workspace cell_ws;
     lstm_bytes bytes;
+    lstm_bf16 bf16;
 } lstm_work;
+
+/* The way of products with operands of 16 bits, BF16_NONE: of type real. The compiler leaves out the code of the former for
+ * doubles. */
+INLINE int lstm_bf16_way(const lstm_work *work)
+{
+    return REAL_IS_FLOAT ? work->bf16.way : BF16_NONE;
+}
+
+/* The number of columns of x, the last ones, whose weight gradient is summed by vectors of units: those that fill no more
+ * than half of the widest vector (weight_gradient.h). None with operands of 16 bits. */
+static inline ptrdiff_t gradient_narrow(const lstm_work *work)
+{
+    return lstm_bf16_way(work) || work->input % UNITS > UNITS / 2 ? 0 : work->input % UNITS;
+}
 
 /* Sums that a cell's backward pass keeps for each row: the gradients of the peepholes; with layer normalisation, those
  * of the biases, of both gains of the gates, and of the gain and bias of the cell. */
@@ -124,6 +147,17 @@ static double cell_row_sums(const fl_lstm_cell *cell)
 {
     return (cell->peepholes ? SUMS_PEEPHOLES : 0) + (cell->layer_norm ? SUMS_NORM : 0);
 }
+
+/* The most rows of a tile of the products with W_ih and W_hh. */
+enum { MOST_HEIGHT = BF16_MOST_ROWS };
+
+static inline ptrdiff_t lstm_height(const lstm_work *work)
+{
+    return lstm_bf16_way(work) ? bf16_height(lstm_bf16_way(work)) : ROWS;
+}
+
+/* The most steps of a row whose x is multiplied in one tile (forward_x_sums). */
+enum { LOOKAHEAD_MOST = 16 };
 
 /* Number of rows that are alive after step s; s = -1: before all steps. */
 static inline ptrdiff_t lstm_alive(const lstm_work *work, ptrdiff_t s)
@@ -208,6 +242,7 @@ typedef struct {
     ptrdiff_t init_row; /* distance between the values of two rows; 0 for the bias */
     ptrdiff_t inputs;   /* terms of x that are still to add: all, or none */
     ptrdiff_t pair;     /* the first pair n of the step, where gates are kept */
+    int h_apart;        /* h goes to `final`, and its caller writes to hx: as integers, or as words of 16 bits */
     const real *factor; /* (row): of x in integers, or NULL */
     real *h_kept;       /* (row)(LANES) in blocks ldc apart: h_read of other cells, or NULL */
 } forward_step;

@@ -134,16 +134,20 @@ static void norm_row(const forward_step *step, ptrdiff_t row)
 static void norm_forward(const forward_step *step, ptrdiff_t begin, ptrdiff_t end)
 {
     const lstm_work *work = step->work;
-    const ptrdiff_t tiles = tile_count(end - begin, ROWS), k = work->input + work->recurrent;
+    const ptrdiff_t tiles = tile_count(end - begin, lstm_height(work)), k = work->input + work->recurrent;
     for (ptrdiff_t part = 0; part < work->blocks * PASSES; ++part)
         for (ptrdiff_t t = 0; t < tiles; ++t) {
             const ptrdiff_t first = begin + tile_begin(end - begin, tiles, t);
             const ptrdiff_t rows = begin + tile_begin(end - begin, tiles, t + 1) - first;
             for (int which = 0; which < 2; ++which) {
-                real *to[ROWS];
+                real *to[MOST_HEIGHT];
                 for (ptrdiff_t r = 0; r < rows; ++r)
                     to[r] = work->cell_ws.sums + (which * work->batch + first + r) * work->padded * GATES +
                             part * COLS * LANES;
+                if (lstm_bf16_way(work)) {
+                    forward_bf16_norm(step, part, which, first, rows, to);
+                    continue;
+                }
                 const inner_job job = {
                     .of = {{step->hx + first * work->ldhx + (which ? work->recurrent_padded : 0), work->ldhx, 1, 0,
                             which ? work->input : work->recurrent}},

@@ -12,6 +12,14 @@
  * training step). They are still used for the columns of x that fill at most half of the widest vector, and for the bias.
  */
 
+/* The number of tasks for work that can be cut into `parts`: one for one thread, a few for each of several threads.
+ * Few, because each of the weights' tasks goes through all of `cells` (8 for 2 threads: 256 rows, 187 steps, hidden 64
+ * +13 %; 2: the others would wait for a thread that is delayed). */
+static ptrdiff_t backward_cut(int n_threads, ptrdiff_t parts)
+{
+    return n_threads < 2 ? 1 : minimum((ptrdiff_t)n_threads * 2, parts);
+}
+
 /* The columns of h and x in chunks of COLS vectors. An item is a chunk, for one gate of one bank of units; or, behind
  * all of these, the narrow columns and the bias of a bank. */
 typedef struct {
@@ -25,8 +33,13 @@ static gradient_parts gradient_parts_of(const lstm_work *work)
     gradient_parts parts;
     parts.banks = tile_count(work->hidden, UNITS);
     parts.per_chunk = parts.banks * GATES;
+    if (lstm_bf16_way(work)) { /* weight_gradient_bf16.h has the chunks */
+        parts.h_chunks = parts.chunks = parts.wide = 0;
+        parts.items = parts.banks;
+        return parts;
+    }
     parts.h_chunks = tile_count(work->recurrent_blocks, COLS);
-    parts.chunks = parts.h_chunks + tile_count(work->input - gradient_narrow(work->input), COLS * LANES);
+    parts.chunks = parts.h_chunks + tile_count(work->input - gradient_narrow(work), COLS * LANES);
     parts.wide = parts.chunks * parts.per_chunk;
     parts.items = parts.wide + parts.banks;
     return parts;
@@ -143,7 +156,7 @@ static void backward_add_x(const backward_context *job, const gradient_parts *pa
                            ptrdiff_t s, ptrdiff_t n, ptrdiff_t n_end)
 {
     const lstm_work *work = job->work;
-    const ptrdiff_t per_chunk = parts->per_chunk, narrow = gradient_narrow(work->input);
+    const ptrdiff_t per_chunk = parts->per_chunk, narrow = gradient_narrow(work);
     const ptrdiff_t wide = work->input - narrow, last = tile_count(minimum(end, parts->wide), per_chunk);
     real x[TERMS * (COLS * LANES > UNITS ? COLS * LANES : UNITS)];
     ptrdiff_t chunk = begin / per_chunk;
@@ -219,7 +232,7 @@ static void backward_unpack(const backward_context *job)
 {
     const fl_lstm_gradients *out = job->out;
     const lstm_work *work = job->work;
-    const ptrdiff_t narrow = gradient_narrow(work->input);
+    const ptrdiff_t narrow = gradient_narrow(work);
     const int norm = work->cell && work->cell->layer_norm; /* dbias is not the sum of dz then: cell_unpack */
     for (ptrdiff_t first = 0; first < work->hidden; first += UNITS)
         for (int gate = 0; gate < GATES; ++gate) {

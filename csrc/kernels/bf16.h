@@ -1,0 +1,256 @@
+/* kernels/bf16.h - sums of products of numbers of 16 bits (bfloat16), in float32.
+ *
+ *   c[r][col] = init[col] + sum_k bf(a[r][k]) bf(w[k][col])        bf: to the nearest bfloat16, halves to even
+ *
+ * A bfloat16 is the upper half of a float32. The product of two of them has 16 significant bits, so that it is exact, and
+ * a fused multiply-add rounds once, when it adds. Numbers are packed in words of 32 bits, two neighbours of k each: the
+ * even one in the lower half. A vector of w has the words of LANES columns, and is multiplied by one word of a. Three ways:
+ *
+ *   wide    all instruction sets: the halves are taken apart, and added by multiply-adds of float32, the odd one first
+ *   dots    AVX512-BF16: vdpbf16ps does the same in one instruction, and rounds in the same order
+ *   tiles   AMX-BF16: tdpbf16ps multiplies 16 rows by 16 columns. In a chunk of 32 k it sums the even ones and the odd
+ *           ones separately, adds both sums, and adds the result to c. So these sums round in another order
+ *
+ * The order of a sum is that of k in all ways, and depends neither on the tile that an element falls into nor on the
+ * threads. `wide` and `dots` give the same bits (with a fused multiply-add), `tiles` has its own; both are tested on a
+ * processor that has all three, AMD's and Arm's instructions are not.
+ *
+ * What the instructions give, on one thread of an Emerald Rapids, of the multiply-adds of float32 (161 GFLOP/s): dots .5,
+ * tiles some 10. On a Zen 4 dots give 2.1. Words that are packed with one k in each half rather than two neighbours would
+ * save `wide` nothing: either way it takes two operations to take a vector apart.
+ */
+enum { BF16_NONE, BF16_WIDE = FL_BF16_WIDE, BF16_DOTS = FL_BF16_DOTS, BF16_TILES = FL_BF16_TILES };
+
+/* The number of terms of a chunk, in words: panels and rows are filled up with zeros to whole ones; and the rows behind
+ * the last one that a tile may read, and compute in vain. */
+enum { BF16_CHUNK = 16, BF16_SLACK = 16 };
+
+/* The most rows of a product. */
+enum { BF16_MOST_ROWS = 32 };
+
+/* A product over the terms of of[0], then those of of[1]. */
+typedef struct {
+    struct {
+        const real *a; /* (rows)(words), rows lda apart */
+        ptrdiff_t lda;
+        const real *w; /* (words)(cols)(LANES) */
+        ptrdiff_t words;
+    } of[2];
+    const real *init; /* (cols)(LANES), those of the next row init_row further; NULL: zeros */
+    ptrdiff_t init_row;
+    real *sums; /* (rows of a tile)(cols)(LANES): the result */
+} bf16_job;
+
+#if !REAL_IS_FLOAT
+/* There is none of this for doubles: the callers of these functions are never reached. */
+static inline int bf16_way(void)
+{
+    return BF16_NONE;
+}
+
+static inline void bf16_write(real *words, ptrdiff_t first, V a)
+{
+    (void)words, (void)first, (void)a;
+}
+
+static inline void bf16_write_row(const real *x, ptrdiff_t n, real *words, ptrdiff_t count)
+{
+    (void)x, (void)n, (void)words, (void)count;
+}
+
+static inline void bf16_pack_rows(const real *from, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n, real *to, ptrdiff_t ld_to,
+                                  ptrdiff_t words)
+{
+    (void)from, (void)ld, (void)rows, (void)n, (void)to, (void)ld_to, (void)words;
+}
+
+static inline V bf16_pair(V even, V odd)
+{
+    (void)odd;
+    return even;
+}
+
+static inline void bf16_begin(int way, ptrdiff_t rows)
+{
+    (void)way, (void)rows;
+}
+
+static inline void bf16_end(int way)
+{
+    (void)way;
+}
+
+static inline void bf16_product(int way, const bf16_job *job, ptrdiff_t rows, ptrdiff_t cols)
+{
+    (void)way;
+    memset(job->sums, 0, (size_t)(rows * cols * LANES) * sizeof(real));
+}
+#else
+#define BF16_ODD ((natural)0xffff0000)
+
+/* Round to bfloat16: the bits of float32, whose lower half is 0. NaN stays NaN. */
+INLINE VN bf16_bits(V a)
+{
+    const VN bits = (VN)v_bits(a), rounded = bits + ((bits >> 16 & 1) + 0x7fff);
+    return (VN)v_bits(v_select(a == a, v_from_bits((VI)rounded), v_from_bits((VI)(bits | 0x400000)))) & BF16_ODD;
+}
+
+/* Words of two vectors of numbers. */
+INLINE V bf16_pair(V even, V odd)
+{
+    return v_from_bits((VI)(bf16_bits(even) >> 16 | bf16_bits(odd)));
+}
+
+/* Write LANES numbers among words, from number `first` on. */
+INLINE void bf16_write(real *words, ptrdiff_t first, V a)
+{
+    char *to = (char *)words + 2 * first;
+    const VN halves = bf16_bits(a) >> 16;
+#if defined(FL_ISA_AVX512)
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16((__m512i)halves));
+#elif defined(FL_ISA_AVX2)
+    const __m256i pairs = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)halves, (__m256i)halves), 0xd8);
+    _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(pairs));
+#elif defined(FL_ISA_NEON)
+    vst1_u16((uint16_t *)to, vmovn_u32((uint32x4_t)halves));
+#else
+    natural lanes[LANES];
+    uint16_t numbers[LANES];
+    memcpy(lanes, &halves, sizeof lanes);
+    for (int lane = 0; lane < LANES; ++lane)
+        numbers[lane] = (uint16_t)lanes[lane];
+    memcpy(to, numbers, sizeof numbers);
+#endif
+}
+
+/* The words of up to 2 LANES numbers, with zeros behind them. */
+INLINE V bf16_read_part(const real *p, ptrdiff_t n)
+{
+    real words[LANES];
+    uint16_t numbers[2 * LANES];
+    bf16_write((real *)words, 0, v_load_part(p, minimum(LANES, n)));
+    memcpy(numbers, words, sizeof numbers / 2);
+    bf16_write((real *)words, 0, n > LANES ? v_load_part(p + LANES, n - LANES) : v_set(0));
+    memcpy(numbers + LANES, words, sizeof numbers / 2);
+    memcpy(words, numbers, sizeof words);
+    return v_load(words);
+}
+
+/* Write n numbers as `count` words, with zeros behind them. */
+static void bf16_write_row(const real *x, ptrdiff_t n, real *words, ptrdiff_t count)
+{
+    ptrdiff_t k = 0;
+    for (; k + LANES <= n; k += LANES)
+        bf16_write(words, k, v_load(x + k));
+    if (k < n) {
+        real part[LANES];
+        bf16_write(part, 0, v_load_part(x + k, n - k));
+        memcpy((char *)words + 2 * k, part, (size_t)(n - k) * 2);
+    }
+    memset((char *)words + 2 * n, 0, (size_t)(2 * count - n) * 2);
+}
+
+/* to[p][lane] = word p of row `lane`, whose n numbers are ld apart from those of the next; zeros for lane >= rows, and
+ * behind n up to `words`. */
+static void bf16_pack_rows(const real *from, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n, real *to, ptrdiff_t ld_to,
+                           ptrdiff_t words)
+{
+    for (ptrdiff_t first = 0; first < words; first += LANES) {
+        const ptrdiff_t count = minimum(LANES, words - first), left = minimum(2 * LANES, n - 2 * first);
+        V v[LANES];
+        for (int lane = 0; lane < LANES; ++lane)
+            v[lane] = lane >= rows || left <= 0 ? v_set(0) : bf16_read_part(from + lane * ld + 2 * first, left);
+        v_transpose(v);
+        for (ptrdiff_t p = 0; p < count; ++p)
+            v_store(to + (first + p) * ld_to, v[p]);
+    }
+}
+
+#define BF16_WAY _wide
+#define BF16_TARGET
+#include "bf16_tile.h"
+#undef BF16_WAY
+#undef BF16_TARGET
+
+#if defined(FL_ISA_AVX512) && defined(__has_include)
+#if __has_include(<avx512bf16intrin.h>)
+#define BF16_HAS_DOTS
+#define BF16_WAY _dots
+#define BF16_TARGET __attribute__((target(FL_TARGET ",avx512bf16")))
+#include "bf16_tile.h"
+#undef BF16_WAY
+#undef BF16_TARGET
+#endif
+#if __has_include(<amxtileintrin.h>) /* the assembler then knows AMX, too */
+#define BF16_HAS_TILES
+#include "bf16_amx.h"
+#endif
+#endif
+
+/* The best way of this processor, or the one that fl_bf16_allow() has left. */
+static inline int bf16_way(void)
+{
+#if defined(BF16_HAS_TILES)
+    if (fl_has_bf16(BF16_TILES))
+        return BF16_TILES;
+#endif
+#if defined(BF16_HAS_DOTS)
+    if (fl_has_bf16(BF16_DOTS))
+        return BF16_DOTS;
+#endif
+    return BF16_WIDE;
+}
+
+/* Between these two calls a thread computes products, whose tiles are of `rows` rows at most. */
+static inline void bf16_begin(int way, ptrdiff_t rows)
+{
+#if defined(BF16_HAS_TILES)
+    if (way == BF16_TILES)
+        amx_begin(rows);
+#else
+    (void)way, (void)rows;
+#endif
+}
+
+static inline void bf16_end(int way)
+{
+#if defined(BF16_HAS_TILES)
+    if (way == BF16_TILES)
+        amx_end();
+#else
+    (void)way;
+#endif
+}
+
+/* Compute a product with up to bf16_height() rows and COLS vectors. */
+static void bf16_product(int way, const bf16_job *job, ptrdiff_t rows, ptrdiff_t cols)
+{
+#if defined(BF16_HAS_TILES)
+    if (way == BF16_TILES) {
+        amx_product(job, rows, cols);
+        return;
+    }
+#endif
+#if defined(BF16_HAS_DOTS)
+    if (way == BF16_DOTS) {
+        bf16_product_dots(job, (int)rows, (int)cols);
+        return;
+    }
+#endif
+    (void)way;
+    bf16_product_wide(job, (int)rows, (int)cols);
+}
+#endif
+
+/* The most rows of a product in one call. */
+static inline ptrdiff_t bf16_height(int way)
+{
+    return way == BF16_TILES ? BF16_MOST_ROWS : ROWS;
+}
+
+/* Words of n numbers. */
+static inline ptrdiff_t bf16_words(int way, ptrdiff_t n)
+{
+    const ptrdiff_t words = n / 2 + n % 2;
+    return way == BF16_TILES ? round_up(words, BF16_CHUNK) : words;
+}
