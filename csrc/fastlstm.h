@@ -141,9 +141,9 @@ typedef struct {
     void *workspace;    /* fl_lstm_workspace() bytes, aligned to 64 */
     const void *packed; /* the weights as fl_lstm_pack() has packed them, which any number of passes may read at the
                            same time. NULL: this pass packs them in its workspace. Not with training. */
-    int bf16;           /* 1: round the operands of the products with W_ih and W_hh to bfloat16 (kernels/bf16.h), also in
+    int bf16;      /* 1: round the operands of the products with W_ih and W_hh to bfloat16 (kernels/bf16.h), also in
                            the backward pass. FL_F32, and not with `quantized` */
-    int quantized;      /* 1: compute with weights and inputs of 8 bits (kernels/bytes.h), which fl_lstm_pack() makes of
+    int quantized; /* 1: compute with weights and inputs of 8 bits (kernels/bytes.h), which fl_lstm_pack() makes of
                            `weight_ih` and `weight_hh`. FL_F32, without `cell` and training, input and hidden up to
                            FL_QUANTIZED_SIZE, |h0| <= 1 */
     const float

@@ -107,18 +107,19 @@ def float_type(value: Any) -> np.dtype[Any]:
 
 def operand_type(value: Any, dtype: np.dtype[Any]) -> str:
     """Return `value`, an argument called precision, as a name: "bfloat16", or that of the model's dtype, as None is."""
-    if value is None or (isinstance(value, str) and value == dtype.name):
-        return dtype.name
+    own = str(dtype.name)
+    if value is None or (isinstance(value, str) and value == own):
+        return own
     if not isinstance(value, str):
-        raise TypeError(f'precision must be "bfloat16" or "{dtype.name}", got {short_repr(value)}')
+        raise TypeError(f'precision must be "bfloat16" or "{own}", got {short_repr(value)}')
     if value != "bfloat16":
-        raise ValueError(f'precision must be "bfloat16" or "{dtype.name}", the dtype of the model, got {value!r}')
+        raise ValueError(f'precision must be "bfloat16" or "{own}", the dtype of the model, got {value!r}')
     if dtype != np.float32:
         raise ValueError(
-            f'precision="bfloat16" is for models that compute in float32 otherwise, and dtype is {dtype.name}: leave '
-            "out one of them"
+            f'precision="bfloat16" is for models that compute in float32 otherwise, and dtype is {own}: leave out one '
+            "of them"
         )
-    return value
+    return "bfloat16"
 
 
 def as_bool(name: str, value: Any) -> bool:

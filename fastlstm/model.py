@@ -68,7 +68,7 @@ class Model(NetworkModel):
     precision : {"bfloat16", "float32", "float64"}, optional
         Type to which the operands of the LSTM layers' matrix products are rounded; by default `dtype`, so that they are
         not. ``"bfloat16"``, with dtype float32, makes large layers up to three times as fast on processors that have
-        instructions for it (docs/precision.md); weights, sums, activations, cell states and gradients stay float32.
+        instructions for it (docs/bfloat16.md); weights, sums, activations, cell states and gradients stay float32.
     seed : int or None, default 0
         Seed of the initial weights, of dropout, and (unless `fit` gets its own) of the order of the training cases.
         None draws a seed, which `seed` then tells.

@@ -59,7 +59,7 @@ class NetworkModel:
         """Return a copy of the model whose LSTM layers round the operands of matrix products to another type.
 
         Weights, sums, activations, cell states and gradients keep their type, so that one model may be trained in one
-        precision and used in another. docs/precision.md says what it gains and costs.
+        precision and used in another. docs/bfloat16.md says what it gains and costs.
 
         Parameters
         ----------

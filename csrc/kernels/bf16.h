@@ -58,8 +58,8 @@ static inline void bf16_write_row(const real *x, ptrdiff_t n, real *words, ptrdi
     (void)x, (void)n, (void)words, (void)count;
 }
 
-static inline void bf16_pack_rows(const real *from, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n, real *to, ptrdiff_t ld_to,
-                                  ptrdiff_t words)
+static inline void bf16_pack_rows(const real *from, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n, real *to,
+                                  ptrdiff_t ld_to, ptrdiff_t words)
 {
     (void)from, (void)ld, (void)rows, (void)n, (void)to, (void)ld_to, (void)words;
 }

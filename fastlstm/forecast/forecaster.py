@@ -93,7 +93,7 @@ class Forecaster:
         Replaces the LSTM; the last layer must have an output at each step.
     precision : {"float32", "bfloat16"}, default "float32"
         Type to which the operands of the matrix products of the encoder's LSTM layers are rounded; "bfloat16" is faster
-        for large layers on some processors, see docs/precision.md.
+        for large layers on some processors, see docs/bfloat16.md.
     learning_rate : float, default 0.01
         Of AdamW; it falls to a hundredth along a cosine.
     weight_decay : float, default 0.01

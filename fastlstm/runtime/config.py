@@ -132,12 +132,18 @@ def call_threads(n: int | None = None) -> int:
 
 
 def check_isa() -> None:
-    """Raise ValueError if the environment variable FASTLSTM_ISA names an instruction set that this machine lacks."""
+    """Raise ValueError if FASTLSTM_ISA or FASTLSTM_BF16 in the environment names what this machine lacks."""
     name = os.environ.get("FASTLSTM_ISA", "")
     if name and name.lower() not in _core.available_isas():
         raise ValueError(
             f"environment variable FASTLSTM_ISA={name!r}: expected one of the instruction sets of this machine, "
             f"{', '.join(_core.available_isas())}; correct it, or unset it to use the best one"
+        )
+    way = os.environ.get("FASTLSTM_BF16", "")
+    if way and _core.bf16_way() != way:
+        raise ValueError(
+            f"environment variable FASTLSTM_BF16={way!r}: expected 'wide', or 'dots' or 'tiles' on machines that have "
+            f"them, and {_core.bf16_way()!r} would be used here; correct it, or unset it to use the fastest"
         )
 
 
@@ -147,9 +153,9 @@ def config() -> dict[str, object]:
     Returns
     -------
     dict
-        ``version``, ``isa`` (in use), ``available_isas``, ``lanes`` (vector width by dtype), ``openmp``,
-        ``threads``, ``threads_source`` (what decided the number), ``compiler``, ``numpy``, ``python``,
-        ``platform``.
+        ``version``, ``isa`` (in use), ``available_isas``, ``lanes`` (vector width by dtype), ``bfloat16`` (how products
+        are computed with ``precision="bfloat16"``: "wide", "dots" or "tiles"), ``openmp``, ``threads``,
+        ``threads_source`` (what decided the number), ``compiler``, ``numpy``, ``python``, ``platform``.
     """
     threads, source = _resolve(None)
     return {
@@ -157,6 +163,7 @@ def config() -> dict[str, object]:
         "isa": _core.isa(),
         "available_isas": _core.available_isas(),
         "lanes": _core.lanes(),
+        "bfloat16": _core.bf16_way(),
         "openmp": _core.openmp(),
         "threads": threads,
         "threads_source": source,

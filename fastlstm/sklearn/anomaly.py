@@ -70,7 +70,7 @@ class LSTMAnomalyDetector(OutlierMixin, SeriesEstimator):
         Dropout between the LSTM layers.
     precision : {"float32", "bfloat16"}, default "float32"
         Type to which the operands of the LSTM's matrix products are rounded; "bfloat16" is faster for large layers on
-        some processors, see docs/precision.md.
+        some processors, see docs/bfloat16.md.
     optimizer : str or Optimizer, default "adam"
         A name, or an object, of which a copy is used; it then sets the rate, the weight decay and the clipping.
     learning_rate : float, default 3e-3

@@ -67,7 +67,7 @@ class LSTMClassifier(ClassifierMixin, SeriesEstimator):
         Replaces the LSTM, the pooling and the dropout; the output layer is added. Copies of the objects are used.
     precision : {"float32", "bfloat16"}, default "float32"
         Type to which the operands of the LSTM's matrix products are rounded; "bfloat16" is faster for large layers on
-        some processors, see docs/precision.md.
+        some processors, see docs/bfloat16.md.
     scaler : {"standard", "robust"} or None, default "standard"
         "standard" brings each channel to mean 0 and standard deviation 1, "robust" to median 0 and interquartile range
         1, on which outliers have no influence.

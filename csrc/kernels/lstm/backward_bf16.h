@@ -61,8 +61,8 @@ static void backward_bf16_step(const lstm_work *work, const real *gates, ptrdiff
 }
 
 /* to[r][0 .. count) = dz of row `row` + r times a panel of `vectors` vectors of a transposed weight matrix. */
-static void backward_bf16_product(const lstm_work *work, const real *dz, ptrdiff_t row, ptrdiff_t rows, const real *panel,
-                                  ptrdiff_t count, real *const *to, int add)
+static void backward_bf16_product(const lstm_work *work, const real *dz, ptrdiff_t row, ptrdiff_t rows,
+                                  const real *panel, ptrdiff_t count, real *const *to, int add)
 {
     const ptrdiff_t vectors = tile_count(count, LANES);
     real sums[BF16_MOST_ROWS * COLS * LANES];

@@ -176,7 +176,7 @@ static void backward_hidden(const backward_context *job, const lstm_share *share
                                       work->transposed + block * LANES * work->bf16.terms, count, to, 0);
             else
                 backward_product(work, work->gates, n + first, rows,
-                             work->transposed + block * LANES * GATES * work->padded, count, to, 0);
+                                 work->transposed + block * LANES * GATES * work->padded, count, to, 0);
         }
     }
     if (work->cell)
@@ -216,8 +216,8 @@ static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t
 
 /* Compute dx_t = W_ih' dz for `rows` pairs n, n + 1, ...; with operands of 16 bits these are the rows from `row` on of
  * `dz`, the words of step. */
-static void backward_inputs_tile(const backward_context *job, const real *dz, ptrdiff_t row, ptrdiff_t n, ptrdiff_t rows,
-                                 real **to)
+static void backward_inputs_tile(const backward_context *job, const real *dz, ptrdiff_t row, ptrdiff_t n,
+                                 ptrdiff_t rows, real **to)
 {
     const lstm_work *work = job->work;
     for (ptrdiff_t first = 0; first < work->input; first += COLS * LANES) {
@@ -225,8 +225,9 @@ static void backward_inputs_tile(const backward_context *job, const real *dz, pt
             backward_bf16_product(work, dz, row, rows, backward_panel_x(work) + first * work->bf16.terms,
                                   minimum(work->input - first, COLS * LANES), to, job->out->dx_add);
         else
-            backward_product(work, backward_gates_x(work), n, rows, backward_panel_x(work) + first * GATES * work->padded,
-                         minimum(work->input - first, COLS * LANES), to, job->out->dx_add);
+            backward_product(work, backward_gates_x(work), n, rows,
+                             backward_panel_x(work) + first * GATES * work->padded,
+                             minimum(work->input - first, COLS * LANES), to, job->out->dx_add);
         for (ptrdiff_t r = 0; r < rows; ++r)
             to[r] += COLS * LANES;
     }
@@ -318,7 +319,8 @@ static void backward_walk(void *context, ptrdiff_t number, ptrdiff_t shares)
         if (lstm_bf16_way(work)) {
             backward_bf16_step(work, work->gates, backward_pair(job, s), s, work->bf16.dz, &share, end);
             if (work->bf16.dz_x != work->bf16.dz)
-                backward_bf16_step(work, backward_gates_x(work), backward_pair(job, s), s, work->bf16.dz_x, &share, end);
+                backward_bf16_step(work, backward_gates_x(work), backward_pair(job, s), s, work->bf16.dz_x, &share,
+                                   end);
         }
         if (by_units)
             fl_wait(&job->barrier, &round, team);

@@ -271,8 +271,7 @@ static void forward_x_words(const forward_context *context, ptrdiff_t s, ptrdiff
         for (ptrdiff_t step = 0; step < steps; ++step) {
             const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
                             lstm_time_of(pass, work, row, s + step) * pass->x_time;
-            bf16_write_row(x, work->input,
-                           work->bf16.x_words + (row * work->lookahead + step) * work->bf16.words_x,
+            bf16_write_row(x, work->input, work->bf16.x_words + (row * work->lookahead + step) * work->bf16.words_x,
                            work->bf16.words_x);
         }
     }

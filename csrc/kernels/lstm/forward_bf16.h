@@ -72,11 +72,11 @@ static void forward_bf16_pack(const fl_lstm_pass *pass, const lstm_work *work, p
 {
     const lstm_bf16 *bf16 = &work->bf16;
     const ptrdiff_t width = COLS * LANES, input = work->input, recurrent = work->recurrent;
-    real *to = work->panel + (block * PASSES + gate / COLS) * (bf16->words_x + bf16->words_h) * width +
-               gate % COLS * LANES;
+    real *to =
+        work->panel + (block * PASSES + gate / COLS) * (bf16->words_x + bf16->words_h) * width + gate % COLS * LANES;
     bf16_pack_rows(row_of(pass->weight_ih, row, input), input, rows, input, to, width, bf16->words_x);
-    bf16_pack_rows(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + bf16->words_x * width, width,
-                   bf16->words_h);
+    bf16_pack_rows(row_of(pass->weight_hh, row, recurrent), recurrent, rows, recurrent, to + bf16->words_x * width,
+                   width, bf16->words_h);
 }
 
 /* Sum a tile of forward_x_sums: `rows` steps of a row, whose words are x_words. */

@@ -12,8 +12,8 @@ INLINE V forward_cell(const forward_step *step, ptrdiff_t block, ptrdiff_t row, 
     V c = v_fma(f, v_load(step->c_before + block * step->c_before_block + row * LANES), i * g);
     V h = o * v_tanh(c);
     v_store(step->c_after + block * step->c_after_block + row * LANES, c);
-    real *to = row < step->next_active && !step->h_apart ? step->hx_next + row * work->ldhx
-                                                         : work->final + row * work->padded;
+    real *to =
+        row < step->next_active && !step->h_apart ? step->hx_next + row * work->ldhx : work->final + row * work->padded;
     v_store(to + block * LANES, h);
     if (step->gates) {
         ptrdiff_t stride;

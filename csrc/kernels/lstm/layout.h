@@ -98,7 +98,8 @@ static void lstm_lay_out_terms(const fl_lstm_pass *pass, lstm_work *work)
     enum { GRADIENT_BYTES = 1 << 20 };
     lstm_bf16 *bf16 = &work->bf16;
     const ptrdiff_t pairs = pass->batch * work->group, pieces = pairs > TERMS ? tile_count(pairs, TERMS) : 1;
-    const ptrdiff_t words = pieces > 1 ? pieces * bf16_words(lstm_bf16_way(work), TERMS) : bf16_words(lstm_bf16_way(work), pairs);
+    const ptrdiff_t words =
+        pieces > 1 ? pieces * bf16_words(lstm_bf16_way(work), TERMS) : bf16_words(lstm_bf16_way(work), pairs);
     bf16->terms = round_up(work->hidden, UNITS) * (GATES / 2);
     bf16->lddz = bf16->terms + 16; /* not a multiple of 4096 bytes */
     bf16->groups = GRADIENT_BYTES / (bf16->terms * 4 * (pairs > 0 ? pairs : 1));
@@ -129,8 +130,8 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     lstm_bf16 *bf16 = &work->bf16;
     if (lstm_bf16_way(work))
         lstm_lay_out_terms(pass, work);
-    const double transposed = (lstm_bf16_way(work) ? (double)bf16->terms : padded * GATES) *
-                              (recurrent_padded + ceil(input / LANES) * LANES);
+    const double transposed =
+        (lstm_bf16_way(work) ? (double)bf16->terms : padded * GATES) * (recurrent_padded + ceil(input / LANES) * LANES);
     const double gradient = padded * GATES * (double)(gradient_narrow(work) + 1);
     const int apart = pass->training && work->segments > 1;
     if (pass->packed)

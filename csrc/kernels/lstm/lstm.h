@@ -71,7 +71,6 @@ enum { GATES = 4, PASSES = GATES / COLS };
  * (forward_x_sums). */
 enum { X_SUMS_MAX_ROWS = 8, X_SUMS_MIN_INPUTS = 4 };
 
-
 /* Additional arrays of cells other than the plain one: see cells.h. */
 typedef struct {
     real *panel_hr, *panel_rh, *peepholes, *gains, *norm_c;   /* weights */
