@@ -28,9 +28,11 @@ typedef uint64_t natural;
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
+#define OUT_OF_LINE __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 16")
 #else
 #define INLINE static inline
+#define OUT_OF_LINE
 #define UNROLL
 #endif
 #if defined(__clang__)
