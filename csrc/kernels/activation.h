@@ -69,13 +69,8 @@ INLINE V v_within(V x, real most)
 #define GELU_CUBE ((real)0.044715)
 #define GELU_MOST ((real)40) /* where sigmoid(2 u) is 0 or 1 */
 
-#if defined(__GNUC__)
-#define OUT_OF_LINE static __attribute__((noinline))
-#else
-#define OUT_OF_LINE static
-#endif
 
-OUT_OF_LINE V v_activate_rare(int kind, V alpha, V beta, V x)
+static OUT_OF_LINE V v_activate_rare(int kind, V alpha, V beta, V x)
 {
     const V zero = v_set(0), one = v_set(1);
     switch (kind) {
@@ -101,7 +96,7 @@ OUT_OF_LINE V v_activate_rare(int kind, V alpha, V beta, V x)
     }
 }
 
-OUT_OF_LINE V v_activate_rare_slope(int kind, V alpha, V beta, V x)
+static OUT_OF_LINE V v_activate_rare_slope(int kind, V alpha, V beta, V x)
 {
     const V zero = v_set(0), one = v_set(1);
     switch (kind) {
