@@ -177,6 +177,8 @@ class BuildExt(build_ext):
             # gradients more than for speed: -O3 makes them 0 to 5 % faster, and a quarter larger.
             small = "portable" in source or "f64" in source
             own = ["-O2" if arg == "-O3" and small else arg for arg in args]
+            if "-g0" in args and "isa" in source:
+                own += ["-fno-asynchronous-unwind-tables"]  # nothing unwinds through kernels but debuggers
             return self.compiler.compile(
                 [source], output_dir=self.build_temp, include_dirs=["csrc"], extra_postargs=own
             )
