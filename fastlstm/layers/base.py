@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -138,6 +138,10 @@ class Layer(ExplainsArguments, ABC):
         self._trainable = as_bool("trainable", value)
         if not self._trainable:
             self.zero_gradients()
+
+    def untrained(self) -> Collection[str]:
+        """Return the names of the parameters that no optimizer changes: statistics, or all if it is not trainable."""
+        return self.statistics if self.trainable else self.parameters
 
     @property
     def wanted_gradients(self) -> dict[str, Array]:

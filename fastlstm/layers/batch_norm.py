@@ -103,7 +103,7 @@ class BatchNorm(Layer):
         settings: dict[str, Any] = {"lengths": lengths, "n_threads": ctx.n_threads}
         mask = None if mask is None else np.ascontiguousarray(mask)
         mean = cache.buffers.get("mean", (self.size,), np.float64)
-        if ctx.training and self.trainable:
+        if ctx.training and ctx.trainable and self.trainable:
             variance = cache.buffers.get("variance", (self.size,), np.float64)
             number = _core.batch_norm_statistics(rows, mean, variance, cache.workspace, mask=mask, **settings)
             inverse = 1 / np.sqrt(variance + self.eps)
