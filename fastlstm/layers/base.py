@@ -50,6 +50,21 @@ class Signal(NamedTuple):
     taps: tuple[tuple[str, Signal], ...] = ()
     """Name of each `Tap` so far, with the form of the data there. Layers other than `Tap` may leave it out."""
 
+    def require_numbers(self, layer: Layer) -> None:
+        """Raise ValueError if a layer that reads numbers would get token ids."""
+        if self.tokens:
+            name = type(layer).__name__
+            raise ValueError(f"{name} reads numbers and gets token ids: put it after the fl.Embedding")
+
+    def require_steps(self, layer: Layer) -> None:
+        """Raise ValueError if a layer that reads the steps of series would get token ids, or no time axis."""
+        self.require_numbers(layer)
+        if not self.per_step:
+            raise ValueError(
+                f"{type(layer).__name__} reads (batch, time, features) and gets (batch, features): set "
+                "return_sequences=True before it, or leave it out"
+            )
+
 
 class Matrix(NamedTuple):
     """A matrix of weights that a quantized layer stores as integers."""

@@ -116,13 +116,7 @@ class TimeDistributed(Layer):
     # ------------------------------------------------------------------------------------ passes
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("TimeDistributed reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "TimeDistributed reads (batch, time, features) and gets (batch, features): set return_sequences=True "
-                "before it, or leave it out"
-            )
+        signal.require_steps(self)
         steps = signal.features if self.steps is None else self.steps
         if signal.features % steps:
             raise ValueError(
