@@ -75,9 +75,9 @@ def from_torch(
         Names of all layers from the input to the output (``["embed", "lstm", "fc"]``), if the order differs from the
         one described above; and between them what has no weights: ``"relu"``, ``"tanh"``, ``"sigmoid"``,
         ``"softmax"``, ``"leaky_relu"``, ``"elu"``, ``"softplus"``, ``"softsign"``, ``"hard_sigmoid"``, ``"silu"``,
-        ``"selu"``, ``"gelu"`` with PyTorch's parameters, ``"dropout"`` (rate 0.5), ``"mean"``, ``"max"`` and ``"last"`` over the steps of each series
-        (``output[:, -1]``), ``"identity"`` for nothing; or a layer object such as ``fl.Dropout(0.2)``. Where a layer of
-        the source has one of these names, the name means the layer.
+        ``"selu"``, ``"gelu"`` with PyTorch's parameters, ``"dropout"`` (rate 0.5), ``"mean"``, ``"max"`` and ``"last"``
+        over the steps of each series (``output[:, -1]``), ``"identity"`` for nothing; or a layer object such as
+        ``fl.Dropout(0.2)``. Where a layer of the source has one of these names, the name means the layer.
     loss : str or Loss, optional
         Loss of the training, which says what the outputs are: ``"cross_entropy"`` (scores of exclusive classes),
         ``"binary_cross_entropy"`` (independent scores), ``"mse"`` (values) and others. Without it `predict_proba`,
