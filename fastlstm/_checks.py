@@ -107,8 +107,9 @@ def float_type(value: Any) -> np.dtype[Any]:
 
 def operand_type(value: Any, dtype: np.dtype[Any]) -> str:
     """Return `value`, an argument called precision, as a name: "bfloat16", or that of the model's dtype, as None is."""
-    if value is None or (isinstance(value, str) and value == dtype.name):
-        return dtype.name
+    name: str = dtype.name
+    if value is None or (isinstance(value, str) and value == name):
+        return name
     if not isinstance(value, str):
         raise TypeError(f'precision must be "bfloat16" or "{dtype.name}", got {short_repr(value)}')
     if value != "bfloat16":

@@ -95,7 +95,7 @@ class TimeDistributed(Layer):
             layer.gradients = _of_layer(values, index)
 
     @property
-    def bfloat16(self) -> bool:  # type: ignore[override]
+    def bfloat16(self) -> bool:
         """Whether the layers round the operands of matrix products."""
         return any(layer.bfloat16 for layer in self.layers)
 

@@ -29,8 +29,8 @@ class Shape(NamedTuple):
     hidden: int
 
 
-# Odd sizes, sizes around the chunks of 32 terms and the tiles of 16 and 32 rows of AMX, and few rows, whose products with
-# x are computed in advance; more pairs than are summed in one go.
+# Odd sizes, sizes around the chunks of 32 terms and the tiles of 16 and 32 rows of AMX, and few rows, whose products
+# with x are computed in advance; more pairs than are summed in one go.
 SHAPES = [
     Shape(1, 1, 1, 1),
     Shape(3, 2, 5, 7),
