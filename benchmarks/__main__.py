@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 _ROOT = Path(__file__).resolve().parents[1]
 _COMMANDS = ("run", "compare", "sweep", "ucr", "estimators", "forecast", "paper1997")
@@ -26,22 +29,30 @@ def _require(*packages: str, extra: str = "bench") -> None:
             sys.exit(f"python -m benchmarks: {package} is not installed: pip install '.[{extra}]' in the checkout")
 
 
+def _number(text: str, convert: Callable[[str], _T]) -> _T:
+    try:
+        return convert(text)
+    except ValueError:
+        kind = "an integer" if convert is int else "a number"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {kind}") from None
+
+
 def _count(text: str) -> int:
-    value = int(text)
+    value = _number(text, int)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is below 1")
     return value
 
 
 def _seed(text: str) -> int:
-    value = int(text)
+    value = _number(text, int)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(text, float)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
@@ -69,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--only", metavar="GROUP,...", help="only these groups")
     run.add_argument("--seconds", type=_positive, help="time for each case (default: 6, with --quick 1)")
     sweep.add_argument("--count", type=_count, default=50, help="shapes (default: %(default)s)")
-    sweep.add_argument("--seed", type=int, default=0, help="which shapes (default: %(default)s)")
+    sweep.add_argument("--seed", type=_seed, default=0, help="which shapes (default: %(default)s)")
     sweep.add_argument("--kinds", default="train,infer,passes,forward", help="of cases (default: %(default)s)")
     sweep.add_argument("--minutes", type=_positive, help="start no new shape after this time")
     sweep.add_argument("--seconds", type=_positive, default=0.5, help="time for each case (default: %(default)s)")
@@ -77,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     ucr.add_argument(
         "--convolution",
         action="store_true",
-        help="a convolution of windows of 7 steps, every second one, in front of the default network",
+        help="put a convolution (7 steps, stride 2) before the default network",
     )
     ucr.add_argument("--seeds", type=_count, default=1, help="runs of each set (default: %(default)s)")
     estimators.add_argument("--set", default="ECG5000", help="a set of the archive (default: %(default)s)")
@@ -88,14 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     forecast.add_argument(
         "--demand", type=Path, metavar="CSV", help="fpp2's elecdemand: ds, Demand, Temperature, WorkDay"
     )
-    forecast.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    forecast.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
     paper.add_argument(
         "--experiments",
         default="paper",
         metavar="NAME,...",
-        help="such as 1,4-100,continual; paper, later, open, newcomers or all (default: %(default)s)",
+        help="such as 1,4-100,continual, or the groups paper, later, open, newcomers, all (default: %(default)s)",
     )
-    paper.add_argument("--trials", type=_count, default=10, help="of each experiment (default: %(default)s)")
+    paper.add_argument("--trials", type=_count, default=10, help="trials of each experiment (default: %(default)s)")
     paper.add_argument("--first-seed", type=_seed, default=0, help="seed of the first trial (default: %(default)s)")
     paper.add_argument("--minutes", type=_positive, help="start no trial after this time; another run continues")
     paper.add_argument("--threads", type=_count, default=1, help="(default: %(default)s: the networks are small)")
@@ -185,12 +196,12 @@ def _ucr(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     fastlstm.set_num_threads(threads)
     layers = {"layers": scores.convolved()} if options.convolution else {}
     records = scores.run(options.names, options.folder, range(options.seeds), suite.progress, layers)
-    heading = "With a convolution in front; " if options.convolution else ""
+    heading = "With a convolution before the network; " if options.convolution else ""
     heading += f"{_heading(threads)}; seeds 0 to {options.seeds - 1}; fastlstm {fastlstm.__version__}"
     text = scores.report(records, heading)
     print(text, end="")
     contents = {"machine": machine.describe(), "threads": threads, "sets": records}
-    for path in scores.write("ucr", text, contents, options.out):
+    for path in scores.write("ucr-convolution" if options.convolution else "ucr", text, contents, options.out):
         suite.progress(f"wrote {path}")
     return 0
 
@@ -243,6 +254,8 @@ def _paper1997(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         chosen = experiments.named(options.experiments.split(","))
     except ValueError as error:
         parser.error(f"--experiments: {error}")
+    if any(one.name == "digits" for one in chosen):
+        _require("sklearn", extra="sklearn")
     seeds = range(options.first_seed, options.first_seed + options.trials)
     folder = options.out / "paper1997"
     try:

@@ -10,7 +10,6 @@ form of DTLN).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -183,6 +182,3 @@ def suppressor(seed: int = 0, *, bins: int = 257, code: int = 256, hidden: int =
     inputs = _values(("input", "FLOAT", ["batch", "time", bins]), *states)
     outputs = _values(("output", "FLOAT", None), *((f"{name}N", "FLOAT", None) for name, _, _ in states))
     return _model(helper.make_graph(nodes.nodes, "suppressor", inputs, outputs, nodes.constants))
-
-
-GRAPHS: dict[str, Callable[[], Any]] = {"detector": detector, "suppressor": suppressor}

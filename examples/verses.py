@@ -3,8 +3,8 @@
 The data are two texts in the public domain, aligned by verse, from Debian: the Reina-Valera of 1909 and the World
 English Bible (``apt install sword-text-sparv sword-text-web``, or ``apt-get download`` and ``dpkg-deb -x`` of both into
 one folder). Of twenty chapters one is kept for the test, and one for validation. Prints BLEU (by sacrebleu,
-``pip install sacrebleu``) of greedy and of beam search, beside copying the Spanish and a dictionary that replaces word
-by word. So few verses are little to learn a language from: the point is the distance to these two.
+``pip install sacrebleu``) of greedy and of beam search. These verses are few to learn a language from, so the scores of
+two simple answers are printed for comparison: the Spanish text itself, and its words replaced by those of a dictionary.
 
     python examples/verses.py --data /usr/share/sword [--epochs 12] [--longest 25] [--words 4000]
 """

@@ -5,7 +5,7 @@ STAGE_KINDS = {
     "standardize": FL_STAGE_STANDARDIZE, "unstandardize": FL_STAGE_UNSTANDARDIZE, "embedding": FL_STAGE_EMBEDDING,
     "lstm": FL_STAGE_LSTM, "dense": FL_STAGE_DENSE, "activation": FL_STAGE_ACTIVATION, "softmax": FL_STAGE_SOFTMAX,
     "conv": FL_STAGE_CONV, "pool": FL_STAGE_POOL, "add": FL_STAGE_ADD, "concat": FL_STAGE_CONCAT,
-    "final": FL_STAGE_FINAL, "multiply": FL_STAGE_MULTIPLY, "take": FL_STAGE_TAKE,
+    "multiply": FL_STAGE_MULTIPLY, "take": FL_STAGE_TAKE,
     "magnitude": FL_STAGE_MAGNITUDE, "frame_conv": FL_STAGE_FRAME_CONV,
     "final": FL_STAGE_FINAL, "window_pool": FL_STAGE_WINDOW_POOL, "batch_norm": FL_STAGE_BATCH_NORM,
     "layer_norm": FL_STAGE_LAYER_NORM,

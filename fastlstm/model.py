@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ._arguments import explain_arguments
-from ._checks import (
-    MANY,
-    as_bool,
-    as_list,
-    count,
-    distinct_names,
-    float_type,
-    named_data,
-    operand_type,
-    short_repr,
-)
+from ._checks import as_bool, as_list, count, distinct_names, float_type, operand_type, short_repr
 from ._typing import Array, Dataset, State
 from .data import Scaler
 from .data.sequences import Sequences
-from .formats import safetensors
 from .inference import manual
 from .inference.evaluate import evaluate
 from .inference.inputs import input_features
@@ -37,7 +25,7 @@ from .inference.predict import in_shape, predict
 from .layers import Layer
 from .losses import Loss, get_loss, is_known
 from .network import Network
-from .network_model import NetworkModel, own_scaler
+from .network_model import NetworkModel, checked_layers, drawn_seed, own_scaler
 from .optimizers import Optimizer, TrainingKey
 
 if TYPE_CHECKING:
@@ -140,17 +128,9 @@ class Model(NetworkModel):
         classes: Sequence[str] | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        stack = as_list("layers", layers, "layers such as [fl.LSTM(64), fl.Dense(2)]")
-        if not stack or not all(isinstance(layer, Layer) for layer in stack):
-            got = short_repr(layers)
-            raise TypeError(f"layers must be a list of layers such as [fl.LSTM(64), fl.Dense(2)], got {got}")
-        if len({id(layer) for layer in stack}) < len(stack):
-            raise ValueError("the same layer object is twice in the model: make a new object for each layer")
-        if any(layer.parameters for layer in stack):
-            raise ValueError("a layer already belongs to another model: make new layer objects")
+        (stack,) = checked_layers("[fl.LSTM(64), fl.Dense(2)]", layers=layers)
         float_dtype = float_type(dtype)
-        drawn = int.from_bytes(os.urandom(4), "little") if seed is None else count("seed", seed, least=0, bits=MANY)
-        self.network = Network(stack, float_dtype, drawn, operand_type(precision, float_dtype))
+        self.network = Network(stack, float_dtype, drawn_seed(seed), operand_type(precision, float_dtype))
         self.scaler = scaler
         self.target_scaler = target_scaler
         self.classes = None if classes is None else [str(name) for name in as_list("classes", classes, "names")]
@@ -193,20 +173,6 @@ class Model(NetworkModel):
     def per_step(self) -> bool:
         """Whether the output is (batch, time, features) rather than (batch, features)."""
         return self.network.per_step
-
-    @property
-    def takes_tokens(self) -> bool:
-        """Whether the input is integer token ids, (batch, time)."""
-        return self.network.takes_tokens
-
-    @property
-    def scaler(self) -> Scaler | None:
-        """Scaling of the inputs; setting it stores a copy, so that two models never share one."""
-        return self._scaler
-
-    @scaler.setter
-    def scaler(self, value: Scaler | None) -> None:
-        self._scaler = own_scaler("scaler", value)
 
     @property
     def target_scaler(self) -> Scaler | None:
@@ -1136,54 +1102,13 @@ class Model(NetworkModel):
 
         return new_stream(self, batch_size, n_threads)
 
-    def summary(self, file: TextIO | None = None) -> None:
-        """Print a table of the layers, their outputs, their numbers of parameters, and which are not trainable.
-
-        Parameters
-        ----------
-        file : text file, optional
-            File to print to, by default standard output.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is not built yet.
-
-        Examples
-        --------
-        >>> import fastlstm as fl
-        >>> fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3).summary()
-        layer                   output      parameters
-        0 LSTM(hidden_size=4)   (batch, 4)         144
-        1 Dense(output_size=2)  (batch, 2)          10
-        total                   float32            154
-        """
-        from .summary import text_summary  # few programs need it
-
-        print(text_summary(self), file=sys.stdout if file is None else file)
-
-    def _repr_html_(self) -> str:
-        from .summary import html_summary  # notebooks need it
-
-        return html_summary(self)
-
     def __repr__(self) -> str:
         return f"Model([{', '.join(map(repr, self.layers))}])"
 
     # ------------------------------------------------------------------------------------------ files
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the model's architecture and settings, without its weights.
-
-        Returns
-        -------
-        dict
-            Data for JSON.
-        """
+    def _own_config(self) -> dict[str, Any]:
         return {
-            **self.network.get_config(),
-            "input_size": self.input_size,
-            "scaler": None if self.scaler is None else self.scaler.get_config(),
             "target_scaler": None if self.target_scaler is None else self.target_scaler.get_config(),
             "classes": self.classes,
             "feature_names": self.feature_names,
@@ -1191,37 +1116,7 @@ class Model(NetworkModel):
             "loss": self.loss.get_config() if self.loss is not None and is_known(self.loss) else None,
             "output_kind": self.output_kind,
             "target_shape": None if self.target_shape is None else list(self.target_shape),
-            # Checked again, since it may have been changed in place.
-            **({"metadata": named_data("metadata", self.metadata)} if self.metadata else {}),
         }
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the model to one ``.safetensors`` file: architecture, parameters, scalers, class names, metadata.
-
-        The file is written atomically: after a crash or a kill, an older file is unchanged. Other tools can read the
-        tensors, which are named as in `parameters`. `load` restores the model.
-
-        Parameters
-        ----------
-        path : path
-            The file, conventionally with the suffix ``.safetensors``.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        RuntimeError
-            If the model is not built yet.
-
-        Examples
-        --------
-        >>> import numpy as np, fastlstm as fl
-        >>> model, X = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3), np.ones((5, 10, 3))
-        >>> model.save("model.safetensors")
-        >>> np.array_equal(fl.load("model.safetensors").predict(X), model.predict(X))
-        True
-        """
-        safetensors.save(path, self.saved_tensors(), self.get_config())
 
     def restore_outputs(self, kind: Any, target_shape: Any) -> None:
         """Set what a file says of the outputs; ValueError if it is not possible."""
@@ -1231,11 +1126,3 @@ class Model(NetworkModel):
         if target_shape is not None:
             shape = tuple(count("target_shape", size) for size in as_list("target_shape", target_shape, "sizes"))
         self._stored_kind, self.target_shape = kind, shape
-
-    def __copy__(self) -> Model:
-        """Return a copy with its own network and scalers."""
-        model = Model.__new__(type(self))
-        model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
-        model.scaler, model.target_scaler = self.scaler, self.target_scaler
-        model.metadata = self.metadata
-        return model

@@ -34,6 +34,7 @@ from .layers import (
     quantized_layers,
     require_small,
     sealed,
+    stack_parameters,
     takes_tokens,
 )
 from .parameters import Parameters
@@ -68,6 +69,8 @@ class Network:
         Seed of the initial weights and of all random numbers of training.
     precision : str, optional
         Type of the operands of the LSTM layers' matrix products, "bfloat16" or, by default, the name of `dtype`.
+    names : sequence of str, optional
+        Name of each layer, before those of its parameters: by default its number.
 
     Attributes
     ----------
@@ -86,20 +89,27 @@ class Network:
     passes : int
         Number of training passes so far; each draws its own dropout masks.
     chains : dict
-        What `fastlstm.inference.chains` has made of the network; empty in a copy.
+        What `fastlstm.inference` has found out and made of the network; empty in a copy.
     """
 
     is_chain = True
     """Whether the input goes through all layers, one after the other."""
 
-    def __init__(self, layers: list[Layer], dtype: np.dtype[Any], seed: int, precision: str | None = None) -> None:
+    def __init__(
+        self,
+        layers: list[Layer],
+        dtype: np.dtype[Any],
+        seed: int,
+        precision: str | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
         self.layers = layers
         self.dtype = dtype
         self.precision = precision or dtype.name
         for layer in layers:
             layer.bfloat16 = self.precision == "bfloat16"
         self.seed = seed
-        self.parameters = Parameters(layers, dtype)
+        self.parameters = Parameters(layers, dtype, names)
         self.input_size: int | None = None
         self.output_size = 0
         self.per_step = False
@@ -113,6 +123,11 @@ class Network:
         self._recurrent = [k for k, layer in enumerate(layers) if layer.state_shapes(1) is not None]
 
     # ------------------------------------------------------------------------------------ building
+
+    @property
+    def input_layers(self) -> list[Layer]:
+        """The layers through which the input goes, one after the other: the first ones."""
+        return self.layers
 
     @property
     def takes_tokens(self) -> bool:
@@ -140,16 +155,21 @@ class Network:
                     f"input_size is {input_size}, expected {self.input_size}, for which the model is built"
                 )
             return
-        signals = connect(self.layers, input_size, longest)
-        self._refuse_groups(signals[-1])
+        signals = self.connected(input_size, longest)
         contexts = threading.local()  # new ones: the old contexts refer to the old parameters
         self.parameters.initialize(self.seed, values)
         self._contexts = contexts
         self.output_size, self.per_step = signals[-1].features, signals[-1].per_step
         self.output_steps = signals[-1].steps
-        self.input_masks = InputMasks.of(self.layers, signals)
+        self.input_masks = InputMasks.of(self.input_layers, signals[: len(self.input_layers)])
         self.input_size = input_size
         self._longest = longest
+
+    def connected(self, input_size: int, longest: int | None = None) -> list[Signal]:
+        """Return what comes out of each layer; raise ValueError if the layers do not fit each other."""
+        signals = connect(self.layers, input_size, longest)
+        self._refuse_groups(signals[-1])
+        return signals
 
     def _refuse_groups(self, signal: Signal) -> None:
         """Raise ValueError if the output has other steps than the input."""
@@ -207,15 +227,29 @@ class Network:
 
     def _check_lengths(self, inputs: Sequences) -> None:
         """Raise ValueError if a layer cannot take the number of steps of a series, as `Layer.steps_after` says."""
-        if all(type(layer).steps_after is Layer.steps_after for layer in self.layers):
+        layers = self.input_layers
+        if all(type(layer).steps_after is Layer.steps_after for layer in layers):
             return
         lengths = np.array([inputs.time]) if inputs.lengths is None else inputs.lengths
-        for layer, signal in zip(self.layers, self.signals(), strict=True):
+        for layer, signal in zip(layers, self.signals()[: len(layers)], strict=True):
             if signal.steps is not None:
                 return
             lengths = layer.steps_after(lengths)
             if not signal.per_step:
                 return
+
+    def require_tensors(self, input_size: int, tensors: Mapping[str, Array]) -> None:
+        """Raise ValueError unless a file has a tensor for each parameter of an input size.
+
+        No memory is allocated for parameters, so that a file that claims a billion layers costs nothing.
+        """
+        self.connected(input_size)
+        for index, _, spec in stack_parameters(self.layers):
+            name = f"{self.parameters.names[index]}.{spec.name}"
+            if name not in tensors:
+                raise ValueError(f"the tensors do not fit the model: missing {[name]}")
+            if tensors[name].shape != spec.shape:
+                raise ValueError(f"{name} has shape {tensors[name].shape}, expected {spec.shape}")
 
     def require_built(self) -> None:
         """Raise RuntimeError if the input size is not known yet, so that there are no weights."""
@@ -245,7 +279,7 @@ class Network:
     def _unbuild(self) -> None:
         for layer in self.layers:
             layer.parameters, layer.gradients = {}, {}
-        self.parameters = Parameters(self.layers, self.dtype)
+        self.parameters = Parameters(self.layers, self.dtype, self.parameters.names)
         self.output_size, self.per_step, self.output_steps = 0, False, None
         self.input_masks = None
         self.input_size = None
@@ -257,7 +291,7 @@ class Network:
 
     def signals(self) -> list[Signal]:
         """Return what comes out of each layer of a built network."""
-        return connect(self.layers, self.input_size or 0)
+        return self.connected(self.input_size or 0)
 
     def final_activation(self) -> FinalActivation | None:
         """Return the sigmoid or softmax that makes the outputs probabilities; None if they are none."""
@@ -360,25 +394,40 @@ class Network:
         first_row : int, default 0
             Number of the first case in the batch of which x is a part: its random numbers are those of the whole batch.
         """
+        ctx = self.begin(training, n_threads, recompute_every, skip, first_row)
+        x = self.enter(range(len(self.layers)), x, lengths, masks, ctx)
+        ctx.out_shape = x.shape
+        return x
+
+    def begin(
+        self,
+        training: bool,
+        n_threads: int | None,
+        recompute_every: int = 0,
+        skip: int | None = None,
+        first_row: int = 0,
+    ) -> PassContext:
+        """Return this thread's context for a new pass."""
         ctx = self.context(training)
         ctx.skipped = skip
-        ctx.lengths = lengths
-        ctx.mask = None
-        if self.input_masks is not None:
-            self.input_masks.give(ctx, masks)
-        ctx.packed = self.parameters.packed
-        ctx.n_threads = call_threads(n_threads)
         ctx.recompute_every = recompute_every
+        ctx.n_threads = call_threads(n_threads)
+        ctx.packed = self.parameters.packed
         ctx.first_row = first_row
         ctx.pending = False
+        if training:
+            self.passes += 1
+        return ctx
+
+    def enter(self, indices: range, x: Array, lengths: Array | None, masks: Array | None, ctx: PassContext) -> Array:
+        """Do `through` for the input of the network, with the lengths and masks of `forward`."""
+        ctx.lengths, ctx.mask = lengths, None
+        if self.input_masks is not None:
+            self.input_masks.give(ctx, masks)
         if lengths is not None and self.layers[0].touches_padding:
             # The padding may hold NaN or invalid token ids, so it is set to zero.
             x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
-        if training:
-            self.passes += 1
-        x = self.through(range(len(self.layers)), x, ctx)
-        ctx.out_shape = x.shape
-        return x
+        return self.through(indices, x, ctx)
 
     def through(self, indices: range, x: Array, ctx: PassContext) -> Array:
         """Return the output of some consecutive layers for x, in a pass that the context describes."""
@@ -497,8 +546,7 @@ class Network:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        new = Network(state["layers"], state["dtype"], state["seed"], state.get("precision"))
-        self.__dict__.update(new.__dict__, passes=state["passes"])
+        self.__dict__.update(self._unbuilt(state).__dict__, passes=state["passes"])
         for _, layer in quantized_layers(self.layers):
             assert layer.quantized is not None
             layer.quantized = sealed(layer.quantized)
@@ -506,6 +554,11 @@ class Network:
             self.build(state["input_size"], state["flat"])
         if state["frozen"]:
             self.freeze()
+
+    @staticmethod
+    def _unbuilt(state: Mapping[str, Any]) -> Network:
+        """Return a new network of the layers of a state."""
+        return Network(state["layers"], state["dtype"], state["seed"], state.get("precision"))
 
 
 def _copied(layer: Layer) -> Layer:

@@ -1,22 +1,26 @@
-"""What all models have in common: parameters by name and as one vector, freezing, metadata."""
+"""What all models have in common: parameters by name and as one vector, freezing, scaling, metadata, files."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ._checks import count, named_data, operand_type, short_repr
+from ._checks import MANY, as_list, count, named_data, operand_type, short_repr
 from ._typing import Array
 from .data import SCALERS, Scaler
+from .formats import safetensors
 from .layers import Layer, quantized_layers, stored_tensors
 from .network import Network
 from .optimizers import Optimizer, TrainingKey
+from .protocols import InferenceModel
 
-__all__ = ["NetworkModel", "own_scaler"]
+__all__ = ["NetworkModel", "checked_layers", "drawn_seed", "own_scaler"]
 
 _M = TypeVar("_M", bound="NetworkModel")
 
@@ -34,11 +38,16 @@ class NetworkModel:
     """
 
     network: Network
-    scaler: Scaler | None
     target_scaler: Scaler | None
     training_key: TrainingKey
     own_optimizer: Optimizer | None
+    _scaler: Scaler | None
     _metadata: dict[str, Any]
+
+    @property
+    def input_size(self) -> int | None:
+        """Number of features of a step as users pass it; None before it is known."""
+        raise NotImplementedError
 
     @property
     def layers(self) -> list[Layer]:
@@ -102,6 +111,20 @@ class NetworkModel:
     def built(self) -> bool:
         """Whether the input size is known and the parameters exist."""
         return self.network.built
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the input is integer token ids, (batch, time)."""
+        return self.network.takes_tokens
+
+    @property
+    def scaler(self) -> Scaler | None:
+        """Scaling of the inputs; setting it stores a copy, so that two models never share one."""
+        return self._scaler
+
+    @scaler.setter
+    def scaler(self, value: Scaler | None) -> None:
+        self._scaler = own_scaler("scaler", value)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -315,7 +338,89 @@ class NetworkModel:
         self.own_optimizer = None
         self.network.passes = 0
 
+    # ------------------------------------------------------------------------------------------ tables
+
+    def summary(self: InferenceModel, file: TextIO | None = None) -> None:
+        """Print a table of the layers, their outputs, their numbers of parameters, and which are not trainable.
+
+        Parameters
+        ----------
+        file : text file, optional
+            File to print to, by default standard output.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built yet.
+
+        Examples
+        --------
+        >>> import fastlstm as fl
+        >>> fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3).summary()
+        layer                   output      parameters
+        0 LSTM(hidden_size=4)   (batch, 4)         144
+        1 Dense(output_size=2)  (batch, 2)          10
+        total                   float32            154
+        """
+        from .summary import text_summary  # few programs need it
+
+        print(text_summary(self), file=sys.stdout if file is None else file)
+
+    def _repr_html_(self: InferenceModel) -> str:
+        from .summary import html_summary  # notebooks need it
+
+        return html_summary(self)
+
     # ------------------------------------------------------------------------------------------ files
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the model's architecture and settings, without its weights.
+
+        Returns
+        -------
+        dict
+            Data for JSON.
+        """
+        return {
+            **self.network.get_config(),
+            "input_size": self.input_size,
+            "scaler": None if self.scaler is None else self.scaler.get_config(),
+            **self._own_config(),
+            # Checked again, since it may have been changed in place.
+            **({"metadata": named_data("metadata", self.metadata)} if self.metadata else {}),
+        }
+
+    def _own_config(self) -> dict[str, Any]:
+        """Return what `get_config` says of this kind of model only."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the model to one ``.safetensors`` file: architecture, parameters, scalers, names, metadata.
+
+        The file is written atomically: after a crash or a kill, an older file is unchanged. Other tools can read the
+        tensors, which are named as in `parameters`. `load` restores the model.
+
+        Parameters
+        ----------
+        path : path
+            The file, conventionally with the suffix ``.safetensors``.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        RuntimeError
+            If the model is not built yet.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm as fl
+        >>> model, X = fl.Model([fl.LSTM(4), fl.Dense(2)], input_size=3), np.ones((5, 10, 3))
+        >>> model.save("model.safetensors")
+        >>> np.array_equal(fl.load("model.safetensors").predict(X), model.predict(X))
+        True
+        """
+        safetensors.save(path, self.saved_tensors(), self.get_config())
 
     def saved_tensors(self) -> dict[str, Array]:
         """Return the tensors of the model's file.
@@ -361,6 +466,35 @@ class NetworkModel:
         for layer, saved in zip(self.layers, config["layers"], strict=True):
             layer.trainable = saved.get("trainable", True)
         self.network.passes = count("steps", config["steps"], least=0)
+
+    def __copy__(self: _M) -> _M:
+        """Return a copy with its own network, scalers and metadata."""
+        model = type(self).__new__(type(self))
+        model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
+        for name in (*SCALERS, "metadata"):
+            setattr(model, name, getattr(self, name))  # which stores a copy
+        return model
+
+
+def checked_layers(example: str, **stacks: Any) -> list[list[Layer]]:
+    """Return the layers of a new model as lists, one for each argument that a user gives; `example` is one of them."""
+    checked = []
+    for name, layers in stacks.items():
+        stack = as_list(name, layers, f"layers such as {example}")
+        if not stack or not all(isinstance(layer, Layer) for layer in stack):
+            raise TypeError(f"{name} must be a list of layers such as {example}, got {short_repr(layers)}")
+        checked.append(stack)
+    every = [layer for stack in checked for layer in stack]
+    if len({id(layer) for layer in every}) < len(every):
+        raise ValueError("the same layer object is twice in the model: make a new object for each layer")
+    if any(layer.parameters for layer in every):
+        raise ValueError("a layer already belongs to another model: make new layer objects")
+    return checked
+
+
+def drawn_seed(seed: Any) -> int:
+    """Return the seed of a new model; None: one that is drawn."""
+    return int.from_bytes(os.urandom(4), "little") if seed is None else count("seed", seed, least=0, bits=MANY)
 
 
 def _require_same(name: str, value: Array, own: Array) -> None:

@@ -112,9 +112,10 @@ class Parameters:
         ranges: list[slice] = []
         start = 0
         for layer in self._layers:
+            untrained = layer.untrained()
             for name, parameter in layer.parameters.items():
                 stop = start + parameter.size
-                if layer.trainable and name not in layer.statistics and stop > start:
+                if name not in untrained and stop > start:
                     if ranges and ranges[-1].stop == start:
                         ranges[-1] = slice(ranges[-1].start, stop)
                     else:

@@ -75,7 +75,7 @@ def measure(problem: Problem, seeds: Sequence[int], options: Mapping[str, Any] |
 
 
 def convolved() -> list[Any]:
-    """Return the default network of `LSTMClassifier` behind a convolution that halves the steps.
+    """Return the default network of `LSTMClassifier` after a convolution that halves the number of steps.
 
     Examples
     --------

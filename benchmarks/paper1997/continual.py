@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +13,12 @@ from .grammar import all_legal
 from .reber import SYMBOLS, Strings, states_after
 from .recipe import RECIPE, Recipe
 from .tasks import Task
+from .trial import Clock, Progress
 
 __all__ = ["Continual", "ContinualTrial"]
 
 _STREAMS, _SYMBOLS = 10, 100_000
-"""A perfect network makes no mistake in so many test streams of so many symbols."""
+"""A perfect network makes no mistake in this number of test streams, each of this number of symbols."""
 _BLOCK = 2000
 """Symbols of each stream that are predicted at a time."""
 
@@ -67,7 +66,7 @@ class ContinualTrial:
         self.losses.append(float(history.history["loss"][-1]))
 
     def first_mistake(self, streams: int, symbols: int, name: str) -> int | None:
-        """Return the place of the first wrong prediction in new streams without resets; None if there is none.
+        """Return the step of the first wrong prediction in new streams without resets; None if there is none.
 
         A prediction is right if all symbols that may come next are more active than all others.
         """
@@ -85,9 +84,9 @@ class ContinualTrial:
                 return start + int(wrong.argmax())
         return None
 
-    def run(self, limit: int, progress: Callable[[int, float], Any] = lambda presented, error: None) -> dict[str, Any]:
-        """Learn until the network is perfect, or has read so many symbols; return the record."""
-        start, started = time.process_time(), time.perf_counter()
+    def run(self, limit: int, progress: Progress = lambda presented, error: None) -> dict[str, Any]:
+        """Learn until the network is perfect or has read `limit` symbols; return the record."""
+        clock = Clock()
         strings = [Strings(Draws(self.seed, "training", k)) for k in range(self.recipe.batch)]
         read = tests = 0
         solved = False
@@ -103,15 +102,14 @@ class ContinualTrial:
             "solved": solved,
             "presented": read,
             "milestones": {"solved": read} if solved else {},
-            "seconds": round(time.process_time() - start, 2),
-            "elapsed": round(time.perf_counter() - started, 2),
+            **clock.as_dict(),
             "curve": {"each": self.chunk * len(strings), "errors": [round(one, 6) for one in self.losses]},
         }
 
 
 @dataclass(frozen=True)
 class Continual:
-    """The experiment; what is presented are symbols."""
+    """The experiment; its record counts symbols, not sequences."""
 
     name: str = "continual"
     title: str = "continual embedded Reber grammar"
@@ -119,11 +117,11 @@ class Continual:
     recipe: Recipe = RECIPE
 
     def settings(self) -> dict[str, Any]:
-        """Return that on which the results depend, as data for JSON."""
+        """Return the settings on which the results depend, as data for JSON."""
         trial = ContinualTrial
         return {**self.recipe.as_dict(), "limit": self.limit, "chunk": trial.chunk, "tbptt_steps": trial.tbptt_steps}
 
-    def trial(self, seed: int, progress: Callable[[int, float], Any]) -> tuple[dict[str, Any], Any]:
+    def trial(self, seed: int, progress: Progress) -> tuple[dict[str, Any], Any]:
         """Run a trial; return its record and the model."""
         trial = ContinualTrial(self.recipe, seed)
         return trial.run(self.limit, progress), trial.model

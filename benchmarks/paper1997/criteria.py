@@ -14,11 +14,14 @@ from .tasks import Batch, Task
 __all__ = ["Criterion", "Examined", "Judge", "Recent"]
 
 Errors = Callable[[Batch], np.ndarray]
-"""The errors of the network as it is now, for sequences that it does not learn from."""
+"""From sequences to the errors of the current network, which does not learn from them."""
 
 
 class Criterion:
     """A criterion with one or several milestones; the last one is success."""
+
+    tolerance: float
+    """A sequence is right if its error is below this."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -31,17 +34,17 @@ class Criterion:
 
 
 class Judge:
-    """Follows a trial."""
+    """Follows a trial and says which milestones are met."""
 
     def met(self, presented: int, errors: np.ndarray, measure: Errors) -> Iterator[str]:
-        """Give the milestones that are met now.
+        """Yield the milestones that are met now.
 
         Parameters
         ----------
         presented : int
             Number of sequences presented so far.
         errors : ndarray (n,)
-            Errors of the last n of them, from before the network has learnt from them.
+            Errors of the last n of them, computed before the network learnt from them.
         measure : function
             Errors of the network for other sequences.
         """
@@ -50,18 +53,18 @@ class Judge:
 
 @dataclass(frozen=True)
 class Recent(Criterion):
-    """Of the most recent training sequences fewer than so many are wrong, and their mean error is small.
+    """Few of the most recent training sequences are wrong, and their mean error is small.
 
     Parameters
     ----------
     tolerance : float
         A sequence is right if its error is below this.
     fewer : tuple of (str, int)
-        Milestones: fewer than so many wrong ones.
+        Milestones: each is met with fewer wrong sequences than its number.
     mean : float
-        Bound of the mean error.
+        Upper bound of the mean error.
     recent : int
-        Number of sequences.
+        Number of recent sequences that count.
     """
 
     tolerance: float
@@ -100,7 +103,7 @@ class _RecentJudge(Judge):
 class Examined(Criterion):
     """All test sequences are right, and their mean error is small.
 
-    There is a test every so often, with the first training sequences after it that are all right.
+    A test is due every `every` training sequences; it waits for a training batch without a wrong sequence.
 
     Parameters
     ----------
@@ -111,9 +114,9 @@ class Examined(Criterion):
     every : int
         Training sequences between two tests.
     means : tuple of (str, float)
-        Milestones: bounds of the mean error.
+        Milestones: each has an upper bound of the mean error.
     sets : function, optional
-        From the task to the sets of sequences that are the test, instead of new ones.
+        From the task to the test sequences, in place of new ones.
     """
 
     tolerance: float
@@ -131,7 +134,7 @@ class Examined(Criterion):
 
 
 _PART = 250
-"""Test sequences that are drawn at a time: the first that is wrong ends the test."""
+"""Test sequences that are drawn at a time: a test ends with the first part that has a wrong one."""
 
 
 class _ExaminedJudge(Judge):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +12,7 @@ from fastlstm._draws import Draws
 
 from .recipe import RECIPE, Recipe
 from .tasks import Task
+from .trial import Clock, Progress
 
 __all__ = ["Digits"]
 
@@ -29,7 +28,7 @@ class _Pixels(Task):
 
 @dataclass(frozen=True)
 class Digits:
-    """The experiment: there is no success, but an accuracy on images that were held out."""
+    """The experiment: it has no criterion of success; the result is the accuracy on held-out images."""
 
     name: str = "digits"
     title: str = "digits of 8 x 8 pixels, one after the other"
@@ -38,14 +37,14 @@ class Digits:
     recipe: Recipe = RECIPE
 
     def settings(self) -> dict[str, Any]:
-        """Return that on which the results depend, as data for JSON."""
+        """Return the settings on which the results depend, as data for JSON."""
         return {**self.recipe.as_dict(), "epochs": self.epochs, "patience": self.patience}
 
-    def trial(self, seed: int, progress: Callable[[int, float], Any]) -> tuple[dict[str, Any], Any]:
+    def trial(self, seed: int, progress: Progress) -> tuple[dict[str, Any], Any]:
         """Train with early stopping on the validation part, and measure on the test part; return record and model."""
         from sklearn.datasets import load_digits
 
-        start, started = time.process_time(), time.perf_counter()
+        clock = Clock()
         data = load_digits()
         x = (data.data / 16).astype(np.float32)[:, :, None]
         order = Draws(seed, "digits").permutation(len(x))
@@ -68,7 +67,6 @@ class Digits:
             "solved": True,
             "presented": epochs * len(train),
             "milestones": {"accuracy": accuracy},
-            "seconds": round(time.process_time() - start, 2),
-            "elapsed": round(time.perf_counter() - started, 2),
+            **clock.as_dict(),
             "curve": {"each": len(train), "errors": [round(1 - one, 4) for one in history.history["val_accuracy"]]},
         }, model

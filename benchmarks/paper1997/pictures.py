@@ -19,6 +19,7 @@ __all__ = ["carousel", "curves", "error_flow", "states_of"]
 
 Record = Mapping[str, Any]
 
+_AT_THE_FOOT = ("data", "axes fraction")
 _LEAST = 1e-4
 """Smallest error that is drawn."""
 
@@ -43,7 +44,8 @@ def curves(experiments: Sequence[Experiment], records: Mapping[str, Sequence[Rec
         for name, printed in one.printed.items():
             axes.axvline(printed, color="black", linestyle=":", linewidth=1)
             if len(one.printed) > 1:
-                axes.annotate(f" {name}", (printed, 0.02), xycoords=("data", "axes fraction"), fontsize=6, rotation=90)
+                side = "right" if name == next(iter(one.printed)) else "left"  # of two lines that may be close
+                axes.annotate(name, (printed, 0.02), xycoords=_AT_THE_FOOT, fontsize=6, rotation=90, ha=side)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(_LEAST, 1.5)
@@ -52,7 +54,7 @@ def curves(experiments: Sequence[Experiment], records: Mapping[str, Sequence[Rec
         axes.grid(alpha=0.3)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
-    picture.supxlabel("sequences presented; dotted: until the success of the paper's network", fontsize=9)
+    picture.supxlabel("sequences presented; dotted: those that the paper's network needed", fontsize=9)
     picture.supylabel("mean of the largest error of a sequence", fontsize=9)
     picture.savefig(path, dpi=110)
     return path
@@ -120,7 +122,7 @@ def carousel(model: fl.Model, task: Task, seed: int, path: Path) -> Path:
     top.plot(x[:, 0], ".", color="tab:gray", markersize=3)
     top.plot(marked, x[marked, 0], "o", color="tab:red", label="marked")
     top.set_ylabel("input")
-    top.legend(loc="upper right", fontsize=8)
+    top.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
     top.set_title(f"adding, {len(x)} steps: wanted {wanted:.3f}, answer {answer:.3f}", fontsize=10)
     best = np.argsort(-np.abs(change).max(axis=0))[:3]
     for unit in range(change.shape[1]):

@@ -1,4 +1,4 @@
-"""The one recipe by which all tasks are learnt, and what a newcomer would try first."""
+"""The one recipe that learns all tasks, and what a newcomer would try first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of the results, next to the figures of the paper."""
+"""Tables of the results, next to the figures of the paper."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import fastlstm as fl
 
 from ..report import table
+from ..suite import progress
 from .digits import Digits
 from .experiments import PAPER, Experiment
 
@@ -22,8 +23,8 @@ HEAD = (
     "experiment",
     "sequences, mean",
     "least to most",
-    "the paper's",
-    "of the paper's",
+    "the paper's mean",
+    "ratio",
     "solved",
     "wrong of 2560",
     "seconds a trial",
@@ -69,7 +70,7 @@ def paper_table(experiments: Sequence[Experiment], records: Mapping[str, Sequenc
 
 
 def summary(experiments: Sequence[Experiment], records: Mapping[str, Sequence[Record]]) -> str:
-    """Return how many rows need fewer sequences than the paper's network, and what the whole table took."""
+    """Return a line: trials solved, rows with fewer sequences than the paper's network, and processor time."""
     fewer = rows = trials = solved = 0
     for one in experiments:
         found = records.get(one.name, ())
@@ -112,7 +113,7 @@ def _later_rows(experiments: Sequence[Any], records: Mapping[str, Sequence[Recor
 
 
 def report(experiments: Sequence[Any], records: Mapping[str, Sequence[Record]], heading: str) -> str:
-    """Return Markdown: the table of the paper's experiments, and that of the others."""
+    """Return Markdown: a table of the paper's experiments, and one of the others."""
     of_the_paper = [one for one in experiments if one.name in PAPER and records.get(one.name)]
     others = [one for one in experiments if one.name not in PAPER and records.get(one.name)]
     parts = [f"# Hochreiter & Schmidhuber 1997\n\n{heading}\n"]
@@ -133,6 +134,7 @@ def write(text: str, experiments: Sequence[Any], records: Mapping[str, Sequence[
     written = [folder / "paper1997.md"]
     written[0].write_text(text, encoding="utf-8")
     if importlib.util.find_spec("matplotlib") is None:
+        progress("without pictures (no matplotlib): pip install '.[plot]' in the checkout, and run the command again")
         return written
     from . import pictures
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from fastlstm.formats import atomic
 
 __all__ = ["OtherSettings", "load", "run_missing", "save"]
 
@@ -14,7 +15,7 @@ Record = dict[str, Any]
 
 
 class OtherSettings(ValueError):
-    """A folder has results of other settings; the message says what to do."""
+    """A folder has records of other settings, or damaged ones; the message says what to do."""
 
 
 def _file(folder: Path, name: str, seed: int) -> Path:
@@ -22,22 +23,20 @@ def _file(folder: Path, name: str, seed: int) -> Path:
 
 
 def save(folder: Path, record: Record) -> Path:
-    """Write the record of a trial, so that the file is whole or not there."""
+    """Write the record of a trial atomically; return the file."""
     path = _file(folder, record["name"], record["seed"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    atomic.write(path, [f"{json.dumps(record)}\n".encode()])
     return path
 
 
 def load(folder: Path, name: str, seeds: Sequence[int], settings: Mapping[str, Any]) -> list[Record]:
-    """Return the records of a task that are there.
+    """Return the records of an experiment that exist already.
 
     Raises
     ------
     OtherSettings
-        If one of them is of other settings, or damaged.
+        If a record has other settings or is damaged.
     """
     found = []
     for seed in seeds:
@@ -66,25 +65,25 @@ def run_missing(
     run: Callable[[int], Record],
     over: Callable[[], bool],
 ) -> list[Record]:
-    """Run the trials of a task that have no record yet, each followed by its file; return all records.
+    """Run the trials of an experiment that have no record yet, and save each one; return all records.
 
     Parameters
     ----------
     folder : path
     name : str
-        Of the task.
+        Name of the experiment.
     seeds : sequence of int
         One for each trial.
     settings : mapping
-        On which the results depend; as data for JSON.
+        Settings on which the results depend, as data for JSON.
     run : function
         From a seed to a record.
     over : function
-        Whether there is no time for another trial.
+        Whether the time for new trials is over.
     """
     found = {record["seed"]: record for record in load(folder, name, seeds, settings)}
     for seed in seeds:
-        for record in load(folder, name, [seed], settings):  # of another process, perhaps
+        for record in load(folder, name, [seed], settings):  # another process may have run it meanwhile
             found[seed] = record
         if seed in found or over():
             continue

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from . import results
+from .trial import Progress
 
 __all__ = ["ProgressLine", "Runnable", "run"]
 
@@ -17,21 +18,21 @@ Record = dict[str, Any]
 
 
 class Runnable(Protocol):
-    """What `run` needs to know of an experiment."""
+    """What `run` needs of an experiment."""
 
     @property
     def name(self) -> str:
         """Name, also of the folder of its records."""
 
     def settings(self) -> dict[str, Any]:
-        """Return that on which the results depend, as data for JSON."""
+        """Return the settings on which the results depend, as data for JSON."""
 
-    def trial(self, seed: int, progress: Callable[[int, float], Any]) -> tuple[Record, Any]:
+    def trial(self, seed: int, progress: Progress) -> tuple[Record, Any]:
         """Run a trial; return its record and the model."""
 
 
 class ProgressLine:
-    """Says how far a trial is: a line that is overwritten in a terminal, elsewhere a line every half minute."""
+    """Show the progress of a trial: in a terminal a line that is overwritten, elsewhere a line every half minute."""
 
     def __init__(self, label: str, stream: Any = None) -> None:
         self.label = label
@@ -57,14 +58,14 @@ class ProgressLine:
 def run(
     experiments: Sequence[Runnable], seeds: Sequence[int], folder: Path, minutes: float | None = None
 ) -> tuple[dict[str, list[Record]], int]:
-    """Run what is missing in the folder; return the records by experiment, and how many trials there was no time for.
+    """Run the trials that have no record yet; return the records by experiment, and the number of trials not run.
 
     Parameters
     ----------
     experiments : sequence of Runnable
     seeds : sequence of int
     folder : path
-        Of the records; there are as many folders in it as experiments.
+        Folder of the records, with a folder for each experiment.
     minutes : float, optional
         Start no trial after this time.
     """
@@ -93,7 +94,7 @@ def _trial(experiment: Runnable, folder: Path, seed: int) -> Record:
 
 
 def outcome(record: Record) -> str:
-    """Return in words how a trial ended."""
+    """Describe how a trial ended."""
     if "accuracy" in record["milestones"]:
         text = f"accuracy {record['milestones']['accuracy']:.3f}"
     else:

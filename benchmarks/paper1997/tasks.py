@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+import fastlstm as fl
 from fastlstm import _exact
 from fastlstm._draws import Draws
 
@@ -35,14 +36,14 @@ class Task:
     symbols : int
         Number of different symbols; 0 if the inputs are numbers.
     inputs : int
-        Numbers for each step, if the inputs are numbers.
+        Number of inputs of each step, if they are numbers.
     outputs : int
     per_step : bool
         Whether there is a target at every step, or one at the end.
     memory : int
-        Steps over which something has to be remembered, at most: the T of the chrono biases.
+        Most steps over which something must be remembered: the T of the chrono biases.
     loss : {"cross_entropy", "binary_cross_entropy", "mse"}
-        Loss; it also says how outputs become answers: by softmax, by a sigmoid, or as they are.
+        Loss; its link (softmax, sigmoid or none) turns outputs into answers.
     """
 
     symbols: int = 0
@@ -58,12 +59,8 @@ class Task:
 
     def answers(self, out: np.ndarray) -> np.ndarray:
         """Return the outputs as the paper's networks give them: probabilities, or values."""
-        if self.loss == "mse":
-            return out
-        if self.loss == "binary_cross_entropy":
-            return 1 / (1 + np.exp(-np.clip(out, -80, 80)))
-        powers = np.exp(out - out.max(axis=-1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+        loss = fl.losses.get_loss(self.loss)
+        return out if loss.link is None else loss.probabilities(out)
 
     def errors(self, out: np.ndarray, batch: Batch) -> np.ndarray:
         """Return the largest absolute error among the outputs of each sequence that count, (n,) float64."""

@@ -15,10 +15,27 @@ from .criteria import Criterion
 from .recipe import Recipe
 from .tasks import Batch, Task
 
-__all__ = ["Trial"]
+__all__ = ["Clock", "Progress", "Trial"]
+
+Progress = Callable[[int, float], Any]
+"""Called with the number of sequences presented so far, and the mean error of the last batch."""
 
 _POINTS = 200
 """Points of a learning curve, at most: when there are more, neighbours are averaged."""
+
+
+class Clock:
+    """Time since its creation."""
+
+    def __init__(self) -> None:
+        self._processor, self._wall = time.process_time(), time.perf_counter()
+
+    def as_dict(self) -> dict[str, float]:
+        """Return seconds of processor time, and of time elapsed."""
+        return {
+            "seconds": round(time.process_time() - self._processor, 2),
+            "elapsed": round(time.perf_counter() - self._wall, 2),
+        }
 
 
 class Curve:
@@ -43,7 +60,7 @@ class Curve:
 
 
 class Trial:
-    """A network, its task, and what is known of its progress.
+    """A network that learns a task, with its progress.
 
     Parameters
     ----------
@@ -51,7 +68,7 @@ class Trial:
     criterion : Criterion
     recipe : Recipe
     seed : int
-        Of the weights, the training sequences and the tests.
+        Seed of the weights, the training sequences and the tests.
     cell : dict, optional
         Further arguments of the LSTM layer.
     """
@@ -71,12 +88,12 @@ class Trial:
         self.curve = Curve()
 
     def errors(self, batch: Batch) -> np.ndarray:
-        """Return the errors for sequences that are not learnt from."""
+        """Return the errors for sequences, without learning from them."""
         out = self.model.predict(batch.x, batch.lengths, batch_size=256)
         return self.task.errors(np.asarray(out), batch)
 
     def learn(self, batch: Batch) -> np.ndarray:
-        """Make one update; return the errors from before it."""
+        """Update the network once; return the errors from before the update."""
         model = self.model
         out = model.forward(batch.x, batch.lengths, training=True)
         _, positions, d_out = self.loss(out, batch.y, batch.lengths if self.task.per_step else None)
@@ -87,9 +104,9 @@ class Trial:
         self.optimizer.step(model)
         return self.task.errors(out, batch)
 
-    def run(self, limit: int, progress: Callable[[int, float], Any] = lambda presented, error: None) -> dict[str, Any]:
-        """Train until the criterion is met, or so many sequences were presented; return the record."""
-        start, started = time.process_time(), time.perf_counter()
+    def run(self, limit: int, progress: Progress = lambda presented, error: None) -> dict[str, Any]:
+        """Train until the criterion is met or `limit` sequences were presented; return the record."""
+        clock = Clock()
         draws = Draws(self.seed, "training")
         judge = self.criterion.judge(self.task, Draws(self.seed, "tests"))
         last = self.criterion.names[-1]
@@ -105,17 +122,20 @@ class Trial:
             "solved": last in self.milestones,
             "presented": self.presented,
             "milestones": self.milestones,
-            "seconds": round(time.process_time() - start, 2),
-            "elapsed": round(time.perf_counter() - started, 2),
+            **clock.as_dict(),
             "curve": self.curve.as_dict(),
         }
 
-    def test(self, sequences: int, tolerance: float) -> dict[str, Any]:
-        """Return how many of so many new sequences are wrong, and the mean error."""
+    def test(self, sequences: int) -> dict[str, Any]:
+        """Return how many new sequences are wrong, and their mean error."""
         draws, left, found = Draws(self.seed, "last test"), sequences, []
         while left:
             n = min(left, 256)
             found.append(self.errors(self.task.draw(draws, n)))
             left -= n
         errors = np.concatenate(found)
-        return {"of": sequences, "wrong": int((errors >= tolerance).sum()), "error": float(errors.mean())}
+        return {
+            "of": sequences,
+            "wrong": int((errors >= self.criterion.tolerance).sum()),
+            "error": float(errors.mean()),
+        }

@@ -177,7 +177,7 @@ def _quantizes() -> bool:
 
 
 def _infer_int8(problem: Problem, data: Data, threads: int) -> Runner:
-    """Return the runner of weights of 8 bits, with a scale of x for each row and step, as ONNX Runtime takes one."""
+    """Return the runner of a model with weights of 8 bits; not calibrated, like ONNX Runtime's dynamic quantization."""
     model = _model(problem, data).quantize()
     run = partial(_passes(model)[0], data.x, None, False, threads)
     return local(run, lambda: {"output": run().copy()}, tolerances=NARROW_TOLERANCES)

@@ -28,9 +28,13 @@ static ptrdiff_t norm_length(const int64_t *lengths, ptrdiff_t time, ptrdiff_t b
     return lengths ? (ptrdiff_t)lengths[b] : time;
 }
 
-static int norm_threads(int n_threads, ptrdiff_t batch, ptrdiff_t time, ptrdiff_t width)
+/* Multiply-adds for each number. */
+#define BATCH_NORM_WORK 2.0
+#define LAYER_NORM_WORK 8.0
+
+static int norm_threads(int n_threads, double each, ptrdiff_t batch, ptrdiff_t time, ptrdiff_t width)
 {
-    return fl_worthwhile_threads(n_threads, 2.0 * (double)batch * (double)time * (double)width);
+    return fl_worthwhile_threads(n_threads, each * (double)batch * (double)time * (double)width);
 }
 
 /* Add the sums of each series, (batch, 2, width), to the gradients, which may be NULL. */
@@ -87,7 +91,8 @@ static void batch_norm_sums_body(void *argument, ptrdiff_t thread, ptrdiff_t tea
 static void batch_norm_mean_of(const batch_norm_context *job, ptrdiff_t count, double *to)
 {
     const fl_batch_norm_pass *pass = job->pass;
-    fl_parallel(norm_threads(pass->n_threads, pass->batch, pass->time, pass->width), batch_norm_sums_body, (void *)job);
+    fl_parallel(norm_threads(pass->n_threads, BATCH_NORM_WORK, pass->batch, pass->time, pass->width),
+                batch_norm_sums_body, (void *)job);
     for (ptrdiff_t c = 0; c < pass->width; ++c) {
         double total = 0;
         for (ptrdiff_t b = 0; b < pass->batch; ++b)
@@ -136,7 +141,8 @@ static void batch_norm_forward(const fl_batch_norm_pass *pass, const double *mea
                                const double *shift, void *y)
 {
     batch_norm_context job = {.pass = pass, .mean = mean, .scale = scale, .shift = shift, .out = y};
-    fl_parallel(norm_threads(pass->n_threads, pass->batch, pass->time, pass->width), batch_norm_forward_body, &job);
+    fl_parallel(norm_threads(pass->n_threads, BATCH_NORM_WORK, pass->batch, pass->time, pass->width),
+                batch_norm_forward_body, &job);
 }
 
 static void batch_norm_gradient_sums_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
@@ -190,7 +196,7 @@ static void batch_norm_backward(const fl_batch_norm_pass *pass, const double *me
                                 void *dbias)
 {
     batch_norm_context job = {.pass = pass, .mean = mean, .scale = scale, .weight = weight, .dy = dy, .out = dx};
-    const int n_threads = norm_threads(pass->n_threads, pass->batch, pass->time, pass->width);
+    const int n_threads = norm_threads(pass->n_threads, BATCH_NORM_WORK, pass->batch, pass->time, pass->width);
     const ptrdiff_t width = pass->width;
     if (dweight || dbias || count) {
         fl_parallel(n_threads, batch_norm_gradient_sums_body, &job);
@@ -296,7 +302,8 @@ static void layer_norm_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t 
 static void layer_norm_forward(const fl_layer_norm_pass *pass)
 {
     layer_norm_context job = {.pass = pass};
-    fl_parallel(norm_threads(pass->n_threads, pass->batch, 4 * pass->time, pass->width), layer_norm_forward_body, &job);
+    fl_parallel(norm_threads(pass->n_threads, LAYER_NORM_WORK, pass->batch, pass->time, pass->width),
+                layer_norm_forward_body, &job);
 }
 
 static void layer_norm_row_backward(const fl_layer_norm_pass *pass, const real *x, const real *dy, real *dx,
@@ -363,8 +370,8 @@ static void layer_norm_backward_body(void *argument, ptrdiff_t thread, ptrdiff_t
 static void layer_norm_backward(const fl_layer_norm_pass *pass, const void *dy, void *dx, void *dweight, void *dbias)
 {
     layer_norm_context job = {.pass = pass, .dy = dy, .dx = dx, .sums = dweight || dbias};
-    fl_parallel(norm_threads(pass->n_threads, pass->batch, 4 * pass->time, pass->width), layer_norm_backward_body,
-                &job);
+    fl_parallel(norm_threads(pass->n_threads, LAYER_NORM_WORK, pass->batch, pass->time, pass->width),
+                layer_norm_backward_body, &job);
     if (job.sums)
         norm_add_sums(pass->batch, pass->width, pass->sums, dweight, dbias);
 }

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from .._checks import MANY, count, short_repr
 from ..data import SCALERS, Scaler, Standardizer, scaler_from_config
-from ..layers import EightBits, Layer, connect, layer_from_config, restore_layer, stack_parameters, takes_tokens
+from ..layers import EightBits, Layer, layer_from_config, restore_layer, takes_tokens
 from ..losses import get_loss
 from ..model import Model
+from ..network import Network
 from . import safetensors
 from .foreign import with_advice
 from .safetensors import RUN_KEY, RUN_PREFIX, Source
@@ -129,7 +130,8 @@ def _model(config: Mapping[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> M
         of_inputs = scalers.get("scaler")
         if of_inputs is not None and of_inputs.missing == "mask" and not (of_inputs.fitted or tokens):
             raise ValueError("the arrays of its scaler are missing")
-        _check_tensors(layers, input_size + _channels(of_inputs, input_size), tensors)
+        network = Network(layers, np.dtype(np.float32), 0)
+        network.require_tensors(input_size + _channels(of_inputs, input_size), tensors)
         model = Model(
             layers,
             dtype=config["dtype"],
@@ -178,13 +180,3 @@ def _channels(scaler: Scaler | None, features: int) -> int:
     if scaler is None or scaler.missing == "error":
         return 0
     return scaler.added_channels if scaler.fitted else features
-
-
-def _check_tensors(layers: list[Layer], input_size: int, tensors: Mapping[str, np.ndarray]) -> None:
-    """Raise ValueError at the first parameter without its tensor, so that a claim of a billion layers costs nothing."""
-    connect(layers, input_size)
-    for _, name, spec in stack_parameters(layers):
-        if name not in tensors:
-            raise ValueError(f"the tensors do not fit the model: missing {[name]}")
-        if tensors[name].shape != spec.shape:
-            raise ValueError(f"{name} has shape {tensors[name].shape}, expected {spec.shape}")

@@ -84,7 +84,9 @@ def generate(
     """
     network = getattr(model, "network", None)
     if isinstance(network, Network) and not network.is_chain:
-        raise ValueError("generate continues a series, and this model answers one by another: use its predict")
+        raise ValueError(
+            "generate continues a series, and an EncoderDecoder answers it with another one: use its predict"
+        )
     table = network.layers[0] if isinstance(network, Network) else None
     if not isinstance(network, Network) or not isinstance(table, Embedding):
         raise ValueError("generate needs a model that reads tokens: one whose first layer is an fl.Embedding")

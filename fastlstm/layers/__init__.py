@@ -33,6 +33,7 @@ from .masking import Masking as Masking
 from .memory import Memory as Memory
 from .noise import GaussianNoise as GaussianNoise
 from .padding import Pad1D as Pad1D
+from .padding import padded_places as padded_places
 from .pooling import AttentionPool as AttentionPool
 from .pooling import LastStep as LastStep
 from .pooling import MaxPool as MaxPool
@@ -68,3 +69,4 @@ from .taps import Tap as Tap
 from .window_pool import AvgPool1D as AvgPool1D
 from .window_pool import MaxPool1D as MaxPool1D
 from .windows import WindowLayer as WindowLayer
+from .windows import same_zeros as same_zeros

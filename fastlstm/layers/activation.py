@@ -98,8 +98,7 @@ class Activation(Layer):
         self.size = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Activation reads numbers and gets token ids: put it after the fl.Embedding")
+        signal.require_numbers(self)
         self.size = signal.features
         return signal
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -49,6 +49,21 @@ class Signal(NamedTuple):
     is no memory. A layer may leave it out."""
     taps: tuple[tuple[str, Signal], ...] = ()
     """Name of each `Tap` so far, with the form of the data there. Layers other than `Tap` may leave it out."""
+
+    def require_numbers(self, layer: Layer) -> None:
+        """Raise ValueError if a layer that reads numbers would get token ids."""
+        if self.tokens:
+            name = type(layer).__name__
+            raise ValueError(f"{name} reads numbers and gets token ids: put it after the fl.Embedding")
+
+    def require_steps(self, layer: Layer) -> None:
+        """Raise ValueError if a layer that reads the steps of series would get token ids, or no time axis."""
+        self.require_numbers(layer)
+        if not self.per_step:
+            raise ValueError(
+                f"{type(layer).__name__} reads (batch, time, features) and gets (batch, features): set "
+                "return_sequences=True before it, or leave it out"
+            )
 
 
 class Matrix(NamedTuple):
@@ -138,6 +153,10 @@ class Layer(ExplainsArguments, ABC):
         self._trainable = as_bool("trainable", value)
         if not self._trainable:
             self.zero_gradients()
+
+    def untrained(self) -> Collection[str]:
+        """Return the names of the parameters that no optimizer changes: statistics, or all if it is not trainable."""
+        return self.statistics if self.trainable else self.parameters
 
     @property
     def wanted_gradients(self) -> dict[str, Array]:

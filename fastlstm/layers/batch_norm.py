@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _core
-from .._checks import as_bool, positive, real
+from .._checks import real
 from .._typing import Array
-from .base import Layer, ParameterSpec, Signal
+from .base import ParameterSpec
 from .context import LayerCache, PassContext
 from .initializers import ones, zeros
+from .norm import Norm, as_steps
 from .registry import register
 from .stages import Stage
 
@@ -20,7 +21,7 @@ __all__ = ["BatchNorm"]
 
 
 @register
-class BatchNorm(Layer):
+class BatchNorm(Norm):
     """Normalise each feature by its mean and variance, for each case or each step (``torch.nn.BatchNorm1d``).
 
     In training these are the statistics of the batch: of all valid steps that are not masked. Running averages of them
@@ -65,45 +66,28 @@ class BatchNorm(Layer):
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
 
-    touches_padding = False
     input_weight = "running_mean"
     statistics: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
 
     def __init__(self, *, momentum: float = 0.1, eps: float = 1e-5, weight: bool = True, bias: bool = True) -> None:
-        super().__init__()
+        super().__init__(eps, weight, bias)
         self.momentum = real("momentum", momentum)
         if not 0 < self.momentum <= 1:
             raise ValueError(f"momentum is {momentum}, expected a number above 0 and up to 1, such as 0.1")
-        self.eps = positive("eps", eps)
-        self.weight = as_bool("weight", weight)
-        self.bias = as_bool("bias", bias)
-        self.size = 0
-
-    def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("BatchNorm reads numbers and gets token ids: put it after the fl.Embedding")
-        self.size = signal.features
-        return Signal(signal.features, signal.per_step)
 
     def parameter_specs(self) -> Iterator[ParameterSpec]:
-        if self.weight:
-            yield ParameterSpec("weight", (self.size,), ones)
-        if self.bias:
-            yield ParameterSpec("bias", (self.size,), zeros)
+        yield from super().parameter_specs()
         yield ParameterSpec("running_mean", (self.size,), zeros)
         yield ParameterSpec("running_var", (self.size,), ones)
 
-    def input_size_of(self, weight: Array) -> int | None:
-        return weight.shape[0] if weight.ndim == 1 else None
-
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         lengths, mask = (ctx.lengths, ctx.mask) if x.ndim == 3 else (None, None)
-        rows = np.ascontiguousarray(x if x.ndim == 3 else x[:, None])
+        rows = as_steps(x)
         y = cache.buffers.get("y", rows.shape, ctx.dtype)
         settings: dict[str, Any] = {"lengths": lengths, "n_threads": ctx.n_threads}
         mask = None if mask is None else np.ascontiguousarray(mask)
         mean = cache.buffers.get("mean", (self.size,), np.float64)
-        if ctx.training and self.trainable:
+        if ctx.training and ctx.trainable and self.trainable:
             variance = cache.buffers.get("variance", (self.size,), np.float64)
             number = _core.batch_norm_statistics(rows, mean, variance, cache.workspace, mask=mask, **settings)
             inverse = 1 / np.sqrt(variance + self.eps)
@@ -189,4 +173,4 @@ class BatchNorm(Layer):
         return [Stage("batch_norm", self.size, dict(self.parameters), settings)]
 
     def get_config(self) -> dict[str, Any]:
-        return {"momentum": self.momentum, "eps": self.eps, "weight": self.weight, "bias": self.bias}
+        return {"momentum": self.momentum, **super().get_config()}

@@ -82,6 +82,8 @@ class PassContext:
         self.skipped: int | None = None
         """Index of the layer that the forward pass has left out."""
         self.out_shape: tuple[int, ...] = ()
+        self.trainable = True
+        """Whether layers may learn in this pass; False in a layer of layers that is not trainable."""
         self.taps: dict[str, Array] = {}
         """Data at each `Tap` of this pass, by its name."""
         self.d_taps: dict[str, Array | None] = {}

@@ -111,7 +111,7 @@ class Conv1D(WindowLayer):
         self.output_activation = "sigmoid" if self.activation and self.activation.name == "sigmoid" else None
 
     def build(self, signal: Signal) -> Signal:
-        self.require_steps(signal)
+        signal.require_steps(self)
         if signal.features % self.groups:
             raise ValueError(
                 f"Conv1D has {self.groups} groups, which do not divide the {signal.features} features of its input: "

@@ -65,13 +65,7 @@ class Deviations(Layer):
             self.scale = _checks.positive("scale", scale)
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Deviations reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "Deviations reads (batch, time, features) and gets (batch, features): set return_sequences=True "
-                "before it, or leave it out"
-            )
+        signal.require_steps(self)
         if self.center.shape[1] != signal.features:
             raise ValueError(
                 f"Deviations has a center of {self.center.shape[1]} features and its input {signal.features}: give "

@@ -63,13 +63,7 @@ class Differences(Layer):
         self._features = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Differences reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "Differences reads (batch, time, features) and gets (batch, features): set return_sequences=True "
-                "before it, or leave it out"
-            )
+        signal.require_steps(self)
         if isinstance(self.scale, list) and len(self.scale) != signal.features:
             raise ValueError(
                 f"Differences has {len(self.scale)} factors and its input {signal.features} features: give scale one "

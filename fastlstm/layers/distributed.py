@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,16 +108,15 @@ class TimeDistributed(Layer):
         for _, name, spec in stack_parameters(self.layers):
             yield spec._replace(name=name)
 
+    def untrained(self) -> Collection[str]:
+        if not self.trainable:
+            return super().untrained()
+        return {f"{index}.{name}" for index, layer in enumerate(self.layers) for name in layer.untrained()}
+
     # ------------------------------------------------------------------------------------ passes
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("TimeDistributed reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "TimeDistributed reads (batch, time, features) and gets (batch, features): set return_sequences=True "
-                "before it, or leave it out"
-            )
+        signal.require_steps(self)
         steps = signal.features if self.steps is None else self.steps
         if signal.features % steps:
             raise ValueError(
@@ -144,6 +143,7 @@ class TimeDistributed(Layer):
         if inner is None:
             inner = cache.saved[name] = PassContext(len(self.layers), ctx.dtype, ctx.training)
         inner.packed, inner.n_threads, inner.recompute_every = ctx.packed, ctx.n_threads, ctx.recompute_every
+        inner.trainable = ctx.trainable and self.trainable
         inner.lengths = inner.mask = None
         # Exact if all steps are computed. Otherwise the steps before it that are not computed leave numbers unused.
         inner.first_row = ctx.first_row * time
@@ -182,7 +182,10 @@ class TimeDistributed(Layer):
             for index in reversed(range(lowest, len(self.layers))):
                 assert gradient is not None
                 wanted = need_dx or index > lowest
-                gradient = self.layers[index].backward(gradient, inner, inner.layers[index], wanted)
+                layer = self.layers[index]
+                gradient = layer.backward(gradient, inner, inner.layers[index], wanted)
+                if not layer.trainable:
+                    layer.zero_gradients()  # of a user's layer, which adds to them all the same
         if not need_dx:
             return None
         dx = cache.buffers.get("dx", (*dy.shape[:2], features), ctx.dtype)

@@ -52,8 +52,7 @@ class Dropout(Layer):
         self.is_stochastic = self.p > 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Dropout reads numbers and gets token ids: put it after the fl.Embedding")
+        signal.require_numbers(self)
         return signal
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:

@@ -57,8 +57,7 @@ class Flatten(Layer):
         self._features = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Flatten reads numbers and gets token ids: put it after the fl.Embedding")
+        signal.require_numbers(self)
         if not signal.per_step:
             raise ValueError(
                 "Flatten reads every step and gets one vector for each case: leave it out, or set "

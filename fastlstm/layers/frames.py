@@ -10,6 +10,7 @@ import numpy as np
 from .base import Layer, stages_describe_forward
 from .padding import padded_places
 from .stages import Stage, join_stages
+from .windows import same_zeros
 
 __all__ = ["frame_stages"]
 
@@ -61,8 +62,7 @@ def _conv(stage: Stage, frame: _Frame) -> _Translated:
     kernel, stride, padding = weight.shape[2], settings["stride"], settings["padding"]
     span = (kernel - 1) * settings["dilation"] + 1
     if padding == "same":
-        beyond = max(0, (-(-frame.steps // stride) - 1) * stride + span - frame.steps)
-        padding = beyond // 2, beyond - beyond // 2
+        padding = same_zeros(span, stride, frame.steps)
     elif isinstance(padding, str):
         padding = (span - 1 if padding == "causal" else 0), 0
     before, after = padding

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
 from .. import _core
-from .._checks import as_bool, positive
 from .._typing import Array
-from .base import Layer, ParameterSpec, Signal
 from .context import LayerCache, PassContext
-from .initializers import ones, zeros
+from .norm import Norm, as_steps
 from .registry import register
 from .stages import Stage
 
@@ -20,7 +15,7 @@ __all__ = ["LayerNorm"]
 
 
 @register
-class LayerNorm(Layer):
+class LayerNorm(Norm):
     """Normalise the features of each case or each step to mean 0 and variance 1 (``torch.nn.LayerNorm``).
 
     ``LSTM(layer_norm=True)`` normalises inside the cell instead.
@@ -51,34 +46,14 @@ class LayerNorm(Layer):
     [[-1.0, 1.0]]
     """
 
-    touches_padding = False
     input_weight = "weight"
 
     def __init__(self, *, eps: float = 1e-5, weight: bool = True, bias: bool = True) -> None:
-        super().__init__()
-        self.eps = positive("eps", eps)
-        self.weight = as_bool("weight", weight)
-        self.bias = as_bool("bias", bias)
-        self.size = 0
-
-    def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("LayerNorm reads numbers and gets token ids: put it after the fl.Embedding")
-        self.size = signal.features
-        return Signal(signal.features, signal.per_step)
-
-    def parameter_specs(self) -> Iterator[ParameterSpec]:
-        if self.weight:
-            yield ParameterSpec("weight", (self.size,), ones)
-        if self.bias:
-            yield ParameterSpec("bias", (self.size,), zeros)
-
-    def input_size_of(self, weight: Array) -> int | None:
-        return weight.shape[0] if weight.ndim == 1 else None
+        super().__init__(eps, weight, bias)
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
         lengths = ctx.lengths if x.ndim == 3 else None
-        rows = np.ascontiguousarray(x if x.ndim == 3 else x[:, None])
+        rows = as_steps(x)
         y = cache.buffers.get("y", rows.shape, ctx.dtype)
         weight, bias = self.parameters.get("weight"), self.parameters.get("bias")
         _core.layer_norm_forward(rows, weight, bias, self.eps, y, lengths=lengths, n_threads=ctx.n_threads)
@@ -105,6 +80,3 @@ class LayerNorm(Layer):
 
     def stages(self) -> list[Stage]:
         return [Stage("layer_norm", self.size, dict(self.parameters), {"eps": self.eps})]
-
-    def get_config(self) -> dict[str, Any]:
-        return {"eps": self.eps, "weight": self.weight, "bias": self.bias}

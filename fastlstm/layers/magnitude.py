@@ -50,8 +50,7 @@ class Magnitude(Layer):
         self._size = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Magnitude reads numbers and gets token ids: put it after the fl.Embedding")
+        signal.require_numbers(self)
         if signal.features % 2:
             raise ValueError(
                 f"Magnitude reads real and imaginary parts, an even number of features, and gets {signal.features}"

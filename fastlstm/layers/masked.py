@@ -1,4 +1,7 @@
-"""Passes of a layer under a mask: a layer that supports masks reads the unmasked steps as a shorter series."""
+"""Passes of a layer under a mask: a layer that supports masks reads the unmasked steps as a shorter series.
+
+A layer whose output has other steps than its input leaves the masked ones out itself; the layers after it know no mask.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from .base import Layer
 from .context import LayerCache, PassContext
 from .masked_steps import MaskedSteps
 
-__all__ = ["backward_masked", "forward_masked"]
+__all__ = ["backward_masked", "forward_masked", "leave_out_masked", "with_masked"]
 
 
 def forward_masked(layer: Layer, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
@@ -40,3 +43,19 @@ def backward_masked(layer: Layer, dy: Array, ctx: PassContext, cache: LayerCache
     finally:
         ctx.lengths = lengths
     return None if dx is None else steps.unpack(dx, "unpacked dx", cache.buffers)
+
+
+def leave_out_masked(x: Array, ctx: PassContext, cache: LayerCache) -> tuple[Array, Array | None]:
+    """Return x without the masked steps, and its lengths, for a layer that makes other steps; the mask ends here."""
+    cache.saved["masked"] = None
+    if ctx.mask is None:
+        return x, ctx.lengths
+    steps = cache.saved["masked"] = MaskedSteps.of(ctx.mask, ctx.lengths, False)
+    ctx.mask = None
+    return steps.pack(x, "packed x", cache.buffers), steps.lengths
+
+
+def with_masked(dx: Array, cache: LayerCache) -> Array:
+    """Return the gradient of the x that `leave_out_masked` got from that of the x that it returned."""
+    steps: MaskedSteps | None = cache.saved["masked"]
+    return dx if steps is None else steps.unpack(dx, "unpacked dx", cache.buffers)

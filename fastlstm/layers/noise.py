@@ -49,8 +49,7 @@ class GaussianNoise(Layer):
         self.is_stochastic = self.stddev > 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("GaussianNoise reads numbers and gets token ids: put it after the fl.Embedding")
+        signal.require_numbers(self)
         return signal
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:

@@ -10,7 +10,7 @@ from .._checks import count, real, short_repr
 from .._typing import Array
 from .base import Layer, Signal
 from .context import LayerCache, PassContext
-from .masked_steps import MaskedSteps
+from .masked import leave_out_masked, with_masked
 from .registry import register
 from .stages import Stage
 
@@ -92,12 +92,7 @@ class Pad1D(Layer):
         self._features = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Pad1D reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "Pad1D reads (batch, time, features) and gets (batch, features): set return_sequences=True before it"
-            )
+        signal.require_steps(self)
         self._features = signal.features
         if signal.steps is not None:
             self.steps_after(np.array([signal.steps]))
@@ -127,11 +122,8 @@ class Pad1D(Layer):
         return None
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        cache.saved["lengths"], cache.saved["masked"] = ctx.lengths, None
-        lengths = ctx.lengths
-        if ctx.mask is not None:
-            masked = cache.saved["masked"] = MaskedSteps.of(ctx.mask, lengths, False)
-            x, lengths, ctx.mask = masked.pack(x, "packed x", cache.buffers), masked.lengths, None
+        cache.saved["lengths"] = ctx.lengths
+        x, lengths = leave_out_masked(x, ctx, cache)
         batch, time, features = x.shape
         ends = np.full(batch, time) if lengths is None else lengths
         counts = self.steps_after(ends)
@@ -164,8 +156,7 @@ class Pad1D(Layer):
             rows = np.flatnonzero((places[:, place] >= 0) & ((step < 0) | (step >= ends)))
             if len(rows):
                 dx[rows, places[rows, place]] += dy[rows, place]
-        masked: MaskedSteps | None = cache.saved["masked"]
-        return dx if masked is None else masked.unpack(dx, "unpacked dx", cache.buffers)
+        return with_masked(dx, cache)
 
     def stages(self) -> list[Stage]:
         return [Stage("pad", self._features, settings=self.get_config())]

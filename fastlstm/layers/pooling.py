@@ -33,12 +33,10 @@ class Pool(Layer):
         self.size = 0
 
     def build(self, signal: Signal) -> Signal:
-        name = type(self).__name__
-        if signal.tokens:
-            raise ValueError(f"{name} reads numbers and gets token ids: put it after the fl.Embedding")
+        signal.require_numbers(self)
         if not signal.per_step:
             raise ValueError(
-                f"{name} reads every step and gets one vector for each case: set return_sequences=True "
+                f"{type(self).__name__} reads every step and gets one vector for each case: set return_sequences=True "
                 "in the LSTM before it"
             )
         self.size = signal.features

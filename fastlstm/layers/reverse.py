@@ -43,12 +43,7 @@ class Reverse(Layer):
         self._size = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Reverse reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "Reverse reads (batch, time, features) and gets (batch, features): set return_sequences=True before it"
-            )
+        signal.require_steps(self)
         self._size = signal.features
         return signal
 

@@ -11,7 +11,7 @@ from .._draws import Draws
 from .._typing import Array
 from .base import Layer, Signal
 from .context import LayerCache, PassContext
-from .masked_steps import MaskedSteps
+from .masked import leave_out_masked, with_masked
 from .registry import register
 from .stages import Stage
 
@@ -78,13 +78,7 @@ class StackSteps(Layer):
         self._features = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("StackSteps reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                "StackSteps reads (batch, time, features) and gets (batch, features): set return_sequences=True before "
-                "it, or leave it out"
-            )
+        signal.require_steps(self)
         self._features = signal.features
         steps, longest = (None if n is None else -(-n // self.stride) for n in (signal.steps, signal.longest))
         stride = signal.stride * self.stride
@@ -103,11 +97,8 @@ class StackSteps(Layer):
         return None
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        cache.saved["lengths"], cache.saved["masked"] = ctx.lengths, None
-        lengths = ctx.lengths
-        if ctx.mask is not None:
-            masked = cache.saved["masked"] = MaskedSteps.of(ctx.mask, lengths, False)
-            x, lengths, ctx.mask = masked.pack(x, "packed x", cache.buffers), masked.lengths, None
+        cache.saved["lengths"] = ctx.lengths
+        x, lengths = leave_out_masked(x, ctx, cache)
         batch, time, features = x.shape
         ends = np.full(batch, time) if lengths is None else lengths
         early = self._early(batch, ctx, cache) if ctx.training and self.is_stochastic else np.zeros(batch, np.int64)
@@ -142,8 +133,7 @@ class StackSteps(Layer):
         for place in range(groups * self.size):
             rows = np.flatnonzero(valid[:, place])
             dx[rows, steps[rows, place]] += by_place[rows, place]
-        masked: MaskedSteps | None = cache.saved["masked"]
-        return dx if masked is None else masked.unpack(dx, "unpacked dx", cache.buffers)
+        return with_masked(dx, cache)
 
     def stages(self) -> list[Stage]:
         return [Stage("stack", self._features * self.size, settings={"size": self.size, "stride": self.stride})]

@@ -55,8 +55,7 @@ class Tap(Layer):
         self._size = 0
 
     def build(self, signal: Signal) -> Signal:
-        if signal.tokens:
-            raise ValueError("Tap reads numbers and gets token ids: put it after the fl.Embedding")
+        signal.require_numbers(self)
         if self.name in dict(signal.taps):
             raise ValueError(f"another Tap before this one has the name {self.name!r}: give each its own")
         self._size = signal.features

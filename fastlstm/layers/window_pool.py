@@ -35,7 +35,7 @@ class _WindowPool(WindowLayer):
         self.size = 0
 
     def build(self, signal: Signal) -> Signal:
-        self.require_steps(signal)
+        signal.require_steps(self)
         self.size = signal.features
         return self.windows_of(signal, signal.features)
 
@@ -129,7 +129,7 @@ class MaxPool1D(_WindowPool):
     """
 
     kind = "max"
-    commutes_with = ("sigmoid",)  # which increases
+    commutes_with = ("sigmoid",)  # an increasing function: the largest number gives the largest result
 
     def __init__(
         self, kernel_size: int, *, stride: int | None = None, padding: str | int | tuple[int, int] = "valid"

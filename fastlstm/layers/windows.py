@@ -10,12 +10,18 @@ from .._checks import count, short_repr
 from .._typing import Array
 from .base import Layer, Signal
 from .context import LayerCache, PassContext
-from .masked_steps import MaskedSteps
+from .masked import leave_out_masked, with_masked
 
-__all__ = ["WindowLayer"]
+__all__ = ["WindowLayer", "same_zeros"]
 
 _PADDINGS = ("valid", "same", "causal")
 _MOST_STEPS = 2**31 - 1
+
+
+def same_zeros(span: int, stride: int, steps: int) -> tuple[int, int]:
+    """Return the numbers of steps before and after a series of `steps` that windows reach with padding "same"."""
+    total = max(0, (-(-steps // stride) - 1) * stride + span - steps)
+    return total // 2, total - total // 2
 
 
 class WindowLayer(Layer):
@@ -60,17 +66,6 @@ class WindowLayer(Layer):
         self.is_causal = self.stride == 1 and (self.span == 1 if zeros is None else zeros == (self.span - 1, 0))
         self.keeps_steps = self.stride == 1 and (zeros is None or sum(zeros) == self.span - 1)
         self.supports_mask = self.keeps_steps
-
-    def require_steps(self, signal: Signal) -> None:
-        """Raise ValueError if the layer's input has no time axis, or consists of token ids."""
-        name = type(self).__name__
-        if signal.tokens:
-            raise ValueError(f"{name} reads numbers and gets token ids: put it after the fl.Embedding")
-        if not signal.per_step:
-            raise ValueError(
-                f"{name} reads (batch, time, features) and gets (batch, features): set return_sequences=True before "
-                "it, or leave it out"
-            )
 
     def windows_of(self, signal: Signal, features: int) -> Signal:
         """Return the signal of windows of another one."""
@@ -126,23 +121,19 @@ class WindowLayer(Layer):
 
         The context's lengths become those of the output.
         """
-        cache.saved["lengths"], cache.saved["masked"] = ctx.lengths, None
-        lengths = ctx.lengths
-        if ctx.mask is not None and not self.keeps_steps:
-            masked = cache.saved["masked"] = MaskedSteps.of(ctx.mask, lengths, False)
-            x, lengths, ctx.mask = masked.pack(x, "packed x", cache.buffers), masked.lengths, None
-        x = np.ascontiguousarray(x)
+        cache.saved["lengths"] = ctx.lengths
+        if self.keeps_steps:
+            return np.ascontiguousarray(x), ctx.lengths, x.shape[1]
+        x, lengths = leave_out_masked(x, ctx, cache)
         batch, steps, _ = x.shape
-        if not self.keeps_steps:
-            counts = self.steps_after(np.full(batch, steps) if lengths is None else lengths)
-            steps = max(1, int(counts.max(initial=0)))
-            ctx.lengths = counts if (counts < steps).any() else None
-        return x, lengths, steps
+        counts = self.steps_after(np.full(batch, steps) if lengths is None else lengths)
+        steps = max(1, int(counts.max(initial=0)))
+        ctx.lengths = counts if (counts < steps).any() else None
+        return np.ascontiguousarray(x), lengths, steps
 
     def leave(self, dx: Array | None, cache: LayerCache) -> Array | None:
         """Finish a backward pass: return dx with the masked steps."""
-        masked: MaskedSteps | None = cache.saved["masked"]
-        return dx if masked is None or dx is None else masked.unpack(dx, "unpacked dx", cache.buffers)
+        return dx if dx is None or self.keeps_steps else with_masked(dx, cache)
 
     def described_padding(self) -> str | list[int]:
         """Return the padding as data for JSON."""

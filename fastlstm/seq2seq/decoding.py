@@ -100,9 +100,9 @@ def greedy_search(decoder: Decoder, encoded: Encoded, bos: int, eos: int, max_le
         sums[rows[stops | goes_on]] += chances[stops | goes_on]
         ended[rows[stops]] = True
         numbers[rows[stops]] = step
-        tokens[rows[goes_on], step if step < max_length else 0] = last[goes_on]
         if not goes_on.any():
             break
+        tokens[rows[goes_on], step] = last[goes_on]
         encoded = encoded._replace(states=states)
         if 2 * goes_on.sum() <= len(rows):
             rows, last = rows[goes_on], last[goes_on]

@@ -12,7 +12,7 @@ from .._typing import Array
 from ..data import Scaler, scaler_from_config
 from ..formats import safetensors
 from ..formats.safetensors import RUN_KEY, RUN_PREFIX, Source
-from ..layers import Layer, layer_from_config, stack_parameters
+from ..layers import Layer, layer_from_config
 from .model import EncoderDecoder
 from .network import PairNetwork
 
@@ -46,7 +46,7 @@ def _pair(config: Mapping[str, Any], tensors: dict[str, Array]) -> EncoderDecode
         if state:
             scaler.load_state({name.partition(".")[2]: value for name, value in state.items()})
     input_size = 0 if layers and layers[0].takes_tokens else count("input_size", config["input_size"])
-    _check_tensors(PairNetwork(layers[:cut], layers[cut:], np.dtype(np.float32), 0), input_size, tensors)
+    PairNetwork(layers[:cut], layers[cut:], np.dtype(np.float32), 0).require_tensors(input_size, tensors)
     model = EncoderDecoder(
         layers[:cut],
         layers[cut:],
@@ -66,17 +66,6 @@ def _pair(config: Mapping[str, Any], tensors: dict[str, Array]) -> EncoderDecode
     model.network.passes = count("steps", config["steps"], least=0)
     model.load_state_dict(tensors)
     return model
-
-
-def _check_tensors(network: PairNetwork, input_size: int, tensors: Mapping[str, Array]) -> None:
-    """Raise ValueError at the first parameter without its tensor, so that a claim of a billion layers costs nothing."""
-    network.connected(input_size)
-    for index, _, spec in stack_parameters(network.layers):
-        name = f"{network.parameters.names[index]}.{spec.name}"
-        if name not in tensors:
-            raise ValueError(f"the tensors do not fit the model: missing {[name]}")
-        if tensors[name].shape != spec.shape:
-            raise ValueError(f"{name} has shape {tensors[name].shape}, expected {spec.shape}")
 
 
 def _layer(config: Any) -> Layer:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator, Iterable, Sequence
-from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .._arguments import explain_arguments
-from .._checks import MANY, as_list, count, float_type, named_data, non_negative, operand_type, short_repr
+from .._checks import count, float_type, non_negative, operand_type, short_repr
 from .._typing import Array
 from ..data import Scaler
 from ..data.batching import bounded_batches, case_numbers
 from ..data.cases import as_weight, read_inputs
 from ..data.sequences import Sequences
-from ..formats import safetensors
 from ..inference.evaluate import run_evaluation
 from ..inference.inputs import checked_inputs, input_features
 from ..inference.outputs import OutputKind, output_kind
 from ..layers import Layer
 from ..losses import CrossEntropy, Loss
-from ..network_model import NetworkModel, own_scaler
+from ..network_model import NetworkModel, checked_layers, drawn_seed
 from ..optimizers import Optimizer, TrainingKey
 from .cases import PairCases
 from .decoding import Decoder, Hypothesis, beam_search, greedy_search
@@ -116,18 +113,16 @@ class EncoderDecoder(NetworkModel):
         source_tokens: Sequence[str] | None = None,
         target_tokens: Sequence[str] | None = None,
     ) -> None:
-        first, second = _checked_layers("encoder", encoder), _checked_layers("decoder", decoder)
-        if len({id(layer) for layer in (*first, *second)}) < len(first) + len(second):
-            raise ValueError("the same layer object is twice in the model: make a new object for each layer")
-        drawn = int.from_bytes(os.urandom(4), "little") if seed is None else count("seed", seed, least=0, bits=MANY)
+        example = "[fl.Embedding(100, 32), fl.LSTM(64, return_sequences=True)]"
+        first, second = checked_layers(example, encoder=encoder, decoder=decoder)
         float_dtype = float_type(dtype)
-        self.network = PairNetwork(first, second, float_dtype, drawn, operand_type(precision, float_dtype))
+        self.network = PairNetwork(first, second, float_dtype, drawn_seed(seed), operand_type(precision, float_dtype))
+        self.scaler = scaler  # which checks that it is one
         if scaler is not None and (scaler.missing != "error" or self.network.takes_tokens):
             raise ValueError(
                 "scaler is for sources of numbers without missing values, got "
                 f"{'sources of tokens' if self.network.takes_tokens else repr(scaler)}: leave it out"
             )
-        self.scaler = own_scaler("scaler", scaler)
         self.loss: Loss | None = None
         self.metadata = None
         self.training_key = TrainingKey()
@@ -181,11 +176,6 @@ class EncoderDecoder(NetworkModel):
     def decoder(self) -> list[Layer]:
         """The layers of the decoder."""
         return self.pairs.decoder
-
-    @property
-    def takes_tokens(self) -> bool:
-        """Whether sources are token ids."""
-        return self.network.takes_tokens
 
     @property
     def input_size(self) -> int | None:
@@ -377,7 +367,8 @@ class EncoderDecoder(NetworkModel):
         Returns
         -------
         dict of str to float
-            ``"loss"`` and ``"accuracy"``. How good whole answers are tells a comparison with those of `predict`.
+            ``"loss"`` and ``"accuracy"``. To know how many answers are right as a whole, compare those of `predict`
+            with the targets.
 
         Raises
         ------
@@ -535,7 +526,7 @@ class EncoderDecoder(NetworkModel):
         if not longest:
             raise ValueError("it is not known how long the answers may be: pass max_length, a number of tokens")
         self.network.require_built()
-        if isinstance(X, (list, tuple, np.ndarray)) and not len(X):
+        if X.shape[:1] == (0,) if isinstance(X, np.ndarray) else isinstance(X, (list, tuple)) and not X:
             return []
         inputs = self._sources(X, lengths)
         decoder = Decoder(self.pairs, n_threads)
@@ -660,79 +651,16 @@ class EncoderDecoder(NetworkModel):
         x, ends, masks = read_inputs(inputs, slice(0, len(inputs)), self.dtype, self.scaler)
         return DecoderStream(self.pairs, self.pairs.encode(x, ends, masks, n_threads), n_threads)
 
-    # ------------------------------------------------------------------------------------------ tables and files
-
-    def summary(self, file: TextIO | None = None) -> None:
-        """Print a table of the layers, their outputs and their numbers of parameters.
-
-        Parameters
-        ----------
-        file : text file, optional
-            File to print to, by default standard output.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is not built yet.
-        """
-        from ..summary import text_summary  # few programs need it
-
-        print(text_summary(self), file=sys.stdout if file is None else file)
-
-    def _repr_html_(self) -> str:
-        from ..summary import html_summary  # notebooks need it
-
-        return html_summary(self)
+    # ------------------------------------------------------------------------------------------ files
 
     def __repr__(self) -> str:
         return f"EncoderDecoder({self.encoder!r}, {self.decoder!r}, bos={self.bos}, eos={self.eos})"
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the model's architecture and settings, without its weights, as data for JSON."""
+    def _own_config(self) -> dict[str, Any]:
         return {
-            **self.network.get_config(),
-            "input_size": self.input_size,
-            "scaler": None if self.scaler is None else self.scaler.get_config(),
             "bos": self.bos,
             "eos": self.eos,
             "source_tokens": self.source_tokens,
             "target_tokens": self.target_tokens,
             "longest_target": self.longest_target,
-            **({"metadata": named_data("metadata", self.metadata)} if self.metadata else {}),
         }
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the model to one ``.safetensors`` file, with the names of the tokens; `fl.load` reads it.
-
-        Parameters
-        ----------
-        path : path
-            The file, conventionally with the suffix ``.safetensors``. It is written atomically.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        RuntimeError
-            If the model is not built yet.
-        """
-        safetensors.save(path, self.saved_tensors(), self.get_config())
-
-    def __copy__(self) -> EncoderDecoder:
-        """Return a copy with its own network and scaler."""
-        model = EncoderDecoder.__new__(type(self))
-        model.__dict__.update(self.__dict__, network=copy(self.network), training_key=TrainingKey(), own_optimizer=None)
-        model.scaler = own_scaler("scaler", self.scaler)
-        model.metadata = self.metadata
-        return model
-
-
-def _checked_layers(name: str, layers: Any) -> list[Layer]:
-    stack = as_list(name, layers, "layers such as [fl.Embedding(100, 32), fl.LSTM(64, return_sequences=True)]")
-    if not stack or not all(isinstance(layer, Layer) for layer in stack):
-        raise TypeError(
-            f"{name} must be a list of layers such as [fl.Embedding(100, 32), ...], got {short_repr(layers)}"
-        )
-    if any(layer.parameters for layer in stack):
-        raise ValueError(f"a layer of the {name} already belongs to another model: make new layer objects")
-    return stack

@@ -7,19 +7,17 @@ decoder read as a side input.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._core import PackedWeights
 from .._typing import Array, State
-from ..data.sequences import Sequences
 from ..layers import (
     LSTM,
     Embedding,
-    InputMasks,
     Layer,
     LuongAttention,
     MaskedSteps,
@@ -29,8 +27,6 @@ from ..layers import (
     connect,
 )
 from ..network import Network
-from ..parameters import Parameters
-from ..runtime.config import call_threads
 
 __all__ = ["Encoded", "Pair", "PairNetwork"]
 
@@ -87,21 +83,16 @@ class PairNetwork(Network):
     def __init__(
         self, encoder: list[Layer], decoder: list[Layer], dtype: np.dtype[Any], seed: int, precision: str | None = None
     ) -> None:
-        super().__init__([*encoder, *decoder], dtype, seed, precision)
+        names = [f"encoder.{k}" for k in range(len(encoder))] + [f"decoder.{k}" for k in range(len(decoder))]
+        super().__init__([*encoder, *decoder], dtype, seed, precision, names)
         self.cut = len(encoder)
         """Number of layers of the encoder."""
-        self.parameters = self._new_parameters()
         self._of_encoder = [k for k in self._recurrent if k < self.cut]
         self._of_decoder = [k for k in self._recurrent if k >= self.cut]
         self.attends = any(isinstance(layer, LuongAttention) for layer in decoder)
         """Whether the decoder reads the encoder's outputs."""
         _check_encoder(encoder)
         _check_decoder(decoder)
-
-    def _new_parameters(self) -> Parameters:
-        names = [f"encoder.{k}" for k in range(self.cut)]
-        names += [f"decoder.{k}" for k in range(len(self.layers) - self.cut)]
-        return Parameters(self.layers, self.dtype, names)
 
     @property
     def encoder(self) -> list[Layer]:
@@ -114,6 +105,10 @@ class PairNetwork(Network):
         return self.layers[self.cut :]
 
     @property
+    def input_layers(self) -> list[Layer]:
+        return self.encoder
+
+    @property
     def num_tokens(self) -> int:
         """Number of tokens that the decoder reads and gives."""
         table = self.layers[self.cut]
@@ -122,21 +117,7 @@ class PairNetwork(Network):
 
     # ------------------------------------------------------------------------------------ building
 
-    def build(self, input_size: int, values: Array | None = None, longest: int | None = None) -> None:
-        if self.input_size is not None:
-            super().build(input_size)  # checks the size
-            return
-        signals = self.connected(input_size, longest)
-        contexts = threading.local()
-        self.parameters.initialize(self.seed, values)
-        self._contexts = contexts
-        self.output_size, self.per_step = signals[-1].features, True
-        self.input_masks = InputMasks.of(self.encoder, signals[: self.cut])
-        self.input_size = input_size
-        self._longest = longest
-
     def connected(self, input_size: int, longest: int | None = None) -> list[Signal]:
-        """Connect the layers of each chain; ValueError if they or the two chains do not fit each other."""
         with _named("encoder"):
             of_encoder = connect(self.encoder, input_size, longest)
             self._refuse_groups(of_encoder[-1])
@@ -183,24 +164,6 @@ class PairNetwork(Network):
             runs.append((h, c, count))
         return runs
 
-    def signals(self) -> list[Signal]:
-        return self.connected(self.input_size or 0)
-
-    def _check_lengths(self, inputs: Sequences) -> None:
-        if all(type(layer).steps_after is Layer.steps_after for layer in self.encoder):
-            return
-        lengths = np.array([inputs.time]) if inputs.lengths is None else inputs.lengths
-        for layer, signal in zip(self.encoder, self.signals(), strict=False):
-            if signal.steps is not None:
-                return
-            lengths = layer.steps_after(lengths)
-            if not signal.per_step:
-                return
-
-    def _unbuild(self) -> None:
-        super()._unbuild()
-        self.parameters = self._new_parameters()
-
     # ------------------------------------------------------------------------------------ passes
 
     def forward(  # type: ignore[override]
@@ -218,15 +181,7 @@ class PairNetwork(Network):
 
         `lengths` are those of the given tokens; the rest is as in `Network.forward`.
         """
-        ctx = self.context(training)
-        ctx.skipped = skip
-        ctx.recompute_every = recompute_every
-        ctx.n_threads = call_threads(n_threads)
-        ctx.first_row = first_row
-        ctx.packed = self.parameters.packed
-        ctx.pending = False
-        if training:
-            self.passes += 1
+        ctx = self.begin(training, n_threads, recompute_every, skip, first_row)
         encoded = self._encode(x.source, x.lengths, x.masks, ctx)
         out = self._decode(x.given, lengths, encoded, ctx)
         ctx.out_shape = out.shape
@@ -235,12 +190,8 @@ class PairNetwork(Network):
         return out
 
     def _encode(self, x: Array, lengths: Array | None, masks: Array | None, ctx: PassContext) -> Encoded:
-        ctx.lengths, ctx.mask, ctx.memory = lengths, None, None
-        if self.input_masks is not None:
-            self.input_masks.give(ctx, masks)
-        if lengths is not None and self.layers[0].touches_padding:
-            x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
-        out = self.through(range(self.cut), x, ctx)
+        ctx.memory = None
+        out = self.enter(range(self.cut), x, lengths, masks, ctx)
         left = _left_by_mask(out, ctx)
         memory = None
         if self.attends:
@@ -335,7 +286,7 @@ class PairNetwork(Network):
 
     def encode(self, x: Array, lengths: Array | None, masks: Array | None, n_threads: int | None = None) -> Encoded:
         """Return what a decoder needs of sources, as arrays of its own."""
-        ctx = self._inference(n_threads)
+        ctx = self.begin(False, n_threads)
         encoded = self._encode(x, lengths, masks, ctx)
         return encoded._replace(memory=None if encoded.memory is None else encoded.memory.copy())
 
@@ -364,20 +315,13 @@ class PairNetwork(Network):
         skip : int, optional
             Index of the final activation, to leave it out.
         """
-        ctx = self._inference(n_threads)
-        ctx.skipped = skip
-        ctx.packed = self.parameters.packed if packed is None else packed
+        ctx = self.begin(False, n_threads, skip=skip)
+        if packed is not None:
+            ctx.packed = packed
         out = self._decode(given, None, encoded, ctx)
         ctx.memory = None
         states = [ctx.layers[k].state_out for k in self._of_decoder]
         return out, [(state[0].copy(), state[1].copy()) for state in states if state is not None]
-
-    def _inference(self, n_threads: int | None) -> PassContext:
-        ctx = self.context(False)
-        ctx.skipped, ctx.recompute_every, ctx.pending = None, 0, False
-        ctx.n_threads = call_threads(n_threads)
-        ctx.packed = self.parameters.packed
-        return ctx
 
     def attention_weights(self) -> Array:
         """Return what each step of the decoder took of each step of the memory in this thread's last inference pass."""
@@ -393,14 +337,10 @@ class PairNetwork(Network):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "cut": self.cut}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    @staticmethod
+    def _unbuilt(state: Mapping[str, Any]) -> PairNetwork:
         layers, cut = state["layers"], state["cut"]
-        new = PairNetwork(layers[:cut], layers[cut:], state["dtype"], state["seed"], state.get("precision"))
-        self.__dict__.update(new.__dict__, passes=state["passes"])
-        if state["input_size"] is not None:
-            self.build(state["input_size"], state["flat"])
-        if state["frozen"]:
-            self.freeze()
+        return PairNetwork(layers[:cut], layers[cut:], state["dtype"], state["seed"], state.get("precision"))
 
 
 def _left_by_mask(out: Array, ctx: PassContext) -> MaskedSteps | None:
@@ -408,18 +348,13 @@ def _left_by_mask(out: Array, ctx: PassContext) -> MaskedSteps | None:
     return None if ctx.mask is None or out.ndim == 2 else MaskedSteps.of(ctx.mask, ctx.lengths, False)
 
 
-class _named:
-    """Context that puts the name of a chain before the number of a layer in an error."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, ValueError):
-            raise ValueError(f"{self.name}: {error}") from None
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put the name of a chain before the number of a layer in an error."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _check_encoder(layers: Sequence[Layer]) -> None:

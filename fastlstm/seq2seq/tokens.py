@@ -58,6 +58,8 @@ def as_ids(value: Any, vocabulary: Vocabulary | None, name: str, argument: str) 
 
     Sequences of names are a list of strings, whose characters are the tokens, or of lists of strings.
     """
+    if isinstance(value, str):
+        raise TypeError(f"{name} is a single string, expected a list of sequences: pass [{short_repr(value)}]")
     if not _holds_names(value):
         return value
     if vocabulary is None:
@@ -69,8 +71,6 @@ def as_ids(value: Any, vocabulary: Vocabulary | None, name: str, argument: str) 
 
 
 def _holds_names(value: Any) -> bool:
-    if isinstance(value, str):
-        raise TypeError("got a single string, expected a list of sequences: put it into a list")
     if isinstance(value, np.ndarray):
         return value.dtype.kind == "U" and value.ndim == 1
     if not isinstance(value, (list, tuple)):

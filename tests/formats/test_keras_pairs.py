@@ -158,6 +158,42 @@ def test_other_forms_are_refused(tmp_path: Path) -> None:
             fl.from_keras(changed(tmp_path, "attention.keras", change), bos=BOS, eos=EOS)
 
 
+def test_damaged_references_are_refused(tmp_path: Path) -> None:
+    extracted("pairs3.zip", "attention.keras", tmp_path)
+    extracted("pairs3.zip", "decoder_half.keras", tmp_path)
+
+    def state(config: dict[str, Any]) -> dict[str, Any]:
+        calls = [one["inbound_nodes"][0]["kwargs"] for one in config["layers"] if one["class_name"] == "LSTM"]
+        found: dict[str, Any] = next(one["initial_state"][0]["config"] for one in calls if one.get("initial_state"))
+        return found
+
+    def no_number(config: dict[str, Any]) -> None:
+        state(config)["keras_history"][2] = None
+
+    def unknown(config: dict[str, Any]) -> None:
+        state(config)["keras_history"][0] = "nothing"
+
+    def of_keras2(config: dict[str, Any]) -> None:
+        lstm = next(one for one in reversed(config["layers"]) if one["class_name"] == "LSTM")
+        lstm["inbound_nodes"] = [[["embedding", 0, 0, {"initial_state": 5}]]]
+
+    for name in ("attention.keras", "decoder_half.keras"):
+        for change in (no_number, unknown, of_keras2):
+            with pytest.raises(ValueError, match=name):
+                fl.from_keras(changed(tmp_path, name, change), bos=BOS, eos=EOS)
+            with pytest.raises(ValueError, match=name):
+                fl.from_keras(changed(tmp_path, name, change))
+
+
+@pytest.mark.parametrize(
+    "more", [{"logits": True}, {"loss": "cross_entropy"}, {"config": "{}"}, {"activations": ["relu"]}]
+)
+def test_arguments_for_other_files_are_refused(more: dict[str, Any], tmp_path: Path) -> None:
+    path = extracted("pairs3.zip", "attention.keras", tmp_path)
+    with pytest.raises(ValueError, match=f"an encoder and a decoder.*: omit {next(iter(more))}"):
+        fl.from_keras(path, bos=BOS, eos=EOS, **more)
+
+
 def test_bos_and_eos_are_for_such_files_alone(tmp_path: Path) -> None:
     with zipfile.ZipFile(DATA / "keras3.zip") as archive:
         (tmp_path / "final.keras").write_bytes(archive.read("final.keras"))

@@ -214,6 +214,25 @@ def test_layers_defined_in_another_order_than_used() -> None:
             fl.from_torch(net, order=wrong)
 
 
+@pytest.mark.parametrize("steps", ["those of the input", 7])
+def test_a_vector_that_is_repeated_is_named(steps: int | str) -> None:
+    class Autoencoder(nn.Module):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.encoder, self.decoder = nn.LSTM(3, 8, batch_first=True), nn.LSTM(8, 6, batch_first=True)
+            self.fc = nn.Linear(6, 3)  # 8 to 6, 6 to 3, 3 to 8 would fit as well, but does not read the input
+
+        def forward(self, x: Any) -> Any:
+            vector = self.encoder(x)[1][0][-1]
+            n = steps if isinstance(steps, int) else x.shape[1]
+            return self.fc(self.decoder(vector[:, None].repeat(1, n, 1))[0])
+
+    advice = "repeats the final step of LSTM 'encoder' at each step .* torch.onnx.export, .* fl.from_onnx"
+    with pytest.raises(ValueError, match=advice):
+        fl.from_torch(Autoencoder())
+
+
 def test_modes_state_and_gradients_stay() -> None:
     seen = []
 

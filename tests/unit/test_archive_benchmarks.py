@@ -127,6 +127,22 @@ def test_the_command_prints_and_writes_scores(
     assert all(0 <= run["accuracy"] <= 1 and run["epochs"] == 2 for run in found["runs"])
 
 
+def test_the_command_puts_a_convolution_before_the_network(tmp_path: Path, monkeypatch: Any) -> None:
+    a_set(tmp_path / "sets", "Slope", [12] * 20)
+    original, given = scores.measure, []
+
+    def measure(problem: Any, seeds: Any, options: Any) -> Any:
+        given.append(options)
+        return original(problem, seeds, QUICK)
+
+    monkeypatch.setattr(scores, "measure", measure)
+    options = ["--folder", str(tmp_path / "sets"), "--out", str(tmp_path / "out")]
+    assert command.main(["ucr", "--convolution", *options]) == 0
+    assert [type(layer).__name__ for layer in given[0]["layers"]] == [type(one).__name__ for one in scores.convolved()]
+    assert "a convolution before the network" in (tmp_path / "out" / "ucr-convolution.md").read_text()
+    assert not (tmp_path / "out" / "ucr.md").exists()  # that is the file of the default network
+
+
 def test_the_command_says_what_is_missing(tmp_path: Path, capsys: Any) -> None:
     assert command.main(["ucr", "Nothing", "--folder", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert "there is no Nothing in" in capsys.readouterr().err

@@ -209,6 +209,13 @@ def test_later_sequences() -> None:
     assert np.flatnonzero(x[0]).tolist() == [0] and np.flatnonzero(y[1]).tolist() == [5, 10, 15]
 
 
+def test_outputs_become_answers_by_the_link_of_the_loss() -> None:
+    np.testing.assert_allclose(TwoSequences(20, 1).answers(np.array([[0.0], [np.log(3)]])), [[0.5], [0.75]])
+    scores = np.log([[1.0, 2.0, 3.0, 4.0], [700.0, 100.0, 100.0, 100.0]])
+    np.testing.assert_allclose(TemporalOrder(2).answers(scores), [[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
+    np.testing.assert_array_equal(Adding(20).answers(np.array([[-0.3], [2.0]])), [[-0.3], [2.0]])
+
+
 def test_seeds_give_the_same_sequences() -> None:
     for task in (Adding(20), Distractors(5, 5), TemporalOrder(2), Grammar(0, 8), TwoSequences(20, 1)):
         one, same, other = (task.draw(Draws(seed, "d"), 4) for seed in (1, 1, 2))
@@ -356,6 +363,14 @@ def test_experiments_that_do_not_exist_are_refused(tmp_path: Path, capsys: Any) 
     with pytest.raises(SystemExit):
         command.main(["paper1997", "--first-seed", "-1", "--out", str(tmp_path)])
     assert "-1 is negative" in capsys.readouterr().err
+    for option, given, expected in (
+        ("--trials", "ten", "'ten' is not an integer"),
+        ("--minutes", "soon", "'soon' is not a number"),
+        ("--first-seed", "1.5", "'1.5' is not an integer"),
+    ):
+        with pytest.raises(SystemExit):
+            command.main(["paper1997", option, given, "--out", str(tmp_path)])
+        assert f"argument {option}: {expected}" in capsys.readouterr().err
     assert [one.name for one in experiments.named(["4-100", "paper"])][:2] == ["4-100", "1"]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .calls import ADVICE, MASKS, Node, Tensor, nodes_of
+from .calls import ADVICE, MASKS, Node, Tensor, functional_layers, nodes_if_readable, nodes_of
 
 __all__ = ["carried_chain"]
 
@@ -26,12 +26,8 @@ def carried_chain(model: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
     ValueError
         If states go anywhere else than from inputs to LSTM layers, and from these to outputs, in their order.
     """
-    config = model.get("config")
-    layers = config.get("layers") if isinstance(config, dict) else None
-    if model.get("class_name") not in ("Functional", "Model") or not isinstance(layers, list):
-        return None
-    assert isinstance(config, dict)
-    if not any(_gives_states(layer) for layer in layers) and not _takes_states(layers):
+    layers = functional_layers(model)
+    if layers is None or not (any(map(_gives_states, layers)) or _takes_states(layers)):
         return None
     nodes = nodes_of(layers)
     states = [tensor for node in nodes.values() for tensor in node.states]
@@ -40,7 +36,7 @@ def carried_chain(model: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
     if len(inputs) != 1:
         raise ValueError(f"the model has the inputs {inputs} besides states, expected one. {ADVICE}")
     chain = _chain(nodes, inputs[0])
-    _check(nodes, chain, states, config)
+    _check(nodes, chain, states, model["config"].get("output_layers"))
     return [_without_states(nodes[name]) for name in chain]
 
 
@@ -50,10 +46,7 @@ def _gives_states(layer: Any) -> bool:
 
 
 def _takes_states(layers: list[Any]) -> bool:
-    try:
-        return any(node.states for node in nodes_of(layers).values())
-    except ValueError:
-        return False  # what is wrong with it is said where chains are read
+    return any(node.states for node in nodes_if_readable(layers).values())
 
 
 def _chain(nodes: Mapping[str, Node], name: str) -> list[str]:
@@ -68,11 +61,11 @@ def _chain(nodes: Mapping[str, Node], name: str) -> list[str]:
         order.append(readers[0])
 
 
-def _check(nodes: Mapping[str, Node], chain: list[str], states: list[Tensor], config: Mapping[str, Any]) -> None:
+def _check(nodes: Mapping[str, Node], chain: list[str], states: list[Tensor], outputs: Any) -> None:
     recurrent = [name for name in chain if nodes[name].kind == "LSTM"]
     if states:
         wanted = [name for name, node in nodes.items() if node.kind == "InputLayer" and name != chain[0]]
-        given = [name for name, output in states if nodes[name].kind == "InputLayer" and output == 0]
+        given = [name for name, output in states if name in nodes and nodes[name].kind == "InputLayer" and output == 0]
         if wanted != given or any(len(nodes[name].states) != 2 for name in recurrent):
             raise ValueError(
                 f"the LSTM layers {recurrent} do not begin with h, c from the inputs {wanted}, in this order. {ADVICE}"
@@ -81,7 +74,6 @@ def _check(nodes: Mapping[str, Node], chain: list[str], states: list[Tensor], co
     if any(nodes[name].kind not in MASKS for name in rest):
         raise ValueError(f"the layers {rest} are not in the chain from {chain[0]!r}. {ADVICE}")
     possible = [(chain[-1], 0), *((name, output) for name in recurrent for output in (1, 2))]
-    outputs = config.get("output_layers")
     if isinstance(outputs, list) and outputs and isinstance(outputs[0], str):  # a single one
         outputs = [outputs]
     listed = _listed(outputs)

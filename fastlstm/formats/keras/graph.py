@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["chain"]
+from .calls import MASKS, arguments_of, tensor_of
 
-_OPERATIONS = ("NotEqual", "Any")
-"""Operations that Keras 3 writes into a Functional model for the masks of Masking and of Embedding."""
+__all__ = ["chain"]
 
 _Mask = tuple[str, str, float]
 """Rule that finds the valid steps: "tokens" or "features", the name of the layer that is compared, the masked value."""
@@ -62,7 +61,7 @@ def _functional(layers: list[Mapping[str, Any]], config: Mapping[str, Any]) -> l
     nodes = {_name(layer): _node(layer) for layer in layers}
     if len(nodes) < len(layers):
         raise ValueError("two layers have the same name")
-    tensors = {name: node for name, node in nodes.items() if node.layer["class_name"] not in _OPERATIONS}
+    tensors = {name: node for name, node in nodes.items() if node.layer["class_name"] not in MASKS}
     readers: dict[str, list[str]] = {}
     for name, node in tensors.items():
         for source in node.sources:
@@ -105,9 +104,7 @@ def _node(layer: Mapping[str, Any]) -> _Node:
         return _Node(layer, [], [], None)
     (call,) = calls
     if isinstance(call, dict):  # Keras 3
-        arguments, options = call.get("args"), call.get("kwargs")
-        if not isinstance(arguments, list) or not isinstance(options, dict):
-            raise ValueError(f"layer {name!r}: its inbound node has no args and kwargs")
+        arguments, options = arguments_of(name, call)
         read = [_tensor(argument) for argument in arguments]
         sources = [source for source in read if source is not None]
         values = [argument for argument, source in zip(arguments, read, strict=True) if source is None]
@@ -122,22 +119,17 @@ def _node(layer: Mapping[str, Any]) -> _Node:
     for key, value in options.items():
         if key == "mask" and value is not None and _tensor(value) is not None:
             mask = _tensor(value)
-        elif value not in (None, False) and layer["class_name"] not in _OPERATIONS:
+        elif value not in (None, False) and layer["class_name"] not in MASKS:
             raise ValueError(f"layer {name!r} is called with {key}={str(value)[:100]}, which is not supported")
-    if layer["class_name"] not in _OPERATIONS and (len(sources) != 1 or any(v is not None for v in values)):
+    if layer["class_name"] not in MASKS and (len(sources) != 1 or any(v is not None for v in values)):
         raise ValueError(f"layer {name!r} reads {sources or 'no layer'}: only chains of layers are supported")
     return _Node(layer, sources, values, mask)
 
 
 def _tensor(argument: Any) -> str | None:
     """Return the name of the layer that computes an argument in Keras 3's format; None if it is not a tensor."""
-    if not isinstance(argument, dict) or argument.get("class_name") != "__keras_tensor__":
-        return None
-    config = argument.get("config")
-    history = config.get("keras_history") if isinstance(config, dict) else None
-    if not isinstance(history, list) or len(history) != 3 or not isinstance(history[0], str):
-        raise ValueError("a tensor in the model's description does not name the layer that computes it")
-    return history[0]
+    tensor = tensor_of(argument)
+    return None if tensor is None else tensor[0]
 
 
 def _check_masks(order: list[_Node], nodes: Mapping[str, _Node]) -> None:

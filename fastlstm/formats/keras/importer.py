@@ -25,7 +25,7 @@ from .bare import described
 from .carried import carried_chain
 from .graph import chain
 from .pair import is_pair, pair_of
-from .weights import arrays_of, converted
+from .weights import arrays_of, converted, give_weights
 
 __all__ = ["from_keras"]
 
@@ -133,6 +133,12 @@ def from_keras(
     try:
         source = open_source(name)
         if source.config is not None and is_pair(source.config):
+            chosen = {"config": config, "activations": activations, "logits": logits or None, "loss": loss}
+            if given := [argument for argument, value in chosen.items() if value is not None]:
+                raise ValueError(
+                    f"the file describes an encoder and a decoder, whose outputs are scores or probabilities of tokens "
+                    f"in any case: omit {', '.join(given)}"
+                )
             return cast("Model", pair_of(source, bos, eos, dtype, seed))  # the type of nearly all files
         if bos is not None or eos is not None:
             raise ValueError("bos and eos are for an encoder with a decoder, which the file does not hold: omit them")
@@ -223,9 +229,5 @@ def _model(
     dtype = np.result_type(np.float32, *parameters.values()) if dtype is None else dtype
     model = Model(stack, input_size=None if tokens else input_size, dtype=dtype, seed=seed)
     model.loss = loss
-    with np.errstate(over="ignore"):
-        model.load_state_dict(parameters)
-    for name, value in model.parameters().items():
-        if not np.isfinite(value).all():
-            raise ValueError(f"{name} holds numbers out of the range of {model.dtype.name}: omit dtype")
+    give_weights(model, parameters)
     return model, assumed

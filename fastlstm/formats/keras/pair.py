@@ -17,9 +17,9 @@ from ...layers import Embedding, Layer, LuongAttention
 from ...seq2seq.model import EncoderDecoder
 from .architecture import part_of
 from .archive import Source
-from .calls import ADVICE, MASKS, Node, Tensor, nodes_of
+from .calls import ADVICE, MASKS, Node, Tensor, functional_layers, nodes_if_readable, nodes_of
 from .layers.registry import Part, SignalState
-from .weights import arrays_of, converted
+from .weights import arrays_of, converted, give_weights
 
 __all__ = ["is_pair", "pair_of"]
 
@@ -38,16 +38,9 @@ class _Step(NamedTuple):
 
 def is_pair(model: Mapping[str, Any]) -> bool:
     """Return whether a description has an LSTM that is given its initial state by another layer than an input."""
-    config = model.get("config")
-    layers = config.get("layers") if isinstance(config, dict) else None
-    if model.get("class_name") not in ("Functional", "Model") or not isinstance(layers, list):
-        return False
-    try:
-        nodes = nodes_of(layers)
-        states = [name for node in nodes.values() for name, _ in node.states]
-        return any(name in nodes and nodes[name].kind != "InputLayer" for name in states)
-    except ValueError:
-        return False  # what is wrong with it is said where chains are read
+    nodes = nodes_if_readable(functional_layers(model) or [])
+    states = [name for node in nodes.values() for name, _ in node.states]
+    return any(name in nodes and nodes[name].kind != "InputLayer" for name in states)
 
 
 def pair_of(source: Source, bos: Any, eos: Any, dtype: Any, seed: int) -> EncoderDecoder:
@@ -84,8 +77,7 @@ def pair_of(source: Source, bos: Any, eos: Any, dtype: Any, seed: int) -> Encode
     model = EncoderDecoder(
         of_encoder, of_decoder, bos=bos, eos=eos, input_size=None if tokens else size, dtype=used, seed=seed
     )
-    with np.errstate(over="ignore"):
-        model.load_state_dict(parameters)
+    give_weights(model, parameters)
     return model
 
 

@@ -11,15 +11,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..._typing import Array
+from ...network_model import NetworkModel
 from .hdf5 import GroupPath, Hdf5
 from .layers.registry import Part
 
-__all__ = ["CONTAINERS", "arrays_of", "converted", "datasets_below", "is_numbered"]
+__all__ = ["CONTAINERS", "arrays_of", "converted", "datasets_below", "give_weights", "is_numbered"]
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _MAX_DEPTH = 8
@@ -55,6 +56,15 @@ def arrays_of(file: Hdf5, root: GroupPath, parts: Sequence[Part]) -> list[list[d
         else:
             result.append(_named(file, part, (*root, part.name)))
     return result
+
+
+def give_weights(model: NetworkModel, parameters: Mapping[str, Array]) -> None:
+    """Give a model its weights; ValueError if they do not fit, or are out of the range of its dtype."""
+    with np.errstate(over="ignore"):
+        model.load_state_dict(parameters)
+    for name, value in model.parameters().items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} holds numbers out of the range of {model.dtype.name}: omit dtype")
 
 
 def _snake(kind: str) -> str:

@@ -18,7 +18,7 @@ from .parts import Part
 from .stack import model_of
 from .tensors import is_torch
 
-__all__ = ["Difference", "Run", "Runs", "check_device", "difference", "run_module"]
+__all__ = ["Difference", "Run", "Runs", "check_device", "compared", "difference", "run_module"]
 
 _SIZES = ((3, 5), (1, 17), (3, 1), (1, 1), (3, 17), (1, 5))
 """Numbers of series and of steps. They differ, so that an axis is told by its size."""
@@ -300,7 +300,7 @@ def difference(parts: Sequence[Part], sequences: bool, runs: Runs, limit: int | 
         model = model_of(stack, sequences, None, 0)
         for run in trial.runs[:limit]:
             got = model.forward(run.x).astype(np.float64)
-            found = min((_compared(got, one, run, runs.time_first) for one in run.outputs), key=lambda one: one.ratio)
+            found = min((compared(got, one, run, runs.time_first) for one in run.outputs), key=lambda one: one.ratio)
             if found.ratio > worst.ratio:
                 worst = found
         if worst.ratio > runs.tolerance:
@@ -308,7 +308,8 @@ def difference(parts: Sequence[Part], sequences: bool, runs: Runs, limit: int | 
     return worst
 
 
-def _compared(got: Array, output: Array, run: Run, time_first: bool) -> Difference:
+def compared(got: Array, output: Array, run: Run, time_first: bool) -> Difference:
+    """Return how far a model's output is from one of the module's for the same input."""
     batch, time = run.x.shape[:2]
     where = f"on {batch} series of {time} steps"
     if not np.isfinite(output).all():

@@ -8,11 +8,12 @@ from itertools import pairwise, permutations, product
 import numpy as np
 
 from ...layers import LSTM
-from .compare import Runs, difference
+from ...model import Model
+from .compare import Run, Runs, compared, difference
 from .functions import function_part
 from .order import flaw
 from .parts import Part
-from .stack import last_lstm, model_of, takes_windows
+from .stack import is_pooled, last_lstm, model_of, takes_windows
 
 __all__ = ["cure"]
 
@@ -47,6 +48,12 @@ def cure(parts: Sequence[Part], runs: Runs) -> str:
             "The module ends with log_softmax, whose counterpart is the softmax of Model.predict_proba: with "
             "check=False the model returns the scores before it. "
         )
+    encoder = _repeated(parts, runs)
+    if encoder is not None:
+        return (
+            f"It repeats the final step of {encoder} at each step of a new series, as fl.RepeatVector does, which "
+            "from_torch cannot read: export the module with torch.onnx.export, and read the file with fl.from_onnx. "
+        )
     names = [part.name for part in weighted]
     return (
         f"State what the forward does with order=[...], for example order={[*names, 'sigmoid']}, or return_sequences=. "
@@ -58,7 +65,8 @@ def _candidates(weighted: Sequence[Part]) -> Iterator[tuple[list[Part], bool]]:
     orders = [list(weighted)]
     if len(weighted) <= 5:
         orders += [list(one) for one in permutations(weighted) if list(one) != orders[0]]
-    orders = [one for one in orders if flaw(one) is None]
+    # The first layer must read the input with which the module has been run.
+    orders = [one for one in orders if flaw(one) is None and one[0].in_features == weighted[0].in_features]
     for choice in sorted(
         product(_BETWEEN, _AFTER_LSTM, _AT_END), key=lambda one: sum(name is not None for name in one)
     ):
@@ -108,3 +116,25 @@ def _is_log_softmax(parts: Sequence[Part], runs: Runs) -> bool:
                     if np.abs(output - logs).max() <= runs.tolerance * np.abs(output).max():
                         return True
     return False
+
+
+def _repeated(parts: Sequence[Part], runs: Runs) -> Part | None:
+    """Return the LSTM whose final step the module repeats, as the series that the next layers read; None if none."""
+    recurrent = [k for k, part in enumerate(parts) if isinstance(part.layer, LSTM)]
+    for k in recurrent[:-1]:
+        if is_pooled(parts) or takes_windows(parts):
+            break
+        encoder, decoder = model_of(parts[: k + 1], False, None, 0), model_of(parts[k + 1 :], True, None, 0)
+        if all(_repeats(encoder, decoder, run, runs) for run in runs.trials[0].runs):
+            return parts[k]
+    return None
+
+
+def _repeats(encoder: Model, decoder: Model, run: Run, runs: Runs) -> bool:
+    vectors = encoder.forward(run.x)[:, None]
+    return any(
+        compared(decoder.forward(np.repeat(vectors, steps, axis=1)), output, run, runs.time_first).ratio
+        <= runs.tolerance
+        for output in run.outputs
+        for steps in set(output.shape[:2])
+    )

@@ -27,8 +27,8 @@ _WRAPPERS = {
 """Classes that only run another module, and the attribute that holds it."""
 _UNSEEN = (
     "from_torch sees the layers of a module, not its forward: not a functional relu, a mean over the steps, layers in "
-    "another order than the one in which they were defined, a layer that is used twice or not at all, or output[:, -1] "
-    "of a bidirectional LSTM"
+    "another order than the one in which they were defined, a layer that is used twice or not at all, one vector that "
+    "is repeated at each step, or output[:, -1] of a bidirectional LSTM"
 )
 
 

@@ -45,12 +45,13 @@ def from_torch(
     ----------
     source : torch.nn.Module, mapping of str to tensor or array, or path
         - A module: ``nn.LSTM`` or ``nn.Linear``, an ``nn.Sequential``, or any module whose children are ``nn.LSTM``,
-          ``nn.LSTMCell`` (called step by step in its ``forward``), ``nn.Linear``, ``nn.Conv1d`` (between two
-          transpositions in its ``forward``), ``nn.Embedding``,
-          ``nn.Dropout``, ``nn.Identity``, an activation (``nn.ReLU``, ``nn.Tanh``, ``nn.Sigmoid``,
-          ``nn.Softmax(dim=-1)``, ``nn.LeakyReLU``, ``nn.ELU``, ``nn.Softplus``, ``nn.Softsign``, ``nn.Hardsigmoid``)
-          or an ``nn.Sequential`` of these. The layers are taken in the order in which they were defined, and `check`
-          tells whether its ``forward`` computes the same.
+          ``nn.LSTMCell`` (called step by step in its ``forward``), ``nn.Linear``, ``nn.Conv1d``, ``nn.MaxPool1d`` or
+          ``nn.AvgPool1d`` (between two transpositions in its ``forward``), ``nn.BatchNorm1d``, ``nn.LayerNorm`` of the
+          features, ``nn.Flatten``, ``nn.Embedding``, ``nn.Dropout``, ``nn.Identity``, an activation (``nn.ReLU``,
+          ``nn.Tanh``, ``nn.Sigmoid``, ``nn.Softmax(dim=-1)``, ``nn.LeakyReLU``, ``nn.ELU``, ``nn.Softplus``,
+          ``nn.Softsign``, ``nn.Hardsigmoid``, ``nn.SiLU``, ``nn.SELU``, ``nn.GELU``) or an ``nn.Sequential`` of these.
+          The layers are taken in the order in which they were defined, and `check` tells whether its ``forward``
+          computes the same.
         - A mapping like the result of ``module.state_dict()``, with names such as ``weight_ih_l0`` or
           ``lstm.weight_ih_l0`` and ``fc.weight``. The layers have the order in which their names first appear. If the
           first layer is a matrix without bias whose columns are the features of the next layer, it is an `Embedding`.
@@ -73,10 +74,10 @@ def from_torch(
     order : sequence of str, optional
         Names of all layers from the input to the output (``["embed", "lstm", "fc"]``), if the order differs from the
         one described above; and between them what has no weights: ``"relu"``, ``"tanh"``, ``"sigmoid"``,
-        ``"softmax"``, ``"leaky_relu"``, ``"elu"``, ``"softplus"``, ``"softsign"``, ``"hard_sigmoid"`` with PyTorch's
-        parameters, ``"dropout"`` (rate 0.5), ``"mean"``, ``"max"`` and ``"last"`` over the steps of each series
-        (``output[:, -1]``), ``"identity"`` for nothing; or a layer object such as ``fl.Dropout(0.2)``. Where a layer of
-        the source has one of these names, the name means the layer.
+        ``"softmax"``, ``"leaky_relu"``, ``"elu"``, ``"softplus"``, ``"softsign"``, ``"hard_sigmoid"``, ``"silu"``,
+        ``"selu"``, ``"gelu"`` with PyTorch's parameters, ``"dropout"`` (rate 0.5), ``"mean"``, ``"max"`` and ``"last"``
+        over the steps of each series (``output[:, -1]``), ``"identity"`` for nothing; or a layer object such as
+        ``fl.Dropout(0.2)``. Where a layer of the source has one of these names, the name means the layer.
     loss : str or Loss, optional
         Loss of the training, which says what the outputs are: ``"cross_entropy"`` (scores of exclusive classes),
         ``"binary_cross_entropy"`` (independent scores), ``"mse"`` (values) and others. Without it `predict_proba`,

@@ -264,6 +264,50 @@ def test_files_copies_and_pickles(tmp_path: Path) -> None:
     assert changed == {"2.weight", "2.bias"}
 
 
+def test_layers_within_steps_that_are_not_trained_keep_their_bits(tmp_path: Path) -> None:
+    """Also those of which only the weight decay would change anything, and the statistics of a `BatchNorm`."""
+
+    def fitted(inner: bool, outer: bool) -> set[str]:
+        layers = [fl.Conv1D(3, 4, stride=2), fl.BatchNorm(), fl.Activation("tanh")]
+        model = trained([fl.Dense(16), fl.TimeDistributed(layers, steps=8), fl.Dense(2)], 16)
+        layers[0].trainable, model.layers[1].trainable = inner, outer
+        model.save(tmp_path / "m.safetensors")
+        model = fl.load(tmp_path / "m.safetensors")
+        before = {name: value.copy() for name, value in model.state_dict().items()}
+        optimizer = fl.AdamW(0.01, weight_decay=0.1)
+        model.fit(data(16), np.zeros((4, 12, 2)), loss="mse", optimizer=optimizer, epochs=1, verbose=0)
+        return {name for name, value in model.state_dict().items() if not np.array_equal(value, before[name])}
+
+    around = {"0.weight", "0.bias", "2.weight", "2.bias"}
+    norm = {f"1.1.{name}" for name in ("weight", "bias", "running_mean", "running_var")}
+    assert fitted(True, True) == around | norm | {"1.0.weight", "1.0.bias"}
+    assert fitted(False, True) == around | norm
+    assert fitted(True, False) == around
+
+
+def test_weight_decay_leaves_statistics_within_steps_alone() -> None:
+    model = trained([fl.TimeDistributed([fl.BatchNorm(momentum=1.0)], steps=2), fl.Dense(2)], 6)
+    x = data(6)
+    optimizer = fl.AdamW(0.1, weight_decay=0.5)
+    model.fit(x, np.zeros((4, 12, 2)), loss="mse", optimizer=optimizer, epochs=1, batch_size=4, verbose=0)
+    rows = x.reshape(-1, 3)
+    running = model.layers[0].parameters
+    np.testing.assert_allclose(running["0.running_mean"], rows.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(running["0.running_var"], rows.var(axis=0, ddof=1), rtol=1e-12)
+
+
+def test_a_batch_norm_two_levels_down_normalizes_by_its_running_statistics_if_the_outer_is_not_trained() -> None:
+    norm = fl.BatchNorm()
+    model = trained([fl.TimeDistributed([fl.TimeDistributed([norm], steps=2)], steps=3), fl.Dense(2)], 12)
+    x = 5 + data(12)
+    model.layers[0].trainable = False
+    before = norm.parameters["running_mean"].copy()
+    expected = model.predict(x)
+    np.testing.assert_array_equal(model.forward(x, training=True), expected)
+    model.backward(np.ones_like(expected))
+    np.testing.assert_array_equal(norm.parameters["running_mean"], before)
+
+
 def test_written_to_onnx(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     ort = pytest.importorskip("onnxruntime")

@@ -259,6 +259,25 @@ def test_functions_for_chains_refuse_such_models(tmp_path: Path, capsys: pytest.
 def test_nothing_in_gives_nothing_out() -> None:
     model = model_of()
     assert model.predict([], max_length=3) == [] and model.beam_search([], max_length=3) == []
+    assert model.predict(np.zeros((0, 5), int), max_length=3) == []
+
+
+def test_what_is_no_list_of_sources_is_refused() -> None:
+    names = ["<s>", "</s>", *"abcdef"]
+    model: Any = model_of(source_tokens=names, target_tokens=names, bos="<s>", eos="</s>")
+    with pytest.raises(TypeError, match=r"X is a single string, expected a list of sequences: pass \['abc'\]"):
+        model.predict("abc", max_length=3)
+    with pytest.raises(TypeError, match=r"Y is a single string, expected a list of sequences: pass \['cba'\]"):
+        model.fit(["abc"], "cba", verbose=0)
+    with pytest.raises(ValueError, match=r"X has shape \(\), expected a \(batch, time\) array of token ids"):
+        model.predict(np.array(3), max_length=3)
+
+
+def test_what_is_no_scaler_is_refused() -> None:
+    with pytest.raises(TypeError, match="scaler must be a fl.Standardizer, .* got 'standard'"):
+        model_of(scaler="standard")
+    with pytest.raises(ValueError, match="scaler is for sources of numbers .* got sources of tokens"):
+        model_of(scaler=fl.Standardizer())
 
 
 def test_the_table_of_layers_names_both_parts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .... import _core
+from ....layers import same_zeros
 from .nodes import Node
 from .operators import Back, Forward, Gradients, Inputs, Run, integer_list, operator, require
 
@@ -32,9 +33,7 @@ class Window(NamedTuple):
         """Return the number of zeros before and after `time` steps."""
         if self.pads is not None:
             return self.pads
-        span = (kernel - 1) * self.dilation + 1
-        total = max(0, (-(-time // self.stride) - 1) * self.stride + span - time)
-        less, more = total // 2, total - total // 2
+        less, more = same_zeros((kernel - 1) * self.dilation + 1, self.stride, time)
         return (less, more) if self.upper else (more, less)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...._typing import Array
+from ....layers import padded_places
 from .nodes import Node
 from .operators import Back, Forward, Gradients, Inputs, Run, axes_of, integer_list, integers, operator, require
 
@@ -36,15 +37,12 @@ def mode_of(node: Node) -> str:
 
 def _places(size: int, pads: tuple[int, int], mode: str) -> Array:
     """Return which element of an axis stands at each place; -1: the constant."""
-    steps = np.arange(-pads[0], size + pads[1])
-    if mode == "constant":
-        return np.where((steps >= 0) & (steps < size), steps, -1)
-    require(size > 0, "pads an empty axis")
-    if mode == "edge":
-        return np.clip(steps, 0, size - 1)
-    require(max(pads) < size, f"reflects {max(pads)} elements of an axis that has {size}")
-    steps = np.abs(steps)
-    return np.where(steps >= size, 2 * (size - 1) - steps, steps)
+    if mode != "constant":
+        require(size > 0, "pads an empty axis")
+    if mode == "reflect":
+        require(max(pads) < size, f"reflects {max(pads)} elements of an axis that has {size}")
+    places: Array = padded_places(np.array([size]), *pads, mode)[0]
+    return places
 
 
 @operator("Pad", (1, 4), mode=str, pads=list, value=float)

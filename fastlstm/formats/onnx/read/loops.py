@@ -24,7 +24,7 @@ from ..graph.program import Program
 __all__ = ["Loop", "lstm_of_loop", "reads_of_loop"]
 
 _MOST_STEPS = 1024
-_RATHER = 1e-4
+_TOLERANCE = 1e-4
 """Relative difference up to which two results of the same formula in float32 are taken as the same."""
 
 
@@ -297,7 +297,7 @@ def _close(a: Array, b: Array) -> bool:
         a.shape == b.shape
         and a.size > 0
         and b.dtype.kind == "f"
-        and bool(np.abs(a - b).max() <= _RATHER * max(1.0, float(np.abs(b).max())))
+        and bool(np.abs(a - b).max() <= _TOLERANCE * max(1.0, float(np.abs(b).max())))
     )
 
 

@@ -186,13 +186,22 @@ def _read_nodes(
         if proto.op_type == "Loop" and proto.domain in _DOMAINS:
             nodes.append(_read_loop(proto, index, opset, folder))
             continue
-        one = make_node(proto, index, opset, folder)
-        if one.op == "Constant":
-            if len(one.outputs) != 1 or one.inputs or one.outputs[0] in constants:
-                raise ValueError(f"{one}: expected no inputs and one output with a unique name")
-            constants[one.outputs[0]] = _constant(one)
-        else:
+        one = _node_or_constant(proto, index, opset, folder, constants)
+        if one is not None:
             nodes.append(one)
+
+
+def _node_or_constant(
+    proto: Any, index: int, opset: int, folder: Path | None, constants: dict[str, Array]
+) -> Node | None:
+    """Return a node; None if it is a Constant, whose value is added to `constants`."""
+    node = make_node(proto, index, opset, folder)
+    if node.op != "Constant":
+        return node
+    if len(node.outputs) != 1 or node.inputs or node.outputs[0] in constants:
+        raise ValueError(f"{node}: expected no inputs and one output with a unique name")
+    constants[node.outputs[0]] = _constant(node)
+    return None
 
 
 def _read_if(proto: Any, index: int, opset: int, folder: Path | None, depth: int) -> If:
@@ -229,12 +238,8 @@ def _read_loop(proto: Any, index: int, opset: int, folder: Path | None) -> Loop:
     for number, one in enumerate(graph.node):
         if one.op_type in ("If", "Loop", "Scan"):
             raise ValueError(f"{node}: its body has a node {one.op_type}, and a Loop is only read if it is an LSTM")
-        made = make_node(one, number, opset, folder)
-        if made.op == "Constant":
-            if len(made.outputs) != 1 or made.inputs or made.outputs[0] in constants:
-                raise ValueError(f"{made}: expected no inputs and one output with a unique name")
-            constants[made.outputs[0]] = _constant(made)
-        else:
+        made = _node_or_constant(one, number, opset, folder, constants)
+        if made is not None:
             nodes.append(made)
     inputs, outputs = (
         tuple(_text(one.name, "the name of a value") for one in side) for side in (graph.input, graph.output)

@@ -29,7 +29,7 @@ _EXPECTED = {name: Activation(name, 0.0, 0.0)(_AT) for name in _NODES}
 _TOLERANCE = 2e-6
 """Of values up to 9; constants in the file are rounded to float32. The two forms of gelu differ by 4.7e-4."""
 _MOST = 16
-"""Values of which the numbers of one value are kept as a function."""
+"""Earlier values that are tried as the argument of a function, for each node."""
 
 
 def fused(graph: Graph) -> Graph:

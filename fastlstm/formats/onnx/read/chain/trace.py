@@ -42,7 +42,7 @@ class Trace:
         self.carried = carried
         """Whether the graph reads a series in blocks of steps, and the LSTMs carry their states from block to block."""
         self.framed = framed
-        """Whether such a block is one step, a frame, whose features are a series of their own; so far read as that."""
+        """Whether such a block is one step, a frame, and the nodes so far read its samples as the steps of a series."""
         self.taps: dict[int, str] = {}
         """Names of the outputs of items that are read again later; of item -1, the input."""
         self.time: str | None = None
