@@ -20,6 +20,7 @@ from sklearn.linear_model import LinearRegression
 import fastlstm as fl
 
 COLUMNS = ["engine", "cycle", "setting 1", "setting 2", "setting 3", *(f"sensor {k}" for k in range(1, 22))]
+EPOCHS = 100
 CAP = 125  # wear does not show earlier: the usual cap, in training and in the test
 
 
@@ -29,6 +30,18 @@ def read(path: Path) -> list[Any]:
         with np.load(path) as file:
             return [file[name] for name in ("train", "test", "rul_test")]
     return [np.loadtxt(path / f"{name}_FD001.txt") for name in ("train", "test", "RUL")]
+
+
+def series(train: Any, test: Any) -> list[list[Any]]:
+    """Return the sensors of the engines that ran to failure, what was left to them, and the sensors of the test."""
+    # Your own CSV: table = pandas.read_csv("pumps.csv"), a row for each reading, with a column that names the pump.
+    table, new = ({name: part[:, k] for k, name in enumerate(COLUMNS)} for part in (train, test))
+    sensors = [name for name in COLUMNS[5:] if len(np.unique(table[name])) > 2]  # the others tell nothing
+    table["left"] = fl.data.rul(table["engine"], cap=CAP)
+    return [
+        fl.data.from_frame(rows, group="engine", time="cycle", features=columns).X
+        for rows, columns in ((table, sensors), (table, ["left"]), (new, sensors))
+    ]
 
 
 def fit(X: list[Any], Y: list[Any], epochs: int, seed: int) -> fl.Model:
@@ -45,18 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train five models, and print their errors on the 100 test engines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args(arguments)
     train, test, left = read(options.data)
-    # Your own CSV: table = pandas.read_csv("pumps.csv"), a row for each reading, with a column that names the pump.
-    table, new = ({name: part[:, k] for k, name in enumerate(COLUMNS)} for part in (train, test))
-    sensors = [name for name in COLUMNS[5:] if len(np.unique(table[name])) > 2]  # the others tell nothing
-    table["left"] = fl.data.rul(table["engine"], cap=CAP)
-    X, Y, X_test = (
-        fl.data.from_frame(rows, group="engine", time="cycle", features=columns).X
-        for rows, columns in ((table, sensors), (table, ["left"]), (new, sensors))
-    )
+    X, Y, X_test = series(train, test)
     truth = np.minimum(left.reshape(-1), CAP)
 
     def report(name: str, answers: list[Any]) -> None:
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     last = np.array([one[-1] for one in X_test])
     report("the mean of the training data", [np.full(len(last), np.concatenate(Y).mean())])
-    line = LinearRegression().fit(np.concatenate(X), table["left"])
+    line = LinearRegression().fit(np.concatenate(X), np.concatenate(Y)[:, 0])
     report("linear regression on the last row", [line.predict(last)])
     models = [fit(X, Y, options.epochs, seed) for seed in range(options.seeds)]
     answers = [np.array([one[-1, 0] for one in model.predict(X_test)]) for model in models]

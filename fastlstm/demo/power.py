@@ -23,10 +23,14 @@ from ..model import Model
 from ..optimizers import AdamW
 from ..schedules import CosineLR
 from ..training.callbacks import EarlyStopping
+from ..training.history import History
 from .power_fan import draw_fan
 from .report import check_reloaded, printer, save_plot, table
 
-__all__ = ["HORIZONS", "baselines", "forecast", "make_inputs", "run_power"]
+__all__ = [
+    "HORIZONS", "PARTS", "baselines", "fit", "forecast", "make_inputs", "make_windows", "mean_errors", "new_model",
+    "run_power",
+]  # fmt: skip
 
 
 DAY = 96
@@ -34,6 +38,8 @@ DAY = 96
 WEEK = 7 * DAY
 HORIZONS = {"15 minutes": 1, "1 hour": 4, "24 hours": DAY}
 """Steps ahead."""
+PARTS = (0.7, 0.15, 0.15)
+"""Shares of training, validation and test, in time."""
 
 # Chosen on the validation part, and on two earlier parts of the year used in its place.
 HIDDEN_SIZE = 96
@@ -71,40 +77,21 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
     """
     say = printer(verbose)
     data = load_steel_power_factor()
-    train, validation, test = split(data.time, (0.7, 0.15, 0.15), method="time")
+    train, validation, test = split(data.time, PARTS, method="time")
     say("A steel works in 2018: what will its power factor be in 15 minutes, 1 hour, 24 hours?")
     for name, part in (("training", train), ("validation", validation), ("test", test)):
         say(f"  {name:<10}  {data.time[part][0]} to {data.time[part][-1]}, {len(data.time[part]):,} steps")
 
-    inputs, changes = make_inputs(data), _changes(data)
-    # A target must not lie in the part after its own, and a forecast needs a day of inputs before it.
-    X_train, y_train = (_two_days(rows[WEEK : train.stop - DAY]) for rows in (inputs, changes))
-    X_val, y_val = (_two_days(rows[validation.start - DAY : validation.stop - DAY]) for rows in (inputs, changes))
-
+    (X_train, _), _ = windows = make_windows(data)
     say(f"\nTraining on {len(X_train)} windows of two days, with {X_train.shape[2]} inputs at each step")
-    model = Model(
-        [LSTM(HIDDEN_SIZE, return_sequences=True), Dropout(DROPOUT), Dense(len(HORIZONS))],
-        seed=seed,
-        scaler=Standardizer(),
-        target_scaler=Standardizer(),
-    )
+    model = new_model(seed)
     start = time.perf_counter()
-    history = model.fit(
-        X_train,
-        y_train,
-        loss="mae",
-        optimizer=AdamW(CosineLR(LEARNING_RATE)),
-        epochs=EPOCHS,
-        batch_size=BATCH_SIZE,
-        validation_data=(X_val, y_val),
-        callbacks=[EarlyStopping(patience=PATIENCE)],
-        verbose=verbose,
-    )
+    history = fit(model, windows, verbose)
     seconds = time.perf_counter() - start
     say(f"  {history.epochs} epochs in {seconds:.1f} s, kept the weights of epoch {history.best_epoch}")
 
     forecasts = forecast(model, data)
-    errors = _errors(data, forecasts, test)
+    errors = mean_errors(data, forecasts, test)
     say("\nMean absolute error on the test part")
     say(_error_table(errors))
 
@@ -130,7 +117,7 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
     say(f'  power.forecast(fl.load("{path.as_posix()}"), data)[-1]  # the power factors after the last step')
     return {
         "mae": errors,
-        "val_mae": _errors(data, forecasts, validation),
+        "val_mae": mean_errors(data, forecasts, validation),
         "epochs": history.epochs,
         "best_epoch": history.best_epoch,
         "seconds": seconds,
@@ -139,6 +126,40 @@ def run_power(out_dir: Path, seed: int = 0, verbose: int = 1) -> dict[str, Any]:
         "forecast_plot": forecast_plot,
         "fan_plot": fan_plot,
     }
+
+
+def make_windows(data: SteelPowerFactor) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Return inputs and targets of the training and of the validation part, in windows (n, 192, features) of two days.
+
+    A target must not lie in the part after its own, and a forecast needs a day of inputs before it.
+    """
+    train, validation, _ = split(data.time, PARTS, method="time")
+    inputs, changes = make_inputs(data), _changes(data)
+    parts = slice(WEEK, train.stop - DAY), slice(validation.start - DAY, validation.stop - DAY)
+    found = [(_two_days(inputs[part]), _two_days(changes[part])) for part in parts]
+    return found[0], found[1]
+
+
+def new_model(seed: int = 0) -> Model:
+    """Return the network of the demo, with random weights."""
+    layers = [LSTM(HIDDEN_SIZE, return_sequences=True), Dropout(DROPOUT), Dense(len(HORIZONS))]
+    return Model(layers, seed=seed, scaler=Standardizer(), target_scaler=Standardizer())
+
+
+def fit(model: Model, windows: tuple[tuple[Array, Array], tuple[Array, Array]], verbose: int = 0) -> History:
+    """Train a model of the inputs of `make_windows`, and return its history."""
+    (X, y), validation = windows
+    return model.fit(
+        X,
+        y,
+        loss="mae",
+        optimizer=AdamW(CosineLR(LEARNING_RATE)),
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
+        validation_data=validation,
+        callbacks=[EarlyStopping(patience=PATIENCE)],
+        verbose=verbose,
+    )
 
 
 def make_inputs(data: SteelPowerFactor) -> NDArray[np.float32]:
@@ -250,7 +271,7 @@ def _two_days(rows: Array) -> Array:
     return np.concatenate([days[:-1], days[1:]], axis=1)
 
 
-def _errors(data: SteelPowerFactor, forecasts: Array, part: slice) -> dict[str, dict[str, float]]:
+def mean_errors(data: SteelPowerFactor, forecasts: Array, part: slice) -> dict[str, dict[str, float]]:
     """Return the mean absolute errors of forecasts made in a part of the data for steps in the same part."""
     errors: dict[str, dict[str, float]] = {}
     for (name, ahead), model_forecast in zip(HORIZONS.items(), forecasts.T, strict=True):
