@@ -69,7 +69,6 @@ INLINE V v_within(V x, real most)
 #define GELU_CUBE ((real)0.044715)
 #define GELU_MOST ((real)40) /* where sigmoid(2 u) is 0 or 1 */
 
-
 static OUT_OF_LINE V v_activate_rare(int kind, V alpha, V beta, V x)
 {
     const V zero = v_set(0), one = v_set(1);
