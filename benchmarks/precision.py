@@ -1,9 +1,9 @@
 """Measure what narrower numbers cost: scores of one training in each precision, over several seeds.
 
-    python -m benchmarks.precision [--precisions float32,int8] [--tasks vowels,power] [--seeds 5]
+    python -m benchmarks.precision [--precisions float32,bfloat16,int8] [--tasks vowels,power] [--seeds 5]
         [--digits digits.npz] [--engines CMAPSSData]
 
-float32 is trained; int8 is the same model with weights of 8 bits, once with limits of the inputs from the training
+float32 and bfloat16 are trained; int8 is the float32 model with weights of 8 bits, once with limits of the inputs from the training
 data ("calibrated") and once with a scale for each row of inputs ("dynamic"). Every seed draws initial weights, order of
 the data and, of the digits, the parts. "change" is the mean of the differences from float32 of the same seed.
 
@@ -50,8 +50,8 @@ class Task(NamedTuple):
     """What is learnt."""
 
     title: str
-    train: Callable[[Any, int], Trained]
-    """From the file of the data, None if they come with the package, and a seed."""
+    train: Callable[[Any, int, str], Trained]
+    """From the file of the data, None if they come with the package, a seed, and a type to train in."""
     option: str | None = None
     """Which option gives the file."""
     digits: int = 4
@@ -65,9 +65,10 @@ def _int8(trained: Trained) -> Iterator[tuple[str, Any]]:
 
 PRECISIONS: dict[str, Callable[[Trained], Iterator[tuple[str, Any]]]] = {
     "float32": lambda trained: iter([("float32", trained.model)]),
+    "bfloat16": lambda trained: iter([]),  # trained anew
     "int8": _int8,
 }
-"""For each precision the models to judge, and their names in the table."""
+"""For each precision the models to judge that are made of the float32 model, and their names in the table."""
 
 
 def _example(name: str) -> ModuleType:
@@ -92,23 +93,24 @@ def _classes(X: Any, y: Any, seed: int, X_test: Any, y_test: Any, **settings: An
     return Trained(classifier, X, score)
 
 
-def _vowels(path: None, seed: int) -> Trained:
+def _vowels(path: None, seed: int, precision: str) -> Trained:
     data = fl.datasets.load_japanese_vowels()
-    return _classes(data.X_train, data.y_train, seed, data.X_test, data.y_test)
+    return _classes(data.X_train, data.y_train, seed, data.X_test, data.y_test, precision=precision)
 
 
-def _digits(path: Path, seed: int) -> Trained:
+def _digits(path: Path, seed: int, precision: str) -> Trained:
     example = _example("spoken_digits")
     X, y = example.read(path)
     train, test = fl.split(len(X), (0.8, 0.2), seed=seed)
-    return _classes([X[k] for k in train], y[train], seed, [X[k] for k in test], y[test], **example.RECIPE)
+    settings = {**example.RECIPE, "precision": precision}
+    return _classes([X[k] for k in train], y[train], seed, [X[k] for k in test], y[test], **settings)
 
 
-def _engines(path: Path, seed: int) -> Trained:
+def _engines(path: Path, seed: int, precision: str) -> Trained:
     example = _example("engine_life")
     train, test, left = example.read(path)
     X, Y, X_test = example.series(train, test)
-    model = example.fit(X, Y, example.EPOCHS, seed)
+    model = example.fit(X, Y, example.EPOCHS, seed, precision)
     truth = np.minimum(left.reshape(-1), example.CAP)
 
     def score(model: Any) -> Scores:
@@ -118,10 +120,10 @@ def _engines(path: Path, seed: int) -> Trained:
     return Trained(model, X, score)
 
 
-def _power(path: None, seed: int) -> Trained:
+def _power(path: None, seed: int, precision: str) -> Trained:
     data = fl.datasets.load_steel_power_factor()
     windows = power.make_windows(data)
-    model = power.new_model(seed)
+    model = power.new_model(seed, precision)
     power.fit(model, windows)
     test = fl.split(data.time, power.PARTS, method="time")[2]
 
@@ -132,7 +134,7 @@ def _power(path: None, seed: int) -> Trained:
     return Trained(model, windows[0][0], score)
 
 
-def _forecast(path: None, seed: int) -> Trained:
+def _forecast(path: None, seed: int, precision: str) -> Trained:
     import pandas as pd
 
     data = fl.datasets.load_steel_power_factor()
@@ -141,7 +143,8 @@ def _forecast(path: None, seed: int) -> Trained:
     others = [name for name in frame.columns if name != "y"]
     frame.insert(0, "ds", data.time)
     test = fl.split(data.time, power.PARTS, method="time")[2]
-    forecaster = fl.Forecaster(96, hist_exog=others, bounds=(0, 1), random_state=seed, verbose=0)
+    given = {"hist_exog": others, "bounds": (0, 1), "precision": precision, "random_state": seed, "verbose": 0}
+    forecaster = fl.Forecaster(96, **given)
     forecaster.fit(frame[: test.start])
 
     def score(model: Any) -> Scores:
@@ -168,9 +171,11 @@ def measure(
     found: dict[str, list[Scores]] = {}
     for seed in seeds:
         start = time.perf_counter()
-        trained = task.train(path, seed)
+        trained = task.train(path, seed, "float32")
         seconds = time.perf_counter() - start
         for precision in precisions:
+            if precision == "bfloat16":
+                found.setdefault(precision, []).append(trained.score(task.train(path, seed, precision).model))
             for name, model in PRECISIONS[precision](trained):
                 found.setdefault(name, []).append(trained.score(model))
         shown = "; ".join(f"{name}: {_text(runs[-1], task.digits)}" for name, runs in found.items())

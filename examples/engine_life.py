@@ -44,11 +44,12 @@ def series(train: Any, test: Any) -> list[list[Any]]:
     ]
 
 
-def fit(X: list[Any], Y: list[Any], epochs: int, seed: int) -> fl.Model:
+def fit(X: list[Any], Y: list[Any], epochs: int, seed: int, precision: str = "float32") -> fl.Model:
     """Return a model that answers at every cycle: how many are left, after all that it has seen of this engine."""
     # Noise on the sensors, two fifths of their standard deviation, makes up for the few engines.
     layers = [fl.GaussianNoise(0.4), fl.LSTM(128, return_sequences=True), fl.Dropout(0.2), fl.Dense(1)]
-    model = fl.Model(layers, scaler=fl.Standardizer(), target_scaler=fl.Standardizer(), seed=seed)
+    scalers = {"scaler": fl.Standardizer(), "target_scaler": fl.Standardizer()}
+    model = fl.Model(layers, **scalers, precision=precision, seed=seed)
     optimizer = fl.Adam(fl.CosineLR(3e-3, 3e-5), clip_norm=1.0)
     model.fit(X, Y, loss="mse", optimizer=optimizer, epochs=epochs, batch_size=8, seed=seed, verbose=0)
     return model

@@ -140,10 +140,10 @@ def make_windows(data: SteelPowerFactor) -> tuple[tuple[Array, Array], tuple[Arr
     return found[0], found[1]
 
 
-def new_model(seed: int = 0) -> Model:
+def new_model(seed: int = 0, precision: str = "float32") -> Model:
     """Return the network of the demo, with random weights."""
     layers = [LSTM(HIDDEN_SIZE, return_sequences=True), Dropout(DROPOUT), Dense(len(HORIZONS))]
-    return Model(layers, seed=seed, scaler=Standardizer(), target_scaler=Standardizer())
+    return Model(layers, precision=precision, seed=seed, scaler=Standardizer(), target_scaler=Standardizer())
 
 
 def fit(model: Model, windows: tuple[tuple[Array, Array], tuple[Array, Array]], verbose: int = 0) -> History:

@@ -62,7 +62,7 @@ def test_each_task_learns_from_its_training_part(monkeypatch: Any) -> None:
 
     monkeypatch.setattr(power, "EPOCHS", 1)
     monkeypatch.setattr(power, "HIDDEN_SIZE", 4)
-    trained = precision.TASKS["power"].train(None, 0)
+    trained = precision.TASKS["power"].train(None, 0, "float32")
     inputs = power.make_inputs(fl.datasets.load_steel_power_factor())
     end = int(len(inputs) * power.PARTS[0])
     assert np.array_equal(trained.typical[-1, -1], inputs[end - power.DAY - 1])
