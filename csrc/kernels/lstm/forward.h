@@ -87,12 +87,12 @@ static inline int forward_h_apart(const lstm_work *work)
  * plain one write h themselves. */
 static void forward_bf16_begin(const lstm_work *work, ptrdiff_t row, const real *h)
 {
-    const ptrdiff_t words = work->recurrent_padded / 2 + work->recurrent_padded % 2;
+    const ptrdiff_t full = work->recurrent_padded / 2;
     for (int step = 0; step < 2; ++step)
-        for (ptrdiff_t word = words; word < work->bf16.words_h; ++word)
-            work->hx[(step * work->batch + row) * work->ldhx + word] = 0;
+        memset(work->hx + (step * work->batch + row) * work->ldhx + full, 0,
+               (size_t)(work->bf16.words_h - full) * sizeof(real));
     if (!work->cell && row < work->active[0])
-        bf16_write_row(h, work->recurrent_padded, work->hx + row * work->ldhx, words);
+        bf16_write_row(h, work->recurrent_padded, work->hx + row * work->ldhx, full + work->recurrent_padded % 2);
 }
 
 /* Store the initial state of the rows. */
@@ -105,12 +105,12 @@ static void forward_begin(const fl_lstm_pass *pass, const lstm_work *work, ptrdi
         memset(h, 0, (size_t)work->recurrent_padded * sizeof(real));
         if (h0)
             memcpy(h, h0, (size_t)work->recurrent * sizeof(real));
+        if (lstm_bf16_way(work))
+            forward_bf16_begin(work, row, h);
         if (work->cell)
             cell_begin(work, row, h);
         if (work->bytes.way && row < work->active[0])
             BYTES_CALL(work->bytes.way, forward_bytes_h, (h, work->padded, work->hx + row * work->ldhx));
-        if (lstm_bf16_way(work))
-            forward_bf16_begin(work, row, h);
         lstm_pack_state(work, row, row_of(pass->c0, b, work->hidden), work->c0);
     }
 }
@@ -366,7 +366,7 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
                 block = share.block_end;
             }
             if (share_rows == 1 && lstm_bf16_way(work)) {
-                forward_bf16_row(&step, block, share.block_end, share.row_begin, s % 2);
+                forward_bf16_row(&step, block, share.block_end, share.row_begin);
                 block = share.block_end;
             }
             if (live == 1 && !lstm_bf16_way(work))

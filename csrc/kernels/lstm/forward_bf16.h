@@ -49,15 +49,13 @@ static void forward_bf16_rows(const forward_step *step, ptrdiff_t block, ptrdiff
 }
 
 /* Compute one row of some blocks, some at a time: a cell is a long chain of operations, as is a sum by AMX, which those of
- * other blocks fill. Every other step goes `back` from the last block to the first, whose weights are then still in the
- * first-level cache. */
-static void forward_bf16_row(const forward_step *step, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t row, int back)
+ * other blocks fill. (Tried without success: every other step from the last block back to the first, whose weights are
+ * then still in the first-level cache.) */
+static void forward_bf16_row(const forward_step *step, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t row)
 {
     enum { TOGETHER = 4, LD = COLS * LANES };
     real sums[TOGETHER * PASSES * LD];
-    const ptrdiff_t groups = tile_count(end - begin, TOGETHER);
-    for (ptrdiff_t group = 0; group < groups; ++group) {
-        const ptrdiff_t block = begin + (back ? groups - 1 - group : group) * TOGETHER;
+    for (ptrdiff_t block = begin; block < end; block += TOGETHER) {
         const ptrdiff_t count = minimum(TOGETHER, end - block);
         for (ptrdiff_t n = 0; n < count; ++n)
             forward_bf16_sums(step, block + n, row, 1, sums + n * PASSES * LD, LD);
