@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from helpers import load_benchmarks  # noqa: E402
+from helpers import load_benchmarks
 
 load_benchmarks()
 
