@@ -5,7 +5,6 @@ The numbers in brackets are those of the list in `fastlstm.reference`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +98,12 @@ class LSTMTrace:
     steps: list[dict[str, Any]]
     cell: Cell = PLAIN
     cell_weights: CellWeights = NO_CELL_WEIGHTS
-    operand: Callable[[Array], Array] = np.asarray
+    precision: str = "full"
+
+
+def _rounded(x: Array, precision: str) -> Array:
+    """Return an operand of a product with W_ih or W_hh."""
+    return bfloat16(x) if precision == "bfloat16" else x
 
 
 def _time_index(step: int, lengths: Array, reverse: bool) -> Array:
@@ -203,9 +207,8 @@ def lstm_forward(
     c = np.zeros((batch, hidden), x.dtype) if c0 is None else c0.copy()
     bias = sum((b for b in (bias_ih, bias_hh) if b is not None), np.zeros(gates * hidden, x.dtype))
     y = np.zeros((batch, time, projected), x.dtype)
-    operand = bfloat16 if precision == "bfloat16" else np.asarray
-    x, weight_ih, weight_hh = operand(x), operand(weight_ih), operand(weight_hh)
-    trace = LSTMTrace(x, h.copy(), c.copy(), (weight_ih, weight_hh), [], cell, cell_weights, operand)
+    x, weight_ih, weight_hh = (_rounded(operand, precision) for operand in (x, weight_ih, weight_hh))
+    trace = LSTMTrace(x, h.copy(), c.copy(), (weight_ih, weight_hh), [], cell, cell_weights, precision)
     plain = cell == PLAIN and cell_weights is NO_CELL_WEIGHTS
     mask = np.ones((batch, projected), x.dtype)
     if training and cell.variational_dropout:
@@ -217,12 +220,12 @@ def lstm_forward(
         h_before, c_before = h[live], c[live]
         saved: dict[str, Any] = {"live": live, "t": t, "c_before": c_before, "mask": mask[live]}
         if plain:
-            saved["h_read"] = operand(h_before)
+            saved["h_read"] = _rounded(h_before, precision)
             z = x[live, t] @ weight_ih.T + saved["h_read"] @ weight_hh.T + bias
             h[live], c[live], gate_values = cell_forward(z, c_before)
             saved.update(c=c[live], gates=gate_values)
         else:
-            saved["h_read"] = operand(h_before * mask[live])
+            saved["h_read"] = _rounded(h_before * mask[live], precision)
             z_x, z_h = x[live, t] @ weight_ih.T, saved["h_read"] @ weight_hh.T
             if cell.layer_norm:
                 (n_x, s_x), (n_h, s_h) = layer_norm(z_x), layer_norm(z_h)
@@ -281,7 +284,7 @@ def lstm_backward(
             d_cell_weights["gain_hh"] += (dz * s["n_h"]).sum(axis=0)
             dz_x = layer_norm_backward(dz * cell_weights.gain_ih, s["n_x"], s["s_x"])
             dz_h = layer_norm_backward(dz * cell_weights.gain_hh, s["n_h"], s["s_h"])
-        dz_x, dz_h = trace.operand(dz_x), trace.operand(dz_h)
+        dz_x, dz_h = _rounded(dz_x, trace.precision), _rounded(dz_h, trace.precision)
         dh[live] = dz_h @ weight_hh * s["mask"] + dh_kept
         dx[live, t] = dz_x @ weight_ih
         dw_ih += dz_x.T @ trace.x[live, t]

@@ -343,7 +343,7 @@ def test_a_child_reports_errors_and_keeps_working() -> None:
         with pytest.raises(ChildError, match="there is no peer 'Theano'"):
             child.prepare("Theano", SMALL[1], 1)
         runners = child.prepare(OWN, SMALL[1], 1)
-        assert list(runners) == [OWN, f"{OWN} int8"]
+        assert list(runners) == [OWN, f"{OWN} int8", f"{OWN} bf16"]
         assert child.ask("version", OWN) == own.version()
         assert Path(child.ask("where")) == Path(fl.__file__).parent
     assert not child.alive

@@ -32,7 +32,18 @@ def few_digits(folder: Path) -> Path:
 def test_the_program_compares_models_of_one_training(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     small = partial(fastlstm.sklearn.LSTMClassifier, hidden_size=8, epochs=3)
     monkeypatch.setattr(fastlstm.sklearn, "LSTMClassifier", small)
-    options = ["--tasks", "digits,engines", "--precisions", "float32,int8", "--seeds", "2", "--digits", str(few_digits(tmp_path)), "--threads", "1"]
+    options = [
+        "--tasks",
+        "digits,engines",
+        "--precisions",
+        "float32,int8",
+        "--seeds",
+        "2",
+        "--digits",
+        str(few_digits(tmp_path)),
+        "--threads",
+        "1",
+    ]
     precision.main(options)
     printed = capsys.readouterr().out
     assert "engines is left out: give --engines" in printed
@@ -41,7 +52,10 @@ def test_the_program_compares_models_of_one_training(tmp_path: Path, capsys: Any
     cells = [cell.strip() for cell in row.split("|")[2:-1]]
     assert cells[0] == "1.0000 (sd 0.0000)"
     assert all(float(cell.split()[0]) > 0.8 for cell in cells[1:])
-    for wrong, message in (("--tasks", "'x' is not one of vowels"), ("--precisions", "not one of float32, bfloat16, int8")):
+    for wrong, message in (
+        ("--tasks", "'x' is not one of vowels"),
+        ("--precisions", "not one of float32, bfloat16, int8"),
+    ):
         with pytest.raises(SystemExit):
             precision.main([wrong, "x"])
         assert message in capsys.readouterr().err
