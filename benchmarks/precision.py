@@ -5,7 +5,8 @@
 
 float32 and bfloat16 are trained; int8 is the float32 model with weights of 8 bits, once with limits of the inputs from
 the training data ("calibrated") and once with a scale for each row of inputs ("dynamic"). Every seed draws initial
-weights, order of the data and, of the digits, the parts. "change" is the mean of the differences from float32 of the same seed.
+weights, order of the data and, of the digits, the parts. "change" is the mean of the differences from float32 of the
+same seed.
 
 The vowels and the power factor come with the package. --digits is the file that examples/spoken_digits.py reads,
 --engines the folder or file of examples/engine_life.py; without them these tasks are left out. The recipes are those of
