@@ -25,6 +25,7 @@
 
 static void amx_begin(ptrdiff_t rows)
 {
+    rows = rows < 1 ? 1 : minimum(16, rows); /* of a share without rows, too: a tile without any is a fault */
     struct {
         uint8_t palette, start, reserved[14];
         uint16_t bytes[16];
@@ -32,7 +33,7 @@ static void amx_begin(ptrdiff_t rows)
     } configuration = {.palette = 1};
     for (int tile = 0; tile < 8; ++tile) {
         configuration.bytes[tile] = 64;
-        configuration.rows[tile] = (uint8_t)(tile >= 6 ? 16 : minimum(16, rows));
+        configuration.rows[tile] = (uint8_t)(tile >= 6 ? 16 : rows);
     }
     __asm__ volatile("ldtilecfg %0" : : "m"(configuration));
 }

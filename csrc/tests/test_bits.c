@@ -16,7 +16,8 @@
 
 static fl_dtype dtype;
 static uint64_t folded;
-static int bf16; /* whether LSTM layers have operands of 16 bits */
+enum { NOT_HERE = 0 }; /* in place of what this processor cannot compute */
+static int bf16;       /* whether LSTM layers have operands of 16 bits */
 
 /* FNV-1a. Elements of 8 bytes are folded as two of 4, the lower one first. */
 static void fold(const void *data, size_t n, size_t size)
@@ -177,7 +178,7 @@ static void lstm(void)
         one_lstm(1 + number % 5 * 3, 1 + number % 7, 1 + number % 11 * 2, hidden[number / 8], number);
 }
 
-/* The same with operands of 16 bits. AMX rounds its sums in another order, and is left out. */
+/* The same with operands of 16 bits. AMX rounds its sums in another order, and has a number of its own. */
 static void lstm_bf16(void)
 {
     fl_bf16_choose(FL_BF16_DOTS);
@@ -186,6 +187,16 @@ static void lstm_bf16(void)
         lstm();
     bf16 = 0;
     fl_bf16_choose(FL_BF16_TILES);
+}
+
+static void lstm_tiles(void)
+{
+    bf16 = dtype == FL_F32 && fl_bf16_way() == FL_BF16_TILES;
+    if (bf16)
+        lstm();
+    else
+        folded = NOT_HERE;
+    bf16 = 0;
 }
 
 /* ---------------------------------------------------------------- weights of 8 bits */
@@ -620,6 +631,7 @@ static const part parts[] = {
     {"doubles", doubles, {UINT64_C(0x58ef2a6e3bcaacef), UINT64_C(0x58ef2a6e3bcaacef)}},
     {"scalars", scalars, {UINT64_C(0x1d2324d8922e1df5), UINT64_C(0x1d2324d8922e1df5)}},
     {"bf16", lstm_bf16, {UINT64_C(0x96297993f3dec121), UINT64_C(0xcbf29ce484222325)}},
+    {"tiles", lstm_tiles, {UINT64_C(0x7b3623e6fbb9d424), NOT_HERE}},
     {"bytes", bytes, {UINT64_C(0x0685788a79c07a0f), UINT64_C(0xcbf29ce484222325)}},
 };
 
@@ -642,7 +654,8 @@ int main(int argc, char **argv)
                 if (print)
                     printf("%s: 0x%016llx\n", where, (unsigned long long)folded);
                 else if (fl_isa_fused() || parts[k].compute == scalars || parts[k].compute == doubles)
-                    expect(folded == parts[k].golden[type], "the bits that every processor gives");
+                    expect(folded == NOT_HERE || folded == parts[k].golden[type],
+                           "the bits that every processor gives");
             }
     }
     printf("%d of %d checks passed on %d instruction sets with a fused multiply-add\n", checks - failures, checks,

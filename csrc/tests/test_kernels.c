@@ -356,6 +356,8 @@ static void test_lstm(fl_dtype dtype)
     expect(fl_lstm_workspace(dtype, &few) < fl_lstm_workspace(dtype, &many) / 20, "recomputing takes less memory");
     fl_lstm_pass huge = {.batch = PTRDIFF_MAX / 2, .time = PTRDIFF_MAX / 2, .input = 1, .hidden = 1, .training = 1};
     expect(fl_lstm_workspace(dtype, &huge) == SIZE_MAX, "a size that overflows gives SIZE_MAX");
+    huge.bf16 = dtype == FL_F32;
+    expect(fl_lstm_workspace(dtype, &huge) == SIZE_MAX, "also with operands of 16 bits");
 }
 
 /* ---------------------------------------------------------------- the other layers */
@@ -628,7 +630,7 @@ static void test_elementwise(fl_dtype dtype)
     expect(words[0] == 0x6627e8d5u && words[1] == 0xe169c58du && words[2] == 0xbc57ac4cu && words[3] == 0x9b00dbd8u,
            "philox");
     array kept = make(dtype, ROWS * WIDTH, 0);
-    fl_dropout(dtype, 1, ROWS * WIDTH, dout.data, kept.data, 0.25, 42, 2);
+    fl_dropout(dtype, 1, ROWS * WIDTH, dout.data, kept.data, 0.25, 42, 0, 2);
     for (int n = 0; n < ROWS * WIDTH; ++n) {
         fl_philox4x32(42, (uint64_t)n / 4, words);
         kept.exact[n] = words[n % 4] >= 0x40000000u ? dout.exact[n] / 0.75 : 0;

@@ -268,6 +268,24 @@ def test_float32_parts_have_the_gradients_of_finite_differences(name: str) -> No
     assert relative_error(gradient, numerical_gradient(loss, given[name])) <= 1e-7  # rounding of the differences
 
 
+@pytest.mark.parametrize("shape", [Shape(0, 3, 2, 5), Shape(3, 0, 2, 5), Shape(0, 0, 1, 1)], ids=str)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_no_rows_and_no_steps(way: str, shape: Shape, n_threads: int) -> None:
+    problem = Problem(shape)
+    got, expected = problem.kernel(n_threads=n_threads), problem.reference()
+    for name, value in got.items():
+        assert np.array_equal(value, expected[name]), name
+
+
+def test_rows_without_steps(way: str) -> None:
+    problem = Problem(Shape(6, 4, 3, 20))
+    problem.lengths = np.zeros(6, np.int64)
+    for n_threads in (1, 2):
+        got = problem.kernel(n_threads=n_threads)
+        assert np.array_equal(got["hn"], problem.h0) and np.array_equal(got["cn"], problem.c0)
+        assert not got["y"].any() and not got["dweight_hh"].any() and not got["dx"].any()
+
+
 def test_infinity_and_nan_stay_in_their_rows(way: str) -> None:
     problem = Problem(Shape(5, 4, 3, 20))
     clean = problem.kernel(training=False)["y"]

@@ -215,7 +215,7 @@ static void backward_end(const backward_context *job, ptrdiff_t begin, ptrdiff_t
 }
 
 /* Compute dx_t = W_ih' dz for `rows` pairs n, n + 1, ...; with operands of 16 bits these are the rows from `row` on of
- * `dz`, the words of step. */
+ * `dz`, the words of the step. */
 static void backward_inputs_tile(const backward_context *job, const real *dz, ptrdiff_t row, ptrdiff_t n,
                                  ptrdiff_t rows, real **to)
 {

@@ -102,10 +102,9 @@ static void lstm_lay_out_terms(const fl_lstm_pass *pass, lstm_work *work)
         pieces > 1 ? pieces * bf16_words(lstm_bf16_way(work), TERMS) : bf16_words(lstm_bf16_way(work), pairs);
     bf16->terms = round_up(work->hidden, UNITS) * (GATES / 2);
     bf16->lddz = bf16->terms + 16; /* not a multiple of 4096 bytes */
-    bf16->groups = GRADIENT_BYTES / (bf16->terms * 4 * (pairs > 0 ? pairs : 1));
-    bf16->groups = minimum(bf16->groups < 1 ? 1 : bf16->groups, tile_count(work->segment, work->group));
-    if (bf16->groups < 1)
-        bf16->groups = 1;
+    const double groups = GRADIENT_BYTES / ((double)bf16->terms * sizeof(real) * fmax((double)pairs, 1));
+    const ptrdiff_t most = tile_count(work->segment, work->group);
+    bf16->groups = groups < 1 || most < 1 ? 1 : minimum((ptrdiff_t)groups, most);
     bf16->ldsum = bf16->groups * words + 16;
 }
 
