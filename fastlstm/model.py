@@ -1103,7 +1103,8 @@ class Model(NetworkModel):
         return new_stream(self, batch_size, n_threads)
 
     def __repr__(self) -> str:
-        return f"Model([{', '.join(map(repr, self.layers))}])"
+        rounding = "" if self.precision == self.dtype.name else f", precision={self.precision!r}"
+        return f"Model([{', '.join(map(repr, self.layers))}]{rounding})"
 
     # ------------------------------------------------------------------------------------------ files
 

@@ -59,6 +59,11 @@ def _trained(network: Network) -> int:
     return network.parameters.flat.size if ranges is None else sum(part.stop - part.start for part in ranges)
 
 
+def _rounding(network: Network) -> str:
+    """Return a remark on the type of operands, if it is not that of the network."""
+    return "" if network.precision == network.dtype.name else f"  LSTM products in {network.precision}"
+
+
 def text_summary(model: InferenceModel) -> str:
     """Return the table that `Model.summary` prints; RuntimeError if the model is not built yet."""
     network = model.network
@@ -69,7 +74,7 @@ def text_summary(model: InferenceModel) -> str:
     for name, row in zip(network.parameters.names, _rows(network), strict=True):
         rows.append((f"{name} {row.layer}", row.output, row.parameters, row.remark))
     total = network.parameters.flat.size
-    rows.append(("total", network.dtype.name, f"{total:,}", ""))
+    rows.append(("total", network.dtype.name, f"{total:,}", _rounding(network)))
     if network.parameters.trainable_ranges is not None:
         rows.append(("trainable", "", f"{_trained(network):,}", ""))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -115,7 +120,7 @@ def _settings(model: InferenceModel) -> list[tuple[str, str]]:
     if model.classes is not None:
         rows.append(("classes", f"{len(model.classes)}: {_some_names(model.classes)}"))
     rows += [("scaler", _scaling(model.scaler)), ("target scaler", _scaling(model.target_scaler))]
-    rows += [("dtype", network.dtype.name), ("seed", str(network.seed))]
+    rows += [("dtype", network.dtype.name + _rounding(network)), ("seed", str(network.seed))]
     if network.parameters.frozen:
         rows.append(("frozen", "yes"))
     return rows

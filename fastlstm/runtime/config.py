@@ -175,7 +175,7 @@ def config() -> dict[str, object]:
 
 
 def show_config(file: TextIO | None = None) -> None:
-    """Print version, instruction set, vector width, OpenMP, threads, compiler and platform.
+    """Print version, instruction set, vector width, way of computing bfloat16, OpenMP, threads, compiler and platform.
 
     Parameters
     ----------
@@ -189,6 +189,7 @@ def show_config(file: TextIO | None = None) -> None:
         "fastlstm": c["version"],
         "instruction set": f"{c['isa']} (available: {available})",
         "vector width": width,
+        "bfloat16": c["bfloat16"],
         "OpenMP": "yes" if c["openmp"] else "no",
         "threads": f"{c['threads']} ({c['threads_source']})",
         "compiler": c["compiler"],

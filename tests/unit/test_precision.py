@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
-from fastlstm import reference
+from fastlstm import _core, reference
 
 Array = np.ndarray[Any, Any]
 
@@ -70,6 +70,15 @@ def test_file_pickle_and_copy_keep_the_precision(tmp_path: Path) -> None:
         assert other.precision == "bfloat16"
         assert np.array_equal(other.predict(x), expected)
     assert np.array_equal(model.freeze().predict(x), expected)
+
+
+def test_repr_and_summary_name_the_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    assert repr(fl.Model([fl.LSTM(2)], precision="bfloat16")).endswith("], precision='bfloat16')")
+    small().summary()
+    small(None).summary()
+    assert capsys.readouterr().out.count("LSTM products in bfloat16") == 1
+    fl.show_config()
+    assert f"bfloat16         {_core.bf16_way()}\n" in capsys.readouterr().out
 
 
 def test_to_precision_makes_a_copy_that_rounds() -> None:

@@ -321,6 +321,7 @@ def test_show_config(capsys):
         "fastlstm",
         "instruction set",
         "vector width",
+        "bfloat16",
         "OpenMP",
         "threads",
         "compiler",
