@@ -136,18 +136,19 @@ INLINE V bf16_read_part(const real *p, ptrdiff_t n)
     return v_load(words);
 }
 
-/* Write n numbers as `count` words, with zeros behind them. */
+/* Write n numbers as `count` words, with zeros behind them. Vectors that fit are written as a whole. */
 static void bf16_write_row(const real *x, ptrdiff_t n, real *words, ptrdiff_t count)
 {
     ptrdiff_t k = 0;
     for (; k + LANES <= n; k += LANES)
         bf16_write(words, k, v_load(x + k));
-    if (k < n) {
+    for (; k + LANES <= 2 * count; k += LANES)
+        bf16_write(words, k, k < n ? v_load_part(x + k, n - k) : v_set(0));
+    if (k < 2 * count) {
         real part[LANES];
-        bf16_write(part, 0, v_load_part(x + k, n - k));
-        memcpy((char *)words + 2 * k, part, (size_t)(n - k) * 2);
+        bf16_write(part, 0, k < n ? v_load_part(x + k, n - k) : v_set(0));
+        memcpy((char *)words + 2 * k, part, (size_t)(2 * count - k) * 2);
     }
-    memset((char *)words + 2 * n, 0, (size_t)(2 * count - n) * 2);
 }
 
 /* to[p][lane] = word p of row `lane`, whose n numbers are ld apart from those of the next; zeros for lane >= rows, and

@@ -29,10 +29,12 @@ typedef uint64_t natural;
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define OUT_OF_LINE __attribute__((noinline))
+#define PREFETCH(address) __builtin_prefetch((const void *)(address)) /* any address: it need not exist */
 #define UNROLL _Pragma("GCC unroll 16")
 #else
 #define INLINE static inline
 #define OUT_OF_LINE
+#define PREFETCH(address) ((void)(address))
 #define UNROLL
 #endif
 #if defined(__clang__)
