@@ -105,3 +105,13 @@ def test_other_weights_after_unfreezing() -> None:
 def test_another_instruction_set(isa: str) -> None:
     made, X = model(), series(3)
     np.testing.assert_array_equal(in_steps(made, X), made.predict(X))
+
+
+def test_narrower_numbers() -> None:
+    made, X = model(), series(3)
+    half = fl.Model([fl.LSTM(9, return_sequences=True)], input_size=4, precision="bfloat16").freeze()
+    for one in (made.quantize(), made.quantize(X), half):
+        np.testing.assert_array_equal(in_steps(one, X), one.predict(X))
+    _, (first, second) = made.predict(X, return_state=True)
+    with pytest.raises(ValueError, match="lies between -1 and 1"):
+        made.quantize().predict(X, state=[(first[0] * 0 + 2, first[1]), second])
