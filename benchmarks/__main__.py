@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     ucr.add_argument(
         "--convolution",
         action="store_true",
-        help="put a convolution (7 steps, stride 2) before the default network",
+        help="put a convolution before the default network, with a stride that leaves about 100 steps",
     )
     ucr.add_argument("--seeds", type=_count, default=1, help="runs of each set (default: %(default)s)")
     estimators.add_argument("--set", default="ECG5000", help="a set of the archive (default: %(default)s)")
@@ -194,8 +194,8 @@ def _ucr(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from .archive import scores
 
     fastlstm.set_num_threads(threads)
-    layers = {"layers": scores.convolved()} if options.convolution else {}
-    records = scores.run(options.names, options.folder, range(options.seeds), suite.progress, layers)
+    seeds = range(options.seeds)
+    records = scores.run(options.names, options.folder, seeds, suite.progress, options.convolution)
     heading = "With a convolution before the network; " if options.convolution else ""
     heading += f"{_heading(threads)}; seeds 0 to {options.seeds - 1}; fastlstm {fastlstm.__version__}"
     text = scores.report(records, heading)

@@ -49,7 +49,9 @@ def predict(
         if small is not None:
             return small
     if (state is not None or states is not None) and lengths is None and model.network.parameters.frozen:
-        block = _predict_block(model, X, n_threads, state, states)
+        from .continued import predict_block  # many programs need none
+
+        block = predict_block(model, X, n_threads, state, states)
         if block is not None:
             return block
     nothing = _no_cases(model, X, lengths)
@@ -136,43 +138,6 @@ def _predict_small(
     """
     chain = predict_chain(model)
     return None if chain is None else chain.predict(X, call_threads(n_threads), lengths)
-
-
-_BLOCK = 4096
-"""Steps that are computed in one block, those of all cases together."""
-
-
-def _predict_block(
-    model: InferenceModel,
-    X: Any,
-    n_threads: int | None,
-    state: State | Sequence[State] | None,
-    states: list[State] | None,
-) -> Array | None:
-    """Continue plain series by some steps in one call of C, as a stream does, with the same bits.
-
-    Returns None where that is not possible, which is also what happens to input that is refused.
-    """
-    network = model.network
-    if not (network.per_step and network.output_steps is None and type(X) is np.ndarray and X.dtype == network.dtype):
-        return None
-    if X.ndim != 3 or not X.flags.c_contiguous or not 1 <= X.shape[0] * X.shape[1] <= _BLOCK:
-        return None
-    if any(layer.masks_steps for layer in network.layers) or X.shape[2] != input_features(model):
-        return None
-    carried = Carried(model, state, len(X))
-    from .stream import Stream  # many programs need none
-
-    try:
-        stream = Stream(model, len(X), n_threads)
-        before = carried.before(np.arange(len(X)))
-        stream.state = [now if given is None else given for given, now in zip(before, stream.state, strict=True)]
-        out = stream.run(X)
-    except (TypeError, ValueError):
-        return None
-    if states is not None:
-        states += stream.state
-    return out
 
 
 def _outputs(

@@ -90,16 +90,19 @@ class Stream(_core.Stream):
     @property
     def state(self) -> list[State]:
         """Copies of the states, one pair for each layer that has one; the second array of a convolution is empty."""
-        pairs = iter(self._pairs())
-        result = []
-        for depth in self.chain.depths:
-            layers = [next(pairs) for _ in range(depth)]
-            result.append((np.stack([h for h, _ in layers]), np.stack([c for _, c in layers])))
-        return result
+        return [(np.stack([h for h, _ in stages]), np.stack([c for _, c in stages])) for stages in self.views()]
 
     @state.setter
     def state(self, value: Sequence[State]) -> None:
         self._set_states(value)
+
+    def views(self) -> list[list[State]]:
+        """Return the states of each stage as views (batch_size, size), in pairs, for each layer that has some.
+
+        They are valid until `add_rows` or `remove_rows`.
+        """
+        pairs = iter(self._pairs())
+        return [[next(pairs) for _ in range(depth)] for depth in self.chain.depths]
 
     def _pairs(self) -> list[State]:
         """Return the states of each stage that has some, as views, in pairs."""

@@ -191,6 +191,6 @@ def test_the_network_behind_a_convolution() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(24, 15, 1)), np.arange(24) % 2
     X[y == 1] += np.sin(np.arange(15))[:, None]
-    classifier = sklearn.LSTMClassifier(layers=scores.convolved(), epochs=3, random_state=0).fit(X, y)
+    classifier = sklearn.LSTMClassifier(layers=scores.convolved(15), epochs=3, random_state=0).fit(X, y)
     assert [type(layer).__name__ for layer in classifier.model_.layers[:2]] == ["Conv1D", "BatchNorm"]
     assert classifier.predict_proba(X).shape == (24, 2)
