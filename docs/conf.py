@@ -28,10 +28,12 @@ extensions = [
     "numpydoc",
     "sphinx_copybutton",
     "repository",
+    "guides",
+    "accessible",
     "reference",
 ]
 root_doc = "index"
-exclude_patterns = ["_extensions"]
+exclude_patterns = ["_extensions", "guides/results"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 # Markdown as GitHub reads it: anchors of all headings, tables, bare addresses.
@@ -52,6 +54,8 @@ repository = os.environ.get("FASTLSTM_REPOSITORY", "").rstrip("/")
 nitpicky = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"fastlstm {release}"
 html_show_sourcelink = False
 html_copy_source = False

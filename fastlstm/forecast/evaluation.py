@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._tables import aligned
+from .._tables import aligned, html_table
 from .._typing import Array
 from ..metrics.forecasting import interval_pairs
 from .layout import Layout
@@ -112,13 +112,21 @@ class Evaluation:
         self.by_hour = _long(tally, (1,), "hour", range(_HOURS)) if hours else None
 
     def __repr__(self) -> str:
+        return "\n".join(aligned(self._rows()))
+
+    def _repr_html_(self) -> str:
+        header, *rows = self._rows()
+        return html_table(header, rows, caption="Forecasts of rows that were not trained on")
+
+    def _rows(self) -> list[list[str]]:
+        """Return header and rows of the scores as text."""
         columns = list(self.scores.columns)
         names = [f"coverage-{self.level:g}" if one == "coverage" and self.level else one for one in columns]
         rows = [["", *names]]
         for method, values in zip(METHODS, self.scores.to_numpy(), strict=True):
             cells = [f"{int(one)}" if name == "n" else f"{one:.4g}" for name, one in zip(columns, values, strict=True)]
             rows.append([method, *("" if cell == "nan" else cell for cell in cells)])
-        return "\n".join(aligned(rows))
+        return rows
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Figure:
         """Draw the errors of all methods and the coverage over the steps of the horizon; needs matplotlib."""

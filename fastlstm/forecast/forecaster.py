@@ -12,6 +12,7 @@ import numpy as np
 
 from .._arguments import explain_arguments
 from .._checks import as_bool, count, real, short_repr
+from .._tables import html_table
 from .._typing import Array
 from ..layers import Layer
 from ..metrics.forecasting import interval_pairs
@@ -244,6 +245,12 @@ class Forecaster:
             if default is inspect.Parameter.empty or short_repr(value) != short_repr(default):
                 shown.append(f"{name}={short_repr(value)}")
         return f"Forecaster({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        """Return the settings that are not the usual ones and, if it is fitted, the data that it knows."""
+        report = self.report_ if hasattr(self, "_engine") else None
+        rows = [("", "not fitted: fit(df) trains it")] if report is None else report.table()
+        return html_table([repr(self), ""], rows, text_columns=(0, 1))
 
     # ------------------------------------------------------------------------------------ training
 

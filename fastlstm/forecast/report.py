@@ -58,7 +58,13 @@ class GridReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        rows = [
+        rows = self.table()
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return names and values as text, a row each."""
+        return [
             ("table", f"{self.form}, {self.rows:,} rows, {self.series:,} series"),
             *((f"column {name}", role) for name, role in self.columns.items()),
             ("time", f"{self.times}, {self.start} to {self.end}"),
@@ -68,8 +74,6 @@ class GridReport:
             *((f"missing {name}", f"{count:,} of {self.points:,}") for name, count in self.missing.items() if count),
             *(("note", note) for note in self.notes),
         ]
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
 
     def _repairs(self) -> list[tuple[str, str]]:
         rows = []

@@ -118,6 +118,23 @@ class History:
             figure.savefig(path, dpi=150)
         return figure
 
+    def _repr_html_(self) -> str:
+        from .._tables import html_table  # notebooks need it
+
+        numbers = {"first": self.first_epoch, "best": self.best_epoch, "last": self.first_epoch + self.epochs - 1}
+        by_number: dict[int, list[str]] = {}
+        for name, number in numbers.items():
+            if number is not None and self.epochs:
+                by_number.setdefault(number, []).append(name)
+        kept = {name: values for name, values in self.history.items() if values}
+        rows = []
+        for number, names in sorted(by_number.items()):
+            values = (f"{one[number - self.first_epoch]:.4g}" for one in kept.values())
+            rows.append([f"{number} ({', '.join(names)})", *values])
+        interrupted = ", interrupted" if self.interrupted else ""
+        caption = f"History of {self.epochs} epoch{'s' * (self.epochs != 1)}{interrupted}"
+        return html_table(["epoch", *kept], rows, caption=caption)
+
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items() if values)
         interrupted = ", interrupted" if self.interrupted else ""

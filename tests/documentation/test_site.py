@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-for module in ("sphinx", "myst_parser", "numpydoc", "sphinx_copybutton", "furo", "sklearn", "onnx", "matplotlib"):
+NEEDED = "sphinx myst_parser numpydoc sphinx_copybutton furo jupytext sklearn onnx matplotlib"
+for module in NEEDED.split():
     pytest.importorskip(module)
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +97,31 @@ def test_code_in_the_guides_leads_to_the_reference(site: Path, pages: dict[Path,
     links = pages[site / "guide.html"].links
     assert {"reference/data.html#fastlstm.Standardizer", "reference/models.html#fastlstm.Model.summary"} <= set(links)
     assert sum("#fastlstm." in link for link in links) > 40
+
+
+def test_guides_show_results_and_can_be_downloaded(site: Path, pages: dict[Path, Page]) -> None:
+    guides = sorted((ROOT / "docs" / "guides").glob("*.md"))
+    assert len(guides) >= 8
+    for guide in guides:
+        path = site / "guides" / f"{guide.stem}.html"
+        text = path.read_text("utf-8")
+        assert 'class="output' in text and "processor time" in text
+        assert {f"{guide.stem}.ipynb", f"{guide.stem}.py"} <= set(pages[path].links)
+        notebook = json.loads(path.with_suffix(".ipynb").read_text("utf-8"))
+        assert notebook["nbformat"] == 4
+        code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        blocks = re.findall(r"^```python\n(.*?)\n```$", guide.read_text("utf-8"), re.M | re.S)
+        assert code == blocks
+        compile(path.with_suffix(".py").read_text("utf-8"), guide.name, "exec")
+
+
+def test_pages_are_mended_for_screen_readers(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        text = path.read_text("utf-8")
+        assert '<p class="caption" role="heading">' not in text and '<aside class="sidebar-drawer">' not in text
+        assert '<div class="highlight"><pre>' not in text
+        assert not re.search(r"<th[^>]*><p>\s*</p></th>", text)
+    assert 'aria-level="2"' in (site / "index.html").read_text("utf-8")
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:

@@ -1,0 +1,46 @@
+"""Mend what the theme leaves out for those who use a keyboard or a screen reader, in the pages that were written.
+
+axe-core finds all of this: https://dequeuniversity.com/rules/axe. The pages that are checked in a browser by
+tests/documentation/test_browser.py are these.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+MENDS = [
+    # A heading has a level.
+    ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
+    # Two landmarks of one kind have names.
+    ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="Menu of the site">'),
+    (r'<aside class="toc-drawer([^"]*)">', r'<aside class="toc-drawer\1" aria-label="Contents of the page">'),
+    # What scrolls can be reached by the keyboard.
+    (r'<div class="highlight"><pre>', '<div class="highlight"><pre tabindex="0">'),
+    (r'<div class="table-wrapper([^"]*)">', r'<div class="table-wrapper\1" tabindex="0">'),
+    # A cell that says nothing is no heading.
+    (r'<th class="head([^"]*)"><p>\s*</p></th>', r'<td class="head\1"></td>'),
+]
+
+
+def mended(page: str) -> str:
+    """Return the text of a page with all mends."""
+    for found, put in MENDS:
+        page = re.sub(found, put, page)
+    return page
+
+
+def mend_pages(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        text = path.read_text("utf-8")
+        if (new := mended(text)) != text:
+            path.write_text(new, "utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("build-finished", mend_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
