@@ -7,41 +7,20 @@ sum of the same numbers, whatever R is, and the root goes to all ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from .._checks import short_repr
 from .._typing import Array
+from .messages import Communicator, Messages
 from .reduce import Reduce, Sums, add_mean, shard_bounds
 
-__all__ = ["Communicator", "Ranks", "checked_communicator"]
+__all__ = ["Ranks", "checked_communicator"]
 
-
-class Communicator(Protocol):
-    """What training uses of an ``mpi4py.MPI.Comm``."""
-
-    def Get_rank(self) -> int:
-        """Return the number of this process."""
-
-    def Get_size(self) -> int:
-        """Return the number of processes."""
-
-    def Send(self, buf: Any, dest: int) -> None:
-        """Send an array."""
-
-    def Recv(self, buf: Any, source: int) -> Any:
-        """Receive an array."""
-
-    def Bcast(self, buf: Any, root: int) -> None:
-        """Give the array of one process to all."""
-
-    def allgather(self, sendobj: Any) -> list[Any]:
-        """Return an object of each process, by rank."""
-
-
-_METHODS = ("Get_rank", "Get_size", "Send", "Recv", "Bcast", "allgather")
+_METHODS = ("Get_rank", "Get_size", "Isend", "Irecv", "Iprobe", "Abort")
 
 
 def checked_communicator(communicator: Any, shards: int) -> Communicator | None:
@@ -71,21 +50,24 @@ class Ranks(Reduce):
     shards : int
     communicator : Communicator
         All its processes call the same methods in the same order.
+    deadline : float
+        Seconds that a process waits for another one.
     """
 
-    def __init__(self, shards: int, communicator: Communicator) -> None:
+    def __init__(self, shards: int, communicator: Communicator, deadline: float) -> None:
         super().__init__(shards)
-        self._communicator = communicator
-        self.rank, self._size = communicator.Get_rank(), communicator.Get_size()
+        self._messages = Messages(communicator, deadline)
+        self.rank, self._size = self._messages.rank, self._messages.size
+        self.alone = self._size == 1
         bounds = [shard_bounds(shards, self._size, rank) for rank in range(self._size)]
         self._rank_of = [rank for rank, (begin, end) in enumerate(bounds) for _ in range(begin, end)]
 
     def __call__(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
         packed = np.array(super().__call__(compute, gradients))
-        self._communicator.Bcast(packed, root=self._rank_of[0])
+        self._messages.broadcast(packed, self._rank_of[0])
         sums = Sums(*packed.tolist())
         if sums.weight > 0:
-            self._communicator.Bcast(gradients, root=self._rank_of[0])
+            self._messages.broadcast(gradients, self._rank_of[0])
         return sums
 
     def _node(self, begin: int, end: int, compute: Callable[[int], Sums], gradients: Array) -> Sums:
@@ -99,31 +81,36 @@ class Ranks(Reduce):
         second = self._node(middle, end, compute, gradients)
         second_rank = self._rank_of[middle]
         if self.rank == second_rank:
-            self._communicator.Send(np.array(second), dest=first_rank)
-            self._communicator.Send(gradients, dest=first_rank)
+            self._messages.send(np.array(second), first_rank)
+            self._messages.send(gradients, first_rank)
         elif self.rank == first_rank:
             packed, received = np.empty(len(second)), self._kept(end - begin, gradients)
-            self._communicator.Recv(packed, source=second_rank)
-            self._communicator.Recv(received, source=second_rank)
+            self._messages.receive(packed, second_rank)
+            self._messages.receive(received, second_rank)
             second = Sums(*packed.tolist())
             add_mean(gradients, sums.weight, received, second.weight)
             return sums.plus(second)
         return Sums()
 
     def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
-        return {key: value for of_rank in self._communicator.allgather(parts) for key, value in of_rank.items()}
+        return {key: value for of_rank in self._messages.gather(parts) for key, value in of_rank.items()}
 
     def any(self, flag: bool) -> bool:
-        return any(self._communicator.allgather(flag))
+        return any(self._messages.gather(flag))
 
-    def failed(self, error: Exception) -> None:
-        self._communicator.allgather(f"{type(error).__name__}: {error}")
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        try:
+            yield
+            self._messages.gather(None)  # so that no process leaves while another one can still fail
+        except BaseException as error:
+            told = self._messages.end(error)
+            if told is None:
+                raise
+            raise told from None
 
     def agree(self, described: dict[str, Any]) -> None:
-        found = self._communicator.allgather(described)
-        for rank, other in enumerate(found):
-            if isinstance(other, str):
-                raise RuntimeError(f"rank {rank} of the communicator cannot begin the training: {other}")
+        found = self._messages.gather(described)
         for rank, other in enumerate(found):
             for name, value in found[0].items():
                 if other.get(name) != value:

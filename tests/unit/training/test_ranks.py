@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import threading
+from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from queue import Queue
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -27,13 +26,32 @@ LABELS, STEP_LABELS = rng.integers(0, 4, 22), rng.integers(0, 4, (22, 9))
 
 
 class Team:
-    """What processes share: a queue from each to each, and what they gather."""
+    """What processes share: the messages from each to each, by tag."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.queues: dict[tuple[int, int], Queue[Any]] = {(a, b): Queue() for a in range(size) for b in range(size)}
-        self.barrier = threading.Barrier(size, timeout=60)
-        self.parts: list[Any] = [None] * size
+        self.arrived: dict[tuple[int, int, int], deque[Any]] = defaultdict(deque)
+        self.aborted = False
+
+
+class Sent:
+    """A message on its way from this process, which is copied at once."""
+
+    def Test(self) -> bool:
+        return True
+
+
+class Expected:
+    """A message to this process."""
+
+    def __init__(self, buffer: Any, arrived: deque[Any]) -> None:
+        self.buffer, self.arrived, self.done = buffer, arrived, False
+
+    def Test(self) -> bool:
+        if not self.done and self.arrived:
+            self.buffer[...] = self.arrived.popleft()
+            self.done = True
+        return self.done
 
 
 class Member:
@@ -48,21 +66,19 @@ class Member:
     def Get_size(self) -> int:
         return self.team.size
 
-    def Send(self, buf: Any, dest: int) -> None:
-        self.team.queues[self.rank, dest].put(buf.copy())
+    def Isend(self, buf: Any, dest: int, tag: int) -> Sent:
+        self.team.arrived[self.rank, dest, tag].append(buf.copy())
+        return Sent()
 
-    def Recv(self, buf: Any, source: int) -> None:
-        buf[...] = self.team.queues[source, self.rank].get(timeout=60)
+    def Irecv(self, buf: Any, source: int, tag: int) -> Expected:
+        return Expected(buf, self.team.arrived[source, self.rank, tag])
 
-    def Bcast(self, buf: Any, root: int) -> None:
-        buf[...] = self.allgather(buf.copy())[root]
+    def Iprobe(self, source: int | None = None, tag: int = 0) -> bool:
+        sources = range(self.team.size) if source is None else [source]
+        return any(self.team.arrived[rank, self.rank, tag] for rank in sources)
 
-    def allgather(self, sendobj: Any) -> list[Any]:
-        self.team.parts[self.rank] = sendobj
-        self.team.barrier.wait()
-        parts = list(self.team.parts)
-        self.team.barrier.wait()
-        return parts
+    def Abort(self, errorcode: int) -> NoReturn:
+        raise SystemExit(errorcode)
 
 
 def together(size: int, run: Callable[[Member], Any]) -> list[Any]:
@@ -123,7 +139,7 @@ def test_ranks_sum_to_the_same_bits(shards: int) -> None:
 
     expected = summed(Reduce(shards))
     for size in range(1, shards + 1):
-        found = together(size, lambda member: summed(Ranks(shards, member)))
+        found = together(size, lambda member: summed(Ranks(shards, member, 60.0)))
         assert sorted(index for *_, computed in found for index in computed) == list(range(shards))
         for sums, gradients, computed in found:
             assert (sums, gradients) == expected[:2] and computed
@@ -224,7 +240,8 @@ def test_an_error_of_one_rank_ends_all() -> None:
     assert isinstance(found[1], ValueError)
     for error in (found[0], found[2]):
         assert isinstance(error, RuntimeError)
-        assert str(error) == f"rank 1 of the communicator cannot begin the training: ValueError: {found[1]}"
+        expected = f"rank 1 of the 3 processes of the communicator has ended the training: ValueError: {found[1]}"
+        assert str(error) == expected
 
 
 def test_a_loss_that_is_not_finite_ends_all_ranks() -> None:
