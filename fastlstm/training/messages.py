@@ -15,6 +15,7 @@ import atexit
 import json
 import pickle
 import time
+from collections.abc import Iterable
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -29,6 +30,8 @@ _TAG, _TAG_OF_END = 20_011, 20_021
 _SIZE_OF_END = 4096
 _POLLS = 1000
 """Number of polls without a pause: about a millisecond."""
+_OWN = 0.2
+"""Seconds for which a process goes on after it has heard of an end."""
 _GRACE = 10.0
 """Seconds in which processes that wait answer the one that gives up."""
 
@@ -120,6 +123,16 @@ class Messages:
         for request, dest in pending:
             self._wait(request, dest)
 
+    def exchange(self, sent: Iterable[tuple[int, Array]], received: Iterable[tuple[int, Array]]) -> None:
+        """Send arrays to other processes, and receive others of them, all at once.
+
+        Several arrays between the same two processes arrive in the order in which they are listed.
+        """
+        pending = [(self._communicator.Irecv(values, source=rank, tag=_TAG), rank) for rank, values in received]
+        pending += [(self._communicator.Isend(values, dest=rank, tag=_TAG), rank) for rank, values in sent]
+        for request, rank in pending:
+            self._wait(request, rank)
+
     def gather(self, thing: Any) -> list[Any]:
         """Return what each process gives, by rank."""
         if self.size == 1:
@@ -151,8 +164,12 @@ class Messages:
             if request.Test():
                 return
         begin = time.monotonic()
+        heard: float | None = None
         while not request.Test():
-            if self._communicator.Iprobe(tag=_TAG_OF_END):
+            # An exception that all raise is this process's own, too, if it gets so far.
+            if heard is None and self._communicator.Iprobe(tag=_TAG_OF_END):
+                heard = time.monotonic()
+            if heard is not None and time.monotonic() - heard > _OWN:
                 raise _Ended
             waited = time.monotonic() - begin
             if waited > self._deadline:

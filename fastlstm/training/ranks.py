@@ -3,6 +3,11 @@
 Rank r of R computes the shards from ``r * k // R`` to ``(r + 1) * k // R`` of k. A node of the tree whose children
 belong to two ranks is computed by the rank of its first shard, which receives the other child. So each node is the same
 sum of the same numbers, whatever R is, and the root goes to all ranks.
+
+That sends a gradient 2 log2(R) times, one after the other. Large gradients are divided instead: each rank computes the
+upper nodes of the tree for its R-th of the gradient, of which it receives the lower nodes, those of the shards of one
+rank, from all others, and sends the root to all. Every rank then sends and receives two gradients in all, and adds a
+part; each number is still the same sum of the same numbers.
 """
 
 from __future__ import annotations
@@ -19,6 +24,9 @@ from .messages import Communicator, Messages
 from .reduce import Reduce, Sums, add_mean, shard_bounds
 
 __all__ = ["Ranks", "checked_communicator"]
+
+_LEAST_SLICE = 2**10
+"""Bytes of a rank's part of a gradient from which on it is divided: messages that are smaller cost their latency."""
 
 _METHODS = ("Get_rank", "Get_size", "Isend", "Irecv", "Iprobe", "Abort")
 
@@ -62,7 +70,20 @@ class Ranks(Reduce):
         bounds = [shard_bounds(shards, self._size, rank) for rank in range(self._size)]
         self._rank_of = [rank for rank, (begin, end) in enumerate(bounds) for _ in range(begin, end)]
 
+        self._own: dict[int, int] = {}  # the largest nodes of the shards of one rank: rank by first shard
+        self._find_own(0, shards)
+
+    def _find_own(self, begin: int, end: int) -> None:
+        if self._rank_of[begin] == self._rank_of[end - 1]:
+            self._own[begin] = self._rank_of[begin]
+            return
+        middle = (begin + end) // 2
+        self._find_own(begin, middle)
+        self._find_own(middle, end)
+
     def __call__(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
+        if not self.alone and gradients.nbytes >= _LEAST_SLICE * self._size:
+            return self._divided(compute, gradients)
         packed = np.array(super().__call__(compute, gradients))
         self._messages.broadcast(packed, self._rank_of[0])
         sums = Sums(*packed.tolist())
@@ -91,6 +112,60 @@ class Ranks(Reduce):
             add_mean(gradients, sums.weight, received, second.weight)
             return sums.plus(second)
         return Sums()
+
+    def _divided(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
+        """Do the same with the gradient divided among the ranks."""
+        sums, lower = self._lower_nodes(compute, gradients)
+        total = self._sums(0, self.shards, sums)
+        if total.weight == 0:
+            return total
+        bounds = [slice(*shard_bounds(gradients.size, self._size, rank)) for rank in range(self._size)]
+        others = [(self.rank + step) % self._size for step in range(1, self._size)]  # each begins with another one
+        mine = bounds[self.rank]
+        size = mine.stop - mine.start
+        slices = {begin: nodes[mine] for begin, nodes in lower.items()}
+        for begin, rank in self._own.items():
+            if rank != self.rank:
+                slices[begin] = self._buffers.get(f"slice {begin}", (size,), gradients.dtype)
+        self._messages.exchange(
+            [(rank, nodes[bounds[rank]]) for rank in others for nodes in lower.values()],
+            [(rank, slices[begin]) for begin, rank in self._own.items() if rank != self.rank],
+        )
+        gradients[mine] = self._upper_node(0, self.shards, sums, slices)
+        self._messages.exchange(
+            [(rank, gradients[mine]) for rank in others], [(rank, gradients[bounds[rank]]) for rank in others]
+        )
+        return total
+
+    def _lower_nodes(
+        self, compute: Callable[[int], Sums], gradients: Array
+    ) -> tuple[dict[int, Sums], dict[int, Array]]:
+        """Return the sums of the largest nodes of one rank each, and the gradients of those of this rank."""
+        ends = dict(zip(self._own, [*list(self._own)[1:], self.shards], strict=True))
+        mine = [begin for begin, rank in self._own.items() if rank == self.rank]
+        sums: dict[int, Sums] = {}
+        lower: dict[int, Array] = {}
+        for begin in mine:
+            sums[begin] = self._node(begin, ends[begin], compute, gradients)
+            lower[begin] = self._buffers.get(f"node {begin}", gradients.shape, gradients.dtype)
+            np.copyto(lower[begin], gradients)
+        return self.joined(sums), lower
+
+    def _sums(self, begin: int, end: int, sums: dict[int, Sums]) -> Sums:
+        if self._rank_of[begin] == self._rank_of[end - 1]:
+            return sums[begin]
+        middle = (begin + end) // 2
+        return self._sums(begin, middle, sums).plus(self._sums(middle, end, sums))
+
+    def _upper_node(self, begin: int, end: int, sums: dict[int, Sums], slices: dict[int, Array]) -> Array:
+        """Return this rank's part of the gradient of a node; the slices of its children are overwritten."""
+        if self._rank_of[begin] == self._rank_of[end - 1]:
+            return slices[begin]
+        middle = (begin + end) // 2
+        first = self._upper_node(begin, middle, sums, slices)
+        second = self._upper_node(middle, end, sums, slices)
+        add_mean(second, self._sums(middle, end, sums).weight, first, self._sums(begin, middle, sums).weight)
+        return second
 
     def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
         return {key: value for of_rank in self._messages.gather(parts) for key, value in of_rank.items()}
