@@ -346,6 +346,7 @@ class TrainingLoop:
             _EVALUATION_BATCH,
             settings.n_threads,
             steps=settings.tbptt_steps,
+            share=self.reduce,
         )
 
     # ------------------------------------------------------------------------------------ a step

@@ -65,9 +65,8 @@ class Ranks(Reduce):
     def __init__(self, shards: int, communicator: Communicator, deadline: float) -> None:
         super().__init__(shards)
         self._messages = Messages(communicator, deadline)
-        self.rank, self._size = self._messages.rank, self._messages.size
-        self.alone = self._size == 1
-        bounds = [shard_bounds(shards, self._size, rank) for rank in range(self._size)]
+        self.rank, self.size = self._messages.rank, self._messages.size
+        bounds = [shard_bounds(shards, self.size, rank) for rank in range(self.size)]
         self._rank_of = [rank for rank, (begin, end) in enumerate(bounds) for _ in range(begin, end)]
 
         self._own: dict[int, int] = {}  # the largest nodes of the shards of one rank: rank by first shard
@@ -82,7 +81,7 @@ class Ranks(Reduce):
         self._find_own(middle, end)
 
     def __call__(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
-        if not self.alone and gradients.nbytes >= _LEAST_SLICE * self._size:
+        if not self.alone and gradients.nbytes >= _LEAST_SLICE * self.size:
             return self._divided(compute, gradients)
         packed = np.array(super().__call__(compute, gradients))
         self._messages.broadcast(packed, self._rank_of[0])
@@ -119,8 +118,8 @@ class Ranks(Reduce):
         total = self._sums(0, self.shards, sums)
         if total.weight == 0:
             return total
-        bounds = [slice(*shard_bounds(gradients.size, self._size, rank)) for rank in range(self._size)]
-        others = [(self.rank + step) % self._size for step in range(1, self._size)]  # each begins with another one
+        bounds = [slice(*shard_bounds(gradients.size, self.size, rank)) for rank in range(self.size)]
+        others = [(self.rank + step) % self.size for step in range(1, self.size)]  # each begins with another one
         mine = bounds[self.rank]
         size = mine.stop - mine.start
         slices = {begin: nodes[mine] for begin, nodes in lower.items()}

@@ -50,12 +50,17 @@ class Reduce:
     ----------
     rank : int
         Number of this process among those of the run, 0 if it is the only one. Rank 0 prints and writes.
-    alone : bool
-        Whether it is the only one.
+    size : int
+        Number of these processes.
     """
 
     rank = 0
-    alone = True
+    size = 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process is the only one."""
+        return self.size == 1
 
     def __init__(self, shards: int) -> None:
         self.shards = shards

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
+from fastlstm.inference.feeding import Feed
 from fastlstm.training.ranks import Ranks
 from fastlstm.training.reduce import Reduce, Sums
 
@@ -163,6 +164,36 @@ def test_ranks_train_as_one_process(name: str, size: int, slices: int) -> None:
     for found in together(size, lambda member: train(name, member)):
         np.testing.assert_array_equal(found[0], weights)
         assert found[1:] == (history, passes)
+
+
+@pytest.mark.parametrize("name", ["labels", "segments, lengths"])
+def test_validation_is_shared_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastlstm.training.loop._EVALUATION_BATCH", 3)
+    computed: list[int] = []
+
+    def counting(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+        return float(np.round(y_pred, 5).sum() + y_true @ np.arange(len(y_true)))
+
+    forward = Feed.forward
+
+    def spied(feed: Feed, segment: Any, *rest: Any) -> Any:
+        if not feed.training:
+            computed.append(len(segment.x))
+        return forward(feed, segment, *rest)
+
+    monkeypatch.setattr(Feed, "forward", spied)
+    y = RUNS[name]["y"]
+    more = {"validation_data": (X, y, LENGTHS), "metrics": {"sum": counting}, "validation_split": 0.0}
+    _, history, _ = train(name, **more)
+    whole = sum(computed)
+    for size in (2, 3, 12):  # of 8 batches
+        computed.clear()
+        for found in together(size, lambda member: train(name, member, **{**more, "shards": 12})[1]):
+            assert list(found) == list(history)
+        assert sum(computed) == whole
+    _, expected, _ = train(name, **more)
+    for found in together(4, lambda member: train(name, member, **more)[1]):
+        assert found == expected
 
 
 @pytest.mark.parametrize("name", ["labels", "segments, lengths"])
