@@ -19,7 +19,10 @@ import fastlstm as fl
 
 for package in ("distributed", "dask.dataframe", "utilsforecast", "sklearn"):
     pytest.importorskip(package)
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on this system")
+pytestmark = [
+    pytest.mark.nightly,  # after a kill, a cluster can take minutes until it goes on
+    pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on this system"),
+]
 
 PROGRAM = """
 import json, os, signal, sys, threading, time
