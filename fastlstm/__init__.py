@@ -63,6 +63,7 @@ _check_isa()
 
 if _TYPE_CHECKING:
     from . import callbacks as callbacks
+    from . import dask as dask
     from . import datasets as datasets
     from . import metrics as metrics
     from . import onnx_backend as onnx_backend
@@ -180,6 +181,7 @@ __all__ = [
 # Imported at first use, since a process that only predicts needs none of them.
 _LAZY_MODULES = {
     "callbacks": "callbacks",
+    "dask": "dask",
     "datasets": "datasets",
     "metrics": "metrics",
     "onnx_backend": "onnx_backend",

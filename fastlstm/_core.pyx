@@ -533,8 +533,11 @@ def embedding_backward(cnp.ndarray index not None, cnp.ndarray dout not None, cn
 
 
 cdef ptrdiff_t _first_row(ptrdiff_t first_row, ptrdiff_t rows) except -1:
-    """Return the number of the first row, by which rows draw; raise ValueError if one has no word of 32 bits."""
-    if first_row < 0 or first_row + rows > 1 << 32:
+    """Return the number of the first row, by which rows draw; raise ValueError if one has no word of 32 bits.
+
+    A whole batch, whose first row is 0, is not refused here: of so many rows memory runs out.
+    """
+    if first_row < 0 or (first_row > 0 and first_row + rows > 1 << 32):
         raise ValueError(f"first_row is {first_row} for {rows} rows, expected numbers of rows from 0 to 2^32 - 1")
     return first_row
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .inference.stream import Stream
     from .training.callbacks import Callback
     from .training.history import History
-    from .training.ranks import Communicator
+    from .training.messages import Communicator
     from .training.settings import ClassWeight
 
 __all__ = ["Model"]
@@ -659,6 +659,7 @@ class Model(NetworkModel):
         tbptt_steps: int | None = None,
         shards: int = 1,
         communicator: Communicator | None = None,
+        deadline: float = 600.0,
         resume: str | os.PathLike[str] | bool | None = None,
         on_interrupt: Literal["raise", "return"] = "raise",
     ) -> History:
@@ -758,6 +759,9 @@ class Model(NetworkModel):
             ``mpiexec -n 4 python -m mpi4py program.py``. All call `fit` with the same model, data and arguments, and
             all end with the same weights, which have the bits of the same `shards` in one process. Rank 0 alone prints
             and writes. `shards` must be at least the number of processes.
+        deadline : float, default 600.0
+            Seconds that a process of the communicator waits for another one. If one raises an exception, or has not
+            answered by then, all raise an error that names it.
         resume : path or bool, optional
             Continue a run that a `Checkpoint` has saved: from this file or, if True, from the newest file of the
             `Checkpoint` among the callbacks; if there is none yet, True starts a new run. All other arguments,
@@ -785,7 +789,8 @@ class Model(NetworkModel):
         OSError
             If the file to resume from cannot be read (no weight has changed), or a callback cannot write.
         RuntimeError
-            If the model is frozen, or a data set raises an exception, which is the cause of this one.
+            If the model is frozen, or a data set raises an exception, which is the cause of this one, or another
+            process of the communicator has failed.
         KeyboardInterrupt
             After Ctrl-C, unless `on_interrupt` is "return"; the model has the weights of that moment.
         TrainingDiverged
@@ -825,6 +830,7 @@ class Model(NetworkModel):
             tbptt_steps=tbptt_steps,
             shards=shards,
             communicator=communicator,
+            deadline=deadline,
             resume=resume,
             on_interrupt=on_interrupt,
         )

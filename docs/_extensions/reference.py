@@ -25,7 +25,10 @@ from fastlstm.losses import Loss
 from fastlstm.optimizers import Optimizer
 from fastlstm.schedules import Schedule
 
-PREFIXES = ("", *(f"fastlstm.{module}" for module in ("", "data.", "metrics.", "sklearn.", "losses.", "layers.")))
+PREFIXES = (
+    "",
+    *(f"fastlstm.{module}" for module in ("", "data.", "metrics.", "dask.", "sklearn.", "losses.", "layers.")),
+)
 """Where public names are documented, in the order in which they are looked up."""
 
 INTERFACES = (Layer, Loss, Optimizer, Schedule)

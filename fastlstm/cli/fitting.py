@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..training.callbacks import Callback
 from ..training.history import History
 from .cases import Cases
 from .layout import Layout
+from .processes import Processes
 
 __all__ = ["KINDS", "Fitted", "Run", "classes_of", "fit", "series_of"]
 
@@ -39,6 +40,19 @@ class Run:
     verbose: int
     callbacks: Sequence[Callback] = ()
     resume: bool = False
+    team: Processes = field(default_factory=Processes)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of `tasks.training.train` that are the same for all tasks."""
+        team = self.team
+        return {
+            "callbacks": self.callbacks,
+            "resume": self.resume,
+            "shards": team.shards,
+            "communicator": team.communicator,
+            "deadline": team.deadline,
+        }
 
     def seeds(self) -> tuple[int, int]:
         """Return the seeds of the model and of the order of the cases, as the estimators draw them."""
@@ -170,8 +184,7 @@ def _classify(layout: Layout, cases: Cases, held: Cases | None, settings: dict[s
         strata=codes,
         validation=validation,
         seed=order,
-        callbacks=run.callbacks,
-        resume=run.resume,
+        **run.options,
     )
     model.classes = [str(label) for label in classes.tolist()]
     best = None if stop is None else stop.best_epoch
@@ -203,8 +216,7 @@ def _regress(layout: Layout, cases: Cases, held: Cases | None, settings: dict[st
         groups=_together(cases),
         validation=validation,
         seed=order,
-        callbacks=run.callbacks,
-        resume=run.resume,
+        **run.options,
     )
     best = None if stop is None else stop.best_epoch
     return Fitted(model, _described(layout, cases, settings, run, history, best), history)
@@ -237,8 +249,7 @@ def _detect(layout: Layout, cases: Cases, held: Cases | None, settings: dict[str
         recipe.new_optimizer(),
         validation=pairs[1] if settings["early_stopping"] else None,
         seed=order,
-        callbacks=run.callbacks,
-        resume=run.resume,
+        **run.options,
     )
     found = anomaly.calibrated(model, method, normal, window, warmup, settings["quantile"], run.n_threads)
     fitted: dict[str, Any] = {

@@ -45,15 +45,14 @@ def _steps(text: str) -> int | str:
 
 _CASES = ("classify", "regress")
 _FORECAST = ("forecast",)
+_FITTED = (*_CASES, "anomaly")
 
 OPTIONS = (
     Option("target", str, "C", "column to predict; for anomaly known labels, 1 where something was wrong"),
     Option("time", str, "C", "column of times, by which rows are ordered"),
     Option("id", str, "C", "column of names: of the series (forecast) or of the cases", ("forecast", *_CASES)),
-    Option("group", str, "C", "column of cases: the rows of one value are one series", (*_CASES, "anomaly")),
-    Option(
-        "features", words, "C,..", "columns that are read; by default all others", (*_CASES, "anomaly"), '["a", "b"]'
-    ),
+    Option("group", str, "C", "column of cases: the rows of one value are one series", _FITTED),
+    Option("features", words, "C,..", "columns that are read; by default all others", _FITTED, '["a", "b"]'),
     Option("ignore", words, "C,..", "columns that are left out", TASKS, '["comment"]'),
     Option(
         "keep_together", str, "C", "column such as a patient: cases of one value are not divided", _CASES, '"patient"'
@@ -72,6 +71,8 @@ OPTIONS = (
     Option("test", share, "SHARE|FILE", "part or file that is kept out and measured at the end", _CASES, "0.2"),
     Option("seed", natural, "N", "seed of all that is random (default: 0)", TASKS, "0"),
     Option("epochs", positive, "N", "passes over the data", TASKS, "50"),
+    Option("shards", positive, "N", "parts of a batch, computed one by one or by N processes of mpiexec", _FITTED, "8"),
+    Option("deadline", positive, "SECONDS", "that a process waits for another one (default: 600)", _FITTED, "600"),
 )
 
 CSV_KEYS = {"separator": str, "decimal": str, "encoding": str, "header": bool, "day_first": bool}

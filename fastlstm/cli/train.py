@@ -44,16 +44,18 @@ def add(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from .config import configuration
     from .output import say, silent
+    from .processes import processes
 
     if arguments.set == ["list"]:
         return _list_settings(arguments)
     configured = configuration(arguments)
-    told = silent if arguments.quiet else say
+    team = processes(configured)
+    told = silent if arguments.quiet or team.rank else say
     if configured.task == "forecast":
         from . import forecasting
 
         return forecasting.train(arguments, configured, told)
-    return _train_cases(arguments, configured, told)
+    return _train_cases(arguments, configured, team, told)
 
 
 def _list_settings(arguments: argparse.Namespace) -> int:
@@ -73,18 +75,19 @@ def _list_settings(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train_cases(arguments: argparse.Namespace, configured: Any, told: Any) -> int:
+def _train_cases(arguments: argparse.Namespace, configured: Any, team: Any, told: Any) -> int:
     """Train for classify, regress or anomaly."""
     from .prepared import prepare
     from .tables import read_table
 
-    table = read_table(configured.data, configured.csv)
-    prepared = prepare(table, configured)
+    with team.together():
+        table = read_table(configured.data, configured.csv)
+        prepared = prepare(table, configured)
     if arguments.dry_run:
-        return _dry_run(arguments, prepared)
+        return 0 if team.rank else _dry_run(arguments, prepared)
     for line in prepared.lines:
         told(line)
-    return _fit(arguments, configured, prepared, told)
+    return _fit(arguments, configured, prepared, team, told)
 
 
 def _dry_run(arguments: argparse.Namespace, prepared: Any) -> int:
@@ -97,7 +100,7 @@ def _dry_run(arguments: argparse.Namespace, prepared: Any) -> int:
     return 0
 
 
-def _fit(arguments: argparse.Namespace, configured: Any, prepared: Any, told: Any) -> int:
+def _fit(arguments: argparse.Namespace, configured: Any, prepared: Any, team: Any, told: Any) -> int:
     from ..training.loop import TrainingDiverged
     from .checkpoints import InterruptCheckpoint, checkpoint_path, resume_command
     from .fitting import Run, fit
@@ -109,7 +112,8 @@ def _fit(arguments: argparse.Namespace, configured: Any, prepared: Any, told: An
         told(f"{checkpoint.path} is left by an earlier training: --resume continues it, else it is of no use any more")
     elif arguments.resume and not os.path.exists(checkpoint.path):
         told(f"there is no {checkpoint.path}: the training starts from the beginning")
-    run = Run(configured.get("seed", 0), arguments.threads, 0 if arguments.quiet else 1, [checkpoint], arguments.resume)
+    verbose = 0 if arguments.quiet else 1
+    run = Run(configured.get("seed", 0), arguments.threads, verbose, [checkpoint], arguments.resume, team)
     begin = time.perf_counter()
     try:
         fitted = fit(prepared.layout, prepared.cases, prepared.held, prepared.settings, run)
@@ -120,6 +124,8 @@ def _fit(arguments: argparse.Namespace, configured: Any, prepared: Any, told: An
         raise CommandError(f"{error}: try --set learning_rate={prepared.settings['learning_rate'] / 10:g}") from error
     except (TypeError, ValueError) as error:
         raise DataRefused(str(error)) from error
+    if team.rank:
+        return 0  # the rest is done once
     return _finish(arguments, configured, prepared, fitted, time.perf_counter() - begin, checkpoint, told)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,11 @@ class Counted:
             ends = None if lengths is None else lengths[rows]
             self._parts.append((int(self._numbers[rows][0]), *self._loss.counted(segment.y[rows], out[rows], ends)))
 
-    def joined(self) -> tuple[Array, Array]:
-        """Return the targets, (N,) or (N, K), and the outputs, (N, F)."""
-        self._parts.sort(key=lambda part: part[0])  # a stable sort, which keeps the segments of a case in order
-        return np.concatenate([part[1] for part in self._parts]), np.concatenate([part[2] for part in self._parts])
+    def joined(self, rank: int, joined: Callable[[dict[int, Any]], dict[int, Any]]) -> tuple[Array, Array]:
+        """Return the targets, (N,) or (N, K), and the outputs, (N, F).
+
+        `joined` adds what other processes have counted, each under its `rank`.
+        """
+        parts = [part for of_rank in joined({rank: self._parts}).values() for part in of_rank]
+        parts.sort(key=lambda part: part[0])  # a stable sort, which keeps the segments of a case in order
+        return np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])

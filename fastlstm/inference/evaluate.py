@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,6 +26,30 @@ from .outputs import as_scores, check_link, loss_of, skipped_layer
 from .predict import original_units
 
 __all__ = ["evaluate", "run_evaluation"]
+
+
+class Share(Protocol):
+    """The part of the work that a process does; `training.reduce.Reduce` is one."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+
+    def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
+        """Return the entries of all processes together."""
+
+
+class _Whole:
+    """All of the work."""
+
+    rank, size = 0, 1
+
+    def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
+        return parts
 
 
 def evaluate(
@@ -65,22 +89,24 @@ def run_evaluation(
     *,
     steps: int = 0,
     per_output: bool = False,
+    share: Share | None = None,
 ) -> dict[str, float]:
     """Measure the loss, its metric and `metrics` over all cases, in segments of `steps` steps; 0: in whole series.
 
-    With `per_output` also the metric of each output, if there are several outputs and the loss allows it.
+    Of several processes, each computes a `share` of the batches, and all get the same result, which has the bits of one
+    process. With `per_output` also the metric of each output, if there are several outputs and the loss allows it.
     """
     scaler = model.target_scaler
     scale = None if scaler is None else scaler.scale_
-    sums = np.zeros(4)  # loss, its weights, metric, its weights
+    share = _Whole() if share is None else share
     outputs = cases.targets.n_outputs
     if not (per_output and outputs > 1 and outputs == model.network.output_size and loss.metric_per_output):
         outputs = 0
-    errors = np.zeros((outputs, 2))  # metric and weights of each output
+    measured: dict[int, list[Array]] = {}  # by number of the batch, for each segment
     final, skip = model.network.final_activation(), skipped_layer(model.network, loss, training=False)
     counted = Counted(loss, in_segments=steps > 0)
-    with closing(_passes(model, cases, batch_size, n_threads, steps, skip, counted)) as passes:
-        for segment, out in passes:
+    with closing(_passes(model, cases, batch_size, n_threads, steps, skip, counted, share)) as passes:
+        for number, segment, out in passes:
             _, lengths, y, weight, *_ = segment
             if metrics:
                 predicted = (
@@ -91,14 +117,22 @@ def run_evaluation(
                 out = as_scores(final.kind, out)
             if scaler is not None:
                 y = scaler.scaled(y, model.network.dtype)
-            sums[:2] += loss.value(out, y, lengths, weight, n_threads=n_threads)
+            row = np.zeros((2 + outputs, 2))  # loss and its weight, metric and its weight, the same of each output
+            row[0] = loss.value(out, y, lengths, weight, n_threads=n_threads)
             if loss.metric_name is not None:
-                sums[2:] += loss.metric(out, y, lengths, weight, scale)
+                row[1] = loss.metric(out, y, lengths, weight, scale)
             for k in range(outputs):
                 one = slice(k, k + 1)
                 output_scale = scale if scale is None or scale.size == 1 else scale.reshape(-1)[one]
                 own = weight if weight is None or weight.ndim < out.ndim else weight[..., k]
-                errors[k] += loss.metric(out[..., one], y[..., one], lengths, own, output_scale)
+                row[2 + k] = loss.metric(out[..., one], y[..., one], lengths, own, output_scale)
+            measured.setdefault(number, []).append(row)
+    measured = share.joined(measured)
+    total = np.zeros((2 + outputs, 2))
+    for number in sorted(measured):
+        for row in measured[number]:
+            total += row
+    sums, errors = total[:2].reshape(-1), total[2:]
     if sums[1] == 0:
         raise ValueError(
             "nothing to evaluate: every label is -100, every weight is 0, every target is missing (nan), or every step "
@@ -110,7 +144,7 @@ def run_evaluation(
     for k, (error, weights) in enumerate(errors.tolist()):
         result[f"{loss.metric_name}_{k}"] = error / weights if weights else math.nan
     if metrics:
-        y_true, y_pred = counted.joined()
+        y_true, y_pred = counted.joined(share.rank, share.joined)
         result.update((name, float(metric(y_true, y_pred))) for name, metric in metrics.items())
     return result
 
@@ -123,16 +157,23 @@ def _passes(
     steps: int,
     skip: int | None,
     counted: Counted,
-) -> Generator[tuple[Segment, Array], None, None]:
-    """Yield the segments of all cases with their outputs, as the loss reads them, valid until the next.
+    share: Share,
+) -> Generator[tuple[int, Segment, Array], None, None]:
+    """Yield the segments of a share of the cases with their outputs, as the loss reads them, valid until the next.
+
+    Each comes after the number of its batch.
 
     `counted` is told which cases come.
     """
+    begun = 0
     with closing(cases.parts(batch_size)) as parts:
         for first, part in parts:
             feed = Feed(model, part, steps, training=False, n_threads=n_threads, skip=skip)
-            batches = list(bounded_batches(part.inputs, batch_size))
-            counted.begin(batches, first)
-            for segment in feed.segments(batches):
-                yield feed.counted(segment, feed.forward(segment))
+            batches = list(enumerate(bounded_batches(part.inputs, batch_size), begun))
+            begun += len(batches)
+            mine = [(number, batch) for number, batch in batches if number % share.size == share.rank]
+            counted.begin([batch for _, batch in mine], first)
+            for number, batch in mine:
+                for segment in feed.segments([batch]):
+                    yield number, *feed.counted(segment, feed.forward(segment))
             del part, feed  # before the next part is read

@@ -296,6 +296,7 @@ class EncoderDecoder(NetworkModel):
             tbptt_steps=None,
             shards=1,
             communicator=None,
+            deadline=600.0,
             resume=resume,
             on_interrupt=on_interrupt,
         )

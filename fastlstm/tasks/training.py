@@ -91,6 +91,9 @@ def train(
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
+    shards: int = 1,
+    communicator: Any = None,
+    deadline: float = 600.0,
 ) -> tuple[History, EarlyStopping | None]:
     """Train a model; return the record, and the callback that has stopped the training if a part was held out.
 
@@ -112,7 +115,7 @@ def train(
     seed : int
         Of the part that is held out, and of the order of the cases.
     callbacks : sequence of Callback
-    resume : bool
+    resume, shards, communicator, deadline
         As in `Model.fit`.
     """
     given = dict(zip(("series", "y", "weight"), (series, y, sample_weight), strict=True))
@@ -153,5 +156,8 @@ def train(
         n_threads=recipe.n_threads,
         seed=seed,
         resume=resume,
+        shards=shards,
+        communicator=communicator,
+        deadline=deadline,
     )
     return history, stop

@@ -7,8 +7,6 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from .reduce import Reduce
-
 __all__ = ["BetweenBatches", "Interrupt"]
 
 
@@ -43,7 +41,12 @@ class Interrupt:
             raise KeyboardInterrupt
         self._noted = True
 
-    def take(self, reduce: Reduce | None = None) -> None:
-        """Raise `BetweenBatches` if Ctrl-C was noted, in this process or another one of the run."""
-        if self._noted if reduce is None else reduce.any(self._noted):
+    @property
+    def noted(self) -> bool:
+        """Whether Ctrl-C was noted in this process."""
+        return self._noted
+
+    def take(self, noted: bool | None = None) -> None:
+        """Raise `BetweenBatches` if Ctrl-C was noted, by default in this process."""
+        if self._noted if noted is None else noted:
             raise BetweenBatches

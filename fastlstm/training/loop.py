@@ -64,24 +64,19 @@ class TrainingDiverged(FloatingPointError):
 def fit(model: TrainableModel, settings: Settings, prepare: Callable[[], TrainingData]) -> History:
     """Do the work of `Model.fit`; `prepare` checks the data and builds the network for them."""
     reduce = _reduce(settings)
-    with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
-        try:
+    with reduce.together():
+        with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
             saved = find_saved(settings.resume, settings.callbacks)
-            data = prepare()
-            training = TrainingLoop(model, data, settings)
+            training = TrainingLoop(model, prepare(), settings, reduce)
             state = training.start(saved)
-            described = {} if settings.communicator is None else training.described(saved)
-        except Exception as error:
-            reduce.failed(error)
-            raise
-        reduce.agree(described)
-    return training.fit(saved, state)
+            reduce.agree({} if settings.communicator is None else training.described(saved))
+        return training.fit(saved, state)
 
 
 def _reduce(settings: Settings) -> Reduce:
     if settings.communicator is None:
         return Reduce(settings.shards)
-    return Ranks(settings.shards, settings.communicator)
+    return Ranks(settings.shards, settings.communicator, settings.deadline)
 
 
 def _digest(values: Array) -> str:
@@ -106,6 +101,8 @@ class TrainingLoop:
     model : TrainableModel
     data : TrainingData
     settings : Settings
+    reduce : Reduce, optional
+        The sum over the shards of a batch, by default in this process.
 
     Attributes
     ----------
@@ -118,11 +115,13 @@ class TrainingLoop:
         The last weights whose loss was finite.
     """
 
-    def __init__(self, model: TrainableModel, data: TrainingData, settings: Settings) -> None:
+    def __init__(
+        self, model: TrainableModel, data: TrainingData, settings: Settings, reduce: Reduce | None = None
+    ) -> None:
         self.model = model
         self.data = data
         self.settings = settings
-        self.reduce = _reduce(settings)
+        self.reduce = Reduce(settings.shards) if reduce is None else reduce
         rank_0 = self.reduce.rank == 0
         self.callbacks = [one for one in settings.callbacks if rank_0 or not one.on_rank_0_only]
         self.history = History(data.quantities)
@@ -142,6 +141,7 @@ class TrainingLoop:
         self.batch_listeners = [c for c in settings.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         self.target_scale: Array | None = None
         self.interrupt = Interrupt()
+        self.interrupted = False  # whether Ctrl-C was noted in some process, as of the last update
 
     # ------------------------------------------------------------------------------------ the run
 
@@ -158,7 +158,7 @@ class TrainingLoop:
                     completed = self.run_epoch()
                     if not completed or self._stopped_by_callback():
                         break
-                    self.interrupt.take(self.reduce)
+                    self.interrupt.take(self.reduce.any(self.interrupt.noted))
             except KeyboardInterrupt as error:
                 self._interrupted(error)
         return self.history
@@ -316,7 +316,7 @@ class TrainingLoop:
                         callback.on_batch_end(batch, logs)
                 if self._stopped_by_callback():
                     return None
-            self.interrupt.take(self.reduce)
+            self.interrupt.take(None if self.reduce.alone else self.interrupted)
         if progress.sums[1] == 0:
             raise ValueError(
                 "nothing to learn: every target has label -100 or weight 0 or is missing (nan), or its step is masked, "
@@ -346,6 +346,7 @@ class TrainingLoop:
             _EVALUATION_BATCH,
             settings.n_threads,
             steps=settings.tbptt_steps,
+            share=self.reduce,
         )
 
     # ------------------------------------------------------------------------------------ a step
@@ -376,13 +377,15 @@ class TrainingLoop:
 
         def compute(index: int) -> Sums:
             begin, end = shard_bounds(rows, count, index)
+            noted = float(self.interrupt.noted)
             if begin == end:
-                return Sums()
+                return Sums(interrupted=noted)
             network.passes = passes  # all shards draw the masks of one pass, each those of its rows
             with states.of_rows(begin):
-                return self._shard(segment.part(begin, end), begin)
+                return self._shard(segment.part(begin, end), begin)._replace(interrupted=noted)
 
         sums = self.reduce(compute, network.parameters.flat_gradients)
+        self.interrupted = sums.interrupted > 0
         states.join(self.reduce.joined)
         network.passes = passes + 1
         if math.isfinite(sums.loss) and not math.isfinite(sums.weight):

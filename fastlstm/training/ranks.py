@@ -3,45 +3,32 @@
 Rank r of R computes the shards from ``r * k // R`` to ``(r + 1) * k // R`` of k. A node of the tree whose children
 belong to two ranks is computed by the rank of its first shard, which receives the other child. So each node is the same
 sum of the same numbers, whatever R is, and the root goes to all ranks.
+
+That sends a gradient 2 log2(R) times, one after the other. Large gradients are divided instead: each rank computes the
+upper nodes of the tree for its R-th of the gradient, of which it receives the lower nodes, those of the shards of one
+rank, from all others, and sends the root to all. Every rank then sends and receives two gradients in all, and adds a
+part; each number is still the same sum of the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from .._checks import short_repr
 from .._typing import Array
+from .messages import Communicator, Messages
 from .reduce import Reduce, Sums, add_mean, shard_bounds
 
-__all__ = ["Communicator", "Ranks", "checked_communicator"]
+__all__ = ["Ranks", "checked_communicator"]
 
+_LEAST_SLICE = 2**10
+"""Bytes of a rank's part of a gradient from which on it is divided: messages that are smaller cost their latency."""
 
-class Communicator(Protocol):
-    """What training uses of an ``mpi4py.MPI.Comm``."""
-
-    def Get_rank(self) -> int:
-        """Return the number of this process."""
-
-    def Get_size(self) -> int:
-        """Return the number of processes."""
-
-    def Send(self, buf: Any, dest: int) -> None:
-        """Send an array."""
-
-    def Recv(self, buf: Any, source: int) -> Any:
-        """Receive an array."""
-
-    def Bcast(self, buf: Any, root: int) -> None:
-        """Give the array of one process to all."""
-
-    def allgather(self, sendobj: Any) -> list[Any]:
-        """Return an object of each process, by rank."""
-
-
-_METHODS = ("Get_rank", "Get_size", "Send", "Recv", "Bcast", "allgather")
+_METHODS = ("Get_rank", "Get_size", "Isend", "Irecv", "Iprobe", "Abort")
 
 
 def checked_communicator(communicator: Any, shards: int) -> Communicator | None:
@@ -71,21 +58,36 @@ class Ranks(Reduce):
     shards : int
     communicator : Communicator
         All its processes call the same methods in the same order.
+    deadline : float
+        Seconds that a process waits for another one.
     """
 
-    def __init__(self, shards: int, communicator: Communicator) -> None:
+    def __init__(self, shards: int, communicator: Communicator, deadline: float) -> None:
         super().__init__(shards)
-        self._communicator = communicator
-        self.rank, self._size = communicator.Get_rank(), communicator.Get_size()
-        bounds = [shard_bounds(shards, self._size, rank) for rank in range(self._size)]
+        self._messages = Messages(communicator, deadline)
+        self.rank, self.size = self._messages.rank, self._messages.size
+        bounds = [shard_bounds(shards, self.size, rank) for rank in range(self.size)]
         self._rank_of = [rank for rank, (begin, end) in enumerate(bounds) for _ in range(begin, end)]
 
+        self._own: dict[int, int] = {}  # the largest nodes of the shards of one rank: rank by first shard
+        self._find_own(0, shards)
+
+    def _find_own(self, begin: int, end: int) -> None:
+        if self._rank_of[begin] == self._rank_of[end - 1]:
+            self._own[begin] = self._rank_of[begin]
+            return
+        middle = (begin + end) // 2
+        self._find_own(begin, middle)
+        self._find_own(middle, end)
+
     def __call__(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
+        if not self.alone and gradients.nbytes >= _LEAST_SLICE * self.size:
+            return self._divided(compute, gradients)
         packed = np.array(super().__call__(compute, gradients))
-        self._communicator.Bcast(packed, root=self._rank_of[0])
+        self._messages.broadcast(packed, self._rank_of[0])
         sums = Sums(*packed.tolist())
         if sums.weight > 0:
-            self._communicator.Bcast(gradients, root=self._rank_of[0])
+            self._messages.broadcast(gradients, self._rank_of[0])
         return sums
 
     def _node(self, begin: int, end: int, compute: Callable[[int], Sums], gradients: Array) -> Sums:
@@ -99,31 +101,90 @@ class Ranks(Reduce):
         second = self._node(middle, end, compute, gradients)
         second_rank = self._rank_of[middle]
         if self.rank == second_rank:
-            self._communicator.Send(np.array(second), dest=first_rank)
-            self._communicator.Send(gradients, dest=first_rank)
+            self._messages.send(np.array(second), first_rank)
+            self._messages.send(gradients, first_rank)
         elif self.rank == first_rank:
             packed, received = np.empty(len(second)), self._kept(end - begin, gradients)
-            self._communicator.Recv(packed, source=second_rank)
-            self._communicator.Recv(received, source=second_rank)
+            self._messages.receive(packed, second_rank)
+            self._messages.receive(received, second_rank)
             second = Sums(*packed.tolist())
             add_mean(gradients, sums.weight, received, second.weight)
             return sums.plus(second)
         return Sums()
 
+    def _divided(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
+        """Do the same with the gradient divided among the ranks."""
+        sums, lower = self._lower_nodes(compute, gradients)
+        total = self._sums(0, self.shards, sums)
+        if total.weight == 0:
+            return total
+        bounds = [slice(*shard_bounds(gradients.size, self.size, rank)) for rank in range(self.size)]
+        others = [(self.rank + step) % self.size for step in range(1, self.size)]  # each begins with another one
+        mine = bounds[self.rank]
+        size = mine.stop - mine.start
+        slices = {begin: nodes[mine] for begin, nodes in lower.items()}
+        for begin, rank in self._own.items():
+            if rank != self.rank:
+                slices[begin] = self._buffers.get(f"slice {begin}", (size,), gradients.dtype)
+        self._messages.exchange(
+            [(rank, nodes[bounds[rank]]) for rank in others for nodes in lower.values()],
+            [(rank, slices[begin]) for begin, rank in self._own.items() if rank != self.rank],
+        )
+        gradients[mine] = self._upper_node(0, self.shards, sums, slices)
+        self._messages.exchange(
+            [(rank, gradients[mine]) for rank in others], [(rank, gradients[bounds[rank]]) for rank in others]
+        )
+        return total
+
+    def _lower_nodes(
+        self, compute: Callable[[int], Sums], gradients: Array
+    ) -> tuple[dict[int, Sums], dict[int, Array]]:
+        """Return the sums of the largest nodes of one rank each, and the gradients of those of this rank."""
+        ends = dict(zip(self._own, [*list(self._own)[1:], self.shards], strict=True))
+        mine = [begin for begin, rank in self._own.items() if rank == self.rank]
+        sums: dict[int, Sums] = {}
+        lower: dict[int, Array] = {}
+        for begin in mine:
+            sums[begin] = self._node(begin, ends[begin], compute, gradients)
+            lower[begin] = self._buffers.get(f"node {begin}", gradients.shape, gradients.dtype)
+            np.copyto(lower[begin], gradients)
+        return self.joined(sums), lower
+
+    def _sums(self, begin: int, end: int, sums: dict[int, Sums]) -> Sums:
+        if self._rank_of[begin] == self._rank_of[end - 1]:
+            return sums[begin]
+        middle = (begin + end) // 2
+        return self._sums(begin, middle, sums).plus(self._sums(middle, end, sums))
+
+    def _upper_node(self, begin: int, end: int, sums: dict[int, Sums], slices: dict[int, Array]) -> Array:
+        """Return this rank's part of the gradient of a node; the slices of its children are overwritten."""
+        if self._rank_of[begin] == self._rank_of[end - 1]:
+            return slices[begin]
+        middle = (begin + end) // 2
+        first = self._upper_node(begin, middle, sums, slices)
+        second = self._upper_node(middle, end, sums, slices)
+        add_mean(second, self._sums(middle, end, sums).weight, first, self._sums(begin, middle, sums).weight)
+        return second
+
     def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
-        return {key: value for of_rank in self._communicator.allgather(parts) for key, value in of_rank.items()}
+        return {key: value for of_rank in self._messages.gather(parts) for key, value in of_rank.items()}
 
     def any(self, flag: bool) -> bool:
-        return any(self._communicator.allgather(flag))
+        return any(self._messages.gather(flag))
 
-    def failed(self, error: Exception) -> None:
-        self._communicator.allgather(f"{type(error).__name__}: {error}")
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        try:
+            yield
+            self._messages.gather(None)  # so that no process leaves while another one can still fail
+        except BaseException as error:
+            told = self._messages.end(error)
+            if told is None:
+                raise
+            raise told from None
 
     def agree(self, described: dict[str, Any]) -> None:
-        found = self._communicator.allgather(described)
-        for rank, other in enumerate(found):
-            if isinstance(other, str):
-                raise RuntimeError(f"rank {rank} of the communicator cannot begin the training: {other}")
+        found = self._messages.gather(described)
         for rank, other in enumerate(found):
             for name, value in found[0].items():
                 if other.get(name) != value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ class Sums(NamedTuple):
     """Number of positions that count; 0 if the run does not need it."""
     metric: float = 0.0
     metric_weight: float = 0.0
+    interrupted: float = 0.0
+    """Above 0 if Ctrl-C was noted."""
 
     def plus(self, other: Sums) -> Sums:
         """Return the sums of two parts together."""
@@ -47,9 +50,17 @@ class Reduce:
     ----------
     rank : int
         Number of this process among those of the run, 0 if it is the only one. Rank 0 prints and writes.
+    size : int
+        Number of these processes.
     """
 
     rank = 0
+    size = 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process is the only one."""
+        return self.size == 1
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
@@ -82,11 +93,12 @@ class Reduce:
         """Return whether the flag is set in any process."""
         return flag
 
-    def failed(self, error: Exception) -> None:
-        """Tell the other processes, which call `agree`, that this one cannot begin the run."""
+    def together(self) -> AbstractContextManager[None]:
+        """Return a context that all processes leave together: if one leaves it by an exception, all do."""
+        return nullcontext()
 
     def agree(self, described: dict[str, Any]) -> None:
-        """Check that all processes begin the run that is described; raise RuntimeError or ValueError if not."""
+        """Check that all processes begin the run that is described; raise ValueError if not."""
 
     def _kept(self, shards: int, gradients: Array) -> Array:
         """Return the buffer of a node of this number of shards, of which there is one on the way to any shard."""

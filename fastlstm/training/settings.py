@@ -16,7 +16,8 @@ from ..optimizers import Optimizer, get_optimizer
 from ..runtime.config import resolve_threads
 from .callbacks import Callback, EpochPrinter, ProgressBar
 from .checkpoint import Checkpoint
-from .ranks import Communicator, checked_communicator
+from .messages import Communicator
+from .ranks import checked_communicator
 
 __all__ = ["ClassWeight", "Resume", "Settings"]
 
@@ -51,6 +52,8 @@ class Settings:
     """Parts in which a batch is cut, whose gradients are computed one by one."""
     communicator: Communicator | None
     """Processes that share them out; None: this one computes all."""
+    deadline: float
+    """Seconds that a process of the communicator waits for another one."""
     resume: Resume
     on_interrupt: Literal["raise", "return"]
 
@@ -75,6 +78,7 @@ class Settings:
             tbptt_steps=0 if steps is None else _checks.count("tbptt_steps", steps),
             shards=shards,
             communicator=checked_communicator(given["communicator"], shards),
+            deadline=_checks.positive("deadline", given["deadline"]),
             shuffle=_checks.as_bool("shuffle", given["shuffle"]),
             n_threads=given["n_threads"],
             callbacks=_checked_callbacks(given["callbacks"], given["verbose"]),

@@ -29,7 +29,7 @@ def test_dependencies():
 
 def test_extras_and_licence():
     extras = {"test", "plot", "onnx", "keras", "sklearn", "frames", "wfdb", "forecast", "holidays", "cli", "mpi"}
-    extras |= {"docs", "peers", "bench", "dev"}
+    extras |= {"dask", "docs", "peers", "bench", "dev"}
     assert set(DISTRIBUTION.metadata.get_all("Provides-Extra")) == extras
     assert DISTRIBUTION.metadata["License-Expression"] == "Apache-2.0"
     assert DISTRIBUTION.metadata["Requires-Python"] == ">=3.10"

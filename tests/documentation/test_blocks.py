@@ -29,6 +29,7 @@ NOT_PROGRAMS = {"", "c", "console", "text", "toml", "csv"}
 NEEDS = {
     "README.md": ["sklearn"],
     "command-line.md": ["pandas", "utilsforecast"],
+    "dask.md": ["distributed", "pandas", "utilsforecast"],
     "estimators.md": ["sklearn"],
     "forecasting.md": ["pandas", "utilsforecast"],
     "keras.md": ["h5py"],

@@ -5,18 +5,18 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import threading
+from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from queue import Queue
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
 import fastlstm as fl
+from fastlstm.inference.feeding import Feed
 from fastlstm.training.ranks import Ranks
 from fastlstm.training.reduce import Reduce, Sums
 
@@ -27,13 +27,32 @@ LABELS, STEP_LABELS = rng.integers(0, 4, 22), rng.integers(0, 4, (22, 9))
 
 
 class Team:
-    """What processes share: a queue from each to each, and what they gather."""
+    """What processes share: the messages from each to each, by tag."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.queues: dict[tuple[int, int], Queue[Any]] = {(a, b): Queue() for a in range(size) for b in range(size)}
-        self.barrier = threading.Barrier(size, timeout=60)
-        self.parts: list[Any] = [None] * size
+        self.arrived: dict[tuple[int, int, int], deque[Any]] = defaultdict(deque)
+        self.aborted = False
+
+
+class Sent:
+    """A message on its way from this process, which is copied at once."""
+
+    def Test(self) -> bool:
+        return True
+
+
+class Expected:
+    """A message to this process."""
+
+    def __init__(self, buffer: Any, arrived: deque[Any]) -> None:
+        self.buffer, self.arrived, self.done = buffer, arrived, False
+
+    def Test(self) -> bool:
+        if not self.done and self.arrived:
+            self.buffer[...] = self.arrived.popleft()
+            self.done = True
+        return self.done
 
 
 class Member:
@@ -48,21 +67,19 @@ class Member:
     def Get_size(self) -> int:
         return self.team.size
 
-    def Send(self, buf: Any, dest: int) -> None:
-        self.team.queues[self.rank, dest].put(buf.copy())
+    def Isend(self, buf: Any, dest: int, tag: int) -> Sent:
+        self.team.arrived[self.rank, dest, tag].append(buf.copy())
+        return Sent()
 
-    def Recv(self, buf: Any, source: int) -> None:
-        buf[...] = self.team.queues[source, self.rank].get(timeout=60)
+    def Irecv(self, buf: Any, source: int, tag: int) -> Expected:
+        return Expected(buf, self.team.arrived[source, self.rank, tag])
 
-    def Bcast(self, buf: Any, root: int) -> None:
-        buf[...] = self.allgather(buf.copy())[root]
+    def Iprobe(self, source: int | None = None, tag: int = 0) -> bool:
+        sources = range(self.team.size) if source is None else [source]
+        return any(self.team.arrived[rank, self.rank, tag] for rank in sources)
 
-    def allgather(self, sendobj: Any) -> list[Any]:
-        self.team.parts[self.rank] = sendobj
-        self.team.barrier.wait()
-        parts = list(self.team.parts)
-        self.team.barrier.wait()
-        return parts
+    def Abort(self, errorcode: int) -> NoReturn:
+        raise SystemExit(errorcode)
 
 
 def together(size: int, run: Callable[[Member], Any]) -> list[Any]:
@@ -105,8 +122,16 @@ def train(name: str, communicator: Any = None, **more: Any) -> tuple[Any, Any, i
 # ------------------------------------------------------------------ the tree
 
 
+@pytest.fixture(params=[0, 2**20], ids=["divided", "whole"])
+def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Gradients are divided among the ranks, or not."""
+    monkeypatch.setattr("fastlstm.training.ranks._LEAST_SLICE", request.param)
+    least: int = request.param
+    return least
+
+
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 8, 13])
-def test_ranks_sum_to_the_same_bits(shards: int) -> None:
+def test_ranks_sum_to_the_same_bits(shards: int, slices: int) -> None:
     parts = rng.standard_normal((shards, 40)).astype("f4")
     weights = rng.uniform(0, 9, shards) * (rng.random(shards) < 0.8)
 
@@ -123,7 +148,7 @@ def test_ranks_sum_to_the_same_bits(shards: int) -> None:
 
     expected = summed(Reduce(shards))
     for size in range(1, shards + 1):
-        found = together(size, lambda member: summed(Ranks(shards, member)))
+        found = together(size, lambda member: summed(Ranks(shards, member, 60.0)))
         assert sorted(index for *_, computed in found for index in computed) == list(range(shards))
         for sums, gradients, computed in found:
             assert (sums, gradients) == expected[:2] and computed
@@ -134,11 +159,41 @@ def test_ranks_sum_to_the_same_bits(shards: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("name", RUNS)
-def test_ranks_train_as_one_process(name: str, size: int) -> None:
+def test_ranks_train_as_one_process(name: str, size: int, slices: int) -> None:
     weights, history, passes = train(name)
     for found in together(size, lambda member: train(name, member)):
         np.testing.assert_array_equal(found[0], weights)
         assert found[1:] == (history, passes)
+
+
+@pytest.mark.parametrize("name", ["labels", "segments, lengths"])
+def test_validation_is_shared_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastlstm.training.loop._EVALUATION_BATCH", 3)
+    computed: list[int] = []
+
+    def counting(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+        return float(np.round(y_pred, 5).sum() + y_true @ np.arange(len(y_true)))
+
+    forward = Feed.forward
+
+    def spied(feed: Feed, segment: Any, *rest: Any) -> Any:
+        if not feed.training:
+            computed.append(len(segment.x))
+        return forward(feed, segment, *rest)
+
+    monkeypatch.setattr(Feed, "forward", spied)
+    y = RUNS[name]["y"]
+    more = {"validation_data": (X, y, LENGTHS), "metrics": {"sum": counting}, "validation_split": 0.0}
+    _, history, _ = train(name, **more)
+    whole = sum(computed)
+    for size in (2, 3, 12):  # of 8 batches
+        computed.clear()
+        for found in together(size, lambda member: train(name, member, **{**more, "shards": 12})[1]):
+            assert list(found) == list(history)
+        assert sum(computed) == whole
+    _, expected, _ = train(name, **more)
+    for found in together(4, lambda member: train(name, member, **more)[1]):
+        assert found == expected
 
 
 @pytest.mark.parametrize("name", ["labels", "segments, lengths"])
@@ -157,7 +212,8 @@ def test_another_number_of_ranks_resumes_to_the_same_bits(name: str, tmp_path: P
     def begin(member: Member) -> Any:
         return train(name, member, epochs=3, callbacks=[fl.Checkpoint(path, every_batches=1), Kill()])
 
-    assert [str(error) for error in together(4, begin)] == ["killed"] * 4
+    errors = [str(error) for error in together(4, begin)]
+    assert "killed" in errors and all(error.endswith("killed") for error in errors)  # own, or of another rank
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
     for found in together(2, lambda member: train(name, member, epochs=3, resume=path)):
         np.testing.assert_array_equal(found[0], weights)
@@ -206,7 +262,7 @@ def test_different_runs_are_refused_in_all_ranks() -> None:
             return train("labels", member, **{name: values[member.rank]})
 
         for error in together(2, run):
-            assert isinstance(error, ValueError) and f"{name} differs between rank 0 and rank 1" in str(error), error
+            assert f"{name} differs between rank 0 and rank 1" in str(error), error
     other = np.where(np.arange(22) == 5, (LABELS + 1) % 4, LABELS)
     found = together(2, lambda member: train("labels", member, y=(LABELS, other)[member.rank]))
     assert all("data differs between rank 0 and rank 1" in str(error) for error in found)
@@ -224,7 +280,8 @@ def test_an_error_of_one_rank_ends_all() -> None:
     assert isinstance(found[1], ValueError)
     for error in (found[0], found[2]):
         assert isinstance(error, RuntimeError)
-        assert str(error) == f"rank 1 of the communicator cannot begin the training: ValueError: {found[1]}"
+        expected = f"rank 1 of the 3 processes of the communicator has ended the training: ValueError: {found[1]}"
+        assert str(error) == expected
 
 
 def test_a_loss_that_is_not_finite_ends_all_ranks() -> None:
@@ -236,7 +293,10 @@ def test_a_loss_that_is_not_finite_ends_all_ranks() -> None:
         with np.errstate(over="ignore"):
             return model.fit(X, y, loss="mse", shards=3, batch_size=22, communicator=member, verbose=0)
 
-    assert [type(error) for error in together(3, run)] == [fl.TrainingDiverged] * 3
+    errors = together(3, run)
+    assert any(isinstance(error, fl.TrainingDiverged) for error in errors)
+    # A rank that a slow machine keeps from seeing the sum itself is told.
+    assert all(isinstance(error, fl.TrainingDiverged) or "TrainingDiverged" in str(error) for error in errors)
 
 
 def test_bad_communicators_are_refused() -> None:

@@ -91,7 +91,7 @@ def test_the_tree_gives_the_weighted_mean_of_the_gradients(shards: int) -> None:
         return Sums(10.0 * index, weights[index], 1.0, 2.0, index)
 
     sums = Reduce(shards)(compute, gradients)
-    assert sums == (sum(range(shards)) * 10, weights.sum(), shards, 2 * shards, sum(range(shards)))
+    assert sums == (sum(range(shards)) * 10, weights.sum(), shards, 2 * shards, sum(range(shards)), 0)
     if weights.sum() > 0:
         # Each of at most three levels rounds three times.
         np.testing.assert_allclose(gradients, weights @ parts / weights.sum(), rtol=0, atol=9 * 2**-52 * 4)

@@ -1,0 +1,143 @@
+"""``mpiexec -n 2 fastlstm train``: the model of one process, written once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastlstm as fl
+
+pytestmark = pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")
+
+rng = np.random.default_rng(3)
+TABLES = {
+    "classify": (
+        [*(f"t{step}" for step in range(9)), "kind"],
+        [[*rng.normal(case % 2, 1, 9), "ab"[case % 2]] for case in range(41)],
+    ),
+    "anomaly": (["x", "y"], np.column_stack([np.sin(np.arange(400) / 5), rng.normal(size=400)]).tolist()),
+}
+OPTIONS = {
+    "classify": ["--target", "kind", "--test", "0.2", "--validation", "0.2", "--set", "class_weight=balanced"],
+    "anomaly": ["--set", "window=20"],
+}
+
+
+def start(processes: int, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line in several processes; 0: without mpiexec."""
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    command = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
+    if command is None:
+        pytest.skip("needs mpiexec")
+    launcher = [command, "-n", str(processes)] if processes else []
+    return subprocess.run(
+        [*launcher, sys.executable, "-m", "fastlstm", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=folder,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for task, (names, rows) in TABLES.items():
+        lines = [",".join(map(str, row)) for row in [names, *rows]]
+        (tmp_path / f"{task}.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("task", TABLES)
+def test_any_number_of_processes_writes_the_same_model(task: str, quiet: bool, folder: Path) -> None:
+    files, printed = [], []
+    for processes in (0, 3):
+        arguments = [
+            "train",
+            f"{task}.csv",
+            "--task",
+            task,
+            "--epochs",
+            "2",
+            "--shards",
+            "4",
+            "-o",
+            "model.safetensors",
+        ]
+        arguments += [*OPTIONS[task], "--json", *(["--quiet"] if quiet else [])]
+        done = start(processes, folder, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert (done.stderr == "") == quiet
+        assert done.stderr.count("the model is in") == (not quiet)
+        files.append((folder / "model.safetensors").read_bytes())
+        printed.append({name: value for name, value in json.loads(done.stdout).items() if name != "seconds"})
+        (folder / "model.safetensors").unlink()
+        assert [one.name for one in folder.iterdir() if one.suffix != ".csv"] == []
+    assert files[0] == files[1] and printed[0] == printed[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("classify", [], "2 processes were started with --shards 1, expected a part of each batch for every process"),
+        ("forecast", ["--horizon", "3"], "2 processes were started, and --task forecast trains in one"),
+    ],
+)
+def test_what_several_processes_cannot_do(task: str, options: list[str], message: str, folder: Path) -> None:
+    done = start(
+        2, folder, "train", "classify.csv", "--task", task, "--target", "kind", *options, "-o", "m.safetensors"
+    )
+    assert done.returncode == 2
+    assert done.stderr.count(f"fastlstm: usage error: {message}") == 1
+    assert not (folder / "m.safetensors").exists()
+
+
+def test_stdin_is_refused(folder: Path) -> None:
+    done = start(
+        2, folder, "train", "-", "--task", "classify", "--target", "kind", "--shards", "2", "-o", "m.safetensors"
+    )
+    assert (done.returncode, done.stderr.count("stdin goes to one of them")) == (2, 1)
+
+
+def test_data_that_are_refused_end_all(folder: Path) -> None:
+    done = start(
+        2,
+        folder,
+        "train",
+        "classify.csv",
+        "--task",
+        "classify",
+        "--target",
+        "none",
+        "--shards",
+        "2",
+        "-o",
+        "m.safetensors",
+    )
+    assert done.returncode == 3 and "none" in done.stderr
+
+
+def test_one_process_of_mpiexec_needs_no_shards(folder: Path) -> None:
+    done = start(
+        1,
+        folder,
+        "train",
+        "anomaly.csv",
+        "--task",
+        "anomaly",
+        "--epochs",
+        "1",
+        *OPTIONS["anomaly"],
+        "-o",
+        "m.safetensors",
+    )
+    assert done.returncode == 0, done.stderr
+    fl.load(folder / "m.safetensors")

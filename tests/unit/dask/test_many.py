@@ -1,0 +1,103 @@
+"""`fl.dask.fit_many` with the threads of this process: the models of a loop, and what is said of those that fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastlstm as fl
+
+pytest.importorskip("distributed")
+pd = pytest.importorskip("pandas")
+pytest.importorskip("utilsforecast")
+
+STEPS = np.arange(150)
+HOURS = pd.date_range("2026-01-01", periods=150, freq="h")
+
+
+def meters(names: list[Any]) -> Any:
+    parts = [pd.DataFrame({"meter": n, "ds": HOURS, "y": np.sin(STEPS / (k + 3))}) for k, n in enumerate(names)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def forecaster(**more: Any) -> fl.Forecaster:
+    return fl.Forecaster(4, hidden_size=4, epochs=1, random_state=0, verbose=0, **more)
+
+
+def test_the_models_are_those_of_a_loop(tmp_path: Path) -> None:
+    template, table = forecaster(), meters([f"m{k}" for k in range(11)])
+    found = fl.dask.fit_many(template, table, by="meter", folder=tmp_path / "new" / "folder")
+    assert list(found.columns) == ["meter", "file", "epochs", "loss", "seconds", "error"]
+    assert found["meter"].tolist() == [f"m{k}" for k in range(11)]
+    for number in (0, 10):
+        alone = forecaster().fit(table[table["meter"] == f"m{number}"], id_col="meter")
+        saved = fl.Forecaster.load(found["file"][number]).predict()
+        np.testing.assert_array_equal(saved["fastlstm"], alone.predict()["fastlstm"])
+        assert saved.columns[0] == "meter"
+    assert template.n_jobs is None
+    with pytest.raises(ValueError, match="not fitted"):
+        template.predict()
+
+
+def test_a_series_that_cannot_be_trained_on_ends_no_other(tmp_path: Path) -> None:
+    table = meters(["good", "bad", "fine"])
+    short = (table["meter"] == "bad") & (table["ds"] > HOURS[3])
+    found = fl.dask.fit_many(forecaster(), table[~short], by="meter", folder=tmp_path)
+    assert found["error"].isna().tolist() == [True, False, True]
+    assert found["error"][1].startswith("ValueError: ") and pd.isna(found["file"][1])
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["fine.safetensors", "good.safetensors"]
+
+
+def test_polars(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars")
+    table = meters(["b", "a"])
+    found = fl.dask.fit_many(forecaster(), polars.from_pandas(table), by="meter", folder=tmp_path)
+    assert found["meter"].tolist() == ["b", "a"] and found["error"].isna().all()
+    expected = fl.dask.fit_many(forecaster(), table, by="meter", folder=tmp_path)
+    assert found["loss"].tolist() == expected["loss"].tolist()
+
+
+def test_estimators(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    from fastlstm.sklearn import LSTMAnomalyDetector, LSTMClassifier, load
+
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.standard_normal((300, 3)), columns=["a", "b", "c"])
+    rows["pump"], rows["label"] = np.repeat([1, 2], 150), np.tile([0, 1, 1], 100)
+    detector = LSTMAnomalyDetector(epochs=1, window=10, random_state=0)
+    found = fl.dask.fit_many(detector, rows, by="pump", features=["a", "b"], folder=tmp_path)
+    one = LSTMAnomalyDetector(epochs=1, window=10, random_state=0).fit(rows[["a", "b"]].to_numpy()[None, 150:])
+    scored = rng.standard_normal((1, 40, 2))
+    np.testing.assert_array_equal(load(found["file"][1]).score_samples(scored), one.score_samples(scored))
+    classifier = LSTMClassifier(epochs=1, random_state=0)
+    found = fl.dask.fit_many(classifier, rows, by="pump", target="label", features=["a", "b", "c"], folder=tmp_path)
+    assert found["error"].isna().all()
+    part = rows[rows["pump"] == 1]
+    expected = LSTMClassifier(epochs=1, random_state=0).fit(part[["a", "b", "c"]].to_numpy(), part["label"].to_numpy())
+    cases = rng.standard_normal((9, 3))
+    np.testing.assert_array_equal(load(found["file"][0]).predict_proba(cases), expected.predict_proba(cases))
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    table = meters(["a", "b"])
+    for error, message, arguments in [
+        (TypeError, "expected a Forecaster", {"estimator": fl.Model([fl.Dense(1)])}),
+        (TypeError, "frame is a numpy.ndarray, expected a DataFrame", {"frame": np.zeros(3)}),
+        (ValueError, "by='id' is no column of the table, which has meter, ds, y", {"by": "id"}),
+        (ValueError, "lacks the name of the series in some rows", {"frame": table.replace({"meter": {"b": None}})}),
+        (ValueError, "retries must be", {"retries": -1}),
+    ]:
+        given = {"estimator": forecaster(), "frame": table, "by": "meter", "folder": tmp_path, **arguments}
+        with pytest.raises(error) as found:
+            fl.dask.fit_many(given.pop("estimator"), given.pop("frame"), **given)
+        assert message in str(found.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_series_with_one_file_are_refused(tmp_path: Path) -> None:
+    table = pd.concat([meters([1]), meters(["1"])]).astype({"meter": object})
+    with pytest.raises(ValueError, match="would have the same file"):
+        fl.dask.fit_many(forecaster(), table, by="meter", folder=tmp_path)
