@@ -82,10 +82,31 @@ BF16_INLINE void BF16(bf16_tile)(const bf16_job *job, const int rows, const int 
     }
 }
 
+#if BF16_PASTE(BF16_IS, BF16_WAY)
+/* In tiles of few heights, for less code: this way serves where there is no faster one, and float32 is faster. */
+static void BF16(bf16_product)(const bf16_job *job, int rows, int cols)
+{
+    bf16_job part = *job;
+    while (rows > 0) {
+        const int height = rows >= ROWS ? ROWS : rows >= ROWS / 2 ? ROWS / 2 : 1;
+        switch (height) {
+        case 1: TILE_WIDTHS(BF16(bf16_tile), &part, 1) break;
+        case ROWS / 2: TILE_WIDTHS(BF16(bf16_tile), &part, ROWS / 2) break;
+        default: TILE_WIDTHS(BF16(bf16_tile), &part, ROWS) break;
+        }
+        rows -= height;
+        for (int n = 0; n < 2; ++n)
+            part.of[n].a += height * part.of[n].lda;
+        part.init = part.init ? part.init + height * part.init_row : NULL;
+        part.sums += height * cols * LANES;
+    }
+}
+#else
 BF16_TARGET static void BF16(bf16_product)(const bf16_job *job, int rows, int cols)
 {
     TILE_HEIGHTS(BF16(bf16_tile), job)
 }
+#endif
 
 #undef BF16_INLINE
 #undef BF16
