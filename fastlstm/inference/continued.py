@@ -29,6 +29,7 @@ class _Kept(NamedTuple):
     stream: Stream
     layers: list[list[State]]
     """Views of the states of each stage (batch, size), for each layer that has some."""
+    threads: int
 
 
 def predict_block(
@@ -56,7 +57,7 @@ def predict_block(
         kept = _taken(model, cases, resolve_threads(n_threads))
     except TypeError:
         return None  # a layer that cannot be streamed
-    stream, layers = kept
+    stream, layers, _ = kept
     if any(given is None for given in before):
         stream.reset()
     for given, views in zip(before, layers, strict=True):
@@ -83,8 +84,7 @@ def _taken(model: InferenceModel, cases: int, threads: int) -> _Kept:
     """Return the stream that the last call has left, if it fits and no other thread has taken it, or a new one."""
     chain: StreamChain = stream_chain(model)
     kept: _Kept | None = model.network.chains.pop("continued", None)
-    if kept is not None and kept.stream.chain is chain and kept.stream.batch_size == cases:
-        if kept.stream._threads == threads:
-            return kept
+    if kept is not None and kept.stream.chain is chain and (kept.stream.batch_size, kept.threads) == (cases, threads):
+        return kept
     stream = Stream(model, cases, threads)
-    return _Kept(stream, stream.views())
+    return _Kept(stream, stream.views(), threads)
