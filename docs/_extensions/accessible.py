@@ -20,6 +20,8 @@ MENDS = [
     # What scrolls can be reached by the keyboard.
     (r'<div class="highlight"><pre>', '<div class="highlight"><pre tabindex="0">'),
     (r'<div class="table-wrapper([^"]*)">', r'<div class="table-wrapper\1" tabindex="0">'),
+    # The page of the search has a title.
+    ('<div id="search-results"></div>', '<h1>Search</h1>\n<div id="search-results"></div>'),
     # A cell that says nothing is no heading.
     (r'<th class="head([^"]*)"><p>\s*</p></th>', r'<td class="head\1"></td>'),
 ]
