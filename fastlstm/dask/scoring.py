@@ -210,8 +210,8 @@ def _of_frame(
         )
     columns = ["prediction"] if answer.ndim == 1 else [f"prediction_{k}" for k in range(answer.shape[1])]
     pandas = dask_module("pandas")
-    ids = collection.index.to_series()._meta if collection.index.name == by else collection[by]._meta
-    empty = pandas.DataFrame({by: ids.iloc[:0].reset_index(drop=True), **{c: answer.reshape(-1)[:0] for c in columns}})
+    dtype = collection.index.dtype if collection.index.name == by else collection[by].dtype
+    empty = pandas.DataFrame({by: pandas.Series(dtype=dtype), **{c: answer.reshape(-1)[:0] for c in columns}})
     task = dask.delayed(
         partial(_answers_of_frame, run=call.run, by=by, time=time, features=names, empty=empty), pure=False
     )
