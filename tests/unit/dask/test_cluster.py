@@ -156,14 +156,15 @@ def test_a_worker_that_is_killed_while_it_trains(found: dict[str, Any]) -> None:
     many, table = found["many"], meters(14)
     assert found["killed then"] == 1
     assert many["meter"] == [f"m/{k:02}" for k in range(14)]
-    assert many["error"] == [None] * 14 and many["epochs"] == [2] * 14
+    assert many["error"] == [None] * 14
     folder = Path(many["file"][0]).parent
     assert sorted(one.name for one in folder.iterdir()) == [f"m%2F{k:02}.safetensors" for k in range(14)]
     for number in (0, 7, 13):  # the bits of a loop
         alone = forecaster().fit(table[table["meter"] == f"m/{number:02}"], id_col="meter")
         saved = fl.Forecaster.load(many["file"][number])
         np.testing.assert_array_equal(saved.predict()["fastlstm"], alone.predict()["fastlstm"])
-        assert many["loss"][number] == alone.history_.history["loss"][-1]
+        losses = alone.history_.history["loss"]
+        assert (many["epochs"][number], many["loss"][number]) == (len(losses), losses[-1])
 
 
 def test_dask_dataframes(found: dict[str, Any]) -> None:
