@@ -271,8 +271,8 @@ def test_lengths_that_are_not_integers(lengths: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("batch", "time"), [(1, 2**60), (2**20, 2**40), (2**40, 2**20), (2**60, 1)])
 def test_sizes_whose_product_does_not_fit(batch: int, time: int) -> None:
-    """Arrays with strides of 0, whose workspace would exceed the address space, or whose rows have no number."""
+    """Arrays with strides of 0, whose workspace would exceed the address space."""
     x = np.lib.stride_tricks.as_strided(np.zeros(1, "f4"), (batch, time, 1), (0, 0, 4))
     weights = np.zeros((4, 1), "f4")
-    with pytest.raises(MemoryError if batch < 2**32 else ValueError, match=None if batch < 2**32 else f"{batch} rows"):
+    with pytest.raises(MemoryError):
         _core.LSTMPass().forward(x, weights, weights, training=True)
