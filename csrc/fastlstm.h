@@ -60,6 +60,8 @@ int fl_isa_fused(
 /* 0: sums of 8-bit integers as on processors without VNNI, with the same results; not while packed weights are in use. For
  * tests. */
 void fl_allow_vnni(int allow);
+/* 0: the same for AMX, which adds them for several rows at a time. */
+void fl_allow_byte_tiles(int allow);
 enum { FL_BF16_WIDE = 1, FL_BF16_DOTS, FL_BF16_TILES };
 /* Choose how products of numbers of 16 bits are computed (kernels/bf16.h), among what the processor has; not while packed
  * weights are in use, and not between a forward pass and its backward pass. At first the way that the environment variable

@@ -76,9 +76,9 @@ void fl_allow_vnni(int allow)
 
 /* What the processor has of bfloat16: a sum of these, not 0. Intel's dot products take longer than multiply-adds of
  * float32. */
-enum { ASKED = 1, HAS_DOTS = 2, HAS_FAST_DOTS = 4, HAS_TILES = 8 };
+enum { ASKED = 1, HAS_DOTS = 2, HAS_FAST_DOTS = 4, HAS_TILES = 8, HAS_BYTE_TILES = 16 };
 
-/* CPUID leaf 7: EDX bits 22 and 24, with subleaf 1 EAX bit 5. The registers of AMX are large, and Linux gives them to
+/* CPUID leaf 7: EDX bits 22, 24 and 25, with subleaf 1 EAX bit 5. The registers of AMX are large, and Linux gives them to
  * processes that ask. */
 static long ask_bf16(void)
 {
@@ -87,7 +87,7 @@ static long ask_bf16(void)
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return found;
-    const int amx = (d >> 22 & 1) && (d >> 24 & 1);
+    const int amx = (d >> 24 & 1) ? (d >> 22 & 1) * HAS_TILES + (d >> 25 & 1) * HAS_BYTE_TILES : 0;
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1)) {
         found += HAS_DOTS;
         if (__get_cpuid(0, &a, &b, &c, &d) && b != signature_INTEL_ebx)
@@ -96,11 +96,29 @@ static long ask_bf16(void)
 #if defined(__linux__) && defined(SYS_arch_prctl)
     enum { REQUEST_COMPONENT = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM */
     if (amx && syscall(SYS_arch_prctl, REQUEST_COMPONENT, TILE_DATA) == 0)
-        found += HAS_TILES;
+        found += amx;
 #endif
     (void)amx;
 #endif
     return found;
+}
+
+static long ask_bf16_once(void)
+{
+    static _Atomic long known;
+    return known_once(&known, ask_bf16);
+}
+
+static atomic_int without_byte_tiles;
+
+int fl_has_byte_tiles(void)
+{
+    return (ask_bf16_once() & HAS_BYTE_TILES) && !atomic_load_explicit(&without_byte_tiles, memory_order_relaxed);
+}
+
+void fl_allow_byte_tiles(int allow)
+{
+    atomic_store_explicit(&without_byte_tiles, !allow, memory_order_relaxed);
 }
 
 /* The way that FASTLSTM_BF16 names, "wide", "dots" or "tiles", else the best one. */
@@ -118,8 +136,7 @@ static _Atomic long bf16_choice;
 
 int fl_has_bf16(int way)
 {
-    static _Atomic long known;
-    const long choice = known_once(&bf16_choice, ask_bf16_choice), found = known_once(&known, ask_bf16);
+    const long choice = known_once(&bf16_choice, ask_bf16_choice), found = ask_bf16_once();
     if (way == FL_BF16_TILES)
         return choice == way && found & HAS_TILES;
     return found & HAS_DOTS && (choice == way || (choice > way && found & HAS_FAST_DOTS));

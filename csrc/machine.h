@@ -14,4 +14,7 @@ int fl_has_vnni(void);
 /* Whether this way of kernels/bf16.h (FL_BF16_DOTS, FL_BF16_TILES) is to be taken, if no later one is. */
 int fl_has_bf16(int way);
 
+/* Whether the processor has AMX for integers of 8 bits, and the system lets this process use it. */
+int fl_has_byte_tiles(void);
+
 #endif

@@ -101,6 +101,7 @@ cdef extern from "fastlstm.h" nogil:
         void *dbias_c
 
     void fl_allow_vnni(int allow)
+    void fl_allow_byte_tiles(int allow)
     void fl_bf16_choose(int way)
     int fl_bf16_way()
     size_t fl_lstm_workspace(fl_dtype dtype, const fl_lstm_pass *lstm)

@@ -87,6 +87,11 @@ def allow_vnni(bint allow):
     fl_allow_vnni(allow)
 
 
+def allow_byte_tiles(bint allow):
+    """Set whether sums of 8-bit integers may use AMX, which changes no result; for tests."""
+    fl_allow_byte_tiles(allow)
+
+
 def bf16_way():
     """Return how products of numbers of 16 bits are computed here: "wide", "dots" or "tiles" (csrc/kernels/bf16.h)."""
     return ("wide", "dots", "tiles")[fl_bf16_way() - 1]

@@ -1,4 +1,5 @@
-/* kernels/bf16_amx.h - products of numbers of 16 bits by AMX: the way `tiles` of bf16.h.
+/* kernels/bf16_amx.h - products by AMX: of numbers of 16 bits, the way `tiles` of bf16.h, and of integers of 8 bits, whose
+ * words have four terms rather than two, and whose sums are exact (bytes.h: the numbers of a are unsigned).
  *
  * Eight registers hold tiles of 16 rows of 64 bytes. 0 to 3 hold sums, 16 rows by 16 columns; 4 and 5 rows of a, 16 words
  * each, and 6 and 7 words of w, 16 terms by 16 columns. Up to 16 rows take four vectors of columns at a time; more rows
@@ -13,7 +14,13 @@
 #define AMX_STORE(tile, to, bytes)                                                                                     \
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(to), "r"((ptrdiff_t)(bytes)) : "memory")
 #define AMX_ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile : :)
-#define AMX_ADD(sum, a, w) __asm__ volatile("tdpbf16ps %%tmm" #w ", %%tmm" #a ", %%tmm" #sum : :)
+#define AMX_ADD(sum, a, w)                                                                                             \
+    do {                                                                                                               \
+        if (bytes)                                                                                                     \
+            __asm__ volatile("tdpbusd %%tmm" #w ", %%tmm" #a ", %%tmm" #sum : :);                                      \
+        else                                                                                                           \
+            __asm__ volatile("tdpbf16ps %%tmm" #w ", %%tmm" #a ", %%tmm" #sum : :);                                    \
+    } while (0)
 
 #define AMX_BEGIN(tile, column, row)                                                                                   \
     do {                                                                                                               \
@@ -44,7 +51,7 @@ static void amx_end(void)
 }
 
 /* Up to 16 rows. */
-INLINE void amx_rows(const bf16_job *job, const int cols)
+INLINE void amx_rows(const bf16_job *job, const int cols, const int bytes)
 {
     const ptrdiff_t row = cols * LANES * 4;
     AMX_BEGIN(0, 0, 0);
@@ -84,7 +91,7 @@ INLINE void amx_rows(const bf16_job *job, const int cols)
 }
 
 /* 17 to 32 rows, two vectors of `cols` from vector `column` on, or one. */
-INLINE void amx_more_rows(const bf16_job *job, ptrdiff_t cols, ptrdiff_t column, const int two)
+INLINE void amx_more_rows(const bf16_job *job, ptrdiff_t cols, ptrdiff_t column, const int two, const int bytes)
 {
     const ptrdiff_t row = cols * LANES * 4;
     real *sums = job->sums + column * LANES, *below = sums + 16 * cols * LANES;
@@ -123,15 +130,26 @@ static void amx_product(const bf16_job *job, ptrdiff_t rows, ptrdiff_t cols)
     if (rows > 16) {
         ptrdiff_t column = 0;
         for (; column + 1 < cols; column += 2)
-            amx_more_rows(job, cols, column, 1);
+            amx_more_rows(job, cols, column, 1, 0);
         if (column < cols)
-            amx_more_rows(job, cols, column, 0);
+            amx_more_rows(job, cols, column, 0, 0);
         return;
     }
     switch (cols) {
-    case 1: amx_rows(job, 1); break;
-    case 2: amx_rows(job, 2); break;
-    case 3: amx_rows(job, 3); break;
-    default: amx_rows(job, 4); break;
+    case 1: amx_rows(job, 1, 0); break;
+    case 2: amx_rows(job, 2, 0); break;
+    case 3: amx_rows(job, 3, 0); break;
+    default: amx_rows(job, 4, 0); break;
+    }
+}
+
+/* The same for integers of 8 bits, with COLS vectors: `init` and `sums` hold integers. */
+static void amx_product_of_bytes(const bf16_job *job, ptrdiff_t rows)
+{
+    if (rows > 16) {
+        amx_more_rows(job, COLS, 0, 1, 1);
+        amx_more_rows(job, COLS, 2, 1, 1);
+    } else {
+        amx_rows(job, COLS, 1);
     }
 }

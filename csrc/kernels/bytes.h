@@ -9,6 +9,7 @@
  *
  *   AVX-512 with VNNI   GROUP 4: bytes. vpdpbusd multiplies unsigned by signed bytes, so that a is stored as q + 128, and
  *                       sums begin at -128 sum_k q_w[k]
+ *   AMX                 the same words, for several rows at a time: bf16_amx.h
  *   all others          GROUP 2: integers of 16 bits, since the product of 8 bits of AVX2 saturates at 2^15: a word
  *                       costs as much as a vector of floats, and has two terms
  *

@@ -119,6 +119,27 @@ def test_the_same_bits_for_any_threads_rows_and_sets(shape: Shape, limits: bool)
         np.testing.assert_array_equal(y, first)
 
 
+@pytest.mark.parametrize("limits", [False, True], ids=["dynamic", "limits"])
+@pytest.mark.parametrize(
+    "shape", [Shape(16, 3, 5, 128), Shape(40, 5, 65, 130), Shape(70, 3, 130, 150), Shape(33, 2, 12, 256)], ids=str
+)
+def test_tiles_of_integers_give_the_same_bits(shape: Shape, limits: bool) -> None:
+    """AMX, where the processor has it, against vectors: for layers of 128 units and shares of 16 rows."""
+    problem = Problem(shape, limits)
+    lengths = np.arange(shape.batch) % (shape.time + 1)
+    try:
+        _core.allow_byte_tiles(False)
+        expected = problem.run(), problem.run(lengths=lengths)
+    finally:
+        _core.allow_byte_tiles(True)
+    for n_threads in (1, 2):
+        for got, known in zip(
+            (problem.run(n_threads=n_threads), problem.run(n_threads=n_threads, lengths=lengths)), expected, strict=True
+        ):
+            for one, other in zip(got, known, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
 def test_lengths_states_and_directions(isa: str) -> None:
     problem = Problem(Shape(5, 8, 6, 20), False)
     lengths = np.array([8, 3, 1, 8, 5])

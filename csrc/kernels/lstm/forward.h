@@ -336,8 +336,10 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
     const ptrdiff_t units = minimum(share.h_end * LANES, work->recurrent) - unit;
     const ptrdiff_t height = lstm_height(work), share_rows = share.row_end - share.row_begin;
     unsigned round = 0;
-    if (lstm_bf16_way(work))
-        bf16_begin(lstm_bf16_way(work), share_rows);
+    const int byte_tiles = work->bytes.tiles && share_rows >= BYTES_TILES_ROWS;
+    const int tiled = lstm_bf16_way(work) == BF16_TILES || byte_tiles ? BF16_TILES : BF16_NONE;
+    if (tiled)
+        bf16_begin(tiled, share_rows);
     if (context->recompute)
         forward_load_state(work, &share, context->begin);
     else
@@ -366,7 +368,7 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
                 fl_wait(&context->barrier, &round, team);
         }
         const forward_step step = forward_make_step(context, s);
-        const ptrdiff_t tiles = tile_count(live, height);
+        const ptrdiff_t tiles = tile_count(live, byte_tiles ? BF16_MOST_ROWS : height);
         if (work->cell)
             cell_draw_masks(pass, work, &share, s, share.row_begin + live);
         if (work->cell && work->cell->layer_norm) {
@@ -388,6 +390,12 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
                 for (ptrdiff_t t = 0; t < tiles; ++t) {
                     const ptrdiff_t first = tile_begin(live, tiles, t);
                     const ptrdiff_t rows = tile_begin(live, tiles, t + 1) - first;
+#if defined(BF16_HAS_TILES)
+                    if (byte_tiles) {
+                        forward_bytes_tiles(&step, block, share.row_begin + first, rows);
+                        continue;
+                    }
+#endif
                     if (work->bytes.way)
                         BYTES_CALL(work->bytes.way, forward_bytes_rows, (&step, block, share.row_begin + first, rows));
                     else if (lstm_bf16_way(work))
@@ -414,8 +422,8 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
         fl_wait(&context->barrier, &round, team);
     if (!context->recompute)
         forward_end(context, share.io_begin, share.io_end);
-    if (lstm_bf16_way(work))
-        bf16_end(lstm_bf16_way(work));
+    if (tiled)
+        bf16_end(tiled);
 }
 
 static void lstm_forward(const fl_lstm_pass *pass)

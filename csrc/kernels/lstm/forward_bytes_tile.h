@@ -15,9 +15,9 @@ __attribute__((always_inline)) static inline BYTES_TARGET void BYTES(forward_byt
     const real *hx = step->hx + row * work->ldhx;
     for (int pass = 0; pass < PASSES; ++pass) {
         const ptrdiff_t at = (block * GATES + pass * COLS) * LANES;
-        const real *words = work->panel + (block * PASSES + pass) * (bytes->groups_x + bytes->groups_h) * COLS * LANES;
+        const real *words = work->panel + (block * PASSES + pass) * (bytes->panel_x + bytes->panel_h) * COLS * LANES;
         const bytes_panel of_x = {words, bytes->start_x + at, bytes->scale_x + at, bytes->groups_x};
-        const bytes_panel of_h = {words + bytes->groups_x * COLS * LANES, bytes->start_h + at, bytes->scale_h + at,
+        const bytes_panel of_h = {words + bytes->panel_x * COLS * LANES, bytes->start_h + at, bytes->scale_h + at,
                                   bytes->groups_h};
         V sums[ROWS][COLS];
         UNROLL
@@ -93,11 +93,13 @@ static void BYTES(forward_bytes_pack)(const fl_lstm_pass *pass, const lstm_work 
     for (int gate = 0; gate < GATES; ++gate) {
         const ptrdiff_t row = gate * hidden + block * LANES, rows = minimum(LANES, hidden - block * LANES);
         const ptrdiff_t at = (block * GATES + gate / COLS * COLS) * LANES;
-        real *words = work->panel + (block * PASSES + gate / COLS) * (bytes->groups_x + bytes->groups_h) * COLS * LANES;
+        real *words = work->panel + (block * PASSES + gate / COLS) * (bytes->panel_x + bytes->panel_h) * COLS * LANES;
+        if (gate % COLS == 0)
+            memset(words, 0, (size_t)((bytes->panel_x + bytes->panel_h) * COLS * LANES) * sizeof(real));
         BYTES(bytes_pack)(row_of(pass->weight_ih, row, work->input), rows, work->input, pass->x_limits, gate % COLS,
                           words, bytes->start_x + at, bytes->scale_x + at);
         BYTES(bytes_pack)(row_of(pass->weight_hh, row, hidden), rows, hidden, NULL, gate % COLS,
-                          words + bytes->groups_x * COLS * LANES, bytes->start_h + at, bytes->scale_h + at);
+                          words + bytes->panel_x * COLS * LANES, bytes->start_h + at, bytes->scale_h + at);
     }
 }
 

@@ -83,7 +83,9 @@ typedef struct {
 /* Weights of 8 bits, in `panel` as (block)(pass)(group of x, then of h)(COLS)(LANES) words: bytes.h. */
 typedef struct {
     int way;                                     /* of bytes.h; BYTES_NONE: the weights are of type real */
+    int tiles;                                   /* packed for AMX, too */
     ptrdiff_t groups_x, groups_h;                /* of k */
+    ptrdiff_t panel_x, panel_h;                  /* the same in a panel: for AMX filled up with zeros to whole chunks */
     ptrdiff_t words_h;                           /* of a row of h in hx; those of x follow */
     real *scale_x, *scale_h, *start_x, *start_h; /* (block)(4)(LANES) */
     real *inverse;                               /* (input): 127 / limit of each column of x, or NULL */
