@@ -182,7 +182,7 @@ static void bf16_pack_rows(const real *from, ptrdiff_t ld, ptrdiff_t rows, ptrdi
 #undef BF16_WAY
 #undef BF16_TARGET
 #endif
-#if __has_include(<amxtileintrin.h>) /* the assembler then knows AMX, too */
+#if __has_include(<amxtileintrin.h>) || __has_include(<amxintrin.h>) /* of gcc, clang: the assembler knows AMX, too */
 #define BF16_HAS_TILES
 #include "bf16_amx.h"
 #endif

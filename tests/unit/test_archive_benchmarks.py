@@ -138,7 +138,9 @@ def test_the_command_puts_a_convolution_before_the_network(tmp_path: Path, monke
     monkeypatch.setattr(scores, "measure", measure)
     options = ["--folder", str(tmp_path / "sets"), "--out", str(tmp_path / "out")]
     assert command.main(["ucr", "--convolution", *options]) == 0
-    assert [type(layer).__name__ for layer in given[0]["layers"]] == [type(one).__name__ for one in scores.convolved()]
+    assert [type(layer).__name__ for layer in given[0]["layers"]] == [
+        type(one).__name__ for one in scores.convolved(12)
+    ]
     assert "a convolution before the network" in (tmp_path / "out" / "ucr-convolution.md").read_text()
     assert not (tmp_path / "out" / "ucr.md").exists()  # that is the file of the default network
 
