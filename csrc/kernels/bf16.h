@@ -126,14 +126,22 @@ INLINE void bf16_write(real *words, ptrdiff_t first, V a)
 /* The words of up to 2 LANES numbers, with zeros behind them. */
 INLINE V bf16_read_part(const real *p, ptrdiff_t n)
 {
+    const V first = v_load_part(p, minimum(LANES, n));
+    const V second = n > LANES ? v_load_part(p + LANES, n - LANES) : v_set(0);
+#if defined(FL_ISA_AVX512)
+    const __m256i low = _mm512_cvtepi32_epi16((__m512i)(bf16_bits(first) >> 16));
+    const __m256i high = _mm512_cvtepi32_epi16((__m512i)(bf16_bits(second) >> 16));
+    return (V)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+#else
     real words[LANES];
     uint16_t numbers[2 * LANES];
-    bf16_write((real *)words, 0, v_load_part(p, minimum(LANES, n)));
+    bf16_write(words, 0, first);
     memcpy(numbers, words, sizeof numbers / 2);
-    bf16_write((real *)words, 0, n > LANES ? v_load_part(p + LANES, n - LANES) : v_set(0));
+    bf16_write(words, 0, second);
     memcpy(numbers + LANES, words, sizeof numbers / 2);
     memcpy(words, numbers, sizeof words);
     return v_load(words);
+#endif
 }
 
 /* Write n numbers as `count` words, with zeros behind them. Vectors that fit are written as a whole. */
