@@ -288,7 +288,8 @@ class Stream(_core.Stream):
         size = self.batch_size if chosen is None else len(chosen)
         present = self._state_arrays()
         if set(state) != set(present):
-            raise ValueError(f"got the states {sorted(state)}, expected {sorted(present)}, the names of save_state()")
+            got = sorted(map(str, state))
+            raise ValueError(f"got the states {got}, expected {sorted(present)}, the names of save_state()")
         new = {name: _like(state[name], name, (size, *array.shape[1:]), array.dtype) for name, array in present.items()}
         for index in self.chain.quantized & set(self.chain.places):
             require_small(new[f"{index}.h"])

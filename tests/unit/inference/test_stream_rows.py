@@ -198,6 +198,8 @@ def test_refused_values_and_states_change_nothing() -> None:
         stream.step(np.ones((2, 3), "f4"), rows=[2, 0, 1])
     with pytest.raises(ValueError, match="out has shape"):
         stream.step(np.ones((2, 3), "f4"), np.empty((4, 2)), rows=[2, 0])
+    with pytest.raises(ValueError, match=r"got the states \['', '0'\], expected"):
+        stream.load_state({"": before["0.h"], 0: before["0.h"]})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=r"got the states \['0.h'\], expected \['0.c', '0.h'\]"):
         stream.load_state({"0.h": before["0.h"]})
     with pytest.raises(ValueError, match=r"0.c has shape \(3, 2, 17\)"):
