@@ -7,7 +7,7 @@
  * Layouts    row-major; weights as in PyTorch: weight_ih (4*hidden, input), weight_hh (4*hidden, hidden), the
  *            biases (4*hidden); gates in the order i, f, g, o.
  * Same bits  a result depends neither on n_threads nor, row by row, on the other rows of the batch. It does depend
- *            on the instruction set (a fused multiply-add rounds once).
+ *            on the instruction set (a fused multiply-add rounds once; with `bf16` AMX sums in another order).
  * Subnormal  numbers, below 1.2e-38 (float) or 2.2e-308 (double), count as 0 in the kernels; the caller's
  *            floating-point mode stays what it is (subnormal.h). Scaling, FL_STAGE_ADD, fl_first_nonfinite and the
  *            decoding of CTC work in the caller's mode.
@@ -25,8 +25,8 @@
  *              calls at the same time           threads/calls.c: in_flight, seen, seen_until
  *              the pool of a forked child       threads/fork_pool.c: is_child, survivor, survivors_pool, which a
  *                                               handler of pthread_atfork() sets
- *              cache size, processor count,     machine.c: known (4), without_vnni, bf16_choice
- *                VNNI, BF16
+ *              cache size, processor count,     machine.c: known (3), without_vnni,
+ *                VNNI, BF16, AMX                without_byte_tiles, bf16_choice
  *            OpenMP keeps its threads and its limits (fl_openmp_set_max_threads) itself. A network (below) keeps its
  *            state in the caller's memory.
  * Threads    any function may be called from several threads at once, except fl_isa_select, and except that two calls
@@ -143,11 +143,11 @@ typedef struct {
     void *workspace;    /* fl_lstm_workspace() bytes, aligned to 64 */
     const void *packed; /* the weights as fl_lstm_pack() has packed them, which any number of passes may read at the
                            same time. NULL: this pass packs them in its workspace. Not with training. */
-    int bf16;      /* 1: round the operands of the products with W_ih and W_hh to bfloat16 (kernels/bf16.h), also in
-                           the backward pass. FL_F32, and not with `quantized` */
+    int bf16;      /* 1: round the operands of the products with W_ih and W_hh to bfloat16 (kernels/bf16.h), also in the
+                      backward pass. FL_F32, and not with `quantized` */
     int quantized; /* 1: compute with weights and inputs of 8 bits (kernels/bytes.h), which fl_lstm_pack() makes of
-                           `weight_ih` and `weight_hh`. FL_F32, without `cell` and training, input and hidden up to
-                           FL_QUANTIZED_SIZE, |h0| <= 1 */
+                      `weight_ih` and `weight_hh`. FL_F32, without `cell` and training, input and hidden up to
+                      FL_QUANTIZED_SIZE, |h0| <= 1 */
     const float
         *x_limits; /* `quantized`: (input), the largest magnitude of each feature of x, beyond which it is cut; it
                               counts when the weights are packed, too. NULL: each row and step has its own scale */

@@ -50,37 +50,13 @@ static long ask_processors(void)
     return 1 << 20;
 }
 
-static atomic_int without_vnni;
+/* Instructions for narrow numbers: a sum of these, not 0. Intel's dot products of bfloat16 take longer than multiply-adds
+ * of float32. */
+enum { ASKED = 1, HAS_VNNI = 2, HAS_DOTS = 4, HAS_FAST_DOTS = 8, HAS_TILES = 16, HAS_BYTE_TILES = 32 };
 
-/* CPUID leaf 7, ECX, bit 11. 1: no, 2: yes. */
-static long ask_vnni(void)
-{
-#if defined(__x86_64__) && defined(__GNUC__)
-    unsigned a, b, c, d;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
-        return 1 + (c >> 11 & 1);
-#endif
-    return 1;
-}
-
-int fl_has_vnni(void)
-{
-    static _Atomic long known;
-    return known_once(&known, ask_vnni) == 2 && !atomic_load_explicit(&without_vnni, memory_order_relaxed);
-}
-
-void fl_allow_vnni(int allow)
-{
-    atomic_store_explicit(&without_vnni, !allow, memory_order_relaxed);
-}
-
-/* What the processor has of bfloat16: a sum of these, not 0. Intel's dot products take longer than multiply-adds of
- * float32. */
-enum { ASKED = 1, HAS_DOTS = 2, HAS_FAST_DOTS = 4, HAS_TILES = 8, HAS_BYTE_TILES = 16 };
-
-/* CPUID leaf 7: EDX bits 22, 24 and 25, with subleaf 1 EAX bit 5. The registers of AMX are large, and Linux gives them to
- * processes that ask. */
-static long ask_bf16(void)
+/* CPUID leaf 7: ECX bit 11 (VNNI), EDX bits 22, 24, 25 (AMX-BF16, AMX-TILE, AMX-INT8); subleaf 1: EAX bit 5
+ * (AVX512-BF16). The registers of AMX are large, and Linux gives them to processes that ask. */
+static long ask_narrow(void)
 {
     long found = ASKED;
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -88,6 +64,7 @@ static long ask_bf16(void)
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return found;
     const int amx = (d >> 24 & 1) ? (d >> 22 & 1) * HAS_TILES + (d >> 25 & 1) * HAS_BYTE_TILES : 0;
+    found += (c >> 11 & 1) * HAS_VNNI;
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1)) {
         found += HAS_DOTS;
         if (__get_cpuid(0, &a, &b, &c, &d) && b != signature_INTEL_ebx)
@@ -103,17 +80,27 @@ static long ask_bf16(void)
     return found;
 }
 
-static long ask_bf16_once(void)
+static long narrow(void)
 {
     static _Atomic long known;
-    return known_once(&known, ask_bf16);
+    return known_once(&known, ask_narrow);
 }
 
-static atomic_int without_byte_tiles;
+static atomic_int without_vnni, without_byte_tiles;
+
+int fl_has_vnni(void)
+{
+    return (narrow() & HAS_VNNI) && !atomic_load_explicit(&without_vnni, memory_order_relaxed);
+}
+
+void fl_allow_vnni(int allow)
+{
+    atomic_store_explicit(&without_vnni, !allow, memory_order_relaxed);
+}
 
 int fl_has_byte_tiles(void)
 {
-    return (ask_bf16_once() & HAS_BYTE_TILES) && !atomic_load_explicit(&without_byte_tiles, memory_order_relaxed);
+    return (narrow() & HAS_BYTE_TILES) && !atomic_load_explicit(&without_byte_tiles, memory_order_relaxed);
 }
 
 void fl_allow_byte_tiles(int allow)
@@ -136,7 +123,7 @@ static _Atomic long bf16_choice;
 
 int fl_has_bf16(int way)
 {
-    const long choice = known_once(&bf16_choice, ask_bf16_choice), found = ask_bf16_once();
+    const long choice = known_once(&bf16_choice, ask_bf16_choice), found = narrow();
     if (way == FL_BF16_TILES)
         return choice == way && found & HAS_TILES;
     return found & HAS_DOTS && (choice == way || (choice > way && found & HAS_FAST_DOTS));

@@ -12,21 +12,18 @@
  *           ones separately, adds both sums, and adds the result to c. So these sums round in another order
  *
  * The order of a sum is that of k in all ways, and depends neither on the tile that an element falls into nor on the
- * threads. `wide` and `dots` give the same bits (with a fused multiply-add), `tiles` has its own; both are tested on a
- * processor that has all three, AMD's and Arm's instructions are not.
+ * threads. `wide` and `dots` give the same bits, with a fused multiply-add; `tiles` has its own. All three were compared
+ * with these rules on an Emerald Rapids, and `wide` on an emulated AArch64; vdpbf16ps of AMD's processors was not.
  *
- * What the instructions give, on one thread of an Emerald Rapids, of the multiply-adds of float32 (161 GFLOP/s): dots .5,
- * tiles some 10. On a Zen 4 dots give 2.1. Words that are packed with one k in each half rather than two neighbours would
- * save `wide` nothing: either way it takes two operations to take a vector apart.
+ * On one thread of the Emerald Rapids, where multiply-adds of float32 reach 161 GFLOP/s, dots reach 82 and tiles about ten
+ * times as many as float32; on a Zen 4 dots reach 250 where float32 reaches 120. So Intel's processors without AMX take
+ * `wide` (machine.c).
  */
 enum { BF16_NONE, BF16_WIDE = FL_BF16_WIDE, BF16_DOTS = FL_BF16_DOTS, BF16_TILES = FL_BF16_TILES };
 
-/* The number of terms of a chunk, in words: panels and rows are filled up with zeros to whole ones; and the rows behind
- * the last one that a tile may read, and compute in vain. */
-enum { BF16_CHUNK = 16, BF16_SLACK = 16 };
-
-/* The most rows of a product. */
-enum { BF16_MOST_ROWS = 32 };
+/* Of AMX: the words of k of a chunk, to which panels and rows are filled up with zeros; the most rows of a product; and the
+ * rows behind the last one that a tile may read, and compute in vain. */
+enum { AMX_WORDS = 16, AMX_ROWS = 32, AMX_SLACK = 16 };
 
 /* A product over the terms of of[0], then those of of[1]. */
 typedef struct {
@@ -39,7 +36,7 @@ typedef struct {
     const real *init; /* (cols)(LANES), those of the next row init_row further; NULL: zeros */
     ptrdiff_t init_row;
     real *sums; /* (rows of a tile)(cols)(LANES): the result */
-} bf16_job;
+} words_job;
 
 #if !REAL_IS_FLOAT
 /* There is none of this for doubles: the callers of these functions are never reached. */
@@ -80,7 +77,7 @@ static inline void bf16_end(int way)
     (void)way;
 }
 
-static inline void bf16_product(int way, const bf16_job *job, ptrdiff_t rows, ptrdiff_t cols)
+static inline void bf16_product(int way, const words_job *job, ptrdiff_t rows, ptrdiff_t cols)
 {
     (void)way;
     memset(job->sums, 0, (size_t)(rows * cols * LANES) * sizeof(real));
@@ -104,23 +101,7 @@ INLINE V bf16_pair(V even, V odd)
 /* Write LANES numbers among words, from number `first` on. */
 INLINE void bf16_write(real *words, ptrdiff_t first, V a)
 {
-    char *to = (char *)words + 2 * first;
-    const VN halves = bf16_bits(a) >> 16;
-#if defined(FL_ISA_AVX512)
-    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16((__m512i)halves));
-#elif defined(FL_ISA_AVX2)
-    const __m256i pairs = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)halves, (__m256i)halves), 0xd8);
-    _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(pairs));
-#elif defined(FL_ISA_NEON)
-    vst1_u16((uint16_t *)to, vmovn_u32((uint32x4_t)halves));
-#else
-    natural lanes[LANES];
-    uint16_t numbers[LANES];
-    memcpy(lanes, &halves, sizeof lanes);
-    for (int lane = 0; lane < LANES; ++lane)
-        numbers[lane] = (uint16_t)lanes[lane];
-    memcpy(to, numbers, sizeof numbers);
-#endif
+    v_store_halves((char *)words + 2 * first, bf16_bits(a) >> 16);
 }
 
 /* The words of up to 2 LANES numbers, with zeros behind them. */
@@ -191,15 +172,15 @@ static void bf16_pack_rows(const real *from, ptrdiff_t ld, ptrdiff_t rows, ptrdi
 #undef BF16_TARGET
 #endif
 #if __has_include(<amxtileintrin.h>) || __has_include(<amxintrin.h>) /* of gcc, clang: the assembler knows AMX, too */
-#define BF16_HAS_TILES
-#include "bf16_amx.h"
+#define HAS_AMX
+#include "amx.h"
 #endif
 #endif
 
-/* The best way of this processor, or the one that fl_bf16_allow() has left. */
+/* The fastest way of this processor, or the one that was chosen. */
 static inline int bf16_way(void)
 {
-#if defined(BF16_HAS_TILES)
+#if defined(HAS_AMX)
     if (fl_has_bf16(BF16_TILES))
         return BF16_TILES;
 #endif
@@ -213,7 +194,7 @@ static inline int bf16_way(void)
 /* Between these two calls a thread computes products, whose tiles are of `rows` rows at most. */
 static inline void bf16_begin(int way, ptrdiff_t rows)
 {
-#if defined(BF16_HAS_TILES)
+#if defined(HAS_AMX)
     if (way == BF16_TILES)
         amx_begin(rows);
 #else
@@ -223,7 +204,7 @@ static inline void bf16_begin(int way, ptrdiff_t rows)
 
 static inline void bf16_end(int way)
 {
-#if defined(BF16_HAS_TILES)
+#if defined(HAS_AMX)
     if (way == BF16_TILES)
         amx_end();
 #else
@@ -232,9 +213,9 @@ static inline void bf16_end(int way)
 }
 
 /* Compute a product with up to bf16_height() rows and COLS vectors. */
-static void bf16_product(int way, const bf16_job *job, ptrdiff_t rows, ptrdiff_t cols)
+static void bf16_product(int way, const words_job *job, ptrdiff_t rows, ptrdiff_t cols)
 {
-#if defined(BF16_HAS_TILES)
+#if defined(HAS_AMX)
     if (way == BF16_TILES) {
         amx_product(job, rows, cols);
         return;
@@ -254,27 +235,23 @@ static void bf16_product(int way, const bf16_job *job, ptrdiff_t rows, ptrdiff_t
 /* The most rows of a product in one call. */
 static inline ptrdiff_t bf16_height(int way)
 {
-    return way == BF16_TILES ? BF16_MOST_ROWS : ROWS;
+    return way == BF16_TILES ? AMX_ROWS : ROWS;
 }
 
-/* Integers of 8 bits are multiplied by AMX in layers of at least so many words of h, 128 units, in shares of at least so
- * many rows; below, VNNI is as fast or faster (2 threads, inference: 32 rows, hidden 64 .75, 4 rows, hidden 128 .77; 64
- * rows, hidden 128 1.27, 256 1.55). */
-enum { BYTES_TILES_WORDS = 32, BYTES_TILES_ROWS = 16 };
-
-static inline int bytes_by_tiles(int way)
+/* Compute a product, and store or add `count` numbers of each row. */
+static void bf16_deliver(int way, words_job *job, ptrdiff_t rows, real *const *to, ptrdiff_t count, int add)
 {
-#if defined(BF16_HAS_TILES)
-    return way == BYTES_VNNI && fl_has_byte_tiles();
-#else
-    (void)way;
-    return 0;
-#endif
+    const ptrdiff_t cols = tile_count(count, LANES);
+    real sums[AMX_ROWS * COLS * LANES];
+    const inner_job wanted = {.rows = to, .count = count, .add = add};
+    job->sums = sums;
+    bf16_product(way, job, rows, cols);
+    inner_deliver(&wanted, (int)rows, cols * LANES, sums);
 }
 
 /* Words of n numbers. */
 static inline ptrdiff_t bf16_words(int way, ptrdiff_t n)
 {
     const ptrdiff_t words = n / 2 + n % 2;
-    return way == BF16_TILES ? round_up(words, BF16_CHUNK) : words;
+    return way == BF16_TILES ? round_up(words, AMX_WORDS) : words;
 }

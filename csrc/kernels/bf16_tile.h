@@ -63,7 +63,7 @@ BF16_INLINE void BF16(bf16_accumulate)(V acc[ROWS][COLS], const int rows, const 
     }
 }
 
-BF16_INLINE void BF16(bf16_tile)(const bf16_job *job, const int rows, const int cols)
+BF16_INLINE void BF16(bf16_tile)(const words_job *job, const int rows, const int cols)
 {
     V acc[ROWS][COLS];
     UNROLL
@@ -84,9 +84,9 @@ BF16_INLINE void BF16(bf16_tile)(const bf16_job *job, const int rows, const int 
 
 #if BF16_PASTE(BF16_IS, BF16_WAY)
 /* In tiles of few heights, for less code: this way serves where there is no faster one, and float32 is faster. */
-static void BF16(bf16_product)(const bf16_job *job, int rows, int cols)
+static void BF16(bf16_product)(const words_job *job, int rows, int cols)
 {
-    bf16_job part = *job;
+    words_job part = *job;
     while (rows > 0) {
         const int height = rows >= ROWS ? ROWS : rows >= ROWS / 2 ? ROWS / 2 : 1;
         switch (height) {
@@ -102,7 +102,7 @@ static void BF16(bf16_product)(const bf16_job *job, int rows, int cols)
     }
 }
 #else
-BF16_TARGET static void BF16(bf16_product)(const bf16_job *job, int rows, int cols)
+BF16_TARGET static void BF16(bf16_product)(const words_job *job, int rows, int cols)
 {
     TILE_HEIGHTS(BF16(bf16_tile), job)
 }

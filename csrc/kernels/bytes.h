@@ -9,13 +9,18 @@
  *
  *   AVX-512 with VNNI   GROUP 4: bytes. vpdpbusd multiplies unsigned by signed bytes, so that a is stored as q + 128, and
  *                       sums begin at -128 sum_k q_w[k]
- *   AMX                 the same words, for several rows at a time: bf16_amx.h
+ *   AMX                 the same words, for several rows at a time: amx.h
  *   all others          GROUP 2: integers of 16 bits, since the product of 8 bits of AVX2 saturates at 2^15: a word
  *                       costs as much as a vector of floats, and has two terms
  *
  * This file has what both share; bytes_tile.h has the rest, for each way of an instruction set.
  */
 enum { MOST_TERMS = 65536 };
+
+/* AMX multiplies in layers of at least so many words of h, 128 units, in shares of at least so many rows; below, VNNI is as
+ * fast or faster (2 threads, inference: 32 rows, hidden 64 .75, 4 rows, hidden 128 .77; 64 rows, hidden 128 1.13, 256
+ * 1.30). */
+enum { BYTES_TILES_WORDS = 32, BYTES_TILES_ROWS = 16 };
 
 /* The ways, and a call of a function of one of them. */
 enum { BYTES_NONE, BYTES_WIDE, BYTES_VNNI };
@@ -125,3 +130,14 @@ static inline int bytes_way(void)
 #include "bytes_ways.h"
 #undef BYTES_FILE
 #endif
+
+/* Whether AMX multiplies what is packed for this way. */
+static inline int bytes_by_tiles(int way)
+{
+#if defined(HAS_AMX)
+    return way == BYTES_VNNI && fl_has_byte_tiles();
+#else
+    (void)way;
+    return 0;
+#endif
+}

@@ -39,20 +39,8 @@ BYTES_INLINE void BYTES(bytes_store)(real *words, ptrdiff_t first, VI q)
     char *to = (char *)words + first * BYTES(bytes_size);
 #if BYTES_GROUP == 4
     _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8((__m512i)(q + 128)));
-#elif defined(FL_ISA_AVX512)
-    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16((__m512i)q));
-#elif defined(FL_ISA_AVX2)
-    const __m256i pairs = _mm256_permute4x64_epi64(_mm256_packs_epi32((__m256i)q, (__m256i)q), 0xd8);
-    _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(pairs));
-#elif defined(FL_ISA_NEON)
-    vst1_s16((int16_t *)to, vmovn_s32((int32x4_t)q));
 #else
-    integer lanes[LANES];
-    int16_t numbers[LANES];
-    memcpy(lanes, &q, sizeof lanes);
-    for (int lane = 0; lane < LANES; ++lane)
-        numbers[lane] = (int16_t)lanes[lane];
-    memcpy(to, numbers, sizeof numbers);
+    v_store_halves(to, (VN)q);
 #endif
 }
 

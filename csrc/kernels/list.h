@@ -14,8 +14,8 @@
 
 /* In an order in which each finds what it needs of those before: ctc.h, pooling.h and attention.h use sums of
  * softmax.h. */
-#include "bytes.h"
 #include "bf16.h"
+#include "bytes.h"
 #include "lstm/lstm.h"
 #include "lstm/layout.h"
 #include "lstm/plan.h"

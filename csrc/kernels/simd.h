@@ -344,6 +344,29 @@ INLINE real v_total(const V parts[PARTS])
     return lanes[0];
 }
 
+#if REAL_IS_FLOAT
+/* Store the lower 16 bits of each lane next to each other. */
+INLINE void v_store_halves(void *to, VN a)
+{
+#if defined(FL_ISA_AVX512)
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16((__m512i)a));
+#elif defined(FL_ISA_AVX2)
+    const __m256i low = (__m256i)(a & 0xffff); /* packing takes larger numbers to the largest */
+    const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0xd8);
+    _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(halves));
+#elif defined(FL_ISA_NEON)
+    vst1_u16((uint16_t *)to, vmovn_u32((uint32x4_t)a));
+#else
+    natural lanes[LANES];
+    uint16_t halves[LANES];
+    memcpy(lanes, &a, sizeof lanes);
+    for (int lane = 0; lane < LANES; ++lane)
+        halves[lane] = (uint16_t)lanes[lane];
+    memcpy(to, halves, sizeof halves);
+#endif
+}
+#endif
+
 static inline ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t multiple)
 {
     return (n + multiple - 1) / multiple * multiple;

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-from helpers import numerical_gradient, relative_error
+from helpers import Shape, numerical_gradient, relative_error
 
 from fastlstm import _core, reference
 from fastlstm.cell import Cell, CellWeights
@@ -20,13 +20,6 @@ WAYS = ["wide", "dots", "tiles"]
 _CLOSE = 5e-6
 # Numbers that differ in the last place may round to neighbours, which are 1/256 apart: of single elements of h and dz.
 _NEIGHBOURS = 4e-3
-
-
-class Shape(NamedTuple):
-    batch: int
-    time: int
-    inputs: int
-    hidden: int
 
 
 # Odd sizes, sizes around the chunks of 32 terms and the tiles of 16 and 32 rows of AMX; few rows, whose products with x

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Shape
 
 from fastlstm import _core, reference
 
@@ -13,13 +14,6 @@ Array = np.ndarray
 
 # A step of rounding of the integer that stands for h moves z by |w| / 127 at most, about 1 / 127 / sqrt(hidden).
 _CLOSE, _ROUNDED_APART = 2e-6, 5e-3
-
-
-class Shape(NamedTuple):
-    batch: int
-    time: int
-    inputs: int
-    hidden: int
 
 
 SHAPES = [

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,15 @@ def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
     if got.size == 0:
         return 0.0
     return float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-3))
+
+
+class Shape(NamedTuple):
+    """Sizes of a layer and its data."""
+
+    batch: int
+    time: int
+    inputs: int
+    hidden: int
 
 
 def numerical_gradient(f: Callable[[], float], array: np.ndarray, step: float = 1e-5) -> np.ndarray:

@@ -60,22 +60,10 @@ static void backward_bf16_step(const lstm_work *work, const real *gates, ptrdiff
     }
 }
 
-/* to[r][0 .. count) = dz of row `row` + r times a panel of `vectors` vectors of a transposed weight matrix. */
+/* to[r][0 .. count) = dz of row `row` + r times a panel of a transposed weight matrix. */
 static void backward_bf16_product(const lstm_work *work, const real *dz, ptrdiff_t row, ptrdiff_t rows,
                                   const real *panel, ptrdiff_t count, real *const *to, int add)
 {
-    const ptrdiff_t vectors = tile_count(count, LANES);
-    real sums[BF16_MOST_ROWS * COLS * LANES];
-    const bf16_job job = {
-        .of = {{dz + row * work->bf16.lddz, work->bf16.lddz, panel, work->bf16.terms}},
-        .sums = sums,
-    };
-    bf16_product(lstm_bf16_way(work), &job, rows, vectors);
-    for (ptrdiff_t r = 0; r < rows; ++r) {
-        const real *from = sums + r * vectors * LANES;
-        if (!add)
-            memcpy(to[r], from, (size_t)count * sizeof(real));
-        for (ptrdiff_t n = 0; add && n < count; ++n)
-            to[r][n] += from[n];
-    }
+    words_job job = {.of = {{dz + row * work->bf16.lddz, work->bf16.lddz, panel, work->bf16.terms}}};
+    bf16_deliver(lstm_bf16_way(work), &job, rows, to, count, add);
 }

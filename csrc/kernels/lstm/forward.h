@@ -205,10 +205,9 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
 {
     real *hx = forward_hx(work, s);
     if (work->bf16.x_words)
-        return; /* forward_x_words */
+        return; /* forward_x_words writes x, of some steps at a time */
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
-        const real *x =
-            (const real *)pass->x + work->order[row] * pass->x_batch + lstm_time_of(pass, work, row, s) * pass->x_time;
+        const real *x = lstm_x_at(pass, work, row, s);
         if (work->bytes.way)
             work->bytes.factor[s % 2 * work->batch + row] =
                 BYTES_CALL(work->bytes.way, forward_bytes_x,
@@ -232,7 +231,6 @@ static void forward_load(const fl_lstm_pass *pass, const lstm_work *work, ptrdif
 static void forward_x_sums(const forward_context *context, const lstm_share *share, ptrdiff_t s, ptrdiff_t number,
                            ptrdiff_t shares)
 {
-    /* Operands of 16 bits have words of x, which forward_x_words has written. */
     const fl_lstm_pass *pass = context->pass;
     const lstm_work *work = context->work;
     const ptrdiff_t width = COLS * LANES, k = work->input + work->recurrent, parts = work->blocks * PASSES;
@@ -260,9 +258,8 @@ static void forward_x_sums(const forward_context *context, const lstm_share *sha
                     continue;
                 }
                 const inner_job job = {
-                    .of = {{(const real *)pass->x + work->order[row] * pass->x_batch +
-                                lstm_time_of(pass, work, row, s + first) * pass->x_time,
-                            pass->reverse ? -pass->x_time : pass->x_time, 1, 0, work->input}},
+                    .of = {{lstm_x_at(pass, work, row, s + first), pass->reverse ? -pass->x_time : pass->x_time, 1, 0,
+                            work->input}},
                     .w = work->panel + part * k * width,
                     .init = work->bias + part * width,
                     .rows = to,
@@ -281,9 +278,8 @@ static void forward_x_words(const forward_context *context, ptrdiff_t s, ptrdiff
     for (ptrdiff_t row = begin; row < minimum(end, work->active[s]); ++row) {
         const ptrdiff_t steps = minimum(minimum(work->lookahead, context->end - s), work->length[row] - s);
         for (ptrdiff_t step = 0; step < steps; ++step) {
-            const real *x = (const real *)pass->x + work->order[row] * pass->x_batch +
-                            lstm_time_of(pass, work, row, s + step) * pass->x_time;
-            bf16_write_row(x, work->input, work->bf16.x_words + (row * work->lookahead + step) * work->bf16.words_x,
+            bf16_write_row(lstm_x_at(pass, work, row, s + step), work->input,
+                           work->bf16.x_words + (row * work->lookahead + step) * work->bf16.words_x,
                            work->bf16.words_x);
         }
     }
@@ -368,7 +364,7 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
                 fl_wait(&context->barrier, &round, team);
         }
         const forward_step step = forward_make_step(context, s);
-        const ptrdiff_t tiles = tile_count(live, byte_tiles ? BF16_MOST_ROWS : height);
+        const ptrdiff_t tiles = tile_count(live, byte_tiles ? AMX_ROWS : height);
         if (work->cell)
             cell_draw_masks(pass, work, &share, s, share.row_begin + live);
         if (work->cell && work->cell->layer_norm) {
@@ -390,13 +386,9 @@ static void forward_walk(void *argument, ptrdiff_t number, ptrdiff_t shares)
                 for (ptrdiff_t t = 0; t < tiles; ++t) {
                     const ptrdiff_t first = tile_begin(live, tiles, t);
                     const ptrdiff_t rows = tile_begin(live, tiles, t + 1) - first;
-#if defined(BF16_HAS_TILES)
-                    if (byte_tiles) {
+                    if (byte_tiles)
                         forward_bytes_tiles(&step, block, share.row_begin + first, rows);
-                        continue;
-                    }
-#endif
-                    if (work->bytes.way)
+                    else if (work->bytes.way)
                         BYTES_CALL(work->bytes.way, forward_bytes_rows, (&step, block, share.row_begin + first, rows));
                     else if (lstm_bf16_way(work))
                         forward_bf16_rows(&step, block, share.row_begin + first, rows);

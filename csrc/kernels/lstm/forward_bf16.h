@@ -10,7 +10,7 @@ INLINE void forward_bf16_sums(const forward_step *step, ptrdiff_t block, ptrdiff
     const real *hx = step->hx + row * work->ldhx;
     for (int pass = 0; pass < PASSES; ++pass) {
         const real *w = work->panel + (block * PASSES + pass) * words * width;
-        const bf16_job job = {
+        const words_job job = {
             .of = {{hx + bf16->words_h, work->ldhx, w, step->inputs ? bf16->words_x : 0},
                    {hx, work->ldhx, w + bf16->words_x * width, bf16->words_h}},
             .init = step->init + row * step->init_row + (block * GATES + pass * COLS) * LANES,
@@ -41,7 +41,7 @@ INLINE void forward_bf16_cell(const forward_step *step, ptrdiff_t block, ptrdiff
 /* Compute a tile of rows of one block. */
 static void forward_bf16_rows(const forward_step *step, ptrdiff_t block, ptrdiff_t row, ptrdiff_t rows)
 {
-    enum { LD = BF16_MOST_ROWS * COLS * LANES };
+    enum { LD = AMX_ROWS * COLS * LANES };
     real sums[PASSES * LD];
     forward_bf16_sums(step, block, row, rows, sums, LD);
     for (ptrdiff_t r = 0; r < rows; ++r)
@@ -83,15 +83,9 @@ static void forward_bf16_x_sums(const lstm_work *work, ptrdiff_t part, const rea
 {
     const lstm_bf16 *bf16 = &work->bf16;
     const ptrdiff_t width = COLS * LANES;
-    real sums[BF16_MOST_ROWS * COLS * LANES];
-    const bf16_job job = {
-        .of = {{x_words, bf16->words_x, work->panel + part * (bf16->words_x + bf16->words_h) * width, bf16->words_x}},
-        .init = work->bias + part * width,
-        .sums = sums,
-    };
-    bf16_product(lstm_bf16_way(work), &job, rows, COLS);
-    for (ptrdiff_t r = 0; r < rows; ++r)
-        memcpy(to[r], sums + r * width, (size_t)width * sizeof(real));
+    const real *w = work->panel + part * (bf16->words_x + bf16->words_h) * width;
+    words_job job = {.of = {{x_words, bf16->words_x, w, bf16->words_x}}, .init = work->bias + part * width};
+    bf16_deliver(lstm_bf16_way(work), &job, rows, to, width, 0);
 }
 
 /* Sum the product of a part of the gates with x (`which` 1) or h (0), for some rows, for layer normalisation. */
@@ -102,14 +96,11 @@ static void forward_bf16_norm(const forward_step *step, ptrdiff_t part, int whic
     const lstm_bf16 *bf16 = &work->bf16;
     const ptrdiff_t width = COLS * LANES;
     const real *w = work->panel + part * (bf16->words_x + bf16->words_h) * width, *hx = step->hx + row * work->ldhx;
-    real sums[BF16_MOST_ROWS * COLS * LANES];
-    bf16_job job = {.of = {{hx, work->ldhx, w + bf16->words_x * width, bf16->words_h}}, .sums = sums};
+    words_job job = {.of = {{hx, work->ldhx, w + bf16->words_x * width, bf16->words_h}}};
     if (which) {
         job.of[0].a = hx + bf16->words_h;
         job.of[0].w = w;
         job.of[0].words = bf16->words_x;
     }
-    bf16_product(lstm_bf16_way(work), &job, rows, COLS);
-    for (ptrdiff_t r = 0; r < rows; ++r)
-        memcpy(to[r], sums + r * width, (size_t)width * sizeof(real));
+    bf16_deliver(lstm_bf16_way(work), &job, rows, to, width, 0);
 }

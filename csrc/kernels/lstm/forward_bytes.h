@@ -5,7 +5,7 @@
 #include "../bytes_ways.h"
 #undef BYTES_FILE
 
-#if defined(BF16_HAS_TILES)
+#if defined(HAS_AMX)
 /* Compute up to 32 rows of a block by AMX, with the results of VNNI: the sums are exact. */
 __attribute__((target(FL_TARGET ",avx512vnni"))) static void forward_bytes_tiles(const forward_step *step,
                                                                                  ptrdiff_t block, ptrdiff_t row,
@@ -16,13 +16,13 @@ __attribute__((target(FL_TARGET ",avx512vnni"))) static void forward_bytes_tiles
     const ptrdiff_t at = block * GATES * LANES;
     const real *hx = step->hx + row * work->ldhx;
     const real *words = work->panel + block * (bytes->panel_x + bytes->panel_h) * COLS * LANES;
-    real of_x[BF16_MOST_ROWS * COLS * LANES], of_h[BF16_MOST_ROWS * COLS * LANES];
-    const bf16_job x = {.of = {{hx + bytes->words_h, work->ldhx, words, bytes->panel_x}},
-                        .init = bytes->start_x + at,
-                        .sums = of_x};
-    const bf16_job h = {.of = {{hx, work->ldhx, words + bytes->panel_x * COLS * LANES, bytes->panel_h}},
-                        .init = bytes->start_h + at,
-                        .sums = of_h};
+    real of_x[AMX_ROWS * COLS * LANES], of_h[AMX_ROWS * COLS * LANES];
+    const words_job x = {.of = {{hx + bytes->words_h, work->ldhx, words, bytes->panel_x}},
+                         .init = bytes->start_x + at,
+                         .sums = of_x};
+    const words_job h = {.of = {{hx, work->ldhx, words + bytes->panel_x * COLS * LANES, bytes->panel_h}},
+                         .init = bytes->start_h + at,
+                         .sums = of_h};
     amx_product_of_bytes(&x, rows);
     amx_product_of_bytes(&h, rows);
     for (ptrdiff_t r = 0; r < rows; ++r) {
@@ -39,4 +39,11 @@ __attribute__((target(FL_TARGET ",avx512vnni"))) static void forward_bytes_tiles
     }
 }
 #endif
+#endif
+
+#if !REAL_IS_FLOAT || !defined(HAS_AMX)
+static inline void forward_bytes_tiles(const forward_step *step, ptrdiff_t block, ptrdiff_t row, ptrdiff_t rows)
+{
+    (void)step, (void)block, (void)row, (void)rows; /* never reached */
+}
 #endif

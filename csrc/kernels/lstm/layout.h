@@ -65,8 +65,8 @@ static size_t lstm_lay_out_packed(const lstm_sizes *sizes, char *base, double pa
         bytes->panel_h = bytes->groups_h;
         bytes->tiles = bytes_by_tiles(bytes->way) && bytes->groups_h >= BYTES_TILES_WORDS;
         if (bytes->tiles) {
-            bytes->panel_x = round_up(bytes->groups_x, BF16_CHUNK);
-            bytes->panel_h = round_up(bytes->groups_h, BF16_CHUNK);
+            bytes->panel_x = round_up(bytes->groups_x, AMX_WORDS);
+            bytes->panel_h = round_up(bytes->groups_h, AMX_WORDS);
         }
         bytes->scale_x = take(base, &used, sizes->padded * GATES, sizeof(real));
         bytes->scale_h = take(base, &used, sizes->padded * GATES, sizeof(real));
@@ -165,8 +165,7 @@ static size_t lstm_lay_out(const fl_lstm_pass *pass, lstm_work *work)
     work->offset = take(base, &used, time + 2, sizeof(int64_t));
     work->c0 = take(base, &used, batch * padded, sizeof(real));
     work->final = take(base, &used, batch * recurrent_padded, sizeof(real));
-    /* AMX reads and computes whole tiles of rows. */
-    const double slack = lstm_bf16_way(work) == BF16_TILES || bytes->tiles ? BF16_SLACK : 0;
+    const double slack = lstm_tiled(work) ? AMX_SLACK : 0;
     work->hx = take(base, &used, (2 * batch + slack) * ldhx, sizeof(real));
     if (bytes->way)
         work->bytes.factor = take(base, &used, 2 * batch, sizeof(real));

@@ -150,11 +150,17 @@ static double cell_row_sums(const fl_lstm_cell *cell)
 }
 
 /* The most rows of a tile of the products with W_ih and W_hh. */
-enum { MOST_HEIGHT = BF16_MOST_ROWS };
+enum { MOST_HEIGHT = AMX_ROWS };
 
 static inline ptrdiff_t lstm_height(const lstm_work *work)
 {
     return lstm_bf16_way(work) ? bf16_height(lstm_bf16_way(work)) : ROWS;
+}
+
+/* Whether AMX may multiply, which reads and computes whole tiles of rows. */
+static inline int lstm_tiled(const lstm_work *work)
+{
+    return lstm_bf16_way(work) == BF16_TILES || work->bytes.tiles;
 }
 
 /* The most steps of a row whose x is multiplied in one tile (forward_x_sums). */
@@ -209,6 +215,12 @@ static inline int lstm_gate_row(const lstm_work *work, int gate)
 static inline ptrdiff_t lstm_time_of(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t row, ptrdiff_t s)
 {
     return pass->reverse ? work->length[row] - 1 - s : s;
+}
+
+/* Where the caller's x of step s of a sorted row is. */
+static inline const real *lstm_x_at(const fl_lstm_pass *pass, const lstm_work *work, ptrdiff_t row, ptrdiff_t s)
+{
+    return (const real *)pass->x + work->order[row] * pass->x_batch + lstm_time_of(pass, work, row, s) * pass->x_time;
 }
 
 /* Convert between (batch, hidden) rows of the caller, which may be NULL for zeros, and (block)(batch)(LANES). */

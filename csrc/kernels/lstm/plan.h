@@ -77,7 +77,7 @@ static lstm_plan lstm_make_plan(const fl_lstm_pass *pass, const lstm_work *work)
         plan.n_threads = (int)(plan.by_units ? team_units : team_rows);
         const int near = vectors * LANES * sizeof(real) < 0.5 * fl_second_level_cache();
         double least = near ? SHARE_ROWS : SHARE_ROWS_FAR;
-        if ((lstm_bf16_way(work) == BF16_TILES || work->bytes.tiles) && near)
+        if (lstm_tiled(work) && near)
             least = SHARE_ROWS_TILES;
         const double each = floor(rows / (least * plan.n_threads));
         plan.shares = plan.n_threads * (ptrdiff_t)(each < 1 ? 1 : each > SHARES ? SHARES : each);

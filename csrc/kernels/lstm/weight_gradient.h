@@ -139,8 +139,7 @@ static void backward_gather_x(const backward_context *job, ptrdiff_t column, ptr
         while (work->offset[s + 1] - before <= n)
             ++s;
         const ptrdiff_t row = n + before - work->offset[s];
-        const real *from = (const real *)pass->x + work->order[row] * pass->x_batch +
-                           lstm_time_of(pass, work, row, s) * pass->x_time + column;
+        const real *from = lstm_x_at(pass, work, row, s) + column;
         ptrdiff_t k = 0;
         for (; k + LANES <= columns; k += LANES)
             v_store(to + k, v_load(from + k));

@@ -7,18 +7,22 @@
  * into pieces of up to TERMS pairs, whose sums are added to the caller's arrays one after the other.
  */
 
-/* The pieces of the groups of steps [begin, end), which are summed in one go: the first pair of piece `number`, counted from
- * the latest group on, and where its words begin in rows of dz and in panels. */
+/* A piece of a group of steps. */
 typedef struct {
-    ptrdiff_t step, n, n_end, word, words;
+    ptrdiff_t step;        /* at which the group begins */
+    ptrdiff_t n, n_end;    /* its pairs */
+    ptrdiff_t word, words; /* where its words begin in rows of dz and in panels, and how many there are */
 } gradient_piece;
 
-/* Go on to the next piece; 0 after the last one. To begin with, a piece has step = `end` and no pieces left. */
+/* The pieces of some groups, one after the other, those of the latest group first. To begin with, the piece's step is the
+ * end of the last group, and all else 0. */
 typedef struct {
     gradient_piece piece;
-    ptrdiff_t left, pieces, pairs, group_n;
+    ptrdiff_t pieces, left;   /* of the group */
+    ptrdiff_t group_n, pairs; /* its first pair, and how many it has */
 } gradient_pieces;
 
+/* Go on to the next piece of the groups from step `begin` on; 0 after the last one. */
 static int gradient_next(const backward_context *job, ptrdiff_t begin, gradient_pieces *all)
 {
     const lstm_work *work = job->work;
@@ -76,7 +80,6 @@ static ptrdiff_t gradient_h_at(const backward_context *job, ptrdiff_t s, ptrdiff
 static void gradient_pack_columns(const backward_context *job, int of_x, ptrdiff_t chunk, const gradient_piece *piece,
                                   ptrdiff_t vectors, real *to)
 {
-    const fl_lstm_pass *pass = job->pass;
     const lstm_work *work = job->work;
     const real *h = work->cell ? work->cell_ws.h_read : work->cells;
     ptrdiff_t s = piece->step;
@@ -91,8 +94,7 @@ static void gradient_pack_columns(const backward_context *job, int of_x, ptrdiff
             const ptrdiff_t row = n - backward_pair(job, s);
             const real *x = NULL;
             if (there && of_x)
-                x = (const real *)pass->x + work->order[row] * pass->x_batch +
-                    lstm_time_of(pass, work, row, s) * pass->x_time + chunk * COLS * LANES;
+                x = lstm_x_at(job->pass, work, row, s) + chunk * COLS * LANES;
             const ptrdiff_t at = there && !of_x ? gradient_h_at(job, s, n) : 0;
             for (ptrdiff_t c = 0; c < vectors; ++c) {
                 pair[k][c] = v_set(0);
@@ -166,14 +168,14 @@ static void gradient_bf16_add(const backward_context *job, ptrdiff_t bank, ptrdi
     const ptrdiff_t columns = minimum(vectors * LANES, ld - first), units = minimum(UNITS, work->hidden - bank * UNITS);
     real *gradient = of_x ? job->out->dweight_ih : job->out->dweight_hh;
     const real *rows_of_bank = (of_x ? bf16->dz_x_rows : bf16->dz_rows) + bank * GATES * UNITS * bf16->ldsum;
-    real sums[BF16_MOST_ROWS * COLS * LANES];
+    real sums[AMX_ROWS * COLS * LANES];
     if (!gradient)
         return;
     gradient_pieces all = {.piece = {.step = job->sum_end}};
     while (gradient_next(job, job->sum_from, &all))
         for (ptrdiff_t tile = 0, rows; tile < GATES * UNITS; tile += rows) {
             rows = minimum(height, GATES * UNITS - tile);
-            const bf16_job product = {
+            const words_job product = {
                 .of = {{rows_of_bank + tile * bf16->ldsum + all.piece.word, bf16->ldsum,
                         gradient_columns_of(work, chunk) + all.piece.word * vectors * LANES, all.piece.words}},
                 .sums = sums,

@@ -1,5 +1,5 @@
-/* kernels/bf16_amx.h - products by AMX: of numbers of 16 bits, the way `tiles` of bf16.h, and of integers of 8 bits, whose
- * words have four terms rather than two, and whose sums are exact (bytes.h: the numbers of a are unsigned).
+/* kernels/amx.h - products of words by AMX: of two numbers of 16 bits, the way `tiles` of bf16.h, or of four integers of 8
+ * bits, whose sums are exact (bytes.h: the numbers of a are unsigned).
  *
  * Eight registers hold tiles of 16 rows of 64 bytes. 0 to 3 hold sums, 16 rows by 16 columns; 4 and 5 rows of a, 16 words
  * each, and 6 and 7 words of w, 16 terms by 16 columns. Up to 16 rows take four vectors of columns at a time; more rows
@@ -51,7 +51,7 @@ static void amx_end(void)
 }
 
 /* Up to 16 rows. */
-INLINE void amx_rows(const bf16_job *job, const int cols, const int bytes)
+INLINE void amx_rows(const words_job *job, const int cols, const int bytes)
 {
     const ptrdiff_t row = cols * LANES * 4;
     AMX_BEGIN(0, 0, 0);
@@ -63,7 +63,7 @@ INLINE void amx_rows(const bf16_job *job, const int cols, const int bytes)
         AMX_BEGIN(3, 3, 0);
     for (int n = 0; n < 2; ++n) {
         const real *w = job->of[n].w;
-        for (ptrdiff_t p = 0; p < job->of[n].words; p += BF16_CHUNK, w += BF16_CHUNK * cols * LANES) {
+        for (ptrdiff_t p = 0; p < job->of[n].words; p += AMX_WORDS, w += AMX_WORDS * cols * LANES) {
             AMX_LOAD(4, job->of[n].a + p, job->of[n].lda * 4);
             AMX_LOAD(6, w, row);
             AMX_ADD(0, 4, 6);
@@ -91,7 +91,7 @@ INLINE void amx_rows(const bf16_job *job, const int cols, const int bytes)
 }
 
 /* 17 to 32 rows, two vectors of `cols` from vector `column` on, or one. */
-INLINE void amx_more_rows(const bf16_job *job, ptrdiff_t cols, ptrdiff_t column, const int two, const int bytes)
+INLINE void amx_more_rows(const words_job *job, ptrdiff_t cols, ptrdiff_t column, const int two, const int bytes)
 {
     const ptrdiff_t row = cols * LANES * 4;
     real *sums = job->sums + column * LANES, *below = sums + 16 * cols * LANES;
@@ -104,7 +104,7 @@ INLINE void amx_more_rows(const bf16_job *job, ptrdiff_t cols, ptrdiff_t column,
     for (int n = 0; n < 2; ++n) {
         const ptrdiff_t lda = job->of[n].lda;
         const real *a = job->of[n].a, *w = job->of[n].w + column * LANES;
-        for (ptrdiff_t p = 0; p < job->of[n].words; p += BF16_CHUNK, w += BF16_CHUNK * cols * LANES) {
+        for (ptrdiff_t p = 0; p < job->of[n].words; p += AMX_WORDS, w += AMX_WORDS * cols * LANES) {
             AMX_LOAD(6, w, row);
             AMX_LOAD(4, a + p, lda * 4);
             AMX_ADD(0, 4, 6);
@@ -125,7 +125,7 @@ INLINE void amx_more_rows(const bf16_job *job, ptrdiff_t cols, ptrdiff_t column,
     }
 }
 
-static void amx_product(const bf16_job *job, ptrdiff_t rows, ptrdiff_t cols)
+static void amx_product(const words_job *job, ptrdiff_t rows, ptrdiff_t cols)
 {
     if (rows > 16) {
         ptrdiff_t column = 0;
@@ -144,7 +144,7 @@ static void amx_product(const bf16_job *job, ptrdiff_t rows, ptrdiff_t cols)
 }
 
 /* The same for integers of 8 bits, with COLS vectors: `init` and `sums` hold integers. */
-static void amx_product_of_bytes(const bf16_job *job, ptrdiff_t rows)
+static void amx_product_of_bytes(const words_job *job, ptrdiff_t rows)
 {
     if (rows > 16) {
         amx_more_rows(job, COLS, 0, 1, 1);
