@@ -16,7 +16,8 @@ import numpy as np
 from .. import _checks
 from .._foreign import type_name
 from ..formats import atomic
-from .frames import is_dataframe, whole_series
+from ..runtime.config import resolve_threads
+from .frames import is_dataframe, whole_series, with_column
 from .packages import active_client, dask_module
 
 __all__ = ["fit_many"]
@@ -199,8 +200,7 @@ def _groups(part: Any, by: str) -> Iterator[tuple[Any, Any]]:
     if len(part) == 0:
         return
     if type(part).__module__.partition(".")[0] == "pandas":
-        if part.index.name == by and by not in part.columns:
-            part = part.reset_index()
+        part = with_column(part, by)
         _check_names(bool(part[by].isna().any()), by)
         for name, rows in part.groupby(by, sort=False, observed=True):
             yield name, rows
@@ -233,7 +233,7 @@ def _by_threads(dask: Any, fit: _Fit, tasks: Iterable[Any]) -> Iterator[tuple[in
     """Yield the results of all tasks by number, as threads of this process compute them."""
     from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = resolve_threads()
 
     def work(part: Any) -> Any:
         return fit(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)
