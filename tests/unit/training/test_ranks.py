@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections import defaultdict, deque
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from helpers import mpiexec
 
 import fastlstm as fl
 from fastlstm.inference.feeding import Feed
@@ -326,14 +326,10 @@ np.save(f"{sys.argv[2]}/{sys.argv[1]}{rank}.npy", model.flat_parameters)
 
 @pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")
 def test_two_processes_of_mpi(tmp_path: Path) -> None:
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    start = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
-    if start is None:
-        pytest.skip("needs mpiexec")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     outputs = []
-    for command, name in (([start, "-n", "2"], "mpi"), ([], "one")):
+    for command, name in ((mpiexec(2), "mpi"), ([], "one")):
         done = subprocess.run(
             [*command, sys.executable, "-m", "mpi4py", str(program), name, str(tmp_path)],
             capture_output=True,
