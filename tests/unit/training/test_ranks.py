@@ -284,6 +284,22 @@ def test_an_error_of_one_rank_ends_all() -> None:
         assert str(error) == expected
 
 
+@pytest.mark.parametrize("text", ["\U0001f30a" * 600, "\0" * 600, "a file \udcff"], ids=["waves", "zeros", "surrogate"])
+def test_any_text_of_an_error_reaches_all(text: str) -> None:
+    class Fail(fl.Callback):
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            if self.rank == 1:
+                raise OSError(text)
+
+    found = together(3, lambda member: train("labels", member, callbacks=[Fail(member.rank)]))
+    assert isinstance(found[1], OSError)
+    for error in (found[0], found[2]):
+        assert f"has ended the training: OSError: {text[:400]}" in str(error)
+
+
 def test_a_loss_that_is_not_finite_ends_all_ranks() -> None:
     y = rng.standard_normal((22, 1))
     y[0] = 1e200  # whose square is infinite
