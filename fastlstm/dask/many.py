@@ -7,6 +7,7 @@ import os
 import tempfile
 import time as clock
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -147,20 +148,16 @@ def _template(estimator: Any) -> Any:
     return type(estimator)(**{name: copy.deepcopy(value) for name, value in parameters.items()})
 
 
+@dataclass(frozen=True)
 class _Fit:
     """The work on a task: train a copy of the template on each of some series."""
 
-    def __init__(
-        self,
-        template: Any,
-        by: str,
-        time: str | None,
-        target: str | None,
-        features: list[str] | None,
-        arguments: dict[str, Any],
-    ) -> None:
-        self.template, self.by, self.time, self.target, self.features = template, by, time, target, features
-        self.arguments = arguments
+    template: Any
+    by: str
+    time: str | None
+    target: str | None
+    features: list[str] | None
+    arguments: dict[str, Any]
 
     def __call__(self, part: Any) -> list[tuple[Any, _Result]]:
         """Return the names of the series in a part of the table, and their results."""
