@@ -379,7 +379,6 @@ class Model(NetworkModel):
         from .inference.quantizing import quantize  # few programs need it
 
         model = copy(self)
-        model.network.set_precision(self.dtype.name)
         model.quantization_report = quantize(model, calibrate, lengths, skip=skip, n_threads=n_threads)
         return model
 

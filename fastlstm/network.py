@@ -94,6 +94,7 @@ class Network:
 
     is_chain = True
     """Whether the input goes through all layers, one after the other."""
+    chains: dict[str, Any]
 
     def __init__(
         self,
@@ -105,9 +106,7 @@ class Network:
     ) -> None:
         self.layers = layers
         self.dtype = dtype
-        self.precision = precision or dtype.name
-        for layer in layers:
-            layer.bfloat16 = self.precision == "bfloat16"
+        self.set_precision(precision or dtype.name)
         self.seed = seed
         self.parameters = Parameters(layers, dtype, names)
         self.input_size: int | None = None
@@ -116,10 +115,8 @@ class Network:
         self.output_steps: int | None = None
         self.input_masks: InputMasks | None = None
         self.passes = 0
-        self.chains: dict[str, Any] = {}
         self.observer: Callable[[int, str, Array, Array | None], None] | None = None
         self._longest: int | None = None
-        self._contexts = threading.local()
         self._recurrent = [k for k, layer in enumerate(layers) if layer.state_shapes(1) is not None]
 
     # ------------------------------------------------------------------------------------ building

@@ -96,7 +96,7 @@ class NetworkModel:
         >>> bool(abs(rounded.predict(X) - model.predict(X)).max() < 0.02)
         True
         """
-        if any(layer.quantized is not None for layer in self.layers):
+        if quantized_layers(self.layers):
             raise RuntimeError("the model is quantized: call to_precision on the one of which it was made")
         model = copy(self)
         model.network.set_precision(operand_type(precision, self.dtype))

@@ -75,7 +75,7 @@ def _quantize_forecaster(arguments: argparse.Namespace) -> QuantizationReport:
     from .forecasts import SavedForecaster
 
     saved, skip = SavedForecaster(arguments.model), _numbers(arguments.skip)
-    try:
+    try:  # without data, also if there are some: what is refused here is not the fault of the table
         small = saved.forecaster.quantize(skip=skip)
     except (RuntimeError, ValueError) as error:
         raise CommandError(str(error)) from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from .packages import dask_module
 
-__all__ = ["is_dataframe", "whole_series"]
+__all__ = ["is_dataframe", "whole_series", "with_column"]
 
 
 def is_dataframe(collection: Any) -> bool:
@@ -27,3 +27,8 @@ def whole_series(collection: Any, by: str, partitioned: bool) -> tuple[Any, bool
     if partitioned or collection.npartitions == 1 or (by_index and collection.known_divisions):
         return collection, False
     return collection.shuffle(on=by), True
+
+
+def with_column(part: Any, by: str) -> Any:
+    """Return a table of pandas that has the names of its series as a column, also if they are its index."""
+    return part.reset_index() if part.index.name == by and by not in part.columns else part

@@ -7,6 +7,7 @@ import os
 import tempfile
 import time as clock
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -16,7 +17,8 @@ import numpy as np
 from .. import _checks
 from .._foreign import type_name
 from ..formats import atomic
-from .frames import is_dataframe, whole_series
+from ..runtime.config import resolve_threads
+from .frames import is_dataframe, whole_series, with_column
 from .packages import active_client, dask_module
 
 __all__ = ["fit_many"]
@@ -146,20 +148,16 @@ def _template(estimator: Any) -> Any:
     return type(estimator)(**{name: copy.deepcopy(value) for name, value in parameters.items()})
 
 
+@dataclass(frozen=True)
 class _Fit:
     """The work on a task: train a copy of the template on each of some series."""
 
-    def __init__(
-        self,
-        template: Any,
-        by: str,
-        time: str | None,
-        target: str | None,
-        features: list[str] | None,
-        arguments: dict[str, Any],
-    ) -> None:
-        self.template, self.by, self.time, self.target, self.features = template, by, time, target, features
-        self.arguments = arguments
+    template: Any
+    by: str
+    time: str | None
+    target: str | None
+    features: list[str] | None
+    arguments: dict[str, Any]
 
     def __call__(self, part: Any) -> list[tuple[Any, _Result]]:
         """Return the names of the series in a part of the table, and their results."""
@@ -199,8 +197,7 @@ def _groups(part: Any, by: str) -> Iterator[tuple[Any, Any]]:
     if len(part) == 0:
         return
     if type(part).__module__.partition(".")[0] == "pandas":
-        if part.index.name == by and by not in part.columns:
-            part = part.reset_index()
+        part = with_column(part, by)
         _check_names(bool(part[by].isna().any()), by)
         for name, rows in part.groupby(by, sort=False, observed=True):
             yield name, rows
@@ -233,7 +230,7 @@ def _by_threads(dask: Any, fit: _Fit, tasks: Iterable[Any]) -> Iterator[tuple[in
     """Yield the results of all tasks by number, as threads of this process compute them."""
     from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = resolve_threads()
 
     def work(part: Any) -> Any:
         return fit(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)

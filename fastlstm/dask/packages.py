@@ -1,4 +1,4 @@
-"""Dask, which is imported when it is first needed."""
+"""Dask and the packages it needs, which are imported when they are first needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["active_client", "dask_module"]
 
 
 def dask_module(name: str = "dask") -> Any:
-    """Import a module of Dask; ImportError says what to install."""
+    """Import a module of Dask, or of a package that comes with it; ImportError says what to install."""
     try:
         return import_module(name)
     except ImportError as error:

@@ -14,7 +14,7 @@ import numpy as np
 from .._checks import count, short_repr
 from .._foreign import type_name
 from ..data.tables.frames import from_frame
-from .frames import is_dataframe, whole_series
+from .frames import is_dataframe, whole_series, with_column
 from .packages import dask_module
 
 __all__ = ["predict"]
@@ -187,7 +187,7 @@ def _of_forecaster(dask: Any, call: _Call, collection: Any, by: str | None, part
 def _forecasts(model: Any, part: Any, *, run: Callable[[Any, Any], Any], id_col: str, empty: Any) -> Any:
     if len(part) == 0:
         return empty
-    answers = run(model, part.reset_index() if part.index.name == id_col else part)
+    answers = run(model, with_column(part, id_col))
     return answers.astype(empty.dtypes.to_dict())
 
 
@@ -232,8 +232,7 @@ def _answers_of_frame(
 ) -> Any:
     if len(part) == 0:
         return empty
-    if part.index.name == by:
-        part = part.reset_index()
+    part = with_column(part, by)
     if time is not None:
         part = part.sort_values(time, kind="stable")
     X, _, groups = from_frame(part, group=by, time=time, features=features)

@@ -77,6 +77,8 @@ def quantize_networks(
 ) -> QuantizationReport:
     """Give networks that work together weights of 8 bits, and freeze them; their layers are numbered in one row.
 
+    Layers that keep their weights do not round to bfloat16 any more.
+
     Parameters
     ----------
     networks : sequence of Network
@@ -102,6 +104,7 @@ def quantize_networks(
         if quantized_layers(network.layers):
             raise RuntimeError("the model is quantized already: quantize the one of which it was made")
         network.unfreeze()
+        network.set_precision(network.dtype.name)
     return _Quantizing(networks, predict, skip, names, classes).run()
 
 

@@ -309,7 +309,7 @@ class TrainingLoop:
         for batch, segment in enumerate(segments, start=progress.batch + 1):
             self.step(batch, segment)
             progress.batch = batch
-            if self.batch_listeners:
+            if self.batch_listeners:  # of all ranks, so that all ask each other at the same batches
                 logs = self._means()
                 for callback in self.batch_listeners:
                     if callback in self.callbacks:

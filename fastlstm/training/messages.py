@@ -28,6 +28,8 @@ _TAG, _TAG_OF_END = 20_011, 20_021
 """Tags of messages, apart from those that a program may use itself."""
 
 _SIZE_OF_END = 4096
+_LONGEST_TEXT = 512
+"""Characters of an error that are told; JSON needs at most 6 bytes for each."""
 _POLLS = 1000
 """Number of polls without a pause: about a millisecond."""
 _OWN = 0.2
@@ -200,7 +202,7 @@ class Messages:
     def _exchange_ends(self, mine: dict[str, Any], seconds: float) -> dict[int, dict[str, Any]]:
         """Send one message to each other process, and receive one of each that answers."""
         packed = np.zeros(_SIZE_OF_END, np.uint8)
-        data = np.frombuffer(json.dumps(mine).encode()[:_SIZE_OF_END], np.uint8)
+        data = np.frombuffer(json.dumps(mine, ensure_ascii=False).encode(errors="surrogatepass"), np.uint8)
         packed[: data.size] = data
         others = [rank for rank in range(self.size) if rank != self.rank]
         _under_way.extend((self._communicator.Isend(packed, dest=rank, tag=_TAG_OF_END), packed) for rank in others)
@@ -244,4 +246,4 @@ def _packed(thing: Any) -> Array:
 
 
 def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[: _SIZE_OF_END // 8]
+    return f"{type(error).__name__}: {error}"[:_LONGEST_TEXT]

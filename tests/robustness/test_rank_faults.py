@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import mpiexec
 
 import fastlstm as fl
 from fastlstm.training.run_state import SavedRun
@@ -77,17 +77,14 @@ def start(
     folder: Path, ranks: int, how: str = "none", victim: int = -1, moment: float = 0, deadline: float = 100
 ) -> tuple[int, str]:
     """Run the program; return its status and what it wrote to stderr."""
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    command = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
-    if command is None:
-        pytest.skip("needs mpiexec")
+    command = mpiexec(ranks)
     program = folder / "program.py"
     program.write_text(PROGRAM)
     arguments = [folder / "run.safetensors", how, victim, moment, deadline]
     # A file rather than a pipe, which a process that is left behind would keep open.
     with open(folder / "stderr.txt", "w+") as stderr:
         done = subprocess.run(
-            [command, "-n", str(ranks), sys.executable, "-m", "mpi4py", str(program), *map(str, arguments)],
+            [*command, sys.executable, "-m", "mpi4py", str(program), *map(str, arguments)],
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             timeout=LIMIT,
@@ -154,7 +151,7 @@ def test_kill_and_stop_at_random_moments(expected: np.ndarray, tmp_path: Path) -
         if status:
             ended += 1
         check_files(folder)
-        shutil.rmtree(folder / "run.safetensors.npy", ignore_errors=True)
+        (folder / "run.safetensors.npy").unlink(missing_ok=True)
         assert start(folder, draw.choice((1, 2, 3, 4))) == (0, ""), said
         np.testing.assert_array_equal(weights_of(folder), expected)
     assert ended > 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 TOLERANCE = {
     # Kernel against reference, relative to the largest element of the result. A sum of n terms rounds n times by half
@@ -159,3 +161,12 @@ def random_lstm(rng: np.random.Generator, batch: int, time: int, inputs: int, hi
         "dhn": rng.standard_normal((batch, hidden)),
         "dcn": rng.standard_normal((batch, hidden)),
     }
+
+
+def mpiexec(processes: int) -> list[str]:
+    """Return the beginning of a command that starts processes of MPI; skip the test where there is no mpiexec."""
+    beside_python = Path(sys.executable).with_name("mpiexec")
+    command = str(beside_python) if beside_python.exists() else shutil.which("mpiexec")
+    if command is None:
+        pytest.skip("needs mpiexec")
+    return [command, "-n", str(processes)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import mpiexec
 
 import fastlstm as fl
 
@@ -32,11 +32,7 @@ OPTIONS = {
 
 def start(processes: int, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the command line in several processes; 0: without mpiexec."""
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    command = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
-    if command is None:
-        pytest.skip("needs mpiexec")
-    launcher = [command, "-n", str(processes)] if processes else []
+    launcher = mpiexec(processes) if processes else []
     return subprocess.run(
         [*launcher, sys.executable, "-m", "fastlstm", *arguments],
         capture_output=True,
@@ -60,19 +56,8 @@ def folder(tmp_path: Path) -> Path:
 def test_any_number_of_processes_writes_the_same_model(task: str, quiet: bool, folder: Path) -> None:
     files, printed = [], []
     for processes in (0, 3):
-        arguments = [
-            "train",
-            f"{task}.csv",
-            "--task",
-            task,
-            "--epochs",
-            "2",
-            "--shards",
-            "4",
-            "-o",
-            "model.safetensors",
-        ]
-        arguments += [*OPTIONS[task], "--json", *(["--quiet"] if quiet else [])]
+        arguments = f"train {task}.csv --task {task} --epochs 2 --shards 4 -o model.safetensors --json".split()
+        arguments += [*OPTIONS[task], *(["--quiet"] if quiet else [])]
         done = start(processes, folder, *arguments)
         assert done.returncode == 0, done.stderr
         assert (done.stderr == "") == quiet
@@ -92,52 +77,24 @@ def test_any_number_of_processes_writes_the_same_model(task: str, quiet: bool, f
     ],
 )
 def test_what_several_processes_cannot_do(task: str, options: list[str], message: str, folder: Path) -> None:
-    done = start(
-        2, folder, "train", "classify.csv", "--task", task, "--target", "kind", *options, "-o", "m.safetensors"
-    )
+    done = start(2, folder, *f"train classify.csv --task {task} --target kind -o m.safetensors".split(), *options)
     assert done.returncode == 2
     assert done.stderr.count(f"fastlstm: usage error: {message}") == 1
     assert not (folder / "m.safetensors").exists()
 
 
 def test_stdin_is_refused(folder: Path) -> None:
-    done = start(
-        2, folder, "train", "-", "--task", "classify", "--target", "kind", "--shards", "2", "-o", "m.safetensors"
-    )
+    done = start(2, folder, *"train - --task classify --target kind --shards 2 -o m.safetensors".split())
     assert (done.returncode, done.stderr.count("stdin goes to one of them")) == (2, 1)
 
 
 def test_data_that_are_refused_end_all(folder: Path) -> None:
-    done = start(
-        2,
-        folder,
-        "train",
-        "classify.csv",
-        "--task",
-        "classify",
-        "--target",
-        "none",
-        "--shards",
-        "2",
-        "-o",
-        "m.safetensors",
-    )
+    done = start(2, folder, *"train classify.csv --task classify --target none --shards 2 -o m.safetensors".split())
     assert done.returncode == 3 and "none" in done.stderr
 
 
 def test_one_process_of_mpiexec_needs_no_shards(folder: Path) -> None:
-    done = start(
-        1,
-        folder,
-        "train",
-        "anomaly.csv",
-        "--task",
-        "anomaly",
-        "--epochs",
-        "1",
-        *OPTIONS["anomaly"],
-        "-o",
-        "m.safetensors",
-    )
+    arguments = "train anomaly.csv --task anomaly --epochs 1 -o m.safetensors".split()
+    done = start(1, folder, *arguments, *OPTIONS["anomaly"])
     assert done.returncode == 0, done.stderr
     fl.load(folder / "m.safetensors")

@@ -89,6 +89,20 @@ def test_the_report(fitted: fl.Forecaster) -> None:
     assert dynamic.error is None and [one.bits for one in dynamic.layers] == [8] * 4
 
 
+def test_layers_that_keep_their_weights_do_not_round_to_bfloat16(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"futr_exog": ["known"], "hidden_size": 24, "random_state": 0, "verbose": 0}
+    rounded = fl.Forecaster(5, gap=1, epochs=1, precision="bfloat16", **arguments).fit(table())
+    small = rounded.quantize(skip=[0])
+    small.save(tmp_path / "small.safetensors")
+    read = fl.Forecaster.load(tmp_path / "small.safetensors")
+    before, *after = (one._engine.network.encoder for one in (rounded, small, read))
+    x = np.random.default_rng(0).standard_normal((3, 20, before.input_size)).astype("f4")
+    exact = before.to_precision("float32").predict(x)
+    assert not np.array_equal(before.predict(x), exact)
+    for encoder in after:
+        np.testing.assert_array_equal(encoder.predict(x), exact)
+
+
 def test_files_copies_and_pickles_have_the_same_bits(fitted: fl.Forecaster, tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     for small in (fitted.quantize(), fitted.quantize(table())):

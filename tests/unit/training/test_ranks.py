@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections import defaultdict, deque
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from helpers import mpiexec
 
 import fastlstm as fl
 from fastlstm.inference.feeding import Feed
@@ -284,6 +284,22 @@ def test_an_error_of_one_rank_ends_all() -> None:
         assert str(error) == expected
 
 
+@pytest.mark.parametrize("text", ["\U0001f30a" * 600, "\0" * 600, "a file \udcff"], ids=["waves", "zeros", "surrogate"])
+def test_any_text_of_an_error_reaches_all(text: str) -> None:
+    class Fail(fl.Callback):
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            if self.rank == 1:
+                raise OSError(text)
+
+    found = together(3, lambda member: train("labels", member, callbacks=[Fail(member.rank)]))
+    assert isinstance(found[1], OSError)
+    for error in (found[0], found[2]):
+        assert f"has ended the training: OSError: {text[:400]}" in str(error)
+
+
 def test_a_loss_that_is_not_finite_ends_all_ranks() -> None:
     y = rng.standard_normal((22, 1))
     y[0] = 1e200  # whose square is infinite
@@ -326,14 +342,10 @@ np.save(f"{sys.argv[2]}/{sys.argv[1]}{rank}.npy", model.flat_parameters)
 
 @pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")
 def test_two_processes_of_mpi(tmp_path: Path) -> None:
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    start = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
-    if start is None:
-        pytest.skip("needs mpiexec")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     outputs = []
-    for command, name in (([start, "-n", "2"], "mpi"), ([], "one")):
+    for command, name in ((mpiexec(2), "mpi"), ([], "one")):
         done = subprocess.run(
             [*command, sys.executable, "-m", "mpi4py", str(program), name, str(tmp_path)],
             capture_output=True,
