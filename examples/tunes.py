@@ -9,9 +9,9 @@ Mammoth Collection" (1883) in the package named above. The tunes are in the publ
 and music21 distributes their files with their permission. This package contains none of them. All tunes are brought to
 a key without sharps and flats, so that the model learns melodies and not keys. A token is a note with its length, a bar
 line, or the metre at the beginning. One tune of ten is the test, and another decides when to stop; tunes of the same
-title, or with the same first notes, are in the same part. Prints how many tokens are guessed right, next to a Markov
-model of the last three tokens. With --out new tunes are written: NAME-1.abc, and, where verovio is installed, a score
-(.svg) and a file to listen to (.mid).
+title, or with the same first notes, are in the same part. Prints how many tokens are guessed right, next to Markov
+models of the last one, two and three tokens. With --out new tunes are written: NAME-1.abc, and, where verovio is
+installed, a score (.svg) and a file to listen to (.mid).
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def signature(key: str) -> int | None:
 
 def length(times: str, parts: str, by: str) -> Fraction:
     """Return the length of a note in units: "3", "3/2", "/", "//"."""
-    return (
-        Fraction(int(times or 1), int(by) if by else 2 ** len(parts)) if not (by == "0" or times == "0") else Fraction()
-    )
+    if times == "0" or by == "0":
+        return Fraction()  # a note of no length is not read
+    return Fraction(int(times or 1), int(by) if by else 2 ** len(parts))
 
 
 def written(note: str, value: Fraction) -> str:

@@ -5,7 +5,7 @@
  *
  * The sum of integers is exact, so that it has no order, and every instruction set gives the same one: it holds up to
  * MOST_TERMS terms. Numbers are packed in words of 32 bits, GROUP neighbours of k each; a vector of weights has the words
- * of LANES sums, and is multiplied by one word of a. Two ways, which differ in layout and speed alone:
+ * of LANES sums, and is multiplied by one word of a. Three ways, which differ in layout and speed alone:
  *
  *   AVX-512 with VNNI   GROUP 4: bytes. vpdpbusd multiplies unsigned by signed bytes, so that a is stored as q + 128, and
  *                       sums begin at -128 sum_k q_w[k]
@@ -13,7 +13,7 @@
  *   all others          GROUP 2: integers of 16 bits, since the product of 8 bits of AVX2 saturates at 2^15: a word
  *                       costs as much as a vector of floats, and has two terms
  *
- * This file has what both share; bytes_tile.h has the rest, for each way of an instruction set.
+ * This file has what they share; bytes_tile.h has the rest, for each way of an instruction set.
  */
 enum { MOST_TERMS = 65536 };
 

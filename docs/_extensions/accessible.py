@@ -1,7 +1,7 @@
-"""Mend what the theme leaves out for those who use a keyboard or a screen reader, in the pages that were written.
+"""Add to the written pages what the theme leaves out for those who use a keyboard or a screen reader.
 
-axe-core finds all of this: https://dequeuniversity.com/rules/axe. The pages that are checked in a browser by
-tests/documentation/test_browser.py are these.
+axe-core finds all of this: https://dequeuniversity.com/rules/axe. tests/documentation/test_browser.py checks the mended
+pages in a browser.
 """
 
 from __future__ import annotations

@@ -82,10 +82,8 @@ def note(results: run_guide.Results, is_stored: bool) -> str:
     """Return where the program ran, and how long it took."""
     where = f"{results.seconds:.0f} s of processor time on {results.machine}, with version {results.version}."
     if is_stored:
-        text = (
-            f"What this page shows was computed on {results.date}: {where} It is stored with the page, and not computed"
-        )
-        text += " when the site is built, since that takes minutes, or data that the package has not."
+        text = f"What this page shows was computed on {results.date}: {where} It is stored, because the program takes"
+        text += " minutes or needs data that the package does not have."
     else:
         text = f"The program of this page runs whenever the site is built: {where}"
     return f"\n```{{note}}\n{text}\n```\n"

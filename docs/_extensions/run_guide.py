@@ -6,7 +6,7 @@
 A guide is a page of docs/guides/. The blocks of Python of a page are one program, as if typed into a notebook: what the
 last line of a block gives is shown, and matplotlib's figures are pictures. Programs of pages with a folder in
 docs/guides/results/ need data that are not in the package, or minutes: the site shows the results stored there. All
-others run whenever the site is built. The folder has the data as the pages tell to get them.
+others run whenever the site is built. The programs run in FOLDER, which has the data under the names in the pages.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def machine() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the programs of pages; return 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pages", nargs="*", help="their names; without any, those with stored results")
+    parser.add_argument("pages", nargs="*", help="names of the guides (default: those with stored results)")
     parser.add_argument("--data", type=Path, default=Path(), help="folder in which the programs run")
     parser.add_argument("--store", action="store_true", help="keep the results in docs/guides/results")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "guides", help="folder (default %(default)s)")

@@ -32,19 +32,8 @@ def few_digits(folder: Path) -> Path:
 def test_the_program_compares_models_of_one_training(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     small = partial(fastlstm.sklearn.LSTMClassifier, hidden_size=8, epochs=3)
     monkeypatch.setattr(fastlstm.sklearn, "LSTMClassifier", small)
-    options = [
-        "--tasks",
-        "digits,engines",
-        "--precisions",
-        "float32,int8",
-        "--seeds",
-        "2",
-        "--digits",
-        str(few_digits(tmp_path)),
-        "--threads",
-        "1",
-    ]
-    precision.main(options)
+    options = "--tasks digits,engines --precisions float32,int8 --seeds 2 --threads 1".split()
+    precision.main([*options, "--digits", str(few_digits(tmp_path))])
     printed = capsys.readouterr().out
     assert "engines is left out: give --engines" in printed
     assert "| task and score | float32 | int8, calibrated (change) | int8, dynamic (change) |" in printed

@@ -40,9 +40,7 @@ def test_notes_are_read_in_any_key() -> None:
                     "B,", "z", "[2", "c'", "|"]  # fmt: skip
     # The same melody in D, with two sharps in its signature, and with a flat (F); slurs and ornaments are no notes.
     assert tunes.tokens("|: D2 ^G/ A/ d>e | (3(fga) b3- b :|1 ~C z [2 d' |]", 2) == in_c
-    assert tunes.tokens("|: \"F\"F2 =B/ {g}c/ f>g | (3abc' d'3- d' :|1 !trill!E z [2 f' |]", -1) == [
-        one for one in tunes.tokens("|: C2 ^F/ G/ c>d | (3efg a3- a :|1 B, z [2 c' |]", 0)
-    ]
+    assert tunes.tokens("|: \"F\"F2 =B/ {g}c/ f>g | (3abc' d'3- d' :|1 !trill!E z [2 f' |]", -1) == in_c
     assert tunes.tokens("A-B c", 0) == ["A", "B", "c"]  # a slur that is written as a tie
     assert tunes.tokens("[CEG] c", 0) is None  # chords are not read
 
