@@ -658,6 +658,7 @@ class Model(NetworkModel):
         tbptt_steps: int | None = None,
         shards: int = 1,
         communicator: Communicator | None = None,
+        partitioned: bool = False,
         deadline: float = 600.0,
         resume: str | os.PathLike[str] | bool | None = None,
         on_interrupt: Literal["raise", "return"] = "raise",
@@ -758,6 +759,11 @@ class Model(NetworkModel):
             ``mpiexec -n 4 python -m mpi4py program.py``. All call `fit` with the same model, data and arguments, and
             all end with the same weights, which have the bits of the same `shards` in one process. Rank 0 alone prints
             and writes. `shards` must be at least the number of processes.
+        partitioned : bool, default False
+            Whether X, y, lengths, weights and `validation_data` are the part of this process of the communicator: rank
+            0 has the first cases, rank 1 those that follow, and so on; a part may be empty (None). The result has the
+            bits of one process that has all data. Inputs are sent to the processes that compute with them, targets to
+            all.
         deadline : float, default 600.0
             Seconds that a process of the communicator waits for another one. If one raises an exception, or has not
             answered by then, all raise an error that names it.
@@ -829,6 +835,7 @@ class Model(NetworkModel):
             tbptt_steps=tbptt_steps,
             shards=shards,
             communicator=communicator,
+            partitioned=partitioned,
             deadline=deadline,
             resume=resume,
             on_interrupt=on_interrupt,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from .scaler import Scaler
 from .sequences import Indices, Sequences
 from .targets import Targets
 
-__all__ = ["CaseBatch", "Cases", "TargetBatch", "as_weight", "read_inputs"]
+__all__ = ["CaseBatch", "Cases", "LoadedBatch", "TargetBatch", "as_weight", "read_inputs"]
 
 
 class CaseBatch(NamedTuple):
@@ -45,6 +45,16 @@ class TargetBatch(NamedTuple):
     output_mask: Array | None
     """(b, time), boolean: the steps of the output that are not masked; None if all are, or it is not known before a
     pass."""
+
+
+class LoadedBatch(NamedTuple):
+    """A batch of cases that can be read, or the part of it that this process reads."""
+
+    cases: Cases
+    indices: Indices
+    """Of the part, in `cases`."""
+    whole: Indices
+    """Of the whole batch, in the data set."""
 
 
 class Cases:
@@ -83,13 +93,21 @@ class Cases:
         """Whether the cases have weights."""
         return self.weight is not None
 
-    def load(self, batches: Iterable[Indices]) -> Generator[tuple[Cases, Indices], None, None]:
-        """Yield for each batch cases from which it can be read, and its indices there.
+    def load(
+        self, batches: Iterable[Indices], own: Callable[[Indices], Indices] | None = None
+    ) -> Generator[LoadedBatch, None, None]:
+        """Yield the batches, or those of their cases that `own` chooses.
 
         Close the generator, or read it to its end: there may be a thread that reads ahead.
         """
         for indices in batches:
-            yield self, indices
+            chosen = indices if own is None else own(indices)
+            yield LoadedBatch(self, chosen, indices)
+
+    def steps_of(self, indices: Indices) -> int | None:
+        """Return the number of steps of a batch, the longest length; None if it is known only when it is read."""
+        inputs = self.inputs
+        return inputs.time if inputs.lengths is None else int(inputs.lengths[indices].max())
 
     def parts(self, batch_size: int) -> Generator[tuple[int, Cases], None, None]:
         """Yield all cases in parts, each after the number of its first case, as `Sequences.parts` does.
@@ -99,10 +117,21 @@ class Cases:
         yield 0, self
 
     def read(
-        self, indices: Indices, dtype: DTypeLike, scaler: Scaler | None, y_dtype: DTypeLike | None = None
+        self,
+        indices: Indices,
+        dtype: DTypeLike,
+        scaler: Scaler | None,
+        y_dtype: DTypeLike | None = None,
+        steps: int | None = None,
     ) -> CaseBatch:
-        """Copy one batch of cases and scale its inputs; values of the targets are of `y_dtype`, by default `dtype`."""
+        """Copy one batch of cases and scale its inputs; values of the targets are of `y_dtype`, by default `dtype`.
+
+        Shorter inputs are padded to `steps`, if it is given.
+        """
         x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler)
+        if steps is not None and x.shape[1] < steps:
+            lengths = np.full(len(x), x.shape[1]) if lengths is None else lengths
+            x, masks = _padded_steps(x, steps), None if masks is None else _padded_steps(masks, steps)
         y, weight = self._read_targets(indices, x.shape[1], dtype if y_dtype is None else y_dtype)
         return CaseBatch(x, lengths, y, weight, masks)
 
@@ -153,6 +182,12 @@ def read_inputs(
     # Numbers that float32 does not hold are scaled before they are rounded.
     x, lengths = inputs.batch(indices, inputs.exact_dtype)
     return scaler.scaled_batch(x, dtype, lengths, masks), lengths, masks
+
+
+def _padded_steps(x: Array, steps: int) -> Array:
+    padded = np.zeros((len(x), steps, *x.shape[2:]), x.dtype)
+    padded[:, : x.shape[1]] = x
+    return padded
 
 
 def _of_unequal_series(sample_weight: ArrayLike) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import sequences
 from .batching import SMALL_BATCH, sequential_batches
 from .case_reader import Case, CaseReader
-from .cases import CaseBatch, Cases, TargetBatch
+from .cases import CaseBatch, Cases, LoadedBatch, TargetBatch
 from .label_sequences import LabelSequences
 from .read_ahead import read_ahead
 from .scaler import Scaler
@@ -274,10 +274,18 @@ class DatasetCases(Cases):
         return DatasetCases(self.inputs.subset(indices), self._join, self._outputs, self._steps, self._template)
 
     def read(
-        self, indices: Indices, dtype: DTypeLike, scaler: Scaler | None, y_dtype: DTypeLike | None = None
+        self,
+        indices: Indices,
+        dtype: DTypeLike,
+        scaler: Scaler | None,
+        y_dtype: DTypeLike | None = None,
+        steps: int | None = None,
     ) -> CaseBatch:
         part = self.listed(indices)
-        return part.read(slice(0, len(part)), dtype, scaler, y_dtype)
+        return part.read(slice(0, len(part)), dtype, scaler, y_dtype, steps)
+
+    def steps_of(self, indices: Indices) -> int | None:
+        return None
 
     @property
     def weighted(self) -> bool:
@@ -297,12 +305,17 @@ class DatasetCases(Cases):
         part = self.joined(numbers, cases)
         return part.read_targets(slice(0, len(part)), dtype)
 
-    def load(self, batches: Iterable[Indices]) -> Generator[tuple[Cases, Indices], None, None]:
-        with closing(read_ahead(map(self.inputs.read_cases, batches))) as loaded:
-            for numbers, cases in loaded:
-                part = [self.joined(numbers, cases)]
+    def load(
+        self, batches: Iterable[Indices], own: Callable[[Indices], Indices] | None = None
+    ) -> Generator[LoadedBatch, None, None]:
+        def read(indices: Indices) -> tuple[Indices, NDArray[np.int64], list[Case]]:
+            return indices, *self.inputs.read_cases(indices if own is None else own(indices))
+
+        with closing(read_ahead(map(read, batches))) as loaded:
+            for whole, numbers, cases in loaded:
+                part = [self.joined(numbers, cases) if cases else self]
                 del cases
-                yield part.pop(), slice(0, len(numbers))  # no longer in memory here while the caller works
+                yield LoadedBatch(part.pop(), slice(0, len(numbers)), whole)  # no longer in memory here meanwhile
 
     def parts(self, batch_size: int) -> Generator[tuple[int, Cases], None, None]:
         first = 0

@@ -28,7 +28,9 @@ __all__ = [
     "Indices",
     "Sequences",
     "as_sequences",
+    "batch_lengths",
     "blocks_of_series",
+    "checked_indices",
     "checked_lengths",
     "list_sequences",
     "missing_cure",
@@ -101,6 +103,11 @@ class Sequences(ABC):
         """float32 if it holds the values exactly, else float64."""
         return np.dtype(np.float64)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the user's values; of a list of several types the one that holds all."""
+        return self.exact_dtype
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of cases."""
@@ -124,6 +131,9 @@ class Sequences(ABC):
         lengths : ndarray of int64, shape (b,), or None
             Valid steps of each case; None if all cases have T_b steps.
         """
+
+    def stand_by(self) -> None:  # noqa: B027
+        """Take part in one `batch` of other processes, without reading a case; only inputs in parts need it."""
 
     @abstractmethod
     def subset(self, indices: Indices) -> Sequences:
@@ -349,13 +359,18 @@ class ArraySequences(Sequences):
     def exact_dtype(self) -> np.dtype[Any]:
         return _exact_dtype([self._array])
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self._array.dtype.newbyteorder("=")
+        return dtype
+
     def __len__(self) -> int:
         return len(self._array) if self.rows is None else len(self.rows)
 
     def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         array, lengths = self._array, None
         if self.lengths is not None:
-            lengths, longest = _batch_lengths(self.lengths[indices])
+            lengths, longest = batch_lengths(self.lengths[indices])
             array = array[:, :longest]
         rows = indices if self.rows is None else self.rows[indices]
         dtype = np.int64 if self.tokens else dtype
@@ -371,12 +386,12 @@ class ArraySequences(Sequences):
     def masks(self, indices: Indices) -> NDArray[np.bool_]:
         array = self._array
         if self.lengths is not None:
-            array = array[:, : _batch_lengths(self.lengths[indices])[1]]
+            array = array[:, : batch_lengths(self.lengths[indices])[1]]
         array = array[indices if self.rows is None else self.rows[indices]]
         return self._masks_of(array[:, :, 0] if self.tokens else array)
 
     def subset(self, indices: Indices) -> Sequences:
-        indices = _checked_indices(indices, len(self))
+        indices = checked_indices(indices, len(self))
         array, rows = self._array, self.rows
         if rows is not None:
             rows = rows[indices]
@@ -458,6 +473,11 @@ class _ListSequences(Sequences):
     def exact_dtype(self) -> np.dtype[Any]:
         return _exact_dtype(self._series)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = np.result_type(*{one.dtype for one in self._series}).newbyteorder("=")
+        return dtype
+
     def __len__(self) -> int:
         return len(self._series)
 
@@ -468,7 +488,7 @@ class _ListSequences(Sequences):
 
     def batch(self, indices: Indices, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         series = self._chosen(indices)
-        lengths, longest = _batch_lengths(self._all_lengths[indices])
+        lengths, longest = batch_lengths(self._all_lengths[indices])
         x = np.zeros((len(series), longest, series[0].shape[1]), np.int64 if self.tokens else dtype)
         with np.errstate(over="ignore"):  # only targets without weight can overflow
             for row, one in zip(x, series, strict=True):
@@ -492,7 +512,7 @@ class _ListSequences(Sequences):
         return (block.values for block in blocks_of_series(series, self._series[0].shape[1]))
 
     def subset(self, indices: Indices) -> Sequences:
-        chosen = _ListSequences(self._chosen(_checked_indices(indices, len(self))), self.tokens, self.name)
+        chosen = _ListSequences(self._chosen(checked_indices(indices, len(self))), self.tokens, self.name)
         chosen.masking = self.masking
         return chosen
 
@@ -579,12 +599,14 @@ def _exact_dtype(arrays: Iterable[NDArray[Any]]) -> np.dtype[Any]:
     return single if exact else np.dtype(np.float64)
 
 
-def _batch_lengths(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, int]:
+def batch_lengths(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, int]:
+    """Return the lengths of some cases, None if they are all the same, and the longest."""
     longest = int(lengths.max())
     return (None if int(lengths.min()) == longest else lengths), longest
 
 
-def _checked_indices(indices: Indices, n: int) -> slice | NDArray[np.int64]:
+def checked_indices(indices: Indices, n: int) -> slice | NDArray[np.int64]:
+    """Return indices of some of n cases; raise ValueError if there are none, or one is out of range."""
     if isinstance(indices, slice):
         if len(range(*indices.indices(n))) == 0:
             raise ValueError(f"{indices} chooses none of the {n} cases, expected at least one")

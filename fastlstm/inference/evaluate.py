@@ -176,4 +176,6 @@ def _passes(
             for number, batch in mine:
                 for segment in feed.segments([batch]):
                     yield number, *feed.counted(segment, feed.forward(segment))
+            for _ in range(-(-len(batches) // share.size) - len(mine)):
+                part.inputs.stand_by()
             del part, feed  # before the next part is read

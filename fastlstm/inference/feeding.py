@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .._typing import Array, State
-from ..data.cases import CaseBatch, Cases, TargetBatch
+from ..data.cases import Cases, LoadedBatch, TargetBatch
 from ..data.sequences import Indices, Sequences
 from ..data.targets import IGNORE
 from ..layers import MaskedSteps
@@ -40,11 +40,20 @@ class Segment(NamedTuple):
     """As in `CaseBatch`."""
     rows: slice | Array | None
     """Rows of the previous segment that continue here; None: all cases begin here."""
+    first_row: int = 0
+    """Number of the first row in the whole segment, if other processes have the rows before it."""
+    all_rows: int | None = None
+    """Number of rows of the whole segment; None: all are here."""
+
+    @property
+    def rows_in_all(self) -> int:
+        """Number of rows of the whole segment."""
+        return len(self.x) if self.all_rows is None else self.all_rows
 
     def part(self, begin: int, end: int) -> Segment:
-        """Return some cases of the segment; None stays None, and the number of steps is that of the segment."""
-        x, lengths, y, weight, masks, rows = self
-        part = slice(begin, end)
+        """Return some cases of the whole segment; None stays None, and the number of steps is that of the segment."""
+        x, lengths, y, weight, masks, rows, first, _ = self
+        part = slice(begin - first, end - first)
         return Segment(
             x[part],
             None if lengths is None else lengths[part],
@@ -53,6 +62,16 @@ class Segment(NamedTuple):
             None if masks is None else masks[part],
             None if rows is None else part if isinstance(rows, slice) else rows[part],
         )
+
+
+class RowShare(Protocol):
+    """The cases of a batch that a process reads; `training.reduce.Reduce` is one."""
+
+    def rows(self, count: int) -> tuple[int, int]:
+        """Return the first row of a batch of `count` cases that this process reads, and the one after the last."""
+
+    def largest(self, number: int) -> int:
+        """Return the largest of the numbers that the processes give."""
 
 
 class Feed:
@@ -72,6 +91,8 @@ class Feed:
         As in `Network.forward`.
     skip : int or None
         As in `Network.forward`.
+    share : RowShare, optional
+        What this process reads of each batch that is not cut; by default all.
 
     Attributes
     ----------
@@ -89,6 +110,7 @@ class Feed:
         n_threads: int | None = None,
         recompute_every: int = 0,
         skip: int | None = None,
+        share: RowShare | None = None,
     ) -> None:
         self.model = model
         self.cases = cases
@@ -97,6 +119,7 @@ class Feed:
         self.n_threads = n_threads
         self.recompute_every = recompute_every
         self.skip = skip
+        self.share = None if steps else share  # the rows of later segments are others for each process
         self.states: list[State] = []
         self._from_file = False
         self._left: MaskedSteps | None = None  # the steps of the last output that are not masked; None: all
@@ -109,19 +132,39 @@ class Feed:
         generator, or read it to its end: there may be a thread that reads ahead.
         """
         batches, done = self._without(batches, done)
-        with closing(self.cases.load(batches)) as loaded:
-            for cases, indices in loaded:
-                model = self.model
-                batch = cases.read(
-                    indices, model.network.dtype, model.scaler, None if model.target_scaler is None else np.float64
-                )
-                del cases  # which may have been read for this batch alone
+        with closing(self.cases.load(batches, None if self.share is None else self._own)) as loaded:
+            for held in loaded:
+                segment = self._segment(held)
+                del held  # which may have been read for this batch alone
                 if self.steps:
-                    yield from islice(_cut(batch, self.steps), done, None)
+                    yield from islice(_cut(segment, self.steps), done, None)
                 else:
-                    yield Segment(*batch, None)
-                del batch
+                    yield segment
+                del segment
                 done = 0
+
+    def _own(self, indices: Indices) -> Indices:
+        assert self.share is not None
+        begin, end = self.share.rows(_size(indices))
+        return slice(indices.start + begin, indices.start + end) if isinstance(indices, slice) else indices[begin:end]
+
+    def _segment(self, held: LoadedBatch) -> Segment:
+        """Read a batch, or the rows of it that are this process's."""
+        cases, indices, whole = held
+        network, scaler = self.model.network, self.model.scaler
+        y_dtype = None if self.model.target_scaler is None else np.float64
+        if self.share is None:
+            return Segment(*cases.read(indices, network.dtype, scaler, y_dtype), None)
+        count = _size(whole)
+        begin, end = self.share.rows(count)
+        steps = self.cases.steps_of(whole)
+        if steps is None:
+            steps = self.share.largest(cases.inputs.time if end > begin else 0)
+        if begin == end:
+            cases.inputs.stand_by()
+            nothing = np.empty((0, steps, 1), network.dtype)
+            return Segment(nothing, None, nothing, None, None, None, begin, count)
+        return Segment(*cases.read(indices, network.dtype, scaler, y_dtype, steps), None, begin, count)
 
     def _without(self, batches: Iterable[Indices], done: int) -> tuple[Iterable[Indices], int]:
         """Return the batches without those that are completely done, and the segments done of the first of the rest."""
@@ -259,11 +302,11 @@ class PartStates:
             ]
 
 
-def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:
-    x, lengths, y, weight, masks = batch
+def _cut(whole: Segment, steps: int) -> Iterator[Segment]:
+    x, lengths, y, weight, masks, *_ = whole
     time = x.shape[1]
     if lengths is None and steps >= time:
-        yield Segment(*batch, None)
+        yield whole
         return
     active = np.arange(len(x))  # cases that have not ended
     rows: slice | Array | None = None
@@ -287,6 +330,10 @@ def _cut(batch: CaseBatch, steps: int) -> Iterator[Segment]:
             None if masks is None else masks[active, part],
             rows,
         )
+
+
+def _size(indices: Indices) -> int:
+    return indices.stop - indices.start if isinstance(indices, slice) else len(indices)
 
 
 def _lengths_of(left: MaskedSteps) -> Array | None:

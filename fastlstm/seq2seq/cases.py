@@ -42,12 +42,18 @@ class PairCases(Cases):
         return PairCases(chosen.inputs, chosen.targets, chosen.weight, self.bos, self.eos)
 
     def read(
-        self, indices: Indices, dtype: DTypeLike, scaler: Scaler | None, y_dtype: DTypeLike | None = None
+        self,
+        indices: Indices,
+        dtype: DTypeLike,
+        scaler: Scaler | None,
+        y_dtype: DTypeLike | None = None,
+        steps: int | None = None,
     ) -> CaseBatch:
+        # There are no `steps`, since pairs are not shared out to processes.
         x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler)
-        given, wanted, steps = self._tokens(indices)
+        given, wanted, numbers = self._tokens(indices)
         pair: Any = Pair(x, lengths, masks, given)  # which the network of pairs reads in place of an array
-        return CaseBatch(pair, steps, wanted, None if self.weight is None else self.weight[indices], None)
+        return CaseBatch(pair, numbers, wanted, None if self.weight is None else self.weight[indices], None)
 
     def read_targets(self, indices: Indices, dtype: DTypeLike) -> TargetBatch:
         _, wanted, steps = self._tokens(indices)

@@ -295,13 +295,14 @@ class EncoderDecoder(NetworkModel):
             recompute_every=recompute_every,
             tbptt_steps=None,
             shards=1,
+            partitioned=False,
             communicator=None,
             deadline=600.0,
             resume=resume,
             on_interrupt=on_interrupt,
         )
 
-        def data() -> Any:
+        def data(_reduce: object) -> Any:
             train = self._pairs(X, Y, lengths, target_lengths, sample_weight, training=True)
             self.network.parameters.require_trainable()
             validation = self._validation_pairs(validation_data)

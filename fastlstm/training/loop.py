@@ -61,13 +61,13 @@ class TrainingDiverged(FloatingPointError):
         return type(self), (self.args[0], self.history)
 
 
-def fit(model: TrainableModel, settings: Settings, prepare: Callable[[], TrainingData]) -> History:
+def fit(model: TrainableModel, settings: Settings, prepare: Callable[[Reduce], TrainingData]) -> History:
     """Do the work of `Model.fit`; `prepare` checks the data and builds the network for them."""
     reduce = _reduce(settings)
     with reduce.together():
         with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
             saved = find_saved(settings.resume, settings.callbacks)
-            training = TrainingLoop(model, prepare(), settings, reduce)
+            training = TrainingLoop(model, prepare(reduce), settings, reduce)
             state = training.start(saved)
             reduce.agree({} if settings.communicator is None else training.described(saved))
         return training.fit(saved, state)
@@ -134,12 +134,14 @@ class TrainingLoop:
             n_threads=settings.n_threads,
             recompute_every=settings.recompute_every,
             skip=skipped_layer(model.network, settings.loss, training=True),
+            share=None if self.reduce.alone else self.reduce,
         )
         self.mean_weight = self._mean_weight()
         # A copy of the weights costs little compared with the update, and a bad update shows only in the next loss.
         self.last_finite_parameters: Array = model.flat_parameters.copy()
         self.batch_listeners = [c for c in settings.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         self.target_scale: Array | None = None
+        self._fingerprints: dict[str, Any] | None = None
         self.interrupt = Interrupt()
         self.interrupted = False  # whether Ctrl-C was noted in some process, as of the last update
 
@@ -195,7 +197,7 @@ class TrainingLoop:
             settings.callbacks,
         )
         if settings.checkpoints or saved is not None:
-            state.arguments = self._arguments(steps_per_epoch)
+            state.arguments = self._arguments()
         if saved is not None:
             saved.check(state)
         optimizer = settings.optimizer
@@ -212,11 +214,13 @@ class TrainingLoop:
             callback.attach(self.model, optimizer, self.history, before + settings.epochs, steps_per_epoch, before + 1)
         return state
 
-    def _arguments(self, steps_per_epoch: int) -> dict[str, object]:
+    def _arguments(self) -> dict[str, object]:
         """Return the arguments of the run as data for JSON; only a run with equal arguments can continue it."""
         model, data, settings = self.model, self.data, self.settings
+        if self._fingerprints is None:  # they read all data
+            self._fingerprints = {name: fingerprints(cases) for name, cases in data.given.items()}
         return {
-            "data": {name: fingerprints(cases) for name, cases in data.given.items()},
+            "data": self._fingerprints,
             "model": {name: value for name, value in model.get_config().items() if name in _FIXED},
             "scaled": [_described_scaler(model, name) for name in SCALERS if getattr(model, name) is not None],
             "classes": data.train.targets.classes,
@@ -230,14 +234,14 @@ class TrainingLoop:
             "seed": settings.seed,
             "tbptt_steps": settings.tbptt_steps,
             "shards": settings.shards,
-            "steps_per_epoch": steps_per_epoch,
+            "steps_per_epoch": data.steps_per_epoch,
             "names": list(self.history.history),
         }
 
     def described(self, saved: SavedRun | None) -> dict[str, Any]:
         """Return what must be the same in all processes of a run."""
         return {
-            **self._arguments(self.data.steps_per_epoch),
+            **self._arguments(),
             "environment": environment(),
             "weights": _digest(self.model.flat_parameters),
             "number of training passes": self.model.network.passes,
@@ -371,7 +375,7 @@ class TrainingLoop:
 
     def _shards(self, segment: Segment) -> Sums:
         """Compute the gradient of the mean loss of a segment and its sums, shard by shard."""
-        network, rows, count = self.model.network, len(segment.x), self.reduce.shards
+        network, rows, count = self.model.network, segment.rows_in_all, self.reduce.shards
         passes = network.passes
         states = self.feed.begin(segment)
 

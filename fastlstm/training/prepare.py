@@ -28,6 +28,8 @@ from ..inference.inputs import checked_cases, checked_inputs
 from ..inference.outputs import skipped_layer
 from ..losses import Loss
 from ..protocols import TrainableModel
+from .parts import joined_parts, joined_validation
+from .reduce import Reduce
 from .settings import Settings
 
 __all__ = ["TrainingData", "prepare"]
@@ -74,6 +76,7 @@ def prepare(
     settings: Settings,
     X: Any,
     y: ArrayLike | None,
+    reduce: Reduce,
     *,
     lengths: ArrayLike | None,
     sample_weight: ArrayLike | None,
@@ -81,12 +84,21 @@ def prepare(
 ) -> TrainingData:
     """Check the data of `Model.fit` and split off the validation part, without changing any weight.
 
+    `reduce` joins the data of several processes, if each has a part.
+
     Raises
     ------
     TypeError, ValueError
         If the data do not fit the model or each other.
     """
     loss = settings.loss
+    exchange = reduce.exchange
+    if settings.partitioned and exchange is not None:
+        tokens = model.network.takes_tokens
+        joined = joined_parts(exchange, X, y, lengths, sample_weight, tokens=tokens, names=("X", "y"))
+        X, y, sample_weight = joined
+        lengths = None
+        validation_data = joined_validation(exchange, validation_data, tokens=tokens)
     adds_channels = _scaler_adds_channels(model)
     was_built = adds_channels and model.network.built
     train: Cases

@@ -64,7 +64,7 @@ class Ranks(Reduce):
 
     def __init__(self, shards: int, communicator: Communicator, deadline: float) -> None:
         super().__init__(shards)
-        self._messages = Messages(communicator, deadline)
+        self._messages = self.exchange = Messages(communicator, deadline)
         self.rank, self.size = self._messages.rank, self._messages.size
         bounds = [shard_bounds(shards, self.size, rank) for rank in range(self.size)]
         self._rank_of = [rank for rank, (begin, end) in enumerate(bounds) for _ in range(begin, end)]
@@ -165,6 +165,13 @@ class Ranks(Reduce):
         second = self._upper_node(middle, end, sums, slices)
         add_mean(second, self._sums(middle, end, sums).weight, first, self._sums(begin, middle, sums).weight)
         return second
+
+    def rows(self, count: int) -> tuple[int, int]:
+        first, end = shard_bounds(self.shards, self.size, self.rank)
+        return shard_bounds(count, self.shards, first)[0], shard_bounds(count, self.shards, end - 1)[1]
+
+    def largest(self, number: int) -> int:
+        return int(max(self._messages.gather(number)))
 
     def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
         return {key: value for of_rank in self._messages.gather(parts) for key, value in of_rank.items()}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._typing import Array
+from ..data.parted import Exchange
 from ..runtime.buffers import Buffers
 
 __all__ = ["Reduce", "Sums", "add_mean", "shard_bounds"]
@@ -56,6 +57,8 @@ class Reduce:
 
     rank = 0
     size = 1
+    exchange: Exchange | None = None
+    """Messages to and from the other processes; None if there are none."""
 
     @property
     def alone(self) -> bool:
@@ -84,6 +87,14 @@ class Reduce:
         second = self._node(middle, end, compute, gradients)
         add_mean(gradients, second.weight, kept, first.weight)
         return first.plus(second)
+
+    def rows(self, count: int) -> tuple[int, int]:
+        """Return the first row of this process's shards in a batch of `count` cases, and the one after the last."""
+        return 0, count
+
+    def largest(self, number: int) -> int:
+        """Return the largest of the numbers that the processes give."""
+        return number
 
     def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
         """Return the entries of all processes together."""

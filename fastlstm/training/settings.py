@@ -50,6 +50,8 @@ class Settings:
     """Steps per segment of truncated back-propagation; 0: each batch is one update."""
     shards: int
     """Parts in which a batch is cut, whose gradients are computed one by one."""
+    partitioned: bool
+    """Whether each process has a part of the data, and not all."""
     communicator: Communicator | None
     """Processes that share them out; None: this one computes all."""
     deadline: float
@@ -67,6 +69,9 @@ class Settings:
         seed, steps, share = given["seed"], given["tbptt_steps"], given["validation_split"]
         resolve_threads(given["n_threads"])
         shards = _checks.count("shards", given["shards"], bits=16)
+        partitioned = _checks.as_bool("partitioned", given["partitioned"])
+        if partitioned and given["communicator"] is None:
+            raise ValueError("partitioned=True says that each process has a part of the data: give communicator, too")
         return cls(
             loss=loss,
             optimizer=get_optimizer(given["optimizer"], own_optimizer),
@@ -77,6 +82,7 @@ class Settings:
             recompute_every=_checks.recompute_steps(given["recompute_every"]),
             tbptt_steps=0 if steps is None else _checks.count("tbptt_steps", steps),
             shards=shards,
+            partitioned=partitioned,
             communicator=checked_communicator(given["communicator"], shards),
             deadline=_checks.positive("deadline", given["deadline"]),
             shuffle=_checks.as_bool("shuffle", given["shuffle"]),

@@ -166,7 +166,7 @@ def train(model: Any, X: Any, y: Any, **arguments: Any) -> Any:
     given = {**DEFAULTS, "optimizer": SGD(lr=0.1), "epochs": 3, "verbose": 0, **arguments}
     data = {name: given.pop(name) for name in ("lengths", "sample_weight", "validation_data")}
     settings = Settings.checked(model.seed, **given)
-    return fit(model, settings, lambda: prepare(model, settings, X, y, **data))
+    return fit(model, settings, lambda reduce: prepare(model, settings, X, y, reduce, **data))
 
 
 # ---------------------------------------------------------------------------------------------- learning
