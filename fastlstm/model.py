@@ -752,8 +752,8 @@ class Model(NetworkModel):
             Number of parts in which the cases of each batch are divided, as evenly as possible. The gradient of each
             part is computed alone, and they are summed in a fixed order, so that the result depends on this number, in
             its last digits, and not on where the parts are computed; random masks are those of the whole batch. Memory
-            for a training pass is that of one part. A `BatchNorm` that is trained needs whole batches, and is refused
-            with several shards. See docs/shards.md.
+            for a training pass is that of one part, unless a `BatchNorm` is trained, which has the statistics of the
+            whole batch. See docs/shards.md.
         communicator : mpi4py communicator, optional
             Processes that compute the shards together, for example ``MPI.COMM_WORLD`` in a program that is started by
             ``mpiexec -n 4 python -m mpi4py program.py``. All call `fit` with the same model, data and arguments, and

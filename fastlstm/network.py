@@ -358,6 +358,16 @@ class Network:
             setattr(self._contexts, name, ctx)
         return ctx
 
+    @contextmanager
+    def using(self, ctx: PassContext) -> Iterator[None]:
+        """Return a context manager within which this thread's training passes use another context than its own."""
+        own = self.context(True)
+        self._contexts.training = ctx
+        try:
+            yield
+        finally:
+            self._contexts.training = own
+
     def forward(
         self,
         x: Array,

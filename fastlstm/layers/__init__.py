@@ -22,6 +22,7 @@ from .dropout import Dropout as Dropout
 from .embedding import Embedding as Embedding
 from .flatten import Flatten as Flatten
 from .input_masks import InputMasks as InputMasks
+from .joined import JoiningLayer as JoiningLayer
 from .layer_norm import LayerNorm as LayerNorm
 from .lstm import LSTM as LSTM
 from .luong import LuongAttention as LuongAttention

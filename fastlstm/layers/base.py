@@ -213,8 +213,9 @@ class Layer(ExplainsArguments, ABC):
         """
         if self.statistics and self.trainable:
             return (
-                f"is a {type(self).__name__}: it needs the statistics of the whole batch; leave shards out, set its "
-                "trainable to False, so that it normalizes by its running statistics, or use fl.LayerNorm"
+                f"is a {type(self).__name__}: it needs the statistics of the whole batch, which a layer within another "
+                "one does not get; leave shards out, set its trainable to False, so that it normalizes by its running "
+                "statistics, or use fl.LayerNorm"
             )
         return None
 

@@ -13,6 +13,7 @@ from .._typing import Array
 from .base import ParameterSpec
 from .context import LayerCache, PassContext
 from .initializers import ones, zeros
+from .joined import Joining, JoiningLayer
 from .norm import Norm, as_steps
 from .registry import register
 from .stages import Stage
@@ -21,7 +22,7 @@ __all__ = ["BatchNorm"]
 
 
 @register
-class BatchNorm(Norm):
+class BatchNorm(Norm, JoiningLayer):
     """Normalise each feature by its mean and variance, for each case or each step (``torch.nn.BatchNorm1d``).
 
     In training these are the statistics of the batch: of all valid steps that are not masked. Running averages of them
@@ -50,9 +51,10 @@ class BatchNorm(Norm):
     them, and files hold them. ``running_var`` averages variances with the divisor n - 1, as PyTorch does; Keras's have
     n.
 
-    In a training pass a case depends on the other cases of its batch, unlike with all other layers. Masked steps are
-    normalised like others, but do not count in the statistics. A batch of one step alone has no variance: its
-    normalised features are 0, and ``running_var`` stays as it is.
+    In a training pass a case depends on the other cases of its batch, unlike with all other layers; with
+    ``fit(shards=)`` the statistics are those of the whole batch. Masked steps are normalised like others, but do not
+    count in the statistics. A batch of one step alone has no variance: its normalised features are 0, and
+    ``running_var`` stays as it is.
 
     Computed in float64 and rounded to the model's dtype; a quantized model leaves the layer as it is. Streams and
     `Model.to_c` take it, ``to_c(dtype="int8")`` does not.
@@ -81,32 +83,61 @@ class BatchNorm(Norm):
         yield ParameterSpec("running_var", (self.size,), ones)
 
     def forward(self, x: Array, ctx: PassContext, cache: LayerCache) -> Array:
-        lengths, mask = (ctx.lengths, ctx.mask) if x.ndim == 3 else (None, None)
-        rows = as_steps(x)
-        y = cache.buffers.get("y", rows.shape, ctx.dtype)
-        settings: dict[str, Any] = {"lengths": lengths, "n_threads": ctx.n_threads}
-        mask = None if mask is None else np.ascontiguousarray(mask)
-        mean = cache.buffers.get("mean", (self.size,), np.float64)
         if ctx.training and ctx.trainable and self.trainable:
-            variance = cache.buffers.get("variance", (self.size,), np.float64)
-            number = _core.batch_norm_statistics(rows, mean, variance, cache.workspace, mask=mask, **settings)
-            inverse = 1 / np.sqrt(variance + self.eps)
-            cache.saved["batch"] = mean, variance, number
-            cache.saved["pass"] = rows, lengths, mask, mean, inverse, number
-            _core.batch_norm_forward(rows, mean, self._times_weight(inverse), self._bias(), y, **settings)
-        else:
-            inverse, scale, shift = self._folded()
-            cache.saved["batch"] = None
-            if ctx.training:
-                running = self.parameters["running_mean"].astype(np.float64)
-                cache.saved["pass"] = rows, lengths, mask, running, inverse, 0
-            mean.fill(0)
-            _core.batch_norm_forward(rows, mean, scale, shift, y, **settings)
+            statistics = cache.saved["batch"] = self._measured(x, ctx, cache)
+            return self._normalized(x, ctx, cache, *statistics)
+        rows, lengths, mask = _steps_of(x, ctx)
+        y = cache.buffers.get("y", rows.shape, ctx.dtype)
+        inverse, scale, shift = self._folded()
+        cache.saved["batch"] = None
+        if ctx.training:
+            running = self.parameters["running_mean"].astype(np.float64)
+            cache.saved["pass"] = rows, lengths, mask, running, inverse, 0
+        zero = np.zeros(self.size)
+        _core.batch_norm_forward(rows, zero, scale, shift, y, lengths=lengths, n_threads=ctx.n_threads)
+        return y.reshape(x.shape)
+
+    def _measured(self, x: Array, ctx: PassContext, cache: LayerCache) -> tuple[Array, Array, int]:
+        """Return mean and variance of the steps that count, and their number."""
+        rows, lengths, mask = _steps_of(x, ctx)
+        mean = cache.buffers.get("mean", (self.size,), np.float64)
+        variance = cache.buffers.get("variance", (self.size,), np.float64)
+        number = _core.batch_norm_statistics(
+            rows, mean, variance, cache.workspace, mask=mask, lengths=lengths, n_threads=ctx.n_threads
+        )
+        return mean, variance, number
+
+    def _normalized(
+        self, x: Array, ctx: PassContext, cache: LayerCache, mean: Array, variance: Array, number: int
+    ) -> Array:
+        rows, lengths, mask = _steps_of(x, ctx)
+        y = cache.buffers.get("y", rows.shape, ctx.dtype)
+        inverse = 1 / np.sqrt(variance + self.eps)
+        cache.saved["pass"] = rows, lengths, mask, mean, inverse, number
+        scale = self._times_weight(inverse)
+        _core.batch_norm_forward(rows, mean, scale, self._bias(), y, lengths=lengths, n_threads=ctx.n_threads)
         return y.reshape(x.shape)
 
     def backward(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Array | None:
-        x, lengths, mask, mean, inverse, number = cache.saved["pass"]
-        gradients = self.wanted_gradients
+        gradients, number = self.wanted_gradients, cache.saved["pass"][-1]
+        dx = self._back(dy, ctx, cache, need_dx, number, gradients.get("weight"), gradients.get("bias"))
+        batch, cache.saved["batch"] = cache.saved["batch"], None
+        if batch is not None and self.trainable:
+            self._average(*batch)
+        return dx
+
+    def _back(
+        self,
+        dy: Array,
+        ctx: PassContext,
+        cache: LayerCache,
+        need_dx: bool,
+        number: int,
+        d_weight: Array | None,
+        d_bias: Array | None,
+    ) -> Array | None:
+        """Compute the gradients; `number` is 0 if mean and scale are constants."""
+        x, lengths, mask, mean, inverse, _ = cache.saved["pass"]
         dx = cache.buffers.get("dx", x.shape, ctx.dtype) if need_dx else None
         _core.batch_norm_backward(
             np.ascontiguousarray(dy).reshape(x.shape),
@@ -116,26 +147,56 @@ class BatchNorm(Norm):
             self.parameters.get("weight"),
             number,
             dx,
-            gradients.get("weight"),
-            gradients.get("bias"),
+            d_weight,
+            d_bias,
             cache.workspace,
             lengths=lengths,
             mask=mask,
             n_threads=ctx.n_threads,
         )
-        self._average(cache)
         return None if dx is None else dx.reshape(dy.shape)
 
-    def _average(self, cache: LayerCache) -> None:
-        """Add the statistics of the last training pass to the running ones, once.
+    # ------------------------------------------------------------------------------------ parts of a batch
 
-        Here and not in the forward pass, so that a pass whose loss was not finite, or that was interrupted, leaves no
-        trace.
+    def forward_joined(self, x: Array, ctx: PassContext, cache: LayerCache) -> Joining[Array]:
+        mean, variance, number = self._measured(x, ctx, cache)
+        parts = yield mean.copy(), variance.copy(), number
+        cache.saved["batch"] = None
+        return self._normalized(x, ctx, cache, *_of_all(parts))
+
+    def backward_joined(self, dy: Array, ctx: PassContext, cache: LayerCache, need_dx: bool) -> Joining[Array | None]:
+        rows, lengths, mask, mean, inverse, number = cache.saved["pass"]
+        sums = cache.buffers.get("sums", (2, self.size), ctx.dtype)  # of dy times the normalised x, and of dy
+        sums.fill(0)
+        dx = self._back(dy, ctx, cache, need_dx, 0, sums[0], sums[1])
+        for name, own in zip(("weight", "bias"), sums, strict=True):
+            gradient = self.wanted_gradients.get(name)
+            if gradient is not None:
+                gradient += own
+        parts = yield sums.astype(np.float64)
+        if dx is None or not number:
+            return dx
+        # dx is that of constant statistics; what is subtracted is linear in x.
+        of_normed, of_dy = np.add.accumulate(parts)[-1] * (self._times_weight(inverse) / number)
+        through = cache.buffers.get("through", rows.shape, ctx.dtype)
+        slope = of_normed * inverse
+        _core.batch_norm_forward(rows, mean, slope, of_dy, through, lengths=lengths, n_threads=ctx.n_threads)
+        if mask is not None:
+            through[~mask] = 0
+        dx -= through.reshape(dx.shape)
+        return dx
+
+    def learn_statistics(self, parts: list[Any]) -> None:
+        self._average(*_of_all(parts))
+
+    # ------------------------------------------------------------------------------------ running statistics
+
+    def _average(self, mean: Array, variance: Array, number: int) -> None:
+        """Add the statistics of a training pass to the running ones.
+
+        After the backward pass and not in the forward pass, so that a pass whose loss was not finite, or that was
+        interrupted, leaves no trace.
         """
-        batch, cache.saved["batch"] = cache.saved["batch"], None
-        if batch is None or not self.trainable:
-            return
-        mean, variance, number = batch
         moved = []
         for name, value in (("running_mean", mean), ("running_var", variance * (number / max(1, number - 1)))):
             running = self.parameters[name].astype(np.float64)
@@ -174,3 +235,22 @@ class BatchNorm(Norm):
 
     def get_config(self) -> dict[str, Any]:
         return {"momentum": self.momentum, **super().get_config()}
+
+
+def _steps_of(x: Array, ctx: PassContext) -> tuple[Array, Array | None, Array | None]:
+    """Return x as the kernels read it, with its lengths and the mask of its steps."""
+    if x.ndim == 2:
+        return as_steps(x), None, None
+    return as_steps(x), ctx.lengths, None if ctx.mask is None else np.ascontiguousarray(ctx.mask)
+
+
+def _of_all(parts: list[tuple[Array, Array, int]]) -> tuple[Array, Array, int]:
+    """Return mean, variance and number of values from those of parts (Chan et al. 1979, STAN-CS-79-773)."""
+    mean, squares, number = np.zeros(1), np.zeros(1), 0
+    for of_mean, of_variance, count in parts:
+        if count:
+            together = number + count
+            delta = of_mean - mean
+            squares = squares + of_variance * count + delta**2 * (number * count / together)
+            mean, number = mean + delta * (count / together), together
+    return mean, squares / max(1, number), number

@@ -31,6 +31,7 @@ from .callbacks import Callback
 from .checkpoint import find_saved
 from .history import History
 from .interrupt import BetweenBatches, Interrupt
+from .joined import JoinedShards, joining_layers
 from .prepare import TrainingData
 from .ranks import Ranks
 from .reduce import Reduce, Sums, shard_bounds
@@ -141,6 +142,9 @@ class TrainingLoop:
         self.last_finite_parameters: Array = model.flat_parameters.copy()
         self.batch_listeners = [c for c in settings.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         self.target_scale: Array | None = None
+        self.joined = None
+        if self.reduce.shards > 1 and joining_layers(model.network):
+            self.joined = JoinedShards(model.network, self.feed, self.reduce, self._measure)
         self._fingerprints: dict[str, Any] | None = None
         self.interrupt = Interrupt()
         self.interrupted = False  # whether Ctrl-C was noted in some process, as of the last update
@@ -375,6 +379,8 @@ class TrainingLoop:
 
     def _shards(self, segment: Segment) -> Sums:
         """Compute the gradient of the mean loss of a segment and its sums, shard by shard."""
+        if self.joined is not None:
+            return self._checked(self.joined(segment, lambda: self.interrupt.noted))
         network, rows, count = self.model.network, segment.rows_in_all, self.reduce.shards
         passes = network.passes
         states = self.feed.begin(segment)
@@ -389,9 +395,13 @@ class TrainingLoop:
                 return self._shard(segment.part(begin, end), begin)._replace(interrupted=noted)
 
         sums = self.reduce(compute, network.parameters.flat_gradients)
-        self.interrupted = sums.interrupted > 0
         states.join(self.reduce.joined)
         network.passes = passes + 1
+        return self._checked(sums)
+
+    def _checked(self, sums: Sums) -> Sums:
+        """Take note of Ctrl-C in any process; raise ValueError if the weights of all shards have no finite sum."""
+        self.interrupted = sums.interrupted > 0
         if math.isfinite(sums.loss) and not math.isfinite(sums.weight):
             raise ValueError(f"the weights of a batch must have a finite sum, got {sums.weight}")
         return sums
@@ -401,16 +411,24 @@ class TrainingLoop:
 
         There is no gradient if no position counts, or the loss is not finite.
         """
-        loss, network, n_threads = self.settings.loss, self.model.network, self.settings.n_threads
+        network = self.model.network
         network.parameters.zero_gradients()
-        segment, out = self.feed.counted(segment, self.feed.forward(segment, first_row))
+        sums, gradient = self._measure(segment, self.feed.forward(segment, first_row))
+        if sums.weight > 0 and math.isfinite(sums.loss):
+            network.backward(gradient)
+        return sums
+
+    def _measure(self, segment: Segment, out: Array) -> tuple[Sums, Array]:
+        """Return the sums of rows with this output, and the gradient of their mean loss, undefined if there is none."""
+        loss, network, n_threads = self.settings.loss, self.model.network, self.settings.n_threads
+        segment, out = self.feed.counted(segment, out)
         _, lengths, y, sample_weight, *_ = segment
         weight = sample_weight if self.data.class_weights is None else self._with_class_weights(y, sample_weight)
         if self.model.target_scaler is not None:
             y = self.model.target_scaler.scaled(y, network.dtype)
         total, total_weight, d_out = loss(out, y, lengths, weight, n_threads=n_threads)
         if not math.isfinite(total):
-            return Sums(total, total_weight)
+            return Sums(total, total_weight), d_out
         positions = 0.0 if self.mean_weight is None else _exact.total(loss.positions(Batch(out, y, lengths, weight)))
         metric, metric_weight = 0.0, 0.0
         if loss.metric_name is not None:
@@ -418,9 +436,7 @@ class TrainingLoop:
         sums = Sums(total, total_weight, positions, metric, metric_weight)
         if self.reduce.shards == 1:
             self._accept(sums, d_out)
-        if total_weight > 0:
-            network.backward(self.feed.gradient(d_out))
-        return sums
+        return sums, self.feed.gradient(d_out)
 
     def _accept(self, sums: Sums, gradient: Array) -> None:
         """Take note of weights whose loss is finite, and scale the gradient of the mean loss by the mean weight."""

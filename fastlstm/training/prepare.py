@@ -28,6 +28,7 @@ from ..inference.inputs import checked_cases, checked_inputs
 from ..inference.outputs import skipped_layer
 from ..losses import Loss
 from ..protocols import TrainableModel
+from .joined import joining_layers
 from .parts import joined_parts, joined_validation
 from .reduce import Reduce
 from .settings import Settings
@@ -179,8 +180,15 @@ def _check_network(model: TrainableModel, settings: Settings) -> None:
     if settings.tbptt_steps:
         check_segments(model.network, settings.loss)
     if settings.shards > 1:
+        joining = joining_layers(model.network)
+        if joining and settings.tbptt_steps:
+            name = type(model.network.layers[joining[0]]).__name__
+            raise ValueError(
+                f"layer {joining[0]} is a {name}, which needs the statistics of the whole batch, and those of a "
+                "segment are not known with several shards: leave tbptt_steps or shards out, or use fl.LayerNorm"
+            )
         for index, layer in enumerate(model.network.layers):
-            obstacle = layer.shard_obstacle()
+            obstacle = None if index in joining else layer.shard_obstacle()
             if obstacle is not None:
                 raise ValueError(
                     f"shards={settings.shards} computes each part of a batch alone, and layer {index} {obstacle}"

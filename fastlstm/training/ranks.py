@@ -166,9 +166,13 @@ class Ranks(Reduce):
         add_mean(second, self._sums(middle, end, sums).weight, first, self._sums(begin, middle, sums).weight)
         return second
 
+    @property
+    def shards_here(self) -> range:
+        return range(*shard_bounds(self.shards, self.size, self.rank))
+
     def rows(self, count: int) -> tuple[int, int]:
-        first, end = shard_bounds(self.shards, self.size, self.rank)
-        return shard_bounds(count, self.shards, first)[0], shard_bounds(count, self.shards, end - 1)[1]
+        here = self.shards_here
+        return shard_bounds(count, self.shards, here[0])[0], shard_bounds(count, self.shards, here[-1])[1]
 
     def largest(self, number: int) -> int:
         return int(max(self._messages.gather(number)))

@@ -88,6 +88,11 @@ class Reduce:
         add_mean(gradients, second.weight, kept, first.weight)
         return first.plus(second)
 
+    @property
+    def shards_here(self) -> range:
+        """The shards that this process computes."""
+        return range(self.shards)
+
     def rows(self, count: int) -> tuple[int, int]:
         """Return the first row of this process's shards in a batch of `count` cases, and the one after the last."""
         return 0, count

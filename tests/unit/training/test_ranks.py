@@ -27,6 +27,8 @@ LABELS, STEP_LABELS = rng.integers(0, 4, 22), rng.integers(0, 4, (22, 9))
 def model_of(name: str) -> fl.Model:
     if name == "labels":
         layers = [fl.LSTM(6, num_layers=2, dropout=0.3, zoneout_h=0.2), fl.Dropout(0.2), fl.Dense(4)]
+    elif name == "batch norm":
+        layers = [fl.BatchNorm(), fl.LSTM(6, num_layers=2, dropout=0.3), fl.BatchNorm(weight=False), fl.Dense(4)]
     else:
         layers = [fl.Dropout(0.2), fl.LSTM(6, recurrent_dropout=0.2, **SEQUENCE), fl.Dense(4)]
     return fl.Model(layers, input_size=3, seed=3, scaler=fl.Standardizer())
@@ -35,6 +37,7 @@ def model_of(name: str) -> fl.Model:
 RUNS: dict[str, dict[str, Any]] = {
     "labels": {"y": LABELS, "lengths": LENGTHS, "class_weight": "balanced", "validation_split": 0.2},
     "steps": {"y": STEP_LABELS, "lengths": LENGTHS, "sample_weight": rng.uniform(0, 2, 22)},
+    "batch norm": {"y": LABELS, "lengths": LENGTHS, "class_weight": {0: 0.0, 1: 2.0}, "validation_split": 0.2},
     "segments": {"y": STEP_LABELS, "tbptt_steps": 4},
     "segments, lengths": {"y": STEP_LABELS, "lengths": LENGTHS, "tbptt_steps": 4},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -179,21 +180,71 @@ def test_a_run_is_resumed_to_the_same_bits(name: str, tmp_path: Path) -> None:
     assert history.history == expected.history
 
 
+NORMED: dict[str, tuple[list[Layer], dict[str, Any]]] = {
+    "first, last, twice": (
+        [
+            fl.BatchNorm(),
+            fl.Conv1D(4, 3),
+            fl.BatchNorm(),
+            fl.Activation("relu"),
+            fl.LSTM(5),
+            fl.BatchNorm(),
+            fl.Dense(4),
+        ],
+        {"y": LABELS, "lengths": np.maximum(LENGTHS, 3), "class_weight": "balanced"},
+    ),
+    "masked, dropped out": (
+        [fl.Masking(), fl.LSTM(5, recurrent_dropout=0.4, **SEQUENCE), fl.BatchNorm(weight=False), fl.Dense(2)],
+        {"y": VALUES, "loss": "mse", "lengths": LENGTHS, "X": np.where(X[:, :, :1] > 0.8, 0.0, X)},
+    ),
+    "cases of weight 0": (
+        [fl.LSTM(5, **SEQUENCE), fl.Dropout(0.2), fl.BatchNorm(momentum=0.3, bias=False), fl.LSTM(4), fl.Dense(2)],
+        {"y": VALUES[:, 0], "loss": "mse", "sample_weight": (np.arange(CASES) % 8 > 4) * 2.0, "shuffle": False},
+    ),
+    "features of a case": (
+        [fl.LSTM(5, bidirectional=True), fl.BatchNorm(), fl.Dense(4)],
+        {"y": LABELS, "recompute_every": 4},
+    ),
+}
+
+
+@pytest.mark.parametrize("shards", [2, 5, 30])
+@pytest.mark.parametrize("name", NORMED)
+def test_batch_norm_has_the_statistics_of_the_whole_batch(name: str, shards: int) -> None:
+    layers, arguments = NORMED[name]
+    models, losses = [], []
+    for count in (1, shards):
+        model = fl.Model(copy.deepcopy(layers), input_size=3, dtype="float64", seed=1)
+        given = {"epochs": 3, "batch_size": 9, "verbose": 0, "X": X, **arguments}
+        losses.append(model.fit(given.pop("X"), given.pop("y"), shards=count, **given).history["loss"])
+        models.append(model)
+    # Sums are added in another order; a wrong sum of the gradient changes them in the third digit.
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
+    for parameter, value in models[0].parameters().items():
+        np.testing.assert_allclose(models[1].parameters()[parameter], value, rtol=1e-7, atol=1e-9, err_msg=parameter)
+    assert models[0].network.passes == models[1].network.passes
+
+
 @pytest.mark.parametrize(
-    ("layers", "message"),
+    ("layers", "arguments", "message"),
     [
-        ([fl.LSTM(4), fl.BatchNorm(), fl.Dense(4)], "layer 1 is a BatchNorm: it needs the statistics of the whole"),
         (
             [fl.TimeDistributed([fl.Conv1D(3, 1), fl.BatchNorm()]), fl.LSTM(4), fl.Dense(4)],
-            "layer 0 holds a layer that is a BatchNorm",
+            {},
+            "shards=2 computes each part of a batch alone, and layer 0 holds a layer that is a BatchNorm",
+        ),
+        (
+            [fl.BatchNorm(), fl.LSTM(4, **SEQUENCE), fl.Dense(4)],
+            {"tbptt_steps": 4},
+            "layer 0 is a BatchNorm, which needs the statistics of the whole batch, and those of a segment are not",
         ),
     ],
 )
-def test_batch_norm_is_refused(layers: list[Layer], message: str) -> None:
+def test_batch_norm_that_is_refused(layers: list[Layer], arguments: dict[str, Any], message: str) -> None:
     model = fl.Model(layers, input_size=3)
     before = model.flat_parameters.copy()
-    with pytest.raises(ValueError, match=f"shards=2 computes each part of a batch alone, and {message}"):
-        model.fit(X, LABELS, shards=2, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, STEP_LABELS if arguments else LABELS, shards=2, verbose=0, **arguments)
     np.testing.assert_array_equal(model.flat_parameters, before)
 
 
