@@ -1,10 +1,12 @@
 """Measure training by several processes of MPI against one process with as many threads.
 
-    FASTLSTM_NUM_THREADS=1 mpiexec -n 2 python -m mpi4py -m benchmarks.ranks [--shards 2] [--epochs 3]
+    FASTLSTM_NUM_THREADS=1 mpiexec -n 2 python -m mpi4py -m benchmarks.ranks [--shards 2] [--epochs 3] [--plain]
     python -m benchmarks.ranks --threads 2
 
 Prints, for three shapes, the median time of an epoch after the first in the slowest process, the time per update, and
-the size of a gradient. Without `mpiexec` there is one process, and without `--shards` it computes whole batches.
+the size of a gradient. Without `mpiexec` there is one process, and without `--shards` it computes whole batches. With
+`--plain` gradients are summed by MPI's own all-reduce, whose order depends on the number of processes.
+`python -m benchmarks.ranks_compare` runs this program and its peers in turns.
 """
 
 from __future__ import annotations
@@ -12,10 +14,15 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 import fastlstm as fl
+from fastlstm.training import loop
+from fastlstm.training.ranks import Ranks
+from fastlstm.training.reduce import Sums
 
 SHAPES = [  # hidden units, batch, steps, inputs
     (32, 64, 100, 8),
@@ -38,13 +45,35 @@ class Clock(fl.Callback):
         self.seconds.append(time.perf_counter() - self._start)
 
 
+class Plain(Ranks):
+    """A sum by MPI's all-reduce, in an order of its own."""
+
+    def __init__(self, shards: int, communicator: Any, deadline: float) -> None:
+        super().__init__(shards, communicator, deadline)
+        self._mpi = communicator
+
+    def __call__(self, compute: Callable[[int], Sums], gradients: Any) -> Sums:
+        own, total = Sums(), np.zeros_like(gradients)
+        for index in self.shards_here:
+            one = compute(index)
+            total += gradients * one.weight
+            own = own.plus(one)
+        sums = Sums(*self._mpi.allreduce(np.array(own)).tolist())
+        self._mpi.Allreduce(total, gradients)
+        gradients /= sums.weight
+        return sums
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, help="by default as many as there are processes")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--threads", type=int, help="of each process; by default as configured")
+    parser.add_argument("--plain", action="store_true", help="sum the gradients by MPI's all-reduce")
     arguments = parser.parse_args()
+    if arguments.plain:
+        loop.Ranks = Plain  # type: ignore[attr-defined]
     communicator, size = None, 1
     try:
         from mpi4py import MPI

@@ -6,7 +6,8 @@
 `--step-ms` is the time of an update of the whole batch by one process, which `python -m benchmarks.ranks` measures;
 `--gradient-mb` the size of the gradient, which it prints. The table has for each number of processes the time of an
 update by the formula, by the simulation, what of the time is computing, in percent (the efficiency), and the same if
-gradients went up and down the tree as a whole, without being divided among the processes.
+gradients went up and down the tree as a whole, without being divided among the processes, or if those of the upper
+layers (of `--layers`) were sent while the last shard of a process computes the backward pass of the lowest one.
 
 The formula, with R processes, k shards, the time C of the batch in one process, a gradient of G bytes, a network of
 latency a and B bytes per second, o seconds of a process for each message, and A bytes per second at which it adds, is
@@ -65,6 +66,19 @@ def formula(setting: Setting, ranks: int, in_parts: bool | None = None) -> float
         messages = 2 * (ranks - 1) * setting.message + 2 * setting.latency
         return computing + messages + (2 * transfer + adding) * (ranks - 1) / ranks
     return computing + math.ceil(math.log2(ranks)) * (2 * setting.latency + 2 * transfer + adding)
+
+
+def overlapped(setting: Setting, ranks: int, layers: int) -> float:
+    """Return the seconds of an update if gradients were sent as soon as they are known, at best.
+
+    The weights of a layer have their gradient at the end of its backward pass, which is two thirds of its time: so
+    those of the upper layers can be under way in the last shard, while the lowest layer is computed.
+    """
+    seconds = formula(setting, ranks)
+    sending = (
+        (seconds - formula(setting, 1) * math.ceil(setting.shards / ranks) / setting.shards) * (layers - 1) / layers
+    )
+    return seconds - min(sending, setting.step / setting.shards * 2 / 3 / layers)
 
 
 class Simulation:
@@ -153,6 +167,7 @@ def main() -> None:
     parser.add_argument("--latency-us", type=float, default=20.0, help="of a message")
     parser.add_argument("--shards", type=int, default=1024)
     parser.add_argument("--jitter", type=float, default=0.05, help="relative deviation of the time of a shard")
+    parser.add_argument("--layers", type=int, default=2, help="LSTM layers")
     parser.add_argument("--ranks", default="1,2,4,8,16,32,64,128,256,512,1000")
     arguments = parser.parse_args()
     setting = Setting(
@@ -163,14 +178,14 @@ def main() -> None:
         arguments.shards,
         arguments.jitter,
     )
-    print("ranks  formula ms  simulated ms  efficiency %  as a whole %")
+    print("ranks  formula ms  simulated ms  efficiency %  as a whole %  sent early %")
     for ranks in map(int, arguments.ranks.split(",")):
         seconds = simulated(setting, ranks)
         ideal = setting.step / ranks
         whole = ideal / formula(setting, ranks, in_parts=False)
         print(
             f"{ranks:5}  {1e3 * formula(setting, ranks):10.2f}  {1e3 * seconds:12.2f}  {100 * ideal / seconds:12.0f}  "
-            f"{100 * whole:10.0f}"
+            f"{100 * whole:12.0f}  {100 * ideal / overlapped(setting, ranks, arguments.layers):12.0f}"
         )
 
 
