@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import pickle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from .._foreign import type_name
 from ..data.case_objects import gives_cases
 from ..data.parted import Exchange, PartedSequences
-from ..data.sequences import as_sequences
+from ..data.sequences import Sequences, as_sequences
 
 __all__ = ["Joined", "joined_parts", "joined_validation"]
 
@@ -48,6 +50,7 @@ def joined_parts(
         if part is not None and count != _length(part_name, part):
             raise ValueError(f"{part_name} has {_length(part_name, part)} entries, expected {count}, one for each case")
     joined = PartedSequences(own, exchange, tokens, name)
+    _refuse_copies(exchange, own, y, name)
     return Joined(joined, *(_joined(exchange, part_name, part if count else None, count) for part_name, part in parts))
 
 
@@ -66,6 +69,23 @@ def joined_validation(exchange: Exchange, validation_data: Any, *, tokens: bool)
     names = ("validation X", "validation y")
     joined = joined_parts(exchange, X, y, lengths, weight, tokens=tokens, names=names)
     return joined.X, joined.y, None, joined.sample_weight
+
+
+def _refuse_copies(exchange: Exchange, own: Sequences | None, y: Any, name: str) -> None:
+    """Raise ValueError if all processes seem to have been given the same data, rather than parts of them."""
+    digest = None
+    if own is not None:
+        ends, lengths = own.batch(np.array([0, len(own) - 1]), own.exact_dtype)
+        digest = hashlib.sha256(repr((len(own), lengths)).encode())
+        digest.update(np.ascontiguousarray(ends).data)
+        digest.update(repr(y).encode() if isinstance(y, (list, tuple)) else pickle.dumps(np.asarray(y)))
+    found = [one for one in exchange.gather(None if digest is None else digest.hexdigest()) if one is not None]
+    if len(found) > 1 and len(set(found)) == 1:
+        raise ValueError(
+            f"partitioned=True says that each process has a part of the data, and all {len(found)} have the same {name}: "
+            "leave it out, so that each process takes the cases of its shards, or give each its part, for example "
+            f"{name}[rank::{exchange.size}]"
+        )
 
 
 def _length(name: str, part: Any) -> int:

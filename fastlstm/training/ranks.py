@@ -199,8 +199,11 @@ class Ranks(Reduce):
         for rank, other in enumerate(found):
             for name, value in found[0].items():
                 if other.get(name) != value:
+                    advice = "give all ranks the same data and arguments"
+                    if name == "data":
+                        advice = "give all ranks the same data, or partitioned=True if each has a part of them"
                     raise ValueError(
                         "the processes of the communicator must train the same model in the same way, and "
                         f"{name} differs between rank 0 and rank {rank}: {short_repr(value)} and "
-                        f"{short_repr(other.get(name))}; give all ranks the same data and arguments"
+                        f"{short_repr(other.get(name))}; {advice}"
                     )

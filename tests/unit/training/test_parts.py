@@ -144,6 +144,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
             "X holds nan at [case, step, feature] = [3, 0, 0]"),
     "no case": ({"X": lambda rank, x: x[:0], "y": lambda rank, y: y[:0], "sample_weight": lambda rank, w: w[:0]},
                 "none of the 2 processes has a case in X"),
+    "copies": ({"X": lambda rank, x: X, "y": lambda rank, y: LABELS, "sample_weight": lambda rank, w: np.ones(CASES)},
+               "partitioned=True says that each process has a part of the data, and all 2 have the same X"),
     "object": ({"X": lambda rank, x: list(zip(x, LABELS, strict=False)), "y": lambda rank, y: None},
                "partitioned=True needs arrays or lists, X with y, got the list X alone"),
     "validation": ({"validation_data": lambda rank, _: 3}, "validation_data must be (X, y), (X, y, lengths) or"),
