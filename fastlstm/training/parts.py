@@ -82,8 +82,8 @@ def _refuse_copies(exchange: Exchange, own: Sequences | None, y: Any, name: str)
     found = [one for one in exchange.gather(None if digest is None else digest.hexdigest()) if one is not None]
     if len(found) > 1 and len(set(found)) == 1:
         raise ValueError(
-            f"partitioned=True says that each process has a part of the data, and all {len(found)} have the same {name}: "
-            "leave it out, so that each process takes the cases of its shards, or give each its part, for example "
+            f"partitioned=True says that each process has a part of the data, and all {len(found)} have the same "
+            f"{name}: leave it out, so that each process takes the cases of its shards, or give each its part, for example "
             f"{name}[rank::{exchange.size}]"
         )
 
