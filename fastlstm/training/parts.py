@@ -83,8 +83,8 @@ def _refuse_copies(exchange: Exchange, own: Sequences | None, y: Any, name: str)
     if len(found) > 1 and len(set(found)) == 1:
         raise ValueError(
             f"partitioned=True says that each process has a part of the data, and all {len(found)} have the same "
-            f"{name}: leave it out, so that each process takes the cases of its shards, or give each its part, for example "
-            f"{name}[rank::{exchange.size}]"
+            f"{name}: leave it out, so that each process takes the cases of its shards, or give each its part, for "
+            f"example {name}[rank::{exchange.size}]"
         )
 
 
