@@ -5,7 +5,8 @@
 
 Prints, for three shapes, the median time of an epoch after the first in the slowest process, the time per update, and
 the size of a gradient. Without `mpiexec` there is one process, and without `--shards` it computes whole batches. With
-`--plain` gradients are summed by MPI's own all-reduce, whose order depends on the number of processes.
+`--plain` gradients are summed by MPI's own all-reduce, whose order depends on the number of processes. With several
+`--layers` those of the upper ones are sent while the lowest is computed, unless `--late`.
 `python -m benchmarks.ranks_compare` runs this program and its peers in turns.
 """
 
@@ -64,16 +65,26 @@ class Plain(Ranks):
         return sums
 
 
+class Late(Ranks):
+    """A sum that begins when all gradients are known."""
+
+    sends_early = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, help="by default as many as there are processes")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--threads", type=int, help="of each process; by default as configured")
+    parser.add_argument("--layers", type=int, default=1, help="LSTM layers")
+    parser.add_argument("--late", action="store_true", help="send no gradient before all are known")
     parser.add_argument("--plain", action="store_true", help="sum the gradients by MPI's all-reduce")
     arguments = parser.parse_args()
     if arguments.plain:
         loop.Ranks = Plain  # type: ignore[attr-defined]
+    if arguments.late:
+        loop.Ranks = Late  # type: ignore[attr-defined]
     communicator, size = None, 1
     try:
         from mpi4py import MPI
@@ -85,7 +96,8 @@ def main() -> None:
     for hidden, batch, steps, inputs in SHAPES:
         rng = np.random.default_rng(0)
         X = rng.standard_normal((BATCHES * batch, steps, inputs)).astype(np.float32)
-        model = fl.Model([fl.LSTM(hidden), fl.Dense(4)])
+        lower = [fl.LSTM(hidden, return_sequences=True) for _ in range(arguments.layers - 1)]
+        model = fl.Model([*lower, fl.LSTM(hidden), fl.Dense(4)])
         clock = Clock()
         labels = rng.integers(0, 4, len(X))
         model.fit(

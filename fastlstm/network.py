@@ -487,17 +487,28 @@ class Network:
         caches = self.recurrent_caches(training)
         return [(cache.state_out[0].copy(), cache.state_out[1].copy()) for cache in caches if cache.state_out]
 
-    def backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
+    def backward(
+        self, d_out: Array, need_dx: bool = False, known_from: Callable[[int], None] | None = None
+    ) -> Array | None:
         """Add the gradients of this thread's last training pass; return that of the input if `need_dx`.
 
-        Unless `need_dx`, the layers below the lowest one with parameters to train are left out.
+        Unless `need_dx`, the layers below the lowest one with parameters to train are left out. After each layer
+        `known_from` is told from which element on the flat gradient is complete.
         """
         lowest = 0 if need_dx else self.parameters.lowest_trainable
-        return self.back_through(range(lowest, len(self.layers)), d_out, self.context(True), need_dx)
+        return self.back_through(range(lowest, len(self.layers)), d_out, self.context(True), need_dx, known_from)
 
-    def back_through(self, indices: range, d_out: Array, ctx: PassContext, need_dx: bool) -> Array | None:
+    def back_through(
+        self,
+        indices: range,
+        d_out: Array,
+        ctx: PassContext,
+        need_dx: bool,
+        known_from: Callable[[int], None] | None = None,
+    ) -> Array | None:
         """Do the backward pass of what `through` has computed with these layers."""
         gradient: Array | None = d_out
+        starts = [] if known_from is None else self.parameters.starts
         for index in reversed(indices):
             assert gradient is not None
             if index == ctx.skipped:
@@ -507,6 +518,8 @@ class Network:
             gradient = backward(gradient, ctx, cache, need_dx or index > indices.start)
             if not layer.trainable:
                 layer.zero_gradients()  # of a user's layer, which adds to them all the same
+            if known_from is not None:
+                known_from(starts[index])
         return gradient
 
     def recurrent_caches(self, training: bool) -> list[LayerCache]:

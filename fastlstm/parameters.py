@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,6 +123,12 @@ class Parameters:
                         ranges.append(slice(start, stop))
                 start = stop
         return None if ranges == [slice(0, start)] or start == 0 else ranges
+
+    @property
+    def starts(self) -> list[int]:
+        """Number of the first element of each layer in the flat vectors."""
+        sizes = [sum(parameter.size for parameter in layer.parameters.values()) for layer in self._layers]
+        return list(itertools.accumulate(sizes, initial=0))[:-1]
 
     @property
     def lowest_trainable(self) -> int:

@@ -7,7 +7,7 @@ decoder read as a side input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -235,7 +235,10 @@ class PairNetwork(Network):
             yield by_layer[first : first + layer.num_layers]
             first += layer.num_layers
 
-    def backward(self, d_out: Array, need_dx: bool = False) -> Array | None:
+    def backward(
+        self, d_out: Array, need_dx: bool = False, known_from: Callable[[int], None] | None = None
+    ) -> Array | None:
+        # Nobody is told what is known, since pairs are not shared out to processes.
         ctx = self.context(True)
         lowest = 0 if need_dx else self.parameters.lowest_trainable
         into_encoder = lowest < self.cut

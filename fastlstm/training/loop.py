@@ -145,6 +145,11 @@ class TrainingLoop:
         self.joined = None
         if self.reduce.shards > 1 and joining_layers(model.network):
             self.joined = JoinedShards(model.network, self.feed, self.reduce, self._measure)
+        if not self.reduce.alone:
+            parameters = model.network.parameters
+            ends = [*parameters.starts[1:], parameters.flat.size]
+            # Worth a thread if a tenth of the gradient is known before the backward pass reaches its last layer.
+            self.reduce.sends_early = ends[parameters.lowest_trainable] <= 0.9 * parameters.flat.size
         self._fingerprints: dict[str, Any] | None = None
         self.interrupt = Interrupt()
         self.interrupted = False  # whether Ctrl-C was noted in some process, as of the last update
@@ -387,12 +392,11 @@ class TrainingLoop:
 
         def compute(index: int) -> Sums:
             begin, end = shard_bounds(rows, count, index)
-            noted = float(self.interrupt.noted)
             if begin == end:
-                return Sums(interrupted=noted)
+                return Sums(interrupted=float(self.interrupt.noted))
             network.passes = passes  # all shards draw the masks of one pass, each those of its rows
             with states.of_rows(begin):
-                return self._shard(segment.part(begin, end), begin)._replace(interrupted=noted)
+                return self._shard(segment.part(begin, end), begin)
 
         sums = self.reduce(compute, network.parameters.flat_gradients)
         states.join(self.reduce.joined)
@@ -414,8 +418,10 @@ class TrainingLoop:
         network = self.model.network
         network.parameters.zero_gradients()
         sums, gradient = self._measure(segment, self.feed.forward(segment, first_row))
+        sums = sums._replace(interrupted=float(self.interrupt.noted))
+        known_from = self.reduce.early_sum(sums)
         if sums.weight > 0 and math.isfinite(sums.loss):
-            network.backward(gradient)
+            network.backward(gradient, known_from=known_from)
         return sums
 
     def _measure(self, segment: Segment, out: Array) -> tuple[Sums, Array]:

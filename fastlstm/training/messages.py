@@ -22,7 +22,7 @@ import numpy as np
 
 from .._typing import Array
 
-__all__ = ["Communicator", "Messages", "RankError"]
+__all__ = ["Communicator", "Messages", "RankError", "Request"]
 
 _TAG, _TAG_OF_END = 20_011, 20_021
 """Tags of messages, apart from those that a program may use itself."""
@@ -81,6 +81,45 @@ class _Ended(Exception):
     """Another process has said that it ends the run."""
 
 
+class Watch:
+    """A wait for another process, which ends if any process has ended the run, or after a deadline.
+
+    Parameters
+    ----------
+    communicator : Communicator
+    deadline : float
+        Seconds.
+    messages : Messages
+        What is waiting.
+    """
+
+    def __init__(self, communicator: Communicator, deadline: float, messages: Messages) -> None:
+        self._communicator = communicator
+        self._deadline = deadline
+        self._messages = messages
+        self._begin = time.monotonic()
+        self._heard: float | None = None
+
+    def restart(self) -> None:
+        """Begin to wait now."""
+        self._begin = time.monotonic()
+
+    def check(self, other: int | None) -> float:
+        """Return the seconds of the wait for a process so far; end it if need be. None: this one has work to do."""
+        now = time.monotonic()
+        if other is None:
+            self._begin = now
+        # An exception that all raise is this process's own, too, if it gets so far.
+        if self._heard is None and self._communicator.Iprobe(tag=_TAG_OF_END):
+            self._heard = now
+        if self._messages.cancelled or (self._heard is not None and now - self._heard > _OWN):
+            raise _Ended
+        if now - self._begin > self._deadline:
+            self._messages.late = other
+            raise _Ended
+        return now - self._begin
+
+
 class Messages:
     """Messages between the processes of a communicator.
 
@@ -98,17 +137,28 @@ class Messages:
         self._communicator = communicator
         self._deadline = deadline
         self.rank, self.size = communicator.Get_rank(), communicator.Get_size()
-        self._late: int | None = None  # the process for which this one has waited too long
+        self.late: int | None = None
+        """The process for which this one has waited too long."""
+        self.cancelled = False
+        """Set to end the waits of another thread of this process."""
 
     # ------------------------------------------------------------------------------------ messages
 
     def send(self, values: Array, dest: int) -> None:
         """Send an array to another process."""
-        self._wait(self._communicator.Isend(values, dest=dest, tag=_TAG), dest)
+        self._wait(self.begin_send(values, dest), dest)
 
     def receive(self, values: Array, source: int) -> None:
         """Receive an array of the same shape and dtype from another process."""
-        self._wait(self._communicator.Irecv(values, source=source, tag=_TAG), source)
+        self._wait(self.begin_receive(values, source), source)
+
+    def begin_send(self, values: Array, dest: int) -> Request:
+        """Begin to send an array, which must not change until it has been sent."""
+        return self._communicator.Isend(values, dest=dest, tag=_TAG)
+
+    def begin_receive(self, values: Array, source: int) -> Request:
+        """Begin to receive an array; of two from one process the first arrives first."""
+        return self._communicator.Irecv(values, source=source, tag=_TAG)
 
     def broadcast(self, values: Array, root: int) -> None:
         """Give the array of one process to all: in round i, 2**i processes pass it on."""
@@ -118,7 +168,7 @@ class Messages:
             if place < step:
                 if place + step < self.size:
                     dest = (self.rank + step) % self.size
-                    pending.append((self._communicator.Isend(values, dest=dest, tag=_TAG), dest))
+                    pending.append((self.begin_send(values, dest), dest))
             elif place < 2 * step:
                 self.receive(values, (self.rank - step) % self.size)
             step *= 2
@@ -130,8 +180,8 @@ class Messages:
 
         Several arrays between the same two processes arrive in the order in which they are listed.
         """
-        pending = [(self._communicator.Irecv(values, source=rank, tag=_TAG), rank) for rank, values in received]
-        pending += [(self._communicator.Isend(values, dest=rank, tag=_TAG), rank) for rank, values in sent]
+        pending = [(self.begin_receive(values, rank), rank) for rank, values in received]
+        pending += [(self.begin_send(values, rank), rank) for rank, values in sent]
         for request, rank in pending:
             self._wait(request, rank)
 
@@ -165,19 +215,13 @@ class Messages:
         for _ in range(_POLLS):
             if request.Test():
                 return
-        begin = time.monotonic()
-        heard: float | None = None
+        watch = self.watch()
         while not request.Test():
-            # An exception that all raise is this process's own, too, if it gets so far.
-            if heard is None and self._communicator.Iprobe(tag=_TAG_OF_END):
-                heard = time.monotonic()
-            if heard is not None and time.monotonic() - heard > _OWN:
-                raise _Ended
-            waited = time.monotonic() - begin
-            if waited > self._deadline:
-                self._late = other
-                raise _Ended
-            time.sleep(min(waited / 50, 1e-3))
+            time.sleep(min(watch.check(other) / 50, 1e-3))
+
+    def watch(self) -> Watch:
+        """Return what tells a wait that begins now that it has lasted too long."""
+        return Watch(self._communicator, self._deadline, self)
 
     # ------------------------------------------------------------------------------------ the end after a failure
 
@@ -190,8 +234,8 @@ class Messages:
             What to raise in place of `error`; None if it is this process's own.
         """
         told = isinstance(error, _Ended)
-        mine = {"rank": self.rank, "raised": None if told else _described(error), "late": self._late}
-        ends = self._exchange_ends(mine, _GRACE if self._late is not None else self._deadline)
+        mine = {"rank": self.rank, "raised": None if told else _described(error), "late": self.late}
+        ends = self._exchange_ends(mine, _GRACE if self.late is not None else self._deadline)
         missing = [rank for rank in range(self.size) if rank not in ends]
         text = self._reason(ends, missing)
         if missing:

@@ -12,7 +12,8 @@ part; each number is still the same sum of the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from .._checks import short_repr
 from .._typing import Array
+from .early import EarlySum
 from .messages import Communicator, Messages
 from .reduce import Reduce, Sums, add_mean, shard_bounds
 
@@ -50,6 +52,12 @@ def checked_communicator(communicator: Any, shards: int) -> Communicator | None:
     return checked
 
 
+def _several_threads() -> bool:
+    """Return whether threads other than the main one may send messages, one at a time."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is None or bool(mpi.Query_thread() >= mpi.THREAD_SERIALIZED)
+
+
 class Ranks(Reduce):
     """Sum over the shards of a batch that the processes of a communicator have computed.
 
@@ -69,6 +77,7 @@ class Ranks(Reduce):
         bounds = [shard_bounds(shards, self.size, rank) for rank in range(self.size)]
         self._rank_of = [rank for rank, (begin, end) in enumerate(bounds) for _ in range(begin, end)]
 
+        self._early: EarlySum | None = None
         self._own: dict[int, int] = {}  # the largest nodes of the shards of one rank: rank by first shard
         self._find_own(0, shards)
 
@@ -82,6 +91,8 @@ class Ranks(Reduce):
 
     def __call__(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
         if not self.alone and gradients.nbytes >= _LEAST_SLICE * self.size:
+            if self.sends_early and self.shards == self.size and _several_threads():
+                return self._begun_early(compute, gradients)
             return self._divided(compute, gradients)
         packed = np.array(super().__call__(compute, gradients))
         self._messages.broadcast(packed, self._rank_of[0])
@@ -136,6 +147,33 @@ class Ranks(Reduce):
         )
         return total
 
+    def _begun_early(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
+        """Do the same for processes of one shard each, while it is computed; see `early`."""
+        bounds = [slice(*shard_bounds(gradients.size, self.size, rank)) for rank in range(self.size)]
+
+        def total_of(own: Sums) -> tuple[Sums, dict[int, Sums]]:
+            each = self.joined({self.rank: own})
+            return self._sums(0, self.shards, each), each
+
+        def add(each: Mapping[int, Sums], parts: dict[int, Array]) -> Array:
+            return self._upper_node(0, self.shards, each, parts)
+
+        early = self._early = EarlySum(self._messages, gradients, bounds, total_of, add, self._buffers)
+        try:
+            early.begin(compute(self.rank))  # with what it returns, if there was nothing to compute
+        except BaseException:
+            early.cancel()
+            raise
+        finally:
+            self._early = None
+        return early.result()
+
+    def early_sum(self, sums: Sums) -> Callable[[int], None] | None:
+        if self._early is None:
+            return None
+        self._early.begin(sums)
+        return self._early.known_from
+
     def _lower_nodes(
         self, compute: Callable[[int], Sums], gradients: Array
     ) -> tuple[dict[int, Sums], dict[int, Array]]:
@@ -150,13 +188,13 @@ class Ranks(Reduce):
             np.copyto(lower[begin], gradients)
         return self.joined(sums), lower
 
-    def _sums(self, begin: int, end: int, sums: dict[int, Sums]) -> Sums:
+    def _sums(self, begin: int, end: int, sums: Mapping[int, Sums]) -> Sums:
         if self._rank_of[begin] == self._rank_of[end - 1]:
             return sums[begin]
         middle = (begin + end) // 2
         return self._sums(begin, middle, sums).plus(self._sums(middle, end, sums))
 
-    def _upper_node(self, begin: int, end: int, sums: dict[int, Sums], slices: dict[int, Array]) -> Array:
+    def _upper_node(self, begin: int, end: int, sums: Mapping[int, Sums], slices: dict[int, Array]) -> Array:
         """Return this rank's part of the gradient of a node; the slices of its children are overwritten."""
         if self._rank_of[begin] == self._rank_of[end - 1]:
             return slices[begin]

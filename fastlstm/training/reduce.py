@@ -57,6 +57,8 @@ class Reduce:
 
     rank = 0
     size = 1
+    sends_early = False
+    """Whether to add gradients while others are still computed, if each process has one shard."""
     exchange: Exchange | None = None
     """Messages to and from the other processes; None if there are none."""
 
@@ -100,6 +102,13 @@ class Reduce:
     def largest(self, number: int) -> int:
         """Return the largest of the numbers that the processes give."""
         return number
+
+    def early_sum(self, sums: Sums) -> Callable[[int], None] | None:
+        """Begin to add, if gradients are added early; return a function to say from which element on they are known.
+
+        `sums` are those of the shard whose gradient is computed next.
+        """
+        return None
 
     def joined(self, parts: dict[int, Any]) -> dict[int, Any]:
         """Return the entries of all processes together."""

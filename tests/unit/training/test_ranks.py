@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from team import Member, together
 
 import fastlstm as fl
 from fastlstm.inference.feeding import Feed
+from fastlstm.training.early import EarlySum
 from fastlstm.training.ranks import Ranks
 from fastlstm.training.reduce import Reduce, Sums
 
@@ -95,6 +97,65 @@ def test_ranks_train_as_one_process(name: str, size: int, slices: int) -> None:
     for found in together(size, lambda member: train(name, member)):
         np.testing.assert_array_equal(found[0], weights)
         assert found[1:] == (history, passes)
+
+
+# ------------------------------------------------------------------ sums that begin early
+
+
+def deep(name: str) -> fl.Model:
+    layers = [fl.Dropout(0.2), fl.LSTM(5, **SEQUENCE), fl.LSTM(6, recurrent_dropout=0.2, **SEQUENCE), fl.Dense(4)]
+    model = fl.Model(layers, input_size=3, seed=3, scaler=fl.Standardizer())
+    model.layers[2].trainable = name != "frozen"
+    return model
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 8])
+@pytest.mark.parametrize("name", ["steps", "segments, lengths", "cases of weight 0", "frozen"])
+def test_gradients_of_upper_layers_are_added_early(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastlstm.training.ranks._LEAST_SLICE", 0)
+    told: list[int] = []
+    known_from = EarlySum.known_from
+    monkeypatch.setattr(EarlySum, "known_from", lambda self, one: (told.append(one), known_from(self, one)))
+
+    def run(communicator: Any = None) -> Any:
+        model = deep(name)
+        weight = (np.arange(22) % 8 > 4) * 2.0
+        of_run = {"frozen": "steps", "cases of weight 0": "steps"}.get(name, name)
+        given = {"epochs": 2, "batch_size": 8, "verbose": 0, "shards": size, "n_threads": 1, **RUNS[of_run]}
+        if name == "cases of weight 0":
+            given.update(sample_weight=weight, shuffle=False)
+        history = model.fit(X, given.pop("y"), communicator=communicator, **given)
+        return model.flat_parameters.copy(), history.history
+
+    weights, history = run()
+    assert not told
+    for found in together(size, run):
+        np.testing.assert_array_equal(found[0], weights)
+        assert found[1] == history
+    assert set(told) == {0, 200, 512}  # where the layers begin
+
+
+def test_an_early_sum_ends_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastlstm.training.ranks._LEAST_SLICE", 0)
+
+    def run(member: Member) -> Any:
+        model = deep("steps")
+        layer = model.layers[1]
+        backward = layer.backward
+
+        def failing(*arguments: Any) -> Any:
+            if member.rank == 1:
+                raise ArithmeticError("lowest layer")
+            return backward(*arguments)
+
+        layer.backward = failing  # type: ignore[method-assign]
+        return model.fit(X, STEP_LABELS, shards=3, communicator=member, verbose=0)
+
+    found = together(3, run)
+    assert isinstance(found[1], ArithmeticError)
+    for error in (found[0], found[2]):
+        assert "rank 1 of the 3 processes of the communicator has ended the training: ArithmeticError" in str(error)
+    assert not [one for one in threading.enumerate() if one.name == "fastlstm-early-sum"]
 
 
 @pytest.mark.parametrize("name", ["labels", "segments, lengths"])

@@ -133,7 +133,7 @@ class Linear:
         weight, bias = self.views(self.flat_parameters)
         return self._x @ weight.T + bias
 
-    def backward(self, d_out: Array) -> None:
+    def backward(self, d_out: Array, known_from: Any = None) -> None:
         weight, bias = self.views(self.flat_gradients)
         used = np.where(d_out.any(-1, keepdims=True), self._x, 0)  # padding may hold anything
         weight += np.tensordot(d_out, used, axes=(tuple(range(d_out.ndim - 1)),) * 2)
@@ -771,7 +771,7 @@ def test_a_bad_gradient_changes_no_weight() -> None:
     model: Any = Linear(2)
     model.build(3)
 
-    def backward(d_out: Array) -> None:
+    def backward(d_out: Array, known_from: Any = None) -> None:
         model.flat_gradients[0] = np.inf
 
     model.backward = backward
