@@ -7,7 +7,7 @@
 `--gradient-mb` the size of the gradient, which it prints. The table has for each number of processes the time of an
 update by the formula, by the simulation, what of the time is computing, in percent (the efficiency), and the same if
 gradients went up and down the tree as a whole, without being divided among the processes, or if those of the upper
-layers (of `--layers`) were sent while the last shard of a process computes the backward pass of the lowest one.
+layers (of `--layers`) are sent while the last shard of a process computes the backward pass of the lowest one.
 
 The formula, with R processes, k shards, the time C of the batch in one process, a gradient of G bytes, a network of
 latency a and B bytes per second, o seconds of a process for each message, and A bytes per second at which it adds, is
@@ -69,15 +69,16 @@ def formula(setting: Setting, ranks: int, in_parts: bool | None = None) -> float
 
 
 def overlapped(setting: Setting, ranks: int, layers: int) -> float:
-    """Return the seconds of an update if gradients were sent as soon as they are known, at best.
+    """Return the seconds of an update whose gradients are sent as soon as they are known, at best.
 
     The weights of a layer have their gradient at the end of its backward pass, which is two thirds of its time: so
-    those of the upper layers can be under way in the last shard, while the lowest layer is computed.
+    those of the upper layers are under way in the last shard, while the lowest layer is computed. Their sum is sent
+    when all is computed, which is the other half of the messages. `fastlstm.training.early` does it where each process
+    has one shard.
     """
     seconds = formula(setting, ranks)
-    sending = (
-        (seconds - formula(setting, 1) * math.ceil(setting.shards / ranks) / setting.shards) * (layers - 1) / layers
-    )
+    computing = setting.step * math.ceil(setting.shards / ranks) / setting.shards
+    sending = (seconds - computing) / 2 * (layers - 1) / layers
     return seconds - min(sending, setting.step / setting.shards * 2 / 3 / layers)
 
 
