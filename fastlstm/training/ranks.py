@@ -30,6 +30,9 @@ __all__ = ["Ranks", "checked_communicator"]
 _LEAST_SLICE = 2**10
 """Bytes of a rank's part of a gradient from which on it is divided: messages that are smaller cost their latency."""
 
+_LEAST_EARLY = 2**20
+"""Bytes of a gradient from which on its parts are sent early: smaller ones take no longer than the thread's pauses."""
+
 _METHODS = ("Get_rank", "Get_size", "Isend", "Irecv", "Iprobe", "Abort")
 
 
@@ -91,7 +94,8 @@ class Ranks(Reduce):
 
     def __call__(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
         if not self.alone and gradients.nbytes >= _LEAST_SLICE * self.size:
-            if self.sends_early and self.shards == self.size and _several_threads():
+            large = gradients.nbytes >= _LEAST_EARLY
+            if large and self.sends_early and self.shards == self.size and _several_threads():
                 return self._begun_early(compute, gradients)
             return self._divided(compute, gradients)
         packed = np.array(super().__call__(compute, gradients))

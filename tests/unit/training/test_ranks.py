@@ -113,6 +113,7 @@ def deep(name: str) -> fl.Model:
 @pytest.mark.parametrize("name", ["steps", "segments, lengths", "cases of weight 0", "frozen"])
 def test_gradients_of_upper_layers_are_added_early(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastlstm.training.ranks._LEAST_SLICE", 0)
+    monkeypatch.setattr("fastlstm.training.ranks._LEAST_EARLY", 0)
     told: list[int] = []
     known_from = EarlySum.known_from
     monkeypatch.setattr(EarlySum, "known_from", lambda self, one: (told.append(one), known_from(self, one)))
@@ -137,6 +138,7 @@ def test_gradients_of_upper_layers_are_added_early(name: str, size: int, monkeyp
 
 def test_an_early_sum_ends_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastlstm.training.ranks._LEAST_SLICE", 0)
+    monkeypatch.setattr("fastlstm.training.ranks._LEAST_EARLY", 0)
 
     def run(member: Member) -> Any:
         model = deep("steps")
