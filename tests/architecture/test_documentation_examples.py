@@ -12,6 +12,8 @@ import pytest
 
 import fastlstm as fl
 
+pytestmark = pytest.mark.packages
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 

@@ -11,6 +11,8 @@ import pytest
 
 import fastlstm as fl
 
+pytestmark = pytest.mark.packages
+
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "reference").glob("*.rst"))
 MODULES = ["callbacks", "data", "datasets", "metrics", "metrics.anomaly", "plots", "reference"]
 SKLEARN = ["LSTMAnomalyDetector", "LSTMClassifier", "LSTMFeatures", "LSTMRegressor"]

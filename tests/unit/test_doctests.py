@@ -20,6 +20,8 @@ import pytest
 
 import fastlstm as fl
 
+pytestmark = pytest.mark.packages
+
 
 def modules() -> Iterator[ModuleType]:
     """Import and return each module of the package, except those of optional packages that are not installed."""
