@@ -16,7 +16,9 @@ import fastlstm as fl
 
 WARNINGS = "-Wall -Wextra -Wconversion -Wdouble-promotion -Werror -pedantic -Wshadow -Wundef -Wcast-qual -Wvla".split()
 NIGHTLY = os.environ.get("FASTLSTM_NIGHTLY") == "1"
-SEEDS = range(50) if NIGHTLY else [5, 14]
+MODELS = [("float32", 5), ("int8", 14)]
+if NIGHTLY:
+    MODELS = [(dtype, seed) for dtype in ("float32", "int8") for seed in range(50)]
 COMPILERS = {
     "gcc": ["gcc", "-std=c99", "-O2"],
     "gcc with fma": ["gcc", "-std=c99", "-O2", "-mfma"],
@@ -41,7 +43,7 @@ def silent(command: list[str], folder: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, ""), " ".join(command)
 
 
-@pytest.fixture(params=[("float32", seed) for seed in SEEDS] + [("int8", seed) for seed in SEEDS], ids=str)
+@pytest.fixture(params=MODELS, ids=str)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with net.c and net.h."""
     dtype, seed = request.param

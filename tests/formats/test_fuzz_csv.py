@@ -40,15 +40,15 @@ def test_the_second_parser_finds_a_reader_that_errs(tmp_path: Path, monkeypatch:
 
 
 LARGE = {
-    "one line of values": b"1," * 100_000 + b"1\n",
-    "many lines": b"a,b\n" + b"1,2\n" * 20_000,
-    "empty lines": b"a,b\n" + b"\n" * 200_000,
-    "a long value": b"a,b\n1," + b"b" * 100_000 + b"\n",
-    "a quote that does not end": b'a,b\n1,"' + b"b" * 100_000 + b"\n",
-    "many quotes": b"a,b\n" + b'"x\n","y"\n' * 20_000,
-    "a long number": b"a,b\n1," + b"9" * 100_000 + b"\n",
-    "groups of thousands": b"a;b\n1;" + b"1" + b",111" * 20_000 + b"\n",
-    "missing values": b"a,b\n" + b"1,NA\n" * 20_000,
+    "one line of values": b"1," * 25_000 + b"1\n",
+    "many lines": b"a,b\n" + b"1,2\n" * 5_000,
+    "empty lines": b"a,b\n" + b"\n" * 50_000,
+    "a long value": b"a,b\n1," + b"b" * 25_000 + b"\n",
+    "a quote that does not end": b'a,b\n1,"' + b"b" * 25_000 + b"\n",
+    "many quotes": b"a,b\n" + b'"x\n","y"\n' * 5_000,
+    "a long number": b"a,b\n1," + b"9" * 25_000 + b"\n",
+    "groups of thousands": b"a;b\n1;" + b"1" + b",111" * 5_000 + b"\n",
+    "missing values": b"a,b\n" + b"1,NA\n" * 5_000,
 }
 
 

@@ -19,6 +19,7 @@ import fastlstm as fl
 hypothesis = pytest.importorskip("hypothesis", reason="pip install 'fastlstm[test]'")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from hypothesis.database import DirectoryBasedExampleDatabase  # noqa: E402
 
 FEATURES, STEPS, CASES = 2, 3, 2
 """Features of the small model that receives the odd things."""
@@ -28,6 +29,9 @@ FEATURES, STEPS, CASES = 2, 3, 2
 
 PROPERTIES: dict[str, tuple[Callable[..., None], tuple[Any, ...], int]] = {}
 """For each name: the test, the strategies of its arguments, its number of examples in every run."""
+
+KEPT = Path(__file__).parents[2] / ".hypothesis" / "nightly"
+"""The folder of the examples that failed in a nightly run."""
 
 NIGHTLY = 40
 """Factor of the number of examples in the nightly run, which draws new ones each time."""
@@ -50,12 +54,16 @@ def check_property(name: str, nightly: bool = False) -> None:
 
 
 def checked(function: Callable[..., None], strategies: tuple[Any, ...], number: int, nightly: bool) -> None:
-    """Call the function with `number` examples of its arguments."""
+    """Call the function with `number` examples of its arguments.
+
+    An example that fails in the nightly run is printed, also as the line that reproduces it, and kept in .hypothesis/,
+    so that the next run of the test begins with it.
+    """
     chosen = settings(
         max_examples=number,
         derandomize=not nightly,
         print_blob=nightly,
-        database=None,
+        database=DirectoryBasedExampleDatabase(KEPT) if nightly else None,
         deadline=None,  # a test must not depend on timing
         suppress_health_check=list(HealthCheck),
     )
