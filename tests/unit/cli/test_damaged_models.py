@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,18 +50,28 @@ def changed(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 @pytest.mark.parametrize("task", list(MODELS))
 def test_damaged_descriptions(tmp_path: Path, task: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_beats(tmp_path)
-    write_runs(tmp_path)
-    write_pump(tmp_path)
+    check_descriptions(tmp_path, task, capsys, share=1 / 3)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("task", list(MODELS))
+def test_descriptions_damaged_at_every_place(tmp_path: Path, task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check_descriptions(tmp_path, task, capsys, share=1)
+
+
+def check_descriptions(folder: Path, task: str, capsys: pytest.CaptureFixture[str], share: float) -> None:
+    """Damage a description at a random share of its places, one at a time, and give the file to each command."""
+    write_beats(folder)
+    write_runs(folder)
+    write_pump(folder)
     data, options = MODELS[task]
-    model, data = str(tmp_path / "m.safetensors"), str(tmp_path / data)
+    model, data = str(folder / "m.safetensors"), str(folder / data)
     assert cli.main(["train", data, "--task", task, *options, "--epochs", "1", "--quiet", "-o", model]) == 0
     tensors, config = safetensors.load(model)
     described = {key: config[key] for key in ("table", "estimator")}
     every = list(places(described))
     rng = random.Random(task)
-    if os.environ.get("FASTLSTM_NIGHTLY") != "1":
-        every = rng.sample(every, len(every) // 3)
+    every = rng.sample(every, round(share * len(every)))
     refused = 0
     for path in every:
         value = rng.choice(WRONG)
