@@ -90,9 +90,9 @@ class BuildExt(build_ext):
             ("NPY_TARGET_VERSION", "NPY_1_23_API_VERSION"),  # the oldest NumPy of pyproject.toml
         ]
         # The generated file only checks arguments: -O3 makes it larger, and nothing faster.
-        extension.extra_compile_args = smaller(compile_args + openmp_compile)
+        extension.extra_compile_args = smaller(compile_args)
         extension.extra_link_args = link_args + openmp_link
-        extension.extra_objects = self.compile_kernels(compile_args + openmp_compile)
+        extension.extra_objects = self.compile_kernels(compile_args, openmp_compile)
         super().build_extensions()
 
     def check_compiler(self) -> None:
@@ -162,11 +162,13 @@ class BuildExt(build_ext):
                 return False
         return True
 
-    def compile_kernels(self, compile_args: list[str]) -> list[str]:
+    def compile_kernels(self, compile_args: list[str], openmp_compile: list[str]) -> list[str]:
         """Compile csrc/ and return its object files.
 
         They are compiled separately from the generated file, so that warnings can be errors here only, and several
-        at a time, since the vector kernels take most of the time. Each object file keeps the folder of its source.
+        at a time, since the vector kernels take most of the time. Each object file keeps the folder of its source. Only
+        csrc/threads/ uses OpenMP; with its flags the other objects are the same, and a cache of compiled files, such as
+        that of .ci/run, could not take them from a build with OpenMP for one without.
         """
         args = list(compile_args)
         if switch("FASTLSTM_WERROR"):
@@ -176,6 +178,8 @@ class BuildExt(build_ext):
             # The portable kernels serve processors that are slow in any case, and those of doubles are for tests of
             # gradients more than for speed: -O3 makes them 0 to 5 % faster, and a quarter larger.
             own = smaller(args) if "portable" in source or "f64" in source else list(args)
+            if Path(source).parent.name == "threads":
+                own += openmp_compile
             if "-g0" in args and "isa" in source:
                 own += ["-fno-asynchronous-unwind-tables"]  # nothing unwinds through kernels but debuggers
             return self.compiler.compile(
