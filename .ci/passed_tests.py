@@ -1,8 +1,8 @@
 """Plugin of pytest: note the tests that passed, and leave them out of a later run with more packages installed.
 
 A test that was skipped, that does not exist without a package, or that has the marker ``packages`` is not noted. Used
-by .ci/run as ``PYTHONPATH=.ci pytest -p passed_tests --note-passed=FILE`` and then with ``--leave-out=FILE``: without the
-equals sign pytest would look for its settings next to the file.
+by .ci/run as ``PYTHONPATH=.ci pytest -p passed_tests --note-passed=FILE`` and then with ``--leave-out=FILE``. Without
+the equals sign pytest would look for its settings next to the file.
 """
 
 from __future__ import annotations
