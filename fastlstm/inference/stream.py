@@ -140,10 +140,12 @@ class Stream(_core.Stream):
                 return rows  # too large numbers are refused by the kernels' boundary
         size = self.batch_size
         chosen = as_array(rows, "rows")
+        if chosen.shape == (0,):  # of any type: that of an empty list is float, and NumPy warns of a complex one
+            return np.zeros(0, np.int64)
         mask = chosen.dtype == bool and chosen.shape == (size,)
         index = chosen.ndim < 2 and chosen.dtype.kind in "iu"
         index = index and bool(((chosen >= -size) & (chosen < size)).all())
-        if chosen.ndim > 1 or not (mask or index or chosen.size == 0):
+        if not (mask or index):
             raise ValueError(
                 f"rows holds {chosen!r:.200}, expected numbers of series from 0 to {size - 1}, or {size} booleans"
             )

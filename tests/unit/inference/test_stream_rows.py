@@ -114,6 +114,17 @@ def test_saved_states_continue_elsewhere(name: str, tmp_path: Any) -> None:
     np.testing.assert_array_equal(moved.step(X[[0], 0], rows=[1]), expected[[0], 0])
 
 
+@pytest.mark.parametrize("dtype", [float, complex, "U1", object, "M8[s]", bool])
+def test_an_empty_array_of_any_type_chooses_no_rows(dtype: Any) -> None:
+    """NumPy warns where a complex array becomes one of integers, even if it is empty."""
+    stream = fl.Model([fl.LSTM(3)], input_size=2, seed=0).stream(2)
+    before = stream.run(np.ones((2, 1, 2), "f4"))
+    stream.reset(np.zeros(0, dtype))
+    (h, _), *_ = stream.state
+    np.testing.assert_array_equal(h[-1], before.reshape(2, 3))
+    stream.save_state(np.zeros(0, dtype))
+
+
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_copy_of_a_stream_is_independent(name: str, copied: Callable[[fl.Stream], fl.Stream]) -> None:
