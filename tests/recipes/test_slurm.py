@@ -1,0 +1,247 @@
+"""The recipes for Slurm of docs/machines.md, on a Slurm of one node that the page's lines start in a folder.
+
+The job is the page's, too: the number of nodes, the size of the model and the pause between checkpoints are others, and
+the training waits after each batch, so that it can be hit in the middle.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from documents import recipe
+
+import fastlstm as fl
+from fastlstm.training.run_state import SavedRun
+
+SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
+pytestmark = [
+    pytest.mark.nightly,  # a minute, and daemons
+    pytest.mark.skipif(
+        not all(shutil.which(name, path=SBIN) for name in ("slurmctld", "slurmd", "munged", "sbatch", "srun")),
+        reason="needs Debian's slurmd, slurmctld, slurm-client and munge",
+    ),
+]
+LIMIT = 300
+"""Seconds after which something counts as never ending."""
+
+EPOCHS, BATCHES = 6, 5
+SLOW = """
+import time
+
+class Slow(fl.Callback):
+    def on_batch_end(self, batch, logs):
+        time.sleep(0.1)
+
+"""
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, f"not within {LIMIT} s: {what}"
+        time.sleep(0.05)
+
+
+def two_free_ports() -> int:
+    """Return the first of two successive numbers of ports that nobody listens on."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+class Slurm:
+    """A Slurm of one node in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "PMI"))},
+            "SLURM_DIR": str(folder),
+            "SLURM_PORT": str(two_free_ports()),
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": SBIN,
+        }
+
+    def start(self) -> None:
+        self.run("sh", "-e", "-c", recipe("ClusterName="))
+        until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T"), "an idle node")
+
+    def stop(self) -> None:
+        for name in ("slurmd", "slurmctld", "munge"):
+            file = self.folder / f"{name}.pid"
+            if file.exists():
+                process = int(file.read_text())
+                os.kill(process, signal.SIGTERM)
+                until(lambda process=process: not Path(f"/proc/{process}").exists(), f"the end of {name}")
+
+    def run(self, *command: str, cwd: Path | None = None) -> str:
+        """Run a command and return what it prints."""
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=self.environment, cwd=cwd, timeout=LIMIT
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def submit(self, folder: Path, tasks: int) -> str:
+        """Submit the page's job, and return its number."""
+        given = [f"--ntasks={tasks}", "--nodes=1", "--cpus-per-task=1"]
+        return self.run("sbatch", "--parsable", *given, "train.sh", cwd=folder).strip()
+
+    def state(self, job: str) -> str:
+        fields = dict(field.partition("=")[::2] for field in self.run("scontrol", "show", "job", "-o", job).split())
+        return fields["JobState"]
+
+    def end(self, job: str) -> str:
+        """Wait for the end of a job, and return its state."""
+        states = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
+        until(lambda: self.state(job) in states, f"the end of job {job}")
+        return self.state(job)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    slurm = Slurm(tmp_path_factory.mktemp("slurm"))
+    try:
+        slurm.start()
+        yield slurm
+    finally:
+        slurm.stop()
+
+
+def prepare(folder: Path) -> Path:
+    """Write the program of the page, its job script and data to a folder."""
+    pytest.importorskip("mpi4py")
+    rng = np.random.default_rng(0)
+    np.save(folder / "X.npy", rng.standard_normal((40, 7, 3)))
+    np.save(folder / "y.npy", rng.integers(0, 3, 40))
+    program = recipe(
+        "# train.py\nimport sys",
+        {
+            "folder = Path": SLOW + "folder = Path",
+            "fl.LSTM(256), fl.Dense(10)": "fl.LSTM(8, dropout=0.2, num_layers=2), fl.Dense(3)",
+            "batch_size=4096, shards=64, epochs=50": f"batch_size=8, shards=8, epochs={EPOCHS}",
+            "callbacks=[": "callbacks=[Slow(), ",
+            "every_seconds=300": "every_batches=1",
+        },
+    )
+    (folder / "train.py").write_text(program)
+    job = recipe(
+        "#SBATCH --job-name",
+        {
+            ". ~/venv/bin/activate ": f"export PATH={Path(sys.executable).parent}:$PATH ",
+            "/scratch/run": str(folder),
+        },
+    )
+    (folder / "train.sh").write_text(job)
+    return folder
+
+
+def updates(folder: Path) -> int:
+    """Return how many updates the checkpoint of a run has seen."""
+    path = folder / "run.safetensors"
+    if not path.exists():
+        return 0
+    progress = SavedRun(path).progress
+    return (progress.epoch - 1) * BATCHES + progress.batch
+
+
+def weights(folder: Path) -> np.ndarray:
+    return fl.load(folder / "model.safetensors").flat_parameters
+
+
+def printed(folder: Path, job: str) -> str:
+    return (folder / f"slurm-{job}.out").read_text()
+
+
+def ranks(job: str, slurm: Slurm) -> list[int]:
+    """Return the processes of a job that train."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if not entry.name.isdigit() or b"mpi4py\0train.py" not in (entry / "cmdline").read_bytes():
+                continue
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if {f"SLURM_JOB_ID={job}".encode(), f"SLURM_CONF={slurm.folder}/slurm.conf".encode()} <= set(environment):
+            if any(one.startswith(b"PMI_RANK=") for one in environment):  # not mpiexec, whose command it is as well
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The weights of a job of three processes that nothing has happened to."""
+    folder = prepare(tmp_path_factory.mktemp("whole"))
+    job = slurm.submit(folder, 3)
+    assert slurm.end(job) == "COMPLETED", printed(folder, job)
+    return weights(folder)
+
+
+def cancel(slurm: Slurm, job: str) -> str:
+    slurm.run("scancel", job)
+    return "CANCELLED"
+
+
+def kill(slurm: Slurm, job: str) -> str:
+    os.kill(ranks(job, slurm)[-1], signal.SIGKILL)
+    return "FAILED"
+
+
+@pytest.mark.parametrize("event", [cancel, kill])
+def test_another_job_continues(
+    event: Callable[[Slurm, str], str], slurm: Slurm, expected: np.ndarray, tmp_path: Path
+) -> None:
+    folder = prepare(tmp_path)
+    job = slurm.submit(folder, 4)
+    until(lambda: updates(folder) >= 7, "seven updates")
+    state = event(slurm, job)
+    assert slurm.end(job) == state, printed(folder, job)
+    assert not (folder / "model.safetensors").exists()
+    assert 7 <= updates(folder) < EPOCHS * BATCHES
+    until(lambda: not ranks(job, slurm), "the end of all processes")
+
+    again = slurm.submit(folder, 2)
+    assert slurm.end(again) == "COMPLETED", printed(folder, again)
+    np.testing.assert_array_equal(weights(folder), expected)
+
+
+def requeue(slurm: Slurm, job: str) -> None:
+    slurm.run("scontrol", "requeue", job)
+
+
+def time_is_over(slurm: Slurm, job: str) -> None:
+    """Send the signal that Slurm sends to the job script some time before the job's time is over."""
+    slurm.run("scancel", "--batch", "--signal=USR1", job)
+
+
+@pytest.mark.parametrize("event", [requeue, time_is_over])
+def test_the_job_continues_by_itself(
+    event: Callable[[Slurm, str], None], slurm: Slurm, expected: np.ndarray, tmp_path: Path
+) -> None:
+    folder = prepare(tmp_path)
+    job = slurm.submit(folder, 2)
+    until(lambda: updates(folder) >= 7, "seven updates")
+    event(slurm, job)
+    until(lambda: slurm.state(job) == "PENDING", f"job {job} in the queue")
+    assert not (folder / "model.safetensors").exists()
+    # Slurm waits two minutes. Less than a second after its end the node refuses the job: its credential has been revoked.
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now+5")
+    assert slurm.end(job) == "COMPLETED", printed(folder, job)
+    np.testing.assert_array_equal(weights(folder), expected)
