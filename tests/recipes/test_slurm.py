@@ -241,7 +241,7 @@ def test_the_job_continues_by_itself(
     event(slurm, job)
     until(lambda: slurm.state(job) == "PENDING", f"job {job} in the queue")
     assert not (folder / "model.safetensors").exists()
-    # Slurm waits two minutes. Less than a second after its end the node refuses the job: its credential has been revoked.
+    # Slurm waits for two minutes. Within a second the node would refuse the job, whose credential has been revoked.
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now+5")
     assert slurm.end(job) == "COMPLETED", printed(folder, job)
     np.testing.assert_array_equal(weights(folder), expected)
