@@ -254,9 +254,12 @@ def _by_cluster(client: Any, fit: _Fit, tasks: Iterable[Any], retries: int) -> I
     pending: dict[Any, int] = {}
     finished = distributed.as_completed()
     waiting = enumerate(tasks)
-    most = max(_AHEAD * sum(client.nthreads().values()), _AHEAD)
 
     def give_out() -> None:
+        # Asked again each time: the workers of a cluster's jobs come when the jobs start.
+        most = max(_AHEAD * sum(client.nthreads().values()), _AHEAD)
+        if len(pending) >= most:
+            return
         for number, part in waiting:
             if hasattr(part, "dask"):
                 part = client.compute(part)

@@ -9,21 +9,20 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from documents import recipe
+from slurm import SBIN, Slurm, until
 
 import fastlstm as fl
 from fastlstm.training.run_state import SavedRun
 
-SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 pytestmark = [
     pytest.mark.nightly,  # a minute, and daemons
     pytest.mark.skipif(
@@ -31,8 +30,18 @@ pytestmark = [
         reason="needs Debian's slurmd, slurmctld, slurm-client and munge",
     ),
 ]
-LIMIT = 300
-"""Seconds after which something counts as never ending."""
+METERS = """
+import numpy as np
+import pandas as pd
+
+import fastlstm as fl
+
+hours = pd.date_range("2026-01-01", periods=150, freq="h")
+meters = pd.concat(
+    pd.DataFrame({"meter": f"m{k:02}", "ds": hours, "y": np.sin(np.arange(150) / (k + 3)) + k}) for k in range(12)
+)
+forecaster = fl.Forecaster(4, hidden_size=4, epochs=2, random_state=0, verbose=0)
+"""
 
 EPOCHS, BATCHES = 6, 5
 SLOW = """
@@ -43,75 +52,6 @@ class Slow(fl.Callback):
         time.sleep(0.1)
 
 """
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < end, f"not within {LIMIT} s: {what}"
-        time.sleep(0.05)
-
-
-def two_free_ports() -> int:
-    """Return the first of two successive numbers of ports that nobody listens on."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
-
-
-class Slurm:
-    """A Slurm of one node in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "PMI"))},
-            "SLURM_DIR": str(folder),
-            "SLURM_PORT": str(two_free_ports()),
-            "SLURM_CONF": str(folder / "slurm.conf"),
-            "PATH": SBIN,
-        }
-
-    def start(self) -> None:
-        self.run("sh", "-e", "-c", recipe("ClusterName="))
-        until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T"), "an idle node")
-
-    def stop(self) -> None:
-        for name in ("slurmd", "slurmctld", "munge"):
-            file = self.folder / f"{name}.pid"
-            if file.exists():
-                process = int(file.read_text())
-                os.kill(process, signal.SIGTERM)
-                until(lambda process=process: not Path(f"/proc/{process}").exists(), f"the end of {name}")
-
-    def run(self, *command: str, cwd: Path | None = None) -> str:
-        """Run a command and return what it prints."""
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=self.environment, cwd=cwd, timeout=LIMIT
-        )
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def submit(self, folder: Path, tasks: int) -> str:
-        """Submit the page's job, and return its number."""
-        given = [f"--ntasks={tasks}", "--nodes=1", "--cpus-per-task=1"]
-        return self.run("sbatch", "--parsable", *given, "train.sh", cwd=folder).strip()
-
-    def state(self, job: str) -> str:
-        fields = dict(field.partition("=")[::2] for field in self.run("scontrol", "show", "job", "-o", job).split())
-        return fields["JobState"]
-
-    def end(self, job: str) -> str:
-        """Wait for the end of a job, and return its state."""
-        states = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
-        until(lambda: self.state(job) in states, f"the end of job {job}")
-        return self.state(job)
 
 
 @pytest.fixture(scope="module")
@@ -245,3 +185,40 @@ def test_the_job_continues_by_itself(
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now+5")
     assert slurm.end(job) == "COMPLETED", printed(folder, job)
     np.testing.assert_array_equal(weights(folder), expected)
+
+
+def test_jobs_of_dask(slurm: Slurm, tmp_path: Path) -> None:
+    for package in ("dask_jobqueue", "distributed", "utilsforecast"):
+        pytest.importorskip(package)
+    code = recipe(
+        "import SLURMCluster",
+        {
+            'cores=16, processes=16, memory="32GB", walltime="02:00:00"': "cores=2, processes=2, memory='4GB', "
+            "walltime='00:20:00', interface='lo', scheduler_options={'dashboard_address': None}",
+            "jobs=20": "jobs=2",
+            "            report =": "            report = found =",
+        },
+    )
+    (tmp_path / "program.py").write_text(f"{METERS}\n{code}\n    found.to_pickle('found.pickle')\n")
+    with open(tmp_path / "log.txt", "w+") as log:
+        done = subprocess.run(
+            [sys.executable, "program.py"], cwd=tmp_path, env=slurm.environment, stdout=log, stderr=log,
+            timeout=200, check=False,
+        )  # fmt: skip
+        log.seek(0)
+        printed = log.read()
+    assert done.returncode == 0, printed
+    assert "#SBATCH -p cpu" in printed
+
+    import pandas as pd
+
+    found = pd.read_pickle(tmp_path / "found.pickle")
+    assert found["meter"].tolist() == [f"m{number:02}" for number in range(12)]
+    assert found["error"].isna().all()
+    names: dict[str, Any] = {}
+    exec(METERS, names)
+    for number in (0, 11):  # the bits of a loop
+        rows = names["meters"][names["meters"]["meter"] == f"m{number:02}"]
+        alone = names["forecaster"].fit(rows, id_col="meter")
+        saved = fl.Forecaster.load(tmp_path / found["file"][number])
+        np.testing.assert_array_equal(saved.predict()["fastlstm"], alone.predict()["fastlstm"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
+from fastlstm.dask import many
 
 pytest.importorskip("distributed")
 pd = pytest.importorskip("pandas")
@@ -101,3 +103,40 @@ def test_two_series_with_one_file_are_refused(tmp_path: Path) -> None:
     table = pd.concat([meters([1]), meters(["1"])]).astype({"meter": object})
     with pytest.raises(ValueError, match="would have the same file"):
         fl.dask.fit_many(forecaster(), table, by="meter", folder=tmp_path)
+
+
+class GrowingCluster:
+    """A client whose cluster gets its workers while the work goes on."""
+
+    workers, waiting, most_waiting = 0, 0, 0
+
+    def nthreads(self) -> dict[int, int]:
+        return dict.fromkeys(range(self.workers), 1)
+
+    def submit(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        self.waiting += function is many._call
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        future: Future[Any] = Future()
+        future.set_result(function(*(one.result() if isinstance(one, Future) else one for one in arguments)))
+        return future
+
+    def as_completed(self) -> Any:
+        client = self
+
+        class Futures(list[Any]):
+            add = list.append
+
+            def __next__(self) -> Any:
+                client.waiting -= 1
+                client.workers = min(client.workers + 1, 5)
+                return self.pop(0)
+
+        return Futures()
+
+
+def test_workers_that_come_later_get_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = GrowingCluster()
+    monkeypatch.setattr(many, "dask_module", lambda name: client)
+    fit: Any = lambda part: part * part  # noqa: E731
+    assert list(many._by_cluster(client, fit, range(60), retries=0)) == [(k, k * k) for k in range(60)]
+    assert client.most_waiting == 5 * many._AHEAD
