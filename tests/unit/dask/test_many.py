@@ -89,6 +89,11 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (TypeError, "expected a Forecaster", {"estimator": fl.Model([fl.Dense(1)])}),
         (TypeError, "frame is a numpy.ndarray, expected a DataFrame", {"frame": np.zeros(3)}),
         (ValueError, "by='id' is no column of the table, which has meter, ds, y", {"by": "id"}),
+        (ValueError, "by=['meter'] is no column", {"by": ["meter"]}),
+        (ValueError, "time='hour' is no column of the table, which has meter, ds, y", {"time": "hour"}),
+        (ValueError, "time='ds' is no column of the table", {"frame": table.rename(columns={"ds": "hour"})}),
+        (ValueError, "target='kW' is no column of the table", {"target": "kW"}),
+        (TypeError, "by dask.dataframe.from_delayed", {"frame": pytest.importorskip("dask").delayed(table)}),
         (ValueError, "lacks the name of the series in some rows", {"frame": table.replace({"meter": {"b": None}})}),
         (ValueError, "retries must be", {"retries": -1}),
     ]:
