@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import tempfile
 import time as clock
@@ -113,7 +114,12 @@ def fit_many(
     dask = dask_module()
     pandas = dask_module("pandas")
     retries = _checks.count("retries", retries, least=0)
-    fit = _Fit(_template(estimator), by, time, target, None if features is None else list(features), arguments)
+    template = _template(estimator)
+    try:
+        inspect.signature(template.fit).bind_partial(None, **arguments)
+    except TypeError as error:
+        raise TypeError(f"{type(template).__name__}.fit and fit_many: {error}") from None
+    fit = _Fit(template, by, time, target, None if features is None else list(features), arguments)
     tasks = _tasks(frame, by)
     forecaster = hasattr(fit.template, "horizon")
     require_columns(frame, time="ds" if forecaster and time is None else time, features=features)
@@ -221,7 +227,10 @@ def _tasks(frame: Any, by: str) -> Iterable[Any]:
     """Return the parts of a table that are one task each: a series, or a partition."""
     if is_dataframe(frame):
         return list(whole_series(frame, by, partitioned=False)[0].to_delayed())
-    if isinstance(frame, dask_module("dask.delayed").Delayed) or not hasattr(frame, "columns"):
+    delayed = isinstance(frame, dask_module("dask.delayed").Delayed)  # which has any attribute
+    if not delayed and hasattr(frame, "collect") and not hasattr(frame, "__len__"):
+        raise TypeError(f"frame is a {type_name(frame)}, which has no rows yet: give frame.collect()")
+    if delayed or not hasattr(frame, "columns"):
         raise TypeError(
             f"frame is a {type_name(frame)}, expected a DataFrame of pandas, polars or Dask; a list of delayed ones "
             "becomes one by dask.dataframe.from_delayed"

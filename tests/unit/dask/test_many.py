@@ -58,6 +58,8 @@ def test_polars(tmp_path: Path) -> None:
     table = meters(["b", "a"])
     found = fl.dask.fit_many(forecaster(), polars.from_pandas(table), by="meter", folder=tmp_path)
     assert found["meter"].tolist() == ["b", "a"] and found["error"].isna().all()
+    with pytest.raises(TypeError, match=r"LazyFrame, which has no rows yet: give frame\.collect\(\)"):
+        fl.dask.fit_many(forecaster(), polars.from_pandas(table).lazy(), by="meter", folder=tmp_path)
     expected = fl.dask.fit_many(forecaster(), table, by="meter", folder=tmp_path)
     assert found["loss"].tolist() == expected["loss"].tolist()
 
@@ -94,6 +96,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (ValueError, "time='ds' is no column of the table", {"frame": table.rename(columns={"ds": "hour"})}),
         (ValueError, "target='kW' is no column of the table", {"target": "kW"}),
         (TypeError, "by dask.dataframe.from_delayed", {"frame": pytest.importorskip("dask").delayed(table)}),
+        (TypeError, "Forecaster.fit and fit_many: got an unexpected keyword argument 'epoch'", {"epoch": 3}),
         (ValueError, "lacks the name of the series in some rows", {"frame": table.replace({"meter": {"b": None}})}),
         (ValueError, "retries must be", {"retries": -1}),
     ]:
