@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from ..training.launched import disconnected
 from .errors import CommandError, UsageError
 
 __all__ = ["Processes", "processes"]
@@ -42,11 +43,13 @@ def processes(configured: Any) -> Processes:
     UsageError
         If several were started without shards, with fewer than processes, or for a task that one process trains.
     CommandError
-        If mpi4py is missing.
+        If mpi4py is missing, or belongs to another MPI than the launcher.
     """
     shards: int = configured.get("shards", 1)
     alone = Processes(shards)
     if not any(name in os.environ for name in _STARTED):
+        if shards > 1 and (mistake := disconnected(1)) is not None:  # by srun, without an interface of MPI
+            raise CommandError(mistake)
         return alone
     try:
         from mpi4py import MPI
@@ -57,6 +60,8 @@ def processes(configured: Any) -> Processes:
     communicator = MPI.COMM_WORLD
     size, rank = communicator.Get_size(), communicator.Get_rank()
     if size == 1:
+        if (mistake := disconnected(size)) is not None:
+            raise CommandError(mistake)
         return alone
     obstacle = _obstacle(configured, shards, size)
     if obstacle is not None:

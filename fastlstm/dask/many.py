@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import tempfile
 import time as clock
@@ -18,7 +19,7 @@ from .. import _checks
 from .._foreign import type_name
 from ..formats import atomic
 from ..runtime.config import resolve_threads
-from .frames import is_dataframe, whole_series, with_column
+from .frames import is_dataframe, require_columns, whole_series, with_column
 from .packages import active_client, dask_module
 
 __all__ = ["fit_many"]
@@ -113,9 +114,17 @@ def fit_many(
     dask = dask_module()
     pandas = dask_module("pandas")
     retries = _checks.count("retries", retries, least=0)
-    fit = _Fit(_template(estimator), by, time, target, None if features is None else list(features), arguments)
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    template = _template(estimator)
+    try:
+        inspect.signature(template.fit).bind_partial(None, **arguments)
+    except TypeError as error:
+        raise TypeError(f"{type(template).__name__}.fit and fit_many: {error}") from None
+    fit = _Fit(template, by, time, target, None if features is None else list(features), arguments)
     tasks = _tasks(frame, by)
+    forecaster = hasattr(fit.template, "horizon")
+    require_columns(frame, time="ds" if forecaster and time is None else time, features=features)
+    require_columns(frame, target="y" if forecaster and target is None else target)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     client = active_client()
     found = _by_threads(dask, fit, tasks) if client is None else _by_cluster(client, fit, tasks, retries)
     rows: list[tuple[int, int, dict[str, Any]]] = []
@@ -218,11 +227,15 @@ def _tasks(frame: Any, by: str) -> Iterable[Any]:
     """Return the parts of a table that are one task each: a series, or a partition."""
     if is_dataframe(frame):
         return list(whole_series(frame, by, partitioned=False)[0].to_delayed())
-    columns = getattr(frame, "columns", None)
-    if columns is None:
-        raise TypeError(f"frame is a {type_name(frame)}, expected a DataFrame of pandas, polars or Dask")
-    if by not in columns:
-        raise ValueError(f"by={by!r} is no column of the table, which has {', '.join(map(str, columns))}")
+    delayed = isinstance(frame, dask_module("dask.delayed").Delayed)  # which has any attribute
+    if not delayed and hasattr(frame, "collect") and not hasattr(frame, "__len__"):
+        raise TypeError(f"frame is a {type_name(frame)}, which has no rows yet: give frame.collect()")
+    if delayed or not hasattr(frame, "columns"):
+        raise TypeError(
+            f"frame is a {type_name(frame)}, expected a DataFrame of pandas, polars or Dask; a list of delayed ones "
+            "becomes one by dask.dataframe.from_delayed"
+        )
+    require_columns(frame, by=by)
     return (rows for _, rows in _groups(frame, by))
 
 
@@ -254,9 +267,12 @@ def _by_cluster(client: Any, fit: _Fit, tasks: Iterable[Any], retries: int) -> I
     pending: dict[Any, int] = {}
     finished = distributed.as_completed()
     waiting = enumerate(tasks)
-    most = max(_AHEAD * sum(client.nthreads().values()), _AHEAD)
 
     def give_out() -> None:
+        # Asked again each time: the workers of a cluster's jobs come when the jobs start.
+        most = max(_AHEAD * sum(client.nthreads().values()), _AHEAD)
+        if len(pending) >= most:
+            return
         for number, part in waiting:
             if hasattr(part, "dask"):
                 part = client.compute(part)

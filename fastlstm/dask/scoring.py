@@ -14,7 +14,7 @@ import numpy as np
 from .._checks import count, short_repr
 from .._foreign import type_name
 from ..data.tables.frames import from_frame
-from .frames import is_dataframe, whole_series, with_column
+from .frames import is_dataframe, require_columns, whole_series, with_column, with_types
 from .packages import dask_module
 
 __all__ = ["predict"]
@@ -98,10 +98,12 @@ def predict(
             _refuse_columns(time=time, features=features)
             return _of_forecaster(dask, call, collection, by, partitioned)
         return _of_frame(dask, call, collection, by, time, features, partitioned)
-    raise TypeError(
-        f"collection is a {type_name(collection)}, expected a dask array, bag or dataframe: for data in memory call "
-        f"model.{method}"
-    )
+    hint = f"for data in memory call model.{method}"
+    if isinstance(collection, dask_module("dask.delayed").Delayed):  # which has any attribute
+        hint = "take dask.array.from_delayed(one, shape=..., dtype=...), or dask.bag.from_delayed(list_of_them)"
+    elif hasattr(collection, "columns"):
+        hint = "take dask.dataframe.from_pandas(df, npartitions=8), after df.to_pandas() if it is one of polars"
+    raise TypeError(f"collection is a {type_name(collection)}, expected a dask array, bag or dataframe: {hint}")
 
 
 class _Call:
@@ -177,7 +179,12 @@ def _of_forecaster(dask: Any, call: _Call, collection: Any, by: str | None, part
         raise TypeError(f"the forecaster was trained on a {type_name(sample)}, expected a DataFrame of pandas")
     id_col = str(sample.columns[0]) if by is None else by
     collection, _ = whole_series(collection, id_col, partitioned)
+    require_columns(collection, by=id_col)
     empty = sample.iloc[:0]
+    is_text: Any = dask_module("pandas").api.types.is_string_dtype
+    given = _type_of(collection, id_col)
+    if not (is_text(given) and is_text(empty[sample.columns[0]].dtype)):  # names of another type than in the training
+        empty = empty.astype({sample.columns[0]: given})
     task = dask.delayed(partial(_forecasts, run=call.run, id_col=id_col, empty=empty), pure=False)
     node = call.node(dask)
     parts = [task(node, part) for part in collection.to_delayed()]
@@ -188,7 +195,7 @@ def _forecasts(model: Any, part: Any, *, run: Callable[[Any, Any], Any], id_col:
     if len(part) == 0:
         return empty
     answers = run(model, with_column(part, id_col))
-    return answers.astype(empty.dtypes.to_dict())
+    return with_types(answers, empty, id_col)
 
 
 def _of_frame(
@@ -196,6 +203,7 @@ def _of_frame(
 ) -> Any:
     if by is None:
         raise ValueError("by is missing: name the column of the dataframe that says to which series a row belongs")
+    require_columns(collection, by=by, time=time, features=features)
     names = [name for name in collection.columns if name not in (by, time)] if features is None else list(features)
     collection, moved = whole_series(collection, by, partitioned)
     if moved and time is None:
@@ -210,14 +218,18 @@ def _of_frame(
         )
     columns = ["prediction"] if answer.ndim == 1 else [f"prediction_{k}" for k in range(answer.shape[1])]
     pandas = dask_module("pandas")
-    dtype = collection.index.dtype if collection.index.name == by else collection[by].dtype
-    empty = pandas.DataFrame({by: pandas.Series(dtype=dtype), **{c: answer.reshape(-1)[:0] for c in columns}})
+    names_of_series = pandas.Series(dtype=_type_of(collection, by))
+    empty = pandas.DataFrame({by: names_of_series, **{c: answer.reshape(-1)[:0] for c in columns}})
     task = dask.delayed(
         partial(_answers_of_frame, run=call.run, by=by, time=time, features=names, empty=empty), pure=False
     )
     node = call.node(dask)
     parts = [task(node, part) for part in collection.to_delayed()]
     return dask_module("dask.dataframe").from_delayed(parts, meta=empty, verify_meta=False)
+
+
+def _type_of(collection: Any, column: str) -> Any:
+    return collection.index.dtype if collection.index.name == column else collection[column].dtype
 
 
 def _answers_of_frame(
@@ -241,4 +253,4 @@ def _answers_of_frame(
     frame[by] = np.asarray(groups)
     for place, column in enumerate(empty.columns[1:]):
         frame[column] = answers if answers.ndim == 1 else answers[:, place]
-    return frame.astype(empty.dtypes.to_dict())
+    return with_types(frame, empty, by)

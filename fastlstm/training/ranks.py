@@ -22,6 +22,7 @@ import numpy as np
 from .._checks import short_repr
 from .._typing import Array
 from .early import EarlySum
+from .launched import disconnected
 from .messages import Communicator, Messages
 from .reduce import Reduce, Sums, add_mean, shard_bounds
 
@@ -46,6 +47,10 @@ def checked_communicator(communicator: Any, shards: int) -> Communicator | None:
             f"{short_repr(communicator)}"
         )
     size = communicator.Get_size()
+    mpi = sys.modules.get("mpi4py.MPI")  # not there with a communicator of another kind
+    obstacle = None if mpi is None or size > 1 else disconnected(mpi.COMM_WORLD.Get_size())
+    if obstacle is not None:
+        raise ValueError(obstacle)
     if shards < size:
         raise ValueError(
             f"shards={shards} leaves some of the {size} processes of the communicator without work: give "

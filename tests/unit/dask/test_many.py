@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
+from fastlstm.dask import many
 
 pytest.importorskip("distributed")
 pd = pytest.importorskip("pandas")
@@ -56,6 +58,8 @@ def test_polars(tmp_path: Path) -> None:
     table = meters(["b", "a"])
     found = fl.dask.fit_many(forecaster(), polars.from_pandas(table), by="meter", folder=tmp_path)
     assert found["meter"].tolist() == ["b", "a"] and found["error"].isna().all()
+    with pytest.raises(TypeError, match=r"LazyFrame, which has no rows yet: give frame\.collect\(\)"):
+        fl.dask.fit_many(forecaster(), polars.from_pandas(table).lazy(), by="meter", folder=tmp_path)
     expected = fl.dask.fit_many(forecaster(), table, by="meter", folder=tmp_path)
     assert found["loss"].tolist() == expected["loss"].tolist()
 
@@ -87,6 +91,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (TypeError, "expected a Forecaster", {"estimator": fl.Model([fl.Dense(1)])}),
         (TypeError, "frame is a numpy.ndarray, expected a DataFrame", {"frame": np.zeros(3)}),
         (ValueError, "by='id' is no column of the table, which has meter, ds, y", {"by": "id"}),
+        (ValueError, "by=['meter'] is no column", {"by": ["meter"]}),
+        (ValueError, "time='hour' is no column of the table, which has meter, ds, y", {"time": "hour"}),
+        (ValueError, "time='ds' is no column of the table", {"frame": table.rename(columns={"ds": "hour"})}),
+        (ValueError, "target='kW' is no column of the table", {"target": "kW"}),
+        (TypeError, "by dask.dataframe.from_delayed", {"frame": pytest.importorskip("dask").delayed(table)}),
+        (TypeError, "Forecaster.fit and fit_many: got an unexpected keyword argument 'epoch'", {"epoch": 3}),
         (ValueError, "lacks the name of the series in some rows", {"frame": table.replace({"meter": {"b": None}})}),
         (ValueError, "retries must be", {"retries": -1}),
     ]:
@@ -101,3 +111,40 @@ def test_two_series_with_one_file_are_refused(tmp_path: Path) -> None:
     table = pd.concat([meters([1]), meters(["1"])]).astype({"meter": object})
     with pytest.raises(ValueError, match="would have the same file"):
         fl.dask.fit_many(forecaster(), table, by="meter", folder=tmp_path)
+
+
+class GrowingCluster:
+    """A client whose cluster gets its workers while the work goes on."""
+
+    workers, waiting, most_waiting = 0, 0, 0
+
+    def nthreads(self) -> dict[int, int]:
+        return dict.fromkeys(range(self.workers), 1)
+
+    def submit(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        self.waiting += function is many._call
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        future: Future[Any] = Future()
+        future.set_result(function(*(one.result() if isinstance(one, Future) else one for one in arguments)))
+        return future
+
+    def as_completed(self) -> Any:
+        client = self
+
+        class Futures(list[Any]):
+            add = list.append
+
+            def __next__(self) -> Any:
+                client.waiting -= 1
+                client.workers = min(client.workers + 1, 5)
+                return self.pop(0)
+
+        return Futures()
+
+
+def test_workers_that_come_later_get_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = GrowingCluster()
+    monkeypatch.setattr(many, "dask_module", lambda name: client)
+    fit: Any = lambda part: part * part  # noqa: E731
+    assert list(many._by_cluster(client, fit, range(60), retries=0)) == [(k, k * k) for k in range(60)]
+    assert client.most_waiting == 5 * many._AHEAD

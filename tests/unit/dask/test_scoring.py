@@ -10,6 +10,7 @@ import pytest
 
 import fastlstm as fl
 
+dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 db = pytest.importorskip("dask.bag")
 dd = pytest.importorskip("dask.dataframe")
@@ -144,6 +145,17 @@ def test_frames_that_are_partitioned_by_series(classifier: fl.Model) -> None:
     np.testing.assert_array_equal(found.iloc[:, 1:].to_numpy(), classifier.predict(SERIES))
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_names_as_categories(known: bool, classifier: fl.Model) -> None:
+    frame = dd.from_pandas(table(SERIES), npartitions=3)
+    frame["unit"] = frame["unit"].astype("category")
+    frame = frame.categorize(["unit"]) if known else frame
+    found = fl.dask.predict(classifier, frame, by="unit", time="t").compute(scheduler="synchronous")
+    found = found.astype({"unit": str}).sort_values("unit")
+    assert found["unit"].tolist() == [f"unit {k:02}" for k in range(23)]
+    np.testing.assert_array_equal(found.iloc[:, 1:].to_numpy(), classifier.predict(SERIES))
+
+
 def test_estimators() -> None:
     pytest.importorskip("sklearn")
     from fastlstm.sklearn import LSTMRegressor
@@ -171,6 +183,15 @@ def test_forecasters(scheduler: str) -> None:
     found = lazy.compute(scheduler=scheduler).sort_values(["meter", "ds"]).reset_index(drop=True)
     pd.testing.assert_frame_equal(found, forecaster.predict(rows, level=90))
 
+    for others in (range(5), pd.Categorical(["a", "b", "c", "d", "e"])):  # names of another type than in the training
+        renamed = rows.assign(meter=np.repeat(np.asarray(others), 120)).reset_index(drop=True)
+        renamed["meter"] = renamed["meter"].astype(pd.Series(others).dtype)
+        lazy = fl.dask.predict(forecaster, dd.from_pandas(renamed, npartitions=2))
+        new = lazy.compute(scheduler=scheduler).sort_values(["meter", "ds"])
+        assert new["meter"].tolist() == np.repeat(np.asarray(others), 6).tolist()
+        expected = forecaster.predict(renamed).sort_values(["meter", "ds"])
+        np.testing.assert_array_equal(new["fastlstm"], expected["fastlstm"])
+
 
 # ------------------------------------------------------------------ what is refused
 
@@ -183,7 +204,12 @@ def test_what_is_refused(classifier: fl.Model) -> None:
         (ValueError, "shape (4,), expected (cases, time, features)", da.zeros(4), {}),
         (ValueError, "got by='unit', which is for dataframes", da.zeros((4, 3, 2)), {"by": "unit"}),
         (ValueError, "by is missing", frame, {}),
-        (ValueError, "by='name' is no column of the dataframe, which has unit, t, a, b", frame, {"by": "name"}),
+        (ValueError, "by='name' is no column of the table, which has unit, t, a, b", frame, {"by": "name"}),
+        (ValueError, "time='hour' is no column of the table", frame, {"by": "unit", "time": "hour"}),
+        (ValueError, "features='c' is no column", frame, {"by": "unit", "time": "t", "features": ["a", "c"]}),
+        (ValueError, "by=['unit'] is no column", frame, {"by": ["unit"], "time": "t"}),
+        (TypeError, "take dask.dataframe.from_pandas(df, npartitions=8)", table(SERIES), {"by": "unit"}),
+        (TypeError, "take dask.array.from_delayed", dask.delayed(X), {}),
         (ValueError, "give time=, the column of times, or partitioned=True", frame, {"by": "unit"}),
         (ValueError, "n_threads must be", da.zeros((4, 3, 2)), {"n_threads": 0}),
     ]
