@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
 import os
 import tempfile
@@ -23,6 +24,9 @@ from .frames import is_dataframe, require_columns, whole_series, with_column
 from .packages import active_client, dask_module
 
 __all__ = ["fit_many"]
+
+_LONGEST_NAME = 180
+"""Characters of a series' name in that of its file: file systems take 255, and files being written have a suffix."""
 
 _AHEAD = 4
 """Tasks for each thread of the workers that are given out at once: memory does not follow the number of series."""
@@ -131,7 +135,7 @@ def fit_many(
     files: dict[str, Any] = {}
     for number, results in found:
         for place, (name, result) in enumerate(results):
-            file = os.path.join(folder, quote(str(name), safe=" ") + ".safetensors")
+            file = os.path.join(folder, _file_name(name))
             if file in files:
                 raise ValueError(f"the series {files[file]!r} and {name!r} would have the same file, {file}")
             files[file] = name
@@ -143,6 +147,14 @@ def fit_many(
                 print(f"{len(rows)} series: {name} {'trained' if result.error is None else result.error}", flush=True)
     columns = [by, "file", "epochs", "loss", "seconds", "error"]
     return pandas.DataFrame([row for *_, row in sorted(rows, key=lambda row: row[:2])], columns=columns)
+
+
+def _file_name(name: Any) -> str:
+    """Return the name of a series' file; of one that is too long for file systems only the beginning, and a digest."""
+    quoted = quote(str(name), safe=" ")
+    if len(quoted) > _LONGEST_NAME:
+        quoted = f"{quoted[:_LONGEST_NAME]}-{hashlib.sha256(quoted.encode()).hexdigest()[:16]}"
+    return f"{quoted}.safetensors"
 
 
 def _template(estimator: Any) -> Any:

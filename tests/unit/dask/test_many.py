@@ -53,6 +53,15 @@ def test_a_series_that_cannot_be_trained_on_ends_no_other(tmp_path: Path) -> Non
     assert sorted(one.name for one in tmp_path.iterdir()) == ["fine.safetensors", "good.safetensors"]
 
 
+def test_names_that_are_too_long_for_a_file(tmp_path: Path) -> None:
+    names = ["a" * 400, "a" * 399 + "b", "\N{SNOWMAN}" * 90, "x/../y"]
+    found = fl.dask.fit_many(forecaster(), meters(names), by="meter", folder=tmp_path)
+    assert found["error"].isna().all() and found["file"].nunique() == 4
+    for name, file in zip(names, found["file"], strict=True):
+        assert Path(file).parent == tmp_path and len(Path(file).name) < 220
+        assert fl.Forecaster.load(file).predict()["meter"].unique().tolist() == [name]
+
+
 def test_polars(tmp_path: Path) -> None:
     polars = pytest.importorskip("polars")
     table = meters(["b", "a"])
