@@ -22,6 +22,8 @@ MENDS = [
     (r'<div class="table-wrapper([^"]*)">', r'<div class="table-wrapper\1" tabindex="0">'),
     # The page of the search has a title.
     ('<div id="search-results"></div>', '<h1>Search</h1>\n<div id="search-results"></div>'),
+    # What is in a list is an item of it.
+    (r'(<div class="citation" id="[^"]+") role="doc-biblioentry">', r'\1 role="listitem">'),
     # A cell that says nothing is no heading.
     (r'<th class="head([^"]*)"><p>\s*</p></th>', r'<td class="head\1"></td>'),
 ]
