@@ -11,6 +11,10 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
+FIELD = (
+    '<form class="search-again" action="search.html"><input type="search" name="q" aria-label="Words to look for">'
+    ' <input type="submit" value="Search"></form>'
+)
 MENDS = [
     # A heading has a level.
     ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
@@ -20,8 +24,10 @@ MENDS = [
     # What scrolls can be reached by the keyboard.
     (r'<div class="highlight"><pre>', '<div class="highlight"><pre tabindex="0">'),
     (r'<div class="table-wrapper([^"]*)">', r'<div class="table-wrapper\1" tabindex="0">'),
-    # The page of the search has a title.
-    ('<div id="search-results"></div>', '<h1>Search</h1>\n<div id="search-results"></div>'),
+    # The page of the search has a title, and a field, which narrow windows hide in the menu.
+    ('<div id="search-results"></div>', f'<h1>Search</h1>\n{FIELD}\n<div id="search-results"></div>'),
+    # What is in a list is an item of it.
+    (r'(<div class="citation" id="[^"]+") role="doc-biblioentry">', r'\1 role="listitem">'),
     # A cell that says nothing is no heading.
     (r'<th class="head([^"]*)"><p>\s*</p></th>', r'<td class="head\1"></td>'),
 ]

@@ -254,6 +254,7 @@ class Forecaster:
 
     # ------------------------------------------------------------------------------------ training
 
+    @explain_arguments
     def fit(
         self: _F,
         df: Any,
@@ -328,6 +329,7 @@ class Forecaster:
             holidays=self.holidays,
         )
 
+    @explain_arguments
     def partial_fit(self: _F, df: Any, *, static_df: Any = None) -> _F:
         """Train one epoch more on a table, at a tenth of `learning_rate`; scales and corrections stay.
 
@@ -348,6 +350,7 @@ class Forecaster:
         self._engine = engine
         return self
 
+    @explain_arguments
     def update(self: _F, df: Any, *, static_df: Any = None) -> _F:
         """Let the network read new rows, so that forecasts begin after them; nothing is trained.
 
@@ -498,6 +501,7 @@ class Forecaster:
 
     # ------------------------------------------------------------------------------------ forecasts
 
+    @explain_arguments
     def make_future(self, df: Any = None, *, static_df: Any = None) -> Any:
         """Return a frame of the ids and times that `predict` forecasts, and of those of the gap before them.
 
@@ -506,6 +510,7 @@ class Forecaster:
         memories = self._memories(df, static_df)
         return self._reader.make_future(ends_panel(memories), self._reach(memories))
 
+    @explain_arguments
     def predict(
         self,
         df: Any = None,
@@ -552,6 +557,7 @@ class Forecaster:
         columns = columns_of(rows, known, level, quantiles)
         return self._frame(memories, times, columns)
 
+    @explain_arguments
     def probability_below(
         self, value: float, df: Any = None, *, future: Any = None, horizon: int | str | None = None,
         static_df: Any = None,
@@ -614,6 +620,7 @@ class Forecaster:
         times = [axis.steps(one.end, steps)[settings.gap :] for one, steps in zip(memories, reach, strict=True)]
         return times, answers
 
+    @explain_arguments
     def stream(self, ids: Sequence[Any] | None = None) -> ForecastStream:
         """Return a stream: forecasts after each reading, in microseconds, that continue after the rows known so far.
 
@@ -642,6 +649,7 @@ class Forecaster:
 
     # ------------------------------------------------------------------------------------ how good it is
 
+    @explain_arguments
     def cross_validation(
         self,
         df: Any,
@@ -694,6 +702,7 @@ class Forecaster:
         windows = backtest(settings, panel, cutoffs, refit)
         return table_of(windows, settings, reader, self.horizon, level, quantiles)
 
+    @explain_arguments
     def evaluate(self, df: Any, *, step_size: int = 1, in_sample: bool = False, static_df: Any = None) -> Evaluation:
         """Measure the forecasts on rows that the training has not seen, next to the naive and seasonal naive forecast.
 
@@ -723,6 +732,7 @@ class Forecaster:
 
     # ------------------------------------------------------------------------------------ files and pictures
 
+    @explain_arguments
     def plot(
         self,
         df: Any = None,

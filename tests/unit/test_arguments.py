@@ -144,6 +144,13 @@ def test_each_name_of_the_table_means_an_argument_or_says_what_to_do() -> None:
                 assert meant in known or not meant.isidentifier(), (owner, foreign, meant)
 
 
+@pytest.mark.parametrize(("given", "meant"), [("time", "time_col"), ("target", "target_col"), ("id", "id_col")])
+def test_the_columns_of_a_forecaster_are_found_under_shorter_names(given: str, meant: str) -> None:
+    pytest.importorskip("utilsforecast")
+    message = message_of(lambda: fl.Forecaster("1D").fit({}, **{given: "column"}), TypeError)
+    assert message == f"fit() has no argument {given!r}: did you mean {meant}='column'?"
+
+
 def test_signatures_docstrings_copies_and_pickles_stay() -> None:
     assert (
         str(inspect.signature(fl.Dense))
