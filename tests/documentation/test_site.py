@@ -110,8 +110,8 @@ def test_guides_show_results_and_can_be_downloaded(site: Path, pages: dict[Path,
         notebook = json.loads(path.with_suffix(".ipynb").read_text("utf-8"))
         assert notebook["nbformat"] == 4
         code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-        blocks = re.findall(r"^```python\n(.*?)\n```$", guide.read_text("utf-8"), re.M | re.S)
-        assert code == blocks
+        blocks = re.findall(r"^```(python|sh)\n(.*?)\n```$", guide.read_text("utf-8"), re.M | re.S)
+        assert code == [text if kind == "python" else f"%%sh\n{text}" for kind, text in blocks]
         compile(path.with_suffix(".py").read_text("utf-8"), guide.name, "exec")
 
 
