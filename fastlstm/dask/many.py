@@ -57,7 +57,8 @@ def fit_many(
 ) -> Any:
     """Train a copy of a forecaster or estimator on each series of a table, and save each to a file of its own.
 
-    The work is done by the cluster whose client the program has opened, else by threads of this process. Each model is
+    The work is done by the cluster whose client the program has opened, else by threads of this process, which pays for
+    large models only: small ones want the processes of a ``distributed.Client(threads_per_worker=1)``. Each model is
     trained by one thread, with the bits that a loop over the series gives. A task whose worker is lost starts again on
     another one. A series that cannot be trained on does not end the others: the result says why.
 
