@@ -109,9 +109,10 @@ def write_notebooks(app: Sphinx, error: Exception | None) -> None:
         text = page.read_text("utf-8")
         if not run_guide.blocks(text):
             continue
-        # Links to other pages lead nowhere from a notebook.
-        text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:)[^)]*\)", r"\1", re.sub(r"^<!--.*?-->\n", "", text, flags=re.M))
-        notebook = jupytext.reads(text, fmt="md")
+        notebook = jupytext.reads(re.sub(r"^<!--.*?-->\n", "", text, flags=re.M), fmt="md")
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":  # links to other pages lead nowhere from a notebook
+                cell.source = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:)[^)]*\)", r"\1", cell.source)
         notebook.metadata.pop("jupytext", None)
         notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
         for ending in ("ipynb", "py"):
