@@ -221,16 +221,6 @@ class PartedSequences(Sequences):
 
     # ------------------------------------------------------------------------------------ checks of the own part
 
-    def find_nonfinite(
-        self,
-        dtype: DTypeLike | None = None,
-        *,
-        missing_steps: bool = False,
-        missing: NDArray[np.bool_] | None = None,
-    ) -> tuple[str, int, int, int] | None:
-        own = self._own_part()
-        return None if own is None else own.find_nonfinite(dtype, missing_steps=missing_steps, missing=missing)
-
     def check_finite(
         self,
         dtype: DTypeLike | None = None,

@@ -119,7 +119,7 @@ class Feed:
         self.n_threads = n_threads
         self.recompute_every = recompute_every
         self.skip = skip
-        self.share = None if steps else share  # the rows of later segments are others for each process
+        self.share = None if steps else share  # in later segments a process has other rows of the batch
         self.states: list[State] = []
         self._from_file = False
         self._left: MaskedSteps | None = None  # the steps of the last output that are not masked; None: all

@@ -1,9 +1,10 @@
 """Sum of the gradients of several processes that begins while they still compute.
 
 Once the backward pass has left a layer, the gradient of its parameters is known, and with it that of all layers above.
-Where each process has one shard, a thread sends these parts and adds what it receives, as `Ranks` does it afterwards
-otherwise: the same sums of the same numbers. The kernels run without the GIL, so the thread works beside them; it looks
-after its messages every fifth of a millisecond, because they do not move on by themselves.
+Where each process has one shard, a thread sends these parts and receives those of the others, which `Ranks` otherwise
+does after the backward pass: the same sums of the same numbers. The kernels run without the GIL, so that the thread
+works beside them. It asks for its messages every fifth of a millisecond, because MPI moves them on only when it is
+called.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class EarlySum:
             arriving = [(request, rank) for request, rank in arriving if not request.Test()]
             leaving = [(request, rank) for request, rank in leaving if not request.Test()]
             if len(waiting) + len(arriving) + len(leaving) == before:
-                # Only when this process has computed everything does it wait for others.
+                # The deadline counts from when this process has computed everything, and waits for others only.
                 late = [rank for _, rank in arriving + leaving]
                 watch.check(late[0] if late and known == 0 else None)
                 time.sleep(_PAUSE)

@@ -86,16 +86,11 @@ class Watch:
 
     Parameters
     ----------
-    communicator : Communicator
-    deadline : float
-        Seconds.
     messages : Messages
         What is waiting.
     """
 
-    def __init__(self, communicator: Communicator, deadline: float, messages: Messages) -> None:
-        self._communicator = communicator
-        self._deadline = deadline
+    def __init__(self, messages: Messages) -> None:
         self._messages = messages
         self._begin = time.monotonic()
         self._heard: float | None = None
@@ -106,16 +101,16 @@ class Watch:
 
     def check(self, other: int | None) -> float:
         """Return the seconds of the wait for a process so far; end it if need be. None: this one has work to do."""
-        now = time.monotonic()
+        messages, now = self._messages, time.monotonic()
         if other is None:
             self._begin = now
         # An exception that all raise is this process's own, too, if it gets so far.
-        if self._heard is None and self._communicator.Iprobe(tag=_TAG_OF_END):
+        if self._heard is None and messages._communicator.Iprobe(tag=_TAG_OF_END):
             self._heard = now
-        if self._messages.cancelled or (self._heard is not None and now - self._heard > _OWN):
+        if messages.cancelled or (self._heard is not None and now - self._heard > _OWN):
             raise _Ended
-        if now - self._begin > self._deadline:
-            self._messages.late = other
+        if now - self._begin > messages._deadline:
+            messages.late = other
             raise _Ended
         return now - self._begin
 
@@ -221,7 +216,7 @@ class Messages:
 
     def watch(self) -> Watch:
         """Return what tells a wait that begins now that it has lasted too long."""
-        return Watch(self._communicator, self._deadline, self)
+        return Watch(self)
 
     # ------------------------------------------------------------------------------------ the end after a failure
 

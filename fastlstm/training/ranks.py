@@ -132,13 +132,17 @@ class Ranks(Reduce):
             return sums.plus(second)
         return Sums()
 
+    def _slices_of(self, gradients: Array) -> list[slice]:
+        """Return the part of the gradient that each rank adds."""
+        return [slice(*shard_bounds(gradients.size, self.size, rank)) for rank in range(self.size)]
+
     def _divided(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
         """Do the same with the gradient divided among the ranks."""
         sums, lower = self._lower_nodes(compute, gradients)
         total = self._sums(0, self.shards, sums)
         if total.weight == 0:
             return total
-        bounds = [slice(*shard_bounds(gradients.size, self.size, rank)) for rank in range(self.size)]
+        bounds = self._slices_of(gradients)
         others = [(self.rank + step) % self.size for step in range(1, self.size)]  # each begins with another one
         mine = bounds[self.rank]
         size = mine.stop - mine.start
@@ -158,7 +162,7 @@ class Ranks(Reduce):
 
     def _begun_early(self, compute: Callable[[int], Sums], gradients: Array) -> Sums:
         """Do the same for processes of one shard each, while it is computed; see `early`."""
-        bounds = [slice(*shard_bounds(gradients.size, self.size, rank)) for rank in range(self.size)]
+        bounds = self._slices_of(gradients)
 
         def total_of(own: Sums) -> tuple[Sums, dict[int, Sums]]:
             each = self.joined({self.rank: own})
