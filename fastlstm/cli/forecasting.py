@@ -25,6 +25,7 @@ from .errors import CommandError, DataRefused, UsageError, refusing
 from .layout import Layout, time_is_counted
 from .model_file import TABLE
 from .output import Say, json_text, say
+from .processes import Processes
 from .tables import read_table
 
 __all__ = ["NO_ID", "check_numbers", "forecast_columns", "save_forecaster", "settings", "train"]
@@ -53,25 +54,29 @@ def forecast_columns(configured: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def train(arguments: argparse.Namespace, configured: Configuration, told: Say) -> int:
+def train(arguments: argparse.Namespace, configured: Configuration, team: Processes, told: Say) -> int:
     """Train a forecaster, or say what it would be trained on; return the exit status."""
-    table = read_table(configured.data, configured.csv)
-    _set_roles(table, configured)
-    forecaster = _new_forecaster(arguments, configured)
-    names = tuple(table)
-    table = _chosen(table, configured)
-    columns = {
-        "id_col": configured.get("id") or NO_ID,
-        "time_col": configured.get("time"),
-        "target_col": configured.get("target"),
-    }
-    report, lines = _understood(table, configured, forecaster, columns)
+    with team.together():
+        table = read_table(configured.data, configured.csv)
+        _set_roles(table, configured)
+        forecaster = _new_forecaster(arguments, configured)
+        names = tuple(table)
+        table = _chosen(table, configured)
+        columns = {
+            "id_col": configured.get("id") or NO_ID,
+            "time_col": configured.get("time"),
+            "target_col": configured.get("target"),
+        }
+        report, lines = _understood(table, configured, forecaster, columns)
     if arguments.dry_run:
-        print(json_text({**report, "table": table.to_dict()}) if arguments.json else "\n".join(lines))
+        if team.rank == 0:
+            print(json_text({**report, "table": table.to_dict()}) if arguments.json else "\n".join(lines))
         return 0
     for line in lines:
         told(line)
-    seconds = _fit(arguments, configured, forecaster, table, columns, told)
+    seconds = _fit(arguments, configured, forecaster, table, columns, team, told)
+    if team.rank:
+        return 0  # the rest is done once
     assert configured.output is not None
     _save(configured.output, forecaster, configured, table, names, report)
     epochs = forecaster.history_.epochs
@@ -197,6 +202,7 @@ def _fit(
     forecaster: Forecaster,
     table: CsvTable,
     columns: dict[str, Any],
+    team: Processes,
     told: Say,
 ) -> float:
     """Train, and return the seconds that it took."""
@@ -206,9 +212,17 @@ def _fit(
         told(f"there is no {checkpoint}: the training starts from the beginning")
     begin = time.perf_counter()
     try:
-        forecaster.fit(table, **columns, checkpoint=checkpoint, resume=arguments.resume)
+        forecaster.fit(
+            table,
+            **columns,
+            checkpoint=checkpoint,
+            resume=arguments.resume,
+            shards=team.shards,
+            communicator=team.communicator,
+            deadline=team.deadline,
+        )
     except KeyboardInterrupt:
-        if os.path.exists(checkpoint):
+        if team.rank == 0 and os.path.exists(checkpoint):
             say(
                 f"fastlstm: the training so far is in {checkpoint}; to continue, to the same result:\n"
                 f"  {resume_command(arguments.given)}"

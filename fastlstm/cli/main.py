@@ -59,12 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("fastlstm: interrupted", file=sys.stderr)
             return 130
         except CommandError as error:
-            print(f"fastlstm: {'usage error' if error.status == 2 else 'error'}: {error}", file=sys.stderr)
+            _say("usage error" if error.status == 2 else "error", error)
             return error.status
         except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
-            print(f"fastlstm: error: {str(error) or type(error).__name__}", file=sys.stderr)
+            _say("error", error)
             return 1
     return status
+
+
+def _say(kind: str, error: Exception) -> None:
+    """Report an error in one line, once if several processes have it."""
+    messages = sys.modules.get("fastlstm.training.messages")  # not there unless something was trained
+    if messages is None or not messages.said_by_rank_0(error):
+        print(f"fastlstm: {kind}: {str(error) or type(error).__name__}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

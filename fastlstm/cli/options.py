@@ -71,8 +71,8 @@ OPTIONS = (
     Option("test", share, "SHARE|FILE", "part or file that is kept out and measured at the end", _CASES, "0.2"),
     Option("seed", natural, "N", "seed of all that is random (default: 0)", TASKS, "0"),
     Option("epochs", positive, "N", "passes over the data", TASKS, "50"),
-    Option("shards", positive, "N", "parts of a batch, computed one by one or by N processes of mpiexec", _FITTED, "8"),
-    Option("deadline", positive, "SECONDS", "that a process waits for another one (default: 600)", _FITTED, "600"),
+    Option("shards", positive, "N", "parts of a batch, computed one by one or by N processes of mpiexec", TASKS, "8"),
+    Option("deadline", positive, "SECONDS", "that a process waits for another one (default: 600)", TASKS, "600"),
 )
 
 CSV_KEYS = {"separator": str, "decimal": str, "encoding": str, "header": bool, "day_first": bool}

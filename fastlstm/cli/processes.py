@@ -41,7 +41,7 @@ def processes(configured: Any) -> Processes:
     Raises
     ------
     UsageError
-        If several were started without shards, with fewer than processes, or for a task that one process trains.
+        If several were started without shards, or with fewer than processes, or to read stdin.
     CommandError
         If mpi4py is missing, or belongs to another MPI than the launcher.
     """
@@ -73,8 +73,6 @@ def processes(configured: Any) -> Processes:
 
 def _obstacle(configured: Any, shards: int, size: int) -> str | None:
     """Return why several processes cannot train together; None if they can."""
-    if configured.task == "forecast":
-        return ", and --task forecast trains in one: leave mpiexec out, and give --threads"
     if configured.data == "-":
         return ", and stdin goes to one of them: write the data to a file"
     if shards < size:

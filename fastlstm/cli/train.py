@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if configured.task == "forecast":
         from . import forecasting
 
-        return forecasting.train(arguments, configured, told)
+        return forecasting.train(arguments, configured, team, told)
     return _train_cases(arguments, configured, team, told)
 
 

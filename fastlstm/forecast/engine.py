@@ -15,14 +15,16 @@ from ..inference.quantizing import QuantizationReport
 from ..layers import LSTM, Dropout, Layer, copied_layer
 from ..metrics.forecasting import interval_pairs
 from ..training.history import History
+from ..training.reduce import Reduce
+from ..training.run_state import environment
 from .conformal import Corrections
 from .layout import Layout
 from .memory import Memory, memory_of, naive_error, ready_from
 from .network import ForecastNetwork, Widths
 from .panel import Panel, SeriesData
 from .parts import Parts, split_parts
-from .passes import Passed, answers_at, run_through
-from .runs import Checkpoint, run
+from .passes import Passed, answers_at, own_series, run_through
+from .runs import Checkpoint, run, run_arguments
 from .series import ColumnScales, ReadySeries, Scale, ready, scale_of
 from .settings import Settings
 from .shares import best_shares
@@ -33,6 +35,8 @@ __all__ = ["Engine", "widths_of"]
 _VALIDATION_ORIGINS = 1000
 """Number of origins at which the loss of an epoch is measured at most."""
 _CONFORMAL_ORIGINS = 8000
+_OF_THE_CALL = 5
+"""Level of the stack, seen from a function that `Engine.fit` calls, at which a user calls `Forecaster.fit`."""
 _CALIBRATION_ORIGINS = 2000
 """Number of origins at which the head of a network is asked, about at most, before its weights become integers."""
 
@@ -74,9 +78,14 @@ class Engine:
 
     # ------------------------------------------------------------------------------------ fit
 
-    def fit(self, panel: Panel, checkpoint: Checkpoint | None = None) -> None:
-        """Train on a panel: scales, weights, conformal corrections, and the state at the end of each series."""
+    def fit(self, panel: Panel, checkpoint: Checkpoint | None = None, reduce: Reduce | None = None) -> None:
+        """Train on a panel: scales, weights, conformal corrections, and the state at the end of each series.
+
+        The processes of `reduce`, all of which have the whole panel, share out the lanes of each batch, and the series
+        of each pass without training.
+        """
         settings = self.settings
+        reduce = Reduce(1) if reduce is None else reduce
         settings.check_panel(panel)
         parts = split_parts(panel, settings)
         self.scales = {
@@ -86,17 +95,26 @@ class Engine:
         self.layout = self._new_layout(panel, parts)
         series = [ready(one, self.scales[one.id]) for one in panel.series]
         self.network = self._new_network()
+        if reduce.shards > 1:
+            self._check_shards(reduce.shards)
         if self.layout.gate is not None:
             self.network.shares[:] = best_shares(self.layout, series, parts.training)
-        trainer = self._new_trainer(series, parts)
-        run(trainer, settings.verbose, checkpoint)
+        trainer = self._new_trainer(series, parts, reduce)
+        _warn_of_idle(trainer)
+        run(trainer, settings.verbose, checkpoint, None if reduce.alone else _in_common(settings, panel, reduce.shards))
         self.history, self.moments = trainer.history, trainer.optimizer.state_dict()
         self.trained_until = {one.id: one.times[-1] for one in panel.series}
         trainer.restore_best()
         if settings.conformal:
-            self._correct(series, parts)
+            self._correct(series, parts, reduce)
         trainer.restore_last()
-        self._pass_to_end(series)
+        self._pass_to_end(series, reduce)
+
+    def _check_shards(self, shards: int) -> None:
+        for index, layer in enumerate(self.network.encoder.layers):
+            obstacle = layer.shard_obstacle()
+            if obstacle is not None:
+                raise ValueError(f"shards={shards} computes each part of a batch alone, and layer {index} {obstacle}")
 
     def _new_layout(self, panel: Panel, parts: Parts) -> Layout:
         settings = self.settings
@@ -130,7 +148,7 @@ class Engine:
                 layers.append(Dropout(settings.dropout))
         return ForecastNetwork(layers, widths_of(settings, layout), settings.seed, settings.precision)
 
-    def _new_trainer(self, series: list[ReadySeries], parts: Parts) -> Trainer:
+    def _new_trainer(self, series: list[ReadySeries], parts: Parts, reduce: Reduce) -> Trainer:
         settings, network, layout = self.settings, self.network, self.layout
         validation = None
         total = sum(part.stop - part.start for part in parts.validation)
@@ -140,12 +158,13 @@ class Engine:
 
             def validation() -> float:
                 return pinball_at(
-                    network, layout, series, parts.validation, starts, settings.quantiles, stride, settings.n_threads
-                )
+                    network, layout, series, parts.validation, starts, settings.quantiles, stride, settings.n_threads,
+                    reduce,
+                )  # fmt: skip
 
         return Trainer(
             network, layout, series, parts.training, validation, settings.quantiles, self._plan(parts),
-            settings.n_threads, all_parts=parts.all,
+            settings.n_threads, all_parts=parts.all, reduce=reduce,
         )  # fmt: skip
 
     def _plan(self, parts: Parts) -> Plan:
@@ -153,41 +172,47 @@ class Engine:
         cost = self.network.head_cost / self.network.encoder_cost
         return self.settings.plan(origins, self.settings.context_for(parts.training_stops), cost)
 
-    def _correct(self, series: list[ReadySeries], parts: Parts) -> None:
+    def _correct(self, series: list[ReadySeries], parts: Parts, reduce: Reduce) -> None:
         """Set the conformal corrections, and report the coverage before and after on the same data."""
         settings, layout = self.settings, self.layout
         total = sum(max(0, part.stop - part.start) for part in parts.conformal)
         stride = max(1, total // _CONFORMAL_ORIGINS)
         origins = [np.arange(part.start, max(part.start, part.stop), stride) for part in parts.conformal]
         stops = [int(rows[-1]) + 1 if len(rows) else 0 for rows in origins]
-        passed = run_through(self.network, layout, series, origins, stops=stops, n_threads=settings.n_threads)
+        mine = own_series(stops, reduce)
+        passed = run_through(
+            self.network, layout, [series[k] for k in mine], [origins[k] for k in mine],
+            stops=[stops[k] for k in mine], n_threads=settings.n_threads,
+        )  # fmt: skip
 
-        def blocks() -> Iterator[tuple[Array, Array]]:
-            for one, rows, result in zip(series, origins, passed, strict=True):
-                targets = layout.targets(one, rows)
-                for block, answers in answers_at(
-                    self.network, layout, one, rows, result.contexts, settings.n_threads, clip=True
-                ):
-                    yield answers, targets[block]
+        def blocks(k: int, contexts: Array) -> Iterator[tuple[Array, Array]]:
+            targets = layout.targets(series[k], origins[k])
+            for block, answers in answers_at(
+                self.network, layout, series[k], origins[k], contexts, settings.n_threads, clip=True
+            ):
+                yield answers, targets[block]
 
-        found = list(blocks())
+        own = {k: list(blocks(k, result.contexts)) for k, result in zip(mine, passed, strict=True)}
+        found = [pair for _, pairs in sorted(reduce.joined(own).items()) for pair in pairs]
         self.corrections = Corrections.of(settings.quantiles, found, settings.horizon, settings.horizon / stride)
-        if self.corrections is None and interval_pairs(settings.quantiles):
+        if self.corrections is None and interval_pairs(settings.quantiles) and reduce.rank == 0:
             warnings.warn(
                 "the validation part is too short for the conformal correction, so that intervals are those of the "
                 "network: give longer series, a larger validation part, or conformal=False",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=_OF_THE_CALL,
             )
         self.coverage = _coverage(settings.quantiles, found, self.corrections)
 
-    def _pass_to_end(self, series: Sequence[ReadySeries]) -> None:
+    def _pass_to_end(self, series: Sequence[ReadySeries], reduce: Reduce | None = None) -> None:
         """Run through series from their beginning, and remember their ends."""
-        ends = [np.array([len(one) - 1]) for one in series]
-        passed = run_through(self.network, self.layout, series, ends, n_threads=self.settings.n_threads)
-        self.memories.update(
-            {one.data.id: self._memory(one, result) for one, result in zip(series, passed, strict=True)}
-        )
+        reduce = Reduce(1) if reduce is None else reduce
+        mine = own_series([len(one) for one in series], reduce)
+        own = [series[k] for k in mine]
+        ends = [np.array([len(one) - 1]) for one in own]
+        passed = run_through(self.network, self.layout, own, ends, n_threads=self.settings.n_threads)
+        found = reduce.joined({k: self._memory(series[k], one) for k, one in zip(mine, passed, strict=True)})
+        self.memories.update({series[k].data.id: found[k] for k in sorted(found)})
 
     # ------------------------------------------------------------------------------------ more data
 
@@ -348,6 +373,26 @@ class Engine:
         if self.settings.bounds is not None:
             np.clip(values, *self.settings.bounds, out=values)
         return values
+
+
+def _in_common(settings: Settings, panel: Panel, shards: int) -> dict[str, Any]:
+    """Return what all processes of a training must have in common."""
+    arguments = run_arguments(settings, panel, shards)
+    table = arguments.pop("data")
+    return {**arguments, "table": table, "environment": environment()}
+
+
+def _warn_of_idle(trainer: Trainer) -> None:
+    """Warn if a batch has too few lanes for all processes."""
+    size, largest = trainer.reduce.size, max(map(len, trainer.batches(1)))
+    if largest < size and trainer.reduce.rank == 0:
+        warnings.warn(
+            f"{size} processes share out the long parts of the series that are read side by side, which are at most "
+            f"{largest}, so that {size - largest} of them train nothing: start fewer, or give a larger batch_size than "
+            f"{trainer.plan.batch}, which changes the training",
+            UserWarning,
+            stacklevel=_OF_THE_CALL,
+        )
 
 
 def widths_of(settings: Settings, layout: Layout) -> Widths:

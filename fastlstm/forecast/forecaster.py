@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from .._arguments import explain_arguments
-from .._checks import as_bool, count, real, short_repr
+from .._checks import as_bool, count, positive, real, short_repr
 from .._tables import html_table
 from .._typing import Array
 from ..layers import Layer
 from ..metrics.forecasting import interval_pairs
 from ..training.history import History
+from ..training.messages import Communicator
+from ..training.ranks import checked_communicator, new_reduce
+from ..training.reduce import Reduce
 from .arguments import check_arguments, draw_seed, settings_for
 from .backtest import backtest, cutoffs_of, table_of
 from .engine import Engine
@@ -265,6 +268,9 @@ class Forecaster:
         static_df: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        shards: int = 1,
+        communicator: Communicator | None = None,
+        deadline: float = 600.0,
     ) -> _F:
         """Train a new network.
 
@@ -283,6 +289,17 @@ class Forecaster:
             File that holds the state of the training after each epoch and after Ctrl-C; it is removed at the end.
         resume : bool, default False
             Whether to continue from the file `checkpoint` if there is one, to the same bits as without interruption.
+        shards : int, default 1
+            Number of parts in which the long parts of the series that are read side by side (`batch_size`) are divided.
+            Their gradients are computed one by one and summed in a fixed order, with the random masks of the whole. See
+            docs/shards.md.
+        communicator : mpi4py.MPI.Comm, optional
+            Processes that compute the shards together, for example ``MPI.COMM_WORLD`` in a program that is started by
+            ``mpiexec -n 4 python -m mpi4py program.py``. All call `fit` with the same table and arguments, and end with
+            the same forecaster, that of the same `shards` in one process. Rank 0 alone prints and writes. `shards` must
+            be at least the number of processes, and `batch_size`, too, if all are to have work.
+        deadline : float, default 600
+            Seconds that a process waits for another one before all end.
 
         Returns
         -------
@@ -297,25 +314,38 @@ class Forecaster:
             After Ctrl-C.
         TrainingDiverged
             If the loss became NaN or infinite.
+        RankError
+            A RuntimeError: in all processes if another one has raised an exception or does not answer.
         """
-        check_arguments(self)
-        if as_bool("resume", resume) and checkpoint is None:
-            raise ValueError("resume=True needs the file of the interrupted run: checkpoint='run.checkpoint'")
-        reader = self._new_reader()
-        panel = reader.fit(df, id_col, time_col, target_col, static_df)
-        drawn = None
-        if checkpoint is not None and resume and self.random_state is None:
-            drawn = saved_seed(checkpoint)
-        seed = draw_seed(self.random_state if drawn is None else drawn)
-        engine = Engine(settings_for(self, reader.axis, _end(panel), max(map(len, panel.series)), seed))
-        saved = None
-        if checkpoint is not None:
-            saved = Checkpoint(os.fspath(checkpoint), resume, run_arguments(engine.settings, panel))
-        engine.fit(panel, saved)
+        count("shards", shards, bits=16)
+        positive("deadline", deadline)
+        reduce = new_reduce(shards, checked_communicator(communicator, shards), deadline)
+        with reduce.together():
+            check_arguments(self)
+            if as_bool("resume", resume) and checkpoint is None:
+                raise ValueError("resume=True needs the file of the interrupted run: checkpoint='run.checkpoint'")
+            reader = self._new_reader()
+            panel = reader.fit(df, id_col, time_col, target_col, static_df)
+            seed = self._seed_for(checkpoint if resume else None, reduce)
+            engine = Engine(settings_for(self, reader.axis, _end(panel), max(map(len, panel.series)), seed))
+            saved = None
+            if checkpoint is not None:
+                saved = Checkpoint(os.fspath(checkpoint), resume, run_arguments(engine.settings, panel, shards))
+            engine.fit(panel, saved, reduce)
         self._reader, self._engine, self.seed_ = reader, engine, engine.settings.seed
         self._quantization_report = None
         self._fitted_params = self.get_params()  # those of set_params act at the next fit
         return self
+
+    def _seed_for(self, resumed: str | os.PathLike[str] | None, reduce: Reduce) -> int:
+        """Return the seed: the number that was given, that of a run that goes on, or one that rank 0 has drawn."""
+        state = self.random_state
+        if resumed is not None and state is None:
+            state = saved_seed(resumed)
+        seed = draw_seed(state)
+        drawn = state is None or isinstance(state, (np.random.RandomState, np.random.Generator))
+        found = reduce.joined({reduce.rank: (seed, drawn)})
+        return found[0][0] if all(here for _, here in found.values()) else seed
 
     def _new_reader(self) -> FrameReader:
         return FrameReader(

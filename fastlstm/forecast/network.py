@@ -207,10 +207,14 @@ class ForecastNetwork:
         states: list[State] | None = None,
         training: bool = False,
         n_threads: int | None = None,
+        first_row: int = 0,
     ) -> Encoded:
-        """Return the encoder's outputs for x (batch, steps, inputs), a buffer that the next pass overwrites."""
+        """Return the encoder's outputs for x (batch, steps, inputs), a buffer that the next pass overwrites.
+
+        `first_row` is the number of the first row of x in the batch of which it is a part.
+        """
         network = self.encoder.network
-        out = network.forward_from(states, x, lengths, training, n_threads)
+        out = network.forward_from(states, x, lengths, training, n_threads, first_row=first_row)
         return Encoded(out, network.final_states(training))
 
     def answers(self, context: Array, ahead: Array, n_threads: int | None = None) -> Array:

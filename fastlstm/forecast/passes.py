@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._typing import Array, State
+from ..training.reduce import Reduce
 from .layout import Layout
 from .network import ForecastNetwork
 from .series import ReadySeries
 
-__all__ = ["Passed", "answers_at", "run_through", "states_of"]
+__all__ = ["Passed", "answers_at", "own_series", "run_through", "states_of"]
 
 _BATCH = 64
 _CHUNK = 512
@@ -29,6 +30,11 @@ class Passed:
     """(origins, context_size): inputs of the head at each origin."""
     states: list[State]
     """Final states, with a batch of one."""
+
+
+def own_series(steps: Sequence[int], reduce: Reduce) -> list[int]:
+    """Return the numbers of the series that this process runs through, if all together have these numbers of steps."""
+    return sorted(range(len(steps)), key=lambda k: -steps[k])[reduce.rank :: reduce.size]
 
 
 def run_through(

@@ -18,7 +18,7 @@ from ..formats import atomic, safetensors
 from ..layers import layer_config
 from ..training.callbacks import Callback
 from ..training.callbacks.progress import EpochPrinter, ProgressBar
-from ..training.interrupt import BetweenBatches, Interrupt
+from ..training.interrupt import BetweenBatches
 from ..training.run_state import environment
 from .panel import Panel
 from .settings import Settings
@@ -55,7 +55,8 @@ class Checkpoint:
             raise ValueError(f"{self.path}: the file holds no interrupted training of a forecaster")
         described = config[_KEY]
         try:
-            differing = [name for name, value in self.arguments.items() if described["run"].get(name) != value]
+            before = {"shards": 1, **described["run"]}  # older files have no shards
+            differing = [name for name, value in self.arguments.items() if before.get(name) != value]
             if differing:
                 raise ValueError(
                     f"the run was started with another {', '.join(differing)}: give the same, or leave out resume"
@@ -74,39 +75,49 @@ def saved_seed(path: str | os.PathLike[str]) -> int | None:
     return count("seed", arguments.get("seed"), least=0, bits=MANY) if isinstance(arguments, dict) else None
 
 
-def run(trainer: Trainer, verbose: int, checkpoint: Checkpoint | None) -> None:
-    """Train to the end of the run; after Ctrl-C save the state, if there is a checkpoint, and raise."""
+def run(
+    trainer: Trainer, verbose: int, checkpoint: Checkpoint | None, arguments: Mapping[str, Any] | None = None
+) -> None:
+    """Train to the end of the run; after Ctrl-C save the state, if there is a checkpoint, and raise.
+
+    Of several processes rank 0 alone prints and writes; `arguments` are what all must have in common.
+    """
+    reduce, walk = trainer.reduce, trainer.walk
     if checkpoint is not None:
-        atomic.check_folder(Path(checkpoint.path).parent)
+        if reduce.rank == 0:
+            atomic.check_folder(Path(checkpoint.path).parent)
         checkpoint.restore(trainer)
+        walk = trainer.walk
+    reduce.agree({**(arguments or {}), "resumed run": (walk.epoch, walk.update)})
+    writes = checkpoint is not None and reduce.rank == 0
     shown = _progress(trainer, verbose)
-    walk = trainer.walk
-    interrupt = Interrupt()
+    interrupt = trainer.interrupt
     try:
         with interrupt:
             goes_on = trainer.goes_on
             while goes_on:
-                goes_on = _epoch(trainer, shown, interrupt)
-                if checkpoint is not None and goes_on:
+                goes_on = _epoch(trainer, shown)
+                if checkpoint is not None and writes and goes_on:
                     checkpoint.save(trainer)
-                interrupt.take()
+                interrupt.take(reduce.any(interrupt.noted))
     except KeyboardInterrupt as error:
         trainer.history.interrupted = True
-        if checkpoint is not None and isinstance(error, BetweenBatches):
+        if checkpoint is not None and writes and isinstance(error, BetweenBatches):
             checkpoint.save(trainer)
-        place = f"epoch {walk.epoch}, after {walk.update} updates"
-        print(f"fastlstm: training interrupted in {place}", file=sys.stderr)
+        if reduce.rank == 0:
+            place = f"epoch {walk.epoch}, after {walk.update} updates"
+            print(f"fastlstm: training interrupted in {place}", file=sys.stderr)
         raise KeyboardInterrupt("training interrupted") from None
     finally:
         if shown is not None:
             shown.on_train_end()
-    if checkpoint is not None:
+    if checkpoint is not None and writes:
         Path(checkpoint.path).unlink(missing_ok=True)
 
 
 def _progress(trainer: Trainer, verbose: int) -> Callback | None:
     """Return what shows the progress, begun at the place of the run."""
-    if not verbose:
+    if not verbose or trainer.reduce.rank:
         return None
     shown: Callback = ProgressBar() if verbose == 1 else EpochPrinter()
     network: Any = trainer.network
@@ -115,7 +126,7 @@ def _progress(trainer: Trainer, verbose: int) -> Callback | None:
     return shown
 
 
-def _epoch(trainer: Trainer, shown: Callback | None, interrupt: Interrupt) -> bool:
+def _epoch(trainer: Trainer, shown: Callback | None) -> bool:
     walk = trainer.walk
     epoch = walk.epoch
     if shown is not None:
@@ -124,7 +135,7 @@ def _epoch(trainer: Trainer, shown: Callback | None, interrupt: Interrupt) -> bo
     def after_update() -> None:
         if shown is not None:
             shown.on_batch_end(walk.update, {"loss": walk.sums[0] / max(walk.sums[1], 1e-300)})
-        interrupt.take()
+        trainer.interrupt.take(None if trainer.reduce.alone else trainer.interrupted)
 
     goes_on = trainer.run_epoch(after_update)
     if shown is not None:
@@ -133,15 +144,20 @@ def _epoch(trainer: Trainer, shown: Callback | None, interrupt: Interrupt) -> bo
     return goes_on
 
 
-def run_arguments(settings: Settings, panel: Panel) -> dict[str, Any]:
-    """Return all on which the course of a training depends: the settings, and a digest of the data."""
+def run_arguments(settings: Settings, panel: Panel, shards: int = 1) -> dict[str, Any]:
+    """Return all on which the course of a training depends: the settings, the shards, and a digest of the data."""
     given = {one.name: getattr(settings, one.name) for one in fields(settings)}
     for name in ("verbose", "n_threads"):
         del given[name]
     if settings.layers is not None:
         given["layers"] = [layer_config(layer) for layer in settings.layers]
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-    return {**{name: repr(value) for name, value in plain.items()}, "seed": settings.seed, "data": _digest(panel)}
+    return {
+        **{name: repr(value) for name, value in plain.items()},
+        "seed": settings.seed,
+        "shards": shards,
+        "data": _digest(panel),
+    }
 
 
 def _digest(panel: Panel) -> str:

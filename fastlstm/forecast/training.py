@@ -3,6 +3,8 @@
 Each series is cut into lanes, long contiguous parts; a batch of lanes is walked chunk by chunk, each of which continues
 from the states of the one before, as in training language models. So the network learns with states as old as those
 with which it will forecast. Lanes begin at other rows in each epoch, and with a warm-up without loss.
+
+The lanes of a batch may be cut into shards, whose gradients are summed up a fixed tree, by one process or by several.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ import numpy as np
 
 from .._draws import Draws
 from .._typing import Array, State
+from ..inference.feeding import joined_states
 from ..losses import Quantile
 from ..optimizers import AdamW
 from ..schedules import CosineLR
 from ..training.history import History
+from ..training.interrupt import Interrupt
 from ..training.loop import TrainingDiverged
+from ..training.reduce import Reduce, Sums, shard_bounds
 from .layout import Layout
 from .network import ForecastNetwork
-from .passes import answers_at, run_through
+from .passes import answers_at, own_series, run_through
 from .series import ReadySeries
 
 __all__ = ["Lane", "Part", "Plan", "Trainer", "Walk", "pinball_at"]
@@ -120,6 +125,8 @@ class Trainer:
         State of the optimizer of an earlier run that goes on.
     all_parts : sequence of Part, optional
         All origins of each series whose targets are known, for the last epochs of the plan.
+    reduce : Reduce, optional
+        The sum over the shards of a batch, by default of one.
 
     Attributes
     ----------
@@ -127,6 +134,10 @@ class Trainer:
         The place of the run.
     best_parameters : ndarray
         Those of the best epoch on the validation part; without one, the current ones.
+    interrupt : Interrupt
+        What notes Ctrl-C.
+    interrupted : bool
+        Whether it was noted in some process, as of the last update.
     """
 
     def __init__(
@@ -141,7 +152,10 @@ class Trainer:
         n_threads: int | None = None,
         moments: Mapping[str, Any] | None = None,
         all_parts: Sequence[Part] | None = None,
+        reduce: Reduce | None = None,
     ) -> None:
+        self.reduce = Reduce(1) if reduce is None else reduce
+        self.interrupt, self.interrupted = Interrupt(), False
         self.network, self.layout, self.series, self.parts = network, layout, series, parts
         self.all_parts = parts if all_parts is None else all_parts
         self.validation, self.plan, self.n_threads = validation, plan, n_threads
@@ -277,21 +291,57 @@ class Trainer:
 
     def step(self, batch: list[Lane], index: int) -> None:
         """Walk the lanes for one chunk, and update the weights if there are origins in it."""
-        plan, network, walk = self.plan, self.network, self.walk
-        at = index * plan.chunk
+        walk, at = self.walk, index * self.plan.chunk
         active = [lane for lane in batch if lane.stop - lane.begin > at]
-        lengths = np.array([min(lane.stop - lane.begin - at, plan.chunk) for lane in active])
-        x = np.zeros((len(active), int(lengths.max()), self.layout.n_inputs), network.encoder.dtype)
-        for row, lane in enumerate(active):
+        before = _rows(walk.states, 0, len(active)) if index else None
+        if self.reduce.shards == 1:
+            sums, walk.states = self._part(active, at, before)
+        else:
+            sums, walk.states = self._shards(active, at, before)
+        self.interrupted = sums.interrupted > 0
+        if not math.isfinite(sums.loss):
+            self._diverge(f"the loss became {sums.loss / sums.weight} in epoch {walk.epoch}")
+        if sums.weight > 0:
+            self._update(sums)
+
+    def _shards(self, active: list[Lane], at: int, before: list[State] | None) -> tuple[Sums, list[State]]:
+        """Do what `_part` does, shard by shard, together with the other processes."""
+        network, reduce = self.network, self.reduce
+        passes = network.passes
+        after: dict[int, list[State]] = {}
+
+        def compute(index: int) -> Sums:
+            begin, end = shard_bounds(len(active), reduce.shards, index)
+            if begin == end:
+                return Sums(interrupted=float(self.interrupt.noted))
+            network.passes = passes  # all shards draw the masks of one pass, each those of its rows
+            states = None if before is None else _rows(before, begin, end)
+            sums, after[begin] = self._part(active[begin:end], at, states, begin)
+            return sums
+
+        sums = reduce(compute, network.flat_gradients)
+        network.passes = [one + (sums.positions > 0) for one in passes]
+        return sums, joined_states(reduce.joined(after))
+
+    def _part(
+        self, lanes: list[Lane], at: int, before: list[State] | None, first_row: int = 0
+    ) -> tuple[Sums, list[State]]:
+        """Walk some lanes of a batch, from `first_row` on, for the chunk from step `at` on.
+
+        Their sums and the states at the end are returned, the gradient of the mean loss is left in the network. There
+        is none if no origin counts, or the loss is not finite.
+        """
+        network, plan = self.network, self.plan
+        lengths = np.array([min(lane.stop - lane.begin - at, plan.chunk) for lane in lanes])
+        x = np.zeros((len(lanes), int(lengths.max()), self.layout.n_inputs), network.encoder.dtype)
+        for row, lane in enumerate(lanes):
             start = lane.begin + at
             self.layout.inputs(self.series[lane.series], start, start + int(lengths[row]), x[row, : lengths[row]])
-        states = [(h[:, : len(active)].copy(), c[:, : len(active)].copy()) for h, c in walk.states] if index else None
-        chosen = self._origins(active, lengths, at)
+        chosen = self._origins(lanes, lengths, at)
         ragged = lengths if lengths.min() < x.shape[1] else None
-        training = chosen is not None
-        out, walk.states = network.encode(x, ragged, states, training, self.n_threads)
-        if chosen is not None:
-            self._update(x, out, active, at, *chosen)
+        out, states = network.encode(x, ragged, before, chosen is not None, self.n_threads, first_row)
+        sums = Sums() if chosen is None else self._learn(x, out, lanes, at, *chosen)
+        return sums._replace(interrupted=float(self.interrupt.noted)), states
 
     def _origins(self, active: list[Lane], lengths: Array, at: int) -> tuple[Array, Array, Array] | None:
         """Return lane, step and weight of each origin of a chunk; None if there is none."""
@@ -317,10 +367,11 @@ class Trainer:
         lanes, places, weights = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return lanes, places, weights
 
-    def _update(
+    def _learn(
         self, x: Array, out: Array, active: list[Lane], at: int, lanes: Array, places: Array, weights: Array
-    ) -> None:
-        network, layout, walk = self.network, self.layout, self.walk
+    ) -> Sums:
+        """Return loss and weight of origins, and leave the gradient of their mean loss in the network."""
+        network, layout = self.network, self.layout
         context = np.concatenate([out[lanes, places], x[lanes, places]], axis=1)
         ahead = np.empty((len(lanes), layout.horizon, layout.n_ahead), context.dtype)
         target = np.empty((len(lanes), layout.horizon))
@@ -336,22 +387,29 @@ class Trainer:
         answers = network.head(context, ahead, True, self.n_threads)
         values = np.where(known, target, 0.0).astype(answers.dtype)[:, :, None]
         total, weight_sum, slope = self.loss(answers, values, weight=weights[:, None] * known * self.step_weights)
-        if not math.isfinite(total):
-            self._diverge(f"the loss became {total / weight_sum} in epoch {walk.epoch}")
-        if weight_sum == 0:
-            return
-        network.zero_gradients()
-        d_out = np.zeros(out.shape, out.dtype)
-        d_out[lanes, places] = network.head_backward(slope)
-        network.encoder.network.backward(d_out)
-        network.gather_gradients()
+        sums = Sums(total, weight_sum, positions=len(lanes))
+        if weight_sum > 0 and math.isfinite(total):
+            network.zero_gradients()
+            d_out = np.zeros(out.shape, out.dtype)
+            d_out[lanes, places] = network.head_backward(slope)
+            network.encoder.network.backward(d_out)
+            network.gather_gradients()
+        return sums
+
+    def _update(self, sums: Sums) -> None:
+        network, walk = self.network, self.walk
         self.optimizer.step(network, self.n_threads)
         network.scatter()
         # In the first updates the mean is that of all of them.
         share = max(1 - _DECAY, 1 / (1 + self.optimizer.iterations))
         self.average += share * (network.flat_parameters - self.average)
-        walk.sums[0] += total
-        walk.sums[1] += weight_sum
+        walk.sums[0] += sums.loss
+        walk.sums[1] += sums.weight
+
+
+def _rows(states: list[State], begin: int, end: int) -> list[State]:
+    """Return copies of the states of some lanes."""
+    return [(h[:, begin:end].copy(), c[:, begin:end].copy()) for h, c in states]
 
 
 def pinball_at(
@@ -363,22 +421,33 @@ def pinball_at(
     quantiles: tuple[float, ...],
     stride: int,
     n_threads: int | None = None,
+    reduce: Reduce | None = None,
 ) -> float:
-    """Return the mean pinball loss, in units of the network, over each `stride`-th origin of the parts."""
+    """Return the mean pinball loss, in units of the network, over each `stride`-th origin of the parts.
+
+    With `reduce` its processes share out the series.
+    """
+    reduce = Reduce(1) if reduce is None else reduce
     loss = Quantile(quantiles)
     origins = [np.arange(part.start, part.stop, stride) for part in parts]
     used = [k for k, rows in enumerate(origins) if len(rows)]
     ends = [int(origins[k][-1]) + 1 for k in used]
+    mine = own_series([end - starts[k] for k, end in zip(used, ends, strict=True)], reduce)
+    own = [used[place] for place in mine]
     passed = run_through(
-        network, layout, [series[k] for k in used], [origins[k] for k in used], [starts[k] for k in used],
-        stops=ends, n_threads=n_threads,
+        network, layout, [series[k] for k in own], [origins[k] for k in own], [starts[k] for k in own],
+        stops=[ends[place] for place in mine], n_threads=n_threads,
     )  # fmt: skip
-    total = weight = 0.0
-    for k, one in zip(used, passed, strict=True):
+    sums: dict[int, list[tuple[float, float]]] = {k: [] for k in own}
+    for k, one in zip(own, passed, strict=True):
         targets = layout.targets(series[k], origins[k])
         for block, answers in answers_at(network, layout, series[k], origins[k], one.contexts, n_threads, clip=True):
             target = targets[block][:, :, None]
             known = ~np.isnan(target[:, :, 0])
-            a, b = loss.value(answers, np.where(np.isnan(target), 0.0, target), weight=known.astype(np.float64))
+            values = np.where(np.isnan(target), 0.0, target)
+            sums[k].append(loss.value(answers, values, weight=known.astype(np.float64)))
+    total = weight = 0.0
+    for _, blocks in sorted(reduce.joined(sums).items()):
+        for a, b in blocks:
             total, weight = total + a, weight + b
     return total / weight if weight else math.nan

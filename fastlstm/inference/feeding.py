@@ -9,7 +9,7 @@ Shapes: a batch has b cases and T steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
@@ -26,7 +26,7 @@ from ..network import Network
 from ..protocols import InferenceModel
 from ..runtime.buffers import Buffers
 
-__all__ = ["Feed", "Segment", "check_segments", "count_segments"]
+__all__ = ["Feed", "Segment", "check_segments", "count_segments", "joined_states"]
 
 
 class Segment(NamedTuple):
@@ -294,12 +294,15 @@ class PartStates:
         `joined` adds the parts that other processes have computed.
         """
         if self._feed.steps:
-            after = joined(self._after)
-            layers = zip(*(after[row] for row in sorted(after)), strict=True)
-            self._feed.states = [
-                (np.concatenate([h for h, _ in parts], axis=1), np.concatenate([c for _, c in parts], axis=1))
-                for parts in layers
-            ]
+            self._feed.states = joined_states(joined(self._after))
+
+
+def joined_states(parts: Mapping[int, list[State]]) -> list[State]:
+    """Return the states of all cases of a batch from those of its parts, by the number of their first case."""
+    return [
+        (np.concatenate([h for h, _ in states], axis=1), np.concatenate([c for _, c in states], axis=1))
+        for states in zip(*(parts[row] for row in sorted(parts)), strict=True)
+    ]
 
 
 def _cut(whole: Segment, steps: int) -> Iterator[Segment]:

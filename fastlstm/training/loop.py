@@ -33,7 +33,7 @@ from .history import History
 from .interrupt import BetweenBatches, Interrupt
 from .joined import JoinedShards, joining_layers
 from .prepare import TrainingData
-from .ranks import Ranks
+from .ranks import new_reduce
 from .reduce import Reduce, Sums, shard_bounds
 from .run_state import Progress, RunState, SavedRun, described, environment
 from .settings import Settings
@@ -64,7 +64,7 @@ class TrainingDiverged(FloatingPointError):
 
 def fit(model: TrainableModel, settings: Settings, prepare: Callable[[Reduce], TrainingData]) -> History:
     """Do the work of `Model.fit`; `prepare` checks the data and builds the network for them."""
-    reduce = _reduce(settings)
+    reduce = new_reduce(settings.shards, settings.communicator, settings.deadline)
     with reduce.together():
         with model.network.unbuilt_on_error(), _scaler_unfitted_on_error(model):  # a refused call fixes no input size
             saved = find_saved(settings.resume, settings.callbacks)
@@ -72,12 +72,6 @@ def fit(model: TrainableModel, settings: Settings, prepare: Callable[[Reduce], T
             state = training.start(saved)
             reduce.agree({} if settings.communicator is None else training.described(saved))
         return training.fit(saved, state)
-
-
-def _reduce(settings: Settings) -> Reduce:
-    if settings.communicator is None:
-        return Reduce(settings.shards)
-    return Ranks(settings.shards, settings.communicator, settings.deadline)
 
 
 def _digest(values: Array) -> str:

@@ -16,13 +16,14 @@ import json
 import pickle
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
 from .._typing import Array
 
-__all__ = ["Communicator", "Messages", "RankError", "Request"]
+__all__ = ["Communicator", "Messages", "RankError", "Request", "said_by_rank_0"]
 
 _TAG, _TAG_OF_END = 20_011, 20_021
 """Tags of messages, apart from those that a program may use itself."""
@@ -32,6 +33,8 @@ _LONGEST_TEXT = 512
 """Characters of an error that are told; JSON needs at most 6 bytes for each."""
 _POLLS = 1000
 """Number of polls without a pause: about a millisecond."""
+_SAID = "said_by_rank_0"
+"""Attribute of an exception."""
 _OWN = 0.2
 """Seconds for which a process goes on after it has heard of an end."""
 _GRACE = 10.0
@@ -75,6 +78,16 @@ class Communicator(Protocol):
 
 class RankError(RuntimeError):
     """Error raised in all processes of a run but the one that failed; the text names that one."""
+
+
+def said_by_rank_0(error: BaseException) -> bool:
+    """Return whether rank 0 has the same to say as this error, or the one that caused it, in another process."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, _SAID, False):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 class _Ended(Exception):
@@ -236,7 +249,11 @@ class Messages:
         if missing:
             _lost.append(text)
             atexit.register(self._abort)
-        return RankError(text) if told else None
+        result = RankError(text) if told else None
+        if self.rank and 0 in ends and (told or ends[0]["raised"] == mine["raised"]):
+            with suppress(AttributeError):  # of a class with slots
+                setattr(result or error, _SAID, True)
+        return result
 
     def _exchange_ends(self, mine: dict[str, Any], seconds: float) -> dict[int, dict[str, Any]]:
         """Send one message to each other process, and receive one of each that answers."""

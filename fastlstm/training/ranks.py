@@ -26,7 +26,7 @@ from .launched import disconnected
 from .messages import Communicator, Messages
 from .reduce import Reduce, Sums, add_mean, shard_bounds
 
-__all__ = ["Ranks", "checked_communicator"]
+__all__ = ["Ranks", "checked_communicator", "new_reduce"]
 
 _LEAST_SLICE = 2**10
 """Bytes of a rank's part of a gradient from which on it is divided: messages that are smaller cost their latency."""
@@ -58,6 +58,11 @@ def checked_communicator(communicator: Any, shards: int) -> Communicator | None:
         )
     checked: Communicator = communicator
     return checked
+
+
+def new_reduce(shards: int, communicator: Communicator | None, deadline: float) -> Reduce:
+    """Return the sum over the shards of a batch, in this process or in those of a checked communicator."""
+    return Reduce(shards) if communicator is None else Ranks(shards, communicator, deadline)
 
 
 def _several_threads() -> bool:

@@ -75,13 +75,50 @@ if rank == 0:
 """
 
 
+FORECASTER = """
+import os, signal, sys
+import numpy as np
+from mpi4py import MPI
+import fastlstm as fl
+from fastlstm.forecast.training import Trainer
+
+path, how, victim, moment = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+rank = MPI.COMM_WORLD.Get_rank()
+update, updates = Trainer._update, []
+
+def failing(trainer, sums):
+    update(trainer, sums)
+    updates.append(1)
+    if rank == victim and len(updates) == moment:
+        os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[how])
+
+Trainer._update = failing
+columns = {"id": [], "at": [], "y": []}
+for k in range(6):
+    columns["id"] += [k] * 200
+    columns["at"] += range(200)
+    columns["y"] += (np.sin(np.arange(200) / 4 + k) + np.random.default_rng(k).normal(0, 0.1, 200)).tolist()
+forecaster = fl.Forecaster(4, hidden_size=6, epochs=4, batch_size=4, random_state=0, verbose=0)
+forecaster.fit(columns, id_col="id", time_col="at", target_col="y", checkpoint=path, resume=True, shards=4,
+               communicator=MPI.COMM_WORLD, deadline=float(sys.argv[5]))
+if rank == 0:
+    np.save(path + ".npy", np.array(forecaster.predict()["fastlstm"]))
+"""
+
+
 def start(
-    folder: Path, ranks: int, how: str = "none", victim: int = -1, moment: float = 0, deadline: float = 100
+    folder: Path,
+    ranks: int,
+    how: str = "none",
+    victim: int = -1,
+    moment: float = 0,
+    deadline: float = 100,
+    text: str = PROGRAM,
 ) -> tuple[int, str]:
     """Run the program; return its status and what it wrote to stderr."""
     command = mpiexec(ranks)
     program = folder / "program.py"
-    program.write_text(PROGRAM)
+    program.write_text(text)
     arguments = [folder / "run.safetensors", how, victim, moment, deadline]
     # A file rather than a pipe, which a process that is left behind would keep open.
     with open(folder / "stderr.txt", "w+") as stderr:
@@ -139,6 +176,23 @@ def test_one_process_ends_all(
     check_files(tmp_path, 13)
     assert start(tmp_path, then) == (0, "")
     np.testing.assert_array_equal(weights_of(tmp_path), expected)
+
+
+@pytest.mark.parametrize(("how", "ranks", "victim", "then"), [("kill", 3, 0, 2), ("stop", 2, 1, 3)])
+def test_one_process_of_a_forecaster_ends_all(how: str, ranks: int, victim: int, then: int, tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir(), cut.mkdir()
+    assert start(whole, 1, text=FORECASTER) == (0, "")
+    status, said = start(cut, ranks, how, victim, 20, deadline=3, text=FORECASTER)
+    assert status != 0
+    if how == "stop":
+        assert f"rank {victim} has not answered for 3 seconds, the deadline of the {ranks} processes" in said
+    found = [one.name for one in cut.glob("run*")]
+    assert "run.safetensors" in found and all(re.search("tmp", name) for name in found if name != "run.safetensors")
+    assert start(cut, then, text=FORECASTER) == (0, "")
+    np.testing.assert_array_equal(weights_of(cut), weights_of(whole))
+    assert not (cut / "run.safetensors").exists()
 
 
 @pytest.mark.nightly
