@@ -128,10 +128,7 @@ class Cases:
 
         Shorter inputs are padded to `steps`, if it is given.
         """
-        x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler)
-        if steps is not None and x.shape[1] < steps:
-            lengths = np.full(len(x), x.shape[1]) if lengths is None else lengths
-            x, masks = _padded_steps(x, steps), None if masks is None else _padded_steps(masks, steps)
+        x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler, steps)
         y, weight = self._read_targets(indices, x.shape[1], dtype if y_dtype is None else y_dtype)
         return CaseBatch(x, lengths, y, weight, masks)
 
@@ -173,15 +170,23 @@ def _weight_of_known(y: Array, weight: Array | None) -> Array | None:
 
 
 def read_inputs(
-    inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Scaler | None
+    inputs: Sequences, indices: Indices, dtype: DTypeLike, scaler: Scaler | None, steps: int | None = None
 ) -> tuple[Array, Array | None, Array | None]:
-    """Copy one batch of inputs and scale it; return it with its lengths and the masks of the values before."""
+    """Copy one batch of inputs and scale it; return it with its lengths and the masks of the values before.
+
+    Shorter inputs are padded to `steps`, if it is given.
+    """
     masks = None if inputs.masking is None else inputs.masks(indices)
     if scaler is None:
-        return *inputs.batch(indices, dtype), masks
-    # Numbers that float32 does not hold are scaled before they are rounded.
-    x, lengths = inputs.batch(indices, inputs.exact_dtype)
-    return scaler.scaled_batch(x, dtype, lengths, masks), lengths, masks
+        x, lengths = inputs.batch(indices, dtype)
+    else:
+        # Numbers that float32 does not hold are scaled before they are rounded.
+        x, lengths = inputs.batch(indices, inputs.exact_dtype)
+        x = scaler.scaled_batch(x, dtype, lengths, masks)
+    if steps is not None and x.shape[1] < steps:
+        lengths = np.full(len(x), x.shape[1]) if lengths is None else lengths
+        x, masks = _padded_steps(x, steps), None if masks is None else _padded_steps(masks, steps)
+    return x, lengths, masks
 
 
 def _padded_steps(x: Array, steps: int) -> Array:

@@ -49,8 +49,7 @@ class PairCases(Cases):
         y_dtype: DTypeLike | None = None,
         steps: int | None = None,
     ) -> CaseBatch:
-        # There are no `steps`, since pairs are not shared out to processes.
-        x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler)
+        x, lengths, masks = read_inputs(self.inputs, indices, dtype, scaler, steps)
         given, wanted, numbers = self._tokens(indices)
         pair: Any = Pair(x, lengths, masks, given)  # which the network of pairs reads in place of an array
         return CaseBatch(pair, numbers, wanted, None if self.weight is None else self.weight[indices], None)

@@ -32,6 +32,7 @@ from .tokens import Vocabulary, as_ids, target_sequences
 if TYPE_CHECKING:
     from ..training.callbacks import Callback
     from ..training.history import History
+    from ..training.messages import Communicator
 
 __all__ = ["EncoderDecoder"]
 
@@ -228,6 +229,9 @@ class EncoderDecoder(NetworkModel):
         n_threads: int | None = None,
         seed: int | None = None,
         recompute_every: int | None = None,
+        shards: int = 1,
+        communicator: Communicator | None = None,
+        deadline: float = 600.0,
         resume: str | os.PathLike[str] | bool | None = None,
         on_interrupt: Literal["raise", "return"] = "raise",
     ) -> History:
@@ -250,6 +254,9 @@ class EncoderDecoder(NetworkModel):
             By default ``Adam(lr=1e-3)``; see `Model.fit`. ``clip_norm=1.0`` helps with long sequences.
         epochs, batch_size, shuffle, callbacks, verbose, n_threads, seed, recompute_every, resume, on_interrupt
             As in `Model.fit`.
+        shards, communicator, deadline
+            As in `Model.fit`: the pairs of a batch computed in parts, by one process or by several, each of which is
+            given all pairs.
         validation_data : (X, Y), or (X, Y, lengths, target_lengths), optional
             Data on which loss and accuracy are measured after each epoch, with true tokens as input.
         validation_split : float in [0, 1), default 0
@@ -294,10 +301,10 @@ class EncoderDecoder(NetworkModel):
             seed=seed,
             recompute_every=recompute_every,
             tbptt_steps=None,
-            shards=1,
+            shards=shards,
             partitioned=False,
-            communicator=None,
-            deadline=600.0,
+            communicator=communicator,
+            deadline=deadline,
             resume=resume,
             on_interrupt=on_interrupt,
         )
@@ -306,7 +313,7 @@ class EncoderDecoder(NetworkModel):
             train = self._pairs(X, Y, lengths, target_lengths, sample_weight, training=True)
             self.network.parameters.require_trainable()
             validation = self._validation_pairs(validation_data)
-            prepared = training_data(train, validation, settings)
+            prepared = training_data(self.pairs, train, validation, settings)
             self.longest_target = max(self.longest_target, int(train.targets.numbers.max()))  # type: ignore[union-attr]
             return prepared
 

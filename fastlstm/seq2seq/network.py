@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,8 @@ from ..network import Network
 __all__ = ["Encoded", "Pair", "PairNetwork"]
 
 
-class Pair(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Pair:
     """A batch of sources with the tokens that the decoder reads."""
 
     source: Array
@@ -42,6 +44,13 @@ class Pair(NamedTuple):
     """As in `Network.forward`, of the source."""
     given: Array
     """(batch, steps), int64: the token that the decoder reads at each step."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, rows: slice) -> Pair:
+        lengths, masks = (None if part is None else part[rows] for part in (self.lengths, self.masks))
+        return Pair(self.source[rows], lengths, masks, self.given[rows])
 
 
 class Encoded(NamedTuple):
@@ -238,18 +247,19 @@ class PairNetwork(Network):
     def backward(
         self, d_out: Array, need_dx: bool = False, known_from: Callable[[int], None] | None = None
     ) -> Array | None:
-        # Nobody is told what is known, since pairs are not shared out to processes.
         ctx = self.context(True)
         lowest = 0 if need_dx else self.parameters.lowest_trainable
         into_encoder = lowest < self.cut
         ctx.want_d_state = into_encoder
         try:
-            self.back_through(range(max(lowest, self.cut), len(self.layers)), d_out, ctx, False)
+            self.back_through(range(max(lowest, self.cut), len(self.layers)), d_out, ctx, False, known_from)
         finally:
             ctx.want_d_state = False
-        return self._encoder_backward(lowest, ctx, need_dx) if into_encoder else None
+        return self._encoder_backward(lowest, ctx, need_dx, known_from) if into_encoder else None
 
-    def _encoder_backward(self, lowest: int, ctx: PassContext, need_dx: bool) -> Array | None:
+    def _encoder_backward(
+        self, lowest: int, ctx: PassContext, need_dx: bool, known_from: Callable[[int], None] | None
+    ) -> Array | None:
         sources: _Sources = ctx.layers[self.cut - 1].saved["sources"]
         d_memory = None if ctx.memory is None else ctx.memory.d_values
         buffers = ctx.layers[self.cut - 1].buffers
@@ -263,7 +273,7 @@ class PairNetwork(Network):
             for cache, state in zip(caches, self._d_states(ctx), strict=True):
                 cache.d_state_out = state
             ctx.lengths = sources.lengths
-            return self.back_through(range(lowest, self.cut), d_memory, ctx, need_dx)
+            return self.back_through(range(lowest, self.cut), d_memory, ctx, need_dx, known_from)
         finally:
             for cache in caches:
                 cache.d_state_out = None

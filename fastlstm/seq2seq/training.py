@@ -7,12 +7,29 @@ from ..data.cases import Cases
 from ..training.prepare import TrainingData
 from ..training.settings import Settings
 from .cases import PairCases
+from .network import PairNetwork
 
 __all__ = ["training_data"]
 
 
-def training_data(train: PairCases, validation: PairCases | None, settings: Settings) -> TrainingData:
-    """Return the data of a training run, with a validation part split off if the settings say so."""
+def training_data(
+    network: PairNetwork, train: PairCases, validation: PairCases | None, settings: Settings
+) -> TrainingData:
+    """Return the data of a training run, with a validation part split off if the settings say so.
+
+    Raises
+    ------
+    ValueError
+        If the settings do not fit the data or the network.
+    """
+    if settings.shards > 1:
+        for index, layer in enumerate(network.layers):
+            obstacle = layer.shard_obstacle()
+            if obstacle is not None:
+                place = f"encoder: layer {index}" if index < network.cut else f"decoder: layer {index - network.cut}"
+                raise ValueError(
+                    f"shards={settings.shards} computes each part of a batch alone, and {place} {obstacle}"
+                )
     given: dict[str, Cases] = {"training": train}
     if validation is not None:
         given["validation"] = validation
