@@ -2,11 +2,13 @@
 
     FASTLSTM_NUM_THREADS=1 mpiexec -n 2 python -m mpi4py -m benchmarks.ranks [--shards 2] [--epochs 3] [--plain]
     python -m benchmarks.ranks --threads 2
+    FASTLSTM_NUM_THREADS=1 mpiexec -n 2 python -m mpi4py -m benchmarks.ranks --forecaster
 
 Prints, for three shapes, the median time of an epoch after the first in the slowest process, the time per update, and
 the size of a gradient. Without `mpiexec` there is one process, and without `--shards` it computes whole batches. With
 `--plain` gradients are summed by MPI's own all-reduce, whose order depends on the number of processes. With several
-`--layers` those of the upper ones are sent while the lowest is computed, unless `--late`.
+`--layers` those of the upper ones are sent while the lowest is computed, unless `--late`. With `--forecaster` the time
+of `Forecaster.fit` on 32 series instead, the pass over the validation part and that to the end of each series included.
 `python -m benchmarks.ranks_compare` runs this program and its peers in turns.
 """
 
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import fastlstm as fl
-from fastlstm.training import loop
+from fastlstm.training import ranks
 from fastlstm.training.ranks import Ranks
 from fastlstm.training.reduce import Sums
 
@@ -71,6 +73,32 @@ class Late(Ranks):
     sends_early = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]
 
 
+def measure_forecaster(arguments: argparse.Namespace, shards: int, communicator: Any) -> None:
+    """Print the least time of three calls of `Forecaster.fit` in the slowest process."""
+    hours = np.arange(2000)
+    columns: dict[str, Any] = {"unique_id": np.repeat(np.arange(32), len(hours)), "ds": np.tile(hours, 32)}
+    noise = np.random.default_rng(0).standard_normal((32, len(hours)))
+    columns["y"] = (np.sin(hours * np.pi / 12 + np.arange(32)[:, None]) + 0.1 * noise).ravel()
+    seconds = []
+    for _ in range(3):
+        forecaster = fl.Forecaster(
+            24, season_length=24, batch_size=32, epochs=arguments.epochs, random_state=0, n_jobs=arguments.threads,
+            verbose=0,
+        )  # fmt: skip
+        if communicator is not None:
+            communicator.Barrier()
+        start = time.perf_counter()
+        forecaster.fit(columns, shards=shards, communicator=communicator)
+        seconds.append(time.perf_counter() - start)
+    slowest = min(seconds) if communicator is None else max(communicator.allgather(min(seconds)))
+    if communicator is None or communicator.Get_rank() == 0:
+        size = 1 if communicator is None else communicator.Get_size()
+        print(
+            f"forecaster of 32 series of {len(hours)} rows: {size} processes, {shards} shards: {slowest:.2f} s, loss "
+            f"{forecaster.history_.history['loss'][-1]:.6f}"
+        )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,11 +108,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=1, help="LSTM layers")
     parser.add_argument("--late", action="store_true", help="send no gradient before all are known")
     parser.add_argument("--plain", action="store_true", help="sum the gradients by MPI's all-reduce")
+    parser.add_argument("--forecaster", action="store_true", help="measure Forecaster.fit")
     arguments = parser.parse_args()
     if arguments.plain:
-        loop.Ranks = Plain  # type: ignore[attr-defined]
+        ranks.Ranks = Plain  # type: ignore[misc]
     if arguments.late:
-        loop.Ranks = Late  # type: ignore[attr-defined]
+        ranks.Ranks = Late  # type: ignore[misc]
     communicator, size = None, 1
     try:
         from mpi4py import MPI
@@ -93,6 +122,9 @@ def main() -> None:
     except ImportError:
         print("without mpi4py: one process")
     shards = size if arguments.shards is None else arguments.shards
+    if arguments.forecaster:
+        measure_forecaster(arguments, shards, communicator if size > 1 else None)
+        return
     for hidden, batch, steps, inputs in SHAPES:
         rng = np.random.default_rng(0)
         X = rng.standard_normal((BATCHES * batch, steps, inputs)).astype(np.float32)

@@ -160,8 +160,17 @@ def _of_array(dask: Any, call: _Call, collection: Any) -> Any:
 
 
 def _of_bag(dask: Any, call: _Call, collection: Any) -> Any:
+    _refuse_unfitted(call)
     model, task = call.node(dask), dask.delayed(partial(_answers_of_list, run=call.run), pure=False)
     return dask_module("dask.bag").from_delayed([task(model, part) for part in collection.to_delayed()])
+
+
+def _refuse_unfitted(call: _Call) -> None:
+    """Raise what a model that is not fitted says, which otherwise comes from the workers when the bag is computed."""
+    model = call.model
+    fitted = model.network.built if hasattr(model, "network") else hasattr(model, "model_") or hasattr(model, "seed_")
+    if not fitted:
+        call.now([np.zeros((1, 1), np.float32)])
 
 
 def _answers_of_list(model: Any, part: Any, *, run: Callable[[Any, Any], Any]) -> list[Any]:

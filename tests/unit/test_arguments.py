@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -135,13 +136,16 @@ def test_each_name_of_the_table_means_an_argument_or_says_what_to_do() -> None:
     for owner, table in _arguments._ELSEWHERE.items():
         if owner in ("Layer", "Optimizer", "Loss", "Callback", "Schedule"):
             continue  # of which only some classes have the argument
+        if owner == "Forecaster" and find_spec("utilsforecast") is None:
+            continue
         function = next(getattr(place, owner) for place in (fl.Model, fl, fl.data) if hasattr(place, owner))
         known = inspect.signature(function).parameters
         related = {"Adam", "RMSprop", "SGD"}
+        of_forecasters = {"horizon"} if owner == "predict" else set()
         for foreign, meant in table.items():
             assert foreign not in known, (owner, foreign)
             if owner not in related:
-                assert meant in known or not meant.isidentifier(), (owner, foreign, meant)
+                assert meant in {*known, *of_forecasters} or not meant.isidentifier(), (owner, foreign, meant)
 
 
 @pytest.mark.parametrize(("given", "meant"), [("time", "time_col"), ("target", "target_col"), ("id", "id_col")])
@@ -149,6 +153,13 @@ def test_the_columns_of_a_forecaster_are_found_under_shorter_names(given: str, m
     pytest.importorskip("utilsforecast")
     message = message_of(lambda: fl.Forecaster("1D").fit({}, **{given: "column"}), TypeError)
     assert message == f"fit() has no argument {given!r}: did you mean {meant}='column'?"
+
+
+def test_a_forecaster_is_told_its_horizon_as_elsewhere() -> None:
+    pytest.importorskip("utilsforecast")
+    assert message_of(lambda: fl.Forecaster(h=24), TypeError) == "Forecaster() has no argument 'h': write horizon=24"
+    message = message_of(lambda: fl.Forecaster(48).predict(h=24), TypeError)
+    assert message == "predict() has no argument 'h': write horizon=24"
 
 
 def test_signatures_docstrings_copies_and_pickles_stay() -> None:

@@ -196,6 +196,17 @@ def test_forecasters(scheduler: str) -> None:
 # ------------------------------------------------------------------ what is refused
 
 
+def test_a_model_that_is_not_fitted_is_refused_at_once() -> None:
+    bag = db.from_sequence([np.zeros((4, 2))], npartitions=1)
+    with pytest.raises(RuntimeError, match="the model is not built yet"):
+        fl.dask.predict(fl.Model([fl.LSTM(3), fl.Dense(1)]), bag)
+    pytest.importorskip("sklearn")
+    import fastlstm.sklearn as fs
+
+    with pytest.raises(ValueError, match="LSTMClassifier instance is not fitted yet"):
+        fl.dask.predict(fs.LSTMClassifier(), bag)
+
+
 def test_what_is_refused(classifier: fl.Model) -> None:
     frame = dd.from_pandas(table(SERIES), npartitions=3)
     refused: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
