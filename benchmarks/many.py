@@ -66,18 +66,25 @@ def loop_2(frame: Any, folder: Path, epochs: int) -> None:
     loop(frame, folder, epochs, threads=2)
 
 
-def dask_threads(frame: Any, folder: Path, epochs: int) -> None:
-    """Train by two threads of this process."""
+def fit_many(frame: Any, folder: Path, epochs: int) -> None:
+    """Train by two processes of this machine."""
     fl.set_num_threads(2)
     fl.dask.fit_many(forecaster(epochs), frame, by="id", folder=folder)
 
 
-def dask_processes(frame: Any, folder: Path, epochs: int) -> None:
-    """Train by two processes of Dask."""
-    from distributed import Client, LocalCluster
+def cluster_of(workers: int, threads: int) -> Callable[[Any, Path, int], None]:
+    """Return how to train by the processes of a cluster of Dask."""
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
-        fl.dask.fit_many(forecaster(epochs), frame, by="id", folder=folder)
+    def train(frame: Any, folder: Path, epochs: int) -> None:
+        from distributed import Client, LocalCluster
+
+        with (
+            LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None) as cluster,
+            Client(cluster),
+        ):
+            fl.dask.fit_many(forecaster(epochs), frame, by="id", folder=folder)
+
+    return train
 
 
 def pool(frame: Any, folder: Path, epochs: int) -> None:
@@ -102,8 +109,9 @@ def loky(frame: Any, folder: Path, epochs: int) -> None:
 WAYS: dict[str, tuple[str, Callable[[Any, Path, int], None]]] = {
     "loop": ("loop, 1 thread", loop),
     "loop-2": ("loop, 2 threads", loop_2),
-    "threads": ("fit_many, 2 threads, no cluster", dask_threads),
-    "processes": ("fit_many, LocalCluster of 2 processes", dask_processes),
+    "fit_many": ("fit_many, 2 processes, no cluster", fit_many),
+    "cluster": ("fit_many, LocalCluster of 2 processes", cluster_of(2, 1)),
+    "threads": ("fit_many, LocalCluster of 2 threads", cluster_of(1, 2)),
     "pool": ("ProcessPoolExecutor(2), halves", pool),
     "loky": ("joblib's loky, 2 processes", loky),
 }

@@ -19,17 +19,14 @@ import numpy as np
 from .. import _checks
 from .._foreign import type_name
 from ..formats import atomic
-from ..runtime.config import resolve_threads
 from .frames import is_dataframe, require_columns, whole_series, with_column
+from .local import AHEAD, by_processes
 from .packages import active_client, dask_module
 
 __all__ = ["fit_many"]
 
 _LONGEST_NAME = 180
 """Characters of a series' name in that of its file: file systems take 255, and files being written have a suffix."""
-
-_AHEAD = 4
-"""Tasks for each thread of the workers that are given out at once: memory does not follow the number of series."""
 
 
 class _Result(NamedTuple):
@@ -57,10 +54,10 @@ def fit_many(
 ) -> Any:
     """Train a copy of a forecaster or estimator on each series of a table, and save each to a file of its own.
 
-    The work is done by the cluster whose client the program has opened, else by threads of this process, which pays for
-    large models only: small ones want the processes of a ``distributed.Client(threads_per_worker=1)``. Each model is
-    trained by one thread, with the bits that a loop over the series gives. A task whose worker is lost starts again on
-    another one. A series that cannot be trained on does not end the others: the result says why.
+    The work is done by the cluster whose client the program has opened, else by as many processes of this machine as
+    `get_num_threads` says. Each model is trained by one thread, with the bits that a loop over the series gives. A task
+    whose worker is lost starts again on another one. A series that cannot be trained on does not end the others: the
+    result says why.
 
     Parameters
     ----------
@@ -100,6 +97,8 @@ def fit_many(
     ------
     ImportError
         If Dask is not installed.
+    RuntimeError
+        If workers are killed again and again, for lack of memory for example. Files that were written stay.
     TypeError, ValueError
         If an argument does not fit, a name of a series is missing, or two have the same file.
 
@@ -116,7 +115,7 @@ def fit_many(
     >>> len(fl.Forecaster.load(found["file"][0]).predict())
     6
     """
-    dask = dask_module()
+    dask_module()
     pandas = dask_module("pandas")
     retries = _checks.count("retries", retries, least=0)
     template = _template(estimator)
@@ -131,7 +130,7 @@ def fit_many(
     require_columns(frame, target="y" if forecaster and target is None else target)
     Path(folder).mkdir(parents=True, exist_ok=True)
     client = active_client()
-    found = _by_threads(dask, fit, tasks) if client is None else _by_cluster(client, fit, tasks, retries)
+    found = by_processes(fit, tasks, retries) if client is None else _by_cluster(client, fit, tasks, retries)
     rows: list[tuple[int, int, dict[str, Any]]] = []
     files: dict[str, Any] = {}
     for number, results in found:
@@ -252,26 +251,6 @@ def _tasks(frame: Any, by: str) -> Iterable[Any]:
     return (rows for _, rows in _groups(frame, by))
 
 
-def _by_threads(dask: Any, fit: _Fit, tasks: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """Yield the results of all tasks by number, as threads of this process compute them."""
-    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-
-    threads = resolve_threads()
-
-    def work(part: Any) -> Any:
-        return fit(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)
-
-    with ThreadPoolExecutor(threads) as pool:
-        pending: dict[Future[Any], int] = {}
-        for number, part in enumerate(tasks):
-            pending[pool.submit(work, part)] = number
-            if len(pending) >= _AHEAD * threads:
-                for done in wait(pending, return_when=FIRST_COMPLETED).done:
-                    yield pending.pop(done), done.result()
-        for done, number in pending.items():
-            yield number, done.result()
-
-
 def _by_cluster(client: Any, fit: _Fit, tasks: Iterable[Any], retries: int) -> Iterator[tuple[int, Any]]:
     """Yield the results of all tasks by number, as the workers of a cluster send them."""
     distributed = dask_module("distributed")
@@ -283,7 +262,7 @@ def _by_cluster(client: Any, fit: _Fit, tasks: Iterable[Any], retries: int) -> I
 
     def give_out() -> None:
         # Asked again each time: the workers of a cluster's jobs come when the jobs start.
-        most = max(_AHEAD * sum(client.nthreads().values()), _AHEAD)
+        most = max(AHEAD * sum(client.nthreads().values()), AHEAD)
         if len(pending) >= most:
             return
         for number, part in waiting:

@@ -1,4 +1,4 @@
-"""`fl.dask.fit_many` with the threads of this process: the models of a loop, and what is said of those that fail."""
+"""`fl.dask.fit_many` without a cluster: the models of a loop, and what is said of those that fail."""
 
 from __future__ import annotations
 
@@ -156,4 +156,4 @@ def test_workers_that_come_later_get_work(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(many, "dask_module", lambda name: client)
     fit: Any = lambda part: part * part  # noqa: E731
     assert list(many._by_cluster(client, fit, range(60), retries=0)) == [(k, k * k) for k in range(60)]
-    assert client.most_waiting == 5 * many._AHEAD
+    assert client.most_waiting == 5 * many.AHEAD
