@@ -384,8 +384,10 @@ def _in_common(settings: Settings, panel: Panel, shards: int) -> dict[str, Any]:
 
 def _warn_of_idle(trainer: Trainer) -> None:
     """Warn if a batch has too few lanes for all processes."""
+    if trainer.reduce.alone or trainer.reduce.rank:
+        return
     size, largest = trainer.reduce.size, max(map(len, trainer.batches(1)))
-    if largest < size and trainer.reduce.rank == 0:
+    if largest < size:
         warnings.warn(
             f"{size} processes share out the long parts of the series that are read side by side, which are at most "
             f"{largest}, so that {size - largest} of them train nothing: start fewer, or give a larger batch_size than "
