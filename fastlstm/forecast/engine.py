@@ -324,13 +324,12 @@ class Engine:
         ahead = np.empty((len(memories), settings.horizon, layout.n_ahead), context.dtype)
         series = [one.tail_series(future) for one, future in zip(memories, futures, strict=True)]
         last = [np.array([len(one) - 1]) for one in series]
-        for k, (one, origin) in enumerate(zip(series, last, strict=True)):
-            layout.ahead(one, origin, ahead[k : k + 1])
+        bases = [layout.ahead(series[k], last[k], ahead[k : k + 1]) for k in range(len(memories))]
         answers = self.network.answers(context, ahead, settings.n_threads).astype(np.float64)
-        for k, (one, origin) in enumerate(zip(series, last, strict=True)):
-            block = answers[k : k + 1] + layout.base(one, origin)[:, :, None]
+        for k, base in enumerate(bases):
+            block = answers[k : k + 1] + base[:, :, None]
             block.sort(axis=-1)
-            result[k] = self.in_units(block, one.scale)[0]
+            result[k] = self.in_units(block, series[k].scale)[0]
         return result
 
     def at_origins(self, series: Sequence[ReadySeries], origins: Sequence[Array]) -> list[Array]:

@@ -43,15 +43,28 @@ class Layout:
     @cached_property
     def lags(self) -> Array:
         """(horizon, n), int64: for each step of the horizon, how many rows before it the known values lie."""
-        ahead = self.gap + 1 + np.arange(self.horizon)
-        columns = [season * (-(-ahead // season) + k) for season, count in self.seasons for k in range(count)]
+        columns = [season * (-(-self._steps // season) + k) for season, count in self.seasons for k in range(count)]
         return np.stack(columns, axis=1) if columns else np.zeros((self.horizon, 0), np.int64)
 
     @cached_property
     def base_lags(self) -> Array:
         """(horizon,), int64: how many rows before each step the value of the seasonal naive forecast lies."""
-        ahead = self.gap + 1 + np.arange(self.horizon)
-        return np.asarray(self.season * -(-ahead // self.season))
+        return np.asarray(self.season * -(-self._steps // self.season))
+
+    @cached_property
+    def _steps(self) -> Array:
+        """(horizon,), int64: how many rows after an origin each step of the horizon lies."""
+        return self.gap + 1 + np.arange(self.horizon)
+
+    @cached_property
+    def _earlier(self) -> Array:
+        """(horizon, n), int64: how many rows after an origin the earlier values of each step lie."""
+        return self._steps[:, None] - self.lags
+
+    @cached_property
+    def _season_before(self) -> Array:
+        """(horizon,), int64: how many rows after an origin the value of the seasonal naive forecast lies."""
+        return np.asarray(self._steps - self.base_lags)
 
     @cached_property
     def fallbacks(self) -> tuple[int, ...]:
@@ -61,10 +74,9 @@ class Layout:
     @cached_property
     def memory(self) -> int:
         """Number of last rows of a series that a forecast from its end reads directly."""
-        ahead = self.gap + 1 + np.arange(self.horizon)
-        reach: int = np.max(self.lags - ahead[:, None], initial=0).item()
+        reach: int = np.max(-self._earlier, initial=0).item()
         if self.residual_of in ("auto", "seasonal_naive"):
-            reach = max(reach, int((self.base_lags - ahead).max()) + self.fallbacks[-1])
+            reach = max(reach, int(-self._season_before.min()) + self.fallbacks[-1])
         return reach + 1
 
     @property
@@ -99,12 +111,11 @@ class Layout:
     def inputs(self, series: ReadySeries, start: int, stop: int, out: Array) -> None:
         """Write the inputs of the rows from `start` to `stop` to `out` (stop - start, n_inputs)."""
         data, rows = series.data, slice(start, stop)
-        y = (series.filled[rows] - series.scale.center) / series.scale.scale
-        out[:, 0] = np.where(np.isnan(y), 0.0, y)
+        out[:, 0] = series.level[rows]
         out[:, 1] = 0.0 if series.observed is None else np.isnan(data.y[rows])
         at = 2 + len(self.next_lags)
         if at > 2:
-            self.write_next(self._values_at(series, np.arange(start, stop)[:, None] - self.next_lags), out)
+            self.write_next(_values_at(series, np.arange(start, stop)[:, None] - self.next_lags), out)
         for values, scales in ((data.hist[rows], self.scales.hist), (data.futr[rows], self.scales.futr)):
             if values.shape[1]:
                 out[:, at : at + values.shape[1]] = _in_units(values, scales)
@@ -122,17 +133,19 @@ class Layout:
         """
         out[:, 2 : 2 + values.shape[1]] = np.where(np.isnan(values), 0.0, values - out[:, :1])
 
-    def ahead(self, series: ReadySeries, origins: Array, out: Array, clip: bool = False) -> None:
-        """Write the inputs of the steps of the horizon to `out` (origins, horizon, n_ahead).
+    def ahead(self, series: ReadySeries, origins: Array, out: Array, clip: bool = False) -> Array:
+        """Write the inputs of the steps of the horizon to `out` (origins, horizon, n_ahead); return `base`.
 
         With `clip` steps after the series take what is known in advance of its last row.
         """
-        steps = origins[:, None] + self.gap + 1 + np.arange(self.horizon)
         futr = len(self.scales.futr[0])
         if futr:
+            steps = origins[:, None] + self._steps
             out[:, :, :futr] = _in_units(self._known_futr(series, steps, clip), self.scales.futr)
-        values = self._values_at(series, steps[:, :, None] - self.lags)
-        self.write_earlier(values, self.last(series, origins), self.base(series, origins), out[:, :, futr:])
+        values = _values_at(series, origins[:, None, None] + self._earlier)
+        base = self.base(series, origins)
+        self.write_earlier(values, self.last(series, origins), base, out[:, :, futr:])
+        return base
 
     def write_earlier(self, values: Array, last: Array, base: Array, out: Array) -> None:
         """Write the last value (n, 1), and earlier ones (n, horizon, lags) with their indicators, to `out`.
@@ -140,10 +153,14 @@ class Layout:
         They are relative to what the forecast is relative to, `base` (n, horizon) or (n, 1).
         """
         lags = values.shape[2]
-        known = ~np.isnan(values)
+        missing = np.isnan(values)
         out[:, :, 0] = last - base
-        out[:, :, 1 : 1 + lags] = np.where(known, values - base[:, :, None], 0.0)
-        out[:, :, 1 + lags :] = known
+        if missing.any():
+            out[:, :, 1 : 1 + lags] = np.where(missing, 0.0, values - base[:, :, None])
+            out[:, :, 1 + lags :] = ~missing
+        else:
+            np.subtract(values, base[:, :, None], out=out[:, :, 1 : 1 + lags], casting="same_kind")
+            out[:, :, 1 + lags :] = 1.0
 
     def _known_futr(self, series: ReadySeries, steps: Array, clip: bool) -> Array:
         rows = len(series)
@@ -157,12 +174,6 @@ class Layout:
         values[inside] = series.data.futr[steps[inside]]
         values[~inside] = series.future[steps[~inside] - rows]
         return values
-
-    def _values_at(self, series: ReadySeries, rows: Array) -> Array:
-        """Return values in units of the network, NaN if they are missing or lie before the series."""
-        values = series.data.y[np.maximum(rows, 0)]
-        values = (values - series.scale.center) / series.scale.scale
-        return np.where(rows < 0, np.nan, values)
 
     # ------------------------------------------------------------------------------------ outputs
 
@@ -178,23 +189,31 @@ class Layout:
     @staticmethod
     def last(series: ReadySeries, origins: Array) -> Array:
         """Return the naive forecast in units of the network, (origins, 1)."""
-        last = (series.filled[origins] - series.scale.center) / series.scale.scale
-        return np.where(np.isnan(last), 0.0, last)[:, None]
+        return series.level[origins][:, None]
 
     def seasonal(self, series: ReadySeries, origins: Array, last: Array) -> Array:
         """Return the seasonal naive forecast in units of the network, (origins, horizon)."""
-        steps = origins[:, None] + self.gap + 1 + np.arange(self.horizon)
-        base = np.full(steps.shape, np.nan)
-        for back in self.fallbacks:
-            base = np.where(np.isnan(base), self._values_at(series, steps - self.base_lags - back), base)
+        rows = origins[:, None] + self._season_before
+        base = _values_at(series, rows)
+        for back in self.fallbacks[1:]:
+            missing = np.isnan(base)
+            if not missing.any():
+                return base
+            base = np.where(missing, _values_at(series, rows - back), base)
         return np.where(np.isnan(base), last, base)
 
     def targets(self, series: ReadySeries, origins: Array) -> Array:
         """Return the values of the steps of the horizon in units of the network, NaN if missing, (origins, horizon)."""
-        steps = origins[:, None] + self.gap + 1 + np.arange(self.horizon)
-        values = series.data.y[np.minimum(steps, len(series) - 1)]
-        values = np.where(steps < len(series), values, np.nan)
-        return (values - series.scale.center) / series.scale.scale
+        steps, rows = origins[:, None] + self._steps, len(series)
+        values = series.units[np.minimum(steps, rows - 1)]
+        return np.where(steps < rows, values, np.nan)
+
+
+def _values_at(series: ReadySeries, rows: Array) -> Array:
+    """Return values in units of the network, NaN if they are missing or lie before the series."""
+    if rows.size and rows.min() >= 0:
+        return series.units.take(rows)
+    return np.where(rows < 0, np.nan, series.units[np.maximum(rows, 0)])
 
 
 def _in_units(values: Array, scales: tuple[Array, Array]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,8 @@ def ready_from(memory: Memory, data: SeriesData) -> ReadySeries:
     )
     series = ready(joined, memory.scale)
     if series.observed is not None and not np.isnan(memory.last):
-        series.filled = np.where(np.isnan(series.filled), memory.last, series.filled)  # observed before the tail
+        filled = np.where(np.isnan(series.filled), memory.last, series.filled)  # observed before the tail
+        return replace(series, filled=filled)
     return series
 
 

@@ -135,8 +135,8 @@ def answers_at(
         block = slice(start, start + _ORIGINS)
         rows = origins[block]
         ahead = np.empty((len(rows), layout.horizon, layout.n_ahead), contexts.dtype)
-        layout.ahead(series, rows, ahead, clip)
+        base = layout.ahead(series, rows, ahead, clip)
         answers = network.answers(contexts[block], ahead, n_threads).astype(np.float64)
-        answers += layout.base(series, rows)[:, :, None]
+        answers += base[:, :, None]
         answers.sort(axis=-1)
         yield block, answers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -62,6 +63,20 @@ class ReadySeries:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    @cached_property
+    def units(self) -> Array:
+        """(T,), float64: y in units of the network, NaN if missing."""
+        values: Array = (self.data.y - self.scale.center) / self.scale.scale
+        return values
+
+    @cached_property
+    def level(self) -> Array:
+        """(T,), float64: `filled` in units of the network, 0 before the first value."""
+        if self.filled is self.data.y and self.observed is None:
+            return self.units
+        values = (self.filled - self.scale.center) / self.scale.scale
+        return np.where(np.isnan(values), 0.0, values)
 
     def observed_share(self, start: Array, stop: Array) -> Array:
         """Return the share of rows with a value from each `start` to each `stop`, both clipped to the series."""

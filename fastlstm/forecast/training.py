@@ -380,9 +380,9 @@ class Trainer:
             series = self.series[active[row].series]
             origins = active[row].begin + at + places[where]
             block = np.empty((len(origins), layout.horizon, layout.n_ahead), context.dtype)
-            layout.ahead(series, origins, block)
+            base = layout.ahead(series, origins, block)
             ahead[where] = block
-            target[where] = layout.targets(series, origins) - layout.base(series, origins)
+            target[where] = layout.targets(series, origins) - base
         known = ~np.isnan(target)
         answers = network.head(context, ahead, True, self.n_threads)
         values = np.where(known, target, 0.0).astype(answers.dtype)[:, :, None]
