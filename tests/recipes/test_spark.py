@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,9 @@ def test_the_recipe_gives_the_bits_of_predict(tmp_path: Path) -> None:
     path = str(tmp_path / "model.safetensors")
     (tmp_path / "recipe.py").write_text(recipe("import predict_batch_udf", {"/models/model.safetensors": path}))
     command = [sys.executable, "program.py", "X.npy", "recipe.py", "found.json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}  # of the workers, python3 in PATH by default
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=900
+    )
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.float32(json.loads((tmp_path / "found.json").read_text())), model.predict(X))
