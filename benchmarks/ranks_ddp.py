@@ -71,6 +71,8 @@ def _train(rank: int, size: int, threads: int, epochs: int, port: int) -> None:
                 flush=True,
             )
     if size > 1:
+        del model  # its threads end before those of the group, and no process leaves before the others
+        dist.barrier()
         dist.destroy_process_group()
 
 

@@ -87,8 +87,9 @@ def test_the_search_finds(word: str, page: str, browser: Any, address: str) -> N
     opened = browser.new_page()
     opened.set_default_timeout(120_000)
     opened.goto(f"{address}/search.html?q={word}")
-    opened.wait_for_selector("#search-results li a")
-    opened.wait_for_function("!document.querySelector('#search-progress')?.textContent.includes('.')", timeout=60_000)
+    # Sphinx lists one page after the other, and says at the end how many it has found.
+    finished = "document.querySelector('.search-summary')?.textContent.startsWith('Search finished')"
+    opened.wait_for_function(finished, timeout=120_000)
     links = [link.get_attribute("href") or "" for link in opened.query_selector_all("#search-results li a")]
     opened.close()
     assert any(page in link for link in links), links
