@@ -96,7 +96,8 @@ static void BF16(bf16_product)(const words_job *job, int rows, int cols)
         }
         rows -= height;
         for (int n = 0; n < 2; ++n)
-            part.of[n].a += height * part.of[n].lda;
+            if (part.of[n].words > 0) /* else there may be no operand, and nothing is added to a null pointer */
+                part.of[n].a += height * part.of[n].lda;
         part.init = part.init ? part.init + height * part.init_row : NULL;
         part.sums += height * cols * LANES;
     }
