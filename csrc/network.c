@@ -374,6 +374,12 @@ static void bind_conv(fl_stage *stage, void *workspace)
     stage->conv.workspace = workspace;
 }
 
+/* The last steps of a series, `state` bytes; NULL if none are kept. */
+static char *kept_steps(const fl_stage *stage, size_t state, ptrdiff_t series)
+{
+    return state > 0 ? (char *)stage->state[0] + (size_t)series * state : NULL;
+}
+
 static void run_conv(const fl_network *network, fl_stage *stage, ptrdiff_t steps, const void *x,
                      const void *const *side, void *y)
 {
@@ -381,9 +387,10 @@ static void run_conv(const fl_network *network, fl_stage *stage, ptrdiff_t steps
     const ptrdiff_t earlier = earlier_steps(stage);
     const size_t step = (size_t)stage->input * size_of(network->dtype);
     const size_t state = (size_t)earlier * step, block = (size_t)steps * step;
-    char *series = pass->workspace, *kept = stage->state[0];
+    char *series = pass->workspace;
     (void)side;
-    for (ptrdiff_t b = 0; b < network->batch; ++b, series += state + block, kept += state) {
+    for (ptrdiff_t b = 0; b < network->batch; ++b, series += state + block) {
+        char *kept = kept_steps(stage, state, b);
         if (state > 0)
             memcpy(series, kept, state);
         memcpy(series + state, (const char *)x + (size_t)b * block, block);
@@ -506,12 +513,13 @@ static void run_window(const fl_network *network, fl_stage *stage, ptrdiff_t ste
     const ptrdiff_t earlier = pass->kernel - 1;
     const size_t step = (size_t)stage->input * size_of(network->dtype);
     const size_t state = (size_t)earlier * step, block = (size_t)steps * step;
-    char *series = stage->workspace, *kept = stage->state[0];
+    char *series = stage->workspace;
     double *counts = stage->state[1];
     (void)side;
     pass->steps = steps;
     pass->n_threads = network->n_threads;
-    for (ptrdiff_t b = 0; b < network->batch; ++b, kept += state) {
+    for (ptrdiff_t b = 0; b < network->batch; ++b) {
+        char *kept = kept_steps(stage, state, b);
         const ptrdiff_t known = earlier > 0 ? (ptrdiff_t)counts[b] : 0; /* steps before, as far as they matter */
         if (earlier > 0) {
             memcpy(series, kept, state);

@@ -37,6 +37,12 @@ typedef struct {
     real *panel, *bias, *sums, *edges, *blocks, *dy_blocks;
 } conv_context;
 
+/* The edges of a thread; NULL if windows have none. */
+static real *conv_edges_of(const conv_context *context, ptrdiff_t thread)
+{
+    return context->edge > 0 ? context->edges + thread * context->edge : NULL;
+}
+
 static ptrdiff_t conv_span(const fl_conv_pass *pass)
 {
     return (pass->kernel - 1) * pass->dilation + 1;
@@ -297,7 +303,7 @@ static void conv_forward_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
                 .to = y + g * filters,
                 .by = pass->filters,
             };
-            conv_rows(&of, &product, context->edges + thread * context->edge);
+            conv_rows(&of, &product, conv_edges_of(context, thread));
         }
         memset(y + rows * pass->filters, 0, (size_t)((wanted - rows) * pass->filters) * sizeof(real));
     }
@@ -381,8 +387,7 @@ static void conv_dx_body(void *argument, ptrdiff_t thread, ptrdiff_t team)
                 const ptrdiff_t begin = conv_ceil(first + left - r, pass->stride);
                 const ptrdiff_t end = conv_ceil(last + left - r, pass->stride);
                 if (begin < end)
-                    conv_dx_phase(context, b, r, left, steps, begin, end, panel, g,
-                                  context->edges + thread * context->edge);
+                    conv_dx_phase(context, b, r, left, steps, begin, end, panel, g, conv_edges_of(context, thread));
                 panel += conv_taps(pass, r).count * terms;
             }
         }
