@@ -41,6 +41,9 @@ NEEDS = {
 }
 """Packages without which a page is skipped."""
 
+TOOLS = {"firmware.md": "cc"}
+"""Programs of the system without which it is skipped."""
+
 WARNINGS = {"keras.md": "model.weights.h5: the file has weights only"}
 """Beginnings of warnings of which a page speaks."""
 
@@ -71,6 +74,9 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
         warnings.filterwarnings("ignore", re.escape(WARNINGS[page.name]))
     for package in NEEDS.get(page.name, ()):
         pytest.importorskip(package)
+    tool = TOOLS.get(page.name)
+    if tool is not None and shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
     names: dict[str, Any] = {"__name__": "__main__", "np": np, "fl": fl}
     pending = dict(prepared.BEFORE.get(page.name, {}))
     found = blocks(page.read_text("utf-8"))

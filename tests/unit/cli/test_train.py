@@ -277,7 +277,8 @@ def test_a_reader_that_goes_away(beats: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     import subprocess
 
-    script = f"{sys.executable} -m fastlstm predict beats.safetensors beats.csv | head -n 1; echo ${{PIPESTATUS[0]}}"
+    reader = 'read -r line && echo "$line"'  # and is gone
+    script = f"{sys.executable} -m fastlstm predict beats.safetensors beats.csv | ({reader}); echo ${{PIPESTATUS[0]}}"
     piped = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert piped.stdout.splitlines() == [done.stdout.splitlines()[0], "0"] and piped.stderr == ""
 
