@@ -56,7 +56,7 @@ def _quantized(model: Any) -> bytes:
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "int8.onnx"
-            # Without these instructions its products of bytes overflow 16 bits, unless weights have 7.
+            # Without these instructions sums of two products of bytes overflow, unless weights have 7 bits.
             exact = flags() & {"avx512_vnni", "avx_vnni", "asimddp"}
             quantize_dynamic(model, path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=not exact)
             return path.read_bytes()

@@ -15,6 +15,7 @@ from ..inference.quantizing import QuantizationReport
 from ..layers import LSTM, Dropout, Layer, copied_layer
 from ..metrics.forecasting import interval_pairs
 from ..training.history import History
+from ..training.prepare import require_separable
 from ..training.reduce import Reduce
 from ..training.run_state import environment
 from .conformal import Corrections
@@ -96,12 +97,16 @@ class Engine:
         series = [ready(one, self.scales[one.id]) for one in panel.series]
         self.network = self._new_network()
         if reduce.shards > 1:
-            self._check_shards(reduce.shards)
+            require_separable(reduce.shards, [(f"layer {k}", one) for k, one in enumerate(self.network.encoder.layers)])
         if self.layout.gate is not None:
             self.network.shares[:] = best_shares(self.layout, series, parts.training)
         trainer = self._new_trainer(series, parts, reduce)
         _warn_of_idle(trainer)
-        run(trainer, settings.verbose, checkpoint, None if reduce.alone else _in_common(settings, panel, reduce.shards))
+        in_common = None
+        if not reduce.alone:
+            given = run_arguments(settings, panel, reduce.shards) if checkpoint is None else checkpoint.arguments
+            in_common = _in_common(given)
+        run(trainer, settings.verbose, checkpoint, in_common)
         self.history, self.moments = trainer.history, trainer.optimizer.state_dict()
         self.trained_until = {one.id: one.times[-1] for one in panel.series}
         trainer.restore_best()
@@ -109,12 +114,6 @@ class Engine:
             self._correct(series, parts, reduce)
         trainer.restore_last()
         self._pass_to_end(series, reduce)
-
-    def _check_shards(self, shards: int) -> None:
-        for index, layer in enumerate(self.network.encoder.layers):
-            obstacle = layer.shard_obstacle()
-            if obstacle is not None:
-                raise ValueError(f"shards={shards} computes each part of a batch alone, and layer {index} {obstacle}")
 
     def _new_layout(self, panel: Panel, parts: Parts) -> Layout:
         settings = self.settings
@@ -374,11 +373,10 @@ class Engine:
         return values
 
 
-def _in_common(settings: Settings, panel: Panel, shards: int) -> dict[str, Any]:
-    """Return what all processes of a training must have in common."""
-    arguments = run_arguments(settings, panel, shards)
-    table = arguments.pop("data")
-    return {**arguments, "table": table, "environment": environment()}
+def _in_common(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return what all processes of a training with these arguments of `run_arguments` must have in common."""
+    named = {"table" if name == "data" else name: value for name, value in arguments.items()}
+    return {**named, "environment": environment()}
 
 
 def _warn_of_idle(trainer: Trainer) -> None:

@@ -82,14 +82,14 @@ def run(
 
     Of several processes rank 0 alone prints and writes; `arguments` are what all must have in common.
     """
-    reduce, walk = trainer.reduce, trainer.walk
+    reduce = trainer.reduce
     if checkpoint is not None:
         if reduce.rank == 0:
             atomic.check_folder(Path(checkpoint.path).parent)
         checkpoint.restore(trainer)
-        walk = trainer.walk
+    walk = trainer.walk
     reduce.agree({**(arguments or {}), "resumed run": (walk.epoch, walk.update)})
-    writes = checkpoint is not None and reduce.rank == 0
+    written = checkpoint if reduce.rank == 0 else None
     shown = _progress(trainer, verbose)
     interrupt = trainer.interrupt
     try:
@@ -97,13 +97,13 @@ def run(
             goes_on = trainer.goes_on
             while goes_on:
                 goes_on = _epoch(trainer, shown)
-                if checkpoint is not None and writes and goes_on:
-                    checkpoint.save(trainer)
+                if written is not None and goes_on:
+                    written.save(trainer)
                 interrupt.take(reduce.any(interrupt.noted))
     except KeyboardInterrupt as error:
         trainer.history.interrupted = True
-        if checkpoint is not None and writes and isinstance(error, BetweenBatches):
-            checkpoint.save(trainer)
+        if written is not None and isinstance(error, BetweenBatches):
+            written.save(trainer)
         if reduce.rank == 0:
             place = f"epoch {walk.epoch}, after {walk.update} updates"
             print(f"fastlstm: training interrupted in {place}", file=sys.stderr)
@@ -111,8 +111,8 @@ def run(
     finally:
         if shown is not None:
             shown.on_train_end()
-    if checkpoint is not None and writes:
-        Path(checkpoint.path).unlink(missing_ok=True)
+    if written is not None:
+        Path(written.path).unlink(missing_ok=True)
 
 
 def _progress(trainer: Trainer, verbose: int) -> Callback | None:

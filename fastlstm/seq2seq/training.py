@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..data import split
 from ..data.cases import Cases
-from ..training.prepare import TrainingData
+from ..training.prepare import TrainingData, require_separable
 from ..training.settings import Settings
 from .cases import PairCases
 from .network import PairNetwork
@@ -23,13 +23,9 @@ def training_data(
         If the settings do not fit the data or the network.
     """
     if settings.shards > 1:
-        for index, layer in enumerate(network.layers):
-            obstacle = layer.shard_obstacle()
-            if obstacle is not None:
-                place = f"encoder: layer {index}" if index < network.cut else f"decoder: layer {index - network.cut}"
-                raise ValueError(
-                    f"shards={settings.shards} computes each part of a batch alone, and {place} {obstacle}"
-                )
+        chains = (("encoder", network.encoder), ("decoder", network.decoder))
+        named = [(f"{name}: layer {k}", layer) for name, layers in chains for k, layer in enumerate(layers)]
+        require_separable(settings.shards, named)
     given: dict[str, Cases] = {"training": train}
     if validation is not None:
         given["validation"] = validation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..inference.dataset_inputs import dataset_cases
 from ..inference.feeding import check_segments, count_segments
 from ..inference.inputs import checked_cases, checked_inputs
 from ..inference.outputs import skipped_layer
+from ..layers import Layer
 from ..losses import Loss
 from ..protocols import TrainableModel
 from .joined import joining_layers
@@ -33,7 +34,7 @@ from .parts import joined_parts, joined_validation
 from .reduce import Reduce
 from .settings import Settings
 
-__all__ = ["TrainingData", "prepare"]
+__all__ = ["TrainingData", "prepare", "require_separable"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +174,14 @@ def _check_missing(model: TrainableModel, inputs: Sequences, numbers: Array | No
     inputs.check_finite(network.dtype, missing_steps=missing_steps, missing=scaler.may_be_missing)
 
 
+def require_separable(shards: int, layers: Iterable[tuple[str, Layer]]) -> None:
+    """Raise ValueError if one of the layers, each with its place, cannot be computed for a part of a batch alone."""
+    for place, layer in layers:
+        obstacle = layer.shard_obstacle()
+        if obstacle is not None:
+            raise ValueError(f"shards={shards} computes each part of a batch alone, and {place} {obstacle}")
+
+
 def _check_network(model: TrainableModel, settings: Settings) -> None:
     """Raise ValueError if a built network cannot be trained with these settings."""
     model.network.parameters.require_trainable()
@@ -187,12 +196,8 @@ def _check_network(model: TrainableModel, settings: Settings) -> None:
                 f"layer {joining[0]} is a {name}, which needs the statistics of the whole batch, and those of a "
                 "segment are not known with several shards: leave tbptt_steps or shards out, or use fl.LayerNorm"
             )
-        for index, layer in enumerate(model.network.layers):
-            obstacle = None if index in joining else layer.shard_obstacle()
-            if obstacle is not None:
-                raise ValueError(
-                    f"shards={settings.shards} computes each part of a batch alone, and layer {index} {obstacle}"
-                )
+        alone = [(f"layer {k}", layer) for k, layer in enumerate(model.network.layers) if k not in joining]
+        require_separable(settings.shards, alone)
 
 
 def _validation_cases(model: TrainableModel, train: Cases, loss: Loss, validation_data: Any) -> Cases | None:
